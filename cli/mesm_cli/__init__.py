@@ -1,0 +1,1 @@
+"""Thin Typer apps: every command is one call into the library."""

@@ -1,0 +1,99 @@
+"""mesm-data build."""
+
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mesm_cli import console
+from mesm_data.errors import InputError, MesmError
+
+TOLERATED = 0.05  # the share of failed utterances above which a build's answer is "no"
+SHOWN = 10
+
+
+class BuildCorpus(StrEnum):
+    """Corpora that can be built."""
+
+    iemocap = "iemocap"
+
+
+def build(
+    corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    source: Annotated[Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP).")] = None,
+    only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
+    ] = False,
+) -> None:
+    """Turn a raw corpus into shards. Stopped or killed, the same command goes on.
+
+    \b
+    Examples:
+      mesm-data build iemocap --source /corpora/IEMOCAP_full_release --out /data/iemocap
+      mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
+    """
+    from mesm_data.build import build as build_dataset
+    from mesm_data.corpora import scan
+    from mesm_data.recipe import Recipe
+
+    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit)
+    found = scan(corpus.value, source or from_environment(corpus.value))
+    show_notes(found.notes)
+    said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
+    report(out, said)
+
+
+def from_environment(corpus: str) -> Path:
+    """The source folder in MESM_IEMOCAP and its kin."""
+    name = f"MESM_{corpus.upper()}"
+    if not os.environ.get(name):
+        raise InputError(f"no source: give --source, or set {name} to the folder that holds the corpus")
+    return Path(os.environ[name])
+
+
+def show_notes(notes: tuple[str, ...]) -> None:
+    """What the scan noticed; all of it is kept in dataset.json."""
+    for note in notes[:SHOWN]:
+        console.say(f"note: {note}")
+    if len(notes) > SHOWN:
+        console.say(f"note: and {len(notes) - SHOWN} more, all in dataset.json")
+
+
+def bar(total: int, todo: int) -> Callable[[int], None]:
+    """A tqdm bar over utterances."""
+    from tqdm import tqdm
+
+    shown = tqdm(total=total, initial=total - todo, unit="utt", desc="build", smoothing=0.05, dynamic_ncols=True)
+
+    def step(utterances: int) -> None:
+        shown.update(utterances)
+        if shown.n >= total:
+            shown.close()
+
+    return step
+
+
+def report(out: Path, said: dict[str, Any]) -> None:
+    """The counts on stderr and the root on stdout; MesmError if too much of the corpus failed."""
+    counts = said["counts"]
+    kind = "SYNTHETIC " if said["synthetic"] else ""
+    console.say(
+        f"{kind}{said['corpus']}: {counts['total']} utterances = {counts['ok']} ok + {counts['failed']} failed "
+        f"+ {counts['excluded']} excluded, {len(said['shards'])} shards in {out}"
+    )
+    typer.echo(said["root"])
+    asked = counts["ok"] + counts["failed"]
+    if counts["failed"] > TOLERATED * asked:
+        raise MesmError(
+            f"{counts['failed']} of {asked} utterances failed; what could be built is complete and usable. "
+            f"The reasons: mesm-data inspect {out}"
+        )
+    console.say(f"next: mesm-data inspect {out}")

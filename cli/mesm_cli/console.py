@@ -1,0 +1,51 @@
+"""What all commands share: where words go, and which exit code they end with.
+
+Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no, 2 the input is wrong, 130 stopped.
+"""
+
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any, Never
+
+import typer
+
+from mesm_data.errors import MesmError
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which Typer would answer with a bare "Aborted!"."""
+
+
+def say(message: str) -> None:
+    """A message for people."""
+    typer.echo(message, err=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Run an app. Errors that the user can act on end as one sentence, Ctrl-C and SIGTERM as a clean stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+    except MesmError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except PermissionError as error:
+        say(f"error: {error.filename}: {error.strerror}: give this user the right to it, or choose another place")
+        sys.exit(2)
+    except Stopped:
+        say("stopped: nothing half-written is kept as finished; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+def _stop(*_: object) -> Never:
+    raise Stopped
+
+
+def table(rows: Mapping[Any, Any], title: str) -> None:
+    """Two aligned columns on stdout."""
+    width = max((len(str(name)) for name in rows), default=0)
+    typer.echo(f"\n{title}")
+    for name, value in rows.items():
+        typer.echo(f"  {name!s:<{width}}  {value}")

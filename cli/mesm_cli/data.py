@@ -1,0 +1,25 @@
+"""mesm-data: raw emotion corpora to verified shards."""
+
+import typer
+
+from mesm_cli import console
+from mesm_cli.build import build
+from mesm_cli.inspect import inspect
+from mesm_cli.sample import sample
+from mesm_cli.verify import verify
+
+app = typer.Typer(
+    name="mesm-data",
+    help="Raw emotion corpora to aligned video, audio and text shards (WebDataset), identical wherever they are built.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (sample, build, inspect, verify):
+    app.command()(command)
+
+
+def main() -> None:
+    """The entry point."""
+    console.run(app)

@@ -1,0 +1,48 @@
+"""mesm-data inspect."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesm_cli import console
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Show what is in a dataset: counts per label, speaker and status, durations, detection rate.
+
+    \b
+    Examples:
+      mesm-data inspect /data/iemocap
+      mesm-data inspect /data/iemocap --json | jq .counts
+    """
+    from mesm_data.inspect import inspect as look
+
+    found = look(path)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
+    typer.echo(f"root {found['root']}")
+    console.table(found["counts"], "utterances")
+    console.table(found["labels"], "labels (of the built)")
+    console.table(found["speakers"], "speakers")
+    console.table(found["audio"], "audio")
+    console.table(found["video"], "video")
+    console.table(found["seconds"], "seconds")
+    faces = {"crops": found["faces"], "with a detected face": f"{found['detection_rate'] or 0:.1%}"}
+    console.table(faces, "faces")
+    size = {
+        "shards": f"{found['bytes'] / 1e6:.1f} MB in {found['shards']}",
+        "clips": f"{found['clip_bytes'] / 1e6:.1f} MB",
+    }
+    console.table(size, "size")
+    for name in ("flags", "reasons", "incomplete"):
+        if found[name]:
+            console.table(found[name], {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name))
+    if found["notes"]:
+        console.table(dict(enumerate(found["notes"], 1)), "notes of the scan")

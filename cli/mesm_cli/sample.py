@@ -1,0 +1,43 @@
+"""mesm-data sample."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesm_cli import console
+
+
+class SampleCorpus(StrEnum):
+    """Corpora that can be written."""
+
+    iemocap = "iemocap"
+
+
+class Mode(StrEnum):
+    """How faces are drawn."""
+
+    bank = "bank"
+    full = "full"
+
+
+def sample(
+    corpus: Annotated[SampleCorpus, typer.Argument(help="The corpus whose layout is written.")],
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    dialogs: Annotated[int | None, typer.Option(min=1, help="Number of dialogs (default: 10).")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
+    mode: Annotated[Mode, typer.Option(help="bank: cached sprites. full: every frame is rendered (slow).")] = Mode.bank,
+) -> None:
+    """Write a small SYNTHETIC corpus in a real corpus' layout: talking heads, synthetic speech, labels.
+
+    \b
+    Examples:
+      mesm-data sample iemocap /tmp/iemocap
+      mesm-data sample iemocap /tmp/iemocap --dialogs 2 --seed 7
+    """
+    from mesm_data.sample import iemocap
+
+    iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value)
+    console.say(f"wrote a synthetic {corpus.value} to {out}")
+    console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

@@ -1,0 +1,1 @@
+"""Raw emotion corpora to aligned, verifiable WebDataset shards."""

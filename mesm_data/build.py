@@ -1,0 +1,161 @@
+"""Raw corpus -> dataset: scan, one step per recording, pack. The command can be killed at any moment and run again.
+
+State on disk, all of it: OUT/.build/recipe.json (what is being built, from what), OUT/.build/parts/ (what is done).
+OUT/dataset.json is written last: a folder without it is not a dataset.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mesm_data.corpora.base import Corpus, Recording, Utterance
+from mesm_data.engines import local
+from mesm_data.errors import InputError
+from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
+from mesm_data.recipe import Recipe, difference
+from mesm_data.rows import row
+from mesm_data.step import Job, run
+
+SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
+
+Progress = Callable[[int], None]
+
+
+def build(
+    corpus: Corpus,
+    out: Path,
+    recipe: Recipe,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], Progress] | None = None,
+) -> dict[str, Any]:
+    """Build `corpus` into the folder `out`; returns what dataset.json says.
+
+    The same call goes on where a stopped one ended. `progress(total, done)` is called once, with numbers of utterances,
+    and what it returns after each recording. Raises InputError if `out` holds something else, MesmError if there is no
+    room; utterances that cannot be built do not raise, they are rows with a reason.
+    """
+    wanted = {"recipe": recipe.as_dict(), "source": fingerprint(corpus)}
+    check_place(out, corpus.root)
+    with folder_lock(out / ".build" / "lock"):
+        finished = open_place(out, wanted, overwrite=overwrite)
+        if finished:
+            return finished
+        recordings, excluded = select(corpus, recipe)
+        parts = out / ".build" / "parts"
+        parts.mkdir(exist_ok=True)
+        todo = [recording for recording in recordings if not (parts / f"{recording.id}.json").exists()]
+        step = progress(*(sum(len(r.utterances) for r in some) for some in (recordings, todo))) if progress else None
+        jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=recording) for recording in todo]
+        for job, result in local.run(run, jobs, workers or local.available_cpus()):
+            if isinstance(result, local.WorkerDied):
+                rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
+                write_json(parts / f"{job.recording.id}.json", rows)
+            if step:
+                step(len(job.recording.utterances))
+        return finish(corpus, out, wanted, recordings, excluded)
+
+
+def fingerprint(corpus: Corpus) -> dict[str, Any]:
+    """What identifies the source without reading it: how many files matter, and a digest of their paths and sizes."""
+    names: set[str] = set()
+    for recording in corpus.recordings:
+        names.update([recording.video] if recording.video else [])
+        for utterance in recording.utterances:
+            names.update((*utterance.texts, *(source.path for source in utterance.audio)))
+    listing = [(name, (corpus.root / name).stat().st_size) for name in sorted(names)]
+    return {
+        "files": len(listing),
+        "bytes": sum(size for _, size in listing),
+        "listing_sha256": sha256(canonical_json(listing)).hexdigest(),
+        "synthetic": (corpus.root / SYNTHETIC).exists(),
+    }
+
+
+def check_place(out: Path, source: Path) -> None:
+    """Raises InputError if `out` cannot be a dataset's folder: a file, something else's folder, inside the source."""
+    here, there = out.resolve(), source.resolve()
+    if here == there or there in here.parents or here in there.parents:
+        raise InputError(f"--out {out} and --source {source} lie inside each other: choose a folder of its own")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: give a folder")
+    ours = {".build", "dataset.json"}
+    if out.is_dir() and (names := {path.name for path in out.iterdir()}) and not names & ours:
+        raise InputError(f"--out {out} holds other things ({sorted(names)[0]}): choose an empty or a new folder")
+
+
+def open_place(out: Path, wanted: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """Make `out` ready for `wanted`. Returns its dataset.json if that is already built."""
+    dataset, plan = out / "dataset.json", out / ".build" / "recipe.json"
+    known = read_json(dataset) if dataset.exists() else read_json(plan) if plan.exists() else None
+    if known and not overwrite:
+        for what in ("recipe", "source"):
+            if differs := difference(known.get(what, {}), wanted[what]):
+                raise InputError(
+                    f"{out} was begun with another {what}: {differs}. Give another --out, or --overwrite"
+                )
+        if dataset.exists():
+            return dict(known)
+    elif known:
+        dataset.unlink(missing_ok=True)  # first: from here on this is no dataset
+        sync_folder(out)
+        for name in ("shards", "video", ".build/parts"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    write_json(plan, wanted)
+    return None
+
+
+def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[str, Any]]]:
+    """The recordings with the utterances that were asked for, and the rows of those that were not."""
+    chosen: list[Recording] = []
+    excluded: list[dict[str, Any]] = []
+    count = 0
+    for recording in corpus.recordings:
+        kept: list[Utterance] = []
+        for utterance in recording.utterances:
+            if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
+                excluded.append(row(utterance, "excluded", "only"))
+            elif recipe.limit is not None and count >= recipe.limit:
+                excluded.append(row(utterance, "excluded", "limit"))
+            else:
+                kept.append(utterance)
+                count += 1
+        if kept:
+            chosen.append(Recording(id=recording.id, video=recording.video, utterances=tuple(kept)))
+    if not chosen:
+        raise InputError(f"--only {recipe.only!r} matches none of the {len(excluded)} utterances of {corpus.root}")
+    return chosen, excluded
+
+
+def finish(
+    corpus: Corpus, out: Path, wanted: dict[str, Any], recordings: Iterable[Recording], excluded: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Pack the parts, write the manifest and, last, dataset.json; then the parts are not needed any more."""
+    from mesm_data.media.tools import toolchain
+    from mesm_data.shards import dataset
+
+    parts = out / ".build" / "parts"
+    rows = list(excluded)
+    for recording in recordings:
+        rows += [{**row, "source": recording.id} for row in read_json(parts / f"{recording.id}.json")]
+    rows.sort(key=lambda row: row["key"])
+    facts = {
+        **wanted,
+        "corpus": corpus.name,
+        "synthetic": wanted["source"]["synthetic"],
+        "toolchain": toolchain(),
+        "notes": list(corpus.notes),
+    }
+    written = dataset.write(out, parts, rows, facts, limit=wanted["recipe"]["shard_bytes"])
+    shutil.rmtree(parts)
+    return written
+
+
+def counts(rows: Iterable[dict[str, Any]]) -> Counter[str]:
+    """How many rows have each status."""
+    return Counter(row["status"] for row in rows)

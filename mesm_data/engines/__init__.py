@@ -1,0 +1,1 @@
+"""Where work runs. A step never knows where it runs."""

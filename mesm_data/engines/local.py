@@ -1,0 +1,84 @@
+"""Work on this machine: one process, or several."""
+
+import ctypes
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class WorkerDied(Exception):
+    """A worker was killed from outside or crashed (a decoder's segmentation fault, the out-of-memory killer)."""
+
+
+def available_cpus() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[Item, Result | WorkerDied]]:
+    """Apply `function` to every item, in any order; results come as they are ready.
+
+    An exception of `function` is raised here and ends the work. A worker that dies costs nobody else: the items that
+    were under way are tried again one by one, and the one that kills its worker again comes back as WorkerDied.
+    """
+    if workers == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    suspects: list[Item] = []
+    yield from _pool(function, items, workers, suspects)
+    for item in list(suspects):
+        again: list[Item] = []
+        yield from _pool(function, [item], 1, again)
+        if again:
+            yield item, WorkerDied("the worker process died twice on this recording (crash, or out of memory)")
+
+
+def _pool(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, suspects: list[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Run a pool until all items are done; those that were under way when a worker died are put into `suspects`."""
+    todo = deque(items)
+    while todo:
+        pending: dict[Future[Result], Item] = {}
+        pool = ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+        )
+        try:
+            while todo or pending:
+                # No more than the workers can take: what waits in a queue would be lost with a broken pool.
+                while todo and len(pending) < workers:
+                    pending[pool.submit(function, todo[0])] = todo[0]
+                    todo.popleft()
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    yield pending.pop(future), result
+        except BrokenProcessPool:
+            suspects.extend(pending.values())
+        except BaseException:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """In a new worker: leave Ctrl-C to the parent, and die with it however it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

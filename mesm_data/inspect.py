@@ -1,0 +1,56 @@
+"""What is in a dataset, counted from its manifest alone."""
+
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import InputError
+from mesm_data.shards import dataset, manifest
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Counts by status, label, speaker and modality, durations, detection rate, and the reasons of what is missing.
+
+    Durations are in seconds. Raises InputError if `path` is not a dataset.
+    """
+    import pandas as pd
+
+    said = dataset.describe(path)
+    rows = pd.DataFrame(manifest.read(path / "manifest.parquet"))
+    if rows.empty:
+        raise InputError(f"{path / 'manifest.parquet'} has no rows")
+    built = rows[rows["status"] == "ok"]
+    seconds = built["n_samples"].astype(float) / 16_000
+    faces = int(built["n_faces"].sum())
+    return {
+        "corpus": said["corpus"],
+        "synthetic": said["synthetic"],
+        "format": said["format"],
+        "root": said["root"],
+        "counts": said["counts"],
+        "shards": len(said["shards"]),
+        "bytes": sum(shard["size"] for shard in said["shards"].values()),
+        "clip_bytes": sum(shard["size"] for shard in said["video"].values()),
+        "labels": count(built["labels"].map(lambda labels: labels.get("label") or "no label")),
+        "speakers": count(built["speaker"]),
+        "audio": count(built["audio"]),
+        "video": count(built["video"]),
+        "seconds": {
+            "total": round(float(seconds.sum()), 1),
+            "mean": round(float(seconds.mean()), 2) if len(built) else None,
+            "shortest": round(float(seconds.min()), 2) if len(built) else None,
+            "longest": round(float(seconds.max()), 2) if len(built) else None,
+        },
+        "faces": faces,
+        "detection_rate": round(float(built["n_detected"].sum()) / faces, 4) if faces else None,
+        "words_aligned": int(built["n_words"].notna().sum()),
+        "flags": count(built["flags"].explode().dropna()),
+        "reasons": count(rows.loc[rows["status"] != "ok", "reason"].dropna()),
+        "incomplete": count(built["reason"].dropna()),
+        "notes": said["notes"],
+    }
+
+
+def count(values: Any) -> dict[str, int]:
+    """Value -> how often, most frequent first, then by name."""
+    found = values.value_counts().to_dict()
+    return {str(name): int(found[name]) for name in sorted(found, key=lambda name: (-found[name], str(name)))}

@@ -1,0 +1,157 @@
+"""The raw clip of one utterance: the speaker's picture with its presentation times, and the utterance's sound, in mp4.
+
+ffmpeg encodes in a process of its own. It is fed through NUT, a container that carries every frame's time, so clips of
+variable frame rate keep their times. Cutting with `-c copy` would be wrong by up to a group of pictures.
+"""
+
+import errno
+import os
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm_data.errors import MesmError
+from mesm_data.media.cut import Cut, Span
+from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.video import Frame, planes
+from mesm_data.shards.members import encode_wav
+
+if TYPE_CHECKING:
+    pass
+
+# Ticks a second; a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
+TICKS = 30_000
+SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
+
+
+class ClipWriter:
+    """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds)."""
+
+    def __init__(self, path: Path, *, start: Fraction, size: tuple[int, int], samples: NDArray[np.int16]) -> None:
+        import av
+
+        self.path, self._start = path, start
+        self._width, self._height = size[0] // 2 * 2, size[1] // 2 * 2  # 4:2:0 has no odd sizes
+        self._sound = path.with_suffix(".wav")
+        self._process = subprocess.Popen(
+            self._command(samples), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self._pipe = av.open(self._process.stdin, "w", format="nut")
+        self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
+        self._stream.width, self._stream.height = self._width, self._height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.time_base = Fraction(1, TICKS)
+        self.frames = 0
+
+    def _command(self, samples: NDArray[np.int16]) -> list[str]:
+        import ffmpeg
+
+        streams = [ffmpeg.input("pipe:0", format="nut").video]
+        settings = dict(SETTINGS)
+        if len(samples):
+            self._sound.write_bytes(encode_wav(samples))
+            streams.append(ffmpeg.input(f"file:{self._sound}").audio)
+        # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
+        output = ffmpeg.output(
+            *streams, f"file:{self.path}", threads=1, fps_mode="passthrough", enc_time_base="demux",
+            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", **settings,
+        )  # fmt: skip
+        flags = ("-v", "error", "-nostdin", "-copyts")
+        command: list[str] = output.global_args(*flags).overwrite_output().compile(cmd=ffmpeg_binary())
+        return command
+
+    def add(self, frame: Frame, left: int, right: int) -> None:
+        """Append the columns left <= x < right of a frame."""
+        import av
+
+        luma, *chroma = planes(frame.image, left, right)
+        picture = [luma[: self._height, : self._width]]
+        picture += [plane[: self._height // 2, : self._width // 2] for plane in chroma]
+        packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
+        packet.stream = self._stream
+        packet.time_base = Fraction(1, TICKS)
+        packet.pts = packet.dts = round((frame.time - self._start) * TICKS)
+        packet.is_keyframe = True
+        try:
+            self._pipe.mux(packet)
+        except (av.FFmpegError, OSError):
+            self.abort()
+            raise MesmError(f"ffmpeg stopped while encoding {self.path.name}: {self._said()}") from None
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file. Raises MesmError with ffmpeg's own words if it failed."""
+        import av
+
+        try:
+            self._pipe.close()
+            assert self._process.stdin
+            self._process.stdin.close()
+        except (av.FFmpegError, OSError):
+            pass  # ffmpeg has ended early: its exit code and words say why
+        said = self._said()
+        self._sound.unlink(missing_ok=True)
+        if self._process.wait() != 0:
+            if os.strerror(errno.ENOSPC) in said:
+                raise OSError(errno.ENOSPC, said)
+            raise MesmError(f"ffmpeg could not encode {self.path.name}: {said}")
+
+    def abort(self) -> None:
+        """Stop the encoder; what it wrote is left to the caller's clean-up."""
+        self._process.kill()
+        self._sound.unlink(missing_ok=True)
+
+    def _said(self) -> str:
+        assert self._process.stderr
+        return self._process.stderr.read().decode(errors="replace").strip()[-300:]
+
+
+class ClipSet:
+    """The clips of one recording while its video is decoded: each is finished as soon as its span is over."""
+
+    def __init__(self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]]) -> None:
+        self._folder, self._spans, self._sounds = folder, spans, sounds
+        self._open: dict[int, ClipWriter] = {}
+        self._done: dict[int, Path] = {}
+        self._failed: dict[int, str] = {}
+
+    def add(self, cut: Cut, left: int, right: int) -> None:
+        """Give a frame inside a span to that span's clip."""
+        for index in [index for index in self._open if self._spans[index].end <= cut.frame.time]:
+            self._finish(index)
+        if cut.index in self._failed:
+            return
+        if cut.index not in self._open:
+            size = (right - left, cut.frame.image.height)
+            start, samples = self._spans[cut.index].start, self._sounds[cut.index]
+            path = self._folder / f"{cut.index}.mp4"
+            self._open[cut.index] = ClipWriter(path, start=start, size=size, samples=samples)
+        try:
+            self._open[cut.index].add(cut.frame, left, right)
+        except MesmError as error:
+            self._open.pop(cut.index)
+            self._failed[cut.index] = str(error)
+
+    def collect(self, index: int) -> tuple[Path | None, str | None]:
+        """The finished clip of a span (None: no frame was in it), and what went wrong with it."""
+        if index in self._open:
+            self._finish(index)
+        return self._done.get(index), self._failed.get(index)
+
+    def abort(self) -> None:
+        """Stop all encoders that still run."""
+        for writer in self._open.values():
+            writer.abort()
+
+    def _finish(self, index: int) -> None:
+        writer = self._open.pop(index)
+        try:
+            writer.close()
+            self._done[index] = writer.path
+        except MesmError as error:
+            self._failed[index] = str(error)

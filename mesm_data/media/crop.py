@@ -1,0 +1,91 @@
+"""From a picture and what was found in it to one square face, in integers: the same bytes everywhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm_data.media.mtcnn import Detection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """The face of a picture.
+
+    `crop` is (size, size, 3) uint8 RGB; `box` the pixels of the picture that it shows: left, top, right, bottom,
+    right and bottom not included; `score` the probability of the detection (2 decimals), 0.0 if there was none.
+    """
+
+    crop: NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    score: float
+    detected: bool
+
+
+def face(
+    picture: NDArray[np.uint8], detections: Iterable[Detection], *, size: int = 48, margin: int = 2, square: int
+) -> Face:
+    """The largest face in a picture, or its centre where there is none.
+
+    Args:
+        picture: (height, width, 3) uint8 RGB.
+        detections: of `Detector.detect`, largest first.
+        size: side of the crop in pixels.
+        margin: pixels of the crop, both sides together, that lie around the detected box.
+        square: side of the centre square in pixels of the picture, cut to the picture.
+    """
+    for detection in detections:
+        box = _with_margin(detection.box, picture.shape[0], picture.shape[1], margin / (size - margin))
+        if box[0] < box[2] and box[1] < box[3]:
+            return Face(crop=_cut(picture, box, size), box=box, score=detection.score, detected=True)
+    box = _centre(picture.shape[0], picture.shape[1], square)
+    return Face(crop=_cut(picture, box, size), box=box, score=0.0, detected=False)
+
+
+def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A picture (height, width, 3) as a square (size, size, 3), both uint8.
+
+    A longer side is shrunk by area: a new pixel is the mean of what it covers, parts of pixels by their share.
+    A shorter side is enlarged by linear interpolation between the centres of pixels. Halves are rounded up.
+    """
+    rows, columns = _weights(picture.shape[0], size), _weights(picture.shape[1], size)
+    # Whole numbers below 2**53 in float64: exact in any order of summation, and at the speed of the BLAS.
+    wide = rows @ picture.reshape(picture.shape[0], -1).astype(np.float64)
+    sums = (columns @ wide.reshape(size, -1, 3)).astype(np.int64)
+    total = int(rows[0].sum() * columns[0].sum())
+    return ((2 * sums + total) // (2 * total)).astype(np.uint8)
+
+
+def _weights(length: int, size: int) -> NDArray[np.float64]:
+    """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), the same sum in each row."""
+    pixel = np.arange(length)
+    place = np.arange(size)[:, None]
+    if length >= size:
+        # In units of 1 / size: pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).
+        ends = np.minimum((pixel + 1) * size, (place + 1) * length)
+        return np.maximum(ends - np.maximum(pixel * size, place * length), 0).astype(np.float64)
+    # In units of 1 / (2 * size): a pixel is 2 * size long, and the centre of place i lies (2 * i + 1) * length from the edge.
+    unit = 2 * size
+    centre = np.clip((2 * place + 1) * length - size, 0, unit * (length - 1))
+    return np.maximum(unit - np.abs(centre - pixel * unit), 0).astype(np.float64)
+
+
+def _with_margin(
+    box: tuple[float, float, float, float], height: int, width: int, share: float
+) -> tuple[int, int, int, int]:
+    """The pixels of a box made wider and higher by `share`, cut to the picture; facenet-pytorch's `extract_face`."""
+    left, top, right, bottom = box
+    x, y = share * (right - left) / 2, share * (bottom - top) / 2
+    return int(max(left - x, 0)), int(max(top - y, 0)), int(min(right + x, width)), int(min(bottom + y, height))
+
+
+def _centre(height: int, width: int, side: int) -> tuple[int, int, int, int]:
+    side = min(side, height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int], size: int) -> NDArray[np.uint8]:
+    left, top, right, bottom = box
+    return resize(picture[top:bottom, left:right], size)

@@ -1,0 +1,186 @@
+"""Small convolutional nets in fixed point: the same bits on every processor, at the speed of the BLAS.
+
+Why floating-point nets differ between machines: a sum of products is rounded after every step, and each BLAS, instruction set,
+thread count and batch size takes the steps in another order. Here no sum is ever rounded. Activations are integers, weights
+multiples of 2**-18, so every product and every partial sum is a multiple of 2**-18; as long as the absolute values of a sum add up
+to less than 2**35, each partial sum fits the 53 bits of a float64 and is exact in any order, with or without fused multiply-add.
+`Network` proves that bound when it is made, from the weights and the range of the input alone (interval arithmetic, layer by layer):
+the largest, of the O-net's head, is 2**33.7.
+
+All else is comparisons, `rint`, and single additions and multiplications, each of which IEEE 754 defines to the last bit.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+ACTIVATION_BITS = 16  # an activation a is the integer rint(a * 2**16); 8 bits finer than the grey levels that go in
+WEIGHT_BITS = 18
+GREY = 2.0 ** (ACTIVATION_BITS - 7)  # the nets take (grey - 127.5) / 128
+INPUT_TOP = 255 * GREY
+
+
+class Convolution:
+    """A convolution without padding, PReLU, and max pooling with stride 2 (windows over the edge are cut, not dropped).
+
+    A picture is (channels, height, width, batch): with the batch innermost, the copies and maxima run over long rows.
+    The convolution is one matrix product: its windows are the columns.
+    """
+
+    def __init__(self, kernel: Array, bias: Array, slope: Array | None = None, *, pool: int = 0, paired: bool = False) -> None:
+        """
+        Args:
+            kernel: (size, size, in, out), on the grid of 2**-18, and so is `bias`.
+            bias: (out,), in units of the output.
+            slope: (out,) of the PReLU, negative slopes first; None: a head, not rounded.
+            pool: side of the pooling windows; 0: none.
+            paired: computes two neighbouring columns at once, through a kernel one column wider.
+                Pooling then compares whole arrays; for 3 input channels that takes half of the time, for more the
+                extra products cost as much as they save.
+        """
+        self.size, _, self.channels, self.out = kernel.shape
+        self.slope, self.pool, self.paired = slope, pool, paired
+        kernels = [kernel]
+        if paired:
+            nothing = np.zeros_like(kernel[:, :1])
+            kernels = [np.concatenate([kernel, nothing], axis=1), np.concatenate([nothing, kernel], axis=1)]
+        rows = [np.concatenate([k.reshape(-1, self.out), bias[None]]) for k in kernels]
+        self.matrix = np.ascontiguousarray(np.concatenate(rows, axis=1).T)
+        self.convex = 0 if slope is None else int(np.count_nonzero(slope < 0))
+
+    def __call__(self, x: Array) -> Array:
+        """(in, height, width, batch) to (out, height', width', batch)."""
+        if self.slope is None:
+            return self._columns(x, 1)[0]
+        if not self.pool:
+            return np.rint(prelu(self._columns(x, 1)[0], self.slope))
+        y = self._columns(x, 2 if self.paired else 1)
+        # A PReLU with a slope >= 0 is monotone and may follow the pooling, where it has a quarter of the work.
+        # The others come first; a second time changes nothing in them, since they are >= 0 then.
+        prelu(y[:, : self.convex], self.slope[: self.convex])
+        wide = self._pool_pairs(y, x.shape[2] - self.size + 1) if self.paired else pool(y[0], 2, self.pool)
+        return np.rint(prelu(pool(wide, 1, self.pool), self.slope))
+
+    def _columns(self, x: Array, step: int) -> Array:
+        """The convolution at every `step`-th column: (step, out, height', ceil(width' / step), batch)."""
+        channels, height, width, batch = x.shape
+        height -= self.size - 1
+        count = -(-(width - self.size + 1) // step)
+        windows = np.empty((len(self.matrix[0]), height, count, batch))
+        at = 0
+        for i in range(self.size):
+            for j in range(self.size + step - 1):
+                source = x[:, i : i + height, j::step][:, :, :count]
+                windows[at : at + channels, :, : source.shape[2]] = source
+                windows[at : at + channels, :, source.shape[2] :] = 0
+                at += channels
+        windows[at] = 1  # times the bias
+        return (self.matrix @ windows.reshape(at + 1, -1)).reshape(step, self.out, height, count, batch)
+
+    def _pool_pairs(self, y: Array, width: int) -> Array:
+        """Pooling along the width, where the even and the odd columns are arrays of their own."""
+        even, odd = y
+        if width % 2:
+            odd[:, :, -1] = even[:, :, -1]
+        pooled = np.maximum(even, odd)
+        if self.pool == 3:
+            np.maximum(pooled[:, :, :-1], even[:, :, 1:], out=pooled[:, :, :-1])
+        return pooled
+
+
+def prelu(y: Array, slope: Array) -> Array:
+    """y where y > 0, else slope * y, by channel (the fourth axis from the end), in place."""
+    below = np.minimum(y, 0)
+    below *= (slope - 1)[:, None, None, None]
+    y += below
+    return y
+
+
+def pool(y: Array, axis: int, size: int) -> Array:
+    """Maxima over windows of `size` (2 or 3) at every second place of an axis; the last window may be shorter."""
+    ahead = (slice(None),) * axis
+    count = -(-(y.shape[axis] - size) // 2) + 1
+    pooled = y[(*ahead, slice(0, None, 2))][(*ahead, slice(count))].copy()
+    for offset in range(1, size):
+        other = y[(*ahead, slice(offset, None, 2))][(*ahead, slice(count))]
+        part = pooled[(*ahead, slice(other.shape[axis]))]
+        np.maximum(part, other, out=part)
+    return pooled
+
+
+class Network:
+    """Convolutions one after the other, proved to be exact.
+
+    Raises:
+        AssertionError: a sum could leave the exact range of float64 (no picture can make the pinned weights do that).
+    """
+
+    def __init__(self, arrays: list[NDArray[np.float32]], pools: tuple[int, ...], heads: list[int]) -> None:
+        """
+        Args:
+            arrays: of `load_weights`.
+            pools: of each layer before the heads.
+            heads: positions in `arrays` of the kernels of the heads, the two-class head last. Their outputs are joined;
+                the two classes become one: face minus no face, the logit of the probability.
+        """
+        self.layers: list[Convolution] = []
+        self.largest = 0.0
+        self._range = (np.zeros(3), np.full(3, INPUT_TOP))
+        self._order = np.arange(3)
+        for at, side in enumerate(pools):
+            kernel, bias, slope = (array.astype(np.float64) for array in arrays[3 * at : 3 * at + 3])
+            self._add(kernel, bias, slope.reshape(-1), side)
+        kernels = [arrays[head].astype(np.float64).reshape(-1, arrays[head].shape[-1]) for head in heads]
+        biases = [arrays[head + 1].astype(np.float64) for head in heads]
+        kernels[-1], biases[-1] = np.diff(kernels[-1]), np.diff(biases[-1])
+        self._add(np.concatenate(kernels, axis=1), np.concatenate(biases), None, 0)
+
+    @property
+    def out(self) -> int:
+        """Numbers that the heads give for one place."""
+        return self.layers[-1].out
+
+    def __call__(self, x: Array) -> Array:
+        """(3, height, width, batch), grey levels * 512 rounded, to the heads (out, height', width', batch)."""
+        for layer in self.layers:
+            x = layer(x)
+        return x * 2.0**-ACTIVATION_BITS
+
+    def _add(self, kernel: Array, bias: Array, slope: Array | None, side: int) -> None:
+        """One more layer: on the grid, in order, bounded. A dense layer (in, out) is a convolution of all that is left."""
+        channels = len(self._order)
+        if kernel.ndim == 2:
+            # Its input is a picture read column by column, channels innermost (as facenet-pytorch flattens it).
+            size = round((len(kernel) / channels) ** 0.5)
+            kernel = kernel.reshape(size, size, channels, -1).transpose(1, 0, 2, 3)
+        kernel = on_grid(kernel[:, :, self._order])
+        bias = on_grid(bias * 2**ACTIVATION_BITS)
+        first = not self.layers
+        if first:
+            bias = bias - 127.5 * GREY * kernel.sum(axis=(0, 1, 2))
+        order = np.arange(len(bias)) if slope is None else np.argsort(slope >= 0, kind="stable")
+        kernel, bias = kernel[..., order], bias[order]
+        slope = None if slope is None else slope[order]
+        self._bound(kernel, bias, slope)
+        self._order = order
+        self.layers.append(Convolution(kernel, bias, slope, pool=side, paired=first))
+
+    def _bound(self, kernel: Array, bias: Array, slope: Array | None) -> None:
+        """Asserts that no sum of this layer can lose a bit, and finds the range of what it gives."""
+        low, high = (np.tile(end, kernel.shape[0] * kernel.shape[1]) for end in self._range)
+        matrix = kernel.reshape(-1, len(bias)).T
+        largest = np.abs(matrix) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(bias)
+        self.largest = max(self.largest, float(largest.max()))
+        # Half of what float64 holds: this sum itself is rounded.
+        assert self.largest < 2.0 ** (52 - WEIGHT_BITS), "a sum of the net could leave the exact range of float64"
+        if slope is not None:
+            above, below = np.maximum(matrix, 0), np.minimum(matrix, 0)
+            ends = np.stack([above @ low + below @ high + bias, above @ high + below @ low + bias])
+            ends = np.where(ends > 0, ends, slope * ends)
+            self._range = (np.minimum(ends.min(axis=0), 0) - 1, np.maximum(ends.max(axis=0), 0) + 1)
+
+
+def on_grid(values: Array) -> Array:
+    """The nearest multiples of 2**-18."""
+    return np.rint(values * 2**WEIGHT_BITS) * 2.0**-WEIGHT_BITS

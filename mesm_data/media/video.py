@@ -1,0 +1,142 @@
+"""A video file as frames with exact presentation times, and the speaker's picture cut out of a frame.
+
+Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approximate SIMD paths, and colours are
+converted by integer arithmetic of our own (swscale rounds differently from CPU to CPU).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm_data.corpora.base import Picture
+from mesm_data.errors import MesmError
+
+if TYPE_CHECKING:
+    import av
+
+# Red and blue weights of luma: ITU-R BT.601 and BT.709.
+_BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
+_SCALE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One decoded picture, shown from `time` until `until` (seconds from the container's start)."""
+
+    time: Fraction
+    until: Fraction
+    image: "av.VideoFrame"
+
+
+class Video:
+    """One video file, decoded once from front to back.
+
+    `errors` counts packets that could not be decoded (their frames are missing, the rest is used); `stopped` says why
+    the file could not be read to its end, if so.
+    Raises MesmError from the constructor if the file is not a video.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av
+        from av.codec.context import Flags
+
+        try:
+            self._container = av.open(f"file:{path}")
+        except (av.FFmpegError, OSError) as error:
+            raise MesmError(f"not a video that can be opened ({error.strerror})") from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise MesmError("holds no picture")
+        stream = self._stream = self._container.streams.video[0]
+        stream.codec_context.flags |= Flags.bitexact
+        stream.codec_context.thread_count = 1
+        self.width, self.height = stream.codec_context.width, stream.codec_context.height
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
+        self.errors = 0
+        self.stopped: str | None = None
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames that can be decoded, in the order in which they are shown."""
+        base = Fraction(self._stream.time_base or 1)
+        origin = Fraction(self._container.start_time or 0, 1_000_000)
+        usual = 1 / self.rate if self.rate else Fraction(0)
+        until = -origin
+        for image in self._images():
+            stamp = image.pts if image.pts is not None else image.dts
+            # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
+            time = stamp * base - origin if stamp is not None else until
+            until = time + (image.duration * base if image.duration else usual)
+            yield Frame(time=time, until=until, image=image)
+
+    def _images(self) -> Iterator["av.VideoFrame"]:
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+                images = packet.decode()
+            except StopIteration:
+                return
+            except av.FFmpegError as error:
+                if isinstance(error, av.error.InvalidDataError):
+                    self.errors += 1
+                    continue
+                self.stopped = str(error.strerror)
+                return
+            yield from images
+
+    def close(self) -> None:
+        """Release the file."""
+        self._container.close()
+
+
+def columns(picture: Picture, width: int) -> tuple[int, int]:
+    """The speaker's part of a frame `width` pixels wide: [left, right), even, as chroma has half the columns."""
+    return round(picture.left * width / 2) * 2, min(round(picture.right * width / 2) * 2, width)
+
+
+def planes(image: "av.VideoFrame", left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
+    """Y (h, w), U and V (ceil(h/2), ceil(w/2)) of the columns left <= x < right, as views where possible."""
+    if image.format.name not in ("yuv420p", "yuvj420p"):
+        image = image.reformat(format="yuv420p")
+    cut = []
+    for plane, step in zip(image.planes, (1, 2, 2), strict=True):
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        cut.append(rows[:, left // step : -(-right // step)])
+    return tuple(cut)
+
+
+def rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
+    """The columns left <= x < right as uint8 (h, right - left, 3) RGB, by 16-bit fixed point; chroma is repeated."""
+    luma, *chroma = planes(image, left, right)
+    u, v = (plane.astype(np.int32) - 128 for plane in chroma)
+    full = image.format.name == "yuvj420p" or int(image.color_range) == 2
+    black, gain, chroma_gain = (0, 1.0, 1.0) if full else (16, 255 / 219, 255 / 224)
+    red, blue = _BT709 if _is_bt709(image) else _BT601
+    green = 1 - red - blue
+    scale = _SCALE * chroma_gain
+    colours = (
+        v * round(scale * 2 * (1 - red)),
+        u * -round(scale * 2 * (1 - blue) * blue / green) + v * -round(scale * 2 * (1 - red) * red / green),
+        u * round(scale * 2 * (1 - blue)),
+    )
+    grey = (luma.astype(np.int32) - black) * round(_SCALE * gain) + _SCALE // 2
+    picture = np.empty((*luma.shape, 3), np.uint8)
+    for index, colour in enumerate(colours):
+        channel = colour.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
+        channel = channel + grey
+        channel >>= 16
+        picture[..., index] = np.clip(channel, 0, 255, out=channel)
+    return picture
+
+
+def _is_bt709(image: "av.VideoFrame") -> bool:
+    """As tagged (1 is BT.709); untagged pictures of 720 lines and more are taken for BT.709, as players do."""
+    space = int(image.colorspace)
+    return space == 1 or (space == 2 and image.height >= 720)

@@ -1,0 +1,35 @@
+"""The options of a build that decide its content: the same recipe on the same source gives the same shards."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mesm_data.files import canonical_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a dataset is made of; recorded whole in dataset.json."""
+
+    corpus: str
+    clips: bool = True  # write video/
+    only: str | None = None  # glob over utterance ids; the others are excluded by the rule "only"
+    limit: int | None = None  # the first N utterances, in the corpus' order; the others are excluded by "limit"
+    frame_interval: str = "0.5"  # seconds between face crops, as a decimal number
+    face_size: int = 48  # pixels; 48, margin 2 and 500 ms are the published model's (Dai et al. 2021)
+    face_margin: int = 2
+    min_face_size: int = 40
+    shard_bytes: int = 128 * 2**20
+
+    def as_dict(self) -> dict[str, Any]:
+        """All options, and what identifies the detector."""
+        from mesm_data.media.mtcnn import DIGEST
+
+        return {**asdict(self), "detector": DIGEST}
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first option in which two recorded recipes differ, as words; None if they are the same."""
+    for name in sorted({*before, *now}):
+        if canonical_json(before.get(name)) != canonical_json(now.get(name)):
+            return f"{name} is {before.get(name)!r} there and {now.get(name)!r} now"
+    return None

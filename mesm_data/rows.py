@@ -1,0 +1,122 @@
+"""What a dataset says of an utterance: the record in its JSON member, and its row in the manifest."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesm_data.corpora.base import Recording, Utterance
+from mesm_data.files import canonical_json, sha256_file
+from mesm_data.media.audio import Sound
+from mesm_data.media.watch import Sight
+from mesm_data.shards.members import encode_faces, encode_wav, normal_text
+
+
+class Digests:
+    """sha256 of source files, each read once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, str | None] = {}
+
+    def of(self, path: str) -> str | None:
+        """Hex digest of `path` (relative to the corpus root); None if it cannot be read."""
+        if path not in self._known:
+            try:
+                self._known[path] = sha256_file(self._root / path)
+            except OSError:
+                self._known[path] = None
+        return self._known[path]
+
+
+def record(
+    corpus: str, recording: Recording, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests
+) -> dict[str, Any]:
+    """The JSON member of one sample. The same keys in every sample: what is absent is null."""
+    width, height = sight.size or (None, None)
+    return {
+        "id": utterance.id,
+        "corpus": corpus,
+        "dialog": utterance.dialog,
+        "speaker": utterance.speaker,
+        "start": utterance.start,
+        "end": utterance.end,
+        "text": normal_text(utterance.text),
+        "words": None if utterance.words is None else [{"w": w.w, "t0": w.t0, "t1": w.t1} for w in utterance.words],
+        "labels": dict(utterance.labels),
+        "faces": {
+            "times": sight.times,
+            "boxes": [list(face.box) for face in sight.faces],
+            "scores": [face.score for face in sight.faces],
+            "detected": [face.detected for face in sight.faces],
+        },
+        "video": {"status": sight.status, "fps": sight.fps, "width": width, "height": height},
+        "audio": {"status": sound.status, "sample_rate": sound.sample_rate},
+        "sources": _sources(recording, utterance, sound, sight, digests),
+        "flags": list(utterance.flags),
+    }
+
+
+def _sources(
+    recording: Recording, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests
+) -> list[dict[str, Any]]:
+    """The files that went into a sample, with the seconds that were cut from them (null: the whole file)."""
+    used: list[tuple[str, list[float] | None]] = [(path, None) for path in utterance.texts]
+    if sight.faces and recording.video:
+        used.append((recording.video, [utterance.start, utterance.end]))
+    if sound.source:
+        used.append((sound.source.path, list(sound.source.span) if sound.source.span else None))
+    return [{"path": path, "span": span, "sha256": digests.of(path)} for path, span in used]
+
+
+def encode(record: dict[str, Any], sound: Sound, sight: Sight, face_size: int) -> dict[str, bytes]:
+    """The four members of one sample."""
+    faces = np.zeros((len(sight.faces), face_size, face_size, 3), np.uint8)
+    for index, face in enumerate(sight.faces):
+        faces[index] = face.crop
+    return {
+        "faces.npy": encode_faces(faces),
+        "json": canonical_json(record),
+        "txt": record["text"].encode(),
+        "wav": encode_wav(sound.samples),
+    }
+
+
+def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
+    """The manifest row of an utterance that was not built: `status` is failed or excluded."""
+    return {
+        "key": utterance.id,
+        "status": status,
+        "reason": reason,
+        "dialog": utterance.dialog,
+        "speaker": utterance.speaker,
+        "start": utterance.start,
+        "end": utterance.end,
+        "flags": list(utterance.flags),
+        "labels": dict(utterance.labels),
+    }
+
+
+def built_row(
+    utterance: Utterance, sound: Sound, sight: Sight, members: dict[str, bytes], offsets: dict[str, int]
+) -> dict[str, Any]:
+    """The manifest row of an utterance that was built; `reason` says what of it is missing."""
+    problems = "; ".join((*sound.problems, *sight.problems)) or None
+    crops = b"".join(face.crop.tobytes() for face in sight.faces)
+    return {
+        **row(utterance, "ok", problems),
+        "audio": sound.status,
+        "video": sight.status,
+        "n_samples": len(sound.samples),
+        "n_faces": len(sight.faces),
+        "n_detected": sum(face.detected for face in sight.faces),
+        "n_words": None if utterance.words is None else len(utterance.words),
+        "members": {
+            name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
+            for name, data in members.items()
+        },
+        "pcm_sha256": sha256(sound.samples.astype("<i2").tobytes()).hexdigest(),
+        "pixels_sha256": sha256(crops).hexdigest(),
+        "text_sha256": sha256(members["txt"]).hexdigest(),
+    }

@@ -1,0 +1,1 @@
+"""Small synthetic corpora on real media, in the real corpora's layouts. Synthetic, and called so everywhere."""

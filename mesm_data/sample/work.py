@@ -1,0 +1,62 @@
+"""Writing a folder that is whole or absent, and running jobs that must not share a process."""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from mesm_data.errors import InputError
+
+MARKER = "SYNTHETIC.txt"
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def whole_folder(out: Path, marker: str) -> Iterator[Path]:
+    """Give a folder `<out>.partial` to write into, which becomes `out` when everything has been written.
+
+    `marker` is written to SYNTHETIC.txt first: a stale `.partial` is removed only if it holds that file. InputError if
+    `out` is a file or holds anything.
+    """
+    out = out.absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty; name a new folder, or remove this one first")
+    partial = out.with_name(out.name + ".partial")
+    if partial.is_dir() and (partial / MARKER).is_file():
+        shutil.rmtree(partial)
+    try:
+        partial.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it") from None
+    (partial / MARKER).write_text(marker, encoding="utf-8")
+    try:
+        yield partial
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """The results of `function` in the order in which they are done, `workers` at a time, each job in a new process.
+
+    What a job finds in its process then never depends on the jobs before it. A pool with max_tasks_per_child=1 would do
+    the same, but can hang: https://github.com/python/cpython/issues/115634.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(_alone, function, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(function: Callable[[Job], Result], job: Job) -> Result:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, job).result()

@@ -1,0 +1,1 @@
+"""The shard format: canonical tar, index, manifest, reader. The only part of this package that trainers import."""

@@ -1,0 +1,86 @@
+"""A dataset on disk: dataset.json, manifest.parquet, shards/, video/. Written once, in an order that readers can trust.
+
+OUT/dataset.json          written last; a reader refuses a format that it does not know
+OUT/manifest.parquet      one row per utterance of the corpus
+OUT/shards/*.tar          the model view
+OUT/video/*.tar           clips, the same keys in the same order; OUT/video/index.parquet says where each lies
+"""
+
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import InputError
+from mesm_data.files import canonical_json, read_json, write_json
+from mesm_data.shards import manifest, pack
+
+FORMAT = 1
+
+
+def write(out: Path, parts: Path, rows: list[dict[str, Any]], facts: dict[str, Any], *, limit: int) -> dict[str, Any]:
+    """Pack `rows` into a dataset. Returns what dataset.json says: `facts`, counts, digests and the root."""
+    import pyarrow as pa
+
+    shards, videos = pack.pack(parts, out, rows, limit=limit)
+    remove_others(out / "shards", set(shards))
+    remove_others(out / "video", {*videos, "index.parquet"} if videos else set())
+    table = manifest.write(out / "manifest.parquet", rows, manifest.schema(facts["corpus"]))
+    if videos:
+        clips = [{"key": row["key"], "shard": row["shard"], **row["clip"]} for row in rows if "clip" in row]
+        columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
+        manifest.write(out / "video" / "index.parquet", clips, pa.schema({**columns, "sha256": pa.string()}))
+    said = {
+        "format": FORMAT,
+        **facts,
+        "counts": {"total": len(rows), **dict.fromkeys(STATUSES, 0), **Counter(row["status"] for row in rows)},
+        "manifest": {"rows": len(rows), "sha256": table},
+        "shards": shards,
+        "video": videos,
+        "root": root(table, shards),
+    }
+    write_json(out / "dataset.json", said)
+    return said
+
+
+STATUSES = ("ok", "failed", "excluded")
+
+
+def root(table: str, shards: dict[str, Any]) -> str:
+    """The digest that names a dataset: over the manifest's table and the bytes of every shard (not of the clips)."""
+    files = {name: shard["sha256"] for name, shard in shards.items()}
+    return sha256(canonical_json({"manifest": table, "shards": files})).hexdigest()
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """dataset.json of the dataset in `path`. Raises InputError if there is none, or of another format."""
+    if not path.is_dir():
+        raise InputError(
+            f"{path} is not a folder: give the folder that `mesm-data build` wrote (with dataset.json in it)"
+        )
+    if not (path / "dataset.json").exists():
+        begun = (
+            " A build was begun here and has not ended: run the same build command again."
+            if (path / ".build").exists()
+            else ""
+        )
+        raise InputError(f"{path} holds no dataset.json, so it is not a dataset.{begun}")
+    said = read_json(path / "dataset.json")
+    if not isinstance(said, dict) or "format" not in said:
+        raise InputError(f"{path / 'dataset.json'} does not describe a dataset of mesm")
+    if said["format"] != FORMAT:
+        raise InputError(
+            f"{path} has shard format {said['format']}; this version of mesm reads format {FORMAT}. "
+            "Install the version of mesm that wrote it, or build it anew"
+        )
+    return said
+
+
+def remove_others(folder: Path, keep: set[str]) -> None:
+    """Delete what an earlier, stopped attempt left in a folder of ours."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name not in keep:
+                path.unlink()
+        if not keep:
+            folder.rmdir()

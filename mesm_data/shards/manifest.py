@@ -1,0 +1,114 @@
+"""manifest.parquet: one row per utterance of the corpus, built or not; and the types of what samples say."""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mesm_data.errors import InputError
+from mesm_data.files import atomic_write, canonical_json
+from mesm_data.shards.members import EXTENSIONS
+
+_RATER = pa.struct(
+    {
+        "rater": pa.string(),
+        "self": pa.bool_(),
+        "categories": pa.list_(pa.string()),
+        "val": pa.float64(),
+        "act": pa.float64(),
+        "dom": pa.float64(),
+        "comment": pa.string(),
+    }
+)
+LABELS: dict[str, pa.DataType] = {
+    "iemocap": pa.struct({"label": pa.string(), "vad": pa.list_(pa.float64()), "raters": pa.list_(_RATER)}),
+}
+
+
+def schema(corpus: str) -> pa.Schema:
+    """The columns of manifest.parquet for a corpus. Member columns are offset and size in the shard, and sha256."""
+    counts = {name: pa.int64() for name in ("n_samples", "n_faces", "n_detected", "n_words")}
+    members = {
+        column: pa.string() if column.endswith("sha256") else pa.int64()
+        for extension in EXTENSIONS
+        for column in member_columns(extension)
+    }
+    digests = {name: pa.string() for name in ("pcm_sha256", "pixels_sha256", "text_sha256")}
+    text = {name: pa.string() for name in ("key", "status", "reason", "dialog", "speaker")}
+    return pa.schema(
+        {
+            **text,
+            "start": pa.float64(),
+            "end": pa.float64(),
+            "audio": pa.string(),
+            "video": pa.string(),
+            **counts,
+            "flags": pa.list_(pa.string()),
+            "labels": LABELS[corpus],
+            "shard": pa.string(),
+            **members,
+            **digests,
+        }
+    )
+
+
+def record_schema(corpus: str) -> pa.Schema:
+    """The JSON member's columns, with the types that readers such as Hugging Face `datasets` need to be told."""
+    word = pa.struct({"w": pa.string(), "t0": pa.float64(), "t1": pa.float64()})
+    source = pa.struct({"path": pa.string(), "sha256": pa.string(), "span": pa.list_(pa.float64())})
+    faces = {
+        "times": pa.list_(pa.float64()),
+        "boxes": pa.list_(pa.list_(pa.int64())),
+        "scores": pa.list_(pa.float64()),
+        "detected": pa.list_(pa.bool_()),
+    }
+    return pa.schema(
+        {
+            **{name: pa.string() for name in ("id", "corpus", "dialog", "speaker")},
+            "start": pa.float64(),
+            "end": pa.float64(),
+            "text": pa.string(),
+            "words": pa.list_(word),
+            "labels": LABELS[corpus],
+            "faces": pa.struct(faces),
+            "video": pa.struct({"status": pa.string(), "fps": pa.float64(), "width": pa.int64(), "height": pa.int64()}),
+            "audio": pa.struct({"status": pa.string(), "sample_rate": pa.int64()}),
+            "sources": pa.list_(source),
+            "flags": pa.list_(pa.string()),
+        }
+    )
+
+
+def member_columns(extension: str) -> tuple[str, str, str]:
+    """The three columns of a member: faces.npy -> faces_offset, faces_size, faces_sha256."""
+    stem = extension.split(".", maxsplit=1)[0]
+    return f"{stem}_offset", f"{stem}_size", f"{stem}_sha256"
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -> str:
+    """Write rows as Parquet; returns the digest of the table (of its rows, not of the file's bytes)."""
+    table = pa.Table.from_pylist(list(rows), schema=table_schema)
+    with atomic_write(path) as file:
+        pq.write_table(table, file, compression="zstd")
+    return digest(table.to_pylist())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises InputError that names the file if it cannot be read."""
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def digest(rows: Iterable[dict[str, Any]]) -> str:
+    """sha256 over the rows as canonical JSON lines: equal tables give equal digests, whatever wrote the file."""
+    total = sha256()
+    for row in rows:
+        total.update(canonical_json(row) + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,101 @@
+"""Parts -> shards. The order and the boundaries come from keys and sizes alone, never from workers."""
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+from mesm_data.files import atomic_write
+from mesm_data.shards.manifest import member_columns
+from mesm_data.shards.tar import BLOCK, end, padded
+
+
+def order(key: str) -> bytes:
+    """Samples are sorted by this: speakers and dialogs are mixed for those who read a shard from front to back."""
+    return sha256(key.encode()).digest()
+
+
+def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
+    """Cut (key, bytes) pairs, in their order, into shards of at most `limit` bytes (a larger sample stands alone)."""
+    shard: list[str] = []
+    total = 0
+    for key, size in sizes:
+        if shard and total + size > limit:
+            yield shard
+            shard, total = [], 0
+        shard.append(key)
+        total += size
+    if shard:
+        yield shard
+
+
+def pack(
+    parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, group: str = "all"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
+
+    Rows carry `source` (the recording's id), `part` and `clip` as the step left them. Returns what dataset.json says
+    of each file: {name: {sha256, size, samples}} for shards/ and for video/.
+    """
+    built = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"]))
+    by_key = {row["key"]: row for row in built}
+    sizes = [(row["key"], row["part"]["stop"] - row["part"]["start"]) for row in built]
+    models, videos = {}, {}
+    for number, keys in enumerate(shards(sizes, limit)):
+        name = f"{group}-{number:06d}.tar"
+        samples = [by_key[key] for key in keys]
+        models[name] = _write_shard(out / "shards" / name, parts, samples)
+        if all("clip" in row for row in samples):
+            videos[name] = _write_clips(out / "video" / name, parts, samples)
+    return models, videos
+
+
+def _write_shard(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    with atomic_write(path) as file:
+        shard = _Shard(file)
+        for row in samples:
+            span = row["part"]
+            moved = shard.copy(parts / f"{row['source']}.tar", span["start"], span["stop"] - span["start"])
+            row["shard"] = path.name
+            for extension, member in row["members"].items():
+                values = (member["offset"] + moved, member["size"], member["sha256"])
+                row.update(zip(member_columns(extension), values, strict=True))
+        return shard.finish(len(samples))
+
+
+def _write_clips(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    with atomic_write(path) as file:
+        shard = _Shard(file)
+        for row in samples:
+            clip = row["clip"]
+            size = BLOCK + padded(clip["size"])
+            clip["offset"] = (
+                shard.copy(parts / f"{row['source']}.clips.tar", clip["start"], size) + clip["start"] + BLOCK
+            )
+        return shard.finish(len(samples))
+
+
+class _Shard:
+    """A tar that is put together from blocks of other tars."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._size, self._digest = file, 0, sha256()
+
+    def copy(self, source: Path, start: int, size: int) -> int:
+        """Append `size` bytes of `source` from `start`. Returns how far they moved."""
+        moved = self._size - start
+        with source.open("rb") as part:
+            part.seek(start)
+            data = part.read(size)
+        assert len(data) == size, f"{source} is shorter than its rows say"
+        self._append(data)
+        return moved
+
+    def finish(self, samples: int) -> dict[str, Any]:
+        self._append(end(self._size))
+        return {"sha256": self._digest.hexdigest(), "size": self._size, "samples": samples}
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._size += len(data)

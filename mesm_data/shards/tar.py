@@ -1,0 +1,69 @@
+"""Canonical tar: the one byte sequence that a list of samples has.
+
+USTAR, mtime 0, uid = gid = 0, no names, mode 0644, members in webdataset.TarWriter's order (sorted by extension),
+two empty blocks at the end, padded to 10 240 bytes. webdataset.TarWriter itself writes the samples; a shard is then
+a concatenation of their blocks, because no block depends on what stands before it.
+"""
+
+import tarfile
+from collections.abc import Mapping
+from typing import IO, Any
+
+BLOCK = tarfile.BLOCKSIZE
+# ustar holds names up to 100 bytes without splitting them; the longest suffix is ".faces.npy".
+MAX_KEY = 88
+
+
+def check_key(key: str) -> None:
+    """Raises ValueError if `key` cannot name a sample: WebDataset splits a name at its first dot and at slashes."""
+    if not key or len(key.encode()) > MAX_KEY or not key.isascii() or set("./\\\0") & set(key):
+        raise ValueError(f"{key!r} cannot be a sample key: ASCII, at most {MAX_KEY} bytes, no dot, no slash")
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to whole 512-byte blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def header(name: str, size: int) -> bytes:
+    """The canonical 512-byte header of a member."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o644, 0
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def end(size: int) -> bytes:
+    """What follows the last member of an archive of `size` bytes so far."""
+    total = -(-(size + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    return bytes(total - size)
+
+
+class SampleWriter:
+    """Writes samples to an open file as canonical tar blocks and tells where each member's data stands."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        from webdataset import TarWriter
+
+        self._file = file
+        self._tar = TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False)
+        self.size = 0
+
+    def write(self, key: str, members: Mapping[str, bytes]) -> dict[str, int]:
+        """Append one sample. Returns the offset of each member's data from the start of the file."""
+        check_key(key)
+        offsets = {}
+        for extension in sorted(members):
+            offsets[extension] = self.size + BLOCK
+            self.size += BLOCK + padded(len(members[extension]))
+        self._tar.write({"__key__": key, **members})
+        return offsets
+
+    def close(self) -> None:
+        """Finish the archive (the file itself stays open)."""
+        self._tar.close()
+
+    def __enter__(self) -> "SampleWriter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()

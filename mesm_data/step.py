@@ -1,0 +1,87 @@
+"""One recording -> one part of the dataset: the step that engines run, wherever they run it.
+
+A part is three files: <id>.tar (samples), <id>.clips.tar (clips) and, written last, <id>.json (one row an utterance).
+A recording is done if its <id>.json is there.
+"""
+
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mesm_data.corpora.base import Recording
+from mesm_data.errors import MesmError
+from mesm_data.files import atomic_write, no_room_is_said, write_json
+from mesm_data.media.audio import AudioReader
+from mesm_data.media.watch import watch
+from mesm_data.recipe import Recipe
+from mesm_data.rows import Digests, built_row, encode, record, row
+from mesm_data.shards.tar import SampleWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """All that a step needs to know. `parts` is the folder of the parts."""
+
+    root: Path
+    parts: Path
+    recipe: Recipe
+    recording: Recording
+
+
+def run(job: Job) -> Counter[str]:
+    """Build the part of one recording. Returns how many of its utterances are ok and failed.
+
+    Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
+    MesmError only for what is wrong with the machine, such as a full disk.
+    """
+    try:
+        with no_room_is_said(job.parts / job.recording.id):
+            rows = build_part(job)
+    except MesmError:
+        raise
+    except Exception as error:  # a corpus of 65 hours must not be lost to one file that nobody foresaw
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
+        rows = [row(utterance, "failed", reason) for utterance in job.recording.utterances]
+    write_json(job.parts / f"{job.recording.id}.json", rows)
+    return Counter(row["status"] for row in rows)
+
+
+def build_part(job: Job) -> list[dict[str, Any]]:
+    """Write the samples and clips of a recording; returns its rows."""
+    reader, digests = AudioReader(job.root), Digests(job.root)
+    utterances = job.recording.utterances
+    sounds = [reader.read(utterance.audio) for utterance in utterances]
+    rows = []
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}."))
+        sights = watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], Path(scratch))
+        samples = stack.enter_context(part_writer(job, "tar"))
+        clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
+        for utterance, sound, sight in zip(utterances, sounds, sights, strict=True):
+            if sound.status == sight.status == "none":
+                rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
+                continue
+            described = record(job.recipe.corpus, job.recording, utterance, sound, sight, digests)
+            members = encode(described, sound, sight, job.recipe.face_size)
+            start, offsets = samples.size, samples.write(utterance.id, members)
+            rows.append(built_row(utterance, sound, sight, members, offsets))
+            rows[-1]["part"] = {"start": start, "stop": samples.size}
+            if clips:
+                clip = sight.clip.read_bytes() if sight.clip else b""
+                rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
+                clips.write(utterance.id, {"mp4": clip})
+    return rows
+
+
+@contextmanager
+def part_writer(job: Job, suffix: str) -> Iterator[SampleWriter]:
+    """One file of the part, whole or absent."""
+    with atomic_write(job.parts / f"{job.recording.id}.{suffix}") as file, SampleWriter(file) as writer:
+        yield writer

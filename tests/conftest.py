@@ -1,0 +1,73 @@
+"""What tests share: one synthetic corpus and one dataset a session, however many workers pytest runs."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Facts and lists that lie beside the repository; tests that need them are skipped where they are not."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder `shared` does not lie beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """once(name, make): a path that `make` fills once for all workers of this session."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        path, done = base / name, base / f"{name}.done"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def mesm_data() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command as a user does, in a process of its own; `check=False` to look at the exit code."""
+
+    def run(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+        assert not check or done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A synthetic IEMOCAP of three dialogs."""
+    from mesm_data.sample import iemocap
+
+    return once("corpus", lambda path: iemocap.write(path, dialogs=3, seed=1, workers=2))
+
+
+@pytest.fixture(scope="session")
+def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
+    """The corpus, built by two workers."""
+    from mesm_data.build import build
+    from mesm_data.corpora import scan
+    from mesm_data.recipe import Recipe
+
+    recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
+    return once("dataset", lambda path: build(scan("iemocap", corpus), path, recipe, workers=2) and None)
