@@ -5,7 +5,6 @@ OUT/dataset.json is written last: a folder without it is not a dataset.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -96,9 +95,7 @@ def open_place(out: Path, wanted: dict[str, Any], *, overwrite: bool) -> dict[st
     if known and not overwrite:
         for what in ("recipe", "source"):
             if differs := difference(known.get(what, {}), wanted[what]):
-                raise InputError(
-                    f"{out} was begun with another {what}: {differs}. Give another --out, or --overwrite"
-                )
+                raise InputError(f"{out} was begun with another {what}: {differs}. Give another --out, or --overwrite")
         if dataset.exists():
             return dict(known)
     elif known:
@@ -154,8 +151,3 @@ def finish(
     written = dataset.write(out, parts, rows, facts, limit=wanted["recipe"]["shard_bytes"])
     shutil.rmtree(parts)
     return written
-
-
-def counts(rows: Iterable[dict[str, Any]]) -> Counter[str]:
-    """How many rows have each status."""
-    return Counter(row["status"] for row in rows)

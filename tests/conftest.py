@@ -8,6 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example pays for imports, and the machine may be busy.
+settings.register_profile("mesm", deadline=None)
+settings.load_profile("mesm")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -34,7 +34,9 @@ def weights_folder() -> Path:
     """
     spec = importlib.util.find_spec("mtcnn")
     if spec is None or spec.origin is None:
-        raise MesmError("the package mtcnn, whose weight files find the faces, is not installed: pip install 'mtcnn>=1.0,<2'")
+        raise MesmError(
+            "the package mtcnn, whose weight files find the faces, is not installed: pip install 'mtcnn>=1.0,<2'"
+        )
     return Path(spec.origin).parent / "assets" / "weights"
 
 

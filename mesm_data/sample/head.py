@@ -44,8 +44,8 @@ SHAPES = (
     ("eyes/?-eye-trans", "in", "out"),
     ("eyes/?-eye-corner2", "down", "up"),
     *((f"mouth/mouth-{name}", "decr", "incr") for name in ("scale-horiz", "upperlip-volume", "lowerlip-volume")),
-    ("mouth/mouth-trans", "down", "up"),
-    ("eyebrows/eyebrows-trans", "down", "up"),
+    *((f"mouth/mouth-{name}", "down", "up") for name in ("trans", "angles")),
+    *((f"eyebrows/eyebrows-{name}", "down", "up") for name in ("trans", "angle")),  # some people look sad at rest
     *((f"forehead/forehead-{name}", "decr", "incr") for name in ("scale-vert", "temple")),
     *((f"ears/?-ear-{name}", "decr", "incr") for name in ("scale", "wing")),
 )

@@ -68,8 +68,11 @@ def _named(text: str, words: Sequence[Span]) -> list[Span]:
 
 
 def _phones(sounds: Sequence[Span], start: int, end: int) -> tuple[Segment, ...]:
-    """The phones of one word, which fill its frames, at least one each; those that find no frame are left out."""
-    sounds = sounds[: end - start]
+    """The phones of one word, which fill its frames, at least one each; those that find no frame are left out.
+
+    A word may have none, where espeak-ng runs it into its neighbour ("of a"): it gets the weak vowel.
+    """
+    sounds = sounds[: end - start] or [Span("AH", start / FRAMES, end / FRAMES)]
     edges = [start]
     for index, sound in enumerate(sounds[1:], start=1):
         edges.append(min(max(edges[-1] + 1, round(sound.t0 * FRAMES)), end - (len(sounds) - index)))
@@ -88,7 +91,7 @@ def phseg(segments: Sequence[Segment], id_: str) -> str:
     names = ["SIL", *(phone.name for phone in phones), "SIL"]
     rows = []
     position = {phone: where for segment in segments for phone, where in _positions(segment)}
-    for phone, left, right in zip(phones, names, names[2:], strict=True):
+    for phone, left, right in zip(phones, names[:-2], names[2:], strict=True):
         name = f"{phone.name} {left} {right} {position[phone]}" if phone in position else phone.name
         rows.append(Segment(name=name, start=phone.start, end=phone.end))
     return _scored("Phone", rows, id_, width=9)

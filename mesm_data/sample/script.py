@@ -113,7 +113,7 @@ def scenes(session: int, markers: str) -> tuple[list[str], list[str]]:
 
 
 def _names(seed: int) -> list[str]:
-    """All dialog ids: the sessions in turn, in each improvised and scripted scenes in turn, the markers changing sides."""
+    """All dialog ids: the sessions in turn, in each an improvised and a scripted scene in turn."""
     sessions = []
     for session in range(1, 6):
         rng = Random(f"{seed} names {session}")

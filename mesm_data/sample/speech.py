@@ -198,4 +198,5 @@ def resample(samples: NDArray[Any]) -> NDArray[np.float32]:
     positions = np.arange(-(-len(samples) * UP // DOWN)) * DOWN
     padded = np.pad(samples.astype(np.float64), (HALF_WIDTH - 1, HALF_WIDTH + 1))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * HALF_WIDTH)
-    return np.einsum("ij,ij->i", windows[positions // UP], _filters()[positions % UP]).astype(np.float32)
+    values: NDArray[np.float64] = np.einsum("ij,ij->i", windows[positions // UP], _filters()[positions % UP])
+    return values.astype(np.float32)

@@ -14,6 +14,7 @@ from typing import Any
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
 from mesm_data.shards import manifest, pack
+from mesm_data.shards.features import features
 
 FORMAT = 1
 
@@ -37,6 +38,7 @@ def write(out: Path, parts: Path, rows: list[dict[str, Any]], facts: dict[str, A
         "manifest": {"rows": len(rows), "sha256": table},
         "shards": shards,
         "video": videos,
+        "features": features(facts["corpus"], facts["recipe"]["face_size"]),
         "root": root(table, shards),
     }
     write_json(out / "dataset.json", said)
