@@ -22,9 +22,9 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """All options, and what identifies the detector."""
-        from mesm_data.media.mtcnn import DIGEST
+        from mesm_data.media.mtcnn import Detector
 
-        return {**asdict(self), "detector": DIGEST}
+        return {**asdict(self), "detector": Detector(min_face_size=self.min_face_size).digest}
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:

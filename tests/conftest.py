@@ -61,10 +61,10 @@ def mesm_data() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """A synthetic IEMOCAP of three dialogs."""
+    """A synthetic IEMOCAP of three short dialogs."""
     from mesm_data.sample import iemocap
 
-    return once("corpus", lambda path: iemocap.write(path, dialogs=3, seed=1, workers=2))
+    return once("corpus", lambda path: iemocap.write(path, dialogs=3, turns=10, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """mesm-data: raw emotion corpora to verified shards."""
 
+import os
+
 import typer
 
 from mesm_cli import console
@@ -22,4 +24,6 @@ for command in (sample, build, inspect, verify):
 
 def main() -> None:
     """The entry point."""
+    # A build uses its cores for several recordings at once: BLAS threads on top cost CPU and save no time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(app)

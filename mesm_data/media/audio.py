@@ -42,7 +42,7 @@ class AudioReader:
 
     def read(self, sources: Sequence[AudioSource]) -> Sound:
         """The first source that can be read, and what was wrong with those before it."""
-        problems = []
+        problems = [] if sources else ["no sound file"]
         for source in sources:
             try:
                 samples, rate, complete = self._cut(source)

@@ -1,7 +1,7 @@
 """Boxes of the face cascade: arrays (n, 4) of left, top, right, bottom in pixels.
 
-Every step is one addition, multiplication or comparison of float64, in an order that numpy cannot change: the same bits everywhere.
-What is a length (`right - left` or one more) differs from step to step; the weights were trained so.
+Every step is one addition, multiplication or comparison of float64, in an order that numpy cannot change: the same
+bits everywhere. What is a length (`right - left` or one more) differs from step to step; the weights were trained so.
 """
 
 import numpy as np

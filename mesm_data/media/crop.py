@@ -46,24 +46,27 @@ def face(
 def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """A picture (height, width, 3) as a square (size, size, 3), both uint8.
 
-    By area: a new pixel is the mean of what it covers, parts of pixels by their share, whether it is larger or smaller than
-    they are. Halves are rounded up. It is what OpenCV's INTER_AREA does, and so facenet-pytorch, but in integers.
+    By area: a new pixel is the mean of what it covers, parts of pixels by their share, whether it is larger or
+    smaller than they are. Halves are rounded up. OpenCV's INTER_AREA, which facenet-pytorch crops by, does the same
+    but for the rounding.
     """
     rows, columns = _weights(picture.shape[0], size), _weights(picture.shape[1], size)
     # Whole numbers below 2**53 in float64: exact in any order of summation, and at the speed of the BLAS.
     wide = rows @ picture.reshape(picture.shape[0], -1).astype(np.float64)
     sums = (columns @ wide.reshape(size, -1, 3)).astype(np.int64)
-    total = int(rows[0].sum() * columns[0].sum())
-    return ((2 * sums + total) // (2 * total)).astype(np.uint8)
+    total = picture.shape[0] * picture.shape[1]
+    means: NDArray[np.int64] = (2 * sums + total) // (2 * total)
+    return means.astype(np.uint8)
 
 
 def _weights(length: int, size: int) -> NDArray[np.float64]:
-    """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), the same sum in each row."""
-    # In units of 1 / size of a pixel: pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).
+    """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), `length` a row."""
+    # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).
     pixel = np.arange(length)
     place = np.arange(size)[:, None]
     end = np.minimum((pixel + 1) * size, (place + 1) * length)
-    return np.maximum(end - np.maximum(pixel * size, place * length), 0).astype(np.float64)
+    overlap: NDArray[np.int64] = np.maximum(end - np.maximum(pixel * size, place * length), 0)
+    return overlap.astype(np.float64)
 
 
 def _with_margin(

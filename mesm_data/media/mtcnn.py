@@ -1,9 +1,10 @@
 """Finding faces with MTCNN (Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multitask Cascaded
 Convolutional Networks, IEEE Signal Processing Letters 23(10), 2016), the same answer on every machine.
 
-Three nets in a row. P slides over a pyramid of the picture and proposes boxes, R looks at each of them at 24x24 pixels, O at 48x48;
-each throws most away and moves the others. Thresholds, pyramid and the treatment of overlaps are those of facenet-pytorch 2.6, and
-boxes agree with it within 0.01 pixel; the arithmetic is our own (`network`: fixed point, exact).
+Three nets in a row. P slides over a pyramid of the picture and proposes boxes, R looks at each of them at 24x24
+pixels, O at 48x48; each throws most away and moves the others. Thresholds, pyramid and the treatment of overlaps are
+those of facenet-pytorch 2.6, and boxes agree with it within 0.01 pixel; the arithmetic is our own (`network`: fixed
+point, exact).
 """
 
 import hashlib
@@ -31,8 +32,8 @@ METHOD = "mtcnn fixed point 1"  # counted up with any change that can move a box
 class Detection:
     """A face. Coordinates are pixels of the picture, from its top left corner; the box may reach over the edge.
 
-    `box` is left, top, right, bottom; `score` the probability, rounded to 2 decimals;
-    `landmarks` are the left eye, right eye, nose, left and right corner of the mouth (left as seen in the picture), each (x, y).
+    `box` is left, top, right, bottom; `score` the probability, rounded to 2 decimals; `landmarks` are the left eye,
+    right eye, nose, left and right corner of the mouth (left as seen in the picture), each (x, y).
     """
 
     box: tuple[float, float, float, float]
@@ -41,7 +42,7 @@ class Detection:
 
 
 class Detector:
-    """The three nets, loaded once. `detect` may be called from many threads; each call uses as many as the BLAS is given.
+    """The three nets, loaded once. `detect` may be called from many threads.
 
     Where several processes share a machine, set OPENBLAS_NUM_THREADS=1 before they start: the matrices are small,
     and more threads cost more CPU than they save time. The result does not depend on it.
@@ -50,7 +51,7 @@ class Detector:
     def __init__(self, *, min_face_size: int = 40) -> None:
         """
         Args:
-            min_face_size: side of the smallest face that is looked for, in pixels, at least 12 (which is what P-net sees).
+            min_face_size: side of the smallest face that is looked for, in pixels, at least 12 (what P-net sees).
 
         Raises:
             MesmError: the weights are missing or not those that are expected.
@@ -58,9 +59,9 @@ class Detector:
         if min_face_size < CELL:
             raise ValueError(f"min_face_size is {min_face_size}, expected at least {CELL} pixels")
         self.min_face_size = min_face_size
-        self._propose = Network(load_weights("pnet"), (2, 0, 0), heads=[9, 11])
-        self._refine = Network(load_weights("rnet"), (3, 3, 0, 0), heads=[12, 14])
-        self._output = Network(load_weights("onet"), (3, 3, 2, 0, 0), heads=[15, 17, 19])
+        self._propose = Network(load_weights("pnet"), (2, 0, 0), (30, 27, 24, 21), heads=[9, 11])
+        self._refine = Network(load_weights("rnet"), (3, 3, 0, 0), (32, 29, 27, 23, 19), heads=[12, 14])
+        self._output = Network(load_weights("onet"), (3, 3, 2, 0, 0), (31, 29, 27, 24, 21, 17), heads=[15, 17, 19])
 
     @property
     def digest(self) -> str:
@@ -71,7 +72,8 @@ class Detector:
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces in a picture (height, width, 3) RGB, largest box first.
 
-        Of a picture larger than 1920x1080 every second (third, ...) row and column is looked at, and its smallest face is larger.
+        Of a picture larger than 1920x1080 every second (third, ...) row and column is looked at, and its smallest
+        face is larger.
         """
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise ValueError(

@@ -1,18 +1,17 @@
 """Small convolutional nets in fixed point: the same bits on every processor, at the speed of the BLAS.
 
-Why floating-point nets differ between machines: a sum of products is rounded after every step, and each BLAS, instruction set,
-thread count and batch size takes the steps in another order. Here no sum is ever rounded. Activations are integers (16 bits after
-the point), and the weights of a layer multiples of 2**-bits, so every product and every partial sum is a multiple of 2**-bits too.
-As long as the absolute values of the terms of a sum add up to less than 2**(53 - bits), each partial sum fits the 53 bits of a
-float64 and is exact in any order, with or without fused multiply-add. `Network` chooses `bits` for each layer so that half of
-that is never exceeded, and asserts it: from the weights and the range of the input alone, by interval arithmetic from layer to
-layer, so no picture can break it. It comes to 17 bits in O-net's head, where the bound is loosest, and 20 to 31 elsewhere:
-as fine as the float32 weights themselves.
+Why floating-point nets differ between machines: a sum of products is rounded after every step, and each BLAS,
+instruction set, thread count and batch size takes the steps in another order. Here no sum is ever rounded.
+Activations are integers (16 bits after the point), and the weights of a layer multiples of 2**-bits, so every product
+and every partial sum is a multiple of 2**-bits too. As long as the absolute values of the terms of a sum add up to
+less than 2**(53 - bits), each partial sum fits the 53 bits of a float64 and is exact in any order, with or without
+fused multiply-add. `Network` asserts, with a factor of 2 to spare, that no picture can exceed that: it bounds the
+sums from the weights and the range of the input alone, by interval arithmetic from layer to layer. That leaves 17
+bits in O-net's head, where the bound is loosest, and 19 to 32 elsewhere.
 
-All else is comparisons, `rint`, and single additions and multiplications, each of which IEEE 754 defines to the last bit.
+All else is comparisons, `rint`, and single additions and multiplications, each of which IEEE 754 defines to the last
+bit.
 """
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ class Convolution:
                 Pooling then compares whole arrays; for 3 input channels that takes half of the time, for more the
                 extra products cost as much as they save.
         """
-        self.size, _, self.channels, self.out = kernel.shape
+        self.size, self.out = len(kernel), len(bias)
         self.slope, self.pool, self.paired = slope, pool, paired
         kernels = [kernel]
         if paired:
@@ -56,19 +55,22 @@ class Convolution:
 
     def __call__(self, x: Array) -> Array:
         """(in, height, width, batch) to (out, height', width', batch)."""
+        y: Array = self._columns(x, 2 if self.paired else 1)
+        activations: Array = y[0]
         if self.slope is None:
-            return self._columns(x, 1)[0]
-        if not self.pool:
-            return np.rint(prelu(self._columns(x, 1)[0], self.slope))
-        y = self._columns(x, 2 if self.paired else 1)
-        # A PReLU with a slope >= 0 is monotone and may follow the pooling, where it has a quarter of the work.
-        # The others come first; a second time changes nothing in them, since they are >= 0 then.
-        prelu(y[:, : self.convex], self.slope[: self.convex])
-        wide = self._pool_pairs(y, x.shape[2] - self.size + 1) if self.paired else pool(y[0], 2, self.pool)
-        return np.rint(prelu(pool(wide, 1, self.pool), self.slope))
+            return activations
+        if self.pool:
+            # A PReLU with a slope >= 0 is monotone and may follow the pooling, where it has a quarter of the work.
+            # The others come first; a second time changes nothing in them, since they are >= 0 then.
+            prelu(y[:, : self.convex], self.slope[: self.convex])
+            wide = self._pool_pairs(y, x.shape[2] - self.size + 1) if self.paired else pool(y[0], 2, self.pool)
+            activations = pool(wide, 1, self.pool)
+        prelu(activations, self.slope)
+        np.rint(activations, out=activations)
+        return activations
 
     def _columns(self, x: Array, step: int) -> Array:
-        """The convolution at every `step`-th column: (step, out, height', ceil(width' / step), batch)."""
+        """The convolution, column i * step + s at [s, :, :, i]: (step, out, height', ceil(width' / step), batch)."""
         channels, height, width, batch = x.shape
         height -= self.size - 1
         count = -(-(width - self.size + 1) // step)
@@ -81,14 +83,15 @@ class Convolution:
                 windows[at : at + channels, :, source.shape[2] :] = 0
                 at += channels
         windows[at] = 1  # times the bias
-        return (self.matrix @ windows.reshape(at + 1, -1)).reshape(step, self.out, height, count, batch)
+        sums: Array = self.matrix @ windows.reshape(at + 1, -1)
+        return sums.reshape(step, self.out, height, count, batch)
 
     def _pool_pairs(self, y: Array, width: int) -> Array:
         """Pooling along the width, where the even and the odd columns are arrays of their own."""
         even, odd = y
         if width % 2:
             odd[:, :, -1] = even[:, :, -1]
-        pooled = np.maximum(even, odd)
+        pooled: Array = np.maximum(even, odd)
         if self.pool == 3:
             np.maximum(pooled[:, :, :-1], even[:, :, 1:], out=pooled[:, :, :-1])
         return pooled
@@ -96,7 +99,7 @@ class Convolution:
 
 def prelu(y: Array, slope: Array) -> Array:
     """y where y > 0, else slope * y, by channel (the fourth axis from the end), in place."""
-    below = np.minimum(y, 0)
+    below: Array = np.minimum(y, 0)
     below *= (slope - 1)[:, None, None, None]
     y += below
     return y
@@ -121,11 +124,14 @@ class Network:
         AssertionError: a sum could leave the exact range of float64.
     """
 
-    def __init__(self, arrays: list[NDArray[np.float32]], pools: tuple[int, ...], heads: list[int]) -> None:
+    def __init__(
+        self, arrays: list[NDArray[np.float32]], pools: tuple[int, ...], bits: tuple[int, ...], heads: list[int]
+    ) -> None:
         """
         Args:
             arrays: of `load_weights`.
             pools: of each layer before the heads.
+            bits: after the point of the weights of each layer, the heads last. As many as `_add` lets pass.
             heads: positions in `arrays` of the kernels of the heads, the two-class head last. Their outputs are joined;
                 the two classes become one: face minus no face, the logit of the probability.
         """
@@ -134,11 +140,11 @@ class Network:
         self._order = np.arange(3)
         for at, side in enumerate(pools):
             kernel, bias, slope = (array.astype(np.float64) for array in arrays[3 * at : 3 * at + 3])
-            self._add(kernel, bias, slope.reshape(-1), side)
+            self._add(kernel, bias, slope.reshape(-1), side, bits[at])
         kernels = [arrays[head].astype(np.float64).reshape(-1, arrays[head].shape[-1]) for head in heads]
         biases = [arrays[head + 1].astype(np.float64) for head in heads]
         kernels[-1], biases[-1] = np.diff(kernels[-1]), np.diff(biases[-1])
-        self._add(np.concatenate(kernels, axis=1), np.concatenate(biases), None, 0)
+        self._add(np.concatenate(kernels, axis=1), np.concatenate(biases), None, 0, bits[-1])
 
     @property
     def out(self) -> int:
@@ -151,8 +157,8 @@ class Network:
             x = layer(x)
         return x * 2.0**-ACTIVATION_BITS
 
-    def _add(self, kernel: Array, bias: Array, slope: Array | None, side: int) -> None:
-        """One more layer: in order, on its grid, bounded. A dense layer (in, out) is a convolution of all that is left."""
+    def _add(self, kernel: Array, bias: Array, slope: Array | None, side: int, bits: int) -> None:
+        """One more layer: in order, on its grid, bounded. A dense layer (in, out) is a convolution of what is left."""
         channels = len(self._order)
         if kernel.ndim == 2:
             # Its input is a picture read column by column, channels innermost (as facenet-pytorch flattens it).
@@ -162,10 +168,9 @@ class Network:
         kernel, bias = kernel[:, :, self._order][..., order], bias[order] * 2**ACTIVATION_BITS
         slope = None if slope is None else slope[order]
         first = not self.layers
-        if first:
-            bias = bias - 127.5 * GREY * kernel.sum(axis=(0, 1, 2))
-        bits = 51 - math.frexp(self._largest_sum(kernel, bias))[1]
         kernel, bias = (np.rint(values * 2.0**bits) * 2.0**-bits for values in (kernel, bias))
+        if first:
+            bias = bias - 127.5 * GREY * kernel.sum(axis=(0, 1, 2))  # on the grid, and so exact
         # Half of what float64 holds, since this sum itself is rounded.
         assert self._largest_sum(kernel, bias) < 2.0 ** (52 - bits), (
             "a sum of the net could leave the exact range of float64"
@@ -181,7 +186,7 @@ class Network:
         return float((np.abs(kernel).sum(axis=(0, 1)).T @ largest + np.abs(bias)).max())
 
     def _reach(self, kernel: Array, bias: Array, slope: Array) -> tuple[Array, Array]:
-        """The lowest and highest activation of each channel of a layer, by interval arithmetic; 1 more for what is rounded."""
+        """The lowest and highest activation of each channel, by interval arithmetic; 1 more for what is rounded."""
         low, high = self._range
         above, below = np.maximum(kernel, 0).sum(axis=(0, 1)).T, np.minimum(kernel, 0).sum(axis=(0, 1)).T
         ends = np.stack([above @ low + below @ high + bias, np.zeros(len(bias)), above @ high + below @ low + bias])

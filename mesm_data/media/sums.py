@@ -15,11 +15,11 @@ MAX_LONG, MAX_SHORT = 1920, 1080
 class Sums:
     """Sums over the pixels above and to the left of every place of a picture (an integral image).
 
-    The three colours share one uint64, 21 bits each: additions and differences modulo 2**64 keep a rectangle's three sums apart,
-    whatever the table itself overflows, as long as the rectangle has at most 8224 pixels. One table in place of three took
-    the patches of a 360x480 frame from 6.3 to 1.7 ms. In a picture of at most 1920x1080 no rectangle that is asked for is
-    larger: a patch is at least 24 rectangles wide and high (81x46 pixels each), a level of the pyramid at least 13 of the
-    shorter side's, and no coarser along the other (91x85).
+    The three colours share one uint64, 21 bits each: additions and differences modulo 2**64 keep a rectangle's three
+    sums apart, whatever the table itself overflows, as long as the rectangle has at most 8224 pixels. One table in
+    place of three took the patches of a 360x480 frame from 6.3 to 1.7 ms. In a picture of at most 1920x1080 no
+    rectangle that is asked for is larger: a patch is at least 24 rectangles wide and high (81x46 pixels each), a
+    level of the pyramid at least 13 of the shorter side's, and no coarser along the other (91x85).
     """
 
     def __init__(self, picture: NDArray[np.uint8]) -> None:

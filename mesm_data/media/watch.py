@@ -84,12 +84,9 @@ def look(picture: NDArray[np.uint8], part: Picture, recipe: Recipe) -> Face:
 
 @functools.cache
 def detector(min_face_size: int) -> "Detector":
-    """The detector of this process. One thread: the engine uses the other cores for other recordings."""
-    import torch
-
+    """The detector of this process."""
     from mesm_data.media.mtcnn import Detector
 
-    torch.set_num_threads(1)
     return Detector(min_face_size=min_face_size)
 
 

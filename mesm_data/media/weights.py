@@ -1,8 +1,10 @@
-"""The MTCNN weights that the package `mtcnn` carries, read without importing it (it wants TensorFlow) and without trusting it.
+"""The MTCNN weights that the package `mtcnn` carries, read without importing it (it wants TensorFlow) and without
+trusting it.
 
 A weight file is an LZ4 frame around a joblib pickle: one list of arrays, each of them announced by a
-`joblib.numpy_pickle.NumpyArrayWrapper` and followed in the stream by a byte that counts padding, the padding, and the values.
-The three nets are those of the paper's authors (Zhang et al., 2016), the same numbers as in facenet-pytorch 2.6.
+`joblib.numpy_pickle.NumpyArrayWrapper` and followed in the stream by a byte that counts padding, the padding, and the
+values. The three nets are those of the paper's authors (Zhang et al., 2016), the same numbers as in facenet-pytorch
+2.6.
 """
 
 import hashlib

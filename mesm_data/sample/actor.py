@@ -15,6 +15,7 @@ EMOTIONS = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis")
 
 HEIGHT, WIDTH = 480, 360  # the picture: half of IEMOCAP's split screen
 TOP, BOTTOM = 120, 360  # its letterbox: rows outside are black
+LIDS = slice(95, 126)  # rows below TOP that a blink changes in a sprite, and the mouth does not
 CHIN_LINE, SHOULDER_LINE = 170.0, 205.0  # rows below TOP: a sprite's motion fades from the one to the other
 
 # What each emotion does to the face, at strength 1. A name without a side stands for left and right.
@@ -32,8 +33,6 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "dis": {"noseSneer": 1.2, "mouthUpperUp": 0.8, "browDown": 0.6, "mouthFrown": 0.4, "eyeSquint": 0.6},
 }  # fmt: skip
 UNSIDED = frozenset({"browInnerUp", "mouthShrugLower", "mouthShrugUpper", "jawOpen"})
-
-
 REST = 0.3  # eyeWide of a face at rest: without it half of the identities look drowsy
 
 # Mouths of the bank: (jaw, round), what speech moves through.
@@ -72,17 +71,17 @@ class Actor:
         rng = np.random.default_rng([seed, int(female)])
         self._full = mode == "full"
         self._head = template()
-        shape, races = identity(rng, female=female, head=self._head)
-        self._makeup = makeup(rng, female=female, races=races, head=self._head)
+        shape, ancestry = identity(rng, female=female, head=self._head)
+        self._makeup = makeup(rng, female=female, ancestry=ancestry, head=self._head)
         self._shape = shape + self._makeup.volume * normals(shape, self._head.quads, self._head.fan)
         self._manner = _manner(rng, tuple(self._head.units))
         self._wall = _wall(rng)
         self._sway = rng.uniform(0.1, 0.5, (3, 3)), rng.uniform(0, 2 * np.pi, (3, 3))  # frequencies in Hz, phases
         self._dots = _nearest(self._head.vertices, MARKERS) if markers else np.zeros(0, np.intp)
-        self._bank: dict[tuple[str, int, int, bool], NDArray[np.uint8]] = {}
+        self._bank: dict[tuple[str, int, tuple[float, float], bool], NDArray[np.uint8]] = {}
 
     def picture(self, look: Look, t: float) -> NDArray[np.uint8]:
-        """The picture (480, 360, 3) RGB at t seconds: black above row 120 and below row 360, head and shoulders between."""
+        """The picture (480, 360, 3) RGB at t seconds: head and shoulders in rows 120 to 359, black above and below."""
         motion = self._motion(t)
         sprite = self._render(look, motion) if self._full else _moved(self._sprite(look), motion)
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -97,14 +96,22 @@ class Actor:
         return float(yaw), float(pitch), float(roll)
 
     def _sprite(self, look: Look) -> NDArray[np.uint8]:
-        """The bank's nearest picture."""
-        mouth = min(range(len(MOUTHS)), key=lambda k: (look.jaw - MOUTHS[k][0]) ** 2 + (look.round - MOUTHS[k][1]) ** 2)
-        key = (look.emotion, round(look.strength * STRENGTHS), mouth, look.blink > 0.5)
+        """The bank's nearest picture of the person, looking straight ahead (240, 360, 4)."""
+        strength = round(look.strength * STRENGTHS)
+        mouth = min(MOUTHS, key=lambda mouth: (look.jaw - mouth[0]) ** 2 + (look.round - mouth[1]) ** 2)
+        sprite = self._kept(look.emotion, strength, mouth, False)
+        if look.blink > 0.5:
+            sprite = sprite.copy()
+            sprite[LIDS] = self._kept(look.emotion, strength, MOUTHS[0], True)[LIDS]
+        return sprite
+
+    def _kept(self, emotion: str, strength: int, mouth: tuple[float, float], blink: bool) -> NDArray[np.uint8]:
+        """A picture of the bank, rendered when it is first asked for."""
+        key = (emotion, strength, mouth, blink)
         if key not in self._bank:
-            emotion, strength, mouth, blink = key
-            jaw, lips = MOUTHS[mouth]
-            exact = Look(emotion=emotion, strength=strength / STRENGTHS, jaw=jaw, round=lips, blink=float(blink))
-            self._bank[key] = self._render(exact, (0.0, 0.0, 0.0))
+            jaw, lips = mouth
+            look = Look(emotion=emotion, strength=strength / STRENGTHS, jaw=jaw, round=lips, blink=float(blink))
+            self._bank[key] = self._render(look, (0.0, 0.0, 0.0))
         return self._bank[key]
 
     def _render(self, look: Look, angles: tuple[float, float, float]) -> NDArray[np.uint8]:
@@ -144,7 +151,8 @@ def _nearest(vertices: Floats, spots: tuple[tuple[float, float], ...]) -> NDArra
     """Indices of the front vertices that are nearest to the spots and to their mirror images."""
     both = np.array([(side * x, y) for x, y in spots for side in ((1, -1) if x else (1,))], np.float32)
     distance = np.linalg.norm(vertices[None, :, :2] - both[:, None], axis=2)
-    return np.argmin(distance + np.where(vertices[:, 2] < 0.9, np.inf, -0.3 * vertices[:, 2]), axis=1)
+    cost = distance + np.where(vertices[:, 2] < 0.9, np.inf, -0.3 * vertices[:, 2])
+    return np.asarray(np.argmin(cost, axis=1), np.intp)
 
 
 def _wall(rng: np.random.Generator) -> NDArray[np.uint8]:

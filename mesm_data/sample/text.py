@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-OWN, SHARED = 0.66, 0.22  # how often the main clause is the emotion's own or says nothing; else it is another emotion's
-PRIVATE = 0.35  # how often an own clause is one that only this session has: what a model cannot know by heart
+OWN, SHARED = 0.72, 0.18  # how often the main clause is the emotion's own or says nothing; else it is another emotion's
+PRIVATE = 0.3  # how often an own clause is one that only this session has: what a model cannot know by heart
 GENERAL_TEMPLATES = 10  # of a pool, for all sessions; the others belong to one session each
 
 SLOTS: dict[str, Sequence[str]] = {

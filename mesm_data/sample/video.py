@@ -33,8 +33,8 @@ def write_video(
 ) -> None:
     """Encode RGB frames (height, width, 3), even in height and width, at a constant rate, to an .avi or .mp4 file.
 
-    `codec` is "mpeg4" or "libx264" (yuv420p); `audio` is a sound file to mux in: PCM in .avi, AAC in .mp4. One thread and
-    bit-exact flags: the same input gives the same bytes with the same ffmpeg. The file appears whole or not at all.
+    `codec` is "mpeg4" or "libx264" (yuv420p); `audio` is a sound file to mux in: PCM in .avi, AAC in .mp4. One thread
+    and bit-exact flags: the same input gives the same bytes with the same ffmpeg. The file appears whole or not at all.
     Raises ValueError if there are no frames or they differ in size, MesmError with ffmpeg's words if it fails.
     """
     rest = iter(frames)
@@ -100,6 +100,6 @@ def _feed(pipe: IO[bytes], frames: Iterable[NDArray[np.uint8]], shape: tuple[int
             for number, frame in enumerate(frames):
                 if frame.shape != shape or frame.dtype != np.uint8:
                     raise ValueError(f"frame {number} is {frame.dtype} {frame.shape}, the first was uint8 {shape}")
-                pipe.write(np.ascontiguousarray(frame))
+                pipe.write(np.ascontiguousarray(frame).data)
     except BrokenPipeError:
         pass

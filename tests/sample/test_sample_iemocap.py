@@ -150,7 +150,7 @@ def test_the_tree_is_that_of_the_corpus(root: Path, dialogs: tuple[Dialog, ...])
         files = {
             str(path.relative_to(session(root, dialog))) for path in session(root, dialog).rglob("*") if path.is_file()
         }
-        single = {name for name in files if re.match(r"dialog/EmoEvaluation/[ACS]", name)}
+        single = {name for name in files if name.count("/") == 3 and "/EmoEvaluation/" in name}
         ids = [turn.id for turn in dialog.turns if turn.label]
         folder = f"Ses0{dialog.session}"
         assert files - single == {

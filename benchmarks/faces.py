@@ -1,0 +1,64 @@
+"""CPU time of finding a face in a frame of IEMOCAP's size, by stage: python benchmarks/faces.py
+
+Needs scikit-image for the picture. The best of 20 runs, one BLAS thread; the nets' time depends on how much in the
+picture resembles a face: here one face, 77 pixels high, and the clutter of the photograph around it.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.data import astronaut
+
+from mesm_data.media.crop import face, resize
+from mesm_data.media.mtcnn import Detector
+from mesm_data.media.sums import Sums
+
+
+def cpu(work: Callable[[], object], runs: int = 20) -> float:
+    """Milliseconds of CPU of this process, all threads, for the best run."""
+    best = float("inf")
+    for _ in range(runs):
+        start = time.process_time()
+        work()
+        best = min(best, time.process_time() - start)
+    return best * 1e3
+
+
+def frame() -> NDArray[np.uint8]:
+    """Grey, 360 wide and 480 high, with the astronaut in the middle."""
+    picture = np.full((480, 360, 3), 128, np.uint8)
+    picture[60:420] = resize(astronaut(), 360)
+    return picture
+
+
+def stages(detector: Detector, picture: NDArray[np.uint8]) -> str:
+    """One line of the table."""
+    found = detector.detect(picture)
+    sums = Sums(picture)
+    first = detector._first(sums)
+    second = detector._second(sums, first)
+    times = [
+        cpu(lambda: Sums(picture)),
+        cpu(lambda: detector._first(sums)),
+        cpu(lambda: detector._second(sums, first)),
+        cpu(lambda: detector._final(sums, second)),
+        cpu(lambda: detector.detect(picture)),
+        cpu(lambda: face(picture, found, square=224)),
+    ]
+    return " ".join(f"{time:8.1f}" for time in times) + f"   {len(first)}, {len(second)}"
+
+
+def main() -> None:
+    print("min_face_size     sums    P-net    R-net    O-net   detect     crop   (ms CPU; boxes to R, to O)")
+    for size in (20, 40, 60):
+        print(f"{size:13d}", stages(Detector(min_face_size=size), frame()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Trains multimodal emotion models on the shards that mesm_data builds."""

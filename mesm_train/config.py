@@ -1,0 +1,149 @@
+"""The settings of a run: one tree of dataclasses, read from YAML and `--set a.b=c`, checked before anything runs.
+
+The text below a field explains it. Defaults are the published ones of Dai et al. 2021 for the dense model (README of
+their code), so a recipe says only in what it differs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
+
+from mesm_data.errors import InputError
+from mesm_train.models.settings import ModelSettings, TextSettings
+from mesm_train.typed_yaml import parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """How weights are learnt: Adam on binary cross-entropy, a question per class."""
+
+    lr: float = 5e-5
+    """Learning rate of everything but the text branch."""
+    text_lr_factor: float = 0.1
+    """The text branch learns at lr times this; 0 freezes it."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's running means."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    clip_norm: float | None = None
+    """Gradients longer than this are scaled down to it; null: never."""
+    epochs: int = 40
+    """At most so many passes over the train part."""
+    batch: int = 8
+    """Utterances of a step, over all ranks."""
+    accumulate: int = 1
+    """Steps whose gradients are added up before the weights change."""
+    warmup_steps: int = 0
+    """The learning rate grows linearly over the first steps."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: constant, or a half cosine down to 0 at the last epoch."""
+    patience: int = 6
+    """Stop after so many epochs in a row without a better validation score; 0: never."""
+    pos_weight: bool = True
+    """Weigh what is true of a class by its false / true in the train part."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights stay float32."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number that makes no sense."""
+        _demand(self.lr > 0, "lr must be above 0")
+        _demand(min(self.text_lr_factor, self.weight_decay) >= 0, "text_lr_factor and weight_decay must be at least 0")
+        _demand(all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
+        _demand(self.clip_norm is None or self.clip_norm > 0, "clip_norm must be above 0, or null")
+        _demand(min(self.epochs, self.batch, self.accumulate) >= 1, "epochs, batch and accumulate must be at least 1")
+        _demand(min(self.warmup_steps, self.patience) >= 0, "warmup_steps and patience must be at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """How answers become yes or no, and which epoch is the best."""
+
+    thresholds: tuple[float, ...] = tuple(step / 20 for step in range(1, 20))
+    """The probabilities among which each class gets its threshold, by F1 on the valid part."""
+    select_by: Literal["f1", "auc", "weighted_accuracy", "accuracy"] = "f1"
+    """The epoch with the highest mean of this on the valid part is kept."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a threshold that is not inside (0, 1)."""
+        _demand(bool(self.thresholds), "thresholds must not be empty")
+        _demand(all(0 < limit < 1 for limit in self.thresholds), "thresholds must lie between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderConfig:
+    """How samples come from the shards."""
+
+    threads: int = 2
+    """Threads that read and decode."""
+    prefetch: int = 4
+    """Batches made ready ahead of use."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number below 1."""
+        _demand(min(self.threads, self.prefetch) >= 1, "threads and prefetch must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run, but for the data's content, the code and the machine (see provenance.py)."""
+
+    name: str
+    """What the run is called in tables."""
+    data: str | None = None
+    """The folder or URL of a dataset; `--data` goes before it."""
+    labels: str = "six"
+    """The label view of the corpus' manifest."""
+    split: str = "session-5"
+    """A rule (session-1 .. session-5, dialog), or the path of lists; see splits.py."""
+    seed: int = 0
+    """Of the weights' start, the order of samples and dropout."""
+    device: str = "auto"
+    """As torch names it; auto: a graphics card if there is one."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a seed that torch would refuse."""
+        _demand(0 <= self.seed < 2**63, "seed must be at least 0 and below 2^63")
+
+
+def recipes() -> list[str]:
+    """The names of the recipes that come with mesm."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
+    """The settings of a recipe by its name, or of a YAML file by its path, changed by `sets` ("optim.lr=1e-3").
+
+    Raises InputError that names the file or the --set, the key, what was expected and what it may have meant.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in recipes():
+            near = get_close_matches(name, recipes(), n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(
+                f"there is no recipe {name!r}: {hint}There are {', '.join(recipes())}; or give a .yaml file"
+            )
+        return parse(RunConfig, (_folder() / f"{name}.yaml").read_bytes(), f"recipe {name}", sets)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): expected a file of settings in YAML") from None
+    return parse(RunConfig, text, str(path), sets)
+
+
+def _folder() -> Traversable:
+    return files("mesm_train") / "recipes"
+
+
+def _demand(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)

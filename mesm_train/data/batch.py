@@ -1,0 +1,35 @@
+"""The packed batch: what the loader makes and the models take. Items of all utterances lie behind each other."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """N utterances with F face crops and S samples in all; each of N, F, S may be 0, in any combination.
+
+    Only `tokens` is padded, with any valid token id. A count of 0 means that the utterance lacks that modality.
+    """
+
+    keys: tuple[str, ...]
+    faces: Tensor  # uint8 (F, 48, 48, 3) RGB
+    face_counts: Tensor  # int64 (N,), summing to F
+    samples: Tensor  # int16 (S,) PCM, 16 kHz
+    sample_counts: Tensor  # int64 (N,), summing to S
+    tokens: Tensor  # int64 (N, L)
+    token_counts: Tensor  # int64 (N,), each at most L
+    labels: Tensor  # float32 (N, classes)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on `device`."""
+        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "keys"}
+        return replace(self, **tensors)
+
+
+def places(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each packed item belongs, for `counts` int64 (N,): its utterance and its position there, int64 (sum,)."""
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    first = counts.cumsum(0) - counts
+    return owner, torch.arange(len(owner), device=counts.device) - first[owner]

@@ -1,0 +1,1 @@
+"""The models: published sizes by default, packed batches in, logits out."""

@@ -1,0 +1,159 @@
+"""What identifies a run: data, split, labels, settings, code and machine. No user, no host, no place on a disk."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mesm_train.config import RunConfig
+from mesm_train.labels import View
+from mesm_train.splits import Split
+from mesm_train.typed_yaml import to_dict
+
+
+def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunConfig, *, device: str) -> dict[str, Any]:
+    """The content of RUN/provenance.json.
+
+    Args:
+        info: what dataset.json says (Dataset.info).
+        split, view, config: what the run works with.
+        device: the one in use, "cpu" or "cuda:0"; not "auto".
+    """
+    missing = Counter(item.status for item in split.missing)
+    return {
+        "dataset": {
+            "corpus": info["corpus"],
+            "root": info["root"],
+            "format": info["format"],
+            "synthetic": info["synthetic"],
+            "counts": dict(info["counts"]),
+        },
+        "split": {
+            "name": split.name,
+            "digest": split.digest,
+            "counts": {part: len(keys) for part, keys in split.parts.items()},
+            "missing": {status: missing[status] for status in ("failed", "excluded", "absent")},
+            "leaks": split.leaks.counts(),
+        },
+        "labels": {"view": view.name, "classes": list(view.classes)},
+        "config": _without_places(to_dict(config)),
+        "seed": config.seed,
+        "code": code(),
+        "environment": environment(device),
+    }
+
+
+def _without_places(value: Any) -> Any:
+    """Paths and URLs cut to their last part: a folder's name may help, the way to it names users and machines.
+
+    What counts as a path: a text that begins with /, ~ or ., or holds "://". Names of models ("a/b") stay.
+    """
+    if isinstance(value, dict):
+        return {key: _without_places(inner) for key, inner in value.items()}
+    if isinstance(value, str) and "://" in value:
+        return urlsplit(value).path.rstrip("/").rpartition("/")[2]
+    if isinstance(value, str) and value.startswith(("/", "~", ".")):
+        last = value.rstrip("/").rpartition("/")[2]
+        return "~" if last in (os.path.basename(os.path.expanduser("~")), "") or last[0] == "~" else last  # noqa: PTH111, PTH119
+    return value
+
+
+def code() -> dict[str, Any]:
+    """The version that is installed, and in a checkout of ours the commit and whether tracked files differ from it."""
+    here = Path(__file__).resolve().parent
+    # An install inside somebody else's checkout (its .venv) is not tracked there, and has no commit.
+    tracked = _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git(here, "rev-parse", "HEAD") if tracked else None
+    changes = _git(here, "status", "--porcelain", "--untracked-files=no") if commit else None
+    return {"version": _version("mesm"), "commit": commit, "modified": None if changes is None else bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """The output of a git command that only reads; None if it fails, or there is no git."""
+    # GIT_DIR and its kin, set in a hook or an alias, would answer for another repository.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What computes: versions, processor, graphics card (None on a CPU) and threads of torch."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in ("torch", "numpy", "transformers")},
+        "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str | None:
+    # model name	: AMD EPYC 7B13
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or None
+
+
+_TITLES = {
+    "dataset.corpus": "the corpus",
+    "dataset.root": "the dataset's root",
+    "dataset.format": "the dataset's format",
+    "dataset.synthetic": "whether the data are synthetic",
+    "split.digest": "the split's lists (digest)",
+    "split.name": "the split's name",
+    "labels.view": "the label view",
+    "labels.classes": "the classes",
+    "seed": "the seed",
+    "code.version": "the version of mesm",
+    "code.commit": "the commit of the code",
+    "code.modified": "whether the code was changed since its commit",
+}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what two provenances differ, one sentence each, the most important first: data, split, labels, then the rest.
+
+    What one of them does not record at all (another version wrote it) is said as "not recorded".
+    """
+    one, two = (dict(_flat(provenance)) for provenance in (before, now))
+    keys = dict.fromkeys([*_TITLES, *one, *two])
+    return [
+        f"{_TITLES.get(key, key)}: {_said(one, key)} before, {_said(two, key)} now"
+        for key in keys
+        if key != "config.seed" and ((key in one) != (key in two) or one.get(key) != two.get(key))
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _said(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key], ensure_ascii=False, default=str) if key in flat else "not recorded"

@@ -1,0 +1,215 @@
+"""Nested frozen dataclasses from YAML and `a.b=c` overrides: every key known, every value of the type it is declared as.
+
+Types: int, float, bool, str, Literal of str, tuple[X, ...], tuple[X, Y], X | None, and dataclasses of those. YAML is
+read by its 1.2 core schema: 5e-5 is a number, `no` is a text, 010 is not eight; PyYAML alone follows YAML 1.1.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from mesm_data.errors import InputError
+
+T = TypeVar("T")
+
+_SCALARS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+        list("-+.0123456789"),
+    ),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars; a key that stands twice is an error, where PyYAML takes the last."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what _Loader would not read as text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+for _kind, (_pattern, _first) in _SCALARS.items():
+    for _character in _first:
+        _Loader.yaml_implicit_resolvers.setdefault(_character, []).append(
+            (f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where a value came from, for messages; and the root type, to find what a key may have meant."""
+
+    kind: Any
+    name: str
+    sets: Mapping[str, str]  # dotted key -> the override that set it
+
+    def wrong(self, key: str, sentence: str) -> InputError:
+        parts = key.split(".")
+        prefixes = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        override = next((self.sets[prefix] for prefix in prefixes if prefix in self.sets), None)
+        return InputError(
+            f"--set {override}: {sentence}" if override else f"{self.name}: {key or 'the file'}: {sentence}"
+        )
+
+
+def parse(kind: type[T], text: bytes | str, name: str, sets: Sequence[str] = ()) -> T:
+    """Read `kind` from YAML text, changed by `sets` (the last word wins).
+
+    `name` is the file's, for messages. What a dataclass' __post_init__ refuses by ValueError counts as wrong input.
+    Raises InputError that names the file or the override, the key, and what was expected.
+    """
+    values = _load(text, name)
+    overrides: dict[str, str] = {}
+    for item in sets:
+        key, equals, said = item.partition("=")
+        if not equals or not all(key.split(".")):
+            raise InputError(f"--set {item}: expected a key and a value, such as optim.lr=1e-3")
+        inner = _load(said, f"--set {item}")
+        for part in reversed(key.split(".")):
+            inner = {part: inner}
+        values = _merged(values, inner)
+        overrides[key] = item
+    made = _section(kind, values, "", _Source(kind=kind, name=name, sets=overrides))
+    assert isinstance(made, kind)
+    return made
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """All settings, complete, as dicts, lists and scalars: `parse` makes the same of them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+    said = plain(dataclasses.asdict(config))
+    assert isinstance(said, dict)
+    return said
+
+
+def dump(config: Any) -> str:
+    """All settings as YAML, in the order of the fields."""
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _load(text: bytes | str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
+    return above
+
+
+def _build(kind: Any, value: Any, key: str, source: _Source) -> Any:
+    """`value` as a `kind`; raises InputError if it is none."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _section(kind, value, key, source)
+    if origin in (Union, UnionType):
+        [inner] = [argument for argument in arguments if argument is not NoneType]
+        return None if value is None else _build(inner, value, key, source)
+    if origin is tuple and isinstance(value, list):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(_build(inner, item, key, source) for inner, item in zip(kinds, value, strict=True))
+    elif origin is Literal:
+        if isinstance(value, str) and value in arguments:
+            return value
+    elif kind is float and type(value) in (int, float):
+        if math.isfinite(value) and abs(value) < 1e300:  # a larger int does not fit into a float
+            return float(value)
+    elif type(value) is kind:  # not isinstance: true is no number
+        return value
+    found = "a section" if isinstance(value, dict) else "nothing" if value is None else repr(value)
+    raise source.wrong(key, f"expected {expected(kind)}, found {found}")
+
+
+def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
+    if value is None:
+        value = {}  # an empty file, or a section of comments
+    if not isinstance(value, dict):
+        raise source.wrong(key, f"expected {expected(kind)}, found {value!r}")
+    types = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in value:
+        if name not in names:
+            raise source.wrong(
+                _dotted(key, str(name)), f"there is no such setting; {_hint(source.kind, key, str(name), names)}"
+            )
+    given = {name: _build(types[name], inner, _dotted(key, name), source) for name, inner in value.items()}
+    for field in dataclasses.fields(kind):
+        if field.name not in given and field.default is field.default_factory is dataclasses.MISSING:
+            raise source.wrong(_dotted(key, field.name), f"is missing; expected {expected(types[field.name])}")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise source.wrong(key, str(error)) from None
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _hint(root: Any, key: str, name: str, names: Sequence[str]) -> str:
+    """The setting that an unknown one may have meant: misspelt, or right but in another section."""
+    known = list(_keys(root))
+    elsewhere = [dotted for dotted in known if dotted.rpartition(".")[2] == name]
+    near = [_dotted(key, match) for match in get_close_matches(name, names, n=1)]
+    meant = elsewhere or near or get_close_matches(_dotted(key, name), known, n=1)
+    return (
+        f"did you mean {' or '.join(meant)}?"
+        if meant
+        else f"there are {', '.join(_dotted(key, each) for each in names)}"
+    )
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted keys below a dataclass, sections included."""
+    for name, inner in get_type_hints(kind).items():
+        yield _dotted(prefix, name)
+        for part in (inner, *get_args(inner)):
+            if dataclasses.is_dataclass(part):
+                yield from _keys(part, _dotted(prefix, name))
+
+
+def expected(kind: Any) -> str:
+    """What a type wants, in words."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return f"a section with {', '.join(field.name for field in dataclasses.fields(kind))}"
+    if origin in (Union, UnionType):
+        return " or ".join(expected(argument) for argument in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(arguments)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"a list, each {expected(arguments[0])}"
+        return f"a list of {len(arguments)}: {', '.join(expected(argument) for argument in arguments)}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}[kind]
