@@ -21,7 +21,7 @@ from mesm_data.step import Job, run
 
 SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 def build(
@@ -51,13 +51,24 @@ def build(
         todo = [recording for recording in recordings if not (parts / f"{recording.id}.json").exists()]
         step = progress(*(sum(len(r.utterances) for r in some) for some in (recordings, todo))) if progress else None
         jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=recording) for recording in todo]
-        for job, result in local.run(run, jobs, workers or local.available_cpus()):
-            if isinstance(result, local.WorkerDied):
-                rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
-                write_json(parts / f"{job.recording.id}.json", rows)
-            if step:
-                step(len(job.recording.utterances))
-        return finish(corpus, out, wanted, recordings, excluded)
+        sweep(out, parts)
+        try:
+            for job, result in local.run(run, jobs, workers or local.available_cpus()):
+                if isinstance(result, local.WorkerDied):
+                    rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
+                    write_json(parts / f"{job.recording.id}.json", rows)
+                if step:
+                    step(len(job.recording.utterances))
+            return finish(corpus, out, wanted, recordings, excluded)
+        finally:
+            sweep(out, parts)
+
+
+def sweep(*folders: Path) -> None:
+    """Remove what killed writers left behind: all that is unfinished has a name that begins with a dot."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def fingerprint(corpus: Corpus) -> dict[str, Any]:

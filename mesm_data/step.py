@@ -60,7 +60,9 @@ def build_part(job: Job) -> list[dict[str, Any]]:
     sounds = [reader.read(utterance.audio) for utterance in utterances]
     rows = []
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}."))
+        scratch = stack.enter_context(
+            tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
+        )
         sights = watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None

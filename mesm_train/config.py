@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mesm_data.errors import InputError
 from mesm_train.models.settings import ModelSettings, TextSettings
@@ -49,13 +49,13 @@ class OptimConfig:
     """Of the forward pass; weights stay float32."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number that makes no sense."""
-        _demand(self.lr > 0, "lr must be above 0")
-        _demand(min(self.text_lr_factor, self.weight_decay) >= 0, "text_lr_factor and weight_decay must be at least 0")
-        _demand(all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
-        _demand(self.clip_norm is None or self.clip_norm > 0, "clip_norm must be above 0, or null")
-        _demand(min(self.epochs, self.batch, self.accumulate) >= 1, "epochs, batch and accumulate must be at least 1")
-        _demand(min(self.warmup_steps, self.patience) >= 0, "warmup_steps and patience must be at least 0")
+        _need(self.lr > 0, "optim.lr", self.lr, "above 0")
+        for name in ("text_lr_factor", "weight_decay", "warmup_steps", "patience"):
+            _need(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
+        for name in ("epochs", "batch", "accumulate"):
+            _need(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
+        _need(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 or more and below 1")
+        _need(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +68,8 @@ class EvalConfig:
     """The epoch with the highest mean of this on the valid part is kept."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a threshold that is not inside (0, 1)."""
-        _demand(bool(self.thresholds), "thresholds must not be empty")
-        _demand(all(0 < limit < 1 for limit in self.thresholds), "thresholds must lie between 0 and 1")
+        inside = all(0 < limit < 1 for limit in self.thresholds)
+        _need(bool(self.thresholds) and inside, "eval.thresholds", self.thresholds, "one or more, between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +82,8 @@ class LoaderConfig:
     """Batches made ready ahead of use."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number below 1."""
-        _demand(min(self.threads, self.prefetch) >= 1, "threads and prefetch must be at least 1")
+        _need(self.threads >= 1, "loader.threads", self.threads, "at least 1")
+        _need(self.prefetch >= 1, "loader.prefetch", self.prefetch, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +103,19 @@ class RunConfig:
     device: str = "auto"
     """As torch names it; auto: a graphics card if there is one."""
     model: ModelSettings = field(default_factory=ModelSettings)
+    """What is trained."""
     text: TextSettings = field(default_factory=TextSettings)
+    """The text encoder."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    """How it is trained."""
     eval: EvalConfig = field(default_factory=EvalConfig)
+    """How it is judged."""
     loader: LoaderConfig = field(default_factory=LoaderConfig)
+    """How samples come from the shards."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a seed that torch would refuse."""
-        _demand(0 <= self.seed < 2**63, "seed must be at least 0 and below 2^63")
+        _need(bool(self.name), "name", self.name, "a word")
+        _need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
 
 
 def recipes() -> list[str]:
@@ -144,6 +148,6 @@ def _folder() -> Traversable:
     return files("mesm_train") / "recipes"
 
 
-def _demand(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ValueError(sentence)
+def _need(good: bool, option: str, value: Any, expected: str) -> None:
+    if not good:
+        raise InputError(f"{option} is {value!r}; it must be {expected}")

@@ -46,7 +46,7 @@ def evaluate(
     scores, truth = _arrays(logits, labels)
     cuts = np.asarray(limits, np.float64)
     answers = decide(scores, cuts)
-    by_class = {
+    by_class: dict[str, dict[str, Any]] = {
         name: {
             "support": int(truth[:, index].sum()),
             "threshold": float(cuts[index]),
@@ -86,17 +86,19 @@ def thresholds(logits: ArrayLike, labels: ArrayLike, grid: Sequence[float]) -> F
     """
     scores, truth = _arrays(logits, labels)
 
-    def goodness(limit: float, index: int) -> tuple[float, float, float]:
-        f1 = binary(decide(scores[:, index], limit), truth[:, index])["f1"]
-        return f1 or 0.0, -round(abs(limit - 0.5), 9), -limit
+    def best(score: Floats, true: Bools) -> float:
+        def goodness(limit: float) -> tuple[float, float, float]:
+            return binary(decide(score, limit), true)["f1"] or 0.0, -round(abs(limit - 0.5), 9), -limit
 
-    return np.array([max(grid, key=lambda limit: goodness(limit, index)) for index in range(truth.shape[1])])  # noqa: B023
+        return max(grid, key=goodness)
+
+    return np.array([best(score, true) for score, true in zip(scores.T, truth.T, strict=True)])
 
 
 def binary(answers: Bools, truth: Bools) -> dict[str, float | None]:
     """Accuracy, weighted accuracy and F1 of the answers (n,) to one question.
 
-    Weighted accuracy is (tp * n/p + tn) / (2n), with p true and n false ones (Dai et al. 2021, after Tong et al. 2017):
+    Weighted accuracy is (tp * n/p + tn) / (2n), with p true and n false ones (Dai et al. 2021):
     the mean of the recall of both answers, also called balanced accuracy.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())

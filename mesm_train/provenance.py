@@ -51,27 +51,31 @@ def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunCon
 
 
 def _without_places(value: Any) -> Any:
-    """Paths and URLs cut to their last part: a folder's name may help, the way to it names users and machines.
+    """Settings with paths and URLs cut to their last part: the way to a folder names users and machines.
 
-    What counts as a path: a text that begins with /, ~ or ., or holds "://". Names of models ("a/b") stay.
+    A path is a text that begins with /, ~ or . ; names of models ("a/b") stay.
     """
     if isinstance(value, dict):
         return {key: _without_places(inner) for key, inner in value.items()}
     if isinstance(value, str) and "://" in value:
         return urlsplit(value).path.rstrip("/").rpartition("/")[2]
     if isinstance(value, str) and value.startswith(("/", "~", ".")):
-        last = value.rstrip("/").rpartition("/")[2]
-        return "~" if last in (os.path.basename(os.path.expanduser("~")), "") or last[0] == "~" else last  # noqa: PTH111, PTH119
+        last = Path(value).name
+        at_home = last.startswith("~") or last == Path("~").expanduser().name
+        return "~" if at_home else last
     return value
 
 
-def code() -> dict[str, Any]:
-    """The version that is installed, and in a checkout of ours the commit and whether tracked files differ from it."""
-    here = Path(__file__).resolve().parent
-    # An install inside somebody else's checkout (its .venv) is not tracked there, and has no commit.
-    tracked = _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-    commit = _git(here, "rev-parse", "HEAD") if tracked else None
-    changes = _git(here, "status", "--porcelain", "--untracked-files=no") if commit else None
+def code(file: Path = Path(__file__)) -> dict[str, Any]:
+    """The version that is installed; in a checkout of ours also the commit, and whether tracked files differ from it.
+
+    `file` is one of ours: an install inside somebody else's checkout (in its .venv) is not tracked there, and git's
+    answer would be about their code.
+    """
+    folder = file.resolve().parent
+    tracked = _git(folder, "ls-files", "--error-unmatch", file.name)
+    commit = _git(folder, "rev-parse", "HEAD") if tracked else None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
     return {"version": _version("mesm"), "commit": commit, "modified": None if changes is None else bool(changes)}
 
 

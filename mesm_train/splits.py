@@ -59,7 +59,7 @@ class Leaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Keys by part, sorted. `digest` names the lists as given: it is the same if a sample of them could not be built."""
+    """Keys by part, sorted, of what the dataset holds. `digest` is that of the lists as given, with what is missing."""
 
     name: str
     parts: dict[str, tuple[str, ...]]
@@ -160,10 +160,11 @@ def read_lists(path: Path, corpus: str) -> tuple[Lists, str]:
 def _files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for part in PARTS:
-        here = [file for name in (f"{part}_split.txt", f"{part}.txt") if (file := folder / name).is_file()]
+        here = [folder / name for name in (f"{part}_split.txt", f"{part}.txt") if (folder / name).is_file()]
         if len(here) > 1:
             raise InputError(f"{folder} holds both {here[0].name} and {here[1].name}: remove the one that is not meant")
-        files.update({part: file for file in here})
+        if here:
+            files[part] = here[0]
     if not files:
         raise InputError(f"{folder} holds no lists: expected train_split.txt, valid_split.txt and test_split.txt")
     return files

@@ -1,4 +1,4 @@
-"""Nested frozen dataclasses from YAML and `a.b=c` overrides: every key known, every value of the type it is declared as.
+"""Nested frozen dataclasses from YAML and `a.b=c` overrides: every key known, every value of the declared type.
 
 Types: int, float, bool, str, Literal of str, tuple[X, ...], tuple[X, Y], X | None, and dataclasses of those. YAML is
 read by its 1.2 core schema: 5e-5 is a number, `no` is a text, 010 is not eight; PyYAML alone follows YAML 1.1.
@@ -66,19 +66,21 @@ class _Source:
     sets: Mapping[str, str]  # dotted key -> the override that set it
 
     def wrong(self, key: str, sentence: str) -> InputError:
-        parts = key.split(".")
-        prefixes = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
-        override = next((self.sets[prefix] for prefix in prefixes if prefix in self.sets), None)
-        return InputError(
-            f"--set {override}: {sentence}" if override else f"{self.name}: {key or 'the file'}: {sentence}"
-        )
+        """An error about one key."""
+        override = self.sets.get(next((above for above in _ancestry(key) if above in self.sets), ""))
+        return InputError(f"--set {override}: {sentence}" if override else f"{self.name}: {key or 'it'}: {sentence}")
+
+    def refused(self, section: str, error: InputError) -> InputError:
+        """An error about a whole section, which names its keys itself."""
+        below = [item for key, item in self.sets.items() if section in (*_ancestry(key), "")]
+        return InputError(f"{self.name}{''.join(f' --set {item}' for item in below)}: {error}")
 
 
 def parse(kind: type[T], text: bytes | str, name: str, sets: Sequence[str] = ()) -> T:
     """Read `kind` from YAML text, changed by `sets` (the last word wins).
 
-    `name` is the file's, for messages. What a dataclass' __post_init__ refuses by ValueError counts as wrong input.
-    Raises InputError that names the file or the override, the key, and what was expected.
+    `name` is the file's, for messages. Raises InputError that names the file or the override, the key, and what was
+    expected; one that a dataclass' __post_init__ raises is passed on with the same names before it.
     """
     values = _load(text, name)
     overrides: dict[str, str] = {}
@@ -111,7 +113,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def dump(config: Any) -> str:
     """All settings as YAML, in the order of the fields."""
-    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    # No allow_unicode: with it PyYAML writes U+0085 as it is, and reads it as a space.
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, default_flow_style=None)
 
 
 def _load(text: bytes | str, name: str) -> Any:
@@ -127,14 +130,14 @@ def _merged(below: Any, above: Any) -> Any:
     return above
 
 
-def _build(kind: Any, value: Any, key: str, source: _Source) -> Any:
-    """`value` as a `kind`; raises InputError if it is none."""
+def _build(kind: Any, value: Any, key: str, source: _Source, wanted: Any = None) -> Any:
+    """`value` as a `kind`; raises InputError, which asks for `wanted` if that is wider, if it is none."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _section(kind, value, key, source)
     if origin in (Union, UnionType):
         [inner] = [argument for argument in arguments if argument is not NoneType]
-        return None if value is None else _build(inner, value, key, source)
+        return None if value is None else _build(inner, value, key, source, wanted=kind)
     if origin is tuple and isinstance(value, list):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) == len(value):
@@ -148,7 +151,7 @@ def _build(kind: Any, value: Any, key: str, source: _Source) -> Any:
     elif type(value) is kind:  # not isinstance: true is no number
         return value
     found = "a section" if isinstance(value, dict) else "nothing" if value is None else repr(value)
-    raise source.wrong(key, f"expected {expected(kind)}, found {found}")
+    raise source.wrong(key, f"expected {expected(wanted or kind)}, found {found}")
 
 
 def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
@@ -169,8 +172,14 @@ def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
             raise source.wrong(_dotted(key, field.name), f"is missing; expected {expected(types[field.name])}")
     try:
         return kind(**given)
-    except ValueError as error:
-        raise source.wrong(key, str(error)) from None
+    except InputError as error:
+        raise source.refused(key, error) from None
+
+
+def _ancestry(key: str) -> list[str]:
+    """a.b.c -> a.b.c, a.b, a."""
+    parts = key.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def _dotted(key: str, name: str) -> str:
@@ -179,10 +188,9 @@ def _dotted(key: str, name: str) -> str:
 
 def _hint(root: Any, key: str, name: str, names: Sequence[str]) -> str:
     """The setting that an unknown one may have meant: misspelt, or right but in another section."""
-    known = list(_keys(root))
-    elsewhere = [dotted for dotted in known if dotted.rpartition(".")[2] == name]
+    elsewhere = [dotted for dotted in _keys(root) if dotted.rpartition(".")[2] == name]
     near = [_dotted(key, match) for match in get_close_matches(name, names, n=1)]
-    meant = elsewhere or near or get_close_matches(_dotted(key, name), known, n=1)
+    meant = elsewhere or near
     return (
         f"did you mean {' or '.join(meant)}?"
         if meant

@@ -133,10 +133,9 @@ def test_without_a_sentence_wav_the_speakers_channel_of_the_dialog_is_cut(
     first, last = (round(second * rate) for second in source["span"])
     channel = 0 if key[-4] == key[5] else 1
     assert np.array_equal(sample.samples, dialog[first:last, channel])
-    sentence, _ = soundfile.read(files_of(corpus, key)[0])
-    correlation = [np.corrcoef(sentence, dialog[first:last, side])[0, 1] for side in (channel, 1 - channel)]
-    assert correlation[0] > 0.95
-    assert correlation[0] > correlation[1] + 0.2
+    sentence, _ = soundfile.read(files_of(corpus, key)[0], dtype="int16")
+    error = [np.abs(sentence - dialog[first:last, side].astype(float)).mean() for side in (channel, 1 - channel)]
+    assert error[0] < 0.5 * error[1]  # the other channel holds the same voice, 20 dB down
     if which == "bad_wav":
         assert "not a sound file" in built.rows[key]["reason"]
 

@@ -96,7 +96,7 @@ t.build(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, worke
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
 def test_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
-    """The SIMD code of the decoder (`-cpuflags 0`), of torch, of numpy and of the BLAS is switched off, or to another."""
+    """The SIMD code of the decoder (`-cpuflags 0`), of torch, of numpy and of the BLAS is switched off or changed."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parent),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +48,8 @@ def build(
     recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit)
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
-    said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
+    with Bar() as bar:
+        said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
     report(out, said)
 
 
@@ -67,18 +69,23 @@ def show_notes(notes: tuple[str, ...]) -> None:
         console.say(f"note: and {len(notes) - SHOWN} more, all in dataset.json")
 
 
-def bar(total: int, todo: int) -> Callable[[int], None]:
-    """A tqdm bar over utterances."""
-    from tqdm import tqdm
+class Bar:
+    """A tqdm bar over utterances, with rate and time left; it leaves its line before anything else is said."""
 
-    shown = tqdm(total=total, initial=total - todo, unit="utt", desc="build", smoothing=0.05, dynamic_ncols=True)
+    def __init__(self) -> None:
+        self._open = ExitStack()
 
-    def step(utterances: int) -> None:
-        shown.update(utterances)
-        if shown.n >= total:
-            shown.close()
+    def __enter__(self) -> "Bar":
+        return self
 
-    return step
+    def __call__(self, total: int, todo: int) -> Callable[[int], object]:
+        from tqdm import tqdm
+
+        bar = tqdm(total=total, initial=total - todo, unit="utt", desc="build", smoothing=0.05, dynamic_ncols=True)
+        return self._open.enter_context(bar).update
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
 
 def report(out: Path, said: dict[str, Any]) -> None:

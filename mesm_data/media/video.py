@@ -107,7 +107,7 @@ def planes(image: "av.VideoFrame", left: int, right: int) -> tuple[NDArray[np.ui
         image = image.reformat(format="yuv420p")
     cut = []
     for plane, step in zip(image.planes, (1, 2, 2), strict=True):
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
         cut.append(rows[:, left // step : -(-right // step)])
     return tuple(cut)
 

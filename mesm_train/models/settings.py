@@ -1,19 +1,20 @@
-"""What a model is made of. The string under a field is its help; the defaults are the published sizes (Dai et al. 2021).
+"""What a model is made of. The string under a field is its help.
 
-A value that cannot work is an InputError that names the option, raised where the settings are made: before any data.
+The defaults are the published sizes (Dai et al., "Multimodal End-to-End Sparse Model for Emotion Recognition", NAACL
+2021, and its code). A value that cannot work is an InputError that names the option, raised where the settings are
+made: before any data.
 """
 
 import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mesm_data.errors import InputError
 
-KINDS = ("fe2e", "mesm")
-MODALITIES = ("t", "v", "a")  # in the order of the fusion
-SELECTIONS = ("published", "gate")
+Modality = Literal["t", "v", "a"]
+MODALITIES: tuple[Modality, ...] = ("t", "v", "a")  # in the order of the fusion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class SparseSettings:
     p: float = 0.7
     """Share of the attention that the kept sites hold, 0 < p <= 1. The paper: .7 for IEMOCAP, .5 for CMU-MOSEI."""
 
-    selection: str = "published"
+    selection: Literal["published", "gate"] = "published"
     """published: a hard choice, the attention is never trained. gate: kept sites are also scaled by their attention."""
 
     bn_eps: float = 1e-4
@@ -34,7 +35,6 @@ class SparseSettings:
 
     def __post_init__(self) -> None:
         _need(0 < self.p <= 1, "model.sparse.p", self.p, "above 0 and at most 1")
-        _need(self.selection in SELECTIONS, "model.sparse.selection", self.selection, " or ".join(SELECTIONS))
         _need(self.bn_eps > 0, "model.sparse.bn_eps", self.bn_eps, "above 0")
         _need(0 < self.bn_momentum <= 1, "model.sparse.bn_momentum", self.bn_momentum, "above 0 and at most 1")
 
@@ -43,10 +43,10 @@ class SparseSettings:
 class ModelSettings:
     """A model: which branches it has, and their sizes."""
 
-    kind: str = "fe2e"
+    kind: Literal["fe2e", "mesm"] = "fe2e"
     """fe2e: all convolutions dense. mesm: text-guided sparse blocks; it needs t among the modalities."""
 
-    modalities: tuple[str, ...] = MODALITIES
+    modalities: tuple[Modality, ...] = MODALITIES
     """Any of t (text), v (faces), a (sound), in this order."""
 
     classes: int = 6
@@ -89,9 +89,9 @@ class ModelSettings:
     """Of kind mesm only."""
 
     def __post_init__(self) -> None:
-        _need(self.kind in KINDS, "model.kind", self.kind, " or ".join(KINDS))
         ordered = tuple(m for m in MODALITIES if m in self.modalities)
-        _need(bool(ordered) and ordered == self.modalities, "model.modalities", self.modalities, "from t, v, a, in order")
+        known = bool(ordered) and ordered == self.modalities
+        _need(known, "model.modalities", self.modalities, "one or more of t, v, a, in this order")
         text = self.kind != "mesm" or "t" in self.modalities
         _need(text, "model.modalities", self.modalities, "with t for kind mesm: text guides its attention")
         _need(1 <= len(self.channels) <= 4, "model.channels", self.channels, "of 1 to 4 entries: each halves the grid")
@@ -163,8 +163,8 @@ def field_help(settings: type) -> dict[str, str]:
     found = {}
     for node, after in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), node.target.id
-            found[node.target.id] = str(after.value.value)
+            assert isinstance(after, ast.Expr)
+            found[node.target.id] = ast.literal_eval(after.value)
     return found
 
 

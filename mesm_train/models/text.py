@@ -1,0 +1,172 @@
+"""The text branch: a pretrained encoder of the Hugging Face Hub or of a folder, or a tiny one made on the spot."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mesm_data.errors import InputError
+from mesm_data.files import sha256_file
+from mesm_train.models.settings import TextSettings, TinySettings
+
+# Never weights that must be unpickled (*.bin): safetensors only.
+FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
+PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
+LONGEST_PIECE = 8  # characters of a piece of the tiny vocabulary
+
+
+class TextBranch(nn.Module):
+    """Encoder, last hidden state of the first token, Linear to logits."""
+
+    def __init__(self, encoder: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.out = nn.Linear(self.width, classes)
+
+    def forward(self, tokens: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens int64 (N, L), counts int64 (N,) to text vectors (N, width) and logits (N, classes).
+
+        The vector of an utterance without tokens is 0; its logits are then the bias and mean nothing.
+        """
+        there = counts > 0
+        vectors = self.out.weight.new_zeros(len(tokens), self.width)
+        if bool(there.any()):
+            length = int(counts.max())
+            mask = torch.arange(length, device=tokens.device) < counts[there, None]
+            states = self.encoder(input_ids=tokens[there, :length], attention_mask=mask.long()).last_hidden_state
+            vectors = vectors.to(states.dtype).index_put((there,), states[:, 0])
+        return vectors, self.out(vectors)
+
+
+def load(settings: TextSettings) -> tuple[Any, nn.Module]:
+    """The tokenizer and the encoder.
+
+    The encoder is the library's as it is. Where it ends in a pooling layer (ALBERT, BERT), that is never used and gets
+    no gradient; the published parameter counts include it (0.59 M).
+
+    Raises InputError if there is no such model, or no network to fetch it and no cached copy.
+    """
+    folder = find(settings)
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        encoder = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"text.encoder {settings.encoder!r} does not load: {_sentence(error)} It must hold config.json, "
+            "model.safetensors and a tokenizer"
+        ) from error
+    return tokenizer, encoder
+
+
+def find(settings: TextSettings) -> Path:
+    """The folder of the encoder's files, fetched from the Hub into its cache where needed (not if HF_HUB_OFFLINE=1)."""
+    if settings.encoder == "tiny":
+        raise ValueError("make_tiny first, then name its folder as the encoder")
+    if Path(settings.encoder).is_dir():
+        return Path(settings.encoder)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(settings.encoder, revision=settings.revision, allow_patterns=list(FILES)))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise InputError(
+            f"text.encoder {settings.encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
+            f"{_sentence(error)} Give the path of a folder that holds the model, or tiny (the demo's)"
+        ) from error
+
+
+def provenance(settings: TextSettings) -> dict[str, Any]:
+    """What the encoder was loaded from: its name, the commit if it came from the Hub, and the sha256 of each file."""
+    folder = find(settings)
+    files = sorted(path for pattern in FILES for path in folder.glob(pattern))
+    return {
+        "encoder": settings.encoder,
+        "revision": settings.revision,
+        "commit": folder.name if folder.parent.name == "snapshots" else None,
+        "files": {path.name: sha256_file(path) for path in files},
+    }
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Tokens int64 (N, L) padded to the longest, counts int64 (N,): special tokens included; a blank text has none."""
+    rows: list[list[int]] = [[] for _ in texts]
+    written = [i for i, text in enumerate(texts) if text.strip()]
+    if written:
+        found = tokenizer([texts[i] for i in written], truncation=True, max_length=max_tokens)["input_ids"]
+        for i, ids in zip(written, found, strict=True):
+            rows[i] = ids
+    counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    tokens = torch.full((len(rows), max(map(len, rows), default=0)), tokenizer.pad_token_id or 0, dtype=torch.int64)
+    for row, ids in zip(tokens, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return tokens, counts
+
+
+def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: TextSettings) -> None:
+    """Writes a randomly initialised small ALBERT and a tokenizer of its own for `load`: the same bytes each time.
+
+    The vocabulary is made of the transcripts, which should be those of the training split only.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast
+
+    tiny = settings.tiny
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    words = pre_tokenizers.Metaspace()
+    split = (words.pre_tokenize_str(normalizer.normalize_str(text)) for text in transcripts)
+    pieces = tiny_vocabulary(Counter(word for text in split for word, _ in text), tiny)
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, words, decoders.Metaspace()
+    special = [(CLS, 2), (SEP, 3)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{CLS} $A {SEP}", special_tokens=special)
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, cls_token=CLS, sep_token=SEP
+    )
+    config = AlbertConfig(
+        vocab_size=len(pieces),
+        embedding_size=tiny.embedding,
+        hidden_size=tiny.width,
+        num_hidden_layers=tiny.layers,
+        num_attention_heads=tiny.heads,
+        intermediate_size=tiny.feedforward,
+        max_position_embeddings=max(512, settings.max_tokens),
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = AlbertModel(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save_pretrained(folder)
+    encoder.save_pretrained(folder)
+
+
+def tiny_vocabulary(words: Counter[str], settings: TinySettings) -> list[tuple[str, float]]:
+    """Pieces with their log probabilities: the special tokens, every character, the substrings that cover most text.
+
+    Not by the trainer of the tokenizers library: it gives another vocabulary on every run (0.23.3, also on one thread).
+    """
+    counts: Counter[str] = Counter()
+    for word, times in words.items():
+        for start in range(len(word)):
+            for end in range(start + 1, min(len(word), start + LONGEST_PIECE) + 1):
+                counts[word[start:end]] += times
+    by_cover = sorted(counts, key=lambda piece: (len(piece) > 1, -counts[piece] * len(piece), piece))
+    chosen = by_cover[: settings.vocabulary - 4]
+    total = sum(counts[piece] for piece in chosen)
+    return [(token, 0.0) for token in (PAD, UNKNOWN, CLS, SEP)] + [(c, math.log(counts[c] / total)) for c in chosen]
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of what a library says, ended by a full stop."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    return first if first.endswith(".") else f"{first}."

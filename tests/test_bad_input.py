@@ -1,0 +1,227 @@
+"""What a person sees who gives the wrong thing: one sentence, the right exit code, nothing half-written."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+FEW = ("--only", "*_[FM]000", "--workers", "1", "--no-video")
+
+
+def sentence(done: "subprocess.CompletedProcess[str]", code: int) -> str:
+    """The error, after checking that there is exactly one and that nothing else was said on stdout."""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == code, done.stderr
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def few(once: Callable[[str, Callable[[Path], None]], Path], mesm_data: Command, corpus: Path) -> Path:
+    """A dataset of a few utterances."""
+    return once("few", lambda out: mesm_data("build", "iemocap", "--source", corpus, "--out", out, *FEW) and None)
+
+
+@pytest.fixture
+def own(few: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(few, tmp_path / "own"))
+
+
+def test_sources_that_are_not_iemocap(mesm_data: Command, tmp_path: Path, out: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "videos").mkdir()
+    for name, said in {
+        "missing": "No such file",
+        "file": "is a file",
+        "empty": "found nothing",
+        "other": "found videos/",
+    }.items():
+        done = mesm_data("build", "iemocap", "--source", tmp_path / name, "--out", out, check=False)
+        message = sentence(done, 2)
+        assert said in message
+        assert str(tmp_path / name) in message
+        assert "Session1" in message
+        assert not out.exists()
+
+
+def test_no_source_at_all_names_the_option_and_the_variable(mesm_data: Command, out: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MESM_IEMOCAP"}
+    done = mesm_data("build", "iemocap", "--out", out, check=False, env=environment)
+    message = sentence(done, 2)
+    assert "--source" in message
+    assert "MESM_IEMOCAP" in message
+
+
+def test_the_variable_is_taken(mesm_data: Command, out: Path, tmp_path: Path) -> None:
+    done = mesm_data("build", "iemocap", "--out", out, check=False, env={**os.environ, "MESM_IEMOCAP": str(tmp_path)})
+    assert str(tmp_path) in sentence(done, 2)
+
+
+def test_outs_that_cannot_be_used(mesm_data: Command, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    for place, said in {
+        tmp_path / "file": "is a file",
+        tmp_path / "full": "thesis.tex",
+        corpus / "out": "lie inside each other",
+        corpus: "lie inside each other",
+    }.items():
+        for options in ((), ("--overwrite",)):
+            done = mesm_data("build", "iemocap", "--source", corpus, "--out", place, *options, check=False)
+            assert said in sentence(done, 2)
+    assert (tmp_path / "full" / "thesis.tex").read_text() == "x"
+    assert not (corpus / "out").exists()
+
+
+def test_a_glob_that_matches_nothing(mesm_data: Command, corpus: Path, out: Path) -> None:
+    done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, "--only", "Ses09*", check=False)
+    assert "matches none" in sentence(done, 2)
+
+
+def test_another_recipe_is_refused_until_overwrite(mesm_data: Command, corpus: Path, own: Path) -> None:
+    before = (own / "dataset.json").read_bytes()
+    build = ("build", "iemocap", "--source", corpus, "--out", own, "--workers", "1", "--no-video")
+    done = mesm_data(*build, "--only", "*_[FM]001", check=False)
+    assert "only is '*_[FM]000' there and '*_[FM]001' now" in sentence(done, 2)
+    assert (own / "dataset.json").read_bytes() == before
+    mesm_data(*build, "--only", "*_[FM]001", "--overwrite")
+    assert (own / "dataset.json").read_bytes() != before
+    mesm_data("verify", own)
+
+
+def test_another_source_is_refused(mesm_data: Command, corpus: Path, own: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    text = next(copy.glob("Session*/dialog/transcriptions/*.txt"))
+    text.write_text(text.read_text() + "M: an edit\n")
+    done = mesm_data("build", "iemocap", "--source", copy, "--out", own, *FEW, check=False)
+    assert "another source" in sentence(done, 2)
+
+
+def test_what_is_built_is_not_built_again(mesm_data: Command, corpus: Path, own: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in own.rglob("*.*") if ".build" not in path.parts}
+    done = mesm_data("build", "iemocap", "--source", corpus, "--out", own, *FEW)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(done.stdout.strip()) == 64
+
+
+def test_two_builds_at_once_are_kept_apart(mesm_data: Command, corpus: Path, out: Path) -> None:
+    from mesm_data.files import folder_lock
+
+    with folder_lock(out / ".build" / "lock"):
+        done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, *FEW, check=False)
+    message = sentence(done, 2)
+    assert f"pid {os.getpid()}" in message
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1.5 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(path)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("clips", [(), ("--no-video",)])
+def test_a_full_disk_is_said_and_the_build_goes_on_after_room_is_made(
+    mesm_data: Command, corpus: Path, small_disk: Path, clips: tuple[str, ...]
+) -> None:
+    out = small_disk / "out"
+    build = ("build", "iemocap", "--source", corpus, "--out", out, "--only", "*_[FM]00[0-2]", "--workers", "2", *clips)
+    done = mesm_data(*build, check=False)
+    message = sentence(done, 1)
+    assert "disk is full" in message
+    assert not (out / "dataset.json").exists()
+    assert not list(out.rglob("*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    mesm_data(*build)
+    mesm_data("verify", out)
+
+
+def test_more_than_five_percent_failed_is_a_no_after_all_was_written(
+    mesm_data: Command, corpus: Path, tmp_path: Path, out: Path
+) -> None:
+    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    for path in copy.rglob("*"):
+        if path.suffix in {".wav", ".avi"} and not path.name.endswith("F000.wav"):
+            path.write_bytes(b"")
+    done = mesm_data("build", "iemocap", "--source", copy, "--out", out, *FEW, check=False)
+    assert "utterances failed" in sentence(done, 1)
+    mesm_data("verify", out)
+    reasons = mesm_data("inspect", out).stdout
+    assert "not a sound file" in reasons
+    assert "not a video" in reasons
+
+
+def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_goes_on(corpus: Path, out: Path) -> None:
+    command = [sys.executable, "-c", "from mesm_cli.data import main; main()", "build", "iemocap"]
+    command += ["--source", str(corpus), "--out", str(out), "--no-video"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        read = ""
+        while "utt/s" not in read and "?utt" not in read:  # the bar stands: work has begun
+            character = process.stderr.read(1)
+            assert character, read
+            read += character
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)[::-1]
+        assert process.returncode == 130, said
+        assert "goes on where it stopped" in said
+        assert "Traceback" not in said
+        assert not (out / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_folders_that_are_not_datasets(mesm_data: Command, tmp_path: Path, command: str, own: Path) -> None:
+    assert "is not a folder" in sentence(mesm_data(command, tmp_path / "missing", check=False), 2)
+    assert "no dataset.json" in sentence(mesm_data(command, tmp_path, check=False), 2)
+    (own / "manifest.parquet").write_text("text")
+    assert "manifest.parquet" in sentence(mesm_data(command, own, check=False), 2)
+    described = (own / "dataset.json").read_text()
+    (own / "dataset.json").write_text(described.replace('"format": 1,', '"format": 9,'))
+    message = sentence(mesm_data(command, own, check=False), 2)
+    assert "format 9" in message
+    assert "format 1" in message
+    (own / "dataset.json").write_text("{")
+    assert "not valid JSON" in sentence(mesm_data(command, own, check=False), 2)
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    program = "import sys; from mesm_cli.data import app\nprint(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "pandas", "pyarrow", "av", "webdataset", "ffmpeg", "soundfile"} & set(modules)
+
+
+@pytest.mark.parametrize("command", ["sample", "build", "verify", "inspect"])
+def test_every_help_has_an_example(mesm_data: Command, command: str) -> None:
+    said = mesm_data(command, "--help").stdout
+    assert f"mesm-data {command}" in said.split("Example")[1]
+
+
+def test_a_word_that_is_no_command_is_answered_with_exit_code_2(mesm_data: Command) -> None:
+    for arguments in (
+        ("biuld",),
+        ("build", "iemocpa", "--out", "x"),
+        ("build", "iemocap"),
+        ("build", "iemocap", "--out", "x", "--limit", "0"),
+    ):
+        assert mesm_data(*arguments, check=False).returncode == 2

@@ -1,0 +1,362 @@
+"""A view asks what the manifest says; a split puts every utterance into one part, and says what its parts share."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mesm_manifests
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesm_data.errors import InputError
+from mesm_data.shards import manifest
+from mesm_train.labels import View, view, views
+from mesm_train.splits import leaks, read_lists, split
+
+LABELS = list(mesm_manifests.load("iemocap")["labels"])
+
+
+def row(
+    key: str, start: float = 0.0, end: float = 1.0, status: str = "ok", reason: str | None = None
+) -> dict[str, Any]:
+    """What a manifest says of an utterance. The id tells the rest: of IEMOCAP, or of CMU-MOSEI, by video."""
+    video = key.rsplit("_", 1)[0]
+    dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
+    said = {"key": key, "status": status, "reason": reason, "start": start, "end": end}
+    return {**said, "dialog": dialog, "speaker": speaker}
+
+
+def sessions(*numbers: int) -> list[dict[str, Any]]:
+    keys = [
+        f"Ses0{n}{marker}_impro0{i}_{who}00{j}"
+        for n in numbers
+        for marker in "FM"
+        for i in (1, 2)
+        for who in "FM"
+        for j in (0, 1)
+    ]
+    return [row(key, start=2.0 * place, end=2.0 * place + 1) for place, key in enumerate(keys)]
+
+
+# Views
+
+
+@pytest.mark.parametrize("name", views("iemocap"))
+def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) -> None:
+    known = mesm_manifests.load("iemocap")
+    chosen = view("iemocap", name)
+    total = np.zeros(len(chosen.classes))
+    for label, count in known["counts"]["labels"].items():
+        target = chosen.target({"label": label, "vad": None, "raters": []})
+        if target is not None:
+            assert target.dtype == np.float32
+            assert target.sum() == 1
+            total += count * target
+    assert dict(zip(chosen.classes, total, strict=True)) == known["views"][name]["counts"]
+    assert total.sum() == known["views"][name]["utterances"]
+
+
+def test_six_is_one_question_per_label() -> None:
+    six = view("iemocap", "six")
+    assert six.classes == ("ang", "exc", "fru", "hap", "neu", "sad")
+    assert six.exclusive
+    for label in LABELS:
+        target = six.target({"label": label})
+        assert (None if target is None else target.tolist()) == (
+            [float(label == name) for name in six.classes] if label in six.classes else None
+        )
+
+
+def test_four_takes_excited_for_happy() -> None:
+    four = view("iemocap", "four")
+    targets = [four.target({"label": label}) for label in ("hap", "exc", "neu")]
+    assert [target is not None and target.tolist() for target in targets] == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    assert four.target({"label": "fru"}) is None
+
+
+@pytest.mark.parametrize("record", [{"label": None}, {"label": "xxx"}, {}])
+def test_an_utterance_without_a_label_is_in_no_view(record: dict[str, Any]) -> None:
+    assert all(view("iemocap", name).target(record) is None for name in views("iemocap"))
+
+
+@given(st.dictionaries(st.sampled_from(["anger", "fear", "joy"]), st.none() | st.sampled_from([0.0, 1 / 6, 1.0, 3.0])))
+def test_a_view_that_is_not_exclusive_asks_for_each_mean_above_zero(emotions: dict[str, float | None]) -> None:
+    multi = View(
+        corpus="mosei", name="x", classes=("ang", "fea"), sources=(("anger",), ("fear",)), exclusive=False
+    )  # fmt: skip
+    target = multi.target({"emotions": emotions, "sentiment": 0.0})
+    assert target is not None
+    assert target.tolist() == [float((emotions.get(name) or 0) > 0) for name in ("anger", "fear")]
+    assert multi.target({"emotions": None}) is None
+
+
+def test_an_unknown_view_or_corpus_is_answered_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"no label view 'sixx': did you mean six\? There are six, four, majority"):
+        view("iemocap", "sixx")
+    with pytest.raises(InputError, match=r"no manifest of a corpus 'iemo'; there are .*iemocap"):
+        view("iemo", "six")
+
+
+# Rules
+
+
+@pytest.mark.parametrize("test", [1, 2, 3, 4, 5])
+def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
+    rows = sessions(1, 2, 3, 4, 5)
+    made = split(rows, "iemocap", f"session-{test}")
+    found = {part: {int(key[4]) for key in keys} for part, keys in made.parts.items()}
+    assert (found["test"], found["valid"]) == ({test}, {test % 5 + 1})
+    assert sorted(key for keys in made.parts.values() for key in keys) == sorted(item["key"] for item in rows)
+    assert made.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert made.name == f"session-{test}"
+
+
+@pytest.mark.parametrize(("there", "enough"), [((1, 5), False), ((2, 3, 5), False), ((1, 3, 5), True), ((), False)])
+def test_too_few_sessions_are_named(there: tuple[int, ...], enough: bool) -> None:
+    rows = sessions(*there)
+    if enough:
+        assert split(rows, "iemocap", "session-5").parts["train"][0].startswith("Ses03")
+        return
+    listed = ", ".join(map(str, there)) or "none"
+    with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* holds: {listed}\."):
+        split(rows, "iemocap", "session-5")
+
+
+def test_sessions_are_a_rule_for_iemocap_only() -> None:
+    with pytest.raises(InputError, match="session-1 is a rule for iemocap; for mosei there is `dialog`"):
+        split([row("abc_1")], "mosei", "session-1")
+
+
+@given(st.sets(st.integers(0, 199), max_size=120))
+def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int]) -> None:
+    rows = [row(f"video{video}_{clip}") for video in range(200) for clip in range(2)]
+    whole = split(rows, "mosei", "dialog")
+    where = {key: part for part, keys in whole.parts.items() for key in keys}
+    assert whole.leaks.dialogs == ()
+    assert sorted(where) == sorted(item["key"] for item in rows)
+    fewer = split([item for item in rows if int(item["dialog"][5:]) not in left_out], "mosei", "dialog")
+    assert {key: part for part, keys in fewer.parts.items() for key in keys} == {
+        key: part for key, part in where.items() if int(key[5:].split("_")[0]) not in left_out
+    }
+
+
+def test_dialogs_fall_80_10_10() -> None:
+    rows = [row(f"video{number}_0") for number in range(5000)]
+    made = split(rows, "mosei", "dialog")
+    shares = [len(made.parts[part]) / len(rows) for part in ("train", "valid", "test")]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+
+
+def test_too_few_dialogs_are_said() -> None:
+    with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
+        split([row("one_0")], "mosei", "dialog")
+
+
+# Lists
+
+
+@pytest.fixture
+def published(shared: Path, tmp_path: Path) -> Any:
+    """A folder with the published lists of a corpus, named as the authors name them."""
+
+    def copy(corpus: str) -> Path:
+        for part in ("train", "valid", "test"):
+            shutil.copy(shared / "splits" / f"{corpus}_{part}_split.txt", tmp_path / f"{part}_split.txt")
+        return tmp_path
+
+    return copy
+
+
+def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any) -> None:
+    folder = published("iemocap")
+    lists, name = read_lists(folder, "iemocap")
+    made = split([row(key) for keys in lists.values() for key in keys], "iemocap", str(folder))
+    assert name == made.name == "paper"
+    assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
+    assert made.missing == ()
+    assert len(made.leaks.speakers) == 10
+    assert len(made.leaks.dialogs) == 151
+
+
+def test_the_papers_mosei_split_shares_no_video(published: Any) -> None:
+    folder = published("mosei")
+    lists, _ = read_lists(folder, "iemocap")
+    rows = [row(key) for keys in lists.values() for key in keys]
+    assert {part: len(keys) for part, keys in lists.items()} == {"train": 14524, "valid": 1765, "test": 4188}
+    assert len({item["dialog"] for item in rows}) == 3001
+    assert leaks(lists, {item["key"]: item for item in rows}).counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+
+
+KEYS = sorted(item["key"] for item in sessions(1, 2))
+parts_of_keys = st.lists(st.sampled_from(["train", "valid", "test", None]), min_size=len(KEYS), max_size=len(KEYS))
+
+
+@given(parts_of_keys, st.randoms(use_true_random=False), st.sampled_from(["\n", "\r\n", "\n\n"]))
+def test_lists_are_the_same_from_a_folder_and_a_file(
+    tmp_path_factory: pytest.TempPathFactory, places: list[str | None], order: Any, newline: str
+) -> None:
+    """Whatever the order, the line ends and the form: the same parts, the same digest."""
+    lists = {
+        part: [key for key, at in zip(KEYS, places, strict=True) if at == part] for part in ("train", "valid", "test")
+    }
+    if not any(lists.values()):
+        return
+    folder = tmp_path_factory.mktemp("lists")
+    shuffled = {part: order.sample(keys, len(keys)) for part, keys in lists.items()}
+    for part, keys in shuffled.items():
+        stem = order.choice(["{}.txt", "{}_split.txt"])
+        (folder / stem.format(part)).write_bytes(("\ufeff" + newline.join(keys)).encode())
+    (folder / "lists.json").write_text(json.dumps(shuffled))
+    (folder / "lists.yaml").write_text(yaml.safe_dump(shuffled))
+    rows = sessions(1, 2)
+    made = [split(rows, "iemocap", str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
+    assert [one.parts for one in made] == [{part: tuple(keys) for part, keys in lists.items()}] * 3
+    assert len({one.digest for one in made}) == 1
+
+
+def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
+    digests = set()
+    for number, lists in enumerate(
+        [{"train": KEYS[:3], "test": KEYS[3:5]}, {"train": KEYS[:2], "test": KEYS[3:5]},
+         {"train": KEYS[:3], "valid": KEYS[3:5]}, {"train": KEYS[:4], "test": KEYS[4:5]}]
+    ):  # fmt: skip
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(lists))
+        digests.add(split(sessions(1, 2), "iemocap", str(path)).digest)
+    assert len(digests) == 4
+
+
+def test_ids_that_look_like_numbers_stay_ids(tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text("train: [116213_2, 1e5_0]\ntest: [0x1f_1]")
+    rows = [row(key) for key in ("116213_2", "1e5_0", "0x1f_1")]
+    made = split(rows, "iemocap", str(tmp_path / "lists.yaml"))
+    assert made.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
+
+
+def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) -> None:
+    """The digest is that of the lists, so it does not depend on what could be built."""
+    rows = sessions(1, 2)
+    (tmp_path / "train.txt").write_text("\n".join(item["key"] for item in rows[:4]) + "\nSes01F_impro99_F000\n")
+    (tmp_path / "test.txt").write_text("\n".join(item["key"] for item in rows[4:6]))
+    whole = split(rows, "iemocap", str(tmp_path))
+    rows[0].update(status="failed", reason="no audio, no video")
+    rows[4].update(status="excluded", reason="only")
+    made = split(rows, "iemocap", str(tmp_path))
+    assert {(item.key, item.part, item.status, item.reason) for item in made.missing} == {
+        (rows[0]["key"], "train", "failed", "no audio, no video"),
+        ("Ses01F_impro99_F000", "train", "absent", None),
+        (rows[4]["key"], "test", "excluded", "only"),
+    }
+    assert made.parts == {
+        part: tuple(key for key in keys if key not in (rows[0]["key"], rows[4]["key"]))
+        for part, keys in whole.parts.items()
+    }
+    assert made.digest == whole.digest
+    with pytest.raises(
+        InputError, match=r"nothing in its part 'valid' that this dataset holds; there are train \(3\), test \(1\)"
+    ):
+        made.part("valid")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"train.txt": "a\nb\n\na\n"},
+            r"train.txt:4: a stands also in \S+train.txt:1; an utterance may be in one part",
+        ),
+        ({"train.txt": "a\n", "test.txt": "b\na"}, r"test.txt:2: a stands also in \S+train.txt:1"),
+        ({"train.txt": "a\n", "train_split.txt": "a\n"}, "both train_split.txt and train.txt"),
+        ({"other.txt": "a\n"}, "holds no lists: expected train_split.txt"),
+        ({"train.txt": b"\xff\xfe\x00"}, "train.txt cannot be read as text"),
+        ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap holds none of its utterances"),
+        (
+            {"lists.json": "{"},
+            "lists.json: expected lists of utterance ids under train, valid and test; it cannot be read",
+        ),
+        ({"lists.json": "[]"}, "lists.json: expected lists"),
+        ({"lists.yaml": "train: a"}, "train is not a list of ids"),
+        ({"lists.json": '{"train": [1]}'}, "train is not a list of ids"),
+        ({"lists.yaml": "trian: [a]"}, "found the part 'trian'"),
+        ({"lists.yaml": "train: [a, a]"}, "a stands also in"),
+        ({"lists.yaml": "train: [a"}, "it cannot be read"),
+    ],
+)
+def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    [first] = list(files)[:1]
+    with pytest.raises(InputError, match=message):
+        split([row("a_1")], "iemocap", str(tmp_path / first if first.startswith("lists") else tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sesion-5", r"no split 'sesion-5': did you mean session-5\? Expected session-1, .*, dialog, a folder"),
+        ("session-6", "did you mean session-"),
+        ("paper", "published list that is not shipped: get it with `mesm-data splits fetch`"),
+        ("/nowhere/lists.yaml", "there is no split '/nowhere/lists.yaml'"),
+    ],
+)
+def test_an_unknown_split_is_answered_with_what_there_is(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split(sessions(1), "iemocap", name)
+
+
+# Leaks
+
+moments = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(1, 6), st.sampled_from("FM"), st.booleans(), st.integers(1, 2)),
+    max_size=12,
+)
+
+
+@given(moments)
+def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int, int, str, bool, int]]) -> None:
+    """Against every pair, compared one by one."""
+    rows = {
+        (key := f"Ses0{dialog}F_impro01_{who}{number:03d}"): row(key, start, start + length)
+        for number, (start, length, who, _, dialog) in enumerate(items)
+    }
+    parts: dict[str, list[str]] = {"train": [], "test": []}
+    for key, item in zip(rows, items, strict=True):
+        parts["test" if item[3] else "train"].append(key)
+    found = leaks(parts, rows)
+    expected = {
+        frozenset((a, b))
+        for a in parts["train"]
+        for b in parts["test"]
+        if rows[a]["dialog"] == rows[b]["dialog"]
+        and min(rows[a]["end"], rows[b]["end"]) > max(rows[a]["start"], rows[b]["start"])
+    }
+    assert len(found.overlaps) == len(expected)
+    assert {frozenset(pair) for pair in found.overlaps} == expected
+    for column, said in (("speaker", found.speakers), ("dialog", found.dialogs)):
+        both = Counter(value for keys in parts.values() for value in {rows[key][column] for key in keys})
+        assert list(said) == sorted(value for value, number in both.items() if number > 1)
+
+
+# On shards
+
+
+def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> None:
+    """The types that Parquet gives back, with ratings as the corpus has them."""
+    rater = {"rater": "E1", "self": False, "categories": ["Anger"], "val": 2.0, "act": None, "dom": 3.0, "comment": ""}
+    labels = dict(zip(KEYS, ["ang", "xxx", "exc", None] * len(KEYS), strict=False))
+    rows = [{**item, "labels": {"label": labels[item["key"]], "vad": [2.0, 2.5, 3.0], "raters": [rater]}}
+            for item in sessions(1, 2)]  # fmt: skip
+    manifest.write(tmp_path / "manifest.parquet", rows, manifest.schema("iemocap"))
+    (tmp_path / "train.txt").write_text("\n".join(KEYS))
+    again = manifest.read(tmp_path / "manifest.parquet")
+    assert split(again, "iemocap", str(tmp_path)) == split(rows, "iemocap", str(tmp_path))
+    four = view("iemocap", "four")
+    targets = {item["key"]: four.target(item["labels"]) for item in again}
+    assert {key: None if target is None else four.classes[int(target.argmax())] for key, target in targets.items()} == {
+        key: {"ang": "ang", "exc": "hap"}.get(str(label)) for key, label in labels.items()
+    }
