@@ -13,9 +13,10 @@ def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_m
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {
-        "mesm_data", "mesm_cli", "mesm_manifests",
+        "mesm_data", "mesm_train", "mesm_cli", "mesm_manifests",
     }  # fmt: skip
     assert "mesm_manifests/iemocap.toml" in names
     assert "mesm_cli/data.py" in names
+    assert "mesm_train/recipes/demo-fe2e.yaml" in names
     [metadata] = [name for name in names if name.endswith("/licenses/LICENSE")]
     assert "Apache License" in zipfile.ZipFile(wheel).read(metadata).decode()

@@ -29,8 +29,8 @@ class Batch:
 
     def split(self) -> list["Batch"]:
         """Each utterance as a batch of its own, without padding, whatever the others are."""
-        faces = self.faces.split(self.face_counts.tolist())
-        samples = self.samples.split(self.sample_counts.tolist())
+        faces = torch.split(self.faces, self.face_counts.tolist())
+        samples = torch.split(self.samples, self.sample_counts.tolist())
         lengths = self.token_counts.tolist()
         return [
             Batch(
