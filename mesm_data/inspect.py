@@ -44,10 +44,22 @@ def inspect(path: Path) -> dict[str, Any]:
         "detection_rate": round(float(built["n_detected"].sum()) / faces, 4) if faces else None,
         "words_aligned": int(built["n_words"].notna().sum()),
         "flags": count(built["flags"].explode().dropna()),
-        "reasons": count(rows.loc[rows["status"] != "ok", "reason"].dropna()),
-        "incomplete": count(built["reason"].dropna()),
+        "reasons": count(reasons(rows[rows["status"] != "ok"])),
+        "incomplete": count(reasons(built)),
         "notes": said["notes"],
     }
+
+
+def reasons(rows: Any) -> Any:
+    """The reasons in rows without what is particular to an utterance, so that equal ones can be counted."""
+    import pandas as pd
+
+    said = rows[rows["reason"].notna()]
+    general = [
+        reason.replace(key, "<id>").replace(dialog, "<dialog>")
+        for key, dialog, reason in zip(said["key"], said["dialog"], said["reason"], strict=True)
+    ]
+    return pd.Series(general, dtype=object)
 
 
 def count(values: Any) -> dict[str, int]:

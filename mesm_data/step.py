@@ -40,6 +40,7 @@ def run(job: Job) -> Counter[str]:
     Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
     MesmError only for what is wrong with the machine, such as a full disk.
     """
+    refuse_vanished(job)
     try:
         with no_room_is_said(job.parts / job.recording.id):
             rows = build_part(job)
@@ -51,6 +52,17 @@ def run(job: Job) -> Counter[str]:
         rows = [row(utterance, "failed", reason) for utterance in job.recording.utterances]
     write_json(job.parts / f"{job.recording.id}.json", rows)
     return Counter(row["status"] for row in rows)
+
+
+def refuse_vanished(job: Job) -> None:
+    """Raises MesmError if a file that the scan saw is gone: an unmounted disk is no reason to fail utterances."""
+    paths = {source.path for utterance in job.recording.utterances for source in utterance.audio}
+    for path in sorted(paths | ({job.recording.video} if job.recording.video else set())):
+        if not (job.root / path).exists():
+            raise MesmError(
+                f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "
+                "When it is back, the same command goes on"
+            )
 
 
 def build_part(job: Job) -> list[dict[str, Any]]:

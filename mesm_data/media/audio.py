@@ -47,7 +47,7 @@ class AudioReader:
             try:
                 samples, rate, complete = self._cut(source)
             except (MesmError, OSError) as error:
-                problems.append(f"{source.path}: {error}")
+                problems.append(f"{source.path}: {error.strerror if isinstance(error, OSError) else error}")
                 continue
             if len(samples) == 0:
                 problems.append(f"{source.path}: holds no sound for this utterance")
@@ -61,6 +61,7 @@ class AudioReader:
         import soundfile
 
         path = self._root / source.path
+        path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
         try:
             info = soundfile.info(str(path))
         except soundfile.LibsndfileError as error:

@@ -14,7 +14,9 @@ from mesm_data.sample.speech import Voice
 from mesm_data.sample.text import ASIDES, sentence, spoken
 
 # How often a modality shows what is meant; else it shows nothing (neu) or another emotion. With text.OWN these set how
-# well each modality alone can be read, and FACE how strong an expression is, 0 to 1.
+# well each modality alone can be read, and FACE how strong an expression is, 0 to 1. Measured on 10 dialogs with one
+# session left out at a time, six labels: text 61 % (words and pairs of words, logistic regression), voice 59 % (means
+# and spread of a mel spectrogram, pitch, energy; SVM), face 61 % (HOG of MTCNN's crops, logistic regression), all 81 %.
 VOICE_CLEAR, FACE_CLEAR = 0.75, 0.88
 FACE = 1.0
 
@@ -24,8 +26,8 @@ SAME_SPEAKER_SHARE = 0.12
 ASIDE_SHARE = 0.3  # of the dialogs have a short turn that nobody rated
 SHORTEST, LONGEST = 1.2, 6.0  # seconds of a turn
 
-# (words a minute, pitch, range, volume, tilt) of each emotion relative to the speaker's own: rate and volume are factors,
-# the others are added.
+# (words a minute, pitch, range, volume, tilt) of each emotion relative to the speaker's own: rate and volume are
+# factors, the others are added.
 PROSODY = {
     "neu": (1.00, 0, 0, 1.00, 0.0),
     "hap": (1.10, 12, 28, 1.15, 0.1),

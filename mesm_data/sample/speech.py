@@ -143,9 +143,12 @@ class Synthesiser:
 
 def _tilted(samples: NDArray[np.float32], tilt: float) -> NDArray[np.float32]:
     """The samples through 1 - tilt z^-1, as loud as before."""
-    filtered = samples - np.float32(tilt) * np.concatenate([np.zeros(1, np.float32), samples[:-1]])
+    filtered = samples.copy()
+    filtered[1:] -= np.float32(tilt) * samples[:-1]
     power = float(np.square(filtered).sum())
-    return filtered * np.float32(np.sqrt(np.square(samples).sum() / power)) if power else samples
+    if power:
+        filtered *= np.float32(np.sqrt(float(np.square(samples).sum()) / power))
+    return filtered
 
 
 def library() -> tuple[str, str | None]:

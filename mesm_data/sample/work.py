@@ -1,14 +1,16 @@
 """Writing a folder that is whole or absent, and running jobs that must not share a process."""
 
+import fcntl
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 
 MARKER = "SYNTHETIC.txt"
 
@@ -20,26 +22,38 @@ Result = TypeVar("Result")
 def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     """Give a folder `<out>.partial` to write into, which becomes `out` when everything has been written.
 
-    `marker` is written to SYNTHETIC.txt first: a stale `.partial` is removed only if it holds that file. InputError if
-    `out` is a file or holds anything.
+    `marker` is written to SYNTHETIC.txt first: a `.partial` that is in the way is removed only if it holds that file
+    and no living process has it locked. InputError if it stays in the way, or if `out` is a file or holds anything.
     """
     out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty; name a new folder, or remove this one first")
     partial = out.with_name(out.name + ".partial")
-    if partial.is_dir() and (partial / MARKER).is_file():
+    _remove_stale(partial)
+    partial.mkdir(parents=True)
+    with (partial / MARKER).open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(marker)
+        lock.flush()
+        try:
+            yield partial
+            partial.replace(out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _remove_stale(partial: Path) -> None:
+    if not partial.exists():
+        return
+    if not (partial / MARKER).is_file():
+        raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it")
+    with (partial / MARKER).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{partial}: another run is writing here; wait for it or name another folder") from None
         shutil.rmtree(partial)
-    try:
-        partial.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it") from None
-    (partial / MARKER).write_text(marker, encoding="utf-8")
-    try:
-        yield partial
-        partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
@@ -58,5 +72,10 @@ def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], w
 
 
 def _alone(function: Callable[[Job], Result], job: Job) -> Result:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, job).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            return process.submit(function, job).result()
+    except BrokenProcessPool:
+        raise MesmError(
+            "A worker process was killed (perhaps memory ran out). Run it again, with fewer workers."
+        ) from None

@@ -7,6 +7,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,18 @@ class Sample:
 
 
 class Dataset:
-    """A dataset on disk. `info` is dataset.json, `rows` the manifest, `keys` what was built, in manifest order."""
+    """A dataset on disk. `info` is dataset.json, `rows` the manifest, `keys` what was built, in manifest order.
 
-    def __init__(self, path: Path) -> None:
+    `check`: compare each member with its digest when it is first read. Safe for several threads.
+    """
+
+    def __init__(self, path: Path, *, check: bool = False) -> None:
         self.path = path
         self.info = dataset.describe(path)
         self.rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
         self.keys = [key for key, row in self.rows.items() if row["status"] == "ok"]
         self._maps: dict[str, mmap.mmap] = {}
+        self._unchecked = {key for key in self.keys if check}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -53,6 +58,9 @@ class Dataset:
             raise KeyError(f"{key} is {row['status']} ({row['reason']})")
         try:
             faces, record, text, wav = (self.member(key, extension) for extension in EXTENSIONS)
+            if key in self._unchecked:
+                self._compare(row, (faces, record, text, wav))
+                self._unchecked.discard(key)
             return Sample(
                 key=key,
                 faces=decode_faces(faces),
@@ -74,6 +82,11 @@ class Dataset:
         if not 0 <= offset <= offset + size <= len(shard):
             raise ValueError(f"{extension} lies outside its shard")
         return memoryview(shard)[offset : offset + size]
+
+    def _compare(self, row: dict[str, Any], members: tuple[memoryview, ...]) -> None:
+        for extension, member in zip(EXTENSIONS, members, strict=True):
+            if sha256(member).hexdigest() != row[member_columns(extension)[2]]:
+                raise ValueError(f"{extension} has another sha256 than the manifest says")
 
     def _map(self, name: str) -> mmap.mmap:
         if name not in self._maps:

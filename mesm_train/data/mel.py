@@ -7,6 +7,8 @@ centred on multiples of the hop with reflected ends, squared magnitude, triangul
 At this resolution the filters 0, 3, 6 and 13 fall between two bins of the transform and are all zero.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -79,8 +81,8 @@ def piece_counts_of(sample_counts: Tensor) -> Tensor:
 def htk_filters() -> Tensor:
     """float32 (201, 128): the weight of each bin of the transform in each mel filter."""
     bins = torch.linspace(0, SAMPLE_RATE // 2, WINDOW // 2 + 1)
-    top = 2595 * torch.log10(torch.tensor(1 + SAMPLE_RATE / 2 / 700, dtype=torch.float64))
-    corners = 700 * (10 ** (torch.linspace(0, float(top), MELS + 2) / 2595) - 1)  # Hz; filter i spans corners i..i+2
+    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
+    corners = 700 * (10 ** (torch.linspace(0, top, MELS + 2) / 2595) - 1)  # Hz; filter i spans corners i..i+2
     widths = corners.diff()
     offsets = corners - bins[:, None]
     rising = -offsets[:, :-2] / widths[:-1]

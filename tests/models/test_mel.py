@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mesm_train.data.mel import LOG_FLOOR, MelPieces, htk_filters, piece_counts_of
 
 Array = NDArray[np.float64]
+torch.set_num_threads(1)
 
 
 def literal_filters() -> Array:
@@ -37,9 +38,10 @@ def literal_mel(pcm: NDArray[np.int16]) -> Array:
         x = np.concatenate([x, np.zeros(201 - len(x))])
     x = np.concatenate([x[200:0:-1], x, x[-2:-202:-1]])
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    filters = literal_filters()
     wave = np.exp(-2j * np.pi * np.outer(np.arange(201), np.arange(400)) / 400)
     frames = [x[begin : begin + 400] * window for begin in range(0, len(x) - 399, 200)]
-    return np.stack([np.abs(wave @ frame) ** 2 @ literal_filters() for frame in frames], axis=1)
+    return np.stack([np.abs(wave @ frame) ** 2 @ filters for frame in frames], axis=1)
 
 
 def pcm(count: int, seed: int) -> NDArray[np.int16]:
@@ -52,8 +54,8 @@ def test_filters_are_the_htk_triangles() -> None:
     assert np.flatnonzero(found.sum(0) == 0).tolist() == [0, 3, 6, 13]
 
 
-@settings(max_examples=15)
-@given(st.lists(st.sampled_from([0, 1, 199, 200, 201, 400, 6199, 6200, 6400, 7001]), max_size=4))
+@settings(max_examples=8)
+@given(st.lists(st.sampled_from([0, 1, 199, 200, 201, 400, 6199, 6200, 6400]), max_size=4))
 def test_each_utterance_is_its_own_spectrogram_in_pieces(counts: list[int]) -> None:
     """Packed with others, each utterance has the literal spectrogram of its own samples, cut every 32 columns."""
     utterances = [pcm(count, seed) for seed, count in enumerate(counts)]

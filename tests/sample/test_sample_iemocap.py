@@ -1,6 +1,8 @@
 """A synthetic corpus that a program for IEMOCAP cannot tell from the real one by its form."""
 
 import hashlib
+import operator
+import os
 import re
 from collections import Counter
 from itertools import pairwise
@@ -13,10 +15,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.sample import iemocap
 from mesm_data.sample.ratings import CATEGORIES, MAIN, majority
 from mesm_data.sample.script import Dialog, plan
+from mesm_data.sample.work import in_fresh_processes, whole_folder
 
 # How code for the real corpus reads it.
 UTTERANCE = r"Ses0([1-5])([FM])_(impro\d{2}[ab]?|script\d{2}_\d[ab]?)_([FM])(\d{3}|XX\d)"
@@ -25,7 +28,7 @@ RATE = r"^([CA])-([EFM]\d+):\t([^\t]*?)\t*\s*(?:\((.*)\))?\s*$"
 DIM = r"(val|act|dom)\s+([1-5](?:\.\d+)?)?"
 LINE = rf"^({UTTERANCE}) \[(\d{{3}}\.\d{{4}})-(\d{{3}}\.\d{{4}})\]: (.+)\r\n$"
 SEGMENT = r"^\t([ \d]{5}) ([ \d]{5}) ([ \-\d]{10}) (\S+)$"
-TURNS = 4
+TURNS = 3
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +128,7 @@ def test_most_neighbouring_turns_overlap_a_little() -> None:
 
 
 def test_some_sentences_belong_to_one_session_alone() -> None:
-    texts = [{turn.text for dialog in plan(60, 0) if dialog.session == s for turn in dialog.turns} for s in (1, 2)]
+    texts = [{turn.text for dialog in plan(30, 0) if dialog.session == s for turn in dialog.turns} for s in (1, 2)]
     assert any("You lied" in text for text in texts[0])
     assert any("You lied" in text for text in texts[1])
     assert any("I could smash" in text for text in texts[0])
@@ -137,6 +140,52 @@ def test_arguments_out_of_range_are_refused_before_any_work(arguments: dict[str,
     with pytest.raises(InputError):
         iemocap.write(tmp_path / "out", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+# All or nothing
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    def fail_halfway() -> None:
+        with whole_folder(tmp_path / "out", "a marker") as partial:
+            (partial / "half").touch()
+            assert not (tmp_path / "out").exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+    stale = tmp_path / "out.partial"
+    stale.mkdir()
+    (stale / "mine").touch()
+    with pytest.raises(InputError, match="in the way"), whole_folder(tmp_path / "out", "a marker"):
+        pass
+    assert (stale / "mine").exists()
+    (stale / "SYNTHETIC.txt").touch()
+    with whole_folder(tmp_path / "out", "a marker"):
+        pass
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["SYNTHETIC.txt"]
+    assert not stale.exists()
+
+
+def test_two_runs_cannot_write_the_same_folder(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out", "the first") as partial:
+        with pytest.raises(InputError, match="another run"), whole_folder(tmp_path / "out", "the second"):
+            pass
+        assert (partial / "SYNTHETIC.txt").read_text() == "the first"
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_killed_worker_is_an_error_in_words() -> None:
+    with pytest.raises(MesmError, match="was killed"):
+        list(in_fresh_processes(os._exit, [1], workers=1))
+
+
+def test_each_job_has_a_new_process() -> None:
+    assert len({*in_fresh_processes(operator.call, [os.getpid] * 3, workers=2), os.getpid()}) == 4
 
 
 # The tree

@@ -1,0 +1,101 @@
+"""mesm-train run and eval."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesm_cli import console
+
+PARTS = "train, valid or test"
+
+
+def run(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name, or a YAML file; none lists the recipes.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The folder of a dataset.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out if there is one.")] = False,
+) -> None:
+    """Train a model and test its best epoch.
+
+    \b
+    Examples:
+      mesm-train run demo-fe2e --data demo/iemocap-shards
+      mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
+    """
+    from mesm_train.config import load_recipe, recipes
+
+    if recipe is None:
+        for name in recipes():
+            typer.echo(name)
+        return
+    config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
+    place = out or Path("runs") / config.name
+    from mesm_train.runs import begin
+
+    stop = StopFlag()
+    if not begin(config, place, resume=resume, stop=stop, show=show):
+        raise console.Stopped
+    console.say(f"next: mesm-train eval {place}")
+
+
+def evaluate(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
+    part: Annotated[str, typer.Option("--split", help=f"The part of the split: {PARTS}.")] = "test",
+    data: Annotated[str | None, typer.Option(help="Another dataset to ask the model about.")] = None,
+) -> None:
+    """Compute the scores of a run again, and say whether they are those that it wrote down.
+
+    \b
+    Examples:
+      mesm-train eval runs/demo-fe2e
+      mesm-train eval runs/demo-fe2e --split valid --data /data/other-shards
+    """
+    from mesm_data.errors import InputError, MesmError
+    from mesm_train import runs
+
+    if part not in PARTS:
+        raise InputError(f"--split {part!r}: expected {PARTS}")
+    result, differs = runs.evaluate(path, part=part, data=data)
+    typer.echo(json.dumps(result, indent=2))
+    for sentence in differs:
+        console.say(f"differs: {sentence}")
+    before = runs.stored(path, part)
+    if before is None or any("dataset" in sentence or "split" in sentence for sentence in differs):
+        return
+    if before != result:
+        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl")
+    console.say(f"{path}: the same scores as the run wrote down")
+
+
+def show(line: str) -> None:
+    """One line a step: over each other on a terminal, below each other in a file."""
+    if sys.stderr.isatty() and " step " in line:
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()
+    else:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+        console.say(line)
+
+
+class StopFlag:
+    """Ctrl-C and SIGTERM ask the loop to save and end after the step under way; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def _ask(self, number: int, _: object) -> None:
+        self._asked = True
+        console.say("\nstopping after this step")
+        signal.signal(number, self._before[signal.Signals(number)])

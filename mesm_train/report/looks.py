@@ -1,0 +1,157 @@
+"""Where the model looked: its inputs as pictures, the sites that its sparse blocks kept, and what it answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mesm_train import flops
+from mesm_train.data.batch import Batch
+from mesm_train.data.mel import COLUMNS, HOP, SAMPLE_RATE, MelPieces
+from mesm_train.models.conv import Trace
+from mesm_train.models.model import Model
+from mesm_train.report.pictures import colours
+
+Pixels = NDArray[np.uint8]
+
+SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
+INTERVAL = {"v": 0.5, "a": COLUMNS * HOP / SAMPLE_RATE}  # seconds that a face or a piece of sound stands for
+WORDS = {"t": "text", "v": "faces", "a": "sound"}
+DIM, DARK = 0.4, 0.1  # brightness of sites that a block dropped, and of those that an earlier one had dropped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Faces, or pieces of sound, side by side in time: uint8 (H, W, 3) RGB, `count` of them in `seconds`."""
+
+    title: str
+    note: str
+    pixels: Pixels
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One utterance. `branches` has the logits of the modalities that it has; `truth` and all logits are by class."""
+
+    key: str
+    amounts: Mapping[str, int]  # v: faces, a: pieces of sound, t: tokens; of the modalities that the model has
+    strips: Sequence[Strip]
+    branches: Mapping[str, Sequence[float]]
+    logits: Sequence[float]
+    truth: Sequence[bool]
+
+
+@torch.no_grad()
+def look(model: Model, batch: Batch) -> list[Seen]:
+    """What the model sees in each utterance of a batch, and what it makes of it.
+
+    The sound is always shown on a log scale, as viridis colours from 70 dB below the utterance's loudest site; whether
+    the model reads the logarithm is a setting. Raises ValueError if the model is not in evaluation mode.
+    """
+    if model.training:
+        raise ValueError("the model must be in evaluation mode: model.eval()")
+    look = model.look(batch.to(next(model.parameters()).device))
+    batch = batch.to("cpu")
+    pieces, piece_counts = MelPieces(log=True)(batch.samples, batch.sample_counts)
+    counts = {"t": batch.token_counts, "v": batch.face_counts, "a": piece_counts}
+    starts = {m: (count.cumsum(0) - count).tolist() for m, count in counts.items()}
+    modalities = model.settings.modalities
+    seen = []
+    for n, key in enumerate(batch.keys):
+        amounts = {m: int(counts[m][n]) for m in modalities}
+        strips = []
+        for m in (m for m in ("v", "a") if amounts.get(m)):
+            shown = min(amounts[m], round(SHOWN / INTERVAL[m]))
+            part = slice(starts[m][n], starts[m][n] + shown)
+            whole = slice(starts[m][n], starts[m][n] + amounts[m])
+            pictures = batch.faces[part].numpy() if m == "v" else _spectrogram(pieces[whole, 0].numpy())[:shown]
+            strips += _strips(m, pictures, [_cut(trace, part) for trace in look.traces[m]])
+        seen.append(
+            Seen(
+                key=key,
+                amounts=amounts,
+                strips=strips,
+                branches={m: look.branches[m][n].tolist() for m in modalities if look.present[m][n]},
+                logits=look.logits[n].tolist(),
+                truth=[bool(true) for true in batch.labels[n] > 0],
+            )
+        )
+    return seen
+
+
+def fusion(model: Model) -> dict[str, float]:
+    """The weight of each modality's logits in the fused ones; {} if there is one modality only."""
+    if model.fusion is None:
+        return {}
+    return dict(zip(model.settings.modalities, model.fusion.weight[0].tolist(), strict=True))
+
+
+@torch.no_grad()
+def operations(model: Model, batch: Batch) -> dict[str, Any]:
+    """The content of operations.json: multiply-adds of this model on this batch, and of its dense counterpart.
+
+    A dense model has no sparse counterpart here: how many sites that would keep is known only once it is trained.
+
+    Returns:
+        input   utterances, faces, pieces (of sound, 0.4 s) and tokens of the batch
+        models  fe2e and, for a sparse model, mesm: MAC by part (see flops.py)
+        kept    for a sparse model, v and a: the share of all sites that each block keeps
+    """
+    settings = model.settings
+    encoder = None if model.text is None else model.text.encoder.config
+    look = model.look(batch.to(next(model.parameters()).device))
+    counted = flops.counted_macs(settings, encoder, batch, look)
+    if settings.kind == "fe2e":
+        models, kept = {"fe2e": counted}, {}
+    else:
+        models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, look), "mesm": counted}
+        kept = {m: flops.densities(list(traces)) for m, traces in look.traces.items() if len(traces[0].kept)}
+    pieces = flops.counts_of_pieces(batch) if hasattr(flops, "counts_of_pieces") else 0
+    return {"input": {"utterances": len(batch.keys), "faces": len(batch.faces), "pieces": pieces}, "models": models, "kept": kept}
+
+
+def _spectrogram(pieces: NDArray[np.float32]) -> Pixels:
+    """Log power (P, 128, 32) to colours (P, 128, 32, 3)."""
+    top, span = float(pieces.max()), 7 * np.log(10)
+    return colours((pieces - (top - span)) / span)
+
+
+def _cut(trace: Trace, part: slice) -> Trace:
+    return Trace(active=trace.active[part].cpu(), weights=trace.weights[part].cpu(), kept=trace.kept[part].cpu())
+
+
+def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace]) -> list[Strip]:
+    """The pictures (n, H, W, 3) as they are, and as each block of `traces` left them."""
+    count = len(pictures)
+
+    def strip(title: str, note: str, shown: Pixels) -> Strip:
+        upright = shown if modality == "v" else shown[:, ::-1]  # low tones below
+        row = np.concatenate(list(upright), axis=1)
+        return Strip(title=title, note=note, pixels=row, count=count, seconds=count * INTERVAL[modality])
+
+    strips = [strip(WORDS[modality].capitalize(), f"{pictures.shape[1]} × {pictures.shape[2]}", pictures)]
+    for number, trace in enumerate(traces, 1):
+        height, width = trace.kept.shape[1:]
+        note = f"{height} × {width} sites, {float(trace.kept.double().mean()):.0%} kept"
+        strips.append(strip(f"Block {number}", note, shade(pictures, trace.active, trace.kept)))
+    return strips
+
+
+def shade(pictures: Pixels, active: Tensor, kept: Tensor) -> Pixels:
+    """Pictures (n, H, W, 3) with kept sites as they are, dropped ones grey and dim, those not on offer nearly black.
+
+    `active` and `kept`: bool (n, h, w), where h divides H and w divides W.
+    """
+    tall, wide = pictures.shape[1] // kept.shape[1], pictures.shape[2] // kept.shape[2]
+
+    def grown(sites: Tensor) -> NDArray[np.bool_]:
+        return sites.numpy().repeat(tall, axis=1).repeat(wide, axis=2)[..., None]
+
+    grey = pictures.mean(axis=3, keepdims=True)
+    return np.where(grown(kept), pictures, grey * np.where(grown(active), DIM, DARK)).astype(np.uint8)

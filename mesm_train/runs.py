@@ -1,0 +1,115 @@
+"""A run on disk: begun, gone on with, judged again.
+
+RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
+RUN/text/        the text encoder, if it was made for this run
+RUN/report.html
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import atomic_write, folder_lock, read_json, write_json
+from mesm_train import checkpoint
+from mesm_train.config import RunConfig, load_recipe
+from mesm_train.evaluation import answer, score
+from mesm_train.journal import Journal
+from mesm_train.loop import train
+from mesm_train.provenance import differences
+from mesm_train.setup import Setup, prepare
+from mesm_train.typed_yaml import dump, to_dict
+
+
+def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], show: Callable[[str], None]) -> bool:
+    """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
+
+    With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
+    run, or any and `resume` is not asked for.
+    """
+    settings = run / "config.yaml"
+    if run.exists() and not run.is_dir():
+        raise InputError(f"--out {run} is a file: give a folder")
+    if settings.exists():
+        if not resume:
+            raise InputError(f"{run} holds a run: --resume goes on with it, another --out begins another one")
+        refuse_other(load_recipe(str(settings)), config, run)
+    elif run.exists() and any(path.name != ".lock" for path in run.iterdir()):
+        raise InputError(f"--out {run} holds other things: give a new or an empty folder")
+    setup = prepare(config, run)
+    with folder_lock(run / ".lock" / "pid"):
+        if not settings.exists():
+            write_json(run / "provenance.json", setup.provenance)
+            with atomic_write(settings) as file:
+                file.write(dump(setup.config).encode())
+        else:
+            refuse_changes(setup, run)
+        return train(setup, run, stop=stop, show=show)
+
+
+def refuse_other(before: RunConfig, now: RunConfig, run: Path) -> None:
+    """Raises InputError if the settings of a run that is to go on were changed. Where the data lie may change."""
+    old = flat(to_dict(replace(before, data=None, model=replace(before.model, classes=now.model.classes))))
+    new = flat(to_dict(replace(now, data=None)))
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            raise InputError(
+                f"{run} was begun with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: leave it as it was to "
+                "go on, or give another --out"
+            )
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def refuse_changes(setup: Setup, run: Path) -> None:
+    """Raises InputError if a run is to go on with other data or another split than it was begun with."""
+    before, now = read_json(run / "provenance.json"), setup.provenance
+    for what in ("root", "format"):
+        if before["dataset"][what] != now["dataset"][what]:
+            raise InputError(f"{run} was begun on another dataset: its {what} differs. {differences(before, now)[0]}")
+    if before["split"]["digest"] != now["split"]["digest"]:
+        raise InputError(f"{run} was begun with another split. {differences(before, now)[0]}")
+
+
+def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",)) -> Setup:
+    """A run's model with its best weights, ready to answer; `data` is another dataset to ask it about.
+
+    Raises InputError if there is no run, MesmError if it has no checkpoint of a best epoch yet.
+    """
+    if not (run / "config.yaml").exists():
+        raise InputError(f"{run} holds no config.yaml, so it is not a run of `mesm-train run`")
+    config = load_recipe(str(run / "config.yaml"))
+    setup = prepare(replace(config, data=data or config.data), run, parts=parts)
+    found = checkpoint.load(run / "checkpoints", "best")
+    if found is None:
+        raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
+    setup.model.load_state_dict(found[0])
+    return setup
+
+
+def evaluate(run: Path, *, part: str, data: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Scores of a run on a part of its split, with the thresholds it chose; and what differs from its training.
+
+    Raises InputError if the run has not ended, or the part is empty.
+    """
+    setup = load(run, data=data, parts=(part,))
+    thresholds = read_json(run / "thresholds.json")
+    answers = answer(setup, part)
+    result = score(setup, answers, np.array(thresholds["thresholds"]))
+    return result, differences(read_json(run / "provenance.json"), setup.provenance)
+
+
+def stored(run: Path, part: str) -> dict[str, Any] | None:
+    """The scores of a part as the run wrote them down."""
+    kept = [record for record in Journal(run / "metrics.jsonl").read() if record["kind"] == part]
+    found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None
+    return found
