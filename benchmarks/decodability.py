@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import hog
-from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mesm_data.shards.reader import Dataset, Sample
@@ -63,20 +62,15 @@ def face(sample: Sample) -> NDArray[np.float64]:
     return np.mean(cells, axis=0)
 
 
-def classifier(parts: int | None) -> Pipeline:
-    """A linear classifier, behind a projection if there are many features."""
-    reduce = [PCA(parts, random_state=0)] if parts else []
-    return make_pipeline(StandardScaler(), *reduce, StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-
-
 def log_probabilities(
-    features: NDArray[np.float64], truth: NDArray[np.int64], session: NDArray[np.str_], parts: int | None
+    features: NDArray[np.float64], truth: NDArray[np.int64], session: NDArray[np.str_]
 ) -> NDArray[np.float64]:
-    """(n, 6), each row from a classifier that has not seen its session."""
+    """(n, 6), each row from a linear classifier that has not seen its session."""
     result = np.empty((len(truth), len(CLASSES)))
     for held_out in np.unique(session):
         test = session == held_out
-        result[test] = classifier(parts).fit(features[~test], truth[~test]).predict_log_proba(features[test])
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+        result[test] = classifier.fit(features[~test], truth[~test]).predict_log_proba(features[test])
     return result
 
 
@@ -89,9 +83,9 @@ def main() -> None:
     session = np.array([sample.record["speaker"][:5] for sample in samples])
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform([s.text for s in samples]).toarray()
     found = {
-        "text": log_probabilities(words, truth, session, None),
-        "audio": log_probabilities(np.stack([sound(s) for s in samples]), truth, session, 60),
-        "face": log_probabilities(np.stack([face(s) for s in samples]), truth, session, 60),
+        "text": log_probabilities(words, truth, session),
+        "audio": log_probabilities(np.stack([sound(s) for s in samples]), truth, session),
+        "face": log_probabilities(np.stack([face(s) for s in samples]), truth, session),
     }
     found["all three"] = sum(found.values(), np.zeros(()))
     accuracy = {name: round(float((scores.argmax(1) == truth).mean()), 3) for name, scores in found.items()}

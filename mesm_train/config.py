@@ -102,6 +102,8 @@ class RunConfig:
     """Of the weights' start, the order of samples and dropout."""
     device: str = "auto"
     """As torch names it; auto: a graphics card if there is one."""
+    checkpoint_seconds: float = 300.0
+    """Time between checkpoints inside an epoch; there is one at the end of each in any case."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """What is trained."""
     text: TextSettings = field(default_factory=TextSettings)

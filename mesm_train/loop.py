@@ -28,7 +28,6 @@ from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
 from mesm_train.setup import Setup
 
-SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -86,7 +85,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], show: Callable[[
             record |= {"samples_per_s": round(len(batch.keys) / (seconds + waited), 2), "data_wait": round(waited, 4)}
             journal.append(record)
             show(line(record, position, len(plan), seconds + waited))
-            if whole and not last and (stop() or time.monotonic() - saved > SAVE_EVERY):
+            if whole and not last and (stop() or time.monotonic() - saved >= setup.config.checkpoint_seconds):
                 save(setup, run, optimizer, scaler, position, best=False)
                 saved = time.monotonic()
                 if stop():

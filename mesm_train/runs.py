@@ -23,6 +23,13 @@ from mesm_train.provenance import differences
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
 
+# Where the data lie and how often to save may change; the number of classes follows from the label view.
+FREE = {"data", "checkpoint_seconds", "model.classes", "loader.threads", "loader.prefetch"}
+
+
+# What a run writes before its config.yaml: a run that was killed so early is begun again.
+FIRST = {".lock", "text", "provenance.json"}
+
 
 def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], show: Callable[[str], None]) -> bool:
     """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
@@ -37,7 +44,7 @@ def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool
         if not resume:
             raise InputError(f"{run} holds a run: --resume goes on with it, another --out begins another one")
         refuse_other(load_recipe(str(settings)), config, run)
-    elif run.exists() and any(path.name != ".lock" for path in run.iterdir()):
+    elif run.exists() and not {path.name for path in run.iterdir()} <= FIRST:
         raise InputError(f"--out {run} holds other things: give a new or an empty folder")
     setup = prepare(config, run)
     with folder_lock(run / ".lock" / "pid"):
@@ -47,14 +54,38 @@ def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool
                 file.write(dump(setup.config).encode())
         else:
             refuse_changes(setup, run)
-        return train(setup, run, stop=stop, show=show)
+        ended = train(setup, run, stop=stop, show=show)
+        if ended:
+            show(f"report: {report(setup, run)}")
+        return ended
+
+
+def report(setup: Setup, run: Path) -> Path:
+    """Count the operations of the best epoch's model on a few utterances and write RUN/report.html about them."""
+    from mesm_train.report import looks, page
+
+    part = next(part for part in ("test", "valid") if setup.keys.get(part))
+    keys = shown(setup, part)
+    batch = setup.loader.batch(keys)
+    model = setup.model.eval()
+    write_json(run / "operations.json", looks.operations(model, batch))
+    return page.write(run, model=model, batch=batch, texts={key: setup.dataset[key].text for key in keys})
+
+
+def shown(setup: Setup, part: str) -> list[str]:
+    """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
+    found = []
+    for index in range(len(setup.view.classes)):
+        true = [key for key in setup.keys[part] if setup.loader.targets[key][index]]
+        whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
+        found += (whole or true)[:1]
+    return list(dict.fromkeys(found)) or list(setup.keys[part][:4])
 
 
 def refuse_other(before: RunConfig, now: RunConfig, run: Path) -> None:
-    """Raises InputError if the settings of a run that is to go on were changed. Where the data lie may change."""
-    old = flat(to_dict(replace(before, data=None, model=replace(before.model, classes=now.model.classes))))
-    new = flat(to_dict(replace(now, data=None)))
-    for name in sorted({*old, *new}):
+    """Raises InputError if the settings of a run that is to go on were changed, but for those that change no number."""
+    old, new = flat(to_dict(before)), flat(to_dict(now))
+    for name in sorted({*old, *new} - FREE):
         if old.get(name) != new.get(name):
             raise InputError(
                 f"{run} was begun with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: leave it as it was to "

@@ -11,23 +11,25 @@ from torch import Tensor
 
 from mesm_train import flops
 from mesm_train.data.batch import Batch
-from mesm_train.data.mel import COLUMNS, HOP, SAMPLE_RATE, MelPieces
+from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces, piece_counts_of
 from mesm_train.models.conv import Trace
-from mesm_train.models.model import Model
+from mesm_train.models.model import FACE, Model
 from mesm_train.report.pictures import colours
 
 Pixels = NDArray[np.uint8]
 
 SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
 INTERVAL = {"v": 0.5, "a": COLUMNS * HOP / SAMPLE_RATE}  # seconds that a face or a piece of sound stands for
+SIZES = {"v": f"{FACE} × {FACE} pixels", "a": f"{MELS} mels ×\n{COLUMNS} columns"}
 WORDS = {"t": "text", "v": "faces", "a": "sound"}
-DIM, DARK = 0.4, 0.1  # brightness of sites that a block dropped, and of those that an earlier one had dropped
+DIM, DROPPED, DARK = 0.3, 50, 14  # brightness: what is left of the picture and its least where dropped; not on offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
     """Faces, or pieces of sound, side by side in time: uint8 (H, W, 3) RGB, `count` of them in `seconds`."""
 
+    modality: str  # v or a
     title: str
     note: str
     pixels: Pixels
@@ -61,7 +63,7 @@ def look(model: Model, batch: Batch) -> list[Seen]:
     pieces, piece_counts = MelPieces(log=True)(batch.samples, batch.sample_counts)
     counts = {"t": batch.token_counts, "v": batch.face_counts, "a": piece_counts}
     starts = {m: (count.cumsum(0) - count).tolist() for m, count in counts.items()}
-    modalities = model.settings.modalities
+    modalities: tuple[str, ...] = model.settings.modalities
     seen = []
     for n, key in enumerate(batch.keys):
         amounts = {m: int(counts[m][n]) for m in modalities}
@@ -112,8 +114,9 @@ def operations(model: Model, batch: Batch) -> dict[str, Any]:
     else:
         models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, look), "mesm": counted}
         kept = {m: flops.densities(list(traces)) for m, traces in look.traces.items() if len(traces[0].kept)}
-    pieces = flops.counts_of_pieces(batch) if hasattr(flops, "counts_of_pieces") else 0
-    return {"input": {"utterances": len(batch.keys), "faces": len(batch.faces), "pieces": pieces}, "models": models, "kept": kept}
+    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
+    given = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
+    return {"input": given, "models": models, "kept": kept}
 
 
 def _spectrogram(pieces: NDArray[np.float32]) -> Pixels:
@@ -133,18 +136,20 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace]) -> list[St
     def strip(title: str, note: str, shown: Pixels) -> Strip:
         upright = shown if modality == "v" else shown[:, ::-1]  # low tones below
         row = np.concatenate(list(upright), axis=1)
-        return Strip(title=title, note=note, pixels=row, count=count, seconds=count * INTERVAL[modality])
+        return Strip(
+            modality=modality, title=title, note=note, pixels=row, count=count, seconds=count * INTERVAL[modality]
+        )
 
-    strips = [strip(WORDS[modality].capitalize(), f"{pictures.shape[1]} × {pictures.shape[2]}", pictures)]
+    strips = [strip(WORDS[modality].capitalize(), SIZES[modality], pictures)]
     for number, trace in enumerate(traces, 1):
         height, width = trace.kept.shape[1:]
-        note = f"{height} × {width} sites, {float(trace.kept.double().mean()):.0%} kept"
+        note = f"{height} × {width} sites\n{float(trace.kept.double().mean()):.0%} kept"
         strips.append(strip(f"Block {number}", note, shade(pictures, trace.active, trace.kept)))
     return strips
 
 
 def shade(pictures: Pixels, active: Tensor, kept: Tensor) -> Pixels:
-    """Pictures (n, H, W, 3) with kept sites as they are, dropped ones grey and dim, those not on offer nearly black.
+    """Pictures (n, H, W, 3) with kept sites as they are, dropped ones in dim grey, those not on offer black.
 
     `active` and `kept`: bool (n, h, w), where h divides H and w divides W.
     """
@@ -153,5 +158,5 @@ def shade(pictures: Pixels, active: Tensor, kept: Tensor) -> Pixels:
     def grown(sites: Tensor) -> NDArray[np.bool_]:
         return sites.numpy().repeat(tall, axis=1).repeat(wide, axis=2)[..., None]
 
-    grey = pictures.mean(axis=3, keepdims=True)
-    return np.where(grown(kept), pictures, grey * np.where(grown(active), DIM, DARK)).astype(np.uint8)
+    grey = DROPPED + DIM * pictures.mean(axis=3, keepdims=True)
+    return np.where(grown(kept), pictures, np.where(grown(active), grey, DARK)).astype(np.uint8)

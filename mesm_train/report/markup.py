@@ -12,7 +12,7 @@ class Html(str):
     __slots__ = ()
 
 
-def el(name: str, *inner: object, **attributes: object) -> Html:
+def el(name: str, /, *inner: object, **attributes: object) -> Html:
     """`<name attributes>inner</name>`; an attribute's last `_` is dropped (`class_`), one that is None is left out."""
     said = "".join(f' {key.rstrip("_")}="{escape(str(v))}"' for key, v in attributes.items() if v is not None)
     return Html(f"<{name}{said}>" if name in VOID else f"<{name}{said}>{join(inner)}</{name}>")
@@ -23,14 +23,19 @@ def join(parts: Iterable[object]) -> Html:
     return Html("".join(part if isinstance(part, Html) else escape(str(part)) for part in parts))
 
 
-def table(head: Iterable[object], rows: Iterable[Iterable[object]], foot: Iterable[object] = (), **attributes: object) -> Html:
-    """The first cell of a row names it, the others are numbers, aligned by the style sheet."""
+def table(
+    head: Iterable[object],
+    rows: Iterable[Iterable[object]],
+    foot: Iterable[object] = (),
+    class_: str | None = None,
+) -> Html:
+    """The first cell of a row names it, the others are numbers, aligned right; a `<td>` is taken as it is."""
     return el(
         "table",
         el("thead", _row("th", head, "col")),
         el("tbody", *(_row("td", row) for row in rows)),
         el("tfoot", _row("td", last)) if (last := list(foot)) else "",
-        **attributes,
+        class_=class_,
     )
 
 

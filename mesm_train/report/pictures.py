@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 Line = Mapping[str, Any]
+UNSIGNED: dict[str, Any] = {"Software": None}  # or the same picture differs by the version of matplotlib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +63,15 @@ def png(pixels: Pixels) -> bytes:
     from matplotlib.image import imsave
 
     file = BytesIO()
-    imsave(file, np.ascontiguousarray(pixels), format="png", metadata={"Software": None})
+    imsave(file, np.ascontiguousarray(pixels), format="png", metadata=UNSIGNED)
     return file.getvalue()
 
 
 def curves(train: Sequence[Line], valid: Sequence[Line], chosen: int | None, theme: Theme) -> bytes:
     """The lines of metrics.jsonl over the steps: loss on both parts, macro F1 with its floor, learning rate.
 
-    `chosen` is the step of the epoch that was kept. Train and valid loss have axes of their own: classes may be weighted
-    in the one and never are in the other.
+    `chosen` is the step of the epoch that was kept. Train and validation loss have axes of their own: classes may be
+    weighted in the one and never are in the other.
     """
     figure = _figure(9.6, 4.4, theme, layout="constrained")
     (loss, valid_loss), (f1, rate) = figure.subplots(2, 2, sharex=True)
@@ -89,9 +90,10 @@ def curves(train: Sequence[Line], valid: Sequence[Line], chosen: int | None, the
     f1.plot(at, _series((line["metrics"]["floor"] for line in valid), "f1"), color=theme.faint, linestyle="--")
     _panel(rate, "Learning rate", theme)
     rate.plot(steps, _series(train, "lr"), color=theme.accent)
-    rate.ticklabel_format(axis="y", scilimits=(-2, 3))
+    rate.yaxis.set_major_formatter("{x:g}")
     for axes in (f1, rate):
         axes.set_xlabel("step", color=theme.faint, fontsize=8)
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=0)
     for axes in (loss, valid_loss, f1, rate) if chosen is not None else ():
         axes.axvline(chosen, color=theme.faint, linewidth=0.8, linestyle=":")
@@ -110,8 +112,14 @@ def sheet(title: str, strips: Sequence[Shown], theme: Theme = LIGHT) -> bytes:
         axes = figure.add_axes((left / width, bottom / height, 2 * strip.seconds / width, 1 / height))
         axes.imshow(strip.pixels, aspect="auto", interpolation="nearest")
         axes.set_axis_off()
-        words = f"{strip.title}\n" + strip.note.replace(", ", "\n")
-        figure.text(gap / width, (bottom + 0.5) / height, words, color=theme.faint, fontsize=8, va="center")
+        figure.text(
+            gap / width,
+            (bottom + 0.5) / height,
+            f"{strip.title}\n{strip.note}",
+            color=theme.faint,
+            fontsize=8,
+            va="center",
+        )
     return _saved(figure, 192)
 
 
@@ -126,7 +134,7 @@ def _figure(width: float, height: float, theme: Theme, **options: Any) -> "Figur
 
 def _saved(figure: "Figure", dpi: int) -> bytes:
     file = BytesIO()
-    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(file, format="png", dpi=dpi, metadata=UNSIGNED)
     return file.getvalue()
 
 
@@ -135,7 +143,6 @@ def _panel(axes: "Axes", title: str, theme: Theme) -> None:
     axes.set_facecolor(theme.paper)
     axes.tick_params(colors=theme.faint, labelsize=8, length=0)
     axes.grid(color=theme.line, linewidth=0.5)
-    axes.yaxis.get_offset_text().set(color=theme.faint, fontsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

@@ -102,8 +102,10 @@ def _lines(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
         if isinstance(found, dict) and {"kind", "epoch", "step"} <= found.keys():
             lines.append(found)
     if torn:
-        remarks.append(f"{path.name}: {torn} line{'s' * (torn > 1)} could not be read and {'are' if torn > 1 else 'is'} "
-                       "left out (a kill tears the last line; `mesm-train run --resume` repairs it).")
+        remarks.append(
+            f"{path.name}: {torn} line{'s' * (torn > 1)} could not be read and {'are' if torn > 1 else 'is'} "
+            "left out (a kill tears the last line; `mesm-train run --resume` repairs it)."
+        )
     return lines
 
 

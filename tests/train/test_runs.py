@@ -1,0 +1,252 @@
+"""Guarantees of a run: the same twice, resumed exactly after any kill, judged again exactly, refused clearly."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mesm_data.files import sha256_file
+from mesm_data.shards.reader import Dataset
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+PROGRAM = "from mesm_cli.train import main; main()"
+SMALL = """
+name: small
+labels: majority
+model: {channels: [4, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16, log_mel: true}
+text: {encoder: tiny, tiny: {vocabulary: 60, embedding: 8, width: 8, layers: 1, heads: 2, feedforward: 8}}
+optim: {lr: 1e-3, batch: 4, epochs: 3, accumulate: 2, clip_norm: 1.0, schedule: cosine, warmup_steps: 2}
+"""
+
+
+def train(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(train(*arguments), capture_output=True, text=True, env=environment(), timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    """Small settings, and a split that gives every part some of every label there is."""
+    folder = tmp_path_factory.mktemp("recipe")
+    keys = Dataset(dataset).keys
+    labels = {key: Dataset(dataset).rows[key]["labels"]["label"] for key in keys}
+    common = [key for key in keys if sum(labels[other] == labels[key] for other in keys) >= 3]
+    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for label in sorted({labels[key] for key in common}):
+        same = [key for key in common if labels[key] == label]
+        parts["valid"].append(same[0])
+        parts["test"].append(same[1])
+        parts["train"] += same[2:]
+    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
+    path = folder / "small.yaml"
+    views = f"labels: six\nsplit: {folder / 'split.yaml'}\ndata: {dataset}\n"
+    path.write_text(SMALL.replace("labels: majority\n", views))
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    call("run", recipe, "--out", run)
+    return run
+
+
+def numbers(run: Path) -> list[object]:
+    """What must not differ between two runs: every loss and every score, in order."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name not in ("samples_per_s", "data_wait")} for line in lines
+    ]
+
+
+def weights(run: Path) -> dict[str, str]:
+    return {
+        which: sha256_file(run / "checkpoints" / f"step-{json.loads(text)['step']:08d}" / "model.safetensors")
+        for which in ("last", "best")
+        for text in [(run / "checkpoints" / f"{which}.json").read_text()]
+    }
+
+
+def test_two_runs_are_the_same_bit_for_bit(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+    call("run", recipe, "--out", tmp_path / "run")
+    assert numbers(tmp_path / "run") == numbers(unbroken)
+    assert weights(tmp_path / "run") == weights(unbroken)
+
+
+def test_another_seed_is_another_run(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+    call("run", recipe, "--out", tmp_path / "run", "--set", "seed=1", "--set", "optim.epochs=1")
+    assert numbers(tmp_path / "run")[0] != numbers(unbroken)[0]
+
+
+def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+    """SIGKILL after a random number of lines, with a checkpoint at every update; then to the end."""
+    run = tmp_path / "run"
+    moments = random.Random(3)
+    command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0")
+    for _ in range(5):
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
+        )
+        assert process.stderr is not None
+        for _ in range(moments.randrange(1, 7)):
+            process.stderr.readline()
+        process.kill()
+        process.communicate()
+    with (run / "metrics.jsonl").open("a") as journal:
+        journal.write('{"kind": "train", "epo')  # a torn last line
+    call("run", recipe, "--out", run, "--resume")
+    assert numbers(run) == numbers(unbroken)
+    assert weights(run) == weights(unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
+    unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    command = train("run", recipe, "--out", run)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
+    assert process.stderr is not None
+    while " step 1/" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    steps = [line for line in numbers(run) if line["kind"] == "train"]  # type: ignore[index]
+    assert len(steps) == json.loads((run / "checkpoints" / "last.json").read_text())["step"]
+    call("run", recipe, "--out", run, "--resume")
+    assert numbers(run) == numbers(unbroken)
+    assert weights(run) == weights(unbroken)
+
+
+def test_a_run_is_whole(unbroken: Path, dataset: Path) -> None:
+    names = {path.name for path in unbroken.iterdir()}
+    assert names >= {
+        "config.yaml", "provenance.json", "metrics.jsonl", "checkpoints", "thresholds.json",
+        "predictions-valid.parquet", "predictions-test.parquet", "report.html",
+    }  # fmt: skip
+    facts = json.loads((unbroken / "provenance.json").read_text())
+    assert facts["dataset"]["root"] == Dataset(dataset).info["root"]
+    assert facts["dataset"]["synthetic"] is True
+    assert len(facts["split"]["digest"]) == 64
+    assert facts["seed"] == 0
+    assert facts["text"]["files"]["model.safetensors"]
+
+
+def test_eval_computes_the_same_scores_again(unbroken: Path) -> None:
+    for part in ("test", "valid"):
+        done = call("eval", unbroken, "--split", part)
+        assert json.loads(done.stdout)["n"] > 0
+        if part == "test":
+            assert "the same scores" in done.stderr
+            assert json.loads(done.stdout) == numbers(unbroken)[-1]["metrics"]  # type: ignore[index]
+
+
+def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    journal = (run / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(journal[-1])
+    last["metrics"]["mean"]["f1"] = 0.99
+    (run / "metrics.jsonl").write_text("\n".join([*journal[:-1], json.dumps(last)]) + "\n")
+    assert "not the scores" in call("eval", run, code=1).stderr
+
+
+def test_a_run_that_is_there_is_not_overwritten_and_not_gone_on_with_otherwise(unbroken: Path, recipe: Path) -> None:
+    assert "--resume" in call("run", recipe, "--out", unbroken, code=2).stderr
+    done = call("run", recipe, "--out", unbroken, "--resume", "--set", "optim.lr=0.5", code=2)
+    assert "optim.lr" in done.stderr
+
+
+def test_no_recipe_lists_the_recipes() -> None:
+    assert set(call("run").stdout.split()) >= {"demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optim.lrr=1", "optim.lr"),
+        ("split=session-9", "session"),
+        ("labels=sixx", "did you mean six"),
+        ("device=cuda:7", "device"),
+        ("data=/nowhere", "/nowhere"),
+        ("text.encoder=no/such-model", "text.encoder"),
+        ("split=session-5", "part"),
+    ],
+)
+def test_settings_that_do_not_fit_are_said_before_any_work(
+    recipe: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    done = subprocess.run(
+        train("run", recipe, "--out", tmp_path / "run", "--set", change),
+        capture_output=True, text=True, env={**environment(), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_damaged_shard_is_named_and_nothing_is_saved_from_it(recipe: Path, dataset: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(dataset, tmp_path / "own"))
+    split = yaml.safe_load(
+        yaml.safe_load(recipe.read_text())["split"] and Path(yaml.safe_load(recipe.read_text())["split"]).read_text()
+    )
+    key = split["train"][-1]
+    row = Dataset(own).rows[key]
+    with (own / "shards" / row["shard"]).open("r+b") as file:
+        file.seek(row["faces_offset"] + 5_000)
+        file.write(b"\x00\xff" * 8)
+    done = call("run", recipe, "--data", own, "--out", tmp_path / "run", code=1)
+    assert f"sample {key} is damaged" in done.stderr
+    assert row["shard"] in done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(recipe: Path, tmp_path: Path) -> None:
+    done = call(
+        "run", recipe, "--out", tmp_path / "run", "--set", "optim.lr=1e30", "--set", "optim.clip_norm=null",
+        "--set", "optim.warmup_steps=0", code=1,
+    )  # fmt: skip
+    assert "the loss is" in done.stderr
+    keys = json.loads((tmp_path / "run" / "diverged.json").read_text())["keys"]
+    assert 1 <= len(keys) <= 4
+
+
+def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(recipe.read_text())
+    parts = yaml.safe_load(Path(settings["split"]).read_text())
+    parts["train"] = parts["train"][:2]
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
+    done = call("run", recipe, "--out", tmp_path / "run", "--set", f"split={tmp_path / 'split.yaml'}", code=2)
+    assert "without positives" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(path)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
