@@ -1,12 +1,11 @@
 """metrics.jsonl: one object a line, appended. A line that a kill tore off is removed when the run goes on."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import atomic_write
+from mesm_data.files import atomic_write, no_room_is_said
 
 
 class Journal:
@@ -16,13 +15,10 @@ class Journal:
         self.path = path
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line; it is in the kernel's hands when this returns."""
+        """Add one line; it is in the kernel's hands when this returns. Raises MesmError if there is no room."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        with no_room_is_said(self.path), self.path.open("ab", buffering=0) as file:
+            file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""

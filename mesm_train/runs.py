@@ -140,7 +140,9 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> tuple[dict[str
 
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:
-    """The scores of a part as the run wrote them down."""
-    kept = [record for record in Journal(run / "metrics.jsonl").read() if record["kind"] == part]
+    """The scores of a part as the run wrote them down for its best epoch; None if it did not."""
+    best = read_json(run / "thresholds.json")["epoch"]
+    records = Journal(run / "metrics.jsonl").read()
+    kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best)]
     found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None
     return found

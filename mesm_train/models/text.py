@@ -52,8 +52,9 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
     Raises InputError if there is no such model, or no network to fetch it and no cached copy.
     """
     folder = find(settings)
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer, logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would cut through the lines of the loop
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         encoder = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
@@ -116,8 +117,9 @@ def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: Tex
     The vocabulary is made of the transcripts, which should be those of the training split only.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast
+    from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast, logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tiny = settings.tiny
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     words = pre_tokenizers.Metaspace()

@@ -10,10 +10,9 @@ from typing import Any
 from mesm_data.files import atomic_write
 from mesm_train.data.batch import Batch
 from mesm_train.models.model import Model
-from mesm_train.report import looks, pictures, scores
-from mesm_train.report.markup import Html, el, table
+from mesm_train.report import costs, looks, pictures, scores
+from mesm_train.report.markup import Html, el
 from mesm_train.report.record import Record, read
-from mesm_train.report.scores import percent
 from mesm_train.splits import PARTS
 
 SYNTHETIC = (
@@ -35,7 +34,6 @@ UNTRAINED = (
     "With the selection “published” the attention that chooses gets no gradient and stays as it was initialised: that "
     "a site was kept is no evidence that the model found it important."
 )
-NOT_TIMED = "Counted, not timed: gathering and scattering the sites takes time that is not in it."
 
 
 def write(run: Path, *, model: Model | None, batch: Batch | None, texts: Mapping[str, str] | None) -> Path:
@@ -84,7 +82,7 @@ def render(
         *scores.section(record),
         *_training(record, drawn),
         *_looks(record, seen, weights, texts),
-        *_operations(record),
+        *costs.section(record),
         *_provenance(record),
     )
     return f"<!doctype html>\n{el('html', head, el('body', *sections), lang='en')}\n"
@@ -157,13 +155,16 @@ def _looks(
         yield el("p", "No model and no utterances were given to look at.")
         return
     model = record.settings.get("model", {})
+    sparse = model.get("sparse", {})
     words = [LAID_OUT]
-    if model.get("kind") == "mesm":
-        words.append(f"{SHADED} A block keeps the sites that hold {100 * model['sparse']['p']:g} % of its attention.")
-        if model.get("sparse", {}).get("selection") == "published":
-            words.append(UNTRAINED)
-    else:
+    if model.get("kind") == "fe2e":
         words.append("This model has no sparse blocks: it computes at every site.")
+    else:
+        words.append(SHADED)
+        words += (
+            [f"A block keeps the sites that hold {100 * sparse['p']:g} % of its attention."] if "p" in sparse else []
+        )
+        words += [UNTRAINED] if sparse.get("selection") == "published" else []
     yield from (el("p", paragraph, class_="faint") for paragraph in words)
     for one in seen:
         yield el("h3", one.key)
@@ -184,56 +185,12 @@ def _strip(strip: looks.Strip) -> tuple[Html, Html]:
     return words, el("div", el("div", image, class_=f"strip {strip.modality}", style=share))
 
 
-def _operations(record: Record) -> Iterator[Html]:
-    yield el("h2", "Counted operations")
-    models: Mapping[str, Mapping[str, int]] = record.operations.get("models", {})
-    if not models:
-        yield el("p", "Operations were not counted.")
-        return
-    given = ", ".join(f"{count} {name}" for name, count in record.operations.get("input", {}).items())
-    totals = {name: sum(parts.values()) for name, parts in models.items()}
-    unit, factor = ("billion", 1e9) if max(totals.values()) >= 1e10 else ("million", 1e6)
-    rows = [
-        [_part(part), *(_count(model.get(part), factor) for model in models.values())]
-        for part in sorted({part for model in models.values() for part in model}, key=_place)
-    ]
-    words = f"Forward pass over {given or 'an input that is not stated'}: {unit} multiply-adds (each is 2 FLOP)."
-    yield el("p", words, class_="faint")
-    yield table(
-        ["Part", *models],
-        rows,
-        ["Total", *(_count(total, factor) for total in totals.values())],
-    )
-    if totals.get("fe2e") and "mesm" in totals:
-        yield el(
-            "p", f"The sparse model needs {percent(totals['mesm'] / totals['fe2e'])} % of the dense one's. {NOT_TIMED}"
-        )
-    for modality, kept in record.operations.get("kept", {}).items():
-        shares = ", ".join(f"{100 * share:.0f} %" for share in kept)
-        yield el("p", f"{looks.WORDS.get(modality, modality).capitalize()}: its blocks keep {shares} of all sites.")
-
-
-def _place(part: str) -> tuple[int, int]:
-    """Parts in the order of the computation; operations.json has them by name."""
-    modality, _, inner = part.partition(".")
-    inside = ("", "stem", "blocks", "attention", "head", "sequence")
-    return ("text", "v", "a", modality).index(modality), inside.index(inner) if inner in inside else len(inside)
-
-
-def _part(name: str) -> str:
-    modality, _, inner = name.partition(".")
-    return f"{looks.WORDS[modality].capitalize()}: {inner}" if modality in looks.WORDS and inner else name.capitalize()
-
-
-def _count(value: int | None, factor: float) -> str:
-    return "–" if value is None else f"{value / factor:,.2f}"
-
-
 def _provenance(record: Record) -> Iterator[Html]:
     import yaml
 
     yield el("h2", "Provenance")
-    facts = {group: inner for group, inner in record.provenance.items() if group != "config"}
+    known = ("dataset", "split", "labels", "seed", "text", "code", "environment")
+    facts = {group: record.provenance[group] for group in known if group in record.provenance}
     rows = [
         el(
             "tr",

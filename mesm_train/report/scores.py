@@ -73,7 +73,11 @@ def _headline(found: Mapping[str, Any]) -> Iterator[Html]:
 
 
 def _score(name: str, value: float | None, floor: float | None, of: str) -> Html:
-    beside = [] if value is None or floor is None else [f"{of} {percent(floor)}", _signed(100 * (value - floor), 1)]
+    beside = (
+        []
+        if value is None or floor is None
+        else [f"{of} {percent(floor)}", f"difference {_signed(100 * (value - floor), 1)}"]
+    )
     return el("div", el("span", name), el("b", percent(value)), *(el("span", line, class_="faint") for line in beside))
 
 
@@ -83,7 +87,12 @@ def by_class(found: Mapping[str, Any]) -> Html:
     for name, floor in COLUMNS.values():
         head += [name, floor] if floor else [name]
     rows = [
-        [name, str(of["support"]), f"{of['threshold']:.2f}", *_metrics(of, of["floor"], of["support"] / found["n"])]
+        [
+            name,
+            str(of["support"]),
+            f"{of['threshold']:.2f}",
+            *_metrics(of, of["floor"], of["support"] / max(found["n"], 1)),
+        ]
         for name, of in found["classes"].items()
     ]
     return table(head, rows, ["Mean", "", "", *_metrics(found["mean"], found["floor"], None)])
