@@ -3,12 +3,13 @@
 # make check-full   the slow tests too
 # make bench        benchmarks, printed
 # make sample       a synthetic corpus and its shards in demo/
+# make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup lint test check-full bench sample clean
+.PHONY: setup lint test check-full bench sample demo clean
 
 setup: .venv/.ready
 
@@ -41,6 +42,11 @@ sample: setup
 	$(BIN)/mesm-data build iemocap --source demo/iemocap --out demo/iemocap-shards
 	$(BIN)/mesm-data verify demo/iemocap-shards
 	$(BIN)/mesm-data inspect demo/iemocap-shards
+
+demo: sample
+	$(BIN)/mesm-train run demo-fe2e --data demo/iemocap-shards --out demo/fe2e --resume
+	$(BIN)/mesm-train run demo-mesm --data demo/iemocap-shards --out demo/mesm --resume
+	$(BIN)/mesm-train compare demo/fe2e demo/mesm
 
 clean:
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,7 @@ RUN/report.html
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,16 @@ def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test"
     return setup
 
 
-def evaluate(run: Path, *, part: str, data: str | None = None) -> tuple[dict[str, Any], list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs."""
+
+    scores: dict[str, Any]
+    before: dict[str, Any] | None
+    differences: list[str]
+
+
+def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     """Scores of a run on a part of its split, with the thresholds it chose; and what differs from its training.
 
     Raises InputError if the run has not ended, or the part is empty.
@@ -136,7 +145,11 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> tuple[dict[str
     thresholds = read_json(run / "thresholds.json")
     answers = answer(setup, part)
     result = score(setup, answers, np.array(thresholds["thresholds"]))
-    return result, differences(read_json(run / "provenance.json"), setup.provenance)
+    began, now = read_json(run / "provenance.json"), setup.provenance
+    same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
+    return Judged(
+        scores=result, before=stored(run, part) if same else None, differences=differences(began, setup.provenance)
+    )
 
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:

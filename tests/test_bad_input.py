@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,30 +128,19 @@ def test_two_builds_at_once_are_kept_apart(mesm_data: Command, corpus: Path, out
     assert f"pid {os.getpid()}" in message
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1.5 MB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(path)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-
-
 @pytest.mark.parametrize("clips", [(), ("--no-video",)])
 def test_a_full_disk_is_said_and_the_build_goes_on_after_room_is_made(
-    mesm_data: Command, corpus: Path, small_disk: Path, clips: tuple[str, ...]
+    mesm_data: Command, corpus: Path, small_disk: Callable[[str], Path], clips: tuple[str, ...]
 ) -> None:
-    out = small_disk / "out"
+    disk = small_disk("1500k")
+    out = disk / "out"
     build = ("build", "iemocap", "--source", corpus, "--out", out, "--only", "*_[FM]00[0-2]", "--workers", "2", *clips)
     done = mesm_data(*build, check=False)
     message = sentence(done, 1)
     assert "disk is full" in message
     assert not (out / "dataset.json").exists()
     assert not list(out.rglob("*.tmp"))
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
     mesm_data(*build)
     mesm_data("verify", out)
 

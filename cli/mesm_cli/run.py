@@ -62,16 +62,34 @@ def evaluate(
 
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
-    result, differs = runs.evaluate(path, part=part, data=data)
-    typer.echo(json.dumps(result, indent=2))
-    for sentence in differs:
+    judged = runs.evaluate(path, part=part, data=data)
+    typer.echo(json.dumps(judged.scores, indent=2))
+    for sentence in judged.differences:
         console.say(f"differs: {sentence}")
-    before = runs.stored(path, part)
-    if before is None or any("dataset" in sentence or "split" in sentence for sentence in differs):
+    if judged.before is None:
         return
-    if before != result:
+    if judged.before != judged.scores:
         raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl")
     console.say(f"{path}: the same scores as the run wrote down")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs that have ended.")],
+) -> None:
+    """Show the test scores of several runs beside each other, with the floors of their data.
+
+    \b
+    Example:
+      mesm-train compare runs/iemocap-fe2e runs/iemocap-mesm
+    """
+    from mesm_train import compare as comparison
+
+    rows, remarks = comparison.compare(runs)
+    widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]
+    for row in (comparison.HEAD, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for remark in remarks:
+        typer.echo(remark)
 
 
 def show(line: str) -> None:

@@ -5,7 +5,7 @@ import os
 import typer
 
 from mesm_cli import console
-from mesm_cli.run import evaluate, run
+from mesm_cli.run import compare, evaluate, run
 
 app = typer.Typer(
     name="mesm-train",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("eval")(evaluate)
+app.command("compare")(compare)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -245,19 +245,11 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     assert "without positives" in done.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(unbroken: Path, recipe: Path, small_disk: Path) -> None:
-    run = small_disk / "run"
+def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
+    unbroken: Path, recipe: Path, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("8m")
+    run = disk / "run"
     command = train("run", recipe, "--out", run, "--set", "checkpoint_seconds=0")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
     assert process.stderr is not None
@@ -267,11 +259,40 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(unbroken: Path, rec
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     good = weights(run)
-    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
-    (small_disk / "ballast").write_bytes(b"x" * (free - 30_000))
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "ballast").write_bytes(b"x" * (free - 30_000))
     done = call("run", recipe, "--out", run, "--resume", code=1)
     assert "disk is full" in done.stderr
     assert weights(run) == good
-    (small_disk / "ballast").unlink()
+    (disk / "ballast").unlink()
     call("run", recipe, "--out", run, "--resume")
     assert numbers(run) == numbers(unbroken)
+
+
+def test_compare_puts_runs_beside_each_other_and_says_what_does_not_belong_there(
+    unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    call("run", recipe, "--out", other, "--set", "optim.epochs=1", "--set", "labels=four")
+    said = call("compare", unbroken, other).stdout.splitlines()
+    scores = numbers(unbroken)[-1]["metrics"]  # type: ignore[index]
+    assert f"{scores['mean']['f1']:.3f}" in said[1]
+    assert f"{scores['floor']['f1']:.3f}" in said[1]
+    assert "other has another label view" in said[3]
+    assert "SYNTHETIC" in said[4]
+    assert "is not a run" in call("compare", tmp_path, code=2).stderr
+
+
+def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
+    """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
+    from mesm_data.build import build
+    from mesm_data.corpora import scan
+    from mesm_data.recipe import Recipe
+
+    own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()
+    build(scan("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
+    done = call("eval", unbroken, "--data", tmp_path / "shards")
+    assert "root" in done.stderr
+    assert "the same scores" not in done.stderr
+    assert json.loads(done.stdout)["n"] == numbers(unbroken)[-1]["metrics"]["n"]  # type: ignore[index]
