@@ -8,27 +8,22 @@ on a CPU with the same number of threads, bit for bit.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import MesmError
 from mesm_data.files import write_json
 from mesm_train import checkpoint, metrics
-from mesm_train.config import OptimConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived, steps
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
+from mesm_train.optimize import autocast, groups, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
-
-PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from mesm_train.watch import Watcher
 
 
 @dataclass(slots=True)
@@ -43,10 +38,10 @@ class Position:
     finished: bool = False
 
 
-def train(setup: Setup, run: Path, *, stop: Callable[[], bool], show: Callable[[str], None]) -> bool:
+def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
     """Train to the end, or until `stop()`; then test the best epoch. True if the run has ended.
 
-    `show` gets one line per step and per epoch. Raises MesmError on a loss that is not finite, naming the batch.
+    `watcher` is told of every step and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
     config, model, device = setup.config.optim, setup.model, setup.device
     optimizer = torch.optim.AdamW(groups(setup), betas=config.betas, fused=False)
@@ -74,7 +69,8 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], show: Callable[[
             ) / (len(batch.keys) * logits.shape[1])
             value = float(loss.detach())
             refuse_nan(value, batch, position, run)
-            scaler.scale(loss / config.accumulate).backward()
+            first = position.step - position.step % config.accumulate
+            scaler.scale(loss / min(config.accumulate, len(plan) - first)).backward()
             last = position.step + 1 == len(plan)
             whole = last or (position.step + 1) % config.accumulate == 0
             if whole:
@@ -82,71 +78,20 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], show: Callable[[
             position.step, position.total = position.step + 1, position.total + 1
             record = {"kind": "train", "epoch": position.epoch, "step": position.total, "loss": value, "lr": rate}
             seconds = time.monotonic() - began
-            record |= {"samples_per_s": round(len(batch.keys) / (seconds + waited), 2), "data_wait": round(waited, 4)}
+            speed = len(batch.keys) / (seconds + waited)
+            record |= {"seconds": round(seconds, 4), "data_wait": round(waited, 4), "samples_per_s": round(speed, 2)}
             journal.append(record)
-            show(line(record, position, len(plan), seconds + waited))
+            watcher.step(record, position.step, len(plan))
             if whole and not last and (stop() or time.monotonic() - saved >= setup.config.checkpoint_seconds):
                 save(setup, run, optimizer, scaler, position, best=False)
                 saved = time.monotonic()
                 if stop():
                     return False
-        end_epoch(setup, run, optimizer, scaler, position, journal, show)
+        end_epoch(setup, run, optimizer, scaler, position, journal, watcher)
         if stop() and not position.finished:
             return False
-    finish(setup, run, position, journal, show)
+    finish(setup, run, position, journal, watcher)
     return True
-
-
-def groups(setup: Setup) -> list[dict[str, Any]]:
-    """The optimizer's groups: the text branch learns at a rate of its own."""
-    config, model = setup.config.optim, setup.model
-    text = {"params": list(model.text_parameters()), "factor": config.text_lr_factor}
-    other = {"params": list(model.other_parameters()), "factor": 1.0}
-    return [
-        {**group, "lr": config.lr, "weight_decay": config.weight_decay} for group in (text, other) if group["params"]
-    ]
-
-
-def positive_weight(setup: Setup) -> Tensor:
-    """negatives / positives of each class in the train part, (classes,); ones if that is switched off."""
-    positives = setup.positives("train")
-    total = len(setup.keys["train"])
-    if (positives == 0).any():
-        absent = [name for name, count in zip(setup.view.classes, positives, strict=True) if not count]
-        raise InputError(
-            f"no utterance of the train part ({total}) is {' or '.join(absent)}: a class without positives cannot be "
-            "learnt; choose another split or label view"
-        )
-    if not setup.config.optim.pos_weight:
-        return torch.ones(len(positives))
-    return torch.from_numpy(((total - positives) / positives).astype(np.float32))
-
-
-def learning_rate(config: OptimConfig, step: int, total: int) -> float:
-    """Linear warm-up, then constant or half a cosine down to 0 at the last step."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.lr
-    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The forward pass' precision; weights and loss stay float32."""
-    return torch.autocast(device.type, PRECISION[precision]) if precision in PRECISION else nullcontext()
-
-
-def update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: OptimConfig
-) -> None:
-    """One step of the optimizer on the gradients that have come together."""
-    if config.clip_norm is not None:
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
@@ -179,7 +124,7 @@ def end_epoch(
     scaler: torch.amp.GradScaler,
     position: Position,
     journal: Journal,
-    show: Callable[[str], None],
+    watcher: Watcher,
 ) -> None:
     """Validate, choose thresholds, remember the best, save."""
     answers = answer(setup, "valid")
@@ -191,7 +136,7 @@ def end_epoch(
         {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
     )
     mark = " *" if better else ""
-    show(f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}{mark}")
+    watcher.say(f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}{mark}")
     if better:
         position.best, position.best_epoch = float(value), position.epoch
     position.epoch, position.step = position.epoch + 1, 0
@@ -240,7 +185,7 @@ def resume(
     )
 
 
-def finish(setup: Setup, run: Path, position: Position, journal: Journal, show: Callable[[str], None]) -> None:
+def finish(setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher) -> None:
     """The best epoch on the test part, with the thresholds that the valid part chose; written down whole."""
     found = checkpoint.load(run / "checkpoints", "best")
     if found is None:
@@ -262,16 +207,7 @@ def finish(setup: Setup, run: Path, position: Position, journal: Journal, show: 
         {"kind": "test", "epoch": position.best_epoch, "step": position.total, "loss": test.loss, "metrics": result}
     )
     mean, floor = result["mean"], result["floor"]
-    show(
+    watcher.say(
         f"test (epoch {position.best_epoch}): macro F1 {mean['f1'] or 0:.3f}, constant answer {floor['f1'] or 0:.3f}; "
         f"accuracy {mean['accuracy']:.3f}, always no {floor['accuracy']:.3f}"
-    )
-
-
-def line(record: dict[str, Any], position: Position, count: int, seconds: float) -> str:
-    """One line a step."""
-    left = (count - position.step) * seconds
-    return (
-        f"epoch {record['epoch']} step {position.step}/{count} loss {record['loss']:.4f} "
-        f"{record['samples_per_s']:.1f} utt/s wait {record['data_wait']:.3f} s, epoch ends in {left:.0f} s"
     )

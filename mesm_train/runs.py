@@ -19,9 +19,11 @@ from mesm_train.config import RunConfig, load_recipe
 from mesm_train.evaluation import answer, score
 from mesm_train.journal import Journal
 from mesm_train.loop import train
+from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
+from mesm_train.watch import Watcher
 
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {"data", "checkpoint_seconds", "model.classes", "loader.threads", "loader.prefetch"}
@@ -31,7 +33,7 @@ FREE = {"data", "checkpoint_seconds", "model.classes", "loader.threads", "loader
 FIRST = {".lock", "text", "provenance.json"}
 
 
-def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], show: Callable[[str], None]) -> bool:
+def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher) -> bool:
     """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
 
     With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
@@ -47,6 +49,7 @@ def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool
     elif run.exists() and not {path.name for path in run.iterdir()} <= FIRST:
         raise InputError(f"--out {run} holds other things: give a new or an empty folder")
     setup = prepare(config, run)
+    positive_weight(setup)  # refuses a class that cannot be learnt before anything is written
     with folder_lock(run / ".lock" / "pid"):
         if not settings.exists():
             write_json(run / "provenance.json", setup.provenance)
@@ -54,9 +57,9 @@ def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool
                 file.write(dump(setup.config).encode())
         else:
             refuse_changes(setup, run)
-        ended = train(setup, run, stop=stop, show=show)
+        ended = train(setup, run, stop=stop, watcher=watcher)
         if ended:
-            show(f"report: {report(setup, run)}")
+            watcher.say(f"report: {report(setup, run)}")
         return ended
 
 

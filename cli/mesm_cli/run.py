@@ -38,9 +38,10 @@ def run(
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
     from mesm_train.runs import begin
+    from mesm_train.watch import Bar, Lines
 
     stop = StopFlag()
-    if not begin(config, place, resume=resume, stop=stop, show=show):
+    if not begin(config, place, resume=resume, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines()):
         raise console.Stopped
     console.say(f"next: mesm-train eval {place}")
 
@@ -90,17 +91,6 @@ def compare(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for remark in remarks:
         typer.echo(remark)
-
-
-def show(line: str) -> None:
-    """One line a step: over each other on a terminal, below each other in a file."""
-    if sys.stderr.isatty() and " step " in line:
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
-    else:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
-        console.say(line)
 
 
 class StopFlag:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_data.errors import InputError
 
 
 class SampleCorpus(StrEnum):
@@ -36,8 +37,12 @@ def sample(
       mesm-data sample iemocap /tmp/iemocap
       mesm-data sample iemocap /tmp/iemocap --dialogs 2 --seed 7
     """
-    from mesm_data.sample import iemocap
-
+    try:
+        from mesm_data.sample import iemocap
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is missing, which only this command needs: pip install 'mesm[sample]'"
+        ) from None
     iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

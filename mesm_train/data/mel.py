@@ -12,8 +12,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mesm_train.data.batch import places
-
 SAMPLE_RATE = 16000
 WINDOW = 400
 HOP = 200
@@ -24,9 +22,11 @@ LOG_FLOOR = 1e-6  # the power of a sine of amplitude 1e-5 at its bin; 16-bit rou
 
 
 class MelPieces(nn.Module):
-    """PCM to pieces of its mel spectrogram, for all utterances of a batch at once and each as if it were alone.
+    """PCM to pieces of its mel spectrogram, each utterance as if it were alone.
 
-    There is no loop over utterances: frames are gathered by index, with the reflection in the index.
+    Each goes through torch.stft and one matrix product of its own, the very operations of torchaudio: bit-equal to its
+    definition whatever else is in the batch. All frames of a batch in one product were up to 1.5e-7 of the maximum off
+    in a fifth of the utterances (another kernel of the BLAS), and slower on a CPU (14 against 4 ms for 4.5 s).
     The result is a constant of the data, no gradient flows; it is computed in the precision of the module's buffers,
     also under autocast.
     """
@@ -53,19 +53,26 @@ class MelPieces(nn.Module):
             samples has 1 + n // 200 columns; below 201 samples, too few to be reflected, it is filled up with zeros to
             201. One without samples has no pieces.
         """
-        columns = column_counts(counts)
-        with torch.autocast(samples.device.type, enabled=False):
-            frames = _frames(samples, counts, columns).to(self.window.dtype) / 32768 * self.window
-            # Of no frames, MKL's transform is an error.
-            power = torch.fft.rfft(frames).abs().pow(2) @ self.filters if len(frames) else frames[:, :MELS]
         piece_counts = piece_counts_of(counts)
-        first = (piece_counts.cumsum(0) - piece_counts) * COLUMNS
-        owner, column = places(columns)
-        rows = power.new_zeros(int(piece_counts.sum()) * COLUMNS, MELS)
-        rows[first[owner] + column] = power
+        rows = self.window.new_zeros(int(piece_counts.sum()) * COLUMNS, MELS)
+        first = 0
+        with torch.autocast(samples.device.type, enabled=False):
+            for wave, pieces in zip(samples.split(counts.tolist()), piece_counts.tolist(), strict=True):
+                if len(wave):
+                    mel = self._spectrogram(wave)
+                    rows[first : first + len(mel)] = mel
+                    first += pieces * COLUMNS
         if self.log:
             rows = torch.log(rows + LOG_FLOOR)
         return rows.view(-1, COLUMNS, MELS).transpose(1, 2).unsqueeze(1).contiguous(), piece_counts
+
+    def _spectrogram(self, wave: Tensor) -> Tensor:
+        """Int16 (n,) to (1 + n // 200, 128)."""
+        wave = nn.functional.pad(wave.to(self.window.dtype) / 32768, (0, max(0, SHORTEST - len(wave))))
+        spectrum = torch.stft(
+            wave, WINDOW, HOP, WINDOW, self.window, center=True, pad_mode="reflect", return_complex=True
+        )
+        return spectrum.abs().pow(2).transpose(0, 1) @ self.filters
 
 
 def column_counts(sample_counts: Tensor) -> Tensor:
@@ -88,21 +95,3 @@ def htk_filters() -> Tensor:
     rising = -offsets[:, :-2] / widths[:-1]
     falling = offsets[:, 2:] / widths[1:]
     return torch.minimum(rising, falling).clamp(min=0)
-
-
-def _frames(samples: Tensor, counts: Tensor, columns: Tensor) -> Tensor:
-    """int16 (sum of columns, 400): the samples under the window, centred and reflected at the utterance's ends.
-
-    An utterance of c columns is laid out as c + 1 hops of 200 samples, from 200 before its start; a frame is two
-    neighbouring hops.
-    """
-    hops = torch.where(columns > 0, columns + 1, 0)
-    owner, hop = places(hops)
-    count = counts[owner, None]
-    last = count.clamp(min=SHORTEST) - 1
-    at = (hop[:, None] * HOP + torch.arange(-HOP, 0, device=samples.device)).abs()
-    at = torch.where(at > last, 2 * last - at, at)
-    begin = (counts.cumsum(0) - counts)[owner, None]
-    wave = torch.where(at < count, samples[begin + at.minimum(count - 1)], 0)
-    frames = torch.cat([wave[:-1], wave[1:]], dim=1)
-    return frames[hop[1:] > 0]

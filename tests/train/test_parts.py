@@ -19,7 +19,7 @@ from mesm_train.config import LoaderConfig, OptimConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import derived, in_order, steps
 from mesm_train.journal import Journal
-from mesm_train.loop import autocast, learning_rate
+from mesm_train.optimize import autocast, learning_rate
 
 keys = st.lists(st.text("abc012_", min_size=1, max_size=6), unique=True, max_size=40)
 

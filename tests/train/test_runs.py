@@ -74,7 +74,8 @@ def numbers(run: Path) -> list[object]:
     """What must not differ between two runs: every loss and every score, in order."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [
-        {name: value for name, value in line.items() if name not in ("samples_per_s", "data_wait")} for line in lines
+        {name: value for name, value in line.items() if name not in ("seconds", "samples_per_s", "data_wait")}
+        for line in lines
     ]
 
 
@@ -243,6 +244,7 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
     done = call("run", recipe, "--out", tmp_path / "run", "--set", f"split={tmp_path / 'split.yaml'}", code=2)
     assert "without positives" in done.stderr
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(

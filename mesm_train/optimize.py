@@ -1,0 +1,67 @@
+"""What the loop does with gradients: groups, weights of the loss, learning rate, precision, the update."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mesm_data.errors import InputError
+from mesm_train.config import OptimConfig
+from mesm_train.setup import Setup
+
+PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def groups(setup: Setup) -> list[dict[str, Any]]:
+    """The optimizer's groups: the text branch learns at a rate of its own."""
+    config, model = setup.config.optim, setup.model
+    text = {"params": list(model.text_parameters()), "factor": config.text_lr_factor}
+    other = {"params": list(model.other_parameters()), "factor": 1.0}
+    return [
+        {**group, "lr": config.lr, "weight_decay": config.weight_decay} for group in (text, other) if group["params"]
+    ]
+
+
+def positive_weight(setup: Setup) -> Tensor:
+    """negatives / positives of each class in the train part, (classes,); ones if that is switched off."""
+    positives = setup.positives("train")
+    total = len(setup.keys["train"])
+    if (positives == 0).any():
+        absent = [name for name, count in zip(setup.view.classes, positives, strict=True) if not count]
+        raise InputError(
+            f"no utterance of the train part ({total}) is {' or '.join(absent)}: a class without positives cannot be "
+            "learnt; choose another split or label view"
+        )
+    if not setup.config.optim.pos_weight:
+        return torch.ones(len(positives))
+    return torch.from_numpy(((total - positives) / positives).astype(np.float32))
+
+
+def learning_rate(config: OptimConfig, step: int, total: int) -> float:
+    """Linear warm-up, then constant or half a cosine down to 0 at the last step."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The forward pass' precision; weights and loss stay float32."""
+    return torch.autocast(device.type, PRECISION[precision]) if precision in PRECISION else nullcontext()
+
+
+def update(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: OptimConfig
+) -> None:
+    """One step of the optimizer on the gradients that have come together."""
+    if config.clip_norm is not None:
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
