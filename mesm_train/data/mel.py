@@ -57,7 +57,7 @@ class MelPieces(nn.Module):
         rows = self.window.new_zeros(int(piece_counts.sum()) * COLUMNS, MELS)
         first = 0
         with torch.autocast(samples.device.type, enabled=False):
-            for wave, pieces in zip(samples.split(counts.tolist()), piece_counts.tolist(), strict=True):
+            for wave, pieces in zip(torch.split(samples, counts.tolist()), piece_counts.tolist(), strict=True):
                 if len(wave):
                     mel = self._spectrogram(wave)
                     rows[first : first + len(mel)] = mel
