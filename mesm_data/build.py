@@ -21,7 +21,13 @@ from mesm_data.step import Job, run
 
 SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
 
-Progress = Callable[[int], object]
+Step = Callable[[int], object]
+Progress = Callable[[str, int, int], Step]
+
+
+def silent(what: str, total: int, todo: int) -> Step:
+    """Shows nothing."""
+    return lambda number: None
 
 
 def build(
@@ -31,13 +37,14 @@ def build(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], Progress] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Build `corpus` into the folder `out`; returns what dataset.json says.
 
-    The same call goes on where a stopped one ended. `progress(total, done)` is called once, with numbers of utterances,
-    and what it returns after each recording. Raises InputError if `out` holds something else, MesmError if there is no
-    room; utterances that cannot be built do not raise, they are rows with a reason.
+    The same call goes on where a stopped one ended. `progress(what, total, todo)` is called as "build" and as "pack"
+    begin, with numbers of utterances; what it returns is told how many more are done. Raises InputError if `out` holds
+    something else, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a
+    reason.
     """
     wanted = {"recipe": recipe.as_dict(), "source": fingerprint(corpus)}
     check_place(out, corpus.root)
@@ -49,7 +56,7 @@ def build(
         parts = out / ".build" / "parts"
         parts.mkdir(exist_ok=True)
         todo = [recording for recording in recordings if not (parts / f"{recording.id}.json").exists()]
-        step = progress(*(sum(len(r.utterances) for r in some) for some in (recordings, todo))) if progress else None
+        step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
         jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=recording) for recording in todo]
         sweep(out, parts)
         try:
@@ -57,9 +64,8 @@ def build(
                 if isinstance(result, local.WorkerDied):
                     rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
                     write_json(parts / f"{job.recording.id}.json", rows)
-                if step:
-                    step(len(job.recording.utterances))
-            return finish(corpus, out, wanted, recordings, excluded)
+                step(len(job.recording.utterances))
+            return finish(corpus, out, wanted, recordings, excluded, progress)
         finally:
             sweep(out, parts)
 
@@ -141,7 +147,12 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
 
 
 def finish(
-    corpus: Corpus, out: Path, wanted: dict[str, Any], recordings: Iterable[Recording], excluded: list[dict[str, Any]]
+    corpus: Corpus,
+    out: Path,
+    wanted: dict[str, Any],
+    recordings: Iterable[Recording],
+    excluded: list[dict[str, Any]],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Pack the parts, write the manifest and, last, dataset.json; then the parts are not needed any more."""
     from mesm_data.media.tools import toolchain
@@ -159,6 +170,8 @@ def finish(
         "toolchain": toolchain(),
         "notes": list(corpus.notes),
     }
-    written = dataset.write(out, parts, rows, facts, limit=wanted["recipe"]["shard_bytes"])
+    built = sum(row["status"] == "ok" for row in rows)
+    step = progress("pack", built, built)
+    written = dataset.write(out, parts, rows, facts, limit=wanted["recipe"]["shard_bytes"], step=step)
     shutil.rmtree(parts)
     return written

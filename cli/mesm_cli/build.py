@@ -78,10 +78,11 @@ class Bar:
     def __enter__(self) -> "Bar":
         return self
 
-    def __call__(self, total: int, todo: int) -> Callable[[int], object]:
+    def __call__(self, what: str, total: int, todo: int) -> Callable[[int], object]:
         from tqdm import tqdm
 
-        bar = tqdm(total=total, initial=total - todo, unit="utt", desc="build", smoothing=0.05, dynamic_ncols=True)
+        self._open.close()
+        bar = tqdm(total=total, initial=total - todo, unit="utt", desc=what, smoothing=0.05, dynamic_ncols=True)
         return self._open.enter_context(bar).update
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ OUT/video/*.tar           clips, the same keys in the same order; OUT/video/inde
 """
 
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,22 @@ from mesm_data.shards.features import features
 FORMAT = 1
 
 
-def write(out: Path, parts: Path, rows: list[dict[str, Any]], facts: dict[str, Any], *, limit: int) -> dict[str, Any]:
-    """Pack `rows` into a dataset. Returns what dataset.json says: `facts`, counts, digests and the root."""
+def write(
+    out: Path,
+    parts: Path,
+    rows: list[dict[str, Any]],
+    facts: dict[str, Any],
+    *,
+    limit: int,
+    step: Callable[[int], object],
+) -> dict[str, Any]:
+    """Pack `rows` into a dataset. Returns what dataset.json says: `facts`, counts, digests and the root.
+
+    `step` is called with the number of samples in each shard that is done.
+    """
     import pyarrow as pa
 
-    shards, videos = pack.pack(parts, out, rows, limit=limit)
+    shards, videos = pack.pack(parts, out, rows, limit=limit, step=step)
     remove_others(out / "shards", set(shards))
     remove_others(out / "video", {*videos, "index.parquet"} if videos else set())
     table = manifest.write(out / "manifest.parquet", rows, manifest.schema(facts["corpus"]))

@@ -1,6 +1,6 @@
 """Parts -> shards. The order and the boundaries come from keys and sizes alone, never from workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -30,12 +30,18 @@ def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
 
 
 def pack(
-    parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, group: str = "all"
+    parts: Path,
+    out: Path,
+    rows: list[dict[str, Any]],
+    *,
+    limit: int,
+    step: Callable[[int], object],
+    group: str = "all",
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
 
     Rows carry `source` (the recording's id), `part` and `clip` as the step left them. Returns what dataset.json says
-    of each file: {name: {sha256, size, samples}} for shards/ and for video/.
+    of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is told how many are done.
     """
     built = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"]))
     by_key = {row["key"]: row for row in built}
@@ -47,6 +53,7 @@ def pack(
         models[name] = _write_shard(out / "shards" / name, parts, samples)
         if all("clip" in row for row in samples):
             videos[name] = _write_clips(out / "video" / name, parts, samples)
+        step(len(samples))
     return models, videos
 
 
