@@ -46,6 +46,19 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """A picture source that shows one utterance alone, from its start on.
+
+    `path` is a video file; or, where `rate` is given, a folder of images, that many a second: `images` followed by a
+    number from 0 and `.jpg`.
+    """
+
+    path: str
+    images: str = ""
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
     """One row of a corpus, before any media is touched. `start` and `end` are seconds of the recording."""
 
@@ -60,6 +73,7 @@ class Utterance:
     audio: tuple[AudioSource, ...]  # existing files only, in order of preference
     picture: Picture
     texts: tuple[str, ...]  # the text files that this record was read from
+    excerpt: Excerpt | None = None  # where its picture is too, if the recording's video cannot be used
     flags: tuple[str, ...] = ()
 
 
