@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mesm_cli.splits import line
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.shards.reader import Dataset
@@ -228,6 +229,16 @@ def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.Mo
         assert registry.place() == Path.home() / ".local/share/mesm/splits"
 
 
+def test_what_leaks_stands_in_the_line_of_a_split() -> None:
+    said: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
+    leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
+    assert line({**said, "leaks": leaks}) == (
+        "train 5162, test 1481 (3 ids missing); LEAKS 10 speakers, 151 dialogs, 7 pairs of overlapping utterances"
+    )
+    assert line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
+    assert line({"reason": "why"}) == "why"
+
+
 def test_the_command_lists_fetches_and_shows(
     published: Callable[[str], Server], place: Path, dataset: Path, mesm_data: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -249,5 +260,11 @@ def test_the_command_lists_fetches_and_shows(
     assert shown["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
     text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
     assert "Ses01F_impro99_F000 (train): absent" in text
+    # The synthetic ids are partly those of the paper's lists.
+    paper = split(Dataset(dataset).rows.values(), "iemocap", "paper").summary()
+    seen = json.loads(mesm_data("inspect", dataset, "--json").stdout)["splits"]
+    assert seen["paper"] == paper
+    assert "needs the sessions 5" in seen["session-5"]["reason"]
+    assert line(paper) in mesm_data("inspect", dataset).stdout
     refused = mesm_data("splits", "fetch", "iemocap", "dialog", check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
