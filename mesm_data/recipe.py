@@ -19,6 +19,7 @@ class Recipe:
     face_margin: int = 2
     min_face_size: int = 40
     shard_bytes: int = 128 * 2**20
+    split: dict[str, str] | None = None  # whose parts group the files: its name, and the digest of its lists
 
     def as_dict(self) -> dict[str, Any]:
         """All options, and what identifies the detector."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
 from mesm_data.shards.reader import Dataset
+from mesm_data.splits import PARTS, Split, split
 from mesm_train.config import RunConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import derived
@@ -18,7 +19,6 @@ from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
 from mesm_train.provenance import provenance
-from mesm_train.splits import PARTS, Split, split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Setup:
     provenance: dict[str, Any]
 
     def positives(self, part: str) -> NDArray[np.float64]:
-        """How many utterances of a part are true of each class, (classes,)."""
+        """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
         told = np.stack([self.loader.targets[key] for key in self.keys[part]])
         return np.asarray(told.sum(axis=0, dtype=np.float64))
 

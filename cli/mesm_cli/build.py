@@ -28,6 +28,9 @@ def build(
     source: Annotated[Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP).")] = None,
     only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Group the files by this split's parts: a rule, a published list, or a path.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
     overwrite: Annotated[
@@ -40,7 +43,9 @@ def build(
     Examples:
       mesm-data build iemocap --source /corpora/IEMOCAP_full_release --out /data/iemocap
       mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
+      mesm-data build iemocap --out /data/iemocap --split session-5
     """
+    from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
     from mesm_data.corpora import scan
     from mesm_data.recipe import Recipe
@@ -49,7 +54,8 @@ def build(
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
-        said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
+        said = build_dataset(found, out, recipe, split=split, workers=workers, overwrite=overwrite, progress=bar)
+    say_leaks(out, said)
     report(out, said)
 
 

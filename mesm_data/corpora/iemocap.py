@@ -16,11 +16,13 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from mesm_data.corpora.base import AudioSource, Corpus, Picture, Recording, Utterance, Word
+from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Picture, Recording, Utterance, Word
 from mesm_data.corpora.files import Tree
+from mesm_data.corpora.iemocap_known import differences
 from mesm_data.corpora.iemocap_text import Line, Parsed, Turn, parse_evaluation, parse_transcription, parse_wdseg
 from mesm_data.errors import InputError
 
@@ -51,7 +53,8 @@ def scan(root: Path) -> Corpus:
 
     An utterance is a turn of the evaluation, or a line of the transcription without one (flag `no_evaluation`, label
     None). The other flags are `no_transcript` (text "") and `no_alignment` (words None). Of an id that occurs twice
-    the first record counts. Sessions may be missing. What could not be used is in the notes.
+    the first record counts. Sessions may be missing; if none is, the notes say how this differs from the release. What
+    could not be used is in the notes.
 
     Raises InputError if there is no IEMOCAP release here, or nothing in it can be read.
     """
@@ -70,7 +73,11 @@ def scan(root: Path) -> Corpus:
             + "".join(f"\n  {note}" for note in tree.notes[:5])
         )
     recordings = tuple(_recording(tree, dialog, dialogs[dialog], turns, lines) for dialog in sorted(dialogs))
-    return Corpus(name="iemocap", root=root, recordings=recordings, notes=tuple(tree.notes))
+    corpus = Corpus(name="iemocap", root=root, recordings=recordings, notes=tuple(tree.notes))
+    if len(sessions) < len(SESSIONS) or SYNTHETIC in tree.files("."):
+        return corpus
+    # First, because only the first notes are shown.
+    return replace(corpus, notes=(*differences(corpus.utterances()), *corpus.notes))
 
 
 def _release(given: Path) -> Path:
