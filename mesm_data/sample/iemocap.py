@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm_data.errors import InputError
-from mesm_data.sample import iemocap_align, iemocap_text, script, speech
+from mesm_data.sample import iemocap_align, iemocap_text, quirks_iemocap, script, speech
 from mesm_data.sample.acting import Part, looks
 from mesm_data.sample.actor import Actor, Look
 from mesm_data.sample.assets import assets_folder
@@ -74,11 +74,13 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     turns: int = 30,
+    quirks: bool = False,
 ) -> None:
     """Write a corpus of `dialogs` dialogs (10 if not given, at most 151) of about `turns` turns to `out`.
 
     `mode` "full" renders every frame, "bank" takes faces from a stock of pictures: 5 times as fast. `workers` processes
     (one a core if not given) do not change what is written; the same arguments give the same bytes on one machine.
+    With `quirks` it has the oddities of the real one, and quirks.json says what a right build makes of them.
     `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
     where espeak-ng or the head model is not installed.
     """
@@ -94,6 +96,8 @@ def write(
         jobs = [_Job(root=root, dialog=dialog, seed=seed, mode=mode) for dialog in plan]
         for _ in in_fresh_processes(_write_dialog, jobs, workers):
             bar.update()
+        if quirks:
+            quirks_iemocap.plant(root)
 
 
 def _write_frame(root: Path, marker: str) -> None:

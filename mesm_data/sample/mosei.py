@@ -19,12 +19,13 @@ from tqdm import tqdm
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.sample import mosei_csd, mosei_script, mosei_text, script, speech
+from mesm_data.sample import mosei_csd, mosei_script, mosei_text, quirks_mosei, script, speech
 from mesm_data.sample.acting import Part, looks
 from mesm_data.sample.actor import BOTTOM, TOP, WIDTH, Actor
 from mesm_data.sample.assets import assets_folder
 from mesm_data.sample.iemocap import MODES
 from mesm_data.sample.mosei_script import Clip, Monologue
+from mesm_data.sample.mosei_text import AUDIO, LABELS, PLAIN, SEGMENTS, TRANSCRIPTS, VIDEO
 from mesm_data.sample.speech import RATE, Span, Speech, Synthesiser
 from mesm_data.sample.takes import moved, quiet, say, write_text, write_wav
 from mesm_data.sample.video import write_video
@@ -41,9 +42,6 @@ This is not CMU-MOSEI. Everything in this folder was made by a program (mesm-dat
 faces, espeak-ng's voice, sentences from templates, invented labels and workers. It has CMU-MOSEI's folders and file
 formats, so that programs for that corpus can be tried. Numbers measured on it say nothing about people.
 """
-AUDIO, VIDEO = "Raw/Audio/Full/WAV_16000", "Raw/Videos/Full/Combined"
-SEGMENTS, TRANSCRIPTS = "Raw/Videos/Segmented/Combined", "Raw/Transcript/Segmented/Combined"
-PLAIN, LABELS = "Raw/Transcript/Full/Combined", "Raw/Labels"
 FOLDERS = (AUDIO, VIDEO, SEGMENTS, TRANSCRIPTS, PLAIN, LABELS, "Raw/Metadata")
 
 
@@ -63,11 +61,12 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     clips: int = 6,
+    quirks: bool = False,
 ) -> None:
     """Write a corpus of `videos` videos (12 if not given, at most 1000) of about `clips` clips to `out`.
 
-    `mode` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. One video in
-    12 has no sound stream, one a variable frame rate, and one cannot be opened (its clips can).
+    `mode`, `quirks` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. Of 12
+    videos one has no sound stream, one a variable frame rate, and one cannot be opened (its clips can).
     `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
     where espeak-ng or the head model is not installed.
     """
@@ -91,6 +90,8 @@ def write(
             words[id_] = said
             bar.update()
         mosei_csd.write(root, plan, words)
+        if quirks:
+            quirks_mosei.plant(root)
 
 
 def _write_video(job: _Job) -> tuple[str, tuple[Span, ...]]:

@@ -9,6 +9,11 @@ from random import Random
 from mesm_data.sample.mosei_ratings import Votes
 from mesm_data.sample.mosei_script import Clip, Monologue
 
+# Where things lie, below the root.
+AUDIO, VIDEO = "Raw/Audio/Full/WAV_16000", "Raw/Videos/Full/Combined"
+SEGMENTS, TRANSCRIPTS = "Raw/Videos/Segmented/Combined", "Raw/Transcript/Segmented/Combined"
+PLAIN, LABELS = "Raw/Transcript/Full/Combined", "Raw/Labels"
+
 TRAILING_SHARE = 0.2  # of the lines end with a blank
 
 # The columns of a batch that Amazon Mechanical Turk gives out. Code for the corpus counts WorkerId as column 15, the
