@@ -34,9 +34,7 @@ def sample(
     mode: Annotated[Mode, typer.Option(help="bank: cached sprites. full: every frame is rendered (slow).")] = Mode.bank,
     quirks: Annotated[
         bool,
-        typer.Option(
-            "--quirks", help="With the oddities of the real one; quirks.json says what a build makes of them."
-        ),
+        typer.Option("--quirks", help="With the real oddities, and what a build makes of them: quirks.json."),
     ] = False,
 ) -> None:
     """Write a small SYNTHETIC corpus in a real corpus' layout: talking heads, synthetic speech, labels.

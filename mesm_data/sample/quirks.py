@@ -28,7 +28,7 @@ from mesm_data.media.tools import ffmpeg_binary
 ORACLE = "quirks.json"
 # The header of the resource fork that macOS puts beside a file on a foreign disk.
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(58)
-BUILT = frozenset({"audio", "video", "text", "words", "sound", "picture"})  # only what was built has these
+BUILT = frozenset({"audio", "video", "text", "words", "raters", "sound", "picture"})  # only what was built has these
 NO_MEDIUM = "this is not a recording\n" * 50
 
 

@@ -71,7 +71,8 @@ def inner_separator(bed: MoseiBed) -> None:
 
 def continuation(bed: MoseiBed) -> None:
     """A text with a line end in it, and an empty line."""
-    bed.notes.append([_says(bed, "continuation", "It goes on\n\nin another line.", "It goes on in another line.")])
+    path = _says(bed, "continuation", "It goes on\n\nin another line.", "It goes on in another line.")
+    bed.notes.append([path.rpartition("/")[2]])
 
 
 def latin1_text(bed: MoseiBed) -> None:
@@ -123,7 +124,7 @@ def another_videos_line(bed: MoseiBed) -> None:
     with (bed.root / transcript(here)).open("a", encoding="ascii", newline="") as file:
         file.write(f"{there}___71___1.5___3.5___I am in the wrong file.\n{here}___72___4.\n")
     bed.utterances[f"{there}_71"] = {"start": 1.5, "end": 3.5, "status": "excluded", "reason": "unlabelled"}
-    bed.notes += [[transcript(here), there], [transcript(here), "72___4."]]
+    bed.notes += [[f"{here}.txt", there], [f"{here}.txt", "72___4."]]
     bed.planted("another_videos_line", transcript(here))
 
 
@@ -236,7 +237,6 @@ def folder_variants(bed: MoseiBed) -> None:
     for expected in bed.utterances.values():
         if (path := expected.get("sound") or "").startswith(AUDIO):
             expected["sound"] = path.replace(*VARIANTS[0], 1)
-    bed.notes = [[word.replace(*VARIANTS[1], 1) for word in words] for words in bed.notes]
     for quirk in bed.quirks:
         for old, new in VARIANTS:
             quirk["files"] = [path.replace(old, new, 1) for path in quirk["files"]]
