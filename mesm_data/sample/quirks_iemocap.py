@@ -108,6 +108,12 @@ def odd_comment(bed: Bed) -> None:
     )  # fmt: skip
 
 
+def open_comment(bed: Bed) -> None:
+    """A comment whose last bracket is missing."""
+    rater = {"rater": "C-E9", "categories": ["Anger"], "comment": "loud (at first"}
+    _rated(bed, "open_comment", "C-E9:\tAnger;\t(loud (at first", rater)
+
+
 def no_evaluation(bed: Bed) -> None:
     """An utterance that the evaluation lacks, with its raters."""
     id_ = bed.take()
@@ -246,7 +252,7 @@ def stray_files(bed: Bed) -> None:
 
 TEXTS = (
     latin1_text, cp1252_text, colons_and_brackets, only_a_sound, empty_category, missing_dominance,
-    fractional_dimensions, odd_comment, no_evaluation, no_transcript, no_alignment, odd_alignment,
+    fractional_dimensions, odd_comment, open_comment, no_evaluation, no_transcript, no_alignment, odd_alignment,
 )  # fmt: skip
 FILES = (
     lines_that_are_no_utterances, unsorted, line_ends, byte_order_mark, rater_folders, concatenated_evaluation,
