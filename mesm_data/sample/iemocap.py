@@ -32,6 +32,7 @@ DIALOGS = 10
 FPS = Fraction(30_000, 1001)
 BLEED = 0.1  # of the other actor in each channel of the dialog's wav: -20 dB
 MODES = ("bank", "full")
+QUIRKY = 140  # dialogs at most, if quirks are to find ten of the corpus' 151 names free
 COMMENT = "SYNTHETIC, not IEMOCAP"
 
 SYNTHETIC = """SYNTHETIC
@@ -87,6 +88,8 @@ def write(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = script.plan(DIALOGS if dialogs is None else dialogs, seed, turns=turns)
+    if quirks and len(plan) > QUIRKY:
+        raise InputError(f"--quirks needs names that no dialog has; --dialogs {len(plan)}: at most {QUIRKY} with it")
     workers = min(len(plan), workers or os.cpu_count() or 1)
     speech.library()
     assets_folder()
