@@ -88,6 +88,14 @@ def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A synthetic CMU-MOSEI of two short videos."""
+    from mesm_data.sample import mosei
+
+    return once("mosei", lambda path: mosei.write(path, videos=2, clips=3, seed=1, workers=2))
+
+
+@pytest.fixture(scope="session")
 def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """The corpus, built by two workers."""
     from mesm_data.build import build

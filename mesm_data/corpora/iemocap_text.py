@@ -15,7 +15,7 @@ Record = TypeVar("Record")
 _NUMBER = r"-?\d{1,9}(?:\.\d{1,12})?"  # bounded, so that no digits make an infinity
 _ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
 _TURN = re.compile(rf"\[\s*({_NUMBER})\s*-\s*({_NUMBER})\s*\]\s+(\S+)\s+(\w+)(?:\s+\[([^\]]*)\])?\s*", re.ASCII)
-_RATING = re.compile(r"([CA]-[A-Z]\d+):([^(]*)(?:\((.*)\))?\s*", re.ASCII)
+_RATING = re.compile(r"([CA]-[A-Z]\d+):([^(]*)(?:\((.*?)\)?)?\s*", re.ASCII)
 _DIMENSION = re.compile(r"(val|act|dom)\b\s*(.*)", re.ASCII)
 _LINE = re.compile(rf"(\S+)\s*\[\s*({_NUMBER})\s*-\s*({_NUMBER})\s*\]\s*:?(.*)", re.ASCII)
 _NO_ID = re.compile(r"[FM]\s*:", re.ASCII)
@@ -140,7 +140,7 @@ def _turn(number: int, line: str, parsed: Parsed[Turn]) -> Turn | None:
 
 
 def _rating(number: int, line: str, parsed: Parsed[Turn]) -> Rating | None:
-    r"""One rater's line; the comment may hold brackets and semicolons, a value or a category may be empty.
+    r"""One rater's line; the comment may hold brackets and semicolons or lack the last bracket, values may be empty.
 
     C-F1:\tNeutral; Anger;\t(a comment)
     A-E3:\tval 3; act 2; dom  2;\t()
