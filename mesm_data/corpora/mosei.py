@@ -131,11 +131,12 @@ def match(clips: list[Clip], rows: list[Rated], rated: dict[int, Values]) -> dic
 
 
 def agree(ours: Values, theirs: Values) -> bool:
-    """Whether two sets of means are the same but for their decimals; what the label file has no number for is left."""
-    return all(
-        theirs[item] is None or abs((ours[item] if ours[item] is not None else 99.0) - theirs[item]) <= _SAME_MEAN  # type: ignore[operator]
-        for item in ITEMS
-    )
+    """Whether two sets of means are the same but for their decimals.
+
+    What nobody answered is 0 to the label file; what it has no number for agrees with everything.
+    """
+    pairs = [(ours[item] or 0.0, their) for item in ITEMS if (their := theirs[item]) is not None]
+    return all(abs(our - their) <= _SAME_MEAN for our, their in pairs)
 
 
 def _utterance(found: _Found, video: str, number: int, row: Rated | None) -> Utterance:

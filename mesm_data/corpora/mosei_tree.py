@@ -124,25 +124,26 @@ def _is_copy(found: dict[str, str], base: str) -> bool:
 
 def _find(tree: Tree, base: str) -> dict[str, str]:
     """Kind -> the first of its places under `base` that holds a file of its suffix."""
-    found = {}
+    found: dict[str, str] = {}
     for kind, (suffixes, places) in PLACES.items():
-        for place in places:
-            folder = _resolve(tree, base, place)
-            if folder is not None and any(name.endswith(suffixes) for name in tree.files(folder)):
-                found[kind] = folder
-                break
+        folders = (folder for place in places for folder in _resolve(tree, base, place))
+        held = (folder for folder in folders if any(name.endswith(suffixes) for name in tree.files(folder)))
+        if folder := next(held, None):
+            found[kind] = folder
     return found
 
 
-def _resolve(tree: Tree, base: str, place: str) -> str | None:
-    """The folder of this name, upper and lower case aside."""
-    folder = base or "."
+def _resolve(tree: Tree, base: str, place: str) -> list[str]:
+    """The folders of this name, upper and lower case aside."""
+    folders = [base or "."]
     for part in () if place == "." else place.split("/"):
-        match = next((name for name in tree.folders(folder) if name.casefold() == part.casefold()), None)
-        if match is None:
-            return None
-        folder = match if folder == "." else f"{folder}/{match}"
-    return folder
+        folders = [
+            name if folder == "." else f"{folder}/{name}"
+            for folder in folders
+            for name in tree.folders(folder)
+            if name.casefold() == part.casefold()
+        ]
+    return folders
 
 
 def _usable(layout: Layout) -> Layout:
