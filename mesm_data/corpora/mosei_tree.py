@@ -150,12 +150,13 @@ def _usable(layout: Layout) -> Layout:
     """The layout. Raises InputError if labels, times or media are missing: no clip could be built."""
     needs = {
         "labels": ("labels", "csd"),
-        "the clips' times": ("transcripts", "csd"),
+        "times": ("transcripts", "csd"),
         "sound or picture": ("videos", "sound", "clips"),
     }
-    for what, kinds in needs.items():
-        if not any(kind in layout.folders for kind in kinds):
-            places = "; ".join(f"{'/'.join(PLACES[kind][0])} files in {', '.join(PLACES[kind][1])}" for kind in kinds)
-            here = ", ".join(f"{kind} in {folder}/" for kind, folder in layout.folders.items()) or "nothing"
-            raise InputError(f"{layout.tree.root}: holds no {what}. Looked for {places}. Found {here}")
+    missing = [what for what, kinds in needs.items() if not any(kind in layout.folders for kind in kinds)]
+    if missing:
+        kinds = sorted({kind for what in missing for kind in needs[what]})
+        places = "; ".join(f"{'/'.join(PLACES[kind][0])} in {', '.join(PLACES[kind][1])}" for kind in kinds)
+        here = ", ".join(f"{kind} in {folder}/" for kind, folder in layout.folders.items()) or "nothing"
+        raise InputError(f"{layout.tree.root}: has no {' and no '.join(missing)}. Found {here}. Looked for {places}")
     return layout

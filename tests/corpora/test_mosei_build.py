@@ -1,4 +1,4 @@
-"""CMU-MOSEI built: ids that look like options, and the accounts. The pictures are test patterns, the sound is a tone."""
+"""CMU-MOSEI built: ids that look like options, and the accounts. Pictures are test patterns, sound is a tone."""
 
 import json
 import subprocess

@@ -441,9 +441,9 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
     ("gone", "what"),
     [
         ([LABELS], "no labels"),
-        (["Transcript"], "no the clips' times"),
+        (["Transcript"], "has no times"),
         (["Videos", "Audio"], "no sound or picture"),
-        (["Videos", "Audio", "Transcript"], "no "),
+        (["Videos", "Audio", "Transcript"], "no times and no sound or picture"),
     ],
 )
 def test_a_copy_of_which_nothing_can_be_built_is_refused_with_what_is_missing(
