@@ -131,7 +131,7 @@ def open_place(out: Path, wanted: dict[str, Any], *, overwrite: bool) -> dict[st
 
 
 def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[str, Any]]]:
-    """The recordings with the utterances that were asked for, and the rows of those that were not."""
+    """The recordings with the utterances that are to be built, and the rows of those that are not."""
     chosen: list[Recording] = []
     excluded: list[dict[str, Any]] = []
     count = 0
@@ -140,6 +140,8 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
         for utterance in recording.utterances:
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
                 excluded.append(row(utterance, "excluded", "only"))
+            elif utterance.unbuilt:
+                excluded.append(row(utterance, *utterance.unbuilt))
             elif recipe.limit is not None and count >= recipe.limit:
                 excluded.append(row(utterance, "excluded", "limit"))
             else:
@@ -147,6 +149,9 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
                 count += 1
         if kept:
             chosen.append(Recording(id=recording.id, video=recording.video, utterances=tuple(kept)))
+    if not chosen and any(row["reason"] != "only" for row in excluded):
+        reasons = ", ".join(sorted({row["reason"] for row in excluded} - {"only"}))
+        raise InputError(f"{corpus.root}: none of the utterances asked for can be built ({reasons})")
     if not chosen:
         raise InputError(f"--only {recipe.only!r} matches none of the {len(excluded)} utterances of {corpus.root}")
     return chosen, excluded

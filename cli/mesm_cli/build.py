@@ -20,12 +20,15 @@ class BuildCorpus(StrEnum):
     """Corpora that can be built."""
 
     iemocap = "iemocap"
+    mosei = "mosei"
 
 
 def build(
     corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    source: Annotated[Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP).")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP, $MESM_MOSEI).")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
     split: Annotated[
@@ -44,6 +47,7 @@ def build(
       mesm-data build iemocap --source /corpora/IEMOCAP_full_release --out /data/iemocap
       mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
       mesm-data build iemocap --out /data/iemocap --split session-5
+      mesm-data build mosei --source /corpora/CMU_MOSEI --out /data/mosei
     """
     from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset

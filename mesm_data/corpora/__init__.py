@@ -7,6 +7,6 @@ from mesm_data.corpora.base import Corpus
 
 def scan(name: str, root: Path) -> Corpus:
     """Scan the corpus `name` at `root`. Raises InputError if it is not there."""
-    from mesm_data.corpora import iemocap
+    from mesm_data.corpora import iemocap, mosei
 
-    return {"iemocap": iemocap.scan}[name](root)
+    return {"iemocap": iemocap.scan, "mosei": mosei.scan}[name](root)

@@ -4,13 +4,11 @@ They are pure functions that never raise, whatever the text. The lines shown hav
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from mesm_data.corpora.base import Word
-
-Record = TypeVar("Record")
+from mesm_data.corpora.parsed import Parsed as Parsed
 
 _NUMBER = r"-?\d{1,9}(?:\.\d{1,12})?"  # bounded, so that no digits make an infinity
 _ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
@@ -24,26 +22,6 @@ _SEGMENT = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s+-?\d+\s+(\S+)\s*", re.ASCII)
 _SEGMENT_FRAME = re.compile(r"\s*(SFrm\s+EFrm\b|Total score:)", re.ASCII)
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$", re.ASCII)
 _SILENCE = frozenset({"<s>", "</s>", "<sil>"})
-
-
-class Problem(NamedTuple):
-    """A line (from 1) that was not, or not wholly, understood."""
-
-    line: int
-    message: str
-
-
-@dataclass(slots=True)
-class Parsed(Generic[Record]):
-    """What a text holds. `skipped` counts the lines that are known to be none of the records, by kind."""
-
-    records: list[Record] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    def problem(self, line: int, what: str, raw: str) -> None:
-        """Report a line, its beginning quoted."""
-        self.problems.append(Problem(line, f"{what}: {raw[:80]!r}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a scan counted against what is known of a complete release."""
+"""What was counted in a corpus, against what is known of it."""
 
 from collections.abc import Mapping
 

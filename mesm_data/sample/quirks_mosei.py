@@ -42,7 +42,7 @@ def plant(root: Path) -> dict[str, Any]:
 def known_videos(bed: MoseiBed) -> None:
     """A video whose times are known to be wrong, and one that is known to show no face."""
     for name, video, flag in (
-        ("mistimed_video", MISTIMED, "mistimed_video"), ("faceless_video", FACELESS, "faceless_video"),
+        ("mistimed", MISTIMED, "mistimed"), ("faceless", FACELESS, "faceless"),
     ):  # fmt: skip
         for id_ in clone(bed, video):
             bed.flag(id_, flag)
