@@ -16,7 +16,7 @@ from mesm_data.engines import local
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
 from mesm_data.recipe import Recipe, difference
-from mesm_data.rows import row
+from mesm_data.rows import findings, row
 from mesm_data.step import Job, run
 
 SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
@@ -169,6 +169,7 @@ def finish(
         "synthetic": wanted["source"]["synthetic"],
         "toolchain": toolchain(),
         "notes": list(corpus.notes),
+        "findings": findings(rows),
     }
     built = sum(row["status"] == "ok" for row in rows)
     step = progress("pack", built, built)

@@ -23,8 +23,18 @@ _RATER = pa.struct(
         "comment": pa.string(),
     }
 )
+_EMOTIONS = {
+    name: pa.float64() for name in ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "sentiment")
+}
 LABELS: dict[str, pa.DataType] = {
     "iemocap": pa.struct({"label": pa.string(), "vad": pa.list_(pa.float64()), "raters": pa.list_(_RATER)}),
+    "mosei": pa.struct(
+        {
+            "emotions": pa.struct({name: kind for name, kind in _EMOTIONS.items() if name != "sentiment"}),
+            "sentiment": pa.float64(),
+            "raters": pa.list_(pa.struct(_EMOTIONS)),
+        }
+    ),
 }
 
 
