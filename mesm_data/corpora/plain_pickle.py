@@ -18,11 +18,9 @@ LIMIT = 512 * 2**20  # bytes; the released files are a few MB
 _MARK = object()
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-_ARGUMENTS = frozenset(
-    ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING")
-    + ("SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
-    + ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-)
+_ARGUMENTS = frozenset(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"))
+_ARGUMENTS |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+_ARGUMENTS |= {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _PUTS, _GETS = frozenset(("PUT", "BINPUT", "LONG_BINPUT")), frozenset(("GET", "BINGET", "LONG_BINGET"))
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -44,10 +42,10 @@ class _Dtype:
 
 # numpy's scalars: numpy.core.multiarray.scalar(numpy.dtype("f8"), b"..."); protocol 2 writes bytes as latin-1 text.
 _SCALAR = frozenset(("numpy.core.multiarray scalar", "numpy._core.multiarray scalar"))
-_DTYPE, _ENCODE = "numpy dtype", "_codecs encode"
+_DTYPE, _ENCODE, _NO_BYTES = "numpy dtype", "_codecs encode", "__builtin__ bytes"
 _CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b"}
 _CODES |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B", "b1": "?"}
-_KNOWN = _SCALAR | {_DTYPE, _ENCODE}
+_KNOWN = _SCALAR | {_DTYPE, _ENCODE, _NO_BYTES}
 
 
 def load(path: Path) -> Any:
@@ -124,7 +122,7 @@ class _Machine:
             self._set(self._expect(dict), items)
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
-                argument = f"{stack.pop(-2)} {stack.pop()}"
+                argument = f"{_text(stack.pop(-2))} {_text(stack.pop())}"
             self._name(argument)
         elif name == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
@@ -174,20 +172,29 @@ def _call(function: Any, arguments: Any) -> Any:
     if not isinstance(function, _Name) or not isinstance(arguments, tuple):
         raise InputError("calls what is no function")
     if function.name == _DTYPE:
-        return _Dtype(_CODES[str(arguments[0])])
+        return _Dtype(_CODES[_text(arguments[0])])
     if function.name == _ENCODE:
         text, encoding = arguments
-        if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-            raise InputError(f"holds text as {str(encoding)[:20]!r}")
-        return text.encode("latin-1")
+        if _text(encoding) not in ("latin1", "latin-1"):
+            raise InputError(f"holds bytes as {encoding[:20]!r}")
+        return _text(text).encode("latin-1")
+    if function.name == _NO_BYTES and not arguments:
+        return b""
     kind, data = arguments
     if not isinstance(kind, _Dtype):
         raise InputError("holds a number of an unknown type")
     return struct.unpack(kind.order + kind.code, data)[0]
 
 
+def _text(value: Any) -> str:
+    """A value that must be text; nothing else is ever turned into text, a list in a list in a list is no sentence."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, not a {type(value).__name__}")
+    return value
+
+
 def _build(target: Any, state: Any) -> None:
     """numpy.dtype's state: (version, byte order, ...)."""
-    if not isinstance(target, _Dtype) or not isinstance(state, tuple) or state[1] not in ("<", ">", "=", "|"):
+    if not isinstance(target, _Dtype) or not isinstance(state, tuple) or _text(state[1]) not in ("<", ">", "=", "|"):
         raise InputError("sets the state of an object")
     target.order = ">" if state[1] == ">" else "<"

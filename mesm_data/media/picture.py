@@ -157,11 +157,13 @@ def _orientation(image: "av.VideoFrame") -> tuple[bool, bool, bool] | None:
 
     Only what keeps pixels whole is followed: quarter turns and mirrors. Other angles are taken to the nearest of them.
     """
+    from av.sidedata.sidedata import SideData
+
     data = image.side_data.get("DISPLAYMATRIX")
-    if data is None:
+    if not isinstance(data, SideData):
         return None
     # (a, b, u, c, d, v, x, y, w): a stored (p, q) is shown at (a p + c q, b p + d q).
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(memoryview(data))[:36])
     transpose = abs(b) > abs(a)
     flips = (b < 0, c < 0) if transpose else (d < 0, a < 0)
     return (transpose, *flips) if transpose or any(flips) else None
