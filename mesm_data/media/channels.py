@@ -47,10 +47,9 @@ def unexplained(own: NDArray[np.int16], channel: NDArray[np.int16]) -> tuple[int
         return 1, 1
     first, second = (_middle(sound, length).astype(np.float64) for sound in (own[: len(channel)], channel[: len(own)]))
     kernel = first[LAGS:-LAGS]
-    dots = sum(
-        np.correlate(second[at : at + CHUNK + 2 * LAGS], kernel[at : at + CHUNK], "valid")
-        for at in range(0, len(kernel), CHUNK)
-    )
+    dots = np.zeros(2 * LAGS + 1)
+    for at in range(0, len(kernel), CHUNK):
+        dots += np.correlate(second[at : at + CHUNK + 2 * LAGS], kernel[at : at + CHUNK], "valid")
     lag = int(np.abs(dots).argmax())
     part = second[lag : lag + len(kernel)]
     dot, energy, power = int(dots[lag]), int(kernel @ kernel), int(part @ part)
