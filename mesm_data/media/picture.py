@@ -189,4 +189,4 @@ def _is_full_range(image: "av.VideoFrame") -> bool:
 def _is_bt709(image: "av.VideoFrame") -> bool:
     """As tagged (1 is BT.709); untagged pictures of 720 lines and more are taken for BT.709, as players do."""
     space = int(image.colorspace)
-    return space == 1 or (space == 2 and min(image.height, image.width) >= 720)
+    return space == 1 or (space == 2 and image.height >= 720)

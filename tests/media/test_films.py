@@ -1,7 +1,9 @@
 """Videos, excerpts and sound tracks of every make, shown on clips whose frames carry their own number."""
 
 import itertools
+import os
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -352,3 +354,34 @@ def test_the_channel_check_knows_the_speakers_channel_from_the_other(tmp_path: P
     ):
         assert channels.check(reader, source, np.ascontiguousarray(own)) == expected
     assert channels.check(reader, source[:1], whole[:, 0]) is None
+
+
+PIXELS = """
+import ctypes, glob, hashlib, sys
+from pathlib import Path
+import av
+if sys.argv[2] == "plain":
+    [library] = glob.glob(str(Path(av.__file__).parents[1] / "av.libs" / "libavutil*"))
+    ctypes.CDLL(library).av_force_cpu_flags(0)
+from mesm_data.media.images import Images
+from mesm_data.media.picture import rgb, size
+from mesm_data.media.video import Video
+root, total = Path(sys.argv[1]), hashlib.sha256()
+for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
+    for frame in film.frames():
+        total.update(rgb(frame.image, 0, size(frame.image)[0]))
+print(total.hexdigest())
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
+def test_pixels_of_any_format_do_not_depend_on_the_cpu(tmp_path: Path) -> None:
+    """JPEG images and H.264 of every chroma format and depth, with and without the decoder's vector instructions."""
+    source = ("-f", "lavfi", "-i", "testsrc2=size=225x131:rate=30:duration=0.4,noise=alls=20")
+    ffmpeg(*source, "-q:v", 3, tmp_path / "image_%d.jpg")
+    for pixels in ("yuv420p", "yuv422p", "yuv444p", "yuv422p10le", "gbrp"):
+        ffmpeg(*source, "-c:v", "libx264", "-pix_fmt", pixels, tmp_path / f"{pixels}.mkv")
+    commands = [[sys.executable, "-c", PIXELS, str(tmp_path), cpu] for cpu in ("vector", "plain")]
+    first, second = (subprocess.run(command, capture_output=True, check=True).stdout for command in commands)
+    assert len(first) == 65
+    assert first == second
