@@ -117,6 +117,7 @@ class ClipWriter:
     def abort(self) -> None:
         """Stop the encoder; what it wrote is left to the caller's clean-up."""
         self._process.kill()
+        self._process.wait()
         self._sound.unlink(missing_ok=True)
 
     def _said(self) -> str:
