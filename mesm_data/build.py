@@ -18,7 +18,7 @@ from mesm_data.engines import local
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
 from mesm_data.recipe import Recipe, difference
-from mesm_data.rows import row
+from mesm_data.rows import findings, row
 from mesm_data.splits.groups import grouped, saved
 from mesm_data.step import Job, run
 
@@ -181,6 +181,7 @@ def finish(
         "synthetic": wanted["source"]["synthetic"],
         "toolchain": toolchain(),
         "notes": list(corpus.notes),
+        "findings": findings(rows),
     }
     built = sum(row["status"] == "ok" for row in rows)
     step = progress("pack", built, built)

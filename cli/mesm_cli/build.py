@@ -36,6 +36,9 @@ def build(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
+    video_offset: Annotated[
+        str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
+    ] = "0",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
     ] = False,
@@ -52,9 +55,9 @@ def build(
     from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
     from mesm_data.corpora import scan
-    from mesm_data.recipe import Recipe
+    from mesm_data.recipe import Recipe, seconds
 
-    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit)
+    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
@@ -107,6 +110,8 @@ def report(out: Path, said: dict[str, Any]) -> None:
         f"{kind}{said['corpus']}: {counts['total']} utterances = {counts['ok']} ok + {counts['failed']} failed "
         f"+ {counts['excluded']} excluded, {len(said['shards'])} shards in {out}"
     )
+    for finding in said.get("findings", ()):
+        console.say(finding)
     typer.echo(said["root"])
     asked = counts["ok"] + counts["failed"]
     if counts["failed"] > TOLERATED * asked:
