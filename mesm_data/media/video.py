@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Red and blue weights of luma: ITU-R BT.601 and BT.709.
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
 _SCALE = 1 << 16
+_BLOCK = 60_000  # pixels that are converted together: 240 kB of int32 stay in a cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +127,20 @@ def rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
         u * -round(scale * 2 * (1 - blue) * blue / green) + v * -round(scale * 2 * (1 - red) * red / green),
         u * round(scale * 2 * (1 - blue)),
     )
-    grey = (luma.astype(np.int32) - black) * round(_SCALE * gain) + _SCALE // 2
-    picture = np.empty((*luma.shape, 3), np.uint8)
-    for index, colour in enumerate(colours):
-        channel = colour.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
-        channel = channel + grey
-        channel >>= 16
-        picture[..., index] = np.clip(channel, 0, 255, out=channel)
+    height, width = luma.shape
+    wide = [colour.repeat(2, 1)[:, :width] for colour in colours]
+    step, offset = round(_SCALE * gain), _SCALE // 2 - black * round(_SCALE * gain)
+    picture = np.empty((height, width, 3), np.uint8)
+    # Some rows at a time: whole pictures cost more in memory than in arithmetic (640x720: 5.4 against 1.8 ms).
+    rows = max(_BLOCK // width // 2, 1) * 2
+    for top in range(0, height, rows):
+        grey = np.multiply(luma[top : top + rows], step, dtype=np.int32)
+        grey += offset
+        for index, colour in enumerate(wide):
+            channel = colour[top // 2 : (top + rows) // 2].repeat(2, 0)[: len(grey)]
+            channel += grey
+            channel >>= 16
+            picture[top : top + rows, :, index] = np.clip(channel, 0, 255, out=channel)
     return picture
 
 
