@@ -22,6 +22,13 @@ class BuildCorpus(StrEnum):
     iemocap = "iemocap"
 
 
+class BuildEngine(StrEnum):
+    """Where a build can work."""
+
+    local = "local"
+    ray = "ray"
+
+
 def build(
     corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
@@ -29,6 +36,9 @@ def build(
     only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    engine: Annotated[
+        BuildEngine, typer.Option(help="ray: on a Ray cluster that shares a file system (docs/scaling.md).")
+    ] = BuildEngine.local,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
@@ -49,7 +59,9 @@ def build(
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
-        said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
+        said = build_dataset(
+            found, out, recipe, workers=workers, engine=engine.value, overwrite=overwrite, progress=bar
+        )
     report(out, said)
 
 
@@ -99,9 +111,12 @@ def report(out: Path, said: dict[str, Any]) -> None:
     )
     typer.echo(said["root"])
     asked = counts["ok"] + counts["failed"]
+    lost = out / "failures.csv"
     if counts["failed"] > TOLERATED * asked:
         raise MesmError(
             f"{counts['failed']} of {asked} utterances failed; what could be built is complete and usable. "
-            f"The reasons: mesm-data inspect {out}"
+            f"The reasons: {lost}. After a repair: mesm-data retry {out}"
         )
+    if lost.exists():
+        console.say(f"what was lost: {lost}. After a repair: mesm-data retry {out}")
     console.say(f"next: mesm-data inspect {out}")

@@ -37,8 +37,8 @@ class Frame:
 class Video:
     """One video file, decoded once from front to back.
 
-    `errors` counts packets that could not be decoded (their frames are missing, the rest is used); `stopped` says why
-    the file could not be read to its end, if so.
+    `broken` are the times of packets that could not be decoded (their frames are missing, the rest is used), `keys`
+    those of key frames, up to where the file has been read; `stopped` says why it could not be read to its end, if so.
     Raises MesmError from the constructor if the file is not a video.
     """
 
@@ -58,13 +58,15 @@ class Video:
         stream.codec_context.thread_count = 1
         self.width, self.height = stream.codec_context.width, stream.codec_context.height
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        self.errors = 0
+        self.broken: list[Fraction] = []
+        self.keys: list[Fraction] = []
+        self._base = Fraction(stream.time_base or 1)
+        self._origin = Fraction(self._container.start_time or 0, 1_000_000)
         self.stopped: str | None = None
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, in the order in which they are shown."""
-        base = Fraction(self._stream.time_base or 1)
-        origin = Fraction(self._container.start_time or 0, 1_000_000)
+        base, origin = self._base, self._origin
         usual = 1 / self.rate if self.rate else Fraction(0)
         until = -origin
         for image in self._images():
@@ -79,18 +81,34 @@ class Video:
 
         packets = self._container.demux(self._stream)
         while True:
+            packet = None
             try:
                 packet = next(packets)
+                if packet.is_keyframe:
+                    self.keys.append(self._time(packet))
                 images = packet.decode()
             except StopIteration:
                 return
             except av.FFmpegError as error:
-                if isinstance(error, av.error.InvalidDataError):
-                    self.errors += 1
+                if isinstance(error, av.error.InvalidDataError) and packet is not None:
+                    self.broken.append(self._time(packet))
                     continue
                 self.stopped = str(error.strerror)
                 return
             yield from images
+
+    def _time(self, packet: "av.Packet[av.VideoStream]") -> Fraction:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        return (stamp or 0) * self._base - self._origin
+
+    def damage(self, start: Fraction, end: Fraction) -> int:
+        """How many packets could not be decoded of those that the frames with start <= t < end are made of.
+
+        They begin at the last key frame before: a lost picture shows in all that are predicted from it. The number
+        depends on the file and the span alone, not on how far beyond the span the file has been read.
+        """
+        begin = max((time for time in self.keys if time <= start), default=Fraction(0))
+        return sum(begin <= time < end for time in self.broken)
 
     def close(self) -> None:
         """Release the file."""

@@ -92,8 +92,8 @@ def detector(min_face_size: int) -> "Detector":
 
 def judge(sight: Sight, span: Span, end: Fraction | None, video: Video, name: str) -> None:
     """Set the status of an utterance's picture: does the video cover it?"""
-    if video.errors:
-        sight.problems.append(f"{name}: {video.errors} packets could not be decoded")
+    if broken := video.damage(span.start, span.end):
+        sight.problems.append(f"{name}: {broken} packets could not be decoded")
     if end is None or end >= span.end - (1 / video.rate if video.rate else 0):
         sight.status = "ok" if sight.faces else "none"
         return
