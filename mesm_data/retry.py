@@ -67,10 +67,10 @@ def retry(
                 say(f"nothing was lost in {out}: there is nothing to retry")
                 return said
             before = remembered(out)
-            changed = None if before is None else changes(before[1], found)
-            for name in sorted(changed or ())[:SHOWN]:
-                say(f"changed: {name} ({changed and changed[name]})")
-            if changed and len(changed) > SHOWN:
+            changed = changes(before[1], found) if before else {}
+            for name in sorted(changed)[:SHOWN]:
+                say(f"changed: {name} ({changed[name]})")
+            if len(changed) > SHOWN:
                 say(f"changed: and {len(changed) - SHOWN} more files")
             kept = unpack(corpus, out, recipe, lost, changed, progress)
             asked = sum(row["status"] != "excluded" for row in rows.values())
@@ -109,12 +109,12 @@ def check_same_corpus(corpus: Corpus, rows: dict[str, dict[str, Any]], recipe: R
 
 
 def unpack(
-    corpus: Corpus, out: Path, recipe: Recipe, lost: set[str], changed: dict[str, str] | None, progress: Progress
+    corpus: Corpus, out: Path, recipe: Recipe, lost: set[str], changed: dict[str, str], progress: Progress
 ) -> int:
     """Turn what is not to be done again into parts; returns how many samples that are.
 
-    Files that have another size since are in `changed` (None: not known). In a recording of which anything is done
-    again, the digests of all files are compared too: a repaired file can have its old size.
+    `changed` are the files that are new or have another size. A repaired file can have its old size, so the digests of
+    all files are compared with those that the samples name: the source is read once, which is a small part of decoding.
     """
     from mesm_data.shards.unpack import Unpacker
 
@@ -131,9 +131,7 @@ def unpack(
 
     kept = 0
     for recording in recordings:
-        redo = {u.id for u in recording.utterances if u.id in lost or files(recording, u) & (changed or {}).keys()}
-        keys = [utterance.id for utterance in recording.utterances if utterance.id not in redo]
-        keep = same_files if redo or changed is None else lambda record: True
-        kept += len(unpacker.part(parts / recording.id, keys, keep))
+        keys = [u.id for u in recording.utterances if u.id not in lost and not files(recording, u) & changed.keys()]
+        kept += len(unpacker.part(parts / recording.id, keys, same_files))
         step(len(recording.utterances))
     return kept

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_accounting import files_of, utterances, video_of
-from test_same_bytes import RECIPE, content, reference  # noqa: F401
+from test_same_bytes import content
 
 from mesm_data.build import build, silent, work
 from mesm_data.corpora import scan
@@ -21,27 +22,30 @@ from mesm_data.engines import WorkerDied, local
 from mesm_data.errors import InputError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.media.tools import toolchain
+from mesm_data.recipe import Recipe
 from mesm_data.retry import retry
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.verify import verify
 from mesm_data.step import Job
 
+# Two utterances of each dialog, and shards small enough that there are several.
+RECIPE = Recipe(corpus="iemocap", only="*_[FM]000", shard_bytes=2**18)
+
 
 def damage(root: Path) -> list[Path]:
     """Hurt a corpus of three dialogs; returns the files that were hurt."""
-    names = utterances(root)
-    rotten, short, gone = (video_of(root, dialog) for dialog in sorted(names))
-    data = rotten.read_bytes()  # of the same size when it is repaired
-    middle = len(data) // 4
-    rotten.write_bytes(data[:middle] + bytes(len(data) // 4) + data[middle + len(data) // 4 :])
-    os.truncate(short, short.stat().st_size // 5)
-    gone.unlink()
-    dialog, second_best = gone.stem, files_of(root, names[short.stem][0])[0]  # its dialog wav is there
-    sounds = [files_of(root, names[dialog][0])[0], root / f"Session{dialog[4]}" / "dialog" / "wav" / f"{dialog}.wav"]
-    sounds.append(second_best)
+    rotten, short, third = sorted(utterances(root))
+    video = video_of(root, rotten)  # which has the same size when it is repaired
+    data = video.read_bytes()
+    quarter = len(data) // 4
+    video.write_bytes(data[:quarter] + bytes(quarter) + data[2 * quarter :])
+    os.truncate(video_of(root, short), video_of(root, short).stat().st_size // 20)
+    late = [key for key in utterances(root)[short] if fnmatch(key, RECIPE.only or "")][-1]  # beyond that
+    sounds = [files_of(root, late)[0], root / f"Session{short[4]}" / "dialog" / "wav" / f"{short}.wav"]
+    sounds.append(files_of(root, utterances(root)[third][0])[0])  # its dialog wav is there
     for sound in sounds:
         sound.write_text("this is not a sound")
-    return [rotten, short, gone, *sounds]
+    return [video, video_of(root, short), *sounds]
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +76,9 @@ def everything(out: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fresh(once: Callable[[str, Callable[[Path], None]], Path], reference: dict[str, object]) -> dict[str, Any]:  # noqa: F811
+def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, Any]:
     """A fresh build of the undamaged corpus."""
-    return everything(once("reference", lambda path: None))
+    return everything(once("fresh", lambda path: build(scan("iemocap", corpus), path, RECIPE, workers=1) and None))
 
 
 def test_what_was_lost_stands_in_failures_csv(broken: Path) -> None:
@@ -113,6 +117,7 @@ def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
     assert not (out / "failures.csv").exists()
     assert done.stdout.strip() == fresh["described"]["root"]
     assert f"changed: {video_of(source, sorted(utterances(source))[1]).relative_to(source)}" in done.stderr
+    assert f"{len(built) - len(kept)} of {len(built)} utterances are done again" in done.stderr
     again = mesm_data("retry", out)  # the source is remembered
     assert "nothing was lost" in again.stderr
     assert everything(out) == fresh
@@ -124,7 +129,7 @@ from pathlib import Path
 from mesm_data.corpora import scan
 from mesm_data.retry import retry
 from mesm_data.build import build
-from test_same_bytes import RECIPE
+from test_retry import RECIPE
 
 def progress(what, total, todo):
     def step(number):
@@ -149,25 +154,19 @@ def killed(source: Path, out: Path, moment: str, command: str) -> None:
 
 
 def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, Path], fresh: dict[str, Any]) -> None:
+    """On top of it a sample that was whole has rotted in its shard: it is made again too."""
     source, out = repaired
+    row = next(row for row in Dataset(out).rows.values() if row["status"] == "ok" and row["reason"] is None)
+    path = out / "shards" / row["shard"]
+    data = bytearray(path.read_bytes())
+    data[row["wav_offset"] + 1000] ^= 1
+    path.write_bytes(data)
     before = everything(out)
     killed(source, out, "unpack", "retry")
     assert everything(out) == before  # until the parts are whole, the dataset is
     killed(source, out, "build", "retry")
     assert not (out / "dataset.json").exists()
     killed(source, out, "pack", "retry")
-    retry(scan("iemocap", source), out, workers=1)
-    assert everything(out) == fresh
-
-
-def test_a_sample_that_rotted_in_its_shard_is_made_again(repaired: tuple[Path, Path], fresh: dict[str, Any]) -> None:
-    source, out = repaired
-    dataset = Dataset(out)
-    row = next(row for row in dataset.rows.values() if row["status"] == "ok" and row["reason"] is None)
-    path = out / "shards" / row["shard"]
-    data = bytearray(path.read_bytes())
-    data[row["wav_offset"] + 1000] ^= 1
-    path.write_bytes(data)
     retry(scan("iemocap", source), out, workers=1)
     assert everything(out) == fresh
 

@@ -4,7 +4,9 @@ Items go to whatever core is free on any node. Nodes may come and go: what a los
 """
 
 import logging
+import os
 import signal
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,8 +89,9 @@ def _cluster(ray: Any) -> Iterator[None]:
         return
     terminate = signal.getsignal(signal.SIGTERM)
     try:
+        _answers(os.environ.get("RAY_ADDRESS", ""))
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster can be reached ({str(error).splitlines()[0]}): see RAY_ADDRESS, and `ray status`"
         ) from None
@@ -97,6 +100,13 @@ def _cluster(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raises OSError or ValueError if nothing listens at host:port. Ray itself tries for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _cores(ray: Any) -> int:
