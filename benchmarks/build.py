@@ -7,8 +7,8 @@ quarter of an hour on two cores). All numbers are measured in this run; CPU is u
 
 overhead   The build without clips, with a detector that finds nothing: all that is left but face detection and clip
            encoding, imports and packing included. Against `ffmpeg -f null` over the same AVIs, one thread each.
-notebook   benchmarks/baselines/notebook_way.py against a full build. Reading every frame with OpenCV and writing both halves of
-           every frame as JPEG, then finding faces in training, once per forward pass, is what the published code does.
+notebook   benchmarks/baselines/notebook_way.py against a full build. Reading every frame with OpenCV, writing both
+           halves of every frame as JPEG, then finding faces in every forward pass is what the published code does.
 workers    The build without clips by one worker and by two, in seconds of the wall. (With clips one worker keeps more
            than a core busy: ffmpeg encodes beside it.) Only a quiet machine of two cores or more tells something.
 """
