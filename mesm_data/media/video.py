@@ -4,6 +4,7 @@ Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approx
 converted by integer arithmetic of our own (swscale rounds differently from CPU to CPU).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -68,13 +69,16 @@ class Video:
         """All frames that can be decoded, in the order in which they are shown."""
         base, origin = self._base, self._origin
         usual = 1 / self.rate if self.rate else Fraction(0)
-        until = -origin
+        # Whole numbers of 1 / scale seconds: arithmetic on Fractions took a tenth of the time of decoding.
+        scale = math.lcm(base.denominator, origin.denominator, usual.denominator)
+        tick, zero, each = (int(part * scale) for part in (base, origin, usual))
+        end = -zero
         for image in self._images():
             stamp = image.pts if image.pts is not None else image.dts
             # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
-            time = stamp * base - origin if stamp is not None else until
-            until = time + (image.duration * base if image.duration else usual)
-            yield Frame(time=time, until=until, image=image)
+            begin = stamp * tick - zero if stamp is not None else end
+            end = begin + (image.duration * tick if image.duration else each)
+            yield Frame(time=Fraction(begin, scale), until=Fraction(end, scale), image=image)
 
     def _images(self) -> Iterator["av.VideoFrame"]:
         import av
