@@ -40,9 +40,7 @@ def run(
                 while todo and len(pending) < (workers or _cores(ray)):
                     number = todo.popleft()
                     pending[task.remote(items[number])] = number
-                # With a timeout, because a core more or less is no event that Ray would report.
-                done, _ = ray.wait(list(pending), num_returns=1, timeout=10)
-                for reference in done:
+                for reference in _ready(ray, list(pending)):
                     number = pending.pop(reference)
                     result = _result(ray, reference)
                     if isinstance(result, WorkerDied):
@@ -54,6 +52,15 @@ def run(
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
+
+
+def _ready(ray: Any, references: list[Any]) -> list[Any]:
+    """Those that are done; none after some seconds, since a core more or less is no event that Ray would report."""
+    try:
+        done, _ = ray.wait(references, num_returns=1, timeout=10)
+    except SystemError as error:  # what a signal's handler raises inside of Ray's compiled code comes out as this
+        raise (error.__cause__ or error) from None
+    return list(done)
 
 
 def _result(ray: Any, reference: Any) -> Any:

@@ -30,6 +30,7 @@ def _quiet() -> Iterator[None]:
     wanted = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
+        "RAY_raylet_start_wait_time_s": "180",  # of a busy machine
         "PYTHONPATH": os.pathsep.join(
             map(str, (REPOSITORY, REPOSITORY / "cli", REPOSITORY / "manifests", Path(__file__).parent))
         ),
@@ -41,9 +42,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Two nodes of one core each, which the driver has not joined yet; gone at the end."""
+@pytest.fixture(scope="module")
+def cluster(_quiet: None) -> Iterator[Any]:
+    """Two nodes of one core each, which the driver has not joined yet; gone at the end. The last test kills one."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -63,27 +64,6 @@ def test_items_are_answered_once_and_a_crash_costs_its_own_item(cluster: Any) ->
     assert answers == {number: number * number for number in range(12) if number != 7}
     with pytest.raises(ValueError, match="is refused"):
         list(engine.run(refuse, range(4)))
-
-
-def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
-    cluster: Any, tmp_path: Path, corpus: Path, once: Callable[[str, Callable[[Path], None]], Path]
-) -> None:
-    killed = []
-
-    def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
-        def step(number: int) -> None:
-            if what == "build" and not killed:
-                cluster.remove_node(cluster.second, allow_graceful=False)
-                killed.append(number)
-
-        return step
-
-    said = build(scan("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
-    assert killed
-    assert killed[0] < said["counts"]["ok"]
-    reference = once("reference", lambda path: build(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
-    assert said["root"] == read_json(reference / "dataset.json")["root"]
-    assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
 def test_a_node_that_does_not_see_the_folders_is_named(cluster: Any, tmp_path: Path, corpus: Path) -> None:
@@ -107,12 +87,12 @@ def test_ctrl_c_ends_a_build_on_ray_and_leaves_nothing_running(cluster: Any, tmp
     command += ["--source", str(corpus), "--out", str(tmp_path / "out"), "--only", RECIPE.only or ""]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
-    read = ""
     while not list((tmp_path / "out" / ".build").glob("parts/.*.tmp")):  # a node is at work
-        assert process.poll() is None, read
+        assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert "goes on where it stopped" in process.stderr.read()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "goes on where it stopped" in said
     assert not (tmp_path / "out" / "dataset.json").exists()
     ray.init(log_to_driver=False)
     try:
@@ -126,3 +106,24 @@ def test_an_address_where_no_cluster_is_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster can be reached"):
         list(engine.run(square, range(2)))
+
+
+def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
+    cluster: Any, tmp_path: Path, corpus: Path, once: Callable[[str, Callable[[Path], None]], Path]
+) -> None:
+    killed = []
+
+    def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
+        def step(number: int) -> None:
+            if what == "build" and not killed:
+                cluster.remove_node(cluster.second, allow_graceful=False)
+                killed.append(number)
+
+        return step
+
+    said = build(scan("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+    assert killed
+    assert killed[0] < said["counts"]["ok"]
+    reference = once("reference", lambda path: build(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+    assert said["root"] == read_json(reference / "dataset.json")["root"]
+    assert not list((tmp_path / "out").rglob("*.tmp"))
