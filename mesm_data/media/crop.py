@@ -1,5 +1,6 @@
 """From a picture and what was found in it to one square face, in integers: the same bytes everywhere."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return means.astype(np.uint8)
 
 
+@functools.lru_cache(32)
 def _weights(length: int, size: int) -> NDArray[np.float64]:
     """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), `length` a row."""
     # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).
