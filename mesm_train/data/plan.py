@@ -6,7 +6,7 @@ dealt to the ranks, longest first, so that the shares cost the same; that is a p
 number of ranks, so a run may go on with another number of them after any step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -32,16 +32,6 @@ class Samples:
     keys: tuple[str, ...]
     shard: Ints
     cost: Ints
-
-    @classmethod
-    def of(cls, keys: Sequence[str], shards: Mapping[str, int], costs: Mapping[str, int]) -> "Samples":
-        """The samples `keys`, with the shard and the cost of each."""
-        names = sorted(keys)
-        return cls(
-            keys=tuple(names),
-            shard=np.fromiter((shards[key] for key in names), np.int64, len(names)),
-            cost=np.fromiter((costs[key] for key in names), np.int64, len(names)),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

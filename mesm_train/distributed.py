@@ -1,0 +1,270 @@
+"""The ranks of a run: processes that share its steps, on one machine or several. Everything that passes between them.
+
+Gradients are summed by one explicit reduction after the backward pass, not by DistributedDataParallel: a rank or a
+modality may be empty in a step, so which parameters get a gradient differs from rank to rank and step to step; here
+that is one bit a parameter beside the gradients, every rank makes the same calls in the same order whatever it holds,
+and the sums have one order. What is given up is the overlap with the backward pass (benchmarks/scale.py counts it).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed, nn
+
+from mesm_data.errors import InputError, MesmError
+
+BUCKET = 2**23  # numbers that are reduced at a time: 32 MiB
+STATISTICS = ("running_mean", "running_var")
+
+
+class LostRanks(MesmError):
+    """Another rank has died or cannot be reached. Every rank that notices says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among the `world` of a run: `rank` counts over all machines, `local` on this one."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """The one that writes files and speaks."""
+        return self.rank == 0
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """The same few numbers of every rank, float64 (world, len(values)), on every rank."""
+        mine = torch.tensor(values, dtype=torch.float64)
+        return torch.stack(self._all_gather(mine)).numpy()
+
+    def gather_texts(self, text: str) -> list[str]:
+        """A text of every rank, on every rank. As bytes: nothing is pickled."""
+        data = text.encode()
+        sizes = self.gather([len(data)])[:, 0].astype(int)
+        mine = torch.zeros(int(sizes.max()), dtype=torch.uint8)
+        mine[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else mine[:0]
+        return [bytes(part[:size].numpy()).decode() for part, size in zip(self._all_gather(mine), sizes, strict=True)]
+
+    def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        """(counts[rank], k) on the CPU of every rank, on every rank."""
+        padded = rows.new_zeros(max(counts), rows.shape[1])
+        padded[: len(rows)] = rows
+        return [part[:count] for part, count in zip(self._all_gather(padded), counts, strict=True)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on a rank."""
+        return bool(self.gather([float(flag)]).any())
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails on one rank fails on all: raises there the MesmError of the first rank that had one.
+
+        All ranks wait for each other at the end of the block.
+        """
+        error: MesmError | None = None
+        try:
+            yield
+        except LostRanks:
+            raise
+        except MesmError as caught:
+            error = caught
+        self.agree(error)
+
+    def agree(self, error: MesmError | None) -> None:
+        """Raise the error of the first rank that has one on every rank; only rank 0 is to tell it."""
+        if self.world == 1:
+            if error is not None:
+                raise error
+            return
+        said = [json.loads(text) for text in self.gather_texts(json.dumps(error and [str(error), error.exit_code]))]
+        failed = [rank for rank, one in enumerate(said) if one]
+        if not failed:
+            return
+        message, code = said[failed[0]]
+        alike = all(one == said[0] for one in said)
+        kind = InputError if code == InputError.exit_code else MesmError
+        agreed = kind(message if alike else f"rank {failed[0]}: {message}")
+        agreed.said_elsewhere = not self.first
+        raise agreed
+
+    def reduce(self, model: nn.Module) -> None:
+        """Sum the gradients of all ranks, and average the running statistics of batch norm, in place.
+
+        A parameter that no rank's batch reached keeps the gradient None; where some rank's did, the others add 0. The
+        statistics are the same everywhere afterwards, so what is evaluated and saved does not depend on the rank.
+        """
+        if self.world == 1:
+            return
+        learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        numbers = [buffer for name, buffer in model.named_buffers() if name.endswith(STATISTICS)]
+        reached = torch.tensor([float(p.grad is not None) for p in learnt], device=learnt[0].device)
+        last = torch.cat([reached, *(number.flatten() for number in numbers)])
+        groups = list(_buckets(learnt))
+        flats = [torch.cat([_gradient(p) for p in group]) for group in groups]
+        with _noticed(self):
+            works = [distributed.all_reduce(flat, async_op=True) for flat in (last, *flats)]
+            for work in works:
+                work.wait()
+        seen = iter((last[: len(learnt)] > 0).tolist())
+        for group, flat in zip(groups, flats, strict=True):
+            for parameter, gradient in zip(group, torch.split(flat, [p.numel() for p in group]), strict=True):
+                parameter.grad = gradient.view_as(parameter) if next(seen) else None
+        parts = torch.split(last[len(learnt) :], [number.numel() for number in numbers])
+        for number, part in zip(numbers, parts, strict=True):
+            number.copy_(part.view_as(number) / self.world)
+
+    def _all_gather(self, mine: Tensor) -> list[Tensor]:
+        if self.world == 1:
+            return [mine]
+        found = [torch.empty_like(mine) for _ in range(self.world)]
+        with _noticed(self):
+            distributed.all_gather(found, mine)
+        return found
+
+
+ALONE = Ranks()
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """The parameters in their order, in groups of about BUCKET numbers."""
+    group: list[nn.Parameter] = []
+    for parameter in parameters:
+        group.append(parameter)
+        if sum(p.numel() for p in group) >= BUCKET:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten()
+
+
+@contextmanager
+def _noticed(ranks: Ranks) -> Iterator[None]:
+    """Turn what the backends raise when a rank is gone into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:  # gloo and nccl have no exceptions of their own for it
+        reason = str(error).splitlines()[0][:200]
+        raise LostRanks(
+            f"rank {ranks.rank} of {ranks.world} has lost the others ({reason}): one of them has ended, or the network "
+            "is cut. The last checkpoint is whole: start the same command again with --resume"
+        ) from None
+
+
+def here() -> Ranks:
+    """This process, as torchrun or `--nproc-per-node` told it through its environment; alone if they did not."""
+    told = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    if not told["RANK"] or not told["WORLD_SIZE"]:
+        return ALONE
+    try:
+        found = Ranks(rank=int(told["RANK"]), world=int(told["WORLD_SIZE"]), local=int(told["LOCAL_RANK"] or 0))
+    except ValueError:
+        raise InputError(f"the environment has {told}: expected numbers, as torchrun sets them") from None
+    if not 0 <= found.rank < found.world:
+        raise InputError(f"the environment has RANK={found.rank} of WORLD_SIZE={found.world}")
+    return found
+
+
+@contextmanager
+def connected(device: str, timeout: float) -> Iterator[Ranks]:
+    """The ranks of this run, connected: gloo between processors, NCCL between graphics cards.
+
+    Args:
+        device: of the settings; "cpu" needs no NCCL.
+        timeout: seconds after which a rank that hears nothing of the others gives up.
+    """
+    ranks = here()
+    if ranks.world == 1:
+        yield ranks
+        return
+    cards = torch.cuda.is_available() and device != "cpu"
+    if cards:
+        torch.cuda.set_device(ranks.local)
+    file = os.environ.get(RENDEZVOUS)
+    store = distributed.FileStore(file, ranks.world) if file else None  # type: ignore[attr-defined]
+    with _noticed(ranks):
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if cards else "gloo",
+            store=store,
+            rank=ranks.rank if store else -1,
+            world_size=ranks.world if store else -1,
+            timeout=timedelta(seconds=timeout),
+        )
+    yield ranks  # after an error the others may be gone: then there is nobody to take leave of
+    distributed.destroy_process_group()
+
+
+RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which ranks that were started by `launch` find each other
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; its gradient is summed over ranks too."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor) -> Tensor:
+        total = value.clone()
+        with _noticed(here()):
+            distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient.contiguous())
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, with its gradient. Every rank must call it, also one that holds no items."""
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    return total
+
+
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the rows (n, C) or pictures (B, C, H, W) of all ranks: what one rank would do with all of them.
+
+    n may differ between ranks and be 0. torch's own wants graphics cards and at least one row a rank.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same shape and dtype."""
+        axes = [axis for axis in range(input.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        x = input.to(mean.dtype)
+        if self.training:
+            count = sum_over_ranks(x.new_tensor(float(input.numel() // self.num_features)))
+            if count > 1:  # else there is no variance to take, on any rank
+                batch_mean = sum_over_ranks(x.sum(axes)) / count
+                batch_variance = sum_over_ranks((x - batch_mean.view(shape)).square().sum(axes)) / count
+                with torch.no_grad():
+                    momentum = self.momentum or 0.0
+                    mean.lerp_(batch_mean, momentum)
+                    variance.lerp_(batch_variance * count / (count - 1), momentum)
+                mean, variance = batch_mean, batch_variance
+        x = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
+        return (x * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+
+def synchronise(model: nn.Module) -> None:
+    """Replace every batch norm of a model by one over all ranks, with the same parameters and statistics."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SyncBatchNorm):
+                other = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+                other.weight, other.bias = child.weight, child.bias
+                other.running_mean, other.running_var = child.running_mean, child.running_var
+                other.num_batches_tracked = child.num_batches_tracked
+                setattr(parent, name, other)
