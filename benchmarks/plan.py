@@ -3,10 +3,10 @@
     python benchmarks/plan.py [--seeds 5]
 
 Durations are lognormal with the published figures of the corpora (synthetic draws, not the corpora): IEMOCAP mean
-4.46 s, between 0.585 and 34.1 s (sigma 0.6: a median of 3.7 s); CMU-MOSEI mean 7.60 s, median 6.47 s, at most 109 s. The
-longest one is in every draw. A sample costs what the model reads of it: a face per 500 ms, a piece of sound per 400 ms,
-by the number of their pixels. max/mean is the sum over an epoch's steps of the most costly share, over the sum of the
-mean shares: the epoch's time over that of a perfect deal.
+4.46 s, between 0.585 and 34.1 s (sigma 0.6: a median of 3.7 s); CMU-MOSEI mean 7.60 s, median 6.47 s, at most 109 s.
+The longest one is in every draw. A sample costs what the model reads of it: a face per 500 ms, a piece of sound per
+400 ms, by the number of their pixels. max/mean is the sum over an epoch's steps of the most costly share, over the sum
+of the mean shares: the epoch's time over that of a perfect deal.
 """
 
 import argparse

@@ -90,9 +90,8 @@ class Ranks:
         if not failed:
             return
         message, code = said[failed[0]]
-        alike = all(one == said[0] for one in said)
         kind = InputError if code == InputError.exit_code else MesmError
-        agreed = kind(message if alike else f"rank {failed[0]}: {message}")
+        agreed = kind(f"rank {failed[0]}: {message}" if failed[0] else message)
         agreed.said_elsewhere = not self.first
         raise agreed
 

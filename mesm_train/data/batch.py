@@ -35,7 +35,8 @@ class Batch:
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
 
     def split(self) -> list["Batch"]:
         """Each utterance as a batch of its own, without padding, whatever the others are."""
