@@ -36,7 +36,8 @@ SMALL = ModelSettings(
 COUNTS = [(3, 9_000), (0, 20_000), (2, 0), (1, 4_000), (0, 0), (4, 12_000)]  # faces and samples of each utterance
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["mesm_train.runs", "mesm_train.distributed", "rank_workers"])
+# torch._dynamo is what the first optimizer imports: more than half of a short run's time.
+server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs", "rank_workers"])
 
 
 def ranks(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60) -> list[Any]:
@@ -170,10 +171,11 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     """What a model without training answers to the train part."""
-    from mesm_train.evaluation import answer
+    from mesm_train import evaluation
     from mesm_train.setup import prepare
 
-    found = answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
+    evaluation.EVAL_BATCH = 5
+    found = evaluation.answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
     return found.keys, found.logits.tobytes()
 
 

@@ -119,7 +119,7 @@ def test_a_run_goes_on_exactly_on_as_many_ranks_and_on_any_other_number(recipe: 
 def test_evaluation_is_the_same_to_the_bit_on_any_number_of_ranks(recipe: str, tmp_path: Path) -> None:
     """Each utterance once, and every rank has all answers, also the one that was asked nothing."""
     [alone] = ranks(1, answers, recipe, tmp_path / "run", folder=tmp_path / "1")
-    assert len(set(alone[0])) == len(alone[0]) > 16
+    assert len(set(alone[0])) == len(alone[0]) > 10
     assert ranks(3, answers, recipe, tmp_path / "run", folder=tmp_path / "3") == [alone] * 3
 
 
