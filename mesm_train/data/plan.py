@@ -162,11 +162,13 @@ def _even_out(cost: Ints, found: Ints, load: Ints) -> None:
     half = ranks // 2
     for turn in range(ROUNDS):
         row = np.flatnonzero(load.max(axis=1) * ranks > EVEN * load.sum(axis=1))[:, None]
+        if not len(row):
+            break
         by_load = np.argsort(load[row[:, 0]], axis=1, kind="stable")
         light, heavy = np.roll(by_load[:, :half], -(turn % 4), axis=1), by_load[:, ::-1][:, :half]
         gap = load[row, heavy] - load[row, light]
         moved = price[row, heavy][..., :, None] - price[row, light][..., None, :]  # (row, half, width, width)
-        left = np.abs(gap[..., None, None] - 2 * moved).reshape(*gap.shape, -1)
+        left = np.abs(gap[..., None, None] - 2 * moved).reshape(*gap.shape, width * width)
         best = left.argmin(axis=2)
         at, pair = np.nonzero(np.take_along_axis(left, best[..., None], axis=2)[..., 0] < gap)
         give, take = np.divmod(best[at, pair], width)
