@@ -13,6 +13,7 @@ from mesm_data.shards.reader import Dataset
 from mesm_train.config import AugmentConfig, LoaderConfig
 from mesm_train.data.augment import augment
 from mesm_train.data.batch import Batch
+from mesm_train.data.memory import Memory
 from mesm_train.models.text import tokenize
 
 FACES = (0, 48, 48, 3)
@@ -39,6 +40,7 @@ class Loader:
     ) -> None:
         self.dataset, self.targets, self.settings = dataset, targets, settings
         self._tokenizer, self._max_tokens = tokenizer, max_tokens
+        self._memory = Memory()
         self._augmentation, self._seed, self._pin = augmentation, seed, pin
 
     def batches(self, steps: Sequence[Sequence[str]], *, epoch: int | None = None) -> Iterator[Batch]:
@@ -77,9 +79,9 @@ class Loader:
         classes = len(next(iter(self.targets.values())))
         batch = Batch(
             keys=tuple(keys),
-            faces=torch.from_numpy(np.concatenate([np.zeros(FACES, np.uint8), *faces])),
+            faces=torch.from_numpy(self._memory.concatenate([np.zeros(FACES, np.uint8), *faces])),
             face_counts=torch.tensor([len(crops) for crops in faces], dtype=torch.int64),
-            samples=torch.from_numpy(np.concatenate([np.zeros(0, np.int16), *sounds])),
+            samples=torch.from_numpy(self._memory.concatenate([np.zeros(0, np.int16), *sounds])),
             sample_counts=torch.tensor([len(sound) for sound in sounds], dtype=torch.int64),
             tokens=tokens,
             token_counts=counts,
