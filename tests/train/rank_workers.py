@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from mesm_data.errors import MesmError
+from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.distributed import RENDEZVOUS, LostRanks, Ranks, connected, synchronise
@@ -64,6 +66,18 @@ def ranks(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, t
     return found
 
 
+def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
+    """The processes of `world` ranks that do `work`, to be killed; what they return is lost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = [
+        server.Process(target=_rank, args=(rank, world, folder / "store", None, work, arguments))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
 def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), RENDEZVOUS: str(store)}
@@ -71,8 +85,11 @@ def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any
     try:
         with connected("cpu", 20) as connection:
             found = work(connection, *arguments)
-            pipe.send(found)
+            if pipe is not None:
+                pipe.send(found)
     except MesmError as error:
+        if pipe is None:
+            raise SystemExit(1) from None
         pipe.send((type(error).__name__, str(error), error.said_elsewhere))
 
 
@@ -202,3 +219,31 @@ def journal(run: Path) -> list[Any]:
     timing = ("seconds", "samples_per_s", "data_wait")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in timing} for line in lines]
+
+
+def small_recipe(folder: Path, dataset: Path) -> str:
+    """Small settings with two epochs of five steps."""
+    rows = Dataset(dataset).rows
+    labels = {key: row["labels"]["label"] for key, row in rows.items() if row["status"] == "ok"}
+    by_label: dict[str, list[str]] = {}
+    for key, label in labels.items():
+        if label in ("ang", "exc", "fru", "hap", "neu", "sad"):
+            by_label.setdefault(label, []).append(key)
+    parts = {
+        "train": [key for keys in by_label.values() for key in (keys if len(keys) == 1 else keys[1:])],
+        "valid": [keys[0] for keys in by_label.values() if len(keys) > 1][1:],
+        "test": [keys[0] for keys in by_label.values() if len(keys) > 1][:1],
+    }
+    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
+    settings = {
+        "name": "ranks", "data": str(dataset), "split": str(folder / "split.yaml"), "labels": "six",
+        "model": {
+            "modalities": ["v", "a"], "channels": [4, 8], "stem_blocks": 0, "hidden": 16, "dim": 8, "layers": 1,
+            "heads": 2, "feedforward": 16,
+        },
+        "optim": {"lr": 1e-3, "batch": -(-len(parts["train"]) // 5), "epochs": 2, "clip_norm": 1.0},
+        "augment": {"face_flip": 0.5, "face_shift": 2, "face_light": 0.1, "mask_seconds": 0.3, "mask_mels": 8},
+    }  # fmt: skip
+    path = folder / "ranks.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return str(path)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from rank_workers import answers, diverging, dying, failing, gradients, journal, ranks, trained, unreached
+from rank_workers import answers, diverging, dying, failing, gradients, journal, ranks, small_recipe, trained, unreached
 
 from mesm_data.files import read_json, sha256_file
-from mesm_data.shards.reader import Dataset
 from mesm_train.distributed import ALONE
 
 DEALS = {
@@ -55,32 +54,7 @@ def test_a_killed_rank_is_noticed_by_the_others(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> str:
-    """Small settings with two epochs of five steps."""
-    folder = tmp_path_factory.mktemp("ranks")
-    rows = Dataset(dataset).rows
-    labels = {key: row["labels"]["label"] for key, row in rows.items() if row["status"] == "ok"}
-    by_label: dict[str, list[str]] = {}
-    for key, label in labels.items():
-        if label in ("ang", "exc", "fru", "hap", "neu", "sad"):
-            by_label.setdefault(label, []).append(key)
-    parts = {
-        "train": [key for keys in by_label.values() for key in (keys if len(keys) == 1 else keys[1:])],
-        "valid": [keys[0] for keys in by_label.values() if len(keys) > 1][1:],
-        "test": [keys[0] for keys in by_label.values() if len(keys) > 1][:1],
-    }
-    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
-    settings = {
-        "name": "ranks", "data": str(dataset), "split": str(folder / "split.yaml"), "labels": "six",
-        "model": {
-            "modalities": ["v", "a"], "channels": [4, 8], "stem_blocks": 0, "hidden": 16, "dim": 8, "layers": 1,
-            "heads": 2, "feedforward": 16,
-        },
-        "optim": {"lr": 1e-3, "batch": -(-len(parts["train"]) // 5), "epochs": 2, "clip_norm": 1.0},
-        "augment": {"face_flip": 0.5, "face_shift": 2, "face_light": 0.1, "mask_seconds": 0.3, "mask_mels": 8},
-    }  # fmt: skip
-    path = folder / "ranks.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return str(path)
+    return small_recipe(tmp_path_factory.mktemp("ranks"), dataset)
 
 
 def weights(run: Path) -> str:
