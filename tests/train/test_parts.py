@@ -17,9 +17,11 @@ from mesm_train import checkpoint
 from mesm_train.config import AugmentConfig, LoaderConfig, OptimConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import MelPieces
+from mesm_train.data.memory import Memory
 from mesm_train.data.plan import in_order
 from mesm_train.journal import Journal
 from mesm_train.optimize import autocast, learning_rate
+from mesm_train.watch import Curves, Silent
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,35 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         with pytest.raises(MesmError):
             checkpoint.load(tmp_path, "last")
     assert not mark.exists()
+
+
+def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
+    memory = Memory()
+    parts = [np.full((20_000, 2), value, np.int16) for value in (1, 2)]
+    kept = torch.from_numpy(memory.concatenate(parts))
+    view = kept[3:5]
+    address = kept.data_ptr()
+    del kept
+    other = memory.concatenate([part + 7 for part in parts])
+    assert other.ctypes.data != address
+    assert view.tolist() == [[1, 1], [1, 1]]
+    del view
+    assert memory.concatenate(parts).ctypes.data == address
+    assert np.array_equal(other, np.concatenate(parts) + 7)
+
+
+def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (1, 2):  # stopped after step 3, gone on with from step 2
+        curves = Curves(tmp_path, Silent())
+        for step in range(first, 4):
+            curves.step({"kind": "train", "step": step, "loss": 0.5 * step + first}, step, 9)
+        curves.epoch({"kind": "valid", "step": 3, "metrics": {"mean": {"f1": 0.25, "auc": None}}})
+        curves.say("saved")
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert set(found.Tags()["scalars"]) == {"train/loss", "valid/metrics/mean/f1"}
+    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 1.5), (2, 3.0), (3, 3.5)]
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
