@@ -8,15 +8,18 @@ and the sums have one order. What is given up is the overlap with the backward p
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
+from torch.distributed import FileStore, PrefixStore, Store, rendezvous  # type: ignore[attr-defined]
 
 from mesm_data.errors import InputError, MesmError
 
@@ -191,18 +194,50 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
     cards = torch.cuda.is_available() and device != "cpu"
     if cards:
         torch.cuda.set_device(ranks.local)
-    file = os.environ.get(RENDEZVOUS)
-    store = distributed.FileStore(file, ranks.world) if file else None  # type: ignore[attr-defined]
+    limit, file = timedelta(seconds=timeout), os.environ.get(RENDEZVOUS)
     with _noticed(ranks):
+        if file:
+            store: Store = FileStore(file, ranks.world)
+        else:
+            store = _fresh(next(rendezvous("env://", timeout=limit))[0], ranks, timeout)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cards else "gloo",
             store=store,
-            rank=ranks.rank if store else -1,
-            world_size=ranks.world if store else -1,
-            timeout=timedelta(seconds=timeout),
+            rank=ranks.rank,
+            world_size=ranks.world,
+            timeout=limit,
         )
     yield ranks  # after an error the others may be gone: then there is nobody to take leave of
     distributed.destroy_process_group()
+
+
+def _fresh(store: Store, ranks: Ranks, timeout: float) -> Store:
+    """A part of the store where nothing stands that ranks wrote before torchrun started them again.
+
+    torchrun keeps its store over restarts, and counts them on each machine for itself; gloo then finds addresses of
+    processes that are gone, and waits for them (torch 2.13). So rank 0 makes up a name: each other rank says hello with
+    a word of its own, and only the answer to that very word counts.
+    """
+    deadline = time.monotonic() + timeout
+    if ranks.first:
+        name, silent = uuid4().hex, set(range(1, ranks.world))
+        while silent:
+            for rank in sorted(silent):
+                if store.check([f"mesm/hello/{rank}"]):
+                    word = store.get(f"mesm/hello/{rank}").decode()
+                    store.set(f"mesm/answer/{rank}/{word}", name)
+                if store.check([f"mesm/{name}/{rank}"]):
+                    silent.discard(rank)
+            if silent and time.monotonic() > deadline:
+                raise RuntimeError(f"nothing heard of {len(silent)} ranks, {min(silent)} among them")
+            time.sleep(0.02)
+    else:
+        word = uuid4().hex
+        store.set(f"mesm/hello/{ranks.rank}", word)
+        store.wait([f"mesm/answer/{ranks.rank}/{word}"], timedelta(seconds=timeout))
+        name = store.get(f"mesm/answer/{ranks.rank}/{word}").decode()
+        store.set(f"mesm/{name}/{ranks.rank}", "here")
+    return PrefixStore(f"mesm/{name}", store)
 
 
 RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which ranks that were started by `launch` find each other
