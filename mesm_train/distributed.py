@@ -199,7 +199,8 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
         if file:
             store: Store = FileStore(file, ranks.world)
         else:
-            store = _fresh(next(rendezvous("env://", timeout=limit))[0], ranks, timeout)
+            start = max(limit, START)
+            store = _fresh(next(rendezvous("env://", timeout=start))[0], ranks, start)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cards else "gloo",
             store=store,
@@ -211,14 +212,14 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
     distributed.destroy_process_group()
 
 
-def _fresh(store: Store, ranks: Ranks, timeout: float) -> Store:
+def _fresh(store: Store, ranks: Ranks, timeout: timedelta) -> Store:
     """A part of the store where nothing stands that ranks wrote before torchrun started them again.
 
     torchrun keeps its store over restarts, and counts them on each machine for itself; gloo then finds addresses of
     processes that are gone, and waits for them (torch 2.13). So rank 0 makes up a name: each other rank says hello with
     a word of its own, and only the answer to that very word counts.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout.total_seconds()
     if ranks.first:
         name, silent = uuid4().hex, set(range(1, ranks.world))
         while silent:
@@ -234,13 +235,22 @@ def _fresh(store: Store, ranks: Ranks, timeout: float) -> Store:
     else:
         word = uuid4().hex
         store.set(f"mesm/hello/{ranks.rank}", word)
-        store.wait([f"mesm/answer/{ranks.rank}/{word}"], timedelta(seconds=timeout))
+        store.wait([f"mesm/answer/{ranks.rank}/{word}"], timeout)
         name = store.get(f"mesm/answer/{ranks.rank}/{word}").decode()
         store.set(f"mesm/{name}/{ranks.rank}", "here")
     return PrefixStore(f"mesm/{name}", store)
 
 
+START = timedelta(seconds=300)  # that ranks are given at least to start: others may still be importing
 RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which ranks that were started by `launch` find each other
+
+
+def all_reduce_sums(sums: Tensor) -> Tensor:
+    """The sums of all ranks added up, without a gradient. Every rank must call it, in the same order."""
+    total = sums.detach().clone(memory_format=torch.contiguous_format)
+    with _noticed(here()):
+        distributed.all_reduce(total)
+    return total
 
 
 class _Sum(torch.autograd.Function):
@@ -248,14 +258,11 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor) -> Tensor:
-        total = value.clone()
-        with _noticed(here()):
-            distributed.all_reduce(total)
-        return total
+        return all_reduce_sums(value)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        return _Sum.forward(ctx, gradient.contiguous())
+        return all_reduce_sums(gradient)
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
@@ -293,10 +300,15 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 def synchronise(model: nn.Module) -> None:
-    """Replace every batch norm of a model by one over all ranks, with the same parameters and statistics."""
+    """Make every batch norm of a model one over all ranks, with the same parameters and statistics.
+
+    One that takes the sums of all ranks from a function `reduce` of its own is given that; others are replaced.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SyncBatchNorm):
+            if hasattr(child, "reduce"):
+                child.reduce = all_reduce_sums
+            elif isinstance(child, nn.BatchNorm2d) and not isinstance(child, SyncBatchNorm):
                 other = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
                 other.weight, other.bias = child.weight, child.bias
                 other.running_mean, other.running_var = child.running_mean, child.running_var

@@ -20,7 +20,6 @@ from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.distributed import RENDEZVOUS, LostRanks, Ranks, connected, synchronise
-from mesm_train.models.conv import BatchNorm
 from mesm_train.models.model import Model
 from mesm_train.models.settings import ModelSettings
 
@@ -123,7 +122,7 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
         synchronise(model)
     if not sync:
         for module in model.modules():
-            if isinstance(module, BatchNorm):
+            if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
     part = batch(deal[connection.rank])
     logits = model(part)
