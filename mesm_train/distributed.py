@@ -307,7 +307,7 @@ def synchronise(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if hasattr(child, "reduce"):
-                child.reduce = all_reduce_sums
+                child.reduce = all_reduce_sums  # type: ignore[assignment]
             elif isinstance(child, nn.BatchNorm2d) and not isinstance(child, SyncBatchNorm):
                 other = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
                 other.weight, other.bias = child.weight, child.bias
