@@ -2,7 +2,8 @@
 
     python benchmarks/decodability.py DATASET
 
-Six classes; one session (two speakers) is held out at a time. Text: word counts; sound: statistics of log-mel bands
+Six classes (CMU-MOSEI: the emotion rated highest); one session (two speakers), or a fifth of the videos, is held out at
+a time. Text: word counts; sound: statistics of log-mel bands
 and of their changes; face: gradients of the crops; together: the sum of the three log-probabilities. It is meant for
 the synthetic corpus, whose emotion must be decodable, but not perfectly, from each modality alone.
 """
@@ -10,6 +11,7 @@ the synthetic corpus, whose emotion must be decodable, but not perfectly, from e
 import argparse
 import json
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,10 @@ from sklearn.preprocessing import StandardScaler
 
 from mesm_data.shards.reader import Dataset, Sample
 
-CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad")
+CLASSES = {
+    "iemocap": ("ang", "exc", "fru", "hap", "neu", "sad"),
+    "mosei": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
+}
 FRAME, HOP, BANDS = 400, 200, 40
 
 
@@ -65,8 +70,8 @@ def face(sample: Sample) -> NDArray[np.float64]:
 def log_probabilities(
     features: NDArray[np.float64], truth: NDArray[np.int64], session: NDArray[np.str_]
 ) -> NDArray[np.float64]:
-    """(n, 6), each row from a linear classifier that has not seen its session."""
-    result = np.empty((len(truth), len(CLASSES)))
+    """(n, 6), each row from a linear classifier that has not seen its session or video."""
+    result = np.empty((len(truth), 6))
     for held_out in np.unique(session):
         test = session == held_out
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
@@ -74,13 +79,29 @@ def log_probabilities(
     return result
 
 
+def label(sample: Sample) -> str | None:
+    """The class of an utterance, which may be none of the six."""
+    labels = sample.record["labels"]
+    if sample.record["corpus"] == "iemocap":
+        return str(labels["label"])
+    emotions: dict[str, float] = labels["emotions"]
+    return max(emotions, key=lambda name: emotions[name]) if any(emotions.values()) else None
+
+
+def group(sample: Sample) -> str:
+    """What is held out together: a session, or a fifth of the videos."""
+    speaker = sample.record["speaker"]
+    return str(speaker[:5]) if sample.record["corpus"] == "iemocap" else f"fifth {crc32(speaker.encode()) % 5}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path, nargs="?", default=Path("demo/iemocap-shards"))
     dataset = Dataset(parser.parse_args().dataset)
-    samples = [sample for sample in dataset if sample.record["labels"]["label"] in CLASSES and len(sample.faces)]
-    truth = np.array([CLASSES.index(sample.record["labels"]["label"]) for sample in samples])
-    session = np.array([sample.record["speaker"][:5] for sample in samples])
+    classes = CLASSES[dataset.info["corpus"]]
+    samples = [s for s in dataset if label(s) in classes and len(s.faces) and len(s.samples) > 2 * FRAME]
+    truth = np.array([classes.index(label(sample) or "") for sample in samples])
+    session = np.array([group(sample) for sample in samples])
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform([s.text for s in samples]).toarray()
     found = {
         "text": log_probabilities(words, truth, session),
@@ -91,7 +112,7 @@ def main() -> None:
     accuracy = {name: round(float((scores.argmax(1) == truth).mean()), 3) for name, scores in found.items()}
     kind = "synthetic" if dataset.info["synthetic"] else "real"
     print(f"{kind} {dataset.info['corpus']}, root {dataset.info['root'][:12]}: {len(samples)} utterances, ", end="")
-    print(f"{len(set(session))} sessions held out in turn, chance {1 / len(CLASSES):.3f}")
+    print(f"{len(set(session))} groups held out in turn, chance {1 / len(classes):.3f}")
     print(json.dumps({"accuracy": accuracy}))
 
 

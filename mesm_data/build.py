@@ -1,25 +1,26 @@
 """Raw corpus -> dataset: scan, one step per recording, pack. The command can be killed at any moment and run again.
 
-State on disk, all of it: OUT/.build/recipe.json (what is being built, from what), OUT/.build/parts/ (what is done).
+State on disk, all of it: OUT/.build/recipe.json (what is being built, from what), OUT/.build/groups.json (which files
+it goes into, if a split says so), OUT/.build/parts/ (what is done).
 OUT/dataset.json is written last: a folder without it is not a dataset.
 """
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Corpus, Recording, Utterance
+from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.engines import local
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
 from mesm_data.recipe import Recipe, difference
-from mesm_data.rows import row
+from mesm_data.rows import findings, row
+from mesm_data.splits.groups import grouped, saved
 from mesm_data.step import Job, run
-
-SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
 
 Step = Callable[[int], object]
 Progress = Callable[[str, int, int], Step]
@@ -35,23 +36,28 @@ def build(
     out: Path,
     recipe: Recipe,
     *,
+    split: str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Build `corpus` into the folder `out`; returns what dataset.json says.
 
-    The same call goes on where a stopped one ended. `progress(what, total, todo)` is called as "build" and as "pack"
-    begin, with numbers of utterances; what it returns is told how many more are done. Raises InputError if `out` holds
-    something else, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a
+    The same call goes on where a stopped one ended. `split` groups the files by its parts: a rule, a published list or
+    the path of lists. `progress(what, total, todo)` is called as "build" and as "pack" begin, with numbers of
+    utterances; what it returns is told how many more are done. Raises InputError if `out` holds something else or there
+    is no such split, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a
     reason.
     """
+    groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
+    recipe = replace(recipe, split=groups.split)
     wanted = {"recipe": recipe.as_dict(), "source": fingerprint(corpus)}
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
         finished = open_place(out, wanted, overwrite=overwrite)
         if finished:
             return finished
+        groups.save(out)
         recordings, excluded = select(corpus, recipe)
         parts = out / ".build" / "parts"
         parts.mkdir(exist_ok=True)
@@ -125,7 +131,7 @@ def open_place(out: Path, wanted: dict[str, Any], *, overwrite: bool) -> dict[st
 
 
 def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[str, Any]]]:
-    """The recordings with the utterances that were asked for, and the rows of those that were not."""
+    """The recordings with the utterances that are to be built, and the rows of those that are not."""
     chosen: list[Recording] = []
     excluded: list[dict[str, Any]] = []
     count = 0
@@ -134,6 +140,8 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
         for utterance in recording.utterances:
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
                 excluded.append(row(utterance, "excluded", "only"))
+            elif utterance.unbuilt:
+                excluded.append(row(utterance, *utterance.unbuilt))
             elif recipe.limit is not None and count >= recipe.limit:
                 excluded.append(row(utterance, "excluded", "limit"))
             else:
@@ -141,6 +149,9 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
                 count += 1
         if kept:
             chosen.append(Recording(id=recording.id, video=recording.video, utterances=tuple(kept)))
+    if not chosen and any(row["reason"] != "only" for row in excluded):
+        reasons = ", ".join(sorted({row["reason"] for row in excluded} - {"only"}))
+        raise InputError(f"{corpus.root}: none of the utterances asked for can be built ({reasons})")
     if not chosen:
         raise InputError(f"--only {recipe.only!r} matches none of the {len(excluded)} utterances of {corpus.root}")
     return chosen, excluded
@@ -162,13 +173,15 @@ def finish(
     rows = list(excluded)
     for recording in recordings:
         rows += [{**row, "source": recording.id} for row in read_json(parts / f"{recording.id}.json")]
-    rows.sort(key=lambda row: row["key"])
+    groups = saved(out, wanted["recipe"]["split"])
+    rows = [{**row, "group": groups.of(row["key"])} for row in sorted(rows, key=lambda row: row["key"])]
     facts = {
         **wanted,
         "corpus": corpus.name,
         "synthetic": wanted["source"]["synthetic"],
         "toolchain": toolchain(),
         "notes": list(corpus.notes),
+        "findings": findings(rows),
     }
     built = sum(row["status"] == "ok" for row in rows)
     step = progress("pack", built, built)

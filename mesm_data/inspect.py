@@ -1,21 +1,24 @@
 """What is in a dataset, counted from its manifest alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.shards import dataset, manifest
+from mesm_data.splits import Split, available
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """Counts by status, label, speaker and modality, durations, detection rate, and the reasons of what is missing.
+    """Counts by status, label, speaker and modality, durations, detection rate, what is missing and why, splits.
 
     Durations are in seconds. Raises InputError if `path` is not a dataset.
     """
     import pandas as pd
 
     said = dataset.describe(path)
-    rows = pd.DataFrame(manifest.read(path / "manifest.parquet"))
+    table = manifest.read(path / "manifest.parquet")
+    rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")
     built = rows[rows["status"] == "ok"]
@@ -46,8 +49,15 @@ def inspect(path: Path) -> dict[str, Any]:
         "flags": count(built["flags"].explode().dropna()),
         "reasons": count(reasons(rows[rows["status"] != "ok"])),
         "incomplete": count(reasons(built)),
+        "splits": splits(table, said["corpus"]),
         "notes": said["notes"],
     }
+
+
+def splits(rows: Iterable[dict[str, Any]], corpus: str) -> dict[str, Any]:
+    """Every split that is known of the corpus: its summary, or {"reason": why it cannot be made of these rows}."""
+    made = available(rows, corpus)
+    return {name: one.summary() if isinstance(one, Split) else {"reason": one} for name, one in made.items()}
 
 
 def reasons(rows: Any) -> Any:

@@ -1,12 +1,14 @@
 """What a dataset says of an utterance: the record in its JSON member, and its row in the manifest."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mesm_data.corpora.base import Recording, Utterance
+from mesm_data.corpora.base import Utterance
 from mesm_data.files import canonical_json, sha256_file
 from mesm_data.media.audio import Sound
 from mesm_data.media.watch import Sight
@@ -29,10 +31,16 @@ class Digests:
                 self._known[path] = None
         return self._known[path]
 
+    def of_all(self, paths: Sequence[str]) -> str:
+        """Hex digest over several files: of the lines that `sha256sum` prints of them, with their bare names.
 
-def record(
-    corpus: str, recording: Recording, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests
-) -> dict[str, Any]:
+        In their folder, `sha256sum $(ls -v image_*.jpg) | sha256sum` gives the same.
+        """
+        lines = [f"{self.of(path)}  {path.rpartition('/')[2]}\n" for path in paths]
+        return sha256("".join(lines).encode()).hexdigest()
+
+
+def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> dict[str, Any]:
     """The JSON member of one sample. The same keys in every sample: what is absent is null."""
     width, height = sight.size or (None, None)
     return {
@@ -53,21 +61,23 @@ def record(
         },
         "video": {"status": sight.status, "fps": sight.fps, "width": width, "height": height},
         "audio": {"status": sound.status, "sample_rate": sound.sample_rate},
-        "sources": _sources(recording, utterance, sound, sight, digests),
+        "sources": _sources(utterance, sound, sight, digests),
         "flags": list(utterance.flags),
     }
 
 
-def _sources(
-    recording: Recording, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests
-) -> list[dict[str, Any]]:
-    """The files that went into a sample, with the seconds that were cut from them (null: the whole file)."""
-    used: list[tuple[str, list[float] | None]] = [(path, None) for path in utterance.texts]
-    if sight.faces and recording.video:
-        used.append((recording.video, [utterance.start, utterance.end]))
+def _sources(utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> list[dict[str, Any]]:
+    """The files that went into a sample, with the seconds that were cut from them (null: the whole file).
+
+    Images are one entry, with a digest over them all.
+    """
+    used: list[tuple[str, tuple[float, float] | None, str | None]]
+    used = [(path, None, digests.of(path)) for path in utterance.texts]
+    if seen := sight.source:
+        used.append((seen.path, seen.span, digests.of_all(seen.images) if seen.images else digests.of(seen.path)))
     if sound.source:
-        used.append((sound.source.path, list(sound.source.span) if sound.source.span else None))
-    return [{"path": path, "span": span, "sha256": digests.of(path)} for path, span in used]
+        used.append((sound.source.path, sound.source.span, digests.of(sound.source.path)))
+    return [{"path": path, "span": span and list(span), "sha256": digest} for path, span, digest in used]
 
 
 def encode(record: dict[str, Any], sound: Sound, sight: Sight, face_size: int) -> dict[str, bytes]:
@@ -120,3 +130,15 @@ def built_row(
         "pixels_sha256": sha256(crops).hexdigest(),
         "text_sha256": sha256(members["txt"]).hexdigest(),
     }
+
+
+def findings(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """What a build found out about the corpus as a whole, one sentence each, from the rows that steps left."""
+    fits = Counter(row.get("channel") for row in rows)
+    compared = fits["own"] + fits["other"] + fits["unclear"]
+    if not compared:
+        return []
+    return [
+        f"channel check: {fits['own']} of {compared} utterances fit the rule that the left channel is the marker "
+        f"actor's, {fits['other']} fit the other channel (flag other_channel), {fits['unclear']} are unclear"
+    ]

@@ -9,15 +9,16 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Recording
+from mesm_data.corpora.base import Recording, Utterance
 from mesm_data.errors import MesmError
 from mesm_data.files import atomic_write, no_room_is_said, write_json
-from mesm_data.media.audio import AudioReader
+from mesm_data.media import channels
+from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.watch import watch
 from mesm_data.recipe import Recipe
 from mesm_data.rows import Digests, built_row, encode, record, row
@@ -57,6 +58,7 @@ def run(job: Job) -> Counter[str]:
 def refuse_vanished(job: Job) -> None:
     """Raises MesmError if a file that the scan saw is gone: an unmounted disk is no reason to fail utterances."""
     paths = {source.path for utterance in job.recording.utterances for source in utterance.audio}
+    paths |= {utterance.excerpt.path for utterance in job.recording.utterances if utterance.excerpt}
     for path in sorted(paths | ({job.recording.video} if job.recording.video else set())):
         if not (job.root / path).exists():
             raise MesmError(
@@ -67,31 +69,42 @@ def refuse_vanished(job: Job) -> None:
 
 def build_part(job: Job) -> list[dict[str, Any]]:
     """Write the samples and clips of a recording; returns its rows."""
-    reader, digests = AudioReader(job.root), Digests(job.root)
+    digests = Digests(job.root)
     utterances = job.recording.utterances
-    sounds = [reader.read(utterance.audio) for utterance in utterances]
     rows = []
     with ExitStack() as stack:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
+        reader = AudioReader(job.root, Path(scratch))
+        sounds = [reader.read(utterance.audio) for utterance in utterances]
+        fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
         sights = watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
-        for utterance, sound, sight in zip(utterances, sounds, sights, strict=True):
+        for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
+            if channel == "other":
+                utterance = replace(utterance, flags=(*utterance.flags, "other_channel"))
             if sound.status == sight.status == "none":
                 rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
-            described = record(job.recipe.corpus, job.recording, utterance, sound, sight, digests)
+            described = record(job.recipe.corpus, utterance, sound, sight, digests)
             members = encode(described, sound, sight, job.recipe.face_size)
             start, offsets = samples.size, samples.write(utterance.id, members)
             rows.append(built_row(utterance, sound, sight, members, offsets))
+            rows[-1]["channel"] = channel
             rows[-1]["part"] = {"start": start, "stop": samples.size}
             if clips:
                 clip = sight.clip.read_bytes() if sight.clip else b""
                 rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                 clips.write(utterance.id, {"mp4": clip})
     return rows
+
+
+def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:
+    """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
+    own = bool(utterance.audio) and sound.source == utterance.audio[0]
+    return channels.check(reader, utterance.audio, sound.samples) if own else None
 
 
 @contextmanager

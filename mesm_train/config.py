@@ -139,7 +139,7 @@ class RunConfig:
     labels: str = "six"
     """The label view of the corpus' manifest."""
     split: str = "session-5"
-    """A rule (session-1 .. session-5, dialog), or the path of lists; see splits.py."""
+    """A rule (session-1 .. session-5, dialog), a published list by name, or the path of lists; see docs/splits.md."""
     seed: int = 0
     """Of the weights' start, the order of samples and dropout."""
     device: str = "auto"

@@ -13,6 +13,7 @@ from torch.nn import functional
 from mesm_data.files import atomic_write
 from mesm_train import metrics
 from mesm_train.data.plan import in_order
+from mesm_train.labels import truth
 from mesm_train.setup import Setup
 
 EVAL_BATCH = 16
@@ -20,11 +21,12 @@ EVAL_BATCH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """`logits` and `labels`: float32 (n, classes), in the order of `keys`. `loss`: mean over answers, unweighted."""
+    """What a model said, and what is true, in the order of `keys`. `loss`: mean over answers, unweighted."""
 
     keys: tuple[str, ...]
-    logits: NDArray[np.float32]
-    labels: NDArray[np.float32]
+    logits: NDArray[np.float32]  # (n, classes)
+    targets: NDArray[np.float32]  # (n, classes), 0 to 1: what the loss is against
+    labels: NDArray[np.float32]  # (n, classes), 0 or 1: what scores and thresholds are against
     loss: float
 
 
@@ -46,9 +48,9 @@ def answer(setup: Setup, part: str) -> Answers:
     }
     keys = tuple(chain(*plan))
     scores = torch.stack([given[key] for key in keys])
-    truth = torch.from_numpy(np.stack([setup.loader.targets[key] for key in keys]))
-    loss = float(functional.binary_cross_entropy_with_logits(scores, truth))
-    return Answers(keys=keys, logits=scores.numpy(), labels=truth.numpy(), loss=loss)
+    wanted = np.stack([setup.loader.targets[key] for key in keys])
+    loss = float(functional.binary_cross_entropy_with_logits(scores, torch.from_numpy(wanted)))
+    return Answers(keys=keys, logits=scores.numpy(), targets=wanted, labels=truth(wanted), loss=loss)
 
 
 def score(setup: Setup, answers: Answers, limits: NDArray[np.float64]) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def score(setup: Setup, answers: Answers, limits: NDArray[np.float64]) -> dict[s
 
 
 def write_predictions(path: Path, setup: Setup, answers: Answers) -> None:
-    """predictions-<part>.parquet: key, and a logit and a label column for each class."""
+    """predictions-<part>.parquet: key; for each class a logit, a label (0 or 1), and of a soft view the share."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -66,5 +68,7 @@ def write_predictions(path: Path, setup: Setup, answers: Answers) -> None:
     for index, name in enumerate(setup.view.classes):
         columns[f"logit_{name}"] = answers.logits[:, index]
         columns[f"label_{name}"] = answers.labels[:, index]
+        if setup.view.soft:
+            columns[f"share_{name}"] = answers.targets[:, index]
     with atomic_write(path) as file:
         pq.write_table(pa.table(columns), file)

@@ -5,16 +5,15 @@ import os
 import platform
 import re
 import subprocess
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mesm_data.splits import Split
 from mesm_train.config import RunConfig
 from mesm_train.labels import View
-from mesm_train.splits import Split
 from mesm_train.typed_yaml import to_dict
 
 
@@ -26,7 +25,6 @@ def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunCon
         split, view, config: what the run works with.
         device: the one in use, "cpu" or "cuda:0"; not "auto".
     """
-    missing = Counter(item.status for item in split.missing)
     return {
         "dataset": {
             "corpus": info["corpus"],
@@ -35,13 +33,7 @@ def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunCon
             "synthetic": info["synthetic"],
             "counts": dict(info["counts"]),
         },
-        "split": {
-            "name": split.name,
-            "digest": split.digest,
-            "counts": {part: len(keys) for part, keys in split.parts.items()},
-            "missing": {status: missing[status] for status in ("failed", "excluded", "absent")},
-            "leaks": split.leaks.counts(),
-        },
+        "split": split.summary(),
         "labels": {"view": view.name, "classes": list(view.classes)},
         "config": _without_places(to_dict(config)),
         "seed": config.seed,

@@ -106,7 +106,7 @@ def shown(setup: Setup, part: str) -> list[str]:
     """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
     found = []
     for index in range(len(setup.view.classes)):
-        true = [key for key in setup.keys[part] if setup.loader.targets[key][index]]
+        true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
         whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
         found += (whole or true)[:1]
     return list(dict.fromkeys(found)) or list(setup.keys[part][:4])

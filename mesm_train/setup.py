@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
 from mesm_data.shards.reader import Dataset
+from mesm_data.splits import PARTS, Split, split
 from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
@@ -20,7 +21,6 @@ from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
 from mesm_train.provenance import provenance
-from mesm_train.splits import PARTS, Split, split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Setup:
         return -(-len(self.samples.keys) // self.config.optim.batch)
 
     def positives(self, part: str) -> NDArray[np.float64]:
-        """How many utterances of a part are true of each class, (classes,)."""
+        """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
         told = np.stack([self.loader.targets[key] for key in self.keys[part]])
         return np.asarray(told.sum(axis=0, dtype=np.float64))
 

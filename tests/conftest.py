@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Read when numpy is imported. Two threads on a busy machine take four times the CPU for the same faces.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 
@@ -82,6 +85,14 @@ def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     from mesm_data.sample import iemocap
 
     return once("corpus", lambda path: iemocap.write(path, dialogs=3, turns=10, seed=1, workers=2))
+
+
+@pytest.fixture(scope="session")
+def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A synthetic CMU-MOSEI of two short videos."""
+    from mesm_data.sample import mosei
+
+    return once("mosei", lambda path: mosei.write(path, videos=2, clips=3, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")

@@ -182,3 +182,30 @@ def test_no_label_is_a_reason_to_drop_an_utterance(dataset: Path, corpus: Path) 
             assert record["raters"] == [rating.as_label() for rating in turn.ratings]
             labels.add(turn.label)
     assert labels - {"ang", "exc", "fru", "hap", "neu", "sad"}
+
+
+def test_a_build_says_whether_the_stereo_channels_are_the_right_actors(dataset: Path, corpus: Path) -> None:
+    """On the synthetic corpus they are; where an utterance's wav holds the other actor it is flagged."""
+    names = [key for keys in utterances(corpus).values() for key in keys]
+    [said] = Dataset(dataset).info["findings"]
+    assert said.startswith(f"channel check: {len(names)} of {len(names)} utterances fit")
+
+
+def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, corpus: Path) -> None:
+    root = tmp_path / "IEMOCAP"
+    shutil.copytree(corpus, root)
+    key = next(key for keys in utterances(root).values() for key in keys)
+    utterance = next(u for u in scan("iemocap", root).utterances() if u.id == key)
+    whole = utterance.audio[1]
+    assert whole.span
+    assert whole.channel is not None
+    sound, rate = soundfile.read(root / whole.path, dtype="int16")
+    first, last = (round(second * rate) for second in whole.span)
+    soundfile.write(root / utterance.audio[0].path, sound[first:last, 1 - whole.channel], rate)
+    recipe = Recipe(corpus="iemocap", only=key, clips=False, video_offset="-0.167")
+    said = build(scan("iemocap", root), tmp_path / "out", recipe, workers=1)
+    assert said["recipe"]["video_offset"] == "-0.167"
+    assert "0 of 1 utterances fit the rule" in said["findings"][0]
+    record = Dataset(tmp_path / "out")[key].record
+    assert "other_channel" in record["flags"]
+    assert record["sources"][-2]["span"] == pytest.approx([utterance.start - 0.167, utterance.end - 0.167])

@@ -93,6 +93,13 @@ def test_a_glob_that_matches_nothing(mesm_data: Command, corpus: Path, out: Path
     assert "matches none" in sentence(done, 2)
 
 
+def test_an_offset_that_is_no_number_of_seconds(mesm_data: Command, corpus: Path, out: Path) -> None:
+    for text in ("5 frames", "-1e3"):
+        done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, "--video-offset", text, check=False)
+        assert f"'{text}' is not a number of seconds" in sentence(done, 2)
+    assert not out.exists()
+
+
 def test_another_recipe_is_refused_until_overwrite(mesm_data: Command, corpus: Path, own: Path) -> None:
     before = (own / "dataset.json").read_bytes()
     build = ("build", "iemocap", "--source", corpus, "--out", own, "--workers", "1", "--no-video")

@@ -20,16 +20,25 @@ class BuildCorpus(StrEnum):
     """Corpora that can be built."""
 
     iemocap = "iemocap"
+    mosei = "mosei"
 
 
 def build(
     corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    source: Annotated[Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP).")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP, $MESM_MOSEI).")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Group the files by this split's parts: a rule, a published list, or a path.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
+    video_offset: Annotated[
+        str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
+    ] = "0",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
     ] = False,
@@ -40,16 +49,20 @@ def build(
     Examples:
       mesm-data build iemocap --source /corpora/IEMOCAP_full_release --out /data/iemocap
       mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
+      mesm-data build iemocap --out /data/iemocap --split session-5
+      mesm-data build mosei --source /corpora/CMU_MOSEI --out /data/mosei
     """
+    from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
     from mesm_data.corpora import scan
-    from mesm_data.recipe import Recipe
+    from mesm_data.recipe import Recipe, seconds
 
-    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit)
+    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
-        said = build_dataset(found, out, recipe, workers=workers, overwrite=overwrite, progress=bar)
+        said = build_dataset(found, out, recipe, split=split, workers=workers, overwrite=overwrite, progress=bar)
+    say_leaks(out, said)
     report(out, said)
 
 
@@ -97,6 +110,8 @@ def report(out: Path, said: dict[str, Any]) -> None:
         f"{kind}{said['corpus']}: {counts['total']} utterances = {counts['ok']} ok + {counts['failed']} failed "
         f"+ {counts['excluded']} excluded, {len(said['shards'])} shards in {out}"
     )
+    for finding in said.get("findings", ()):
+        console.say(finding)
     typer.echo(said["root"])
     asked = counts["ok"] + counts["failed"]
     if counts["failed"] > TOLERATED * asked:

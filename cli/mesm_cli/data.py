@@ -4,7 +4,7 @@ import os
 
 import typer
 
-from mesm_cli import console
+from mesm_cli import console, splits
 from mesm_cli.build import build
 from mesm_cli.inspect import inspect
 from mesm_cli.sample import sample
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (sample, build, inspect, verify):
     app.command()(command)
+app.add_typer(splits.app)
 
 
 def main() -> None:

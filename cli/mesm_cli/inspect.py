@@ -13,13 +13,14 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
-    """Show what is in a dataset: counts per label, speaker and status, durations, detection rate.
+    """Show what is in a dataset: counts per label, speaker and status, durations, splits and what leaks across them.
 
     \b
     Examples:
       mesm-data inspect /data/iemocap
       mesm-data inspect /data/iemocap --json | jq .counts
     """
+    from mesm_cli.splits import line
     from mesm_data.inspect import inspect as look
 
     found = look(path)
@@ -44,5 +45,6 @@ def inspect(
     for name in ("flags", "reasons", "incomplete"):
         if found[name]:
             console.table(found[name], {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name))
+    console.table({name: line(said) for name, said in found["splits"].items()}, "splits")
     if found["notes"]:
         console.table(dict(enumerate(found["notes"], 1)), "notes of the scan")

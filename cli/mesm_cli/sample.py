@@ -14,6 +14,7 @@ class SampleCorpus(StrEnum):
     """Corpora that can be written."""
 
     iemocap = "iemocap"
+    mosei = "mosei"
 
 
 class Mode(StrEnum):
@@ -26,23 +27,32 @@ class Mode(StrEnum):
 def sample(
     corpus: Annotated[SampleCorpus, typer.Argument(help="The corpus whose layout is written.")],
     out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
-    dialogs: Annotated[int | None, typer.Option(min=1, help="Number of dialogs (default: 10).")] = None,
+    dialogs: Annotated[
+        int | None, typer.Option(min=1, help="Number of dialogs (default: 10), or of mosei's videos (default: 12).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
     mode: Annotated[Mode, typer.Option(help="bank: cached sprites. full: every frame is rendered (slow).")] = Mode.bank,
+    quirks: Annotated[
+        bool,
+        typer.Option("--quirks", help="With the real oddities, and what a build makes of them: quirks.json."),
+    ] = False,
 ) -> None:
     """Write a small SYNTHETIC corpus in a real corpus' layout: talking heads, synthetic speech, labels.
 
     \b
     Examples:
       mesm-data sample iemocap /tmp/iemocap
-      mesm-data sample iemocap /tmp/iemocap --dialogs 2 --seed 7
+      mesm-data sample mosei /tmp/mosei --dialogs 4 --quirks
     """
     try:
-        from mesm_data.sample import iemocap
+        from mesm_data.sample import iemocap, mosei
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is missing, which only this command needs: pip install 'mesm[sample]'"
         ) from None
-    iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value)
+    if corpus is SampleCorpus.iemocap:
+        iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value, quirks=quirks)
+    else:
+        mosei.write(out, videos=dialogs, seed=seed, mode=mode.value, quirks=quirks)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
@@ -75,6 +77,8 @@ class Utterance:
     texts: tuple[str, ...]  # the text files that this record was read from
     excerpt: Excerpt | None = None  # where its picture is too, if the recording's video cannot be used
     flags: tuple[str, ...] = ()
+    # (status, reason) of a row that is known not to be built: ("excluded", a rule) or ("failed", why it cannot be).
+    unbuilt: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

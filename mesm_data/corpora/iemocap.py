@@ -16,18 +16,20 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from mesm_data.corpora.base import AudioSource, Corpus, Picture, Recording, Utterance, Word
+from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Picture, Recording, Utterance, Word
 from mesm_data.corpora.files import Tree
+from mesm_data.corpora.iemocap_known import differences
 from mesm_data.corpora.iemocap_text import Line, Parsed, Turn, parse_evaluation, parse_transcription, parse_wdseg
 from mesm_data.errors import InputError
 
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
 
 _DIALOG = re.compile(r"Ses0[1-5][FM]_(impro\d{2}[ab]?|script\d{2}_\d[ab]?)", re.ASCII)
-_UTTERANCE = re.compile(rf"{_DIALOG.pattern}_[FM]\d{{3}}", re.ASCII)
+UTTERANCE = re.compile(rf"{_DIALOG.pattern}_[FM]\d{{3}}", re.ASCII)
 
 _EVALUATION = "dialog/EmoEvaluation"
 _TRANSCRIPTION = "dialog/transcriptions"
@@ -51,7 +53,8 @@ def scan(root: Path) -> Corpus:
 
     An utterance is a turn of the evaluation, or a line of the transcription without one (flag `no_evaluation`, label
     None). The other flags are `no_transcript` (text "") and `no_alignment` (words None). Of an id that occurs twice
-    the first record counts. Sessions may be missing. What could not be used is in the notes.
+    the first record counts. Sessions may be missing; if none is, the notes say how this differs from the release. What
+    could not be used is in the notes.
 
     Raises InputError if there is no IEMOCAP release here, or nothing in it can be read.
     """
@@ -63,14 +66,18 @@ def scan(root: Path) -> Corpus:
     _note_missing(tree, sessions)
     dialogs: dict[str, list[str]] = {}
     for id_ in turns | lines:
-        dialogs.setdefault(_dialog_of(id_), []).append(id_)
+        dialogs.setdefault(dialog_of(id_), []).append(id_)
     if not dialogs:
         raise InputError(
             f"{root}: no utterance could be read from Session*/{_EVALUATION}/*.txt or Session*/{_TRANSCRIPTION}/*.txt"
             + "".join(f"\n  {note}" for note in tree.notes[:5])
         )
     recordings = tuple(_recording(tree, dialog, dialogs[dialog], turns, lines) for dialog in sorted(dialogs))
-    return Corpus(name="iemocap", root=root, recordings=recordings, notes=tuple(tree.notes))
+    corpus = Corpus(name="iemocap", root=root, recordings=recordings, notes=tuple(tree.notes))
+    if len(sessions) < len(SESSIONS) or SYNTHETIC in tree.files("."):
+        return corpus
+    # First, because only the first notes are shown.
+    return replace(corpus, notes=(*differences(corpus.utterances()), *corpus.notes))
 
 
 def _release(given: Path) -> Path:
@@ -145,15 +152,15 @@ def _collect(tree: Tree, sessions: list[str], folder: str, parse: Callable[[str]
 
 def _add(tree: Tree, found: Found[Row], path: str, row: Row, dialog: str) -> None:
     where = f"{path}:{row.line}"
-    if not _UTTERANCE.fullmatch(row.id):
+    if not UTTERANCE.fullmatch(row.id):
         tree.notes.append(f"{where}: {_shorten(row.id)!r} is not an utterance id; left out")
         return
     if row.id in found:
         first = found[row.id]
         tree.notes.append(f"{where}: {row.id} occurs a second time; the first counts ({first[0]}:{first[1].line})")
         return
-    if _dialog_of(row.id) != dialog:
-        tree.notes.append(f"{where}: {row.id} stands in the file of another dialog; taken as {_dialog_of(row.id)}")
+    if dialog_of(row.id) != dialog:
+        tree.notes.append(f"{where}: {row.id} stands in the file of another dialog; taken as {dialog_of(row.id)}")
     if row.end <= row.start:
         tree.notes.append(f"{where}: {row.id} ends at {row.end} s, not after its start at {row.start} s")
     found[row.id] = (path, row)
@@ -171,7 +178,7 @@ def _recording(tree: Tree, dialog: str, ids: list[str], turns: Found[Turn], line
 
 def _utterance(tree: Tree, id_: str, turn: tuple[str, Turn] | None, line: tuple[str, Line] | None) -> Utterance:
     """One row from the two records of an id, of which at least one is there, and the files of its name."""
-    dialog, letter, marker_actor = _dialog_of(id_), id_[-4], id_[5]
+    dialog, left = dialog_of(id_), is_left(id_)
     timed = turn or line
     assert timed is not None
     start, end = timed[1].start, timed[1].end
@@ -181,11 +188,10 @@ def _utterance(tree: Tree, id_: str, turn: tuple[str, Turn] | None, line: tuple[
             f"at {start}-{end} s in the evaluation, which counts"
         )
     words, alignment = _words(tree, id_)
-    left = letter == marker_actor
     return Utterance(
         id=id_,
         dialog=dialog,
-        speaker=id_[: len("Ses01")] + letter,
+        speaker=speaker_of(id_),
         start=start,
         end=end,
         text=line[1].text if line else "",
@@ -213,7 +219,7 @@ def _utterance(tree: Tree, id_: str, turn: tuple[str, Turn] | None, line: tuple[
 
 def _words(tree: Tree, id_: str) -> tuple[tuple[Word, ...] | None, str | None]:
     """The forced alignment and the file that it is from, or (None, None)."""
-    dialog = _dialog_of(id_)
+    dialog = dialog_of(id_)
     path = tree.files(f"{_session_of(dialog)}/{_ALIGNMENT}/{dialog}").get(f"{id_}.wdseg")
     text = tree.text(path) if path else None
     if path is None or text is None:
@@ -228,7 +234,7 @@ def _words(tree: Tree, id_: str) -> tuple[tuple[Word, ...] | None, str | None]:
 
 def _audio(tree: Tree, id_: str, *, channel: int, span: tuple[float, float]) -> tuple[AudioSource, ...]:
     """The sentence wav; else the speaker's channel of the dialog wav, of which the left is the marker wearer's."""
-    dialog = _dialog_of(id_)
+    dialog = dialog_of(id_)
     session = _session_of(dialog)
     sentence = tree.files(f"{session}/{_AUDIO}/{dialog}").get(f"{id_}.wav")
     whole = tree.files(f"{session}/{_DIALOG_AUDIO}").get(f"{dialog}.wav")
@@ -240,9 +246,20 @@ def _audio(tree: Tree, id_: str, *, channel: int, span: tuple[float, float]) -> 
     return tuple(sources)
 
 
-def _dialog_of(utterance: str) -> str:
-    # "Ses01F_script01_2_M003": the scene may hold an underscore, so the end is cut off, not the parts counted.
+def dialog_of(utterance: str) -> str:
+    """Ses01F_script01_2_M003 -> Ses01F_script01_2."""
+    # The scene may hold an underscore, so the end is cut off, not the parts counted.
     return utterance[: -len("_M003")]
+
+
+def speaker_of(utterance: str) -> str:
+    """Ses01F_script01_2_M003 -> Ses01M: the letter before the running number, not the one after the session."""
+    return utterance[: len("Ses01")] + utterance[-4]
+
+
+def is_left(utterance: str) -> bool:
+    """Whether the speaker wears the markers: he then sits on the left and is heard in the left channel."""
+    return utterance[-4] == utterance[5]
 
 
 def _session_of(dialog: str) -> str:

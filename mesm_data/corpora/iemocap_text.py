@@ -4,18 +4,16 @@ They are pure functions that never raise, whatever the text. The lines shown hav
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from mesm_data.corpora.base import Word
-
-Record = TypeVar("Record")
+from mesm_data.corpora.parsed import Parsed as Parsed
 
 _NUMBER = r"-?\d{1,9}(?:\.\d{1,12})?"  # bounded, so that no digits make an infinity
 _ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
 _TURN = re.compile(rf"\[\s*({_NUMBER})\s*-\s*({_NUMBER})\s*\]\s+(\S+)\s+(\w+)(?:\s+\[([^\]]*)\])?\s*", re.ASCII)
-_RATING = re.compile(r"([CA]-[A-Z]\d+):([^(]*)(?:\((.*)\))?\s*", re.ASCII)
+_RATING = re.compile(r"([CA]-[A-Z]\d+):([^(]*)(?:\((.*?)\)?)?\s*", re.ASCII)
 _DIMENSION = re.compile(r"(val|act|dom)\b\s*(.*)", re.ASCII)
 _LINE = re.compile(rf"(\S+)\s*\[\s*({_NUMBER})\s*-\s*({_NUMBER})\s*\]\s*:?(.*)", re.ASCII)
 _NO_ID = re.compile(r"[FM]\s*:", re.ASCII)
@@ -24,26 +22,6 @@ _SEGMENT = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s+-?\d+\s+(\S+)\s*", re.ASCII)
 _SEGMENT_FRAME = re.compile(r"\s*(SFrm\s+EFrm\b|Total score:)", re.ASCII)
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$", re.ASCII)
 _SILENCE = frozenset({"<s>", "</s>", "<sil>"})
-
-
-class Problem(NamedTuple):
-    """A line (from 1) that was not, or not wholly, understood."""
-
-    line: int
-    message: str
-
-
-@dataclass(slots=True)
-class Parsed(Generic[Record]):
-    """What a text holds. `skipped` counts the lines that are known to be none of the records, by kind."""
-
-    records: list[Record] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    def problem(self, line: int, what: str, raw: str) -> None:
-        """Report a line, its beginning quoted."""
-        self.problems.append(Problem(line, f"{what}: {raw[:80]!r}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +118,7 @@ def _turn(number: int, line: str, parsed: Parsed[Turn]) -> Turn | None:
 
 
 def _rating(number: int, line: str, parsed: Parsed[Turn]) -> Rating | None:
-    r"""One rater's line; the comment may hold brackets and semicolons, a value or a category may be empty.
+    r"""One rater's line; the comment may hold brackets and semicolons or lack the last bracket, values may be empty.
 
     C-F1:\tNeutral; Anger;\t(a comment)
     A-E3:\tval 3; act 2; dom  2;\t()

@@ -7,36 +7,48 @@ variable frame rate keep their times. Cutting with `-c copy` would be wrong by u
 import errno
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.cut import Cut, Span
+from mesm_data.media.picture import colour_tags, planes, size
 from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.media.video import Frame, planes
+from mesm_data.media.video import Frame
 from mesm_data.shards.members import encode_wav
 
-if TYPE_CHECKING:
-    pass
-
+# Encoders that run at once: one takes up to 200 MB at 1920x1080.
+LIMIT = 4
 # Ticks a second; a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
 TICKS = 30_000
 SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
 
 
 class ClipWriter:
-    """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds)."""
+    """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds).
 
-    def __init__(self, path: Path, *, start: Fraction, size: tuple[int, int], samples: NDArray[np.int16]) -> None:
+    `shape` is the width and height of the speaker's picture, `colours` what `picture.colour_tags` says of it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: Fraction,
+        shape: tuple[int, int],
+        colours: Mapping[str, str],
+        samples: NDArray[np.int16],
+    ) -> None:
         import av
 
-        self.path, self._start = path, start
-        self._width, self._height = size[0] // 2 * 2, size[1] // 2 * 2  # 4:2:0 has no odd sizes
+        self.path, self._start, self.shape, self._colours = path, start, shape, colours
+        self._width, self._height = shape[0] // 2 * 2, shape[1] // 2 * 2  # 4:2:0 has no odd sizes
+        if not self._width or not self._height:
+            raise MesmError(f"a picture of {shape[0]}x{shape[1]} pixels is too small for a clip")
         self._sound = path.with_suffix(".wav")
         self._process = subprocess.Popen(
             self._command(samples), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -56,10 +68,11 @@ class ClipWriter:
         if len(samples):
             self._sound.write_bytes(encode_wav(samples))
             streams.append(ffmpeg.input(f"file:{self._sound}").audio)
+        tags = ":".join(f"{name}={value}" for name, value in self._colours.items())
         # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
         output = ffmpeg.output(
             *streams, f"file:{self.path}", threads=1, fps_mode="passthrough", enc_time_base="demux",
-            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", **settings,
+            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
         )  # fmt: skip
         flags = ("-v", "error", "-nostdin", "-copyts")
         command: list[str] = output.global_args(*flags).overwrite_output().compile(cmd=ffmpeg_binary())
@@ -104,6 +117,7 @@ class ClipWriter:
     def abort(self) -> None:
         """Stop the encoder; what it wrote is left to the caller's clean-up."""
         self._process.kill()
+        self._process.wait()
         self._sound.unlink(missing_ok=True)
 
     def _said(self) -> str:
@@ -111,11 +125,29 @@ class ClipWriter:
         return self._process.stderr.read().decode(errors="replace").strip()[-300:]
 
 
-class ClipSet:
-    """The clips of one recording while its video is decoded: each is finished as soon as its span is over."""
+def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
+    """The spans in groups of which at most `limit` overlap anywhere: each group's clips are encoded in one pass."""
+    groups: list[set[int]] = []
+    for index in sorted(range(len(spans)), key=lambda index: (spans[index].start, spans[index].end)):
+        start = spans[index].start
+        free = (group for group in groups if sum(spans[other].end > start for other in group) < limit)
+        group = next(free, None)
+        if group is None:
+            groups.append(group := set())
+        group.add(index)
+    return groups
 
-    def __init__(self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]]) -> None:
-        self._folder, self._spans, self._sounds = folder, spans, sounds
+
+class ClipSet:
+    """The clips of one film while it is decoded: each is finished as soon as its span is over.
+
+    They are files in `folder` whose names begin with `name`.
+    """
+
+    def __init__(
+        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], name: str = ""
+    ) -> None:
+        self._folder, self._spans, self._sounds, self._name = folder, spans, sounds, name
         self._open: dict[int, ClipWriter] = {}
         self._done: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
@@ -127,14 +159,29 @@ class ClipSet:
         if cut.index in self._failed:
             return
         if cut.index not in self._open:
-            size = (right - left, cut.frame.image.height)
-            start, samples = self._spans[cut.index].start, self._sounds[cut.index]
-            path = self._folder / f"{cut.index}.mp4"
-            self._open[cut.index] = ClipWriter(path, start=start, size=size, samples=samples)
+            self._begin(cut, (right - left, size(cut.frame.image)[1]))
+        writer = self._open.get(cut.index)
+        if writer is None:
+            return
         try:
-            self._open[cut.index].add(cut.frame, left, right)
+            if writer.shape != (right - left, size(cut.frame.image)[1]):
+                writer.abort()
+                raise MesmError("the picture changes its size inside the utterance: no clip")
+            writer.add(cut.frame, left, right)
         except MesmError as error:
             self._open.pop(cut.index)
+            self._failed[cut.index] = str(error)
+
+    def _begin(self, cut: Cut, shape: tuple[int, int]) -> None:
+        try:
+            self._open[cut.index] = ClipWriter(
+                self._folder / f"{self._name}{cut.index}.mp4",
+                start=self._spans[cut.index].start,
+                shape=shape,
+                colours=colour_tags(cut.frame.image),
+                samples=self._sounds[cut.index],
+            )
+        except MesmError as error:
             self._failed[cut.index] = str(error)
 
     def collect(self, index: int) -> tuple[Path | None, str | None]:

@@ -27,7 +27,8 @@ class Convolution:
     """A convolution without padding, PReLU, and max pooling with stride 2 (windows over the edge are cut, not dropped).
 
     A picture is (channels, height, width, batch): with the batch innermost, the copies and maxima run over long rows.
-    The convolution is one matrix product: its windows are the columns.
+    The convolution is one matrix product: its windows are the columns. Winograd's F(2,3) would be exact with one bit
+    less and saves a third of the products, but its additions take as long: 10 % slower to 10 % faster, by layer.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Convolution:
         Args:
             kernel: (size, size, in, out).
             bias: (out,), in units of the activations.
-            slope: (out,) of the PReLU, negative slopes first; None: a head, not rounded.
+            slope: (out,) of the PReLU, ascending; None: a head, not rounded.
             pool: side of the pooling windows; 0: none.
             paired: computes two neighbouring columns at once, through a kernel one column wider.
                 Pooling then compares whole arrays; for 3 input channels that takes half of the time, for more the
@@ -59,13 +60,16 @@ class Convolution:
         activations: Array = y[0]
         if self.slope is None:
             return activations
+        first = 0
         if self.pool:
             # A PReLU with a slope >= 0 is monotone and may follow the pooling, where it has a quarter of the work.
-            # The others come first; a second time changes nothing in them, since they are >= 0 then.
-            prelu(y[:, : self.convex], self.slope[: self.convex])
-            wide = self._pool_pairs(y, x.shape[2] - self.size + 1) if self.paired else pool(y[0], 2, self.pool)
-            activations = pool(wide, 1, self.pool)
-        prelu(activations, self.slope)
+            first = self.convex
+            prelu(y[:, :first], self.slope[:first])
+            if self.paired:
+                activations = pool(self._pool_pairs(y, x.shape[2] - self.size + 1), 1, self.pool)
+            else:
+                activations = pool(pool(activations, 1, self.pool), 2, self.pool)
+        prelu(activations[first:], self.slope[first:])
         np.rint(activations, out=activations)
         return activations
 
@@ -97,12 +101,12 @@ class Convolution:
         return pooled
 
 
-def prelu(y: Array, slope: Array) -> Array:
-    """y where y > 0, else slope * y, by channel (the fourth axis from the end), in place."""
-    below: Array = np.minimum(y, 0)
-    below *= (slope - 1)[:, None, None, None]
-    y += below
-    return y
+def prelu(y: Array, slope: Array) -> None:
+    """y where y > 0, else slope * y, by channel (the fourth axis from the end), in place. `slope` is ascending."""
+    gentle = int(np.searchsorted(slope, 1.0))
+    other = y * slope[:, None, None, None]
+    for side, channels in ((np.maximum, slice(gentle)), (np.minimum, slice(gentle, None))):
+        side(y[..., channels, :, :, :], other[..., channels, :, :, :], out=y[..., channels, :, :, :])
 
 
 def pool(y: Array, axis: int, size: int) -> Array:
@@ -164,7 +168,7 @@ class Network:
             # Its input is a picture read column by column, channels innermost (as facenet-pytorch flattens it).
             size = round((len(kernel) / channels) ** 0.5)
             kernel = kernel.reshape(size, size, channels, -1).transpose(1, 0, 2, 3)
-        order = np.arange(len(bias)) if slope is None else np.argsort(slope >= 0, kind="stable")
+        order = np.arange(len(bias)) if slope is None else np.argsort(slope, kind="stable")
         kernel, bias = kernel[:, :, self._order][..., order], bias[order] * 2**ACTIVATION_BITS
         slope = None if slope is None else slope[order]
         first = not self.layers

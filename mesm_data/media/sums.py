@@ -9,7 +9,6 @@ Indices = NDArray[np.int64]
 
 FIELD = 21  # bits of a colour's sum
 MAX_AREA = (2**FIELD - 1) // 255  # pixels of a rectangle: 8224
-MAX_LONG, MAX_SHORT = 1920, 1080
 
 
 class Sums:

@@ -1,7 +1,6 @@
-"""A video file as frames with exact presentation times, and the speaker's picture cut out of a frame.
+"""A video file as frames with exact presentation times.
 
-Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approximate SIMD paths, and colours are
-converted by integer arithmetic of our own (swscale rounds differently from CPU to CPU).
+Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approximate SIMD paths.
 """
 
 from collections.abc import Iterator
@@ -10,18 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mesm_data.corpora.base import Picture
 from mesm_data.errors import MesmError
 
 if TYPE_CHECKING:
     import av
-
-# Red and blue weights of luma: ITU-R BT.601 and BT.709.
-_BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
-_SCALE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,42 +25,47 @@ class Frame:
 
 
 class Video:
-    """One video file, decoded once from front to back.
+    """One video file, decoded once from front to back: its first picture stream that is not a cover image.
 
-    `errors` counts packets that could not be decoded (their frames are missing, the rest is used); `stopped` says why
-    the file could not be read to its end, if so.
+    After the pass `stopped` says why the file could not be read to its end, if so.
     Raises MesmError from the constructor if the file is not a video.
     """
 
     def __init__(self, path: Path) -> None:
         import av
         from av.codec.context import Flags
+        from av.stream import Disposition
 
         try:
             self._container = av.open(f"file:{path}")
         except (av.FFmpegError, OSError) as error:
             raise MesmError(f"not a video that can be opened ({error.strerror})") from None
-        if not self._container.streams.video:
+        covers = Disposition.attached_pic | Disposition.timed_thumbnails
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
+        if not streams:
+            cover = " but a cover image" if self._container.streams.video else ""
             self._container.close()
-            raise MesmError("holds no picture")
-        stream = self._stream = self._container.streams.video[0]
+            raise MesmError(f"holds no picture{cover}")
+        stream = self._stream = streams[0]
+        if stream.codec_context is None:
+            self._container.close()
+            raise MesmError("holds a picture of a kind that this FFmpeg cannot decode")
         stream.codec_context.flags |= Flags.bitexact
         stream.codec_context.thread_count = 1
-        self.width, self.height = stream.codec_context.width, stream.codec_context.height
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        self.errors = 0
+        self._errors = 0
         self.stopped: str | None = None
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, in the order in which they are shown."""
         base = Fraction(self._stream.time_base or 1)
-        origin = Fraction(self._container.start_time or 0, 1_000_000)
+        start = origin(self._container)
         usual = 1 / self.rate if self.rate else Fraction(0)
-        until = -origin
+        until = Fraction(0)
         for image in self._images():
             stamp = image.pts if image.pts is not None else image.dts
             # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
-            time = stamp * base - origin if stamp is not None else until
+            time = stamp * base - start if stamp is not None else until
             until = time + (image.duration * base if image.duration else usual)
             yield Frame(time=time, until=until, image=image)
 
@@ -85,58 +81,25 @@ class Video:
                 return
             except av.FFmpegError as error:
                 if isinstance(error, av.error.InvalidDataError):
-                    self.errors += 1
+                    self._errors += 1
                     continue
                 self.stopped = str(error.strerror)
                 return
             yield from images
+
+    @property
+    def damage(self) -> str | None:
+        """What could not be decoded; its frames are missing, the rest is used."""
+        return f"{self._errors} packets could not be decoded" if self._errors else None
 
     def close(self) -> None:
         """Release the file."""
         self._container.close()
 
 
-def columns(picture: Picture, width: int) -> tuple[int, int]:
-    """The speaker's part of a frame `width` pixels wide: [left, right), even, as chroma has half the columns."""
-    return round(picture.left * width / 2) * 2, min(round(picture.right * width / 2) * 2, width)
-
-
-def planes(image: "av.VideoFrame", left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
-    """Y (h, w), U and V (ceil(h/2), ceil(w/2)) of the columns left <= x < right, as views where possible."""
-    if image.format.name not in ("yuv420p", "yuvj420p"):
-        image = image.reformat(format="yuv420p")
-    cut = []
-    for plane, step in zip(image.planes, (1, 2, 2), strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-        cut.append(rows[:, left // step : -(-right // step)])
-    return tuple(cut)
-
-
-def rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
-    """The columns left <= x < right as uint8 (h, right - left, 3) RGB, by 16-bit fixed point; chroma is repeated."""
-    luma, *chroma = planes(image, left, right)
-    u, v = (plane.astype(np.int32) - 128 for plane in chroma)
-    full = image.format.name == "yuvj420p" or int(image.color_range) == 2
-    black, gain, chroma_gain = (0, 1.0, 1.0) if full else (16, 255 / 219, 255 / 224)
-    red, blue = _BT709 if _is_bt709(image) else _BT601
-    green = 1 - red - blue
-    scale = _SCALE * chroma_gain
-    colours = (
-        v * round(scale * 2 * (1 - red)),
-        u * -round(scale * 2 * (1 - blue) * blue / green) + v * -round(scale * 2 * (1 - red) * red / green),
-        u * round(scale * 2 * (1 - blue)),
-    )
-    grey = (luma.astype(np.int32) - black) * round(_SCALE * gain) + _SCALE // 2
-    picture = np.empty((*luma.shape, 3), np.uint8)
-    for index, colour in enumerate(colours):
-        channel = colour.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
-        channel = channel + grey
-        channel >>= 16
-        picture[..., index] = np.clip(channel, 0, 255, out=channel)
-    return picture
-
-
-def _is_bt709(image: "av.VideoFrame") -> bool:
-    """As tagged (1 is BT.709); untagged pictures of 720 lines and more are taken for BT.709, as players do."""
-    space = int(image.colorspace)
-    return space == 1 or (space == 2 and image.height >= 720)
+def origin(container: "av.container.InputContainer") -> Fraction:
+    """The container's start in seconds. FFmpeg gives it in whole microseconds: the stream that it is from is exact."""
+    start = Fraction(container.start_time or 0, 1_000_000)
+    times = [(stream.start_time, stream.time_base) for stream in container.streams]
+    exact = [first * base for first, base in times if first is not None and base is not None]
+    return min((moment for moment in exact if abs(moment - start) <= Fraction(1, 1_000_000)), default=start)

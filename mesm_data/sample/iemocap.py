@@ -5,7 +5,7 @@ Every face, voice and sentence is made by this program; nothing comes from the c
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -13,27 +13,27 @@ from random import Random
 from zlib import crc32
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm_data.errors import InputError
-from mesm_data.sample import iemocap_align, iemocap_text, script, speech
+from mesm_data.sample import iemocap_align, iemocap_text, quirks_iemocap, script, speech
 from mesm_data.sample.acting import Part, looks
 from mesm_data.sample.actor import Actor, Look
 from mesm_data.sample.assets import assets_folder
 from mesm_data.sample.phonemes import PHONEMES
 from mesm_data.sample.script import Dialog, Turn
-from mesm_data.sample.speech import RATE, Span, Speech, Synthesiser
-from mesm_data.sample.text import spoken
+from mesm_data.sample.speech import RATE, Speech, Synthesiser
+from mesm_data.sample.takes import moved, quiet, say, write_text, write_wav
 from mesm_data.sample.video import write_video
 from mesm_data.sample.work import in_fresh_processes, whole_folder
 
 DIALOGS = 10
 FPS = Fraction(30_000, 1001)
 BLEED = 0.1  # of the other actor in each channel of the dialog's wav: -20 dB
-ROOM = 0.0005  # standard deviation of the noise, -66 dB of full scale
 MODES = ("bank", "full")
+QUIRKY = 140  # dialogs at most, if quirks are to find ten of the corpus' 151 names free
+COMMENT = "SYNTHETIC, not IEMOCAP"
 
 SYNTHETIC = """SYNTHETIC
 
@@ -75,17 +75,21 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     turns: int = 30,
+    quirks: bool = False,
 ) -> None:
     """Write a corpus of `dialogs` dialogs (10 if not given, at most 151) of about `turns` turns to `out`.
 
     `mode` "full" renders every frame, "bank" takes faces from a stock of pictures: 5 times as fast. `workers` processes
     (one a core if not given) do not change what is written; the same arguments give the same bytes on one machine.
+    With `quirks` it has the oddities of the real one, and quirks.json says what a right build makes of them.
     `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
     where espeak-ng or the head model is not installed.
     """
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = script.plan(DIALOGS if dialogs is None else dialogs, seed, turns=turns)
+    if quirks and len(plan) > QUIRKY:
+        raise InputError(f"--quirks needs names that no dialog has; --dialogs {len(plan)}: at most {QUIRKY} with it")
     workers = min(len(plan), workers or os.cpu_count() or 1)
     speech.library()
     assets_folder()
@@ -95,6 +99,8 @@ def write(
         jobs = [_Job(root=root, dialog=dialog, seed=seed, mode=mode) for dialog in plan]
         for _ in in_fresh_processes(_write_dialog, jobs, workers):
             bar.update()
+        if quirks:
+            quirks_iemocap.plant(root)
 
 
 def _write_frame(root: Path, marker: str) -> None:
@@ -103,9 +109,9 @@ def _write_frame(root: Path, marker: str) -> None:
         for folder in FOLDERS:
             (root / f"Session{session}" / folder.format(session=session)).mkdir(parents=True)
     (root / "Documentation").mkdir()
-    _write_text(root / "README.txt", marker)
-    _write_text(root / "Documentation/timeinfo.txt", TIMES)
-    _write_text(
+    write_text(root / "README.txt", marker)
+    write_text(root / "Documentation/timeinfo.txt", TIMES)
+    write_text(
         root / "Documentation/phonemes.txt", "\n".join(["SIL", *sorted({name for name, _ in PHONEMES.values()})]) + "\n"
     )
 
@@ -114,42 +120,33 @@ def _write_dialog(job: _Job) -> None:
     """All files of one dialog. In a process of its own: see Synthesiser."""
     dialog, session = job.dialog, job.root / f"Session{job.dialog.session}"
     synthesiser = Synthesiser()
-    said = [(turn, _say(synthesiser, turn)) for turn in dialog.turns]
+    said = [
+        (turn, say(synthesiser, turn.text, turn.voice, turn.end - turn.start - turn.lead - 0.05))
+        for turn in dialog.turns
+    ]
     _write_texts(session, dialog)
     _write_alignments(session / "sentences/ForcedAlignment" / dialog.id, said)
     clean = {letter: _signal(dialog, letter, said, job.seed) for letter in "FM"}
     _write_sentences(session / "sentences/wav" / dialog.id, dialog, clean)
     left, right = (dialog.markers, "M" if dialog.markers == "F" else "F")
     wav = session / "dialog/wav" / f"{dialog.id}.wav"
-    _write_wav(wav, np.stack([clean[a] + BLEED * clean[b] for a, b in ((left, right), (right, left))], axis=1))
+    write_wav(wav, np.stack([clean[a] + BLEED * clean[b] for a, b in ((left, right), (right, left))], axis=1), COMMENT)
     frames = ceil(dialog.duration * FPS)
     faces = [
         (_actor(dialog, letter, job.mode), _looks(dialog, letter, said, frames, job.seed)) for letter in (left, right)
     ]
     avi = session / "dialog/avi/DivX" / f"{dialog.id}.avi"
-    write_video(avi, _split_screen(faces), fps=FPS, audio=wav, comment=f"SYNTHETIC, not IEMOCAP: {dialog.id}")
-
-
-def _say(synthesiser: Synthesiser, turn: Turn) -> Speech:
-    """The turn's speech, faster than planned where it would not end before the turn does."""
-    text = " ".join(words for _, words in spoken(turn.text))
-    room = turn.end - turn.start - turn.lead - 0.05
-    voice = turn.voice
-    said = synthesiser.say(text, voice)
-    while said.duration > room:
-        voice = replace(voice, rate=ceil(voice.rate * max(1.02, said.duration / room)))
-        said = synthesiser.say(text, voice)
-    return said
+    write_video(avi, _split_screen(faces), fps=FPS, audio=wav, comment=f"{COMMENT}: {dialog.id}")
 
 
 def _write_texts(session: Path, dialog: Dialog) -> None:
     evaluations = session / "dialog/EmoEvaluation"
-    _write_text(evaluations / f"{dialog.id}.txt", iemocap_text.evaluation(dialog))
+    write_text(evaluations / f"{dialog.id}.txt", iemocap_text.evaluation(dialog))
     for path, text in iemocap_text.rater_files(dialog):
-        _write_text(evaluations / path, text)
-    _write_text(session / "dialog/transcriptions" / f"{dialog.id}.txt", iemocap_text.transcription(dialog))
+        write_text(evaluations / path, text)
+    write_text(session / "dialog/transcriptions" / f"{dialog.id}.txt", iemocap_text.transcription(dialog))
     for letter in "FM":
-        _write_text(
+        write_text(
             session / f"dialog/lab/Ses0{dialog.session}_{letter}/{dialog.id}.lab", iemocap_text.lab(dialog, letter)
         )
 
@@ -159,15 +156,14 @@ def _write_alignments(folder: Path, said: Sequence[tuple[Turn, Speech]]) -> None
     for turn, heard in said:
         if turn.label:
             segments = iemocap_align.align(turn.text, heard, turn.lead, turn.end - turn.start)
-            _write_text(folder / f"{turn.id}.wdseg", iemocap_align.wdseg(segments, turn.id))
-            _write_text(folder / f"{turn.id}.phseg", iemocap_align.phseg(segments, turn.id))
-            _write_text(folder / f"{turn.id}.syseg", iemocap_align.syseg(segments))
+            write_text(folder / f"{turn.id}.wdseg", iemocap_align.wdseg(segments, turn.id))
+            write_text(folder / f"{turn.id}.phseg", iemocap_align.phseg(segments, turn.id))
+            write_text(folder / f"{turn.id}.syseg", iemocap_align.syseg(segments))
 
 
 def _signal(dialog: Dialog, letter: str, said: Sequence[tuple[Turn, Speech]], seed: int) -> NDArray[np.float32]:
     """(n,) float32 at 16 kHz: everything that one actor says in the dialog, in a quiet room."""
-    noise = np.random.default_rng([seed, crc32(f"{dialog.id} {letter}".encode())])
-    signal = noise.normal(0, ROOM, round(dialog.duration * RATE)).astype(np.float32)
+    signal = quiet(dialog.duration, [seed, crc32(f"{dialog.id} {letter}".encode())])
     for turn, heard in said:
         if turn.speaker == letter:
             at = round((turn.start + turn.lead) * RATE)
@@ -180,7 +176,7 @@ def _write_sentences(folder: Path, dialog: Dialog, clean: dict[str, NDArray[np.f
     for turn in dialog.turns:
         if turn.label:
             piece = clean[turn.speaker][round(turn.start * RATE) : round(turn.end * RATE)]
-            _write_wav(folder / f"{turn.id}.wav", piece)
+            write_wav(folder / f"{turn.id}.wav", piece, COMMENT)
 
 
 def _actor(dialog: Dialog, letter: str, mode: str) -> Actor:
@@ -191,17 +187,16 @@ def _actor(dialog: Dialog, letter: str, mode: str) -> Actor:
 def _looks(dialog: Dialog, letter: str, said: Sequence[tuple[Turn, Speech]], frames: int, seed: int) -> list[Look]:
     parts = [
         Part(
-            start=turn.start, end=turn.end, face=turn.face, strength=script.FACE, phonemes=_moved(heard.phonemes, turn)
+            start=turn.start,
+            end=turn.end,
+            face=turn.face,
+            strength=script.FACE,
+            phonemes=moved(heard.phonemes, turn.start + turn.lead),
         )
         for turn, heard in said
         if turn.speaker == letter
     ]
     return looks(parts, frames, FPS, Random(f"{seed} blinks {dialog.id} {letter}"))
-
-
-def _moved(phonemes: Sequence[Span], turn: Turn) -> tuple[Span, ...]:
-    at = turn.start + turn.lead
-    return tuple(Span(phoneme.name, phoneme.t0 + at, phoneme.t1 + at) for phoneme in phonemes)
 
 
 def _split_screen(faces: Sequence[tuple[Actor, Sequence[Look]]]) -> Iterator[NDArray[np.uint8]]:
@@ -210,16 +205,3 @@ def _split_screen(faces: Sequence[tuple[Actor, Sequence[Look]]]) -> Iterator[NDA
     for index, looks_ in enumerate(zip(left_looks, right_looks, strict=True)):
         t = float(index / FPS)
         yield np.concatenate([left.picture(looks_[0], t), right.picture(looks_[1], t)], axis=1)
-
-
-def _write_wav(path: Path, samples: NDArray[np.float32]) -> None:
-    """`samples` (n,) or (n, 2) in -1..1 as 16-bit PCM at 16 kHz."""
-    pcm = np.round(np.clip(samples, -1, 1) * 32_767).astype(np.int16)
-    channels = 1 if pcm.ndim == 1 else pcm.shape[1]
-    with soundfile.SoundFile(path, "w", RATE, channels, "PCM_16", format="WAV") as file:
-        file.comment = "SYNTHETIC, not IEMOCAP"
-        file.write(pcm)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="ascii", newline="")

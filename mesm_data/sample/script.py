@@ -4,6 +4,7 @@ A pure function of its arguments; no media and no files. Each dialog is drawn fr
 dialogs of a larger corpus are those of a smaller one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from random import Random
@@ -184,12 +185,12 @@ def _labels(count: int, rng: Random) -> list[str]:
 def _turn(id_: str, label: str, who: Speaker, rng: Random) -> Turn:
     """A rated turn, not yet placed: it starts at 0."""
     meant = label if label in PROSODY else rng.choice(MAIN)
-    voice = _moved(who.voice, _shown(meant, VOICE_CLEAR, rng), rng)
+    voice = coloured(who.voice, shown(meant, VOICE_CLEAR, rng), rng)
     text = sentence(meant, int(id_[4]), rng)
-    while _estimate(text, voice) > LONGEST - 0.7:
+    while estimate(text, voice) > LONGEST - 0.7:
         text = sentence(meant, int(id_[4]), rng)
     ratings = rate(label, meant if label in VAD else "oth", session=int(id_[4]), speaker=id_[-4], rng=rng)
-    face = _shown(meant, FACE_CLEAR, rng)
+    face = shown(meant, FACE_CLEAR, rng)
     return _timed(
         Turn(id=id_, start=0, end=0, lead=0, text=text, voice=voice, face=face, label=label, ratings=ratings), rng
     )
@@ -202,15 +203,16 @@ def _aside(id_: str, who: Speaker, rng: Random) -> Turn:
     return _timed(turn, rng)
 
 
-def _shown(meant: str, clear: float, rng: Random) -> str:
-    """What a modality shows of what is meant."""
+def shown(meant: str, clear: float, rng: Random, emotions: Sequence[str] = MAIN) -> str:
+    """What a modality shows of what is meant: with the chance `clear` the same, else nothing or another emotion."""
     if rng.random() < clear:
         return meant
-    others = [emotion for emotion in MAIN if emotion != meant]
+    others = [emotion for emotion in emotions if emotion != meant]
     return "neu" if meant != "neu" and rng.random() < 0.5 else rng.choice(others)
 
 
-def _moved(voice: Voice, emotion: str, rng: Random) -> Voice:
+def coloured(voice: Voice, emotion: str, rng: Random) -> Voice:
+    """A speaker's voice as an emotion moves it, a little differently each time."""
     rate, pitch, range_, volume, tilt = PROSODY[emotion]
     by_rate, by_pitch, by_range, by_volume, by_tilt = PROSODY_JITTER
     return replace(
@@ -223,7 +225,7 @@ def _moved(voice: Voice, emotion: str, rng: Random) -> Voice:
     )
 
 
-def _estimate(text: str, voice: Voice) -> float:
+def estimate(text: str, voice: Voice) -> float:
     """Seconds that espeak-ng needs: a least-squares fit to 450 sentences of `text`, right to 15 % in 90 of 100."""
     said = " ".join(words for _, words in spoken(text))
     seconds = 0.28 + 0.045 * len(said) + 0.014 * len(said.split()) + 0.29 * said.count(",")
@@ -233,7 +235,7 @@ def _estimate(text: str, voice: Voice) -> float:
 def _timed(turn: Turn, rng: Random) -> Turn:
     """With room for the words and some silence on both sides."""
     lead = rng.uniform(0.12, 0.3)
-    length = lead + 1.06 * _estimate(turn.text, turn.voice) + rng.uniform(0.1, 0.35)
+    length = lead + 1.06 * estimate(turn.text, turn.voice) + rng.uniform(0.1, 0.35)
     return replace(turn, lead=round(lead, 3), end=min(LONGEST, max(SHORTEST, length)))
 
 

@@ -4,7 +4,7 @@ All sentences were written for this file. `{}` names are slots, filled from SLOT
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 OWN, SHARED = 0.72, 0.18  # how often the main clause is the emotion's own or says nothing; else it is another emotion's
@@ -211,17 +211,25 @@ SOUNDS = (
 SPOKEN = {token: spoken for token, spoken, _ in SOUNDS}
 
 
-def sentence(emotion: str, session: int, rng: Random) -> str:
+def sentence(
+    emotion: str,
+    session: int,
+    rng: Random,
+    *,
+    pools: Mapping[str, Sequence[str]] = POOLS,
+    emotions: Sequence[str] = MAIN,
+    sounds: Sequence[tuple[str, str, Mapping[str, float]]] = SOUNDS,
+) -> str:
     """A turn of a speaker in `session` (1 to 5) who means `emotion`; its main clause may be of another pool."""
     draw = rng.random()
-    pool = emotion if draw < OWN else "" if draw < OWN + SHARED else rng.choice(MAIN)
-    text = _template(POOLS[pool if pool in POOLS else ""], session, rng)
+    pool = emotion if draw < OWN else "" if draw < OWN + SHARED else rng.choice(emotions)
+    text = _template(pools[pool if pool in pools else ""], session, rng)
     text = text.format(**{slot: rng.choice(values) for slot, values in SLOTS.items()})
     if rng.random() < OPENER_SHARE:
         text = f"{rng.choice(OPENERS)} {text if re.match(FIRST_PERSON, text) else text[0].lower() + text[1:]}"
     if rng.random() < TAG_SHARE:
         text = f"{text[:-1]}, {rng.choice(TAGS)}{text[-1]}"
-    for token, _, shares in SOUNDS:
+    for token, _, shares in sounds:
         if rng.random() < shares.get(emotion, 0.0):
             text = f"{token} {text}"
     return text

@@ -30,11 +30,13 @@ def write_video(
     audio: Path | None,
     codec: str = "mpeg4",
     comment: str,
+    varying: bool = False,
 ) -> None:
     """Encode RGB frames (height, width, 3), even in height and width, at a constant rate, to an .avi or .mp4 file.
 
     `codec` is "mpeg4" or "libx264" (yuv420p); `audio` is a sound file to mux in: PCM in .avi, AAC in .mp4. One thread
-    and bit-exact flags: the same input gives the same bytes with the same ffmpeg. The file appears whole or not at all.
+    and bit-exact flags: the same input gives the same bytes with the same ffmpeg. `varying` leaves out every fifth and
+    every seventh frame, the others keep their times: a variable rate. The file appears whole or not at all.
     Raises ValueError if there are no frames or they differ in size, MesmError with ffmpeg's words if it fails.
     """
     rest = iter(frames)
@@ -42,7 +44,7 @@ def write_video(
     if first is None:
         raise ValueError(f"{path}: a video needs at least one frame")
     temporary = path.with_name(f".{path.name}.tmp")
-    command = _command(temporary, path.suffix, first.shape[:2], fps, audio, codec, comment)
+    command = _command(temporary, path.suffix, first.shape[:2], fps, audio, codec, comment, varying)
     try:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors)
@@ -64,7 +66,14 @@ def write_video(
 
 
 def _command(
-    output: Path, suffix: str, size: tuple[int, ...], fps: Fraction, audio: Path | None, codec: str, comment: str
+    output: Path,
+    suffix: str,
+    size: tuple[int, ...],
+    fps: Fraction,
+    audio: Path | None,
+    codec: str,
+    comment: str,
+    varying: bool,
 ) -> list[str]:
     """The ffmpeg command line that reads raw frames from its standard input."""
     import ffmpeg
@@ -73,6 +82,8 @@ def _command(
     height, width = size
     inputs = [ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate).video]
     sound: dict[str, Any] = {}
+    if varying:
+        inputs[0] = inputs[0].filter("select", "mod(n,5)*mod(n,7)+eq(n,0)")
     if audio is not None:
         inputs.append(ffmpeg.input(str(audio)).audio)
         sound = AUDIO[suffix] | {"flags:a": "+bitexact"}
@@ -81,6 +92,7 @@ def _command(
         str(output),
         **CODECS[codec],
         **sound,
+        **({"fps_mode": "vfr"} if varying else {}),
         **{"flags:v": "+bitexact", "metadata": f"comment={comment}"},
         format=suffix.removeprefix("."),
         pix_fmt="yuv420p",

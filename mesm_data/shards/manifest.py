@@ -23,8 +23,13 @@ _RATER = pa.struct(
         "comment": pa.string(),
     }
 )
+_EMOTIONS = {name: pa.float64() for name in ("anger", "disgust", "fear", "happiness", "sadness", "surprise")}
+_ITEMS = {**_EMOTIONS, "sentiment": pa.float64()}
 LABELS: dict[str, pa.DataType] = {
     "iemocap": pa.struct({"label": pa.string(), "vad": pa.list_(pa.float64()), "raters": pa.list_(_RATER)}),
+    "mosei": pa.struct(
+        {"emotions": pa.struct(_EMOTIONS), "sentiment": pa.float64(), "raters": pa.list_(pa.struct(_ITEMS))}
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Parts -> shards. The order and the boundaries come from keys and sizes alone, never from workers."""
+"""Parts -> shards. Order and boundaries come from groups, keys and sizes alone, never from workers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -29,27 +29,31 @@ def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
         yield shard
 
 
+def names(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict[str, Any]]]:
+    """The built `rows` by the name of the shard they go into, `<group>-000000.tar`, both in the order of writing."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"])):
+        groups.setdefault(row["group"], []).append(row)
+    named = {}
+    for group, built in sorted(groups.items()):
+        by_key = {row["key"]: row for row in built}
+        sizes = [(row["key"], row["part"]["stop"] - row["part"]["start"]) for row in built]
+        for number, keys in enumerate(shards(sizes, limit)):
+            named[f"{group}-{number:06d}.tar"] = [by_key[key] for key in keys]
+    return named
+
+
 def pack(
-    parts: Path,
-    out: Path,
-    rows: list[dict[str, Any]],
-    *,
-    limit: int,
-    step: Callable[[int], object],
-    group: str = "all",
+    parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, step: Callable[[int], object]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
 
-    Rows carry `source` (the recording's id), `part` and `clip` as the step left them. Returns what dataset.json says
-    of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is told how many are done.
+    Rows carry `group`; `source` (the recording's id), `part` and `clip` as the step left them. Returns what
+    dataset.json says of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is told how many
+    are done.
     """
-    built = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"]))
-    by_key = {row["key"]: row for row in built}
-    sizes = [(row["key"], row["part"]["stop"] - row["part"]["start"]) for row in built]
     models, videos = {}, {}
-    for number, keys in enumerate(shards(sizes, limit)):
-        name = f"{group}-{number:06d}.tar"
-        samples = [by_key[key] for key in keys]
+    for name, samples in names(rows, limit).items():
         models[name] = _write_shard(out / "shards" / name, parts, samples)
         if all("clip" in row for row in samples):
             videos[name] = _write_clips(out / "video" / name, parts, samples)

@@ -81,7 +81,7 @@ def look(model: Model, batch: Batch) -> list[Seen]:
                 strips=strips,
                 branches={m: look.branches[m][n].tolist() for m in modalities if look.present[m][n]},
                 logits=look.logits[n].tolist(),
-                truth=[bool(true) for true in batch.labels[n] > 0],
+                truth=[bool(true) for true in batch.labels[n] > 0.5],
             )
         )
     return seen

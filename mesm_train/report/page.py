@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.files import atomic_write
+from mesm_data.splits import PARTS
 from mesm_train.data.batch import Batch
 from mesm_train.models.model import Model
 from mesm_train.report import costs, looks, pictures, scores
 from mesm_train.report.markup import Html, el
 from mesm_train.report.record import Record, read
-from mesm_train.splits import PARTS
 
 SYNTHETIC = (
     "A program made this corpus. The numbers on this page say nothing about people, and stand beside no published "

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from mesm_data.corpora.base import AudioSource
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.cut import Cutter, Span
+from mesm_data.media.picture import rgb
 from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.media.video import Frame, Video, rgb
+from mesm_data.media.video import Frame, Video
 
 WIDTH, HEIGHT, BITS = 96, 64, 12
 FPS = Fraction(30000, 1001)

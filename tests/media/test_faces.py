@@ -23,7 +23,7 @@ from mesm_data.errors import MesmError
 from mesm_data.media.boxes import suppress
 from mesm_data.media.crop import face, resize
 from mesm_data.media.mtcnn import Detection, Detector
-from mesm_data.media.network import INPUT_TOP, Network, pool
+from mesm_data.media.network import INPUT_TOP, Network, pool, prelu
 from mesm_data.media.sums import Sums, edges
 from mesm_data.media.weights import SHA256, load_weights, read_arrays, weights_folder
 
@@ -167,14 +167,25 @@ def test_the_last_bit_of_exp_cannot_change_a_score() -> None:
         assert distance > 1e-14  # `exp`, the division and this logarithm together are off by less than 1e-15
 
 
-def test_pictures_over_1080_lines_are_thinned(detectors: dict[int, Detector]) -> None:
-    """Doubled in both directions, a picture of 1080x1920 has the same boxes, doubled."""
-    picture = np.full((1080, 1920, 3), 60, np.uint8)
-    picture[300:812, 500:1012] = astronaut()
-    small = Detector(min_face_size=90).detect(picture)
-    large = Detector(min_face_size=90).detect(picture.repeat(2, axis=0).repeat(2, axis=1))
-    assert [tuple(2 * edge for edge in found.box) for found in small] == [found.box for found in large]
-    assert len(small) == 1
+@pytest.mark.parametrize(("height", "width", "every"), [(720, 1280, 2), (1080, 1920, 2), (2160, 3840, 4)])
+def test_large_pictures_are_thinned(height: int, width: int, every: int, detectors: dict[int, Detector]) -> None:
+    """The boxes and landmarks are those of every second or fourth pixel, in pixels of the whole picture."""
+    picture = np.full((height, width, 3), 60, np.uint8)
+    picture[100:612, 500:1012] = astronaut()
+    thin, whole = detectors[40].detect(picture[::every, ::every]), detectors[40].detect(picture)
+    assert [tuple(every * edge for edge in found.box) for found in thin] == [found.box for found in whole]
+    assert [[(every * x, every * y) for x, y in f.landmarks] for f in thin] == [[*f.landmarks] for f in whole]
+    assert len(whole) == 1
+
+
+@pytest.mark.parametrize("shape", [(480, 360), (480, 720), (576, 720), (540, 960)])
+def test_every_pixel_of_smaller_pictures_is_looked_at(shape: tuple[int, int], detectors: dict[int, Detector]) -> None:
+    """A face that can be seen in the odd rows and columns alone is found."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[101:357:2, 101:357:2] = astronaut()[::4, ::4]
+    picture[102:358:2, 101:357:2] = picture[101:357:2, 101:357:2]
+    picture[101:357, 102:358:2] = picture[101:357, 101:357:2]
+    assert len(detectors[40].detect(picture)) == 1
 
 
 @pytest.mark.parametrize("shape", [(1080, 1920), (1920, 1080), (480, 640), (37, 41)])
@@ -202,6 +213,15 @@ def test_patches_are_means_of_their_rectangles(data: st.DataObject) -> None:
         for j, (x0, x1) in enumerate(zip(*(e[:, 0] for e in edges(size, np.array([right - left]))), strict=True)):
             part = picture[top + y0 : top + y1, left + x0 : left + x1].reshape(-1, 3)
             assert np.array_equal(patch[:, i, j], np.rint(part.sum(axis=0) * 512 / len(part)))
+
+
+def test_prelu_is_its_definition() -> None:
+    """Slopes below 0, between 0 and 1, and above 1."""
+    y = np.random.default_rng(0).normal(size=(5, 4, 4, 3))
+    slope = np.array([-0.5, 0.0, 0.25, 1.0, 1.3])
+    expected = np.where(y > 0, y, slope[:, None, None, None] * y)
+    prelu(y, slope)
+    assert np.array_equal(y, expected)
 
 
 @given(

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.shards import dataset
+from mesm_data.splits import split
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.labels import view
 from mesm_train.provenance import code, differences, provenance
-from mesm_train.splits import split
 from mesm_train.typed_yaml import to_dict
 
 ROWS = [
@@ -61,6 +61,7 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
     }
     assert said["split"] == {
         "name": "session-5",
+        "of": "utterances",
         "digest": split(rows, "iemocap", "session-5").digest,
         "counts": {"train": 3, "valid": 0, "test": 1},
         "missing": {"failed": 1, "excluded": 0, "absent": 0},

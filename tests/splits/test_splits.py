@@ -1,13 +1,13 @@
-"""A view asks what the manifest says; a split puts every utterance into one part, and says what its parts share."""
+"""A split puts every utterance into one part, and says what its parts share."""
 
 import json
 import shutil
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import mesm_manifests
-import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from mesm_data.errors import InputError
 from mesm_data.shards import manifest
-from mesm_train.labels import View, view, views
-from mesm_train.splits import leaks, read_lists, split
-
-LABELS = list(mesm_manifests.load("iemocap")["labels"])
+from mesm_data.splits import available, split
+from mesm_data.splits.leaks import leaks
+from mesm_data.splits.lists import PARTS, read_lists
+from mesm_data.splits.registry import corpora, registered
+from mesm_data.splits.rules import RULES
+from mesm_train.labels import view
 
 
 def row(
@@ -41,65 +43,6 @@ def sessions(*numbers: int) -> list[dict[str, Any]]:
         for j in (0, 1)
     ]
     return [row(key, start=2.0 * place, end=2.0 * place + 1) for place, key in enumerate(keys)]
-
-
-# Views
-
-
-@pytest.mark.parametrize("name", views("iemocap"))
-def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) -> None:
-    known = mesm_manifests.load("iemocap")
-    chosen = view("iemocap", name)
-    total = np.zeros(len(chosen.classes))
-    for label, count in known["counts"]["labels"].items():
-        target = chosen.target({"label": label, "vad": None, "raters": []})
-        if target is not None:
-            assert target.dtype == np.float32
-            assert target.sum() == 1
-            total += count * target
-    assert dict(zip(chosen.classes, total, strict=True)) == known["views"][name]["counts"]
-    assert total.sum() == known["views"][name]["utterances"]
-
-
-def test_six_is_one_question_per_label() -> None:
-    six = view("iemocap", "six")
-    assert six.classes == ("ang", "exc", "fru", "hap", "neu", "sad")
-    assert six.exclusive
-    for label in LABELS:
-        target = six.target({"label": label})
-        assert (None if target is None else target.tolist()) == (
-            [float(label == name) for name in six.classes] if label in six.classes else None
-        )
-
-
-def test_four_takes_excited_for_happy() -> None:
-    four = view("iemocap", "four")
-    targets = [four.target({"label": label}) for label in ("hap", "exc", "neu")]
-    assert [target is not None and target.tolist() for target in targets] == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
-    assert four.target({"label": "fru"}) is None
-
-
-@pytest.mark.parametrize("record", [{"label": None}, {"label": "xxx"}, {}])
-def test_an_utterance_without_a_label_is_in_no_view(record: dict[str, Any]) -> None:
-    assert all(view("iemocap", name).target(record) is None for name in views("iemocap"))
-
-
-@given(st.dictionaries(st.sampled_from(["anger", "fear", "joy"]), st.none() | st.sampled_from([0.0, 1 / 6, 1.0, 3.0])))
-def test_a_view_that_is_not_exclusive_asks_for_each_mean_above_zero(emotions: dict[str, float | None]) -> None:
-    multi = View(
-        corpus="mosei", name="x", classes=("ang", "fea"), sources=(("anger",), ("fear",)), exclusive=False
-    )  # fmt: skip
-    target = multi.target({"emotions": emotions, "sentiment": 0.0})
-    assert target is not None
-    assert target.tolist() == [float((emotions.get(name) or 0) > 0) for name in ("anger", "fear")]
-    assert multi.target({"emotions": None}) is None
-
-
-def test_an_unknown_view_or_corpus_is_answered_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no label view 'sixx': did you mean six\? There are six, four, majority"):
-        view("iemocap", "sixx")
-    with pytest.raises(InputError, match=r"no manifest of a corpus 'iemo'; there are .*iemocap"):
-        view("iemo", "six")
 
 
 # Rules
@@ -174,9 +117,9 @@ def published(shared: Path, tmp_path: Path) -> Any:
 
 def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any) -> None:
     folder = published("iemocap")
-    lists, name = read_lists(folder, "iemocap")
+    lists, _ = read_lists(folder)
     made = split([row(key) for keys in lists.values() for key in keys], "iemocap", str(folder))
-    assert name == made.name == "paper"
+    assert (made.name, made.of) == ("paper", "utterances")
     assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
     assert made.missing == ()
     assert len(made.leaks.speakers) == 10
@@ -185,11 +128,73 @@ def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any)
 
 def test_the_papers_mosei_split_shares_no_video(published: Any) -> None:
     folder = published("mosei")
-    lists, _ = read_lists(folder, "iemocap")
+    lists, _ = read_lists(folder)
     rows = [row(key) for keys in lists.values() for key in keys]
     assert {part: len(keys) for part, keys in lists.items()} == {"train": 14524, "valid": 1765, "test": 4188}
     assert len({item["dialog"] for item in rows}) == 3001
     assert leaks(lists, {item["key"]: item for item in rows}).counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+
+
+VIDEOS = [f"mosei_official_{part}_videos.txt" for part in ("train", "valid", "test")]
+
+
+def as_python(shared: Path) -> bytes:
+    """The official folds in the form in which the SDK has them."""
+    lists = {name.split("_")[2]: (shared / "splits" / name).read_text().split() for name in VIDEOS}
+    return "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
+
+
+def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) -> None:
+    """The official folds over the paper's clips, which all lie in the fold of their video; both forms are the same."""
+    paper = {part: (shared / "splits" / f"mosei_{part}_split.txt").read_text().split() for part in PARTS}
+    rows = [row(key) for keys in paper.values() for key in keys]
+    for name in VIDEOS:
+        shutil.copy(shared / "splits" / name, tmp_path)
+    (tmp_path / "folds.py").write_bytes(as_python(shared))
+    made = split(rows, "mosei", str(tmp_path))
+    assert made.of == "dialogs"
+    assert made.parts == {
+        part: tuple(sorted(keys)) for part, keys in paper.items()
+    }  # every clip is in its video's fold
+    assert made.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert Counter((item.part, item.status) for item in made.missing) == {
+        ("train", "absent"): 163, ("valid", "absent"): 15, ("test", "absent"): 48,
+    }  # fmt: skip
+    from_file = split(rows, "mosei", str(tmp_path / "folds.py"))
+    assert (from_file.parts, from_file.digest, from_file.name) == (made.parts, made.digest, "folds")
+
+
+def test_what_ids_name_is_decided_for_all_lists_at_once(tmp_path: Path) -> None:
+    rows = [row(f"{video}_{clip}") for video in ("a", "b", "c") for clip in range(2)]
+    (tmp_path / "train.txt").write_text("a\nb\nc_0")
+    (tmp_path / "test.txt").write_text("c\nd")
+    rows[0].update(status="failed", reason="no audio, no video")
+    made = split(rows, "mosei", str(tmp_path))
+    assert made.parts == {"train": ("a_1", "b_0", "b_1"), "test": ("c_0", "c_1")}
+    assert [(item.key, item.status) for item in made.missing] == [("c_0", "absent"), ("d", "absent"), ("a_0", "failed")]
+    (tmp_path / "test.txt").write_text("b_0\nb_1\nc_1")
+    assert split(rows, "mosei", str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
+
+
+def test_python_lists_are_parsed_and_never_run(tmp_path: Path) -> None:
+    """Other statements are passed over; what is not a list of texts is refused, not computed."""
+    path, ran = tmp_path / "folds.py", tmp_path / "ran"
+    path.write_text(f"import os\nopen({str(ran)!r}, 'w')\nx: int = 1\na_train = ['v_1']\na_test = ['v_0']\nb = [2]\n")
+    assert read_lists(path)[0] == {"train": ["v_1"], "test": ["v_0"]}
+    for line in (
+        f"test = [open({str(ran)!r}, 'w')]",
+        "test = [1]",
+        "test = 'abc'",
+        "train_test = 1",
+        "x = " + "(" * 999,
+    ):
+        path.write_text(line)
+        with pytest.raises(InputError, match="expected Python lists of ids"):
+            read_lists(path)
+    path.write_text("train = ['a']\nmy_train = ['b']")
+    with pytest.raises(InputError, match="two lists for train"):
+        read_lists(path)
+    assert not ran.exists()
 
 
 KEYS = sorted(item["key"] for item in sessions(1, 2))
@@ -268,16 +273,16 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
     [
         (
             {"train.txt": "a\nb\n\na\n"},
-            r"train.txt:4: a stands also in \S+train.txt:1; an utterance may be in one part",
+            r"train.txt:4: a stands also in \S+train.txt:1; an id may be in one part",
         ),
         ({"train.txt": "a\n", "test.txt": "b\na"}, r"test.txt:2: a stands also in \S+train.txt:1"),
-        ({"train.txt": "a\n", "train_split.txt": "a\n"}, "both train_split.txt and train.txt"),
+        ({"train.txt": "a\n", "train_split.txt": "a\n"}, "both train.txt and train_split.txt"),
         ({"other.txt": "a\n"}, "holds no lists: expected train_split.txt"),
         ({"train.txt": b"\xff\xfe\x00"}, "train.txt cannot be read as text"),
         ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap holds none of its utterances"),
         (
             {"lists.json": "{"},
-            "lists.json: expected lists of utterance ids under train, valid and test; it cannot be read",
+            "lists.json: expected lists of ids under train, valid and test; it cannot be read",
         ),
         ({"lists.json": "[]"}, "lists.json: expected lists"),
         ({"lists.yaml": "train: a"}, "train is not a list of ids"),
@@ -298,13 +303,16 @@ def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, s
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sesion-5", r"no split 'sesion-5': did you mean session-5\? Expected session-1, .*, dialog, a folder"),
+        ("sesion-5", r"no split 'sesion-5': did you mean session-5\? Expected session-1, .*, dialog, paper, a folder"),
         ("session-6", "did you mean session-"),
-        ("paper", "published list that is not shipped: get it with `mesm-data splits fetch`"),
+        ("paper", "list that is not shipped, and not in .*paper: get it with `mesm-data splits fetch iemocap paper`"),
         ("/nowhere/lists.yaml", "there is no split '/nowhere/lists.yaml'"),
     ],
 )
-def test_an_unknown_split_is_answered_with_what_there_is(name: str, message: str) -> None:
+def test_an_unknown_split_is_answered_with_what_there_is(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESM_SPLITS", str(tmp_path))
     with pytest.raises(InputError, match=message):
         split(sessions(1), "iemocap", name)
 
@@ -340,6 +348,50 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
     for column, said in (("speaker", found.speakers), ("dialog", found.dialogs)):
         both = Counter(value for keys in parts.values() for value in {rows[key][column] for key in keys})
         assert list(said) == sorted(value for value, number in both.items() if number > 1)
+
+
+def test_every_split_that_can_be_made_says_what_leaks_across_it(
+    published: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper's real ids at made-up times: neighbours of a dialog overlap, as 7038 of the corpus' 9888 do."""
+    monkeypatch.setenv("MESM_SPLITS", str(tmp_path / "none"))
+    lists, _ = read_lists(published("iemocap"))
+    places: Counter[str] = Counter()
+    rows = []
+    for key in sorted(key for keys in lists.values() for key in keys):
+        start = 2.0 * places[key[:-5]]
+        places[key[:-5]] += 1
+        rows.append(row(key, start, start + 2.5))
+    made = available(rows, "iemocap")
+    assert list(made) == [*RULES, "paper"]
+    for name in RULES[:-1]:
+        by_session = made[name]
+        assert not isinstance(by_session, str)
+        assert by_session.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert isinstance(made["paper"], str)
+    assert "mesm-data splits fetch iemocap paper" in made["paper"]
+    place = tmp_path / "none" / "iemocap" / "paper"
+    place.mkdir(parents=True)
+    for part in PARTS:
+        shutil.copy(tmp_path / f"{part}_split.txt", place)
+    paper = available(rows, "iemocap")["paper"]
+    assert not isinstance(paper, str)
+    leaks_ = paper.leaks.counts()
+    assert (leaks_["speakers"], leaks_["dialogs"]) == (10, 151)
+    where = {key: part for part, keys in lists.items() for key in keys}
+    neighbours = [(a["key"], b["key"]) for a, b in pairwise(rows) if a["dialog"] == b["dialog"]]
+    assert leaks_["overlaps"] == sum(where[a] != where[b] for a, b in neighbours) > 1000
+
+
+def test_the_rules_are_those_that_the_manifests_name() -> None:
+    named = {corpus: [s.name for s in registered(corpus).values() if s.kind == "rule"] for corpus in corpora()}
+    assert named == {"iemocap": list(RULES), "mosei": ["dialog"]}
+    counts = mesm_manifests.load("iemocap")["counts"]["sessions"]
+    for number in range(1, 6):
+        said = registered("iemocap")[f"session-{number}"].counts
+        assert said["test"] == counts[f"Session{number}"]["utterances"]
+        assert said["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
+        assert sum(said.values()) == 10_039
 
 
 # On shards

@@ -1,0 +1,140 @@
+"""mesm-data splits list, fetch and show."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mesm_cli import console
+
+SHOWN = 5
+
+app = typer.Typer(
+    name="splits",
+    help="Which utterances train, validate and test: rules, and published lists.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
+
+
+@app.command("list")
+def show_all(as_json: AsJson = False) -> None:
+    """Show the splits of all corpora: kind, parts, licence, and whether lists are here.
+
+    \b
+    Examples:
+      mesm-data splits list
+      mesm-data splits list --json | jq '.[] | select(.kind == "list")'
+    """
+    from mesm_data.splits.registry import corpora, is_stored, registered
+
+    found = []
+    for corpus in corpora():
+        for split in registered(corpus).values():
+            said: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": split.kind, "title": split.title}
+            said |= {"counts": dict(split.counts), "licence": split.licence}
+            if split.kind == "list":
+                said |= {"urls": [part.url for part in split.files.values()], "folder": str(split.folder)}
+                said["fetched"] = is_stored(split)
+            found.append(said)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for said in found:
+        counts = ", ".join(f"{part} {number}" for part, number in said["counts"].items())
+        typer.echo(f"{said['corpus']} {said['name']}  ({said['kind']})  {counts}".rstrip())
+        typer.echo(f"    {said['title']}")
+        if said["kind"] == "list":
+            typer.echo(f"    {said['licence']}; {'in' if said['fetched'] else 'not in'} {said['folder']}; from")
+            for url in said["urls"]:
+                typer.echo(f"      {url}")
+
+
+@app.command("fetch")
+def get(
+    corpus: Annotated[str, typer.Argument(help="iemocap or mosei.")],
+    name: Annotated[str, typer.Argument(metavar="SPLIT", help="A published list (see `mesm-data splits list`).")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Another folder; the default is where `--split NAME` looks ($MESM_SPLITS/CORPUS/SPLIT)."),
+    ] = None,
+    mirror: Annotated[str | None, typer.Option(help="A URL that holds the same files, by name.")] = None,
+) -> None:
+    """Download published lists, and keep them if they are what was published (sha256, number of ids).
+
+    \b
+    Examples:
+      mesm-data splits fetch iemocap paper
+      mesm-data splits fetch mosei official --to /data/folds
+      mesm-data splits fetch iemocap paper --mirror https://mirror.example.org/iemocap-lists
+    """
+    from mesm_data.splits.fetch import fetch
+
+    folder, needed = fetch(corpus, name, to, mirror=mirror)
+    console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
+    typer.echo(folder)
+    console.say(f"next: mesm-data splits show {to or name} --data DIR")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="SPLIT", help="A rule, a published list, or the path of lists.")],
+    data: Annotated[Path, typer.Option(help="A dataset.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a split of a dataset: its parts, what of it is missing, and what leaks across it.
+
+    \b
+    Examples:
+      mesm-data splits show session-5 --data /data/iemocap
+      mesm-data splits show /data/folds --data /data/mosei --json
+    """
+    from mesm_data.shards import dataset, manifest
+    from mesm_data.splits import split
+
+    corpus = dataset.describe(data)["corpus"]
+    made = split(manifest.read(data / "manifest.parquet"), corpus, name)
+    if as_json:
+        missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
+        shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
+        typer.echo(json.dumps({**made.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
+        return
+    said = made.summary()
+    typer.echo(f"{corpus} {made.name}: lists of {made.of}, sha256 {made.digest}")
+    console.table(said["counts"], "utterances that the dataset holds")
+    console.table(said["missing"], "ids that it does not hold")
+    for item in made.missing[:SHOWN]:
+        typer.echo(f"    {item.key} ({item.part}): {item.status}{f', {item.reason}' if item.reason else ''}")
+    console.table(said["leaks"], "shared between parts")
+    for what, first in (("speakers", made.leaks.speakers), ("dialogs", made.leaks.dialogs)):
+        if first:
+            typer.echo(f"    {what}: {', '.join(first[:SHOWN])}{' ...' if len(first) > SHOWN else ''}")
+    for one, other in made.leaks.overlaps[:SHOWN]:
+        typer.echo(f"    {one} and {other} overlap in time")
+
+
+def line(said: Mapping[str, Any]) -> str:
+    """A split's summary in one line: its parts, what is missing, what leaks; or why it cannot be made."""
+    if "reason" in said:
+        return str(said["reason"])
+    leaks, missing = said["leaks"], sum(said["missing"].values())
+    counts = ", ".join(f"{part} {number}" for part, number in said["counts"].items())
+    lacks = f" ({missing} ids missing)" if missing else ""
+    if not any(leaks.values()):
+        return f"{counts}{lacks}; nothing leaks"
+    pairs = f"{leaks['overlaps']} pairs of overlapping utterances"
+    return f"{counts}{lacks}; LEAKS {leaks['speakers']} speakers, {leaks['dialogs']} dialogs, {pairs}"
+
+
+def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
+    """What leaks across each split that can be made of a dataset, as messages."""
+    from mesm_data.inspect import splits
+    from mesm_data.shards import manifest
+
+    for name, one in splits(manifest.read(out / "manifest.parquet"), said["corpus"]).items():
+        if "reason" not in one:
+            console.say(f"split {name}: {line(one)}")

@@ -1,0 +1,166 @@
+"""The answers of CMU-MOSEI's raters, as Amazon Mechanical Turk gave them out: six CSV files, one row a rater and clip.
+
+Columns are found by name, never by place: the six files do not have the same ones. Workers' ids are personal; they
+tell copies of a row apart while a file is read and are not kept.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from mesm_data.corpora.mosei_text import clip_of, video_of
+from mesm_data.corpora.parsed import Parsed
+
+EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+ITEMS = (*EMOTIONS, "sentiment")
+# Emotions from 0 (none) to 3 (high), sentiment from -3 to 3.
+LOWEST = {**dict.fromkeys(EMOTIONS, 0.0), "sentiment": -3.0}
+HIGHEST = 3.0
+LARGEST = 1e6  # what is beyond is no number that anyone answered
+
+_VIDEO, _CLIP = "input.video_id", "input.clip"
+_ANSWERS = {f"answer.{item}": item for item in ITEMS}
+_NEEDED = (_VIDEO, _CLIP, *_ANSWERS)
+_EMPTY = frozenset({"", "nan", "na", "n/a", "none", "null", "{}"})
+
+Values = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One rater's row. `values`: ITEMS in order, None for an empty cell. `origin` names the row, if anything does."""
+
+    line: int
+    video: str
+    clip: int
+    values: tuple[float | None, ...]
+    origin: str | None
+
+
+def parse_answers(lines: Iterable[str]) -> Parsed[Answer]:
+    r"""The rows of one file, in its order. `line` is the last that a row takes: cells of HTML hold line ends.
+
+    HITId,HITTypeId,Title,...,WorkerId,...,Input.VIDEO_ID,Input.CLIP,Answer.anger,Answer.disgust,...,Answer.surprise,...
+    3X0,3Y1,"Rate ""emotion"",\nand sentiment",...,A1,...,folder/-3g5yACwYnA,2.0,0,0,0,...,1,...
+
+    A row in which no item is answered is no rating (skipped, counted), nor is one without a video or a clip. Never
+    raises; a file without the needed columns is a problem of line 1.
+    """
+    parsed: Parsed[Answer] = Parsed()
+    with large_fields():
+        try:
+            rows = _reader(lines)
+            header = [name.strip().casefold() for name in next(rows, [])]
+            missing = [name for name in _NEEDED if name not in header]
+            if missing:
+                parsed.problem(1, f"has no column {missing[0]}; not a file of ratings", ",".join(header))
+                return parsed
+            columns = {name: header.index(name) for name in header}
+            for cells in rows:
+                _parse_row(parsed, rows.line_num, cells, columns)  # type: ignore[attr-defined]
+        except csv.Error as error:
+            parsed.problem(rows.line_num, f"is not CSV from here on ({error})", "")  # type: ignore[attr-defined]
+    return parsed
+
+
+def _reader(lines: Iterable[str]) -> Iterator[list[str]]:
+    """A reader with the delimiter of the first line: a spreadsheet may have saved a copy with another."""
+    source = iter(lines)
+    first = next(source, "")
+    delimiter = max(",;\t", key=first.count)
+
+    def again() -> Iterator[str]:
+        yield first
+        yield from source
+
+    return csv.reader(again(), delimiter=delimiter)
+
+
+def _parse_row(parsed: Parsed[Answer], line: int, cells: Sequence[str], columns: Mapping[str, int]) -> None:
+    if not any(cells):
+        return
+    if len(cells) <= max(columns[name] for name in _NEEDED):
+        parsed.problem(line, f"ends after {len(cells)} cells, a quote may be open", ",".join(cells[-3:]))
+        return
+    video, clip = video_of(cells[columns[_VIDEO]]), clip_of(cells[columns[_CLIP]])
+    if video is None or clip is None:
+        where = (cells[columns[_VIDEO]].strip(), cells[columns[_CLIP]].strip())
+        if any(cell.casefold() in _EMPTY for cell in where):
+            parsed.skipped["without a video or a clip"] += 1
+        else:
+            parsed.problem(line, "names no clip", "{}, {}".format(*where))
+        return
+    values = tuple(_value(parsed, line, item, cells[columns[name]]) for name, item in _ANSWERS.items())
+    if values == (None,) * len(ITEMS):
+        parsed.skipped["without an answer"] += 1
+        return
+    parsed.records.append(Answer(line=line, video=video, clip=clip, values=values, origin=_origin(cells, columns)))
+
+
+def _value(parsed: Parsed[Answer], line: int, item: str, cell: str) -> float | None:
+    """A number or nothing. One that is off the scale is kept as it stands, and reported."""
+    cell = cell.strip()
+    if cell.casefold() in _EMPTY:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) <= LARGEST:
+        parsed.problem(line, f"{item} is no number; taken as not answered", cell)
+        return None
+    if not LOWEST[item] <= value <= HIGHEST:
+        parsed.problem(line, f"{item} is outside {LOWEST[item]:g} .. {HIGHEST:g}; kept", cell)
+    return value
+
+
+def _origin(cells: Sequence[str], columns: Mapping[str, int]) -> str | None:
+    """What tells this row from all others, wherever it is copied to: MTurk's assignment, or task and worker."""
+    for names in (("assignmentid",), ("hitid", "workerid")):
+        found = [cells[columns[name]].strip() for name in names if name in columns and columns[name] < len(cells)]
+        if len(found) == len(names) and all(found):
+            return " ".join(found)
+    return None
+
+
+@contextmanager
+def large_fields() -> Iterator[None]:
+    """Let a cell be larger than csv's 128 KiB: one holds a page of HTML. The limit is the process' own: it is put back.
+
+    2 GiB - 1 is what a C long holds everywhere.
+    """
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def read_answers(path: Path) -> Parsed[Answer]:
+    """The answers in a file; other bytes than UTF-8 occur only in columns that are not read. Raises OSError."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return parse_answers(file)
+
+
+def means(raters: Sequence[Values]) -> dict[str, float | None]:
+    """Item -> the mean over the raters who answered it; None if nobody did.
+
+    An emotion counts as present if its mean is above 0 (README of the CMU-MultimodalSDK). For that it is the same
+    whether an empty cell is left out, as here, or is a 0, and whether answers are averaged or, as in the paper's
+    notebook, summed: no answer is below 0.
+    """
+    answered = {item: [value for rater in raters if (value := rater[item]) is not None] for item in ITEMS}
+    return {item: fmean(values) if values else None for item, values in answered.items()}
+
+
+def labels(means: Values | None, raters: Sequence[Values]) -> dict[str, Any]:
+    """The record `labels`; `means` None: the clip has not been rated."""
+    return {
+        "emotions": {item: means[item] for item in EMOTIONS} if means is not None else None,
+        "sentiment": means["sentiment"] if means is not None else None,
+        "raters": [dict(rater) for rater in raters],
+    }

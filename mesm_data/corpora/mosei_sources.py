@@ -1,0 +1,145 @@
+"""All that the texts and tables of CMU-MOSEI say, by video and clip; what was odd in them goes to the notes."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mesm_data.corpora import csd
+from mesm_data.corpora.base import Word
+from mesm_data.corpora.mosei_labels import ITEMS, Values, read_answers
+from mesm_data.corpora.mosei_text import Clip, is_video, key_of, parse_transcript
+from mesm_data.corpora.mosei_tree import Layout
+from mesm_data.corpora.parsed import Notes
+from mesm_data.errors import InputError, MesmError
+
+_WORDS = re.compile(r"timestamped_?words", re.IGNORECASE | re.ASCII)  # not ...WordVectors
+
+
+@dataclass(slots=True, kw_only=True)
+class Rated:
+    """The raters of one clip, in the order of the files and their rows, and the files."""
+
+    raters: list[Values] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Official:
+    """The SDK's label file: its path, and the rows by video."""
+
+    path: str
+    rows: dict[str, list[csd.Rated]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """The SDK's file of timed words: its path, and the words by video."""
+
+    path: str
+    words: dict[str, list[Word]]
+
+
+Lines = dict[str, dict[int, tuple[str, Clip]]]  # video -> clip -> (the file that it stands in, the line)
+Ratings = dict[str, dict[int, Rated]]
+
+
+def read_transcripts(layout: Layout, notes: Notes) -> Lines:
+    """Every clip of every transcript. Of a clip that occurs twice the first counts."""
+    found: Lines = {}
+    for stem, path in layout.files("transcripts").items():
+        if not is_video(stem):
+            notes.add("files that are not named after a video", f"{path}: is not named after a video; not read")
+            continue
+        text = layout.tree.text(path)
+        if text is None:
+            continue
+        parsed = parse_transcript(text, stem)
+        for line, message in parsed.problems:
+            notes.add("odd lines of transcripts", f"{path}:{line}: {message}")
+        for clip in parsed.records:
+            clips = found.setdefault(clip.video, {})
+            where, key = f"{path}:{clip.line}", key_of(clip.video, clip.number)
+            if clip.number in clips:
+                before, first = clips[clip.number]
+                said = f"{where}: {key} occurs a second time; the first counts ({before}:{first.line})"
+                notes.add("clips that occur twice", said)
+                continue
+            if clip.end <= clip.start:
+                said = f"{where}: {key} ends at {clip.end} s, not after its start at {clip.start} s"
+                notes.add("clips that end before they begin", said)
+            clips[clip.number] = (path, clip)
+    return found
+
+
+def read_ratings(layout: Layout, notes: Notes) -> Ratings:
+    """Every rater of every clip. A row that is found again (in a renamed copy of a file) counts once."""
+    found: Ratings = {}
+    seen: set[tuple[str, str, int]] = set()
+    for path in layout.files("labels").values():
+        try:
+            parsed = read_answers(layout.tree.root / path)
+        except OSError as error:
+            notes.add("files that cannot be read", f"{path}: cannot be read ({error.strerror or error})")
+            continue
+        for line, message in parsed.problems:
+            notes.add("odd rows of ratings", f"{path}:{line}: {message}")
+        skipped: Counter[str] = Counter(parsed.skipped)
+        for answer in parsed.records:
+            if answer.origin is not None:
+                row = (answer.origin, answer.video, answer.clip)
+                if row in seen:
+                    skipped["that were read before"] += 1
+                    continue
+                seen.add(row)
+            rated = found.setdefault(answer.video, {}).setdefault(answer.clip, Rated())
+            rated.raters.append(dict(zip(ITEMS, answer.values, strict=True)))
+            if path not in rated.files:
+                rated.files.append(path)
+        for kind, count in sorted(skipped.items()):
+            notes.add("kinds of rows that are not counted", f"{path}: {count} rows {kind} are not counted")
+    return found
+
+
+def read_official(layout: Layout, notes: Notes) -> Official | None:
+    """The SDK's label file, if one that names all seven columns is there; the archive's own name is preferred.
+
+    Raises InputError where there is one and h5py is missing.
+    """
+    files = {stem: path for stem, path in layout.files("csd").items() if "label" in stem.casefold()}
+    official = None
+    for stem in sorted(files, key=lambda stem: (stem != "CMU_MOSEI_Labels", stem)):
+        path = files[stem]
+        if official:
+            notes.add(".csd files that are not read", f"{path}: is not read, {official.path} counts")
+            continue
+        try:
+            rows, problems = csd.read_labels(layout.tree.root / path)
+        except InputError:
+            raise
+        except MesmError as error:
+            notes.add(".csd files that are not read", f"{path}: {error}; not read")
+            continue
+        _note_problems(notes, path, problems)
+        official = Official(path=path, rows=rows)
+    return official
+
+
+def read_words(layout: Layout, notes: Notes) -> Timed | None:
+    """The SDK's timed words, if they are there. Raises InputError where they are and h5py is missing."""
+    for stem, path in layout.files("csd").items():
+        if _WORDS.search(stem) and "vector" not in stem.casefold():
+            try:
+                words, problems = csd.read_words(layout.tree.root / path)
+            except InputError:
+                raise
+            except MesmError as error:
+                notes.add(".csd files that are not read", f"{path}: {error}; not read")
+                continue
+            _note_problems(notes, path, problems)
+            return Timed(path=path, words=words)
+    return None
+
+
+def _note_problems(notes: Notes, path: str, problems: list[str]) -> None:
+    for problem in problems:
+        notes.add("tables of .csd files that cannot be used", f"{path}: {problem}")

@@ -1,0 +1,299 @@
+"""The processed release of the paper's authors (Dai et al. 2021) as rows of utterances, for both corpora.
+
+IEMOCAP_RAW_PROCESSED/meta.pkl           {utterance: {start_time, end_time, label, text, sr, fps}}
+IEMOCAP_RAW_PROCESSED/<scene>/<utterance>/audio.wav (stereo), audio_{L,R}.wav, image_{L,R}_0.jpg, ...
+MOSEI_RAW_PROCESSED/meta.pkl             {utterance: {text, label: [0 or 1, six of them]}}
+MOSEI_RAW_PROCESSED/<utterance>/audio.wav, image_0.jpg, ...
+
+The images' rate is not written down (of MOSEI's it is not even known whether it is that of the videos or 2 a second):
+it is found from the number of images and the length of the sound.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
+from mesm_data.corpora.files import Tree
+from mesm_data.corpora.iemocap import UTTERANCE, dialog_of, is_left, speaker_of
+from mesm_data.corpora.plain_pickle import load
+from mesm_data.errors import InputError
+from mesm_data.media.images import numbered
+
+FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
+META = "meta.pkl"
+EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")  # the order of MOSEI's labels
+FLAG = "processed_release"
+
+# Rates at which videos are shown, and 2, the one that the paper's text suggests for MOSEI.
+RATES = (2.0, 5.0, 10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
+# If this share of the utterances fits one rate, those that do not are taken for broken off, not for another rate.
+_COMMON = 0.9
+
+_MOSEI = re.compile(r"[A-Za-z0-9_-]+_\d+", re.ASCII)
+
+
+def find(corpus: str, given: Path) -> Path | None:
+    """The processed release of `corpus` where `given` is it, or holds it itself or in `data/`; else None."""
+    name = FOLDERS.get(corpus)
+    if name is None:
+        return None
+    places = [given / name, given / "data" / name]
+    if given.resolve().name == name or (given / META).is_file():
+        return given
+    return next((place for place in places if place.is_dir()), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What lies on disk of an utterance. `images` counts up to the last number, `length` is in seconds."""
+
+    folder: str
+    wavs: Mapping[str, str]
+    images: int
+    length: float | None
+
+
+def scan(corpus: str, root: Path) -> Corpus:
+    """Every utterance that has a folder, an entry in meta.pkl, or both. `root` is the folder that holds meta.pkl.
+
+    Flags: `processed_release` and `no_alignment` always; `no_meta` (no entry: label and text are unknown),
+    `no_transcript`, `no_times` (start is 0: the place in the recording is unknown). An utterance without a folder has
+    neither sound nor picture. What could not be used is in the notes.
+
+    Raises InputError if there is no utterance, or meta.pkl cannot be read or holds more than plain data.
+    """
+    tree = Tree(root)
+    entries = _entries(corpus, tree)
+    folders: dict[str, str] = {}
+    for id_, folder in _folders(corpus, tree):
+        if folders.setdefault(id_, folder) != folder:
+            tree.notes.append(f"{folder}/: a second folder of this utterance; {folders[id_]}/ counts")
+    ids = sorted({*entries, *folders})
+    if not ids:
+        raise InputError(f"{root}: holds no utterances; expected {META} and a folder for each utterance")
+    for said, missing in (
+        ("folders have no entry in meta.pkl", folders.keys() - entries.keys()),
+        ("entries of meta.pkl have no folder", entries.keys() - folders.keys()),
+    ):
+        if missing:
+            tree.notes.append(f"{len(missing)} {said} (such as {min(missing)})")
+    found = {id_: _look(corpus, tree, id_, folder) for id_, folder in folders.items()}
+    times = {id_: _times(tree, id_, entries.get(id_)) for id_ in ids}
+    rates = _rates(tree, entries, found)
+    recordings: dict[str, list[Utterance]] = {}
+    for id_ in ids:
+        utterance = _utterance(corpus, tree, id_, entries.get(id_), found.get(id_), times[id_], rates.get(id_))
+        recordings.setdefault(utterance.dialog, []).append(utterance)
+    return Corpus(
+        name=corpus,
+        root=root,
+        recordings=tuple(
+            Recording(
+                id=dialog,
+                video=None,
+                utterances=tuple(sorted(recordings[dialog], key=lambda each: (each.start, each.end, each.id))),
+            )
+            for dialog in sorted(recordings)
+        ),
+        notes=(f"the processed release of the paper's authors: {root}", *tree.notes),
+    )
+
+
+def _is_id(corpus: str, name: str) -> bool:
+    return bool((UTTERANCE if corpus == "iemocap" else _MOSEI).fullmatch(name))
+
+
+def _entries(corpus: str, tree: Tree) -> dict[str, dict[str, Any]]:
+    """meta.pkl: utterance id -> what it says."""
+    if META not in tree.files("."):
+        tree.notes.append(f"{META}: is not there; labels, texts and times are unknown")
+        return {}
+    meta = load(tree.root / META)
+    if not isinstance(meta, dict):
+        raise InputError(f"{tree.root / META}: holds a {type(meta).__name__}, not a dictionary of utterances")
+    entries: dict[str, dict[str, Any]] = {}
+    for id_, entry in meta.items():
+        if not isinstance(id_, str) or not _is_id(corpus, id_):
+            name = repr(id_[:100]) if isinstance(id_, str) else f"a key that is a {type(id_).__name__}"
+            tree.notes.append(f"{META}: {name} is not an utterance id; left out")
+        elif not isinstance(entry, dict):
+            tree.notes.append(f"{META}: {id_}: holds a {type(entry).__name__}, not a dictionary; taken as empty")
+            entries[id_] = {}
+        else:
+            entries[id_] = entry
+    return entries
+
+
+def _folders(corpus: str, tree: Tree) -> Iterator[tuple[str, str]]:
+    """Utterance id -> its folder: directly in the release (MOSEI), or in the folder of its scene (IEMOCAP)."""
+    for name in tree.folders("."):
+        if _is_id(corpus, name):
+            yield name, name
+        elif corpus == "iemocap":
+            inside = tree.folders(name)
+            yield from ((id_, f"{name}/{id_}") for id_ in inside if _is_id(corpus, id_))
+            strange = [each for each in inside if not _is_id(corpus, each)]
+            tree.notes += [f"{name}/{each}/: is not named after an utterance; left out" for each in strange]
+        else:
+            tree.notes.append(f"{name}/: is not named after an utterance; left out")
+
+
+def _side(corpus: str, id_: str) -> str:
+    return ("_L" if is_left(id_) else "_R") if corpus == "iemocap" else ""
+
+
+def _prefix(corpus: str, id_: str) -> str:
+    return f"image{_side(corpus, id_)}_"
+
+
+def _look(corpus: str, tree: Tree, id_: str, folder: str) -> _Found:
+    """One utterance's folder. The headers of its wavs are read for their length, nothing else of them."""
+    listing = Tree(tree.root)  # not kept: there are millions of images
+    files = listing.files(folder)
+    tree.notes += listing.notes
+    images = numbered(iter(files), _prefix(corpus, id_))
+    wavs = {name: path for name, path in files.items() if name.endswith(".wav")}
+    lengths = (_length(tree.root / path) for name, path in sorted(wavs.items(), reverse=True))
+    length = next((length for length in lengths if length), None)
+    return _Found(folder=folder, wavs=wavs, images=max(images) + 1 if images else 0, length=length)
+
+
+def _length(path: Path) -> float | None:
+    """Seconds of a sound file, None if it is none."""
+    import soundfile
+
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError):
+        return None
+    return float(info.frames / info.samplerate)
+
+
+def _times(tree: Tree, id_: str, entry: dict[str, Any] | None) -> tuple[float, float] | None:
+    """Start and end from meta.pkl, None where it has none."""
+    start, end = (_number((entry or {}).get(name)) for name in ("start_time", "end_time"))
+    if start is None or end is None:
+        return None
+    if end <= start:
+        tree.notes.append(f"{META}: {id_} ends at {end} s, not after its start at {start} s; its times are not used")
+        return None
+    return start, end
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or text that is one."""
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and abs(number) < 1e9 else None
+
+
+def _rates(tree: Tree, entries: Mapping[str, dict[str, Any]], found: Mapping[str, _Found]) -> dict[str, float]:
+    """Images a second of every utterance that has images."""
+    known = {id_: (each.images, each.length) for id_, each in found.items() if each.images and each.length}
+    said = {id_: _number(entries.get(id_, {}).get("fps")) for id_ in found}
+    candidates = [*sorted({rate for rate in said.values() if rate and 0 < rate <= 240}), *RATES]
+    fitting = Counter(rate for count, length in known.values() for rate in candidates if _fits(count, length, rate))
+    common = None
+    if fitting:
+        off = {rate: sum(abs(count - rate * length) for count, length in known.values()) for rate in fitting}
+        best = max(fitting, key=lambda rate: (fitting[rate], -off[rate]))
+        common = best if fitting[best] >= _COMMON * len(known) else None
+    rates: dict[str, float] = {}
+    for id_, each in found.items():
+        rate = common or _own_rate(each, said[id_]) if each.images else None
+        if rate:
+            rates[id_] = rate
+    _note_rates(tree, rates, common, known)
+    return rates
+
+
+def _fits(count: int, length: float, rate: float) -> bool:
+    """Whether `count` images are what `rate` gives in `length` seconds, one more or less."""
+    return abs(count - rate * length) <= 1 + 1e-9
+
+
+def _own_rate(found: _Found, said: float | None) -> float | None:
+    """One utterance's rate: what meta.pkl says if it fits, else the nearest usual rate that fits, else as it is."""
+    if not found.length:
+        return said
+    own = found.images / found.length
+    if said and _fits(found.images, found.length, said):
+        return said
+    fitting = [rate for rate in RATES if _fits(found.images, found.length, rate)]
+    return min(fitting, key=lambda rate: abs(rate - own)) if fitting else round(own, 3)
+
+
+def _note_rates(
+    tree: Tree, rates: Mapping[str, float], common: float | None, known: Mapping[str, tuple[int, float | None]]
+) -> None:
+    if common:
+        others = sum(not _fits(count, length or 0, common) for count, length in known.values())
+        but = f"; {others} utterances do not fit it and are taken for incomplete" if others else ""
+        tree.notes.append(f"images: {common:.3f} a second, found from their number and the length of the sound{but}")
+        return
+    counts = Counter(f"{rate:.3f}" if rate in RATES else "other" for rate in rates.values())
+    listed = ", ".join(f"{rate} ({number} utterances)" for rate, number in counts.most_common(8))
+    if listed:
+        tree.notes.append(f"images: no common rate, each utterance has its own; a second: {listed}")
+
+
+def _utterance(
+    corpus: str,
+    tree: Tree,
+    id_: str,
+    entry: dict[str, Any] | None,
+    found: _Found | None,
+    times: tuple[float, float] | None,
+    rate: float | None,
+) -> Utterance:
+    length = (found.length if found else None) or (found.images / rate if found and rate else 0.0)
+    start, end = times or (0.0, round(length, 6))
+    text = (entry or {}).get("text")
+    dialog = dialog_of(id_) if corpus == "iemocap" else id_.rpartition("_")[0]
+    flags = {"no_meta": entry is None, "no_transcript": not isinstance(text, str), "no_times": times is None}
+    return Utterance(
+        id=id_,
+        dialog=dialog,
+        speaker=speaker_of(id_) if corpus == "iemocap" else dialog,
+        start=start,
+        end=end,
+        text=text if isinstance(text, str) else "",
+        words=None,
+        labels=_labels(corpus, tree, id_, entry),
+        audio=_audio(corpus, id_, found) if found else (),
+        picture=Picture(),  # the images are the centre squares already
+        texts=() if entry is None else (META,),
+        excerpt=Excerpt(path=found.folder, images=_prefix(corpus, id_), rate=rate or 0.0) if found else None,
+        flags=(FLAG, *(flag for flag, is_so in flags.items() if is_so), "no_alignment"),
+    )
+
+
+def _audio(corpus: str, id_: str, found: _Found) -> tuple[AudioSource, ...]:
+    """The wav of the speaker's channel; else that channel of the stereo wav."""
+    sources = []
+    if corpus == "iemocap" and (own := found.wavs.get(f"audio{_side(corpus, id_)}.wav")):
+        sources.append(AudioSource(path=own))
+    if both := found.wavs.get("audio.wav"):
+        sources.append(AudioSource(path=both, channel=(0 if is_left(id_) else 1) if corpus == "iemocap" else None))
+    return tuple(sources)
+
+
+def _labels(corpus: str, tree: Tree, id_: str, entry: dict[str, Any] | None) -> dict[str, Any]:
+    """The label of meta.pkl in the corpus' own shape; what the release left out (raters, sentiment) is null."""
+    label = (entry or {}).get("label")
+    if corpus == "iemocap":
+        if entry is not None and not isinstance(label, str):
+            tree.notes.append(f"{META}: {id_} has no label that is text; taken as null")
+        return {"label": label if isinstance(label, str) else None, "vad": None, "raters": []}
+    values = [_number(value) for value in label] if isinstance(label, (list, tuple)) else []
+    if len(values) != len(EMOTIONS) or any(value not in (0.0, 1.0) for value in values):
+        if entry is not None:
+            tree.notes.append(f"{META}: {id_} has no label of six numbers, each 0 or 1; taken as null")
+        values = [None] * len(EMOTIONS)
+    return {"emotions": dict(zip(EMOTIONS, values, strict=True)), "sentiment": None, "raters": []}

@@ -1,0 +1,51 @@
+"""What the parts of a split share: the same speaker, the same dialog, the same moment."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Rows = Mapping[str, Mapping[str, Any]]  # by key: what a manifest says of an utterance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaks:
+    """What two parts share, among the utterances that the dataset holds.
+
+    `overlaps` are pairs of utterances of one dialog, in different parts, that overlap in time: the same moment is heard
+    (and, with two speakers in the picture, seen) in both.
+    """
+
+    speakers: tuple[str, ...]
+    dialogs: tuple[str, ...]
+    overlaps: tuple[tuple[str, str], ...]
+
+    def counts(self) -> dict[str, int]:
+        """How many of each kind."""
+        return {"speakers": len(self.speakers), "dialogs": len(self.dialogs), "overlaps": len(self.overlaps)}
+
+
+def leaks(parts: Mapping[str, Iterable[str]], rows: Rows) -> Leaks:
+    """What the parts share; `rows` must hold every key, with speaker, dialog, start and end."""
+    where = {key: part for part, keys in parts.items() for key in keys}
+    dialogs: dict[str, list[str]] = {}
+    for key in where:
+        dialogs.setdefault(rows[key]["dialog"], []).append(key)
+    pairs = [pair for keys in dialogs.values() for pair in _overlapping(keys, rows) if where[pair[0]] != where[pair[1]]]
+    return Leaks(
+        speakers=_shared(where, rows, "speaker"), dialogs=_shared(where, rows, "dialog"), overlaps=tuple(sorted(pairs))
+    )
+
+
+def _shared(where: Mapping[str, str], rows: Rows, column: str) -> tuple[str, ...]:
+    seen = Counter(value for value, _ in {(rows[key][column], part) for key, part in where.items()})
+    return tuple(sorted(value for value, number in seen.items() if number > 1))
+
+
+def _overlapping(keys: Iterable[str], rows: Rows) -> Iterable[tuple[str, str]]:
+    """Pairs of utterances that share more than an instant, in the order of their starts."""
+    running: list[str] = []
+    for key in sorted(keys, key=lambda key: (rows[key]["start"], rows[key]["end"], key)):
+        running = [other for other in running if rows[other]["end"] > rows[key]["start"]]
+        yield from ((other, key) for other in running)
+        running.append(key)

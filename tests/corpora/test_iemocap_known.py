@@ -1,0 +1,126 @@
+"""A scan of five sessions says whether this is the release. On a tree of texts that is made of the known counts."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mesm_manifests import load
+
+from mesm_data.corpora.iemocap import scan
+from mesm_data.corpora.known import compare
+
+KNOWN = load("iemocap")
+COUNTS = KNOWN["counts"]
+WDSEG = "\t SFrm  EFrm    SegAScr Word\n\t   35    61     -91830 GOOD\n Total score:   -1234567\n"
+
+
+def ids() -> list[str]:
+    """Made-up ids with the known numbers of each session, kind and letter; real are those two without alignment."""
+    exempt = KNOWN["anomalies"]["no_alignment"]
+    letters = Counter(COUNTS["speaker_letters"]) - Counter(key[-4] for key in exempt)
+    speakers = letters.elements()
+    made: list[str] = []
+    for session, improvised in enumerate(shares(COUNTS["improvised"], 5), 1):
+        said = COUNTS["sessions"][f"Session{session}"]
+        names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + said["dialogs"])]
+        if session == 3:
+            names[:2] = [key[:-5] for key in exempt]
+        sizes = shares(improvised, len(names)) + shares(said["utterances"] - improvised, 2)
+        names += [f"Ses0{session}F_script01_{number}" for number in (1, 2)]
+        for name, size in zip(names, sizes, strict=True):
+            fixed = [key for key in exempt if key[:-5] == name]
+            made += fixed + [f"{name}_{next(speakers)}{number}" for number in range(100, 100 + size - len(fixed))]
+    assert len(set(made)) == COUNTS["utterances"]
+    return made
+
+
+def shares(total: int, number: int) -> list[int]:
+    """`total` in `number` shares as equal as can be."""
+    return [total // number + (n < total % number) for n in range(number)]
+
+
+@pytest.fixture(scope="module")
+def release(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    def make(root: Path) -> None:
+        labels = iter([label for label, number in COUNTS["labels"].items() for _ in range(number)])
+        texts: dict[str, list[str]] = {}
+        for key in ids():
+            texts.setdefault(key[:-5], []).append(key)
+        for dialog, keys in texts.items():
+            session = root / f"Session{dialog[4]}"
+            turns = [f"[{n}.0 - {n}.9]\t{key}\t{next(labels)}\t[2.5, 2.5, 2.5]\n\n" for n, key in enumerate(keys)]
+            evaluation = session / "dialog/EmoEvaluation" / f"{dialog}.txt"
+            evaluation.parent.mkdir(parents=True, exist_ok=True)
+            evaluation.write_text("".join(turns))
+            folder = session / "sentences/ForcedAlignment" / dialog
+            folder.mkdir(parents=True)
+            for key in set(keys) - set(KNOWN["anomalies"]["no_alignment"]):
+                (folder / f"{key}.wdseg").write_text(WDSEG)
+
+    return once("iemocap-known", make)
+
+
+def about_counts(root: Path) -> list[str]:
+    return [note for note in scan(root).notes if "is not there" not in note]
+
+
+def test_a_complete_release_is_said_to_be_one(release: Path) -> None:
+    [note] = about_counts(release)
+    assert note.startswith("as released: 151 dialogs and 10039 utterances")
+
+
+def test_every_difference_from_the_release_is_told(release: Path) -> None:
+    file = release / "Session2/dialog/EmoEvaluation/Ses02F_script01_1.txt"
+    before = file.read_text()
+    folder = release / "Session3/sentences/ForcedAlignment/Ses03F_impro07"
+    [extra, lost] = [folder / "Ses03F_impro07_M030.wdseg", next(folder.glob("*.wdseg"))]
+    first = before.split("\n\n")[0]
+    label, letter = first.split("\t")[2], first.split("\t")[1][-4]
+    try:
+        file.write_text(before.removeprefix(first + "\n\n"))
+        lost.rename(extra)
+        told = about_counts(release)
+    finally:
+        file.write_text(before)
+        extra.rename(lost)
+
+    def differs(name: str, known: int) -> str:
+        return f"{name}: {known - 1} here, {known} in the release as it is known"
+
+    assert told == [
+        differs("utterances", 10_039),
+        differs("scripted", COUNTS["scripted"]),
+        differs("utterances of Session2", 1811),
+        differs(f"label {label}", COUNTS["labels"][label]),
+        differs(f"utterances of speakers {letter}", COUNTS["speaker_letters"][letter]),
+        f"without forced alignment, which the release has: 1 utterances ({lost.stem})",
+        "with a forced alignment, which the release as it is known does not have: Ses03F_impro07_M030",
+    ]
+
+
+def test_a_part_of_a_release_and_a_synthetic_corpus_are_not_compared(release: Path, tmp_path: Path) -> None:
+    for session in ("Session1", "Session2", "Session3", "Session4", "Session5"):
+        evaluation = tmp_path / session / "dialog/EmoEvaluation" / f"Ses0{session[-1]}F_impro01.txt"
+        evaluation.parent.mkdir(parents=True)
+        evaluation.write_text(f"[1.0 - 2.0]\tSes0{session[-1]}F_impro01_F000\tneu\t[2.5, 2.5, 2.5]\n")
+    assert [note for note in scan(tmp_path).notes if "dialogs: 5 here, 151" in note]
+    (tmp_path / "SYNTHETIC.txt").touch()
+    assert not [note for note in scan(tmp_path).notes if "as it is known" in note or "as released" in note]
+    (tmp_path / "SYNTHETIC.txt").unlink()
+    (tmp_path / "Session5").rename(tmp_path / "Session6")
+    assert not [note for note in scan(tmp_path).notes if "as it is known" in note or "as released" in note]
+
+
+numbers = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
+
+
+@given(numbers, numbers)
+def test_a_sentence_for_each_number_that_differs(found: dict[str, int], known: dict[str, int]) -> None:
+    told = compare(found, known)
+    assert {sentence.split(":")[0] for sentence in told} == {
+        name for name in "abcd" if found.get(name, 0) != known.get(name, 0)
+    }
+    assert compare(found, found) == []

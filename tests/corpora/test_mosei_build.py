@@ -1,0 +1,77 @@
+"""CMU-MOSEI built: ids that look like options, and the accounts. Pictures are test patterns, sound is a tone."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
+
+from mesm_data.build import build
+from mesm_data.corpora import scan
+from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.recipe import Recipe
+from mesm_data.shards import manifest
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.verify import verify
+
+IDS = ["-3g5yACwYnA", "--qXJuDtHPw", "_0efYOjQYRc", "FcAgbLF6__s", "188343"]
+
+
+def make(path: Path, *options: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([ffmpeg_binary(), "-v", "error", *options, f"file:{path}"], check=True)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds a video; three clips: the second begins below 0, the third was not rated, a fourth has no times."""
+    root = tmp_path_factory.mktemp("mosei") / "Raw"
+    rows = []
+    for video in IDS:
+        make(root / VIDEOS / f"{video}.mp4", "-f", "lavfi", "-i", "testsrc2=s=128x96:r=10:d=2")
+        make(root / SOUND / f"{video}.wav", "-f", "lavfi", "-i", "sine=r=16000:d=2", "-ac", "2")
+        lines = [f"{video}___1___0.5___1.5___One.", f"{video}___0___-0.25___2.5___Zero.", f"{video}___10___1___2___No."]
+        put(root / TRANSCRIPTS / f"{video}.txt", "\n".join(lines))
+        rows += [answer(f"dir/{video}", clip, rater, happiness=clip) for clip in (0, 1, 2) for rater in range(3)]
+    put(root / LABELS / "5000_batch_raw.csv", table(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("built") / "dataset"
+    return out, build(scan("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
+
+
+def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built(
+    built: tuple[Path, dict[str, Any]],
+) -> None:
+    out, said = built
+    assert said["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
+    rows = {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
+    assert len(rows) == 20
+    for video in IDS:
+        one, zero = rows[f"{video}_1"], rows[f"{video}_0"]
+        assert (one["status"], one["audio"], one["video"]) == ("ok", "ok", "ok")
+        assert (one["n_samples"], one["n_faces"]) == (16_000, 2)
+        # Past the end of the video and its sound.
+        assert (zero["status"], zero["audio"], zero["video"], zero["n_samples"]) == ("ok", "partial", "partial", 32_000)
+        assert (rows[f"{video}_10"]["status"], rows[f"{video}_10"]["reason"]) == ("excluded", "unlabelled")
+        assert rows[f"{video}_2"]["status"] == "failed"
+        assert "no times" in rows[f"{video}_2"]["reason"]
+        assert rows[f"{video}_2"]["labels"]["emotions"]["happiness"] == 2.0
+        assert rows[f"{video}_10"]["labels"] == {"emotions": None, "sentiment": None, "raters": []}
+    assert list(verify(out)) == []
+
+
+def test_a_sample_holds_its_labels_by_name_and_nothing_of_the_workers(built: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = built
+    sample = Dataset(out)["--qXJuDtHPw_1"]
+    record = sample.record
+    assert (record["dialog"], record["speaker"], record["text"]) == ("--qXJuDtHPw", "--qXJuDtHPw", "One.")
+    assert record["labels"]["emotions"]["happiness"] == 1.0
+    assert [rater["happiness"] for rater in record["labels"]["raters"]] == [1.0, 1.0, 1.0]
+    assert all("WORKER" not in path.read_bytes().decode("latin-1") for path in (out / "shards").iterdir())
+    json.dumps(record, allow_nan=False)

@@ -1,0 +1,387 @@
+"""Videos, excerpts and sound tracks of every make, shown on clips whose frames carry their own number."""
+
+import itertools
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from test_exact import FPS, HEIGHT, WIDTH, encode, shown
+
+from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Recording, Utterance
+from mesm_data.errors import InputError, MesmError
+from mesm_data.media import channels
+from mesm_data.media.audio import AudioReader
+from mesm_data.media.clips import LIMIT, rounds
+from mesm_data.media.cut import Span
+from mesm_data.media.picture import columns, planes, rgb, size
+from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.video import Video
+from mesm_data.media.watch import Sight, watch
+from mesm_data.recipe import Recipe, seconds
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
+
+
+def ffmpeg(*arguments: object) -> None:
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+def tone(path: Path, length: float = 4.0) -> Path:
+    """16 kHz mono: sample n is n modulo 30 000."""
+    soundfile.write(path, (np.arange(int(length * 16_000)) % 30_000).astype(np.int16), 16_000)
+    return path
+
+
+def one(id_: str, start: float, end: float, excerpt: Excerpt | None = None) -> Utterance:
+    return Utterance(
+        id=id_, dialog="d", speaker="s", start=start, end=end, text="", words=None, labels={}, audio=(),
+        picture=Picture(), texts=(), excerpt=excerpt,
+    )  # fmt: skip
+
+
+def seen(root: Path, video: str | None, *utterances: Utterance, offset: str = "0", clips: bool = True) -> list[Sight]:
+    """`watch` on silent utterances; clips go to root / "scratch"."""
+    scratch = root / "scratch"
+    scratch.mkdir(exist_ok=True)
+    recipe = Recipe(corpus="mosei", clips=clips, video_offset=offset, min_face_size=60)
+    silence: list[NDArray[np.int16]] = [np.zeros(0, np.int16)] * len(utterances)
+    return watch(root, Recording(id="r", video=video, utterances=utterances), recipe, silence, scratch)
+
+
+def numbers(clip: Path | None) -> list[int]:
+    assert clip is not None
+    return list(shown(clip).values())
+
+
+@pytest.mark.parametrize("pixels", ["yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "gray", "yuvj420p"])
+def test_frames_of_any_pixel_format_keep_their_numbers(tmp_path: Path, pixels: str) -> None:
+    clip = encode(tmp_path / "clip.mp4", *X264, "-pix_fmt", pixels, count=20)
+    assert list(shown(clip).values()) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("yuv420p", (2, 2)), ("yuv422p", (1, 2)), ("yuv444p", (1, 1)), ("yuv444p10le", (1, 1))]
+)
+def test_colours_of_any_pixel_format_are_those_of_the_standard(name: str, shape: tuple[int, int]) -> None:
+    """Full-range BT.601 in floating point, from random planes of an odd size."""
+    import av
+
+    frame, depth = av.VideoFrame(33, 17, name), 10 if name.endswith("10le") else 8
+    generator, wide = np.random.default_rng(1), []
+    for plane in frame.planes:
+        values = generator.integers(0, 2**depth, (plane.height, plane.width)).astype("<u2" if depth > 8 else np.uint8)
+        rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
+        rows[:, : plane.width] = values
+        plane.update(rows.tobytes())
+        wide.append(np.minimum(np.floor(values / 2 ** (depth - 8) + 0.5), 255))
+    frame.color_range = 2
+    y, u, v = wide[0], *(p.repeat(shape[0], 0).repeat(shape[1], 1)[:17, :33] - 128 for p in wide[1:])
+    expected = np.stack([y + 1.402 * v, y - (0.114 * 1.772 * u + 0.299 * 1.402 * v) / 0.587, y + 1.772 * u], -1)
+    assert np.abs(rgb(frame, 0, 33) - expected.clip(0, 255)).max() <= 0.51
+    assert [plane.shape for plane in planes(frame, 4, 33)] == [(17, 29), (9, 15), (9, 15)]
+
+
+@pytest.mark.parametrize("turn", [("-display_rotation", 90), ("-display_rotation", -90), ("-display_rotation", 180)])
+@pytest.mark.parametrize("mirror", [(), ("-display_hflip",)])
+def test_a_turned_video_is_seen_as_players_show_it(
+    tmp_path: Path, turn: tuple[object, ...], mirror: tuple[str, ...]
+) -> None:
+    encode(tmp_path / "flat.mp4", *X264, count=12)
+    path = tmp_path / "turned.mp4"
+    ffmpeg(*turn, *mirror, "-i", tmp_path / "flat.mp4", "-c", "copy", path)
+    ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "yuv420p", tmp_path / "raw")
+    *_, frame = Video(path).frames()
+    width, height = size(frame.image)
+    raw = np.frombuffer((tmp_path / "raw").read_bytes(), np.uint8).reshape(-1, height * width * 3 // 2)
+    expected = raw[-1, : height * width].reshape(height, width)
+    assert (width, height) == ((HEIGHT, WIDTH) if 180 not in turn else (WIDTH, HEIGHT))
+    assert np.array_equal(planes(frame.image, 0, width)[0], expected)
+    assert np.abs(rgb(frame.image, 0, width)[:, :, 1] - (expected - 16.0) * 255 / 219).max() <= 1.5
+    assert np.array_equal(planes(frame.image, 10, 40)[0], expected[:, 10:40])
+
+
+def test_a_video_that_begins_after_its_sound_keeps_its_delay(tmp_path: Path) -> None:
+    encode(tmp_path / "flat.mp4", *X264, "-bf", "2", count=30)
+    sound = tone(tmp_path / "tone.wav")
+    path = tmp_path / "late.mkv"
+    ffmpeg(
+        "-itsoffset", 1.5, "-i", tmp_path / "flat.mp4", "-i", sound, "-map", "0:v", "-map", "1:a", "-c", "copy", path
+    )
+    times = {number: time for time, number in shown(path).items()}
+    assert sorted(times) == list(range(30))
+    assert all(abs(times[number] - Fraction(3, 2) - number / FPS) < Fraction(1, 500) for number in times)
+
+
+def test_an_edit_list_and_a_start_that_is_not_zero_are_followed(tmp_path: Path) -> None:
+    """Cut without encoding: what lies before the cut is in the file, and no player shows it."""
+    whole = encode(tmp_path / "flat.mp4", *X264, "-g", "250", count=90)
+    ffmpeg("-ss", 2, "-i", whole, "-c", "copy", tmp_path / "cut.mp4")
+    frames = shown(tmp_path / "cut.mp4")
+    assert list(frames.values()) == list(range(60, 90))
+    assert 0 <= min(frames) < Fraction(1, 25)
+    ffmpeg("-i", whole, "-c", "copy", "-muxdelay", 3, tmp_path / "clip.ts")
+    frames = shown(tmp_path / "clip.ts")
+    assert list(frames.values()) == list(range(90))
+    assert min(frames) == 0
+
+
+def test_a_cover_image_is_no_video(tmp_path: Path) -> None:
+    sound = tone(tmp_path / "tone.wav")
+    encode(tmp_path / "flat.mp4", *X264, count=10)
+    ffmpeg("-i", tmp_path / "flat.mp4", "-frames:v", 1, tmp_path / "cover.jpg")
+    cover = ("-disposition:v:0", "attached_pic")
+    ffmpeg(
+        "-i", sound, "-i", tmp_path / "cover.jpg", "-map", 0, "-map", 1, "-c:v", "copy", *cover, tmp_path / "only.mp4"
+    )
+    with pytest.raises(MesmError, match="holds no picture but a cover image"):
+        Video(tmp_path / "only.mp4")
+    ffmpeg(
+        "-i", tmp_path / "cover.jpg", "-i", tmp_path / "flat.mp4", "-map", 0, "-map", 1, "-c", "copy", *cover,
+        tmp_path / "both.mp4",
+    )  # fmt: skip
+    assert list(shown(tmp_path / "both.mp4").values()) == list(range(10))
+
+
+@given(left=st.floats(0, 1), right=st.floats(0, 1), width=st.integers(2, 4000))
+def test_a_speakers_part_lies_in_the_picture_and_the_whole_is_whole(left: float, right: float, width: int) -> None:
+    first, last = columns(Picture(left=left, right=right), width)
+    assert first % 2 == 0
+    assert 0 <= last <= width
+    assert columns(Picture(), width) == (0, width)
+
+
+def test_sizes_that_are_odd_give_faces_and_clips(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "flat.mp4", *X264, count=30)
+    ffmpeg("-i", clip, "-vf", "scale=75:133:flags=neighbor,format=yuv444p", *X264, tmp_path / "odd.mp4")
+    [sight] = seen(tmp_path, "odd.mp4", one("a", 0.0, 1.0))
+    assert (sight.status, sight.size, len(sight.faces)) == ("ok", (75, 133), 2)
+    assert sight.clip
+    assert size(next(Video(sight.clip).frames()).image) == (74, 132)
+
+
+def write_images(folder: Path, count: int, without: tuple[int, ...] = ()) -> None:
+    """image_0.jpg, image_1.jpg, ...: the numbered pictures."""
+    folder.mkdir(parents=True)
+    encode(folder / "image_%d.jpg", "-q:v", "2", "-start_number", "0", count=count)
+    for missing in without:
+        (folder / f"image_{missing}.jpg").unlink()
+
+
+def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tmp_path: Path) -> None:
+    """Segmented clips, folders of images; the better of both, and the reason why."""
+    encode(tmp_path / "short.mp4", *X264, count=45)  # 1.5 s
+    (tmp_path / "text.mp4").write_text("no video")
+    ffmpeg("-i", encode(tmp_path / "flat.mp4", *X264, count=90), "-ss", 1, tmp_path / "a_1.mp4")
+    write_images(tmp_path / "a_2", count=60)
+    segment, images = Excerpt(path="a_1.mp4"), Excerpt(path="a_2", images="image_", rate=float(FPS))
+    asked = [one("a", 0.0, 1.4, images), one("b", 1.0, 2.5, segment), one("c", 1.0, 2.5, images), one("d", 1.0, 2.5)]
+    inside, cut, pictures, bare = seen(tmp_path, "short.mp4", *asked)
+    assert inside.source
+    assert (inside.status, inside.source.path, inside.problems) == ("ok", "short.mp4", [])
+    for sight, name in ((cut, "a_1.mp4"), (pictures, "a_2/image_*.jpg")):
+        assert sight.source
+        assert (sight.status, sight.source.path, sight.source.span) == ("ok", name, (0.0, 1.5))
+        assert sight.times == [pytest.approx(moment, abs=0.034) for moment in (0.0, 0.5, 1.0)]
+        assert sight.problems == ["short.mp4: ends at 1.502 s, the utterance at 2.500 s"]
+    assert numbers(cut.clip) == list(range(30, 75))
+    assert numbers(pictures.clip) == list(range(45))
+    assert (bare.status, len(bare.faces)) == ("partial", 2)
+    for video, problem in (("text.mp4", "not a video"), (None, "")):
+        sights = seen(tmp_path, video, *asked, clips=False)
+        assert [sight.status for sight in sights] == ["ok", "ok", "ok", "none"]
+        assert all(problem in "".join(sight.problems) for sight in sights)
+    assert seen(tmp_path, None, one("d", 0.0, 1.0))[0].problems == ["no video file"]
+    late = one("e", 1.0, 9.0, Excerpt(path="gone", images="image_", rate=2.0))
+    [sight] = seen(tmp_path, "short.mp4", late, clips=False)
+    assert sight.source
+    assert (sight.status, sight.source.path) == ("partial", "short.mp4")
+    assert len(sight.problems) == 2
+
+
+def test_missing_images_leave_holes_and_a_long_hole_is_not_ok(tmp_path: Path) -> None:
+    write_images(tmp_path / "small", count=60, without=(3, 4))
+    write_images(tmp_path / "large", count=60, without=tuple(range(16, 45)))
+    asked = [one(name, 0.0, 2.0, Excerpt(path=name, images="image_", rate=float(FPS))) for name in ("small", "large")]
+    small, large = seen(tmp_path, None, *asked, clips=False)
+    assert (small.status, small.problems) == ("ok", ["small/image_*.jpg: 2 images are missing"])
+    assert (large.status, large.problems) == ("partial", ["large/image_*.jpg: 29 images are missing"])
+    assert small.source
+    assert len(small.source.images) == 58
+    assert small.source.images[3] == "small/image_5.jpg"
+
+
+def test_the_offset_moves_the_picture_and_not_the_times(tmp_path: Path) -> None:
+    encode(tmp_path / "flat.mp4", *X264, count=90)
+    for offset, first in (("0", 30), ("-0.167", 25), ("0.5", 45)):
+        [sight] = seen(tmp_path, "flat.mp4", one("a", 1.0, 2.0), offset=offset)
+        assert numbers(sight.clip)[0] == first
+        assert sight.times == [pytest.approx(0.0, abs=0.034), pytest.approx(0.5, abs=0.034)]
+        assert sight.source
+        assert sight.source.span == (1.0 + float(offset), 2.0 + float(offset))
+
+
+def test_an_offset_is_a_decimal_number_of_one_spelling() -> None:
+    spelled = {
+        "0": "0",
+        "-0.0": "0",
+        "+.50": "0.5",
+        "-0.167": "-0.167",
+        "1e3": None,
+        "nan": None,
+        "0,5": None,
+        "": None,
+    }
+    for text, expected in spelled.items():
+        if expected is None:
+            with pytest.raises(InputError, match="is not a number of seconds"):
+                seconds(text)
+        else:
+            assert seconds(text) == expected
+
+
+def test_a_file_that_is_broken_in_the_middle_gives_the_rest(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "flat.mp4", *X264, "-g", "30", "-movflags", "+faststart", count=240)
+    data = bytearray(whole.read_bytes())
+    begin = data.index(b"mdat")
+    middle = begin + (len(data) - begin) // 3
+    data[middle : middle + (len(data) - begin) // 3] = bytes((len(data) - begin) // 3)
+    (tmp_path / "hole.mp4").write_bytes(data)
+    (tmp_path / "torn.mp4").write_bytes(whole.read_bytes()[:middle])
+    asked = [one(str(start), float(start), start + 1.0) for start in range(8)]
+    hole, torn = (seen(tmp_path, name, *asked, clips=False) for name in ("hole.mp4", "torn.mp4"))
+    assert [hole[0].status, hole[7].status] == ["ok", "ok"]
+    assert "partial" in {sight.status for sight in hole}
+    assert all("packets could not be decoded" in sight.problems[0] for sight in hole)
+    assert [torn[0].status, torn[7].status] == ["ok", "none"]
+    assert "ends at" in torn[7].problems[-1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=40))
+def test_no_more_clips_are_open_at_once_than_encoders_may_run(pairs: list[tuple[int, int]]) -> None:
+    spans = [Span(start=Fraction(start), end=Fraction(start + length)) for start, length in pairs]
+    groups = rounds(spans)
+    assert sorted(itertools.chain(*groups)) == list(range(len(spans)))
+    for group in groups:
+        for moment in range(45):
+            assert sum(spans[index].start <= moment < spans[index].end for index in group) <= LIMIT
+
+
+def test_clips_of_many_utterances_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    encode(tmp_path / "flat.mp4", *X264, count=60)
+    starts = [Fraction(number, 10) for number in range(2 * LIMIT + 1)]
+    sights = seen(tmp_path, "flat.mp4", *(one(f"u{start}", float(start), float(start + 1)) for start in starts))
+    for start, sight in zip(starts, sights, strict=True):
+        inside = [count for count in range(60) if start <= count / FPS < start + 1]
+        assert numbers(sight.clip) == inside
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "NIST", "AU"])
+def test_16_khz_pcm_under_any_header_is_copied_bit_for_bit(tmp_path: Path, kind: str) -> None:
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, 8000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, format=kind, subtype="PCM_16")
+    sound = AudioReader(tmp_path).read([AudioSource(path="a.wav", span=(0.1, 0.3))])
+    assert sound.status == "ok"
+    assert np.array_equal(sound.samples, samples[1600:4800])
+
+
+def test_the_sound_track_of_a_video_is_cut_in_the_containers_clock(tmp_path: Path) -> None:
+    """A track that begins 1.5 s after the picture, beside a second one that is not wanted."""
+    encode(tmp_path / "flat.mp4", *X264, count=200)
+    sound = tone(tmp_path / "tone.wav")
+    ffmpeg(
+        "-i", tmp_path / "flat.mp4", "-itsoffset", 1.5, "-i", sound, "-f", "lavfi", "-t", 1, "-i", "anullsrc",
+        "-map", "0:v", "-map", "1:a", "-map", "2:a", "-c:v", "copy", "-c:a", "pcm_s16le", tmp_path / "late.mkv",
+    )  # fmt: skip
+    reader = AudioReader(tmp_path)
+    whole = reader.read([AudioSource(path="late.mkv")])
+    assert (len(whole.samples), whole.sample_rate) == (5.5 * 16_000, 16_000)
+    assert not whole.samples[:24_000].any()
+    clock = (np.arange(4 * 16_000) % 30_000).astype(np.int16)
+    assert np.array_equal(whole.samples[24_000:], clock)
+    part = reader.read([AudioSource(path="late.mkv", span=(1.0, 2.0))])
+    assert (part.status, len(part.samples)) == ("ok", 16_000)
+    assert np.array_equal(part.samples[8000:], clock[:8000])
+    late = reader.read([AudioSource(path="late.mkv", span=(5.0, 6.0))])
+    assert (late.status, len(late.samples)) == ("partial", 8000)
+    assert reader.read([AudioSource(path="late.mkv", span=(0.0, 1.0))]).problems == (
+        "late.mkv: holds no sound for this utterance",
+    )
+
+
+def test_compressed_sound_begins_where_it_was_recorded(tmp_path: Path) -> None:
+    """AAC in mp4, whose encoder puts 64 ms before the first sample: a click at 1.0 s is heard at 1.0 s."""
+    click = np.zeros(2 * 44_100, np.float32)
+    click[44_100:44_140] = 0.9
+    soundfile.write(tmp_path / "click.wav", click, 44_100)
+    ffmpeg("-i", tmp_path / "click.wav", "-c:a", "aac", tmp_path / "click.mp4")
+    sound = AudioReader(tmp_path).read([AudioSource(path="click.mp4", span=(0.5, 1.5))])
+    assert sound.status == "ok"
+    assert abs(int(np.abs(sound.samples.astype(int)).argmax()) - 8000) < 32
+
+
+def test_a_video_without_sound_is_one_clear_sentence(tmp_path: Path) -> None:
+    encode(tmp_path / "flat.mp4", *X264, count=10)
+    sound = AudioReader(tmp_path).read([AudioSource(path="flat.mp4")])
+    assert (sound.status, sound.problems) == ("none", ("flat.mp4: holds no sound track",))
+
+
+def test_the_channel_check_knows_the_speakers_channel_from_the_other(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    first, second = (generator.normal(0, 3000, 64_000) for _ in range(2))
+    stereo = np.stack([first + 0.2 * second, 0.3 * first + second], 1).astype(np.int16)
+    soundfile.write(tmp_path / "both.wav", stereo, 16_000)
+    reader, whole = AudioReader(tmp_path), stereo[16_000:48_000]
+    source = [AudioSource(path="own.wav"), AudioSource(path="both.wav", channel=0, span=(1.0, 3.0))]
+    processed = (0.5 * whole + generator.normal(0, 100, whole.shape)).astype(np.int16)
+    shifted = stereo[15_960:47_960]
+    mixed = (whole.sum(axis=1) // 3).astype(np.int16)
+    for own, expected in (
+        (whole[:, 0], "own"),
+        (whole[:, 1], "other"),
+        (processed[:, 0], "own"),
+        (shifted[:, 1], "other"),
+        (mixed, "unclear"),
+        (np.zeros(32_000, np.int16), None),
+        (whole[:50, 0], "unclear"),
+    ):
+        assert channels.check(reader, source, np.ascontiguousarray(own)) == expected
+    assert channels.check(reader, source[:1], whole[:, 0]) is None
+
+
+PIXELS = """
+import ctypes, glob, hashlib, sys
+from pathlib import Path
+import av
+if sys.argv[2] == "plain":
+    [library] = glob.glob(str(Path(av.__file__).parents[1] / "av.libs" / "libavutil*"))
+    ctypes.CDLL(library).av_force_cpu_flags(0)
+from mesm_data.media.images import Images
+from mesm_data.media.picture import rgb, size
+from mesm_data.media.video import Video
+root, total = Path(sys.argv[1]), hashlib.sha256()
+for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
+    for frame in film.frames():
+        total.update(rgb(frame.image, 0, size(frame.image)[0]))
+print(total.hexdigest())
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
+def test_pixels_of_any_format_do_not_depend_on_the_cpu(tmp_path: Path) -> None:
+    """JPEG images and H.264 of every chroma format and depth, with and without the decoder's vector instructions."""
+    source = ("-f", "lavfi", "-i", "testsrc2=size=225x131:rate=30:duration=0.4,noise=alls=20")
+    ffmpeg(*source, "-q:v", 3, tmp_path / "image_%d.jpg")
+    for pixels in ("yuv420p", "yuv422p", "yuv444p", "yuv422p10le", "gbrp"):
+        ffmpeg(*source, "-c:v", "libx264", "-pix_fmt", pixels, tmp_path / f"{pixels}.mkv")
+    commands = [[sys.executable, "-c", PIXELS, str(tmp_path), cpu] for cpu in ("vector", "plain")]
+    first, second = (subprocess.run(command, capture_output=True, check=True).stdout for command in commands)
+    assert len(first) == 65
+    assert first == second

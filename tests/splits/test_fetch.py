@@ -1,0 +1,270 @@
+"""Published lists are put in place as they were published, or not at all. From a server on this machine."""
+
+import functools
+import http.server
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mesm_cli.splits import line
+
+from mesm_data.errors import InputError, MesmError
+from mesm_data.shards.reader import Dataset
+from mesm_data.splits import fetch as fetching
+from mesm_data.splits import registry, split
+from mesm_data.splits.fetch import fetch
+
+PARTS = ("train", "valid", "test")
+Answer = tuple[int, bytes]
+
+
+class Server:
+    """Answers GET from `files`; before that with `first`, one a request: a status and body, or None, broken off."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.first: list[Answer | None] = []
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.rpartition("/")[2]
+                server.asked.append(name)
+                answer: Answer | None = (200, server.files[name]) if name in server.files else (404, b"")
+                whole = answer
+                if server.first:
+                    answer = server.first.pop(0)
+                status, body = answer or whole or (404, b"")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body if answer else body[: len(body) // 2])
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/lists"
+        self._thread = threading.Thread(target=functools.partial(self._server.serve_forever, poll_interval=0.01))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    made = Server()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MESM_SPLITS", str(tmp_path / "splits"))
+    return tmp_path / "splits"
+
+
+@pytest.fixture
+def published(server: Server, shared: Path) -> Callable[[str], Server]:
+    """The server with the paper's real lists of a corpus."""
+
+    def fill(corpus: str) -> Server:
+        for part in PARTS:
+            server.files[f"{part}_split.txt"] = (shared / "splits" / f"{corpus}_{part}_split.txt").read_bytes()
+        return server
+
+    return fill
+
+
+def rows(keys: list[str]) -> list[dict[str, Any]]:
+    said = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
+    return [{"key": key, "dialog": f"of {key}", **said} for key in keys]
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
+def test_the_papers_lists_are_fetched_and_then_known_by_name(
+    corpus: str, published: Callable[[str], Server], place: Path
+) -> None:
+    """The digests and counts in the manifest are those of the real lists."""
+    server = published(corpus)
+    assert fetch(corpus, "paper", mirror=server.url, pause=0) == (place / corpus / "paper", True)
+    assert fetch(corpus, "paper", mirror=server.url, pause=0) == (place / corpus / "paper", False)
+    assert len(server.asked) == 3
+    keys = server.files["test_split.txt"].decode().split()
+    made = split(rows(keys), corpus, "paper")
+    assert (made.name, made.parts["test"]) == ("paper", tuple(sorted(keys)))
+    counts = {part: len(server.files[f"{part}_split.txt"].split()) for part in PARTS}
+    assert registry.registered(corpus)["paper"].counts == counts
+
+
+def test_a_fetched_list_is_checked_whenever_it_is_used(published: Callable[[str], Server], place: Path) -> None:
+    server = published("iemocap")
+    folder, _ = fetch("iemocap", "paper", mirror=server.url, pause=0)
+    some = rows(server.files["test_split.txt"].decode().split())
+    file = folder / "test_split.txt"
+    file.write_bytes(file.read_bytes().replace(b"Ses03F_impro03_F018", b"Ses03F_impro03_F019"))
+    with pytest.raises(InputError, match=r"test_split.txt is not the published file: .* `mesm-data splits fetch iemo"):
+        split(some, "iemocap", "paper")
+    assert fetch("iemocap", "paper", mirror=server.url, pause=0)[1]
+    assert split(some, "iemocap", "paper").name == "paper"
+    file.unlink()
+    with pytest.raises(InputError, match=f"not in {folder}: get it with `mesm-data splits fetch iemocap paper`"):
+        split(some, "iemocap", "paper")
+
+
+def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place(
+    published: Callable[[str], Server], place: Path
+) -> None:
+    server = published("iemocap")
+    right = server.files["valid_split.txt"]
+    server.files["valid_split.txt"] = right + b"\n"
+    wrong, expected = (sha256(data).hexdigest() for data in (right + b"\n", right))
+    with pytest.raises(MesmError, match=f"valid_split.txt is not the published file.*{wrong}.*{expected}") as error:
+        fetch("iemocap", "paper", mirror=server.url, pause=0)
+    assert error.value.exit_code == 1
+    assert not place.exists()
+
+
+def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server], place: Path) -> None:
+    server = published("iemocap")
+    server.first = [(503, b""), None, (429, b"")]
+    assert fetch("iemocap", "paper", mirror=server.url, pause=0)[1]
+    assert len(server.asked) == 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("first", "reason", "asked"),
+    [
+        ([(503, b"")] * 9, "answers HTTP 503", fetching.TRIES),
+        ([(404, b"")], "answers HTTP 404", 1),
+        ([(200, bytes(fetching.LIMIT + 1))], "more than 8388608 bytes", 1),
+    ],
+)
+def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
+    published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, asked: int
+) -> None:
+    server = published("iemocap")
+    server.first = list(first)
+    with pytest.raises(MesmError, match=reason) as error:
+        fetch("iemocap", "paper", mirror=server.url, pause=0)
+    assert len(server.asked) == asked
+    for part, said in registry.registered("iemocap")["paper"].parts.items():
+        assert f"{said.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
+
+
+def test_without_network_the_way_by_hand_is_said(place: Path, server: Server) -> None:
+    server.stop()
+    with pytest.raises(MesmError, match=r"no connection to 127.0.0.1:\d+. Download by hand and put in place:"):
+        fetch("iemocap", "paper", mirror=server.url, pause=0)
+
+
+def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], place: Path, tmp_path: Path) -> None:
+    server = published("iemocap")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "valid_split.txt").write_text("my own")
+    with pytest.raises(InputError, match=r"valid_split.txt is another file than the published one: remove it"):
+        fetch("iemocap", "paper", tmp_path / "mine", mirror=server.url, pause=0)
+    assert server.asked == []
+    folder, _ = fetch("iemocap", "paper", tmp_path / "other", mirror=server.url, pause=0)
+    some = rows(server.files["test_split.txt"].decode().split())
+    assert split(some, "iemocap", str(folder)).name == "paper"
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name", "message"),
+    [
+        ("iemocap", "session-5", "session-5 is a rule: there is nothing to fetch"),
+        ("iemocap", "papr", r"no split 'papr': did you mean paper\? There are session-1"),
+        ("imocap", "paper", "no manifest of a corpus 'imocap'"),
+    ],
+)
+def test_what_is_no_published_list_is_refused(corpus: str, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fetch(corpus, name)
+
+
+def test_the_official_folds_are_one_python_file_with_three_lists(
+    server: Server, shared: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's file is not here: one of its form is made of the plain lists, and its own digest stands in."""
+    official = registry.registered("mosei")["official"]
+    assert set(official.files) == {"cmu_mosei_std_folds.py"}
+    assert len({part.sha256 for part in official.parts.values()}) == 1
+    lists = {part: (shared / "splits" / f"mosei_official_{part}_videos.txt").read_text().split() for part in PARTS}
+    data = "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
+    server.files["cmu_mosei_std_folds.py"] = data
+    with pytest.raises(MesmError, match=official.parts["train"].sha256):
+        fetch("mosei", "official", mirror=server.url, pause=0)
+    ours = {part: replace(said, sha256=sha256(data).hexdigest()) for part, said in official.parts.items()}
+    known = {**registry.registered("mosei"), "official": replace(official, parts=ours)}
+    for module in (registry, sys.modules["mesm_data.splits"]):
+        monkeypatch.setattr(module, "registered", lambda corpus: known)
+    folder, _ = fetch("mosei", "official", mirror=server.url, pause=0)
+    clips = [f"{video}_{clip}" for ids in lists.values() for video in ids for clip in (0, 1)]
+    table = [{**one, "dialog": one["key"][:-2], "speaker": one["key"][:-2]} for one in rows(clips)]
+    for name in ("official", str(folder)):
+        made = split(table, "mosei", name)
+        assert (made.name, made.of, made.missing) == ("official", "dialogs", ())
+        assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
+
+
+def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MESM_SPLITS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data/home")
+    assert registry.place() == Path("/data/home/mesm/splits")
+    for ignored in ("", "relative"):
+        monkeypatch.setenv("XDG_DATA_HOME", ignored)
+        assert registry.place() == Path.home() / ".local/share/mesm/splits"
+
+
+def test_what_leaks_stands_in_the_line_of_a_split() -> None:
+    said: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
+    leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
+    assert line({**said, "leaks": leaks}) == (
+        "train 5162, test 1481 (3 ids missing); LEAKS 10 speakers, 151 dialogs, 7 pairs of overlapping utterances"
+    )
+    assert line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
+    assert line({"reason": "why"}) == "why"
+
+
+def test_the_command_lists_fetches_and_shows(
+    published: Callable[[str], Server], place: Path, dataset: Path, mesm_data: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = published("iemocap")
+    said = mesm_data("splits", "fetch", "iemocap", "paper", "--mirror", server.url)
+    assert said.stdout == f"{place / 'iemocap' / 'paper'}\n"
+    listed = json.loads(mesm_data("splits", "list", "--json").stdout)
+    here = {(one["corpus"], one["name"]): one.get("fetched") for one in listed}
+    assert here[("iemocap", "paper")] is True
+    assert here[("mosei", "official")] is False
+    assert here[("iemocap", "dialog")] is None
+    keys = Dataset(dataset).keys
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.txt").write_text("\n".join([*keys[::2], "Ses01F_impro99_F000"]))
+    (tmp_path / "lists" / "test.txt").write_text("\n".join(keys[1::2]))
+    shown = json.loads(mesm_data("splits", "show", tmp_path / "lists", "--data", dataset, "--json").stdout)
+    assert shown["counts"] == {"train": len(keys[::2]), "test": len(keys[1::2])}
+    assert [item["key"] for item in shown["missing"]] == ["Ses01F_impro99_F000"]
+    assert shown["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
+    text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
+    assert "Ses01F_impro99_F000 (train): absent" in text
+    # The synthetic ids are partly those of the paper's lists.
+    paper = split(Dataset(dataset).rows.values(), "iemocap", "paper").summary()
+    seen = json.loads(mesm_data("inspect", dataset, "--json").stdout)["splits"]
+    assert seen["paper"] == paper
+    assert "needs the sessions 5" in seen["session-5"]["reason"]
+    assert line(paper) in mesm_data("inspect", dataset).stdout
+    refused = mesm_data("splits", "fetch", "iemocap", "dialog", check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")

@@ -1,0 +1,56 @@
+"""A soft view trains on shares of votes and is judged on what most votes say."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+
+from mesm_data.shards.reader import Dataset
+from mesm_train.config import load_recipe
+from mesm_train.evaluation import answer, score, write_predictions
+from mesm_train.optimize import positive_weight
+from mesm_train.setup import prepare
+
+SMALL = """
+name: small
+labels: soft
+model: {modalities: [v, a], channels: [4, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16}
+optim: {pos_weight: true}
+"""
+
+
+def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(dataset: Path, tmp_path: Path) -> None:
+    keys = Dataset(dataset).keys
+    parts = {"train": keys[::2], "valid": keys[1::4], "test": keys[3::4]}
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
+    (tmp_path / "small.yaml").write_text(f"{SMALL}split: {tmp_path / 'split.yaml'}\ndata: {dataset}\n")
+    setup = prepare(load_recipe(str(tmp_path / "small.yaml")), tmp_path / "run")
+    assert [len(setup.keys[part]) for part in parts] == [len(some) for some in parts.values()]  # xxx is in it too
+    shares = np.stack([setup.loader.targets[key] for key in setup.keys["train"]])
+    assert ((shares > 0) & (shares < 1)).any()
+    positives = setup.positives("train")
+    assert positives == pytest.approx(shares.sum(axis=0, dtype=np.float64))
+    if (positives > 0).all():
+        expected = (len(shares) - positives) / positives
+        assert positive_weight(setup).numpy() == pytest.approx(expected, rel=1e-6)
+    answers = answer(setup, "test")
+    wanted = np.stack([setup.loader.targets[key] for key in answers.keys])
+    assert (answers.targets == wanted).all()
+    assert (answers.labels == (wanted > 0.5)).all()
+    logits = torch.from_numpy(answers.logits)
+    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(wanted))
+    assert answers.loss == pytest.approx(float(loss))
+    found = score(setup, answers, np.full(10, 0.5))
+    assert {name: said["support"] for name, said in found["classes"].items()} == dict(
+        zip(setup.view.classes, (wanted > 0.5).sum(axis=0), strict=True)
+    )
+    assert "single" not in found
+    write_predictions(tmp_path / "predictions.parquet", setup, answers)
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
+    for index, name in enumerate(setup.view.classes):
+        assert table[f"share_{name}"] == wanted[:, index].tolist()
+        assert table[f"label_{name}"] == answers.labels[:, index].tolist()
