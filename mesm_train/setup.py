@@ -16,11 +16,12 @@ from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import Plan, Samples, derived, plan
-from mesm_train.distributed import ALONE, Ranks, synchronise
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
 from mesm_train.provenance import provenance
+from mesm_train.sync_norm import synchronise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

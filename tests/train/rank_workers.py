@@ -19,9 +19,10 @@ from mesm_data.errors import MesmError
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import RENDEZVOUS, LostRanks, Ranks, connected, synchronise
+from mesm_train.distributed import RENDEZVOUS, LostRanks, Ranks, connected
 from mesm_train.models.model import Model
 from mesm_train.models.settings import ModelSettings
+from mesm_train.sync_norm import synchronise
 
 SMALL = ModelSettings(
     modalities=("v", "a"),
