@@ -22,11 +22,11 @@ from torch import Tensor, distributed, nn
 from torch.distributed import FileStore, PrefixStore, Store, rendezvous  # type: ignore[attr-defined]
 
 from mesm_data.errors import InputError, MesmError
+from mesm_train.launch import RENDEZVOUS
 
 BUCKET = 2**23  # numbers that are reduced at a time: 32 MiB
 STATISTICS = ("running_mean", "running_var")
 START = timedelta(seconds=300)  # that ranks are given at least to start: others may still be importing
-RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which ranks that were started by `launch` find each other
 
 
 class LostRanks(MesmError):

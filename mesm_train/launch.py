@@ -1,5 +1,6 @@
 """Start the ranks of a run on this machine, without torchrun: one process each, signals passed on, one exit code."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,8 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mesm_train.distributed import RENDEZVOUS
-
+RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which the ranks find each other
 GRACE = 60.0  # seconds that the others have to end by themselves after one has failed
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
@@ -47,6 +47,13 @@ def launch(count: int, command: Sequence[str]) -> int:
                 process.kill()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def end_with_launcher() -> None:
+    """Where this process is a rank that `launch` started: get SIGTERM when the launcher dies, however (Linux only)."""
+    if RENDEZVOUS in os.environ and sys.platform == "linux":
+        parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
 def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:

@@ -48,19 +48,21 @@ def run(
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
+    watcher = _watcher(place, tensorboard=tensorboard)
     if processes > 1:
         _launch(processes)
     from mesm_train.distributed import connected
+    from mesm_train.launch import end_with_launcher
     from mesm_train.runs import begin
 
     stop = StopFlag()
+    end_with_launcher()
     with connected(config.device, config.ranks.timeout_seconds) as ranks:
-        watcher = _watcher(place, first=ranks.first, tensorboard=tensorboard)
-        # torchrun starts the same command again after a rank was killed.
-        resume = resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        # torchrun starts the same command again after a rank was killed, and counts that on its machine only.
+        resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
         ended = begin(config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks)
     if not ended:
-        raise console.Stopped
+        raise console.Stopped if ranks.first else SystemExit(130)
     if ranks.first:
         console.say(f"next: mesm-train eval {place}")
 
@@ -81,14 +83,13 @@ def _launch(count: int) -> Never:
     sys.exit(launch(count, [sys.executable, "-c", program, *arguments]))
 
 
-def _watcher(place: Path, *, first: bool, tensorboard: bool) -> "Watcher":
+def _watcher(place: Path, *, tensorboard: bool) -> "Watcher":
     """Who is told of the run: nobody on the ranks but the first."""
     from mesm_train.watch import Bar, Curves, Lines, Silent
 
-    if not first:
-        return Silent()
-    watcher = Bar() if sys.stderr.isatty() else Lines()
-    return Curves(place / "tensorboard", watcher) if tensorboard else watcher
+    shown = Bar() if sys.stderr.isatty() else Lines()
+    watcher = Curves(place / "tensorboard", shown) if tensorboard else shown
+    return watcher if os.environ.get("RANK", "0") == "0" else Silent()
 
 
 def evaluate(

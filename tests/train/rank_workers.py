@@ -19,7 +19,8 @@ from mesm_data.errors import MesmError
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import RENDEZVOUS, LostRanks, Ranks, connected
+from mesm_train.distributed import LostRanks, Ranks, connected
+from mesm_train.launch import RENDEZVOUS
 from mesm_train.models.model import Model
 from mesm_train.models.settings import ModelSettings
 from mesm_train.sync_norm import synchronise

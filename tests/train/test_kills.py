@@ -71,6 +71,14 @@ def test_twenty_five_kills_of_random_ranks_change_nothing(recipe: str, unbroken:
         runs += 1
 
 
+def until(true: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait for other processes to make something true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def workers(agent: int) -> list[int]:
     """The processes that a torchrun agent has started."""
     found = []
@@ -129,6 +137,21 @@ def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
     assert weights(run) == weights(unbroken)
 
 
+@pytest.mark.slow
+def test_ranks_do_not_outlive_the_command_that_started_them(recipe: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stderr is not None
+    while " step 1/" not in process.stderr.readline():
+        assert process.poll() is None
+    started = workers(process.pid)
+    assert len(started) == 2
+    process.kill()
+    until(lambda: not any(Path(f"/proc/{pid}/stat").exists() for pid in started))
+    assert (run / "checkpoints" / "last.json").exists()
+
+
 @pytest.fixture
 def two_machines() -> Iterator[Callable[[str], None]]:
     """Two network namespaces, mesm-0 (10.77.0.1) and mesm-1 (10.77.0.2), and link("down" or "up") between them."""
@@ -165,14 +188,6 @@ def machine(number: int, recipe: str, run: Path, said: Path) -> "subprocess.Pope
     own = {**ENVIRONMENT, "GLOO_SOCKET_IFNAME": f"mesm{number}"}
     with said.open("wb") as file:
         return subprocess.Popen(command, stderr=file, stdout=file, env=own)
-
-
-def until(true: Callable[[], bool], seconds: float = 300) -> None:
-    """Wait for other processes to make something true."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
