@@ -5,6 +5,7 @@ class MesmError(Exception):
     """It ran, and the answer is no. The message names the file, line or sample, and what to do. Exit code 1."""
 
     exit_code = 1
+    said_elsewhere = False  # another process of the same command tells the user
 
 
 class InputError(MesmError):

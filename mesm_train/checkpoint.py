@@ -2,7 +2,8 @@
 
 RUN/checkpoints/step-00000123/   model.safetensors, state.pt (optimizer, position; loaded with weights_only)
 RUN/checkpoints/last.json        {"step": 123}: written after the folder it names is safe on disk
-RUN/checkpoints/best.json        the same for the epoch with the best validation score
+RUN/checkpoints/best.json        the same for the epoch with the best validation score, and the `kept` best ones, best
+                                 first: [{"step": 123, "score": .5}, ...]
 """
 
 import os
@@ -16,13 +17,14 @@ from torch import Tensor
 from mesm_data.errors import MesmError
 from mesm_data.files import no_room_is_said, read_json, sync_folder, write_json
 
-POINTERS = ("last", "best")
 
+def save(
+    folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any], *, score: float | None, keep: int = 1
+) -> None:
+    """Write the checkpoint of global step `step`, point `last` to it, delete those nobody points to.
 
-def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any], *, best: bool) -> None:
-    """Write the checkpoint of global step `step`, point `last` (and `best`) to it, delete those nobody points to.
-
-    Raises MesmError if there is no room; the checkpoints that were there stay.
+    One with a `score` becomes `best` if no kept one has more; the `keep` best are kept. Raises MesmError if there is
+    no room; the checkpoints that were there stay.
     """
     from safetensors.torch import save_file
 
@@ -36,14 +38,26 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
             sync_folder(folder)
-            for pointer in POINTERS if best else POINTERS[:1]:
-                write_json(folder / f"{pointer}.json", {"step": step})
+            kept = [one for one in kept_best(folder) if one["step"] != step]
+            if score is not None:
+                kept = sorted([*kept, {"step": step, "score": score}], key=lambda one: (-one["score"], one["step"]))
+                kept = kept[:keep]
+                write_json(folder / "best.json", {"step": kept[0]["step"], "kept": kept})
+            write_json(folder / "last.json", {"step": step})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    keep = {_name(read_json(folder / f"{p}.json")["step"]) for p in POINTERS if (folder / f"{p}.json").exists()}
+    named = {_name(one["step"]) for one in kept} | {_name(step)}
     for path in folder.glob("step-*"):
-        if path.name not in keep:
+        if path.name not in named:
             shutil.rmtree(path)
+
+
+def kept_best(folder: Path) -> list[dict[str, Any]]:
+    """The best checkpoints that are kept, best first: step and score of each."""
+    if not (folder / "best.json").exists():
+        return []
+    found: list[dict[str, Any]] = read_json(folder / "best.json")["kept"]
+    return found
 
 
 def load(folder: Path, which: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

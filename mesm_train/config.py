@@ -34,7 +34,7 @@ class OptimConfig:
     epochs: int = 40
     """At most so many passes over the train part."""
     batch: int = 8
-    """Utterances of a step, over all ranks."""
+    """Utterances of a step, over all ranks. The steps of an epoch are even: some may have one less."""
     accumulate: int = 1
     """Steps whose gradients are added up before the weights change."""
     warmup_steps: int = 0
@@ -80,10 +80,52 @@ class LoaderConfig:
     """Threads that read and decode."""
     prefetch: int = 4
     """Batches made ready ahead of use."""
+    window: int = 16
+    """Shards among which samples are shuffled: what a reader of remote shards needs room for, twice."""
 
     def __post_init__(self) -> None:
+        _need(self.window >= 1, "loader.window", self.window, "at least 1")
         _need(self.threads >= 1, "loader.threads", self.threads, "at least 1")
         _need(self.prefetch >= 1, "loader.prefetch", self.prefetch, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """How training samples are changed, anew in each epoch. All 0: not at all, as published."""
+
+    face_flip: float = 0.0
+    """Chance that an utterance's faces are mirrored."""
+    face_shift: int = 0
+    """Its faces are moved by up to so many pixels, down and to the right or back."""
+    face_light: float = 0.0
+    """Its faces become lighter or darker by up to this share."""
+    word_dropout: float = 0.0
+    """Chance of each word of the text to be left out; one word stays."""
+    mask_seconds: float = 0.0
+    """A stretch of the sound of up to this length is silenced, of at most half of it."""
+    mask_mels: int = 0
+    """A band of up to so many of the 128 mel filters is silenced, of at most half of them."""
+
+    def __post_init__(self) -> None:
+        for name in ("face_flip", "word_dropout"):
+            _need(0 <= getattr(self, name) < 1, f"augment.{name}", getattr(self, name), "0 or more and below 1")
+        _need(0 <= self.face_shift <= 16, "augment.face_shift", self.face_shift, "0 to 16 (of 48 pixels)")
+        _need(0 <= self.face_light < 1, "augment.face_light", self.face_light, "0 or more and below 1")
+        _need(self.mask_seconds >= 0, "augment.mask_seconds", self.mask_seconds, "0 or more")
+        _need(0 <= self.mask_mels <= 64, "augment.mask_mels", self.mask_mels, "0 to 64 (of 128 filters)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanksConfig:
+    """How the processes of a run work together. See docs/distributed.md."""
+
+    sync_batch_norm: bool = False
+    """Batch norm sees the items of a step on all ranks; else each rank's own, as one card would see a smaller batch."""
+    timeout_seconds: float = 300.0
+    """A rank that has not heard of the others for so long ends the run with an error."""
+
+    def __post_init__(self) -> None:
+        _need(self.timeout_seconds >= 1, "ranks.timeout_seconds", self.timeout_seconds, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +145,9 @@ class RunConfig:
     device: str = "auto"
     """As torch names it; auto: a graphics card if there is one."""
     checkpoint_seconds: float = 300.0
-    """Time between checkpoints inside an epoch; there is one at the end of each in any case."""
+    """Time between checkpoints inside an epoch; there is one at the end of each in any case. 0: after every update."""
+    keep_best: int = 1
+    """So many checkpoints with the best validation scores are kept, beside the last one."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """What is trained."""
     text: TextSettings = field(default_factory=TextSettings)
@@ -114,9 +158,14 @@ class RunConfig:
     """How it is judged."""
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     """How samples come from the shards."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How training samples are changed."""
+    ranks: RanksConfig = field(default_factory=RanksConfig)
+    """How several processes work together."""
 
     def __post_init__(self) -> None:
         _need(bool(self.name), "name", self.name, "a word")
+        _need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
         _need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
 
 

@@ -1,6 +1,7 @@
 """Answers of a model to a part of the split, and what they are worth."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,25 @@ class Answers:
 
 @torch.no_grad()
 def answer(setup: Setup, part: str) -> Answers:
-    """The model's answers to every utterance of a part, each once, in evaluation mode."""
-    model = setup.model.eval()
-    keys: list[str] = []
-    logits, targets = [], []
-    for batch in setup.loader.batches(in_order(setup.keys[part], batch=EVAL_BATCH)):
-        keys += batch.keys
-        logits.append(model(batch.to(setup.device)).float().cpu())
-        targets.append(batch.labels)
-    scores, wanted = torch.cat(logits), torch.cat(targets)
-    loss = float(functional.binary_cross_entropy_with_logits(scores, wanted))
-    told = wanted.numpy()
-    return Answers(keys=tuple(keys), logits=scores.numpy(), targets=told, labels=truth(told), loss=loss)
+    """The model's answers to every utterance of a part, each once, in evaluation mode; all of them on every rank.
+
+    The batches are the same whatever the number of ranks, which take turns: so are the answers, bit for bit.
+    """
+    model, ranks = setup.model.eval(), setup.ranks
+    plan = in_order(setup.keys[part], batch=EVAL_BATCH)
+    shares = [plan[rank :: ranks.world] for rank in range(ranks.world)]
+    with ranks.together():
+        logits = [model(batch.to(setup.device)).float().cpu() for batch in setup.loader.batches(shares[ranks.rank])]
+    mine = torch.cat(logits) if logits else torch.zeros(0, len(setup.view.classes))
+    rows = ranks.gather_rows(mine, [sum(map(len, share)) for share in shares])
+    given = {
+        key: row for share, own in zip(shares, rows, strict=True) for key, row in zip(chain(*share), own, strict=True)
+    }
+    keys = tuple(chain(*plan))
+    scores = torch.stack([given[key] for key in keys])
+    wanted = np.stack([setup.loader.targets[key] for key in keys])
+    loss = float(functional.binary_cross_entropy_with_logits(scores, torch.from_numpy(wanted)))
+    return Answers(keys=keys, logits=scores.numpy(), targets=wanted, labels=truth(wanted), loss=loss)
 
 
 def score(setup: Setup, answers: Answers, limits: NDArray[np.float64]) -> dict[str, Any]:

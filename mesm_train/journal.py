@@ -9,13 +9,15 @@ from mesm_data.files import atomic_write, no_room_is_said
 
 
 class Journal:
-    """The journal of a run. `rewind` forgets what a resumed run will do again."""
+    """The journal of a run. `rewind` forgets what a resumed run will do again. Without `write` it is only read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        self.path, self._write = path, write
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line; it is in the kernel's hands when this returns. Raises MesmError if there is no room."""
+        if not self._write:
+            return
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
         with no_room_is_said(self.path), self.path.open("ab", buffering=0) as file:
             file.write(line.encode())
@@ -28,6 +30,8 @@ class Journal:
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Keep the whole lines for which `keep` is true, and nothing else."""
+        if not self._write:
+            return
         kept = [record for record in self.read() if keep(record)]
         with atomic_write(self.path) as file:
             for record in kept:

@@ -1,10 +1,14 @@
 """The training loop, from top to bottom.
 
 All state of a run is the model's and the optimizer's, and one small `Position`; randomness is derived from (seed,
-epoch, step). So a run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had happened:
-on a CPU with the same number of threads, bit for bit.
+epoch, step, sample). So a run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had
+happened: on a CPU with the same number of ranks and threads, bit for bit. On another number of ranks it goes on with
+exactly the samples that remain.
+
+Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from mesm_data.errors import MesmError
 from mesm_data.files import write_json
 from mesm_train import checkpoint, metrics
 from mesm_train.data.batch import Batch
-from mesm_train.data.plan import derived, steps
+from mesm_train.data.plan import derived
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
 from mesm_train.optimize import autocast, groups, learning_rate, positive_weight, update
@@ -39,81 +44,123 @@ class Position:
 
 
 def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
-    """Train to the end, or until `stop()`; then test the best epoch. True if the run has ended.
+    """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
 
     `watcher` is told of every step and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
-    config, model, device = setup.config.optim, setup.model, setup.device
+    config, model, device, ranks = setup.config.optim, setup.model, setup.device, setup.ranks
     optimizer = torch.optim.AdamW(groups(setup), betas=config.betas, fused=False)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     weight = positive_weight(setup).to(device)
-    journal, position = Journal(run / "metrics.jsonl"), Position()
-    resume(setup, run, optimizer, scaler, position, journal)
-    per_epoch = -(-len(setup.keys["train"]) // config.batch)
+    journal, position = Journal(run / "metrics.jsonl", write=ranks.first), Position()
+    with ranks.together():
+        resume(setup, run, optimizer, scaler, position, journal)
+    per_epoch = setup.steps_per_epoch()
 
     while position.epoch < config.epochs and not position.finished:
-        plan = steps(setup.keys["train"], seed=setup.config.seed, epoch=position.epoch, batch=config.batch)
-        batches = timed(setup.loader.batches(plan[position.step :]))
+        plan = setup.plan(position.epoch)
+        shares = plan.shares(ranks.rank, ranks.world, start=position.step)
+        batches = setup.loader.batches(shares, epoch=position.epoch)
         saved = time.monotonic()
         model.train()
-        for batch, waited in batches:
+        for step in range(position.step, len(plan)):
             began = time.monotonic()
-            torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step))
             rate = learning_rate(config, position.total, config.epochs * per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            with autocast(device, config.precision):
-                logits = model(batch.to(device))
-            loss = functional.binary_cross_entropy_with_logits(
-                logits.float(), batch.labels.to(device), pos_weight=weight, reduction="sum"
-            ) / (len(batch.keys) * logits.shape[1])
-            value = float(loss.detach())
-            refuse_nan(value, batch, position, run)
-            first = position.step - position.step % config.accumulate
-            scaler.scale(loss / min(config.accumulate, len(plan) - first)).backward()
-            last = position.step + 1 == len(plan)
-            whole = last or (position.step + 1) % config.accumulate == 0
+            share = forward(setup, batches, weight, position, plan.size(step))
+            overdue = time.monotonic() - saved >= setup.config.checkpoint_seconds
+            told = ranks.gather([share.value, share.waited, share.error is not None, stop(), ranks.first and overdue])
+            value, waited = float(told[:, 0].sum()), float(told[:, 1].max())
+            if told[:, 2].any():
+                ranks.agree(share.error)
+            refuse_nan(setup, told[:, 0].tolist(), share, position, run)
+            first = step - step % config.accumulate
+            scaler.scale(share.loss / min(config.accumulate, len(plan) - first)).backward()  # type: ignore[no-untyped-call]
+            last = step + 1 == len(plan)
+            whole = last or (step + 1) % config.accumulate == 0
             if whole:
+                ranks.reduce(model)
                 update(model, optimizer, scaler, config)
-            position.step, position.total = position.step + 1, position.total + 1
-            record = {"kind": "train", "epoch": position.epoch, "step": position.total, "loss": value, "lr": rate}
+            position.step, position.total = step + 1, position.total + 1
             seconds = time.monotonic() - began
-            speed = len(batch.keys) / (seconds + waited)
-            record |= {"seconds": round(seconds, 4), "data_wait": round(waited, 4), "samples_per_s": round(speed, 2)}
+            record = {
+                "kind": "train", "epoch": position.epoch, "step": position.total, "loss": value, "lr": rate,
+                "samples": plan.size(step), "ranks": ranks.world, "samples_per_s": plan.size(step) / seconds,
+                "data_wait": waited, "seconds": seconds,
+            }  # fmt: skip
             journal.append(record)
             watcher.step(record, position.step, len(plan))
-            if whole and not last and (stop() or time.monotonic() - saved >= setup.config.checkpoint_seconds):
-                save(setup, run, optimizer, scaler, position, best=False)
+            stopping = bool(told[:, 3].any())
+            if whole and not last and (stopping or told[:, 4].any()):
+                save(setup, run, optimizer, scaler, position)
                 saved = time.monotonic()
-                if stop():
+                if stopping:
                     return False
         end_epoch(setup, run, optimizer, scaler, position, journal, watcher)
-        if stop() and not position.finished:
+        if ranks.any(stop()) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
     return True
 
 
-def timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Each batch with the seconds that were spent waiting for it."""
-    while True:
-        began = time.monotonic()
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch, time.monotonic() - began
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One rank's part of a step. `value` is its part of the loss, `waited` the seconds that its batch let it wait."""
+
+    keys: tuple[str, ...] = ()
+    loss: Tensor
+    value: float = math.nan
+    waited: float = 0.0
+    error: MesmError | None = None
 
 
-def refuse_nan(loss: float, batch: Batch, position: Position, run: Path) -> None:
-    """Raises MesmError on a loss that is not finite, after writing down which utterances gave it."""
-    if math.isfinite(loss):
+def forward(setup: Setup, batches: Iterator[Batch], weight: Tensor, position: Position, count: int) -> Share:
+    """The next batch through the model: its loss is a sum over its own samples, divided by the `count` of all ranks.
+
+    So the ranks' gradients add up to that of the mean over the whole step, however its samples were dealt.
+    """
+    nothing, began = torch.zeros(()), time.monotonic()
+    try:
+        batch = next(batches)
+    except MesmError as error:
+        return Share(loss=nothing, error=error)
+    waited = time.monotonic() - began
+    # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
+    torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
+    batch = batch.to(setup.device)
+    try:
+        with autocast(setup.device, setup.config.optim.precision):
+            logits = setup.model(batch)
+    except ValueError as error:  # an attention that is not finite cannot choose
+        if "not finite" not in str(error):
+            raise
+        return Share(keys=batch.keys, loss=nothing, waited=waited)
+    loss = functional.binary_cross_entropy_with_logits(
+        logits.float(), batch.labels, pos_weight=weight, reduction="sum"
+    ) / (count * logits.shape[1])
+    return Share(keys=batch.keys, loss=loss, value=float(loss.detach()), waited=waited)
+
+
+def refuse_nan(setup: Setup, values: list[float], share: Share, position: Position, run: Path) -> None:
+    """Raises MesmError on all ranks if a share of the loss is not finite, after writing down the keys that gave it."""
+    if math.isfinite(sum(values)):
         return
-    where = {"epoch": position.epoch, "step": position.step, "loss": str(loss), "keys": list(batch.keys)}
-    write_json(run / "diverged.json", where)
-    raise MesmError(
-        f"the loss is {loss} at epoch {position.epoch}, step {position.step}; the batch is written down in "
-        f"{run / 'diverged.json'}. A smaller optim.lr or optim.clip_norm=1 may help; --resume goes back to the last "
-        "checkpoint"
+    keys = [json.loads(text) for text in setup.ranks.gather_texts(json.dumps(share.keys))]
+    loss = next((value for value in values if not math.isfinite(value)), sum(values))
+    bad = [rank for rank, value in enumerate(values) if not math.isfinite(value)]
+    where = {
+        "epoch": position.epoch, "step": position.step, "loss": str(loss), "ranks": bad,
+        "keys": [key for rank in bad for key in keys[rank]],
+    }  # fmt: skip
+    if setup.ranks.first:
+        write_json(run / "diverged.json", where)
+    setup.ranks.agree(
+        MesmError(
+            f"the loss is {loss} at epoch {position.epoch}, step {position.step}; the batch is written down in "
+            f"{run / 'diverged.json'}. A smaller optim.lr or optim.clip_norm=1 may help; --resume goes back to the "
+            "last checkpoint"
+        )
     )
 
 
@@ -132,9 +179,9 @@ def end_epoch(
     found = score(setup, answers, limits)
     value = found["mean"][setup.config.eval.select_by]
     better = value is not None and value > position.best
-    journal.append(
-        {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
-    )
+    record = {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
+    journal.append(record)
+    watcher.epoch(record)
     mark = " *" if better else ""
     watcher.say(f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}{mark}")
     if better:
@@ -143,7 +190,7 @@ def end_epoch(
     patience = setup.config.optim.patience
     waited = position.epoch - 1 - position.best_epoch
     position.finished = position.epoch >= setup.config.optim.epochs or (patience > 0 and waited >= patience)
-    save(setup, run, optimizer, scaler, position, best=better)
+    save(setup, run, optimizer, scaler, position, score=float(value) if better else None)
 
 
 def save(
@@ -153,11 +200,22 @@ def save(
     scaler: torch.amp.GradScaler,
     position: Position,
     *,
-    best: bool,
+    score: float | None = None,
 ) -> None:
-    """A checkpoint of everything that the rest of the run depends on."""
+    """A checkpoint of everything that the rest of the run depends on; with the `score` of an epoch that has one.
+
+    It is the same on all ranks, so rank 0 writes it. Raises MesmError if the weights are not finite (what was saved
+    before is better), or not the same on all ranks.
+    """
+    sums = setup.ranks.gather([float(sum(p.detach().double().sum() for p in setup.model.parameters()))])[:, 0].tolist()
+    if not math.isfinite(sums[0]) or len(set(sums)) > 1:
+        what = "not the same on all ranks" if math.isfinite(sums[0]) else "not finite any more: the training diverged"
+        setup.ranks.agree(MesmError(f"{run}: the weights are {what} (step {position.total}). They are not saved"))
     state = {"position": asdict(position), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
-    checkpoint.save(run / "checkpoints", position.total, setup.model.state_dict(), state, best=best)
+    with setup.ranks.together():
+        if setup.ranks.first:
+            folder, keep = run / "checkpoints", setup.config.keep_best
+            checkpoint.save(folder, position.total, setup.model.state_dict(), state, score=score, keep=keep)
 
 
 def resume(
@@ -191,21 +249,23 @@ def finish(setup: Setup, run: Path, position: Position, journal: Journal, watche
     if found is None:
         raise MesmError(f"no epoch of {run} has a validation score: no class of the valid part has positives")
     setup.model.load_state_dict(found[0])
-    valid = answer(setup, "valid")
-    limits = metrics.thresholds(valid.logits, valid.labels, setup.config.eval.thresholds)
+    answers = {part: answer(setup, part) for part in ("valid", "test") if setup.keys.get(part)}
+    if not setup.ranks.first:
+        return
+    limits = metrics.thresholds(answers["valid"].logits, answers["valid"].labels, setup.config.eval.thresholds)
     classes = list(setup.view.classes)
     chosen = {"classes": classes, "thresholds": limits.tolist(), "epoch": position.best_epoch, "part": "valid"}
     write_json(run / "thresholds.json", chosen)
-    write_predictions(run / "predictions-valid.parquet", setup, valid)
+    for part, found_answers in answers.items():
+        write_predictions(run / f"predictions-{part}.parquet", setup, found_answers)
     journal.rewind(lambda record: record["kind"] != "test")
-    if not setup.keys.get("test"):
+    if "test" not in answers:
         return
-    test = answer(setup, "test")
-    write_predictions(run / "predictions-test.parquet", setup, test)
-    result = score(setup, test, limits)
-    journal.append(
-        {"kind": "test", "epoch": position.best_epoch, "step": position.total, "loss": test.loss, "metrics": result}
-    )
+    result = score(setup, answers["test"], limits)
+    best, loss = position.best_epoch, answers["test"].loss
+    record = {"kind": "test", "epoch": best, "step": position.total, "loss": loss, "metrics": result}
+    journal.append(record)
+    watcher.epoch(record)
     mean, floor = result["mean"], result["floor"]
     watcher.say(
         f"test (epoch {position.best_epoch}): macro F1 {mean['f1'] or 0:.3f}, constant answer {floor['f1'] or 0:.3f}; "

@@ -6,6 +6,7 @@ RUN/report.html
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write, folder_lock, read_json, write_json
 from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.evaluation import answer, score
 from mesm_train.journal import Journal
 from mesm_train.loop import train
@@ -26,19 +28,57 @@ from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
 
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
-FREE = {"data", "checkpoint_seconds", "model.classes", "loader.threads", "loader.prefetch"}
+FREE = {
+    "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
+    "ranks.timeout_seconds",
+}  # fmt: skip
 
 
 # What a run writes before its config.yaml: a run that was killed so early is begun again.
 FIRST = {".lock", "text", "provenance.json"}
 
 
-def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher) -> bool:
+def begin(
+    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher, ranks: Ranks = ALONE
+) -> bool:
     """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
 
     With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
-    run, or any and `resume` is not asked for.
+    run, or any and `resume` is not asked for. All `ranks` must see the same folder.
     """
+    with ranks.together():
+        refuse_folder(config, run, resume=resume)
+    with ExitStack() as held:
+        setup: Setup
+        with ranks.together():
+            if ranks.first:  # makes or fetches what is made or fetched once
+                setup = prepare(config, run, ranks=ranks)
+                positive_weight(setup)  # refuses a class that cannot be learnt before anything is written
+                held.enter_context(folder_lock(run / ".lock" / "pid"))
+                write_down(setup, run)
+        with ranks.together():
+            if not ranks.first:
+                if not (run / "config.yaml").exists():
+                    raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
+                setup = prepare(config, run, ranks=ranks)
+        ended = train(setup, run, stop=stop, watcher=watcher)
+        if ended and ranks.first:
+            watcher.say(f"report: {report(setup, run)}")
+        return ended
+
+
+def write_down(setup: Setup, run: Path) -> None:
+    """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
+    if (run / "config.yaml").exists():
+        refuse_changes(setup, run)
+        return
+    write_json(run / "provenance.json", setup.provenance)
+    with atomic_write(run / "config.yaml") as file:
+        file.write(dump(setup.config).encode())
+
+
+def refuse_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
+    """Raises InputError if `run` is not a place for the run `config`."""
     settings = run / "config.yaml"
     if run.exists() and not run.is_dir():
         raise InputError(f"--out {run} is a file: give a folder")
@@ -48,19 +88,6 @@ def begin(config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool
         refuse_other(load_recipe(str(settings)), config, run)
     elif run.exists() and not {path.name for path in run.iterdir()} <= FIRST:
         raise InputError(f"--out {run} holds other things: give a new or an empty folder")
-    setup = prepare(config, run)
-    positive_weight(setup)  # refuses a class that cannot be learnt before anything is written
-    with folder_lock(run / ".lock" / "pid"):
-        if not settings.exists():
-            write_json(run / "provenance.json", setup.provenance)
-            with atomic_write(settings) as file:
-                file.write(dump(setup.config).encode())
-        else:
-            refuse_changes(setup, run)
-        ended = train(setup, run, stop=stop, watcher=watcher)
-        if ended:
-            watcher.say(f"report: {report(setup, run)}")
-        return ended
 
 
 def report(setup: Setup, run: Path) -> Path:

@@ -1,6 +1,6 @@
 """From settings to everything that a run needs: data, split, labels, model. Settings are checked before data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from mesm_data.errors import InputError
 from mesm_data.shards.reader import Dataset
 from mesm_data.splits import PARTS, Split, split
-from mesm_train.config import RunConfig
+from mesm_train.config import AugmentConfig, RunConfig
+from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
-from mesm_train.data.plan import derived
+from mesm_train.data.plan import Plan, Samples, derived, plan
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
 from mesm_train.provenance import provenance
+from mesm_train.sync_norm import synchronise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +34,20 @@ class Setup:
     split: Split
     keys: Mapping[str, tuple[str, ...]]
     loader: Loader
+    samples: Samples
     model: Model
     device: torch.device
     provenance: dict[str, Any]
+    ranks: Ranks = ALONE
+
+    def plan(self, epoch: int) -> Plan:
+        """The order of an epoch of the train part."""
+        config = self.config
+        return plan(self.samples, seed=config.seed, epoch=epoch, batch=config.optim.batch, window=config.loader.window)
+
+    def steps_per_epoch(self) -> int:
+        """How many steps the plan of any epoch has."""
+        return -(-len(self.samples.keys) // self.config.optim.batch)
 
     def positives(self, part: str) -> NDArray[np.float64]:
         """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
@@ -41,20 +55,23 @@ class Setup:
         return np.asarray(told.sum(axis=0, dtype=np.float64))
 
 
-def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS) -> Setup:
-    """Open the data and make the model of a run, the same each time. `parts` must hold utterances.
+def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
+    """Open the data and make the model of a run, the same each time and on each rank. `parts` must hold utterances.
 
     Raises InputError for whatever in the settings does not fit the data.
     """
     if config.data is None:
         raise InputError("no data: give --data with the folder of a dataset (see `mesm-data build --help`)")
-    device = pick_device(config.device)
+    device = pick_device(config.device, ranks.local)
     dataset = Dataset(Path(config.data), check=True)
     corpus = dataset.info["corpus"]
     asked = view(corpus, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
-    parted = split(dataset.rows.values(), corpus, config.split)
-    told = {key: asked.target(dataset.rows[key]["labels"]) for key in dataset.keys}
+    described = dataset.rows.select("status", "reason", "dialog", "speaker", "start", "end")
+    parted = split(described.values(), corpus, config.split)
+    labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
+    held = set(dataset.keys)
+    told = {key: asked.target(said) for key, said in labels if key in held}
     targets = {key: target for key, target in told.items() if target is not None}
     keys = {part: tuple(key for key in held if key in targets) for part, held in parted.parts.items()}
     for part in parts:
@@ -66,21 +83,43 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS) -> 
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
     model = Model(config.model, encoder).to(device)
-    loader = Loader(dataset, targets, tokenizer, config.text.max_tokens, config.loader)
+    if config.ranks.sync_batch_norm and ranks.world > 1:
+        synchronise(model)
+    changes = config.augment if config.augment != AugmentConfig() else None
+    loader = Loader(
+        dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
+        seed=config.seed, pin=device.type == "cuda",
+    )  # fmt: skip
     facts = provenance(dataset.info, parted, asked, config, device=str(device))
     if encoder is not None:
         facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
         facts["text"]["encoder"] = config.text.encoder
     return Setup(
-        config=config, dataset=dataset, view=asked, split=parted, keys=keys, loader=loader, model=model, device=device,
-        provenance=facts,
+        config=config, dataset=dataset, view=asked, split=parted, keys=keys, loader=loader,
+        samples=planned(dataset, keys.get("train", ()), config.model.modalities), model=model, device=device,
+        provenance=facts, ranks=ranks,
     )  # fmt: skip
 
 
-def pick_device(name: str) -> torch.device:
-    """The device `name`; auto is a graphics card if there is one. Raises InputError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
+    """What an epoch of `keys` is planned from: where each lies, and what it costs a model of these modalities."""
+    cost, numbers = costs(dataset.rows, modalities), {name: i for i, name in enumerate(sorted(dataset.info["shards"]))}
+    names = sorted(keys)
+    return Samples(
+        keys=tuple(names),
+        shard=np.array([numbers.get(dataset.shard(key), -1) for key in names], np.int64),
+        cost=cost[[dataset.rows.number(key) for key in names]],
+    )
+
+
+def pick_device(name: str, local: int = 0) -> torch.device:
+    """The device `name`; auto is the graphics card number `local` of this machine, if it has any.
+
+    Raises InputError if it is not there.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    name = f"cuda:{local}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -29,7 +29,8 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except MesmError as error:
-        say(f"error: {error}")
+        if not error.said_elsewhere:
+            say(f"error: {error}")
         sys.exit(error.exit_code)
     except PermissionError as error:
         say(f"error: {error.filename}: {error.strerror}: give this user the right to it, or choose another place")

@@ -1,14 +1,20 @@
 """mesm-train run and eval."""
 
 import json
+import os
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
 from mesm_cli import console
+
+if TYPE_CHECKING:
+    from mesm_train.watch import Watcher
 
 PARTS = "train, valid or test"
 
@@ -21,12 +27,17 @@ def run(
     sets: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out if there is one.")] = False,
+    processes: Annotated[int, typer.Option("--nproc-per-node", min=1, help="Ranks on this machine.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard/ too.")] = False,
 ) -> None:
     """Train a model and test its best epoch.
+
+    Several machines are started by torchrun (docs/distributed.md); it may also restart what was killed.
 
     \b
     Examples:
       mesm-train run demo-fe2e --data demo/iemocap-shards
+      mesm-train run iemocap-fe2e --data /data/iemocap --nproc-per-node 8 --set optim.batch=64
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
     from mesm_train.config import load_recipe, recipes
@@ -37,13 +48,48 @@ def run(
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
+    watcher = _watcher(place, tensorboard=tensorboard)
+    if processes > 1:
+        _launch(processes)
+    from mesm_train.distributed import connected
+    from mesm_train.launch import end_with_launcher
     from mesm_train.runs import begin
-    from mesm_train.watch import Bar, Lines
 
     stop = StopFlag()
-    if not begin(config, place, resume=resume, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines()):
-        raise console.Stopped
-    console.say(f"next: mesm-train eval {place}")
+    end_with_launcher()
+    with connected(config.device, config.ranks.timeout_seconds) as ranks:
+        # torchrun starts the same command again after a rank was killed, and counts that on its machine only.
+        resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
+        ended = begin(config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks)
+    if not ended:
+        raise console.Stopped if ranks.first else SystemExit(130)
+    if ranks.first:
+        console.say(f"next: mesm-train eval {place}")
+
+
+def _launch(count: int) -> Never:
+    """This very command as `count` ranks."""
+    from mesm_data.errors import InputError
+    from mesm_train.launch import launch
+
+    if "RANK" in os.environ:
+        raise InputError("--nproc-per-node starts ranks, and torchrun has done so already: leave one of the two out")
+    program = "from mesm_cli.train import main; main()"
+    arguments = sys.argv[1:]
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--nproc-per-node"):
+            del arguments[index : index + (1 if "=" in argument else 2)]
+            break
+    sys.exit(launch(count, [sys.executable, "-c", program, *arguments]))
+
+
+def _watcher(place: Path, *, tensorboard: bool) -> "Watcher":
+    """Who is told of the run: nobody on the ranks but the first."""
+    from mesm_train.watch import Bar, Curves, Lines, Silent
+
+    shown = Bar() if sys.stderr.isatty() else Lines()
+    watcher = Curves(place / "tensorboard", shown) if tensorboard else shown
+    return watcher if os.environ.get("RANK", "0") == "0" else Silent()
 
 
 def evaluate(
@@ -93,17 +139,30 @@ def compare(
         typer.echo(remark)
 
 
+SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one
+
+
 class StopFlag:
-    """Ctrl-C and SIGTERM ask the loop to save and end after the step under way; a second one ends it at once."""
+    """Ctrl-C and SIGTERM ask the loop to save and end after the step under way; a second one ends it at once.
+
+    Of several ranks each may get one signal twice, from torchrun and from SLURM or the terminal.
+    """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._since: float | None = None
+        self._several = os.environ.get("WORLD_SIZE", "1") != "1"
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __call__(self) -> bool:
-        return self._asked
+        return self._since is not None
 
-    def _ask(self, number: int, _: object) -> None:
-        self._asked = True
-        console.say("\nstopping after this step")
-        signal.signal(number, self._before[signal.Signals(number)])
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            if os.environ.get("RANK", "0") == "0":
+                console.say("\nstopping after this step")
+        elif not self._several or now - self._since > SAME:
+            before = self._before[signal.Signals(number)]
+            assert callable(before)
+            before(number, frame)

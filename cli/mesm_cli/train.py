@@ -24,3 +24,7 @@ def main() -> None:
     """The entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -104,8 +104,13 @@ def write(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises InputError that names the file if it cannot be read."""
+    return list(read_table(path).to_pylist())
+
+
+def read_table(path: Path) -> pa.Table:
+    """The columns of a Parquet file. Raises InputError that names the file if it cannot be read."""
     try:
-        return list(pq.read_table(path).to_pylist())
+        return pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (pa.ArrowException, OSError) as error:

@@ -5,7 +5,7 @@ Stock readers work on the same files (webdataset, Hugging Face datasets, tar); t
 
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,32 +18,52 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.shards import dataset, manifest
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, decode_faces, decode_wav
+from mesm_data.shards.rows import Rows
+from mesm_data.shards.store import LocalShards, ShardStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One utterance. `faces`: uint8 (n, size, size, 3) RGB; `samples`: int16 (n,) at 16 kHz; both read-only views."""
+    """One utterance. `faces`: uint8 (n, size, size, 3) RGB; `samples`: int16 (n,) at 16 kHz; both read-only views.
+
+    `json` is the member as it lies in the shard; `record` parses it, which takes longer than all the rest.
+    """
 
     key: str
     faces: NDArray[np.uint8]
     samples: NDArray[np.int16]
     text: str
-    record: dict[str, Any]
+    json: memoryview
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the sample says of itself. Raises MesmError if that is not JSON."""
+        try:
+            found: dict[str, Any] = json.loads(bytes(self.json))
+        except ValueError as error:
+            raise MesmError(f"sample {self.key} is damaged: its json is not JSON ({error})") from None
+        return found
 
 
 class Dataset:
     """A dataset on disk. `info` is dataset.json, `rows` the manifest, `keys` what was built, in manifest order.
 
-    `check`: compare each member with its digest when it is first read. Safe for several threads.
+    `check`: compare each member with its digest when it is first read. `store`: where the shards are (default: beside
+    the manifest). Safe for several threads.
     """
 
-    def __init__(self, path: Path, *, check: bool = False) -> None:
+    def __init__(self, path: Path, *, check: bool = False, store: ShardStore | None = None) -> None:
         self.path = path
         self.info = dataset.describe(path)
-        self.rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
-        self.keys = [key for key, row in self.rows.items() if row["status"] == "ok"]
+        self.store = store or LocalShards(path / "shards")
+        self.rows = Rows(manifest.read_table(path / "manifest.parquet"))
+        self._shards = self.rows.column("shard")
+        self._places = [tuple(self.rows.numbers(name) for name in member_columns(ext)[:2]) for ext in EXTENSIONS]
+        pairs = zip(self.rows, self.rows.column("status"), strict=True)
+        self._built = {key: number for number, (key, status) in enumerate(pairs) if status == "ok"}
+        self.keys = list(self._built)
         self._maps: dict[str, mmap.mmap] = {}
-        self._unchecked = {key for key in self.keys if check}
+        self._unchecked = set(self.keys) if check else set()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -53,48 +73,56 @@ class Dataset:
 
     def __getitem__(self, key: str) -> Sample:
         """The sample `key`. Raises KeyError if it was not built, MesmError if the shard does not hold it."""
-        row = self.rows[key]
-        if row["status"] != "ok":
+        if key not in self._built:
+            row = self.rows[key]
             raise KeyError(f"{key} is {row['status']} ({row['reason']})")
         try:
-            faces, record, text, wav = (self.member(key, extension) for extension in EXTENSIONS)
+            faces, record, text, wav = self._members(self._built[key])
             if key in self._unchecked:
-                self._compare(row, (faces, record, text, wav))
+                self._compare(key, (faces, record, text, wav))
                 self._unchecked.discard(key)
             return Sample(
-                key=key,
-                faces=decode_faces(faces),
-                samples=decode_wav(wav),
-                text=str(text, "utf-8"),
-                record=json.loads(bytes(record)),
+                key=key, faces=decode_faces(faces), samples=decode_wav(wav), text=str(text, "utf-8"), json=record
             )
         except ValueError as error:
             raise MesmError(
-                f"{self.path / 'shards' / row['shard']}: sample {key} is damaged ({error}); "
+                f"{self.path / 'shards' / self.shard(key)}: sample {key} is damaged ({error}); "
                 f"`mesm-data verify {self.path}` lists all that are"
             ) from None
 
-    def member(self, key: str, extension: str) -> memoryview:
-        """The bytes of one member, as they lie in the shard."""
-        row = self.rows[key]
-        offset, size, _ = (row[column] for column in member_columns(extension))
-        shard = self._map(row["shard"])
-        if not 0 <= offset <= offset + size <= len(shard):
-            raise ValueError(f"{extension} lies outside its shard")
-        return memoryview(shard)[offset : offset + size]
+    def shard(self, key: str) -> str:
+        """The name of the shard that holds `key`."""
+        return str(self._shards[self._built[key]])
 
-    def _compare(self, row: dict[str, Any], members: tuple[memoryview, ...]) -> None:
+    def expect(self, keys: Iterable[str]) -> None:
+        """Tell the store in which order samples will be read, so that it can have their shards ready."""
+        self.store.expect(list(dict.fromkeys(map(self.shard, keys))))
+
+    def _members(self, number: int) -> list[memoryview]:
+        """The bytes of the members, as they lie in the shard."""
+        shard = self._map(self._shards[number])
+        found = []
+        for extension, (offsets, sizes) in zip(EXTENSIONS, self._places, strict=True):
+            offset, size = int(offsets[number]), int(sizes[number])
+            if not 0 <= offset <= offset + size <= len(shard):
+                raise ValueError(f"{extension} lies outside its shard")
+            found.append(memoryview(shard)[offset : offset + size])
+        return found
+
+    def _compare(self, key: str, members: tuple[memoryview, ...]) -> None:
         for extension, member in zip(EXTENSIONS, members, strict=True):
-            if sha256(member).hexdigest() != row[member_columns(extension)[2]]:
+            said = self.rows.value(self._built[key], member_columns(extension)[2])
+            if sha256(member).hexdigest() != said:
                 raise ValueError(f"{extension} has another sha256 than the manifest says")
 
     def _map(self, name: str) -> mmap.mmap:
         if name not in self._maps:
             if name not in self.info["shards"]:  # also keeps a lying manifest inside the folder
                 raise InputError(f"{self.path / 'manifest.parquet'} names a shard {name!r} that dataset.json does not")
+            path = self.store.path(name)
             try:
-                with (self.path / "shards" / name).open("rb") as file:
+                with path.open("rb") as file:
                     self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
-                raise MesmError(f"{self.path / 'shards' / name} cannot be read ({error})") from None
+                raise MesmError(f"{path} cannot be read ({error})") from None
         return self._maps[name]

@@ -1,6 +1,8 @@
 """The packed batch: what the loader makes and the models take. Items of all utterances lie behind each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +23,20 @@ class Batch:
     tokens: Tensor  # int64 (N, L)
     token_counts: Tensor  # int64 (N,), each at most L
     labels: Tensor  # float32 (N, classes)
+    masks: Tensor | None = None  # int64 (N, 4), of augmented sound: see MelPieces
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on `device`."""
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "keys"}
-        return replace(self, **tensors)
+        """The same batch with its tensors on `device`; from pinned memory, the copy does not wait."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same batch in memory from which a graphics card reads by itself."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
 
     def split(self) -> list["Batch"]:
         """Each utterance as a batch of its own, without padding, whatever the others are."""
@@ -42,6 +53,7 @@ class Batch:
                 tokens=self.tokens[i : i + 1, : lengths[i]],
                 token_counts=self.token_counts[i : i + 1],
                 labels=self.labels[i : i + 1],
+                masks=None if self.masks is None else self.masks[i : i + 1],
             )
             for i, key in enumerate(self.keys)
         ]

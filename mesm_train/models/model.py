@@ -109,7 +109,7 @@ class Model(nn.Module):
     def _pictures(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,)."""
         if modality == "a":
-            pieces, counts = self.mel(batch.samples, batch.sample_counts)
+            pieces, counts = self.mel(batch.samples, batch.sample_counts, batch.masks)
             return pieces, counts
         faces = batch.faces.permute(0, 3, 1, 2).to(self.face_mean.dtype)
         return (faces - self.face_mean) / self.face_std, batch.face_counts

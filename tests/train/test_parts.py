@@ -1,43 +1,27 @@
-"""The parts of a run on their own: the order of an epoch, batches, the journal, checkpoints, the learning rate."""
+"""The parts of a run on their own: batches, augmentation, the journal, checkpoints, the learning rate."""
 
 import json
 import os
 import pickle
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mesm_data.errors import MesmError
 from mesm_data.shards.reader import Dataset
+from mesm_data.shards.store import LocalShards
 from mesm_train import checkpoint
-from mesm_train.config import LoaderConfig, OptimConfig
+from mesm_train.config import AugmentConfig, LoaderConfig, OptimConfig
 from mesm_train.data.loader import Loader
-from mesm_train.data.plan import derived, in_order, steps
+from mesm_train.data.mel import MelPieces
+from mesm_train.data.memory import Memory
+from mesm_train.data.plan import in_order
 from mesm_train.journal import Journal
 from mesm_train.optimize import autocast, learning_rate
-
-keys = st.lists(st.text("abc012_", min_size=1, max_size=6), unique=True, max_size=40)
-
-
-@given(keys=keys, seed=st.integers(0, 2**62), epoch=st.integers(0, 50), batch=st.integers(1, 9))
-def test_every_key_is_in_an_epoch_exactly_once(keys: list[str], seed: int, epoch: int, batch: int) -> None:
-    plan = steps(keys, seed=seed, epoch=epoch, batch=batch)
-    assert Counter(key for step in plan for key in step) == Counter(keys)
-    assert all(len(step) == batch for step in plan[:-1])
-    assert plan == steps(keys[::-1], seed=seed, epoch=epoch, batch=batch)
-    assert sorted(key for step in in_order(keys, batch=batch) for key in step) == sorted(keys)
-
-
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    names = [f"k{number}" for number in range(50)]
-    orders = [tuple(steps(names, seed=seed, epoch=epoch, batch=4)) for seed in (0, 1) for epoch in (0, 1)]
-    assert len(set(orders)) == 4
-    assert len({derived(0, "step", epoch, step) for epoch in range(30) for step in range(30)}) == 900
+from mesm_train.watch import Curves, Silent
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +38,7 @@ def test_batches_come_in_order_and_whole_whatever_the_threads(
 ) -> None:
     held, targets = loaded
     loader = Loader(held, targets, None, 10, LoaderConfig(threads=threads, prefetch=prefetch))
-    plan = steps(held.keys, seed=1, epoch=0, batch=3)
+    plan = in_order(held.keys[::-1], batch=3)
     seen = list(loader.batches(plan))
     assert [batch.keys for batch in seen] == plan
     for batch in seen:
@@ -63,6 +47,65 @@ def test_batches_come_in_order_and_whole_whatever_the_threads(
             assert np.array_equal(alone.faces.numpy(), sample.faces)
             assert np.array_equal(alone.samples.numpy(), sample.samples)
             assert np.array_equal(alone.labels[0].numpy(), targets[sample.key])
+
+
+def test_a_rank_without_samples_has_an_empty_batch(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
+    held, targets = loaded
+    [empty] = Loader(held, targets, None, 10, LoaderConfig()).batches([()])
+    assert empty.keys == ()
+    assert empty.faces.shape == (0, 48, 48, 3)
+    assert empty.labels.shape == (0, 2)
+
+
+def test_the_store_is_told_the_shards_in_the_order_of_use(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
+    held, targets = loaded
+    told: list[str] = []
+
+    class Told(LocalShards):
+        def expect(self, names: Sequence[str]) -> None:
+            told.extend(names)
+
+    dataset = Dataset(held.path, store=Told(held.path / "shards"))
+    order = held.keys[::-1]
+    list(Loader(dataset, targets, None, 10, LoaderConfig()).batches(in_order(order, batch=4)))
+    assert told == list(dict.fromkeys(held.rows[key]["shard"] for key in sorted(order)))
+
+
+def test_an_augmented_sample_is_the_same_in_any_batch_and_another_in_each_epoch(
+    loaded: tuple[Dataset, dict[str, np.ndarray]],  # type: ignore[type-arg]
+) -> None:
+    held, targets = loaded
+    changes = AugmentConfig(
+        face_flip=0.5, face_shift=3, face_light=0.2, word_dropout=0.3, mask_seconds=0.5, mask_mels=20
+    )
+    loader = Loader(held, targets, None, 10, LoaderConfig(), augmentation=changes, seed=1)
+    keys = [key for key in held.keys if held.rows[key]["n_faces"] and held.rows[key]["n_samples"]][:6]
+    together = loader.batch(keys, epoch=0).split()
+    for key, one in zip(keys, together, strict=True):
+        alone = loader.batch([key], epoch=0)
+        assert torch.equal(one.faces, alone.faces)
+        assert one.masks is not None
+        assert alone.masks is not None
+        assert torch.equal(one.masks, alone.masks)
+        assert alone.faces.shape == loader.batch([key]).faces.shape
+    assert any(not torch.equal(loader.batch([key], epoch=1).faces, loader.batch([key], epoch=0).faces) for key in keys)
+    assert loader.batch(keys).masks is None  # evaluation sees what is in the shards
+    assert torch.equal(loader.batch(keys).faces, Loader(held, targets, None, 10, LoaderConfig()).batch(keys).faces)
+
+
+def test_masks_silence_their_columns_and_filters_of_one_utterance() -> None:
+    samples = torch.randint(-9000, 9000, (20_000,), dtype=torch.int16)
+    counts = torch.tensor([12_000, 8_000])
+    plain, pieces = MelPieces()(samples, counts)
+    masked, _ = MelPieces()(samples, counts, torch.tensor([[10, 40, 3, 9], [0, 0, 0, 0]]))
+    one, other = (m[: int(pieces[0]), 0].permute(1, 0, 2).reshape(128, -1) for m in (plain, masked))
+    assert not other[:, 10:40].any()
+    assert not other[3:9].any()
+    kept = torch.ones_like(one, dtype=torch.bool)
+    kept[:, 10:40] = False
+    kept[3:9] = False
+    assert torch.equal(one[kept], other[kept])
+    assert torch.equal(plain[int(pieces[0]) :], masked[int(pieces[0]) :])
 
 
 def test_an_abandoned_stream_leaves_no_thread_behind(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
@@ -89,20 +132,28 @@ def test_a_journal_survives_a_torn_line_and_forgets_what_is_done_again(tmp_path:
     assert [record["step"] for record in journal.read()] == [0, 1, 2, 3]
 
 
-def write(folder: Path, step: int, *, best: bool = False) -> None:
-    checkpoint.save(folder, step, {"w": torch.full((3,), float(step))}, {"position": {"total": step}}, best=best)
+def write(folder: Path, step: int, *, score: float | None = None, keep: int = 1) -> None:
+    weights = {"w": torch.full((3,), float(step))}
+    checkpoint.save(folder, step, weights, {"position": {"total": step}}, score=score, keep=keep)
 
 
 def test_last_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path, "last") is None
-    for step, best in ((1, True), (2, False), (3, True), (4, False), (5, False)):
-        write(tmp_path, step, best=best)
+    for step, score in ((1, 0.1), (2, None), (3, 0.3), (4, 0.2), (5, None)):
+        write(tmp_path, step, score=score)
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000003", "step-00000005"]
     for which, step in (("last", 5), ("best", 3)):
         found = checkpoint.load(tmp_path, which)
         assert found is not None
         assert found[0]["w"].tolist() == [step] * 3
         assert found[1] == {"position": {"total": step}}
+
+
+def test_as_many_of_the_best_are_kept_as_asked_for(tmp_path: Path) -> None:
+    for step, score in ((1, 0.1), (2, 0.4), (3, None), (4, 0.3), (5, 0.2), (6, None)):
+        write(tmp_path, step, score=score, keep=2)
+    assert [one["step"] for one in checkpoint.kept_best(tmp_path)] == [2, 4]
+    assert sorted(path.name[-1] for path in tmp_path.glob("step-*")) == ["2", "4", "6"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt"])
@@ -134,6 +185,35 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         with pytest.raises(MesmError):
             checkpoint.load(tmp_path, "last")
     assert not mark.exists()
+
+
+def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
+    memory = Memory()
+    parts = [np.full((20_000, 2), value, np.int16) for value in (1, 2)]
+    kept = torch.from_numpy(memory.concatenate(parts))
+    view = kept[3:5]
+    address = kept.data_ptr()
+    del kept
+    other = memory.concatenate([part + 7 for part in parts])
+    assert other.ctypes.data != address
+    assert view.tolist() == [[1, 1], [1, 1]]
+    del view
+    assert memory.concatenate(parts).ctypes.data == address
+    assert np.array_equal(other, np.concatenate(parts) + 7)
+
+
+def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (1, 2):  # stopped after step 3, gone on with from step 2
+        curves = Curves(tmp_path, Silent())
+        for step in range(first, 4):
+            curves.step({"kind": "train", "step": step, "loss": 0.5 * step + first}, step, 9)
+        curves.epoch({"kind": "valid", "step": 3, "metrics": {"mean": {"f1": 0.25, "auc": None}}})
+        curves.say("saved")
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert set(found.Tags()["scalars"]) == {"train/loss", "valid/metrics/mean/f1"}
+    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 1.5), (2, 3.0), (3, 3.5)]
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:

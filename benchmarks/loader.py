@@ -1,0 +1,203 @@
+"""Decoded samples a second from the same media: our loader, stock webdataset, litdata, and a plain read of the bytes.
+
+    python benchmarks/loader.py [--samples 1500] [--rounds 5]
+
+Writes a synthetic dataset (noise; durations lognormal, mean 4.4 s; a face per 500 ms) in a temporary folder, about 200
+kB a sample, and reads it in turns, all in one process and from the page cache. A sample is decoded when its faces
+(uint8), samples (int16) and text lie in a packed batch of 8. The ratios are of CPU time (user and system), which other
+work on the machine disturbs least; all numbers are of the best round.
+
+raw         every byte of the shards by readinto, 1 MiB at a time
+ours        Loader: index and memory maps, in the order of an epoch's plan; 1 thread ahead of use
+ours, checked   the same with the sha256 of every member compared, as in a run's first epoch
+webdataset  WebDataset(...).decode() from front to back, soundfile for the wav; it decodes the json too
+litdata     StreamingDataset of the same arrays, unshuffled, if it is installed
+"""
+
+import argparse
+import io
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mesm_data.files import canonical_json
+from mesm_data.shards import dataset
+from mesm_data.shards.members import encode_faces, encode_wav
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.tar import SampleWriter
+from mesm_train.config import LoaderConfig
+from mesm_train.data.loader import Loader
+from mesm_train.data.plan import plan
+from mesm_train.setup import planned
+
+BATCH = 8
+
+
+def synthetic(count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Samples of noise with the members and sizes of real ones."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        seconds = float(np.clip(random.lognormal(1.3, 0.6), 0.6, 34))
+        faces = random.integers(0, 256, (int(2 * seconds) + 1, 48, 48, 3)).astype(np.uint8)
+        words = [{"w": "word", "t0": 0.1 * i, "t1": 0.1 * i + 0.1} for i in range(int(3 * seconds))]
+        yield (
+            f"s{number:06d}",
+            {
+                "faces.npy": encode_faces(faces),
+                "json": canonical_json({"words": words, "times": [0.5 * i for i in range(len(faces))]}),
+                "txt": " ".join(["word"] * len(words)).encode(),
+                "wav": encode_wav(random.integers(-9000, 9000, int(16_000 * seconds)).astype(np.int16)),
+            },
+        )
+
+
+def write(folder: Path, count: int) -> Dataset:
+    """Shards of about 64 MiB, as mesm-data writes them."""
+    rows: list[dict[str, Any]] = []
+    (folder / "parts").mkdir()
+    with (folder / "parts" / "all.tar").open("wb") as file, SampleWriter(file) as writer:
+        for key, members in synthetic(count):
+            start = writer.size
+            offsets = writer.write(key, members)
+            sizes = {name: {"offset": offsets[name], "size": len(data)} for name, data in members.items()}
+            digests = {name: {**sizes[name], "sha256": sha256(data).hexdigest()} for name, data in members.items()}
+            part = {"start": start, "stop": writer.size}
+            counts = {"n_faces": len(members["faces.npy"]) // 6912, "n_samples": len(members["wav"]) // 2 - 22}
+            rows.append({"key": key, "status": "ok", "source": "all", "part": part, "members": digests, **counts})
+    facts = {"corpus": "iemocap", "recipe": {"face_size": 48}, "synthetic": True}
+    dataset.write(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
+    return Dataset(folder / "data")
+
+
+def raw(held: Dataset) -> int:
+    """Every byte of every shard."""
+    block, total = bytearray(2**20), 0
+    for name in held.info["shards"]:
+        with (held.path / "shards" / name).open("rb", buffering=0) as file:
+            while size := file.readinto(block):
+                total += size
+    return len(held)
+
+
+def opened(held: Dataset) -> Loader:
+    """A loader, as a run opens it once."""
+    return Loader(held, {key: np.zeros(6, np.float32) for key in held.keys}, None, 100, LoaderConfig(threads=1))
+
+
+def ours(loader: Loader) -> int:
+    """Batches of an epoch, in the order of its plan."""
+    held = loader.dataset
+    steps = plan(planned(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    return sum(len(batch.keys) for batch in loader.batches(steps))
+
+
+def stock(held: Dataset) -> int:
+    """Packed batches out of stock webdataset."""
+    import soundfile
+    import webdataset
+
+    urls = [str(held.path / "shards" / name) for name in sorted(held.info["shards"])]
+    samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode()
+    decoded = ((s["faces.npy"], soundfile.read(io.BytesIO(s["wav"]), dtype="int16")[0], s["txt"]) for s in samples)
+    return _packed(decoded)
+
+
+def litdata(folder: Path) -> int:
+    """Packed batches out of a StreamingDataset."""
+    from litdata import StreamingDataset
+
+    return _packed((s["faces"], s["samples"], s["text"]) for s in StreamingDataset(str(folder), shuffle=False))
+
+
+def _packed(samples: Any) -> int:
+    count = 0
+    while group := list(islice(samples, BATCH)):
+        torch.from_numpy(np.concatenate([faces for faces, _, _ in group]))
+        torch.from_numpy(np.concatenate([sound for _, sound, _ in group]))
+        count += len(group)
+    return count
+
+
+def arrays(sample: Any) -> dict[str, Any]:
+    """What litdata is given of a sample."""
+    return {"faces": np.array(sample.faces), "samples": np.array(sample.samples), "text": sample.text}
+
+
+def cpu() -> float:
+    """Seconds of CPU of this process, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Write, read in turns, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="mesm-bench-") as name:
+        folder = Path(name)
+        held = write(folder, options.samples)
+        size = sum(shard["size"] for shard in held.info["shards"].values())
+        print(f"{len(held)} samples, {size / 1e6:.0f} MB, {size / len(held) / 1e3:.0f} kB a sample")
+        loader = opened(held)
+        readers: dict[str, Callable[[], int]] = {
+            "raw": lambda: raw(held),
+            "ours": lambda: ours(loader),
+            "ours, checked": lambda: ours(opened(Dataset(held.path, check=True))),
+            "webdataset": lambda: stock(held),
+        }
+        if _write_litdata(held, folder / "litdata"):
+            readers["litdata"] = lambda: litdata(folder / "litdata")
+        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
+        for _ in range(options.rounds):
+            for name, read in readers.items():
+                began, used = time.perf_counter(), cpu()
+                count = read()
+                assert count == len(held), f"{name} read {count} of {len(held)}"
+                measured[name].append(((cpu() - used) / count, (time.perf_counter() - began) / count))
+        report(measured)
+
+
+def _write_litdata(held: Dataset, folder: Path) -> bool:
+    try:
+        from litdata.streaming.writer import BinaryWriter
+    except ImportError:
+        return False
+    folder.mkdir()
+    writer = BinaryWriter(str(folder), chunk_bytes="64MB")
+    for number, sample in enumerate(held):
+        writer[number] = arrays(sample)
+    writer.done()
+    writer.merge()
+    return True
+
+
+def report(measured: dict[str, list[tuple[float, float]]]) -> None:
+    """A line a reader: CPU time and speed of the best round, and both beside stock webdataset and the plain read."""
+    cost = {name: min(used for used, _ in rounds) for name, rounds in measured.items()}
+    wall = {name: min(seconds for _, seconds in rounds) for name, rounds in measured.items()}
+    print(
+        "              CPU us/sample  samples/s (fastest)  x webdataset CPU (wall)  share of the plain read CPU (wall)"
+    )
+    for name in measured:
+        print(
+            f"{name:14} {cost[name] * 1e6:12.1f} {1 / wall[name]:20.0f} "
+            f"{cost['webdataset'] / cost[name]:14.1f} ({wall['webdataset'] / wall[name]:.1f})"
+            f"{cost['raw'] / cost[name]:20.0%} ({wall['raw'] / wall[name]:.0%})"
+        )
+    print(json.dumps({name: round(value * 1e6, 1) for name, value in cost.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Where a reader gets whole shards from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class ShardStore(Protocol):
+    """Shards by name, as files on this machine. Safe for several threads."""
+
+    def path(self, name: str) -> Path:
+        """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Say which shards will be asked for next, in this order; what was said before is void."""
+
+
+class LocalShards:
+    """Shards in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """The shard `name`."""
+        return self.folder / name
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Nothing has to be fetched."""

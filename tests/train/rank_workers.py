@@ -1,0 +1,250 @@
+"""Real ranks for tests: processes that are forked from a server with torch in it, connected by gloo on this machine.
+
+What runs in a rank stands here, where the forked processes can import it.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from mesm_data.errors import MesmError
+from mesm_data.shards.reader import Dataset
+from mesm_train.config import load_recipe
+from mesm_train.data.batch import Batch
+from mesm_train.distributed import LostRanks, Ranks, connected
+from mesm_train.launch import RENDEZVOUS
+from mesm_train.models.model import Model
+from mesm_train.models.settings import ModelSettings
+from mesm_train.sync_norm import synchronise
+
+SMALL = ModelSettings(
+    modalities=("v", "a"),
+    channels=(4, 8),
+    stem_blocks=0,
+    hidden=16,
+    dim=8,
+    layers=1,
+    heads=2,
+    feedforward=16,
+    dropout=0,
+)
+COUNTS = [(3, 9_000), (0, 20_000), (2, 0), (1, 4_000), (0, 0), (4, 12_000)]  # faces and samples of each utterance
+
+server = multiprocessing.get_context("forkserver")
+# torch._dynamo is what the first optimizer imports: more than half of a short run's time.
+server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs", "rank_workers"])
+
+
+def ranks(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60) -> list[Any]:
+    """What `work(ranks, *arguments)` returns on each of `world` ranks; a MesmError as (its class, its text)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pipes, processes = [], []
+    for rank in range(world):
+        mine, theirs = server.Pipe(duplex=False)
+        process = server.Process(target=_rank, args=(rank, world, folder / "store", theirs, work, arguments))
+        process.start()
+        theirs.close()
+        pipes.append(mine)
+        processes.append(process)
+    found = []
+    for pipe, process in zip(pipes, processes, strict=True):
+        try:
+            found.append(pipe.recv() if pipe.poll(timeout) else "silent")
+        except EOFError:
+            process.join()
+            found.append(process.exitcode)
+    for process in processes:
+        process.join(timeout)
+        assert process.exitcode is not None, "a rank hangs"
+    return found
+
+
+def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
+    """The processes of `world` ranks that do `work`, to be killed; what they return is lost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = [
+        server.Process(target=_rank, args=(rank, world, folder / "store", None, work, arguments))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), RENDEZVOUS: str(store)}
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    try:
+        with connected("cpu", 20) as connection:
+            found = work(connection, *arguments)
+            if pipe is not None:
+                pipe.send(found)
+    except MesmError as error:
+        if pipe is None:
+            raise SystemExit(1) from None
+        pipe.send((type(error).__name__, str(error), error.said_elsewhere))
+
+
+def batch(indices: list[int]) -> Batch:
+    """Utterances of COUNTS with content of their own."""
+    faces, sounds = [np.zeros((0, 48, 48, 3), np.uint8)], [np.zeros(0, np.int16)]
+    for index in indices:
+        random = np.random.default_rng(index)
+        faces.append(random.integers(0, 256, (COUNTS[index][0], 48, 48, 3)).astype(np.uint8))
+        sounds.append(random.integers(-9_000, 9_000, COUNTS[index][1]).astype(np.int16))
+    return Batch(
+        keys=tuple(map(str, indices)),
+        faces=torch.from_numpy(np.concatenate(faces)),
+        face_counts=torch.tensor([COUNTS[index][0] for index in indices], dtype=torch.int64),
+        samples=torch.from_numpy(np.concatenate(sounds)),
+        sample_counts=torch.tensor([COUNTS[index][1] for index in indices], dtype=torch.int64),
+        tokens=torch.zeros(len(indices), 0, dtype=torch.int64),
+        token_counts=torch.zeros(len(indices), dtype=torch.int64),
+        labels=torch.tensor([[float((index + k) % 2) for k in range(6)] for index in indices]).reshape(-1, 6),
+    )
+
+
+def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Gradients of the mean loss over a step that is dealt in this way, and the running statistics after it.
+
+    As arrays (or None): tensors would pass between processes as shared memory that ends with the sender.
+    """
+    torch.manual_seed(0)
+    model = Model(SMALL)
+    if sync and connection.world > 1:
+        synchronise(model)
+    if not sync:
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+    part = batch(deal[connection.rank])
+    logits = model(part)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, part.labels, reduction="sum")
+    (loss / (6 * sum(map(len, deal)))).backward()
+    connection.reduce(model)
+    found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
+    return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+
+
+def unreached(connection: Ranks) -> list[bool]:
+    """Which of three layers has a gradient: used by no rank, by one rank, by all."""
+    layers = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+    used = [layers[2], *([layers[1]] if connection.rank == 1 else [])]
+    torch.stack([layer(torch.ones(2)).sum() for layer in used]).sum().backward()
+    connection.reduce(layers)
+    return [layer.weight.grad is not None for layer in layers]
+
+
+def failing(connection: Ranks) -> None:
+    """Rank 1 fails."""
+    with connection.together():
+        if connection.rank == 1:
+            raise MesmError("shard x is damaged")
+
+
+def dying(connection: Ranks) -> str:
+    """Rank 1 is killed; the others wait for it."""
+    if connection.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        connection.gather([1.0])
+    except LostRanks as error:
+        return str(error)
+    return "nothing noticed"
+
+
+def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_after: int | None) -> list[Any]:
+    """Train, with a record of what this rank was given: (epoch, step, keys). `stop_after` so many steps, on rank 0."""
+    from mesm_train import loop, runs
+    from mesm_train.watch import Silent
+
+    given: list[Any] = []
+    forward = loop.forward
+
+    def recorded(setup: Any, batches: Any, weight: Any, position: Any, count: int) -> Any:
+        share = forward(setup, batches, weight, position, count)
+        given.append((position.epoch, position.step, share.keys))
+        return share
+
+    loop.forward = recorded
+    config = load_recipe(recipe, sets)
+
+    def stop() -> bool:
+        return connection.first and stop_after is not None and len(given) >= stop_after
+
+    runs.report = lambda setup, run: run  # pictures have no part in this, and take half of the time
+    ended = runs.begin(config, run, resume=True, stop=stop, watcher=Silent(), ranks=connection)
+    assert ended == (stop_after is None)
+    return given
+
+
+def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
+    """What a model without training answers to the train part."""
+    from mesm_train import evaluation
+    from mesm_train.setup import prepare
+
+    evaluation.EVAL_BATCH = 5
+    found = evaluation.answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
+    return found.keys, found.logits.tobytes()
+
+
+def diverging(connection: Ranks, recipe: str, run: Path) -> None:
+    """The model of rank 1 is broken in the third step."""
+    from mesm_train import loop
+    from mesm_train.runs import begin
+    from mesm_train.watch import Silent
+
+    forward = loop.forward
+
+    def broken(setup: Any, batches: Any, weight: Any, position: Any, count: int) -> Any:
+        if connection.rank == 1 and position.step == 1:
+            for parameter in setup.model.parameters():
+                parameter.data.fill_(float("nan"))
+        return forward(setup, batches, weight, position, count)
+
+    loop.forward = broken
+    begin(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=Silent(), ranks=connection)
+
+
+def journal(run: Path) -> list[Any]:
+    """What must not differ between two runs on as many ranks: every loss and every score, in order."""
+    timing = ("seconds", "samples_per_s", "data_wait")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in timing} for line in lines]
+
+
+def small_recipe(folder: Path, dataset: Path) -> str:
+    """Small settings with two epochs of five steps."""
+    rows = Dataset(dataset).rows
+    labels = {key: row["labels"]["label"] for key, row in rows.items() if row["status"] == "ok"}
+    by_label: dict[str, list[str]] = {}
+    for key, label in labels.items():
+        if label in ("ang", "exc", "fru", "hap", "neu", "sad"):
+            by_label.setdefault(label, []).append(key)
+    parts = {
+        "train": [key for keys in by_label.values() for key in (keys if len(keys) == 1 else keys[1:])],
+        "valid": [keys[0] for keys in by_label.values() if len(keys) > 1][1:],
+        "test": [keys[0] for keys in by_label.values() if len(keys) > 1][:1],
+    }
+    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
+    settings = {
+        "name": "ranks", "data": str(dataset), "split": str(folder / "split.yaml"), "labels": "six",
+        "model": {
+            "modalities": ["v", "a"], "channels": [4, 8], "stem_blocks": 0, "hidden": 16, "dim": 8, "layers": 1,
+            "heads": 2, "feedforward": 16,
+        },
+        "optim": {"lr": 1e-3, "batch": -(-len(parts["train"]) // 5), "epochs": 2, "clip_norm": 1.0},
+        "augment": {"face_flip": 0.5, "face_shift": 2, "face_light": 0.1, "mask_seconds": 0.3, "mask_mels": 8},
+    }  # fmt: skip
+    path = folder / "ranks.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return str(path)
