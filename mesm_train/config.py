@@ -82,9 +82,12 @@ class LoaderConfig:
     """Batches made ready ahead of use."""
     window: int = 16
     """Shards among which samples are shuffled: what a reader of remote shards needs room for, twice."""
+    cache_gb: float = 50.0
+    """Of the folder of copies of data that lie elsewhere ($MESM_CACHE); what is in use stays even above it."""
 
     def __post_init__(self) -> None:
         _need(self.window >= 1, "loader.window", self.window, "at least 1")
+        _need(self.cache_gb > 0, "loader.cache_gb", self.cache_gb, "above 0")
         _need(self.threads >= 1, "loader.threads", self.threads, "at least 1")
         _need(self.prefetch >= 1, "loader.prefetch", self.prefetch, "at least 1")
 

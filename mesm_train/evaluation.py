@@ -37,7 +37,7 @@ def answer(setup: Setup, part: str) -> Answers:
     The batches are the same whatever the number of ranks, which take turns: so are the answers, bit for bit.
     """
     model, ranks = setup.model.eval(), setup.ranks
-    plan = in_order(setup.keys[part], batch=EVAL_BATCH)
+    plan = in_order(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
     shares = [plan[rank :: ranks.world] for rank in range(ranks.world)]
     with ranks.together():
         logits = [model(batch.to(setup.device)).float().cpu() for batch in setup.loader.batches(shares[ranks.rank])]
@@ -46,7 +46,7 @@ def answer(setup: Setup, part: str) -> Answers:
     given = {
         key: row for share, own in zip(shares, rows, strict=True) for key, row in zip(chain(*share), own, strict=True)
     }
-    keys = tuple(chain(*plan))
+    keys = tuple(sorted(given))
     scores = torch.stack([given[key] for key in keys])
     wanted = np.stack([setup.loader.targets[key] for key in keys])
     loss = float(functional.binary_cross_entropy_with_logits(scores, torch.from_numpy(wanted)))

@@ -30,7 +30,7 @@ from mesm_train.watch import Watcher
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {
     "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
-    "ranks.timeout_seconds",
+    "loader.cache_gb", "ranks.timeout_seconds",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
+from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
 from mesm_data.splits import PARTS, Split, split
 from mesm_train.config import AugmentConfig, RunConfig
@@ -61,9 +62,9 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     Raises InputError for whatever in the settings does not fit the data.
     """
     if config.data is None:
-        raise InputError("no data: give --data with the folder of a dataset (see `mesm-data build --help`)")
+        raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
     device = pick_device(config.device, ranks.local)
-    dataset = Dataset(Path(config.data), check=True)
+    dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     corpus = dataset.info["corpus"]
     asked = view(corpus, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
@@ -140,6 +141,10 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
     if "t" not in config.model.modalities:
         return None, None
     if config.text.encoder == "tiny" and not (run / "text" / "model.safetensors").exists():
-        transcripts = [dataset[key].text for key in sorted(train)]
-        text.make_tiny(transcripts, run / "text", derived(config.seed, "text") % 2**32, config.text)
+        by_shard = sorted(train, key=dataset.shard)
+        dataset.expect(by_shard)
+        said = {key: dataset[key].text for key in by_shard}
+        text.make_tiny(
+            [said[key] for key in sorted(train)], run / "text", derived(config.seed, "text") % 2**32, config.text
+        )
     return text.load(replace(config.text, encoder=encoder_place(config, run)))

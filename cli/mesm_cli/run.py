@@ -23,7 +23,7 @@ def run(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe's name, or a YAML file; none lists the recipes.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="The folder of a dataset.")] = None,
+    data: Annotated[str | None, typer.Option(help="The folder or URL (s3://, https://, hf://) of a dataset.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out if there is one.")] = False,
@@ -38,6 +38,7 @@ def run(
     Examples:
       mesm-train run demo-fe2e --data demo/iemocap-shards
       mesm-train run iemocap-fe2e --data /data/iemocap --nproc-per-node 8 --set optim.batch=64
+      mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
     from mesm_train.config import load_recipe, recipes
@@ -95,7 +96,9 @@ def _watcher(place: Path, *, tensorboard: bool) -> "Watcher":
 def evaluate(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
     part: Annotated[str, typer.Option("--split", help=f"The part of the split: {PARTS}.")] = "test",
-    data: Annotated[str | None, typer.Option(help="Another dataset to ask the model about.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The folder or URL of another dataset to ask the model about.")
+    ] = None,
 ) -> None:
     """Compute the scores of a run again, and say whether they are those that it wrote down.
 

@@ -5,10 +5,12 @@ Stock readers work on the same files (webdataset, Hugging Face datasets, tar); t
 
 import json
 import mmap
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,8 @@ class Dataset:
         self._built = {key: number for number, (key, status) in enumerate(pairs) if status == "ok"}
         self.keys = list(self._built)
         self._maps: dict[str, mmap.mmap] = {}
+        self._left: Counter[str] = Counter()  # reads that were announced, by shard; not where shards stay
+        self._lock = Lock()
         self._unchecked = set(self.keys) if check else set()
 
     def __len__(self) -> int:
@@ -85,18 +89,43 @@ class Dataset:
                 key=key, faces=decode_faces(faces), samples=decode_wav(wav), text=str(text, "utf-8"), json=record
             )
         except ValueError as error:
+            shard = self.shard(key)
             raise MesmError(
-                f"{self.path / 'shards' / self.shard(key)}: sample {key} is damaged ({error}); "
-                f"`mesm-data verify {self.path}` lists all that are"
+                f"{self.path / 'shards' / shard}: sample {key} is damaged ({error}); {self.store.remedy(shard)}"
             ) from None
+        finally:
+            self._read(self.shard(key))
 
     def shard(self, key: str) -> str:
         """The name of the shard that holds `key`."""
         return str(self._shards[self._built[key]])
 
     def expect(self, keys: Iterable[str]) -> None:
-        """Tell the store in which order samples will be read, so that it can have their shards ready."""
-        self.store.expect(list(dict.fromkeys(map(self.shard, keys))))
+        """Say in which order samples will be read, each as often as it is named; what was said before is void.
+
+        So the store can have their shards ready, and let go of each after its last sample.
+        """
+        left = Counter(map(self.shard, keys))
+        if not self.store.keeps:
+            with self._lock:
+                self._left = left
+                for name in self._maps.keys() - left.keys():
+                    self._drop(name)
+        self.store.expect(list(left))
+
+    def _read(self, shard: str) -> None:
+        """Count a read that was announced; after the last one the shard is let go."""
+        if self.store.keeps:
+            return
+        with self._lock:
+            self._left[shard] -= 1
+            if self._left[shard] == 0:
+                self._drop(shard)
+
+    def _drop(self, shard: str) -> None:
+        # Samples that are still in use keep their memory map, and with it the bytes, until they are gone.
+        self._maps.pop(shard, None)
+        self.store.release(shard)
 
     def _members(self, number: int) -> list[memoryview]:
         """The bytes of the members, as they lie in the shard."""
@@ -116,13 +145,14 @@ class Dataset:
                 raise ValueError(f"{extension} has another sha256 than the manifest says")
 
     def _map(self, name: str) -> mmap.mmap:
-        if name not in self._maps:
+        found = self._maps.get(name)  # another thread may drop it at any time
+        if found is None:
             if name not in self.info["shards"]:  # also keeps a lying manifest inside the folder
                 raise InputError(f"{self.path / 'manifest.parquet'} names a shard {name!r} that dataset.json does not")
             path = self.store.path(name)
             try:
                 with path.open("rb") as file:
-                    self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    found = self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise MesmError(f"{path} cannot be read ({error})") from None
-        return self._maps[name]
+        return found

@@ -6,7 +6,9 @@ from typing import Protocol
 
 
 class ShardStore(Protocol):
-    """Shards by name, as files on this machine. Safe for several threads."""
+    """Shards by name, as files on this machine. Safe for several threads. `keeps`: a shard once there stays there."""
+
+    keeps: bool
 
     def path(self, name: str) -> Path:
         """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
@@ -14,9 +16,17 @@ class ShardStore(Protocol):
     def expect(self, names: Sequence[str]) -> None:
         """Say which shards will be asked for next, in this order; what was said before is void."""
 
+    def release(self, name: str) -> None:
+        """Say that the shard `name` is not read any more: it may go, until it is asked for again."""
+
+    def remedy(self, name: str) -> str:
+        """What a person can do about a shard that is damaged."""
+
 
 class LocalShards:
     """Shards in a folder."""
+
+    keeps = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,3 +37,10 @@ class LocalShards:
 
     def expect(self, names: Sequence[str]) -> None:
         """Nothing has to be fetched."""
+
+    def release(self, name: str) -> None:
+        """It stays."""
+
+    def remedy(self, name: str) -> str:
+        """Look for more of them."""
+        return f"`mesm-data verify {self.folder.parent}` lists all that are"

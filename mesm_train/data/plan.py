@@ -1,12 +1,14 @@
 """The order of an epoch: a pure function, so that a position in it is two numbers on any number of ranks.
 
 Shards are permuted and taken `window` at a time; samples are shuffled inside such a window, so that a reader of remote
-shards needs room for two windows only. The order is cut into steps, the same whoever reads. The samples of a step are
-dealt to the ranks, longest first, so that the shares cost the same; that is a pure function of the step and of the
-number of ranks, so a run may go on with another number of them after any step.
+shards needs room for two windows only. The first windows of an epoch have 1, 2, 4, ... shards, so that it begins when
+one shard is there; a shard holds random samples of the corpus, so nothing is less mixed for it. The order is cut into
+steps, the same whoever reads. The samples of a step are dealt to the ranks, longest first, so that the shares cost the
+same; that is a pure function of the step and of the number of ranks, so a run may go on with another number of them
+after any step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -76,7 +78,7 @@ def plan(samples: Samples, *, seed: int, epoch: int, batch: int, ranks: int = 64
     """
     random = np.random.default_rng(derived(seed, "order", epoch))
     numbers, shard = np.unique(samples.shard, return_inverse=True)
-    group = random.permutation(len(numbers))[shard] // window
+    group = _windows(len(numbers), window)[random.permutation(len(numbers))[shard]]
     line = np.lexsort((random.random(len(samples.keys)), group))
     steps = -(-len(line) // batch)
     if not steps:
@@ -89,6 +91,14 @@ def plan(samples: Samples, *, seed: int, epoch: int, batch: int, ranks: int = 64
     order[full:, : width - 1] = line[full * width :].reshape(short, width - 1)
     _make_room(order[:, : width - 1] if short else order, samples.cost, min(ranks, batch // PER_RANK))
     return Plan(samples=samples, order=order)
+
+
+def _windows(shards: int, window: int) -> Ints:
+    """The window of each place in the order of shards, int64 (shards,): of 1, 2, 4, ... and then `window` shards."""
+    sizes: list[int] = []
+    while sum(sizes) < shards:
+        sizes.append(min(2 ** len(sizes), window))
+    return np.repeat(np.arange(len(sizes)), sizes)[:shards]
 
 
 def _make_room(order: Ints, cost: Ints, ranks: int) -> None:
@@ -182,9 +192,9 @@ def _even_out(cost: Ints, found: Ints, load: Ints) -> None:
     found[at, item[at, rank, place]] = rank
 
 
-def in_order(keys: Sequence[str], *, batch: int) -> list[tuple[str, ...]]:
-    """Every key exactly once, sorted: for evaluation."""
-    names = sorted(keys)
+def in_order(keys: Sequence[str], shard: Callable[[str], str], *, batch: int) -> list[tuple[str, ...]]:
+    """Every key exactly once, sorted, one shard after the other: for evaluation."""
+    names = sorted(keys, key=lambda key: (shard(key), key))
     return [tuple(names[start : start + batch]) for start in range(0, len(names), batch)]
 
 

@@ -38,7 +38,7 @@ def test_batches_come_in_order_and_whole_whatever_the_threads(
 ) -> None:
     held, targets = loaded
     loader = Loader(held, targets, None, 10, LoaderConfig(threads=threads, prefetch=prefetch))
-    plan = in_order(held.keys[::-1], batch=3)
+    plan = in_order(held.keys[::-1], held.shard, batch=3)
     seen = list(loader.batches(plan))
     assert [batch.keys for batch in seen] == plan
     for batch in seen:
@@ -67,8 +67,8 @@ def test_the_store_is_told_the_shards_in_the_order_of_use(loaded: tuple[Dataset,
 
     dataset = Dataset(held.path, store=Told(held.path / "shards"))
     order = held.keys[::-1]
-    list(Loader(dataset, targets, None, 10, LoaderConfig()).batches(in_order(order, batch=4)))
-    assert told == list(dict.fromkeys(held.rows[key]["shard"] for key in sorted(order)))
+    list(Loader(dataset, targets, None, 10, LoaderConfig()).batches([order[:9], order[9:]]))
+    assert told == list(dict.fromkeys(held.rows[key]["shard"] for key in order))
 
 
 def test_an_augmented_sample_is_the_same_in_any_batch_and_another_in_each_epoch(
@@ -113,7 +113,7 @@ def test_an_abandoned_stream_leaves_no_thread_behind(loaded: tuple[Dataset, dict
 
     held, targets = loaded
     before = threading.active_count()
-    stream = Loader(held, targets, None, 10, LoaderConfig()).batches(in_order(held.keys, batch=2))
+    stream = Loader(held, targets, None, 10, LoaderConfig()).batches(in_order(held.keys, held.shard, batch=2))
     next(stream)
     stream.close()
     assert threading.active_count() == before

@@ -85,6 +85,7 @@ def test_no_more_than_two_windows_of_shards_are_open_at_a_time() -> None:
     assert sorted(wanted) == list(range(40))
     assert [first[s] for s in wanted] == sorted(first.values())
     assert set(made.shards(start=len(made) - 1)) == uses[-1]
+    assert len(uses[0]) == 1, "an epoch begins when one shard is there"
 
 
 @pytest.mark.parametrize("world", [2, 3, 7, 8, 48, 64])
@@ -130,5 +131,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 
 @given(keys=st.lists(st.text("abc012_", min_size=1, max_size=6), unique=True, max_size=40), batch=st.integers(1, 9))
-def test_evaluation_asks_every_key_once_in_order(keys: list[str], batch: int) -> None:
-    assert [key for step in in_order(keys, batch=batch) for key in step] == sorted(keys)
+def test_evaluation_asks_every_key_once_one_shard_after_the_other(keys: list[str], batch: int) -> None:
+    steps = in_order(keys, lambda key: key[-1], batch=batch)
+    assert [(key[-1], key) for step in steps for key in step] == sorted((key[-1], key) for key in keys)
+    assert all(len(step) == batch for step in steps[:-1])

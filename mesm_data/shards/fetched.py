@@ -1,0 +1,193 @@
+"""Datasets that lie elsewhere: whole shards come into the cache in the order of use, ahead of it."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Condition, Thread, current_thread
+from typing import Any
+
+from mesm_data import remote
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import atomic_write
+from mesm_data.remote_errors import shown
+from mesm_data.shards import dataset, manifest
+from mesm_data.shards.cache import GB, Cache, cache_folder
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.store import ShardStore
+
+THREADS = 4  # that fetch ahead, of each process
+AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
+MOST = 2**31  # bytes of a manifest; 100,000 utterances have about 50 MB
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.tar", re.ASCII)
+
+
+def open_dataset(place: str, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
+    """The dataset in the folder or at the URL `place`, which is s3://, https:// or hf://.
+
+    What lies elsewhere is kept in the cache (`cache_folder()`), of at most `cache_gb`; twice `window` shards are
+    fetched and kept at a time. Raises InputError if there is no dataset, or the cache has no room for two windows.
+    """
+    if path := remote.local(place):
+        return Dataset(path, check=check)
+    said = _described(place)
+    cache = Cache(cache_folder(), int(cache_gb * GB))
+    sizes = sorted((shard["size"] for shard in said["shards"].values()), reverse=True)
+    need = sum(sizes[: 2 * window])
+    if need > cache.limit:
+        raise InputError(
+            f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {shown(place)}, "
+            f"{need / GB:.3g} GB: make it larger, or loader.window smaller"
+        )
+    folder = cache.place(said["root"])
+    with cache.writing(said["root"], "dataset", wait=True):
+        _keep(place, said, folder)
+    store = FetchedShards(place, said, cache, most=2 * window)
+    return Dataset(folder, check=check, store=store)
+
+
+def _described(url: str) -> dict[str, Any]:
+    """dataset.json at `url`, whose root is that of what it names."""
+    place = remote.join(url, "dataset.json")
+    try:
+        said = json.loads(remote.read_bytes(place, limit=MOST))
+    except InputError as error:
+        raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{shown(place)} is not valid JSON ({error})") from None
+    dataset.refuse_format(said, shown(url))
+    try:
+        named = dataset.root(said["manifest"]["sha256"], said["shards"])
+        sizes = all(type(shard["size"]) is int and shard["size"] > 0 for shard in said["shards"].values())
+        good = named == said["root"] and sizes and all(map(_NAME.fullmatch, said["shards"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        good = False
+    if not good:
+        raise InputError(f"{shown(place)} is damaged: its root is not that of the files it names")
+    found: dict[str, Any] = said
+    return found
+
+
+def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
+    """dataset.json and the manifest in the cache. Raises MesmError if the manifest is not the one that is named."""
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    if not (folder / "manifest.parquet").exists():
+        data = remote.read_bytes(remote.join(url, "manifest.parquet"), limit=MOST)
+        arrived = folder / "manifest.arrived"
+        with atomic_write(arrived) as file:
+            file.write(data)
+        table = manifest.read_table(arrived)
+        rows = (row for batch in table.to_batches(4096) for row in batch.to_pylist())
+        if manifest.digest(rows) != said["manifest"]["sha256"]:
+            raise MesmError(
+                f"{shown(url)}: manifest.parquet has another digest than dataset.json says: publish it again"
+            )
+        arrived.replace(folder / "manifest.parquet")
+    text = json.dumps(said, sort_keys=True, ensure_ascii=False, indent=2).encode()
+    if not (folder / "dataset.json").exists() or (folder / "dataset.json").read_bytes() != text:
+        with atomic_write(folder / "dataset.json") as file:
+            file.write(text)
+
+
+class FetchedShards(ShardStore):
+    """Shards of the dataset `said` (dataset.json) at `url`.
+
+    `most` shards are held at a time: those that are read, and then the next ones in the order of use, which threads
+    fetch ahead. A held shard stays in the cache. One that is asked for and is not there is fetched at once.
+    """
+
+    keeps = False
+
+    def __init__(self, url: str, said: dict[str, Any], cache: Cache, *, most: int) -> None:
+        self.url, self.root, self.shards, self.cache = url, said["root"], said["shards"], cache
+        self.folder = cache.place(self.root) / "shards"
+        self._most = most
+        self._changed = Condition()
+        self._held: dict[str, int] = {}  # descriptors, see Cache.hold
+        self._next: list[str] = []  # expected, in order, and not begun
+        self._begun: set[str] = set()  # being fetched ahead
+        self._threads: list[Thread] = []
+
+    def path(self, name: str) -> Path:
+        """The shard `name`. Waits for it alone. Raises MesmError if it cannot be had."""
+        while not self._hold(name):
+            self._fetch(name, wait=True)
+        return self.folder / name
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Begin to fetch `names`, and let go of all others."""
+        with self._changed:
+            self._next = [name for name in names if name not in self._held]
+            for name in self._held.keys() - set(names):
+                os.close(self._held.pop(name))
+            while len(self._threads) < min(THREADS, len(self._next)):
+                # Daemons: a process that ends does not wait for what it will not use.
+                self._threads.append(Thread(target=self._ahead, name="mesm-fetch", daemon=True))
+                self._threads[-1].start()
+            self._changed.notify_all()
+
+    def release(self, name: str) -> None:
+        """The shard may be deleted when others need the room."""
+        with self._changed:
+            if name in self._held:
+                os.close(self._held.pop(name))
+                self._changed.notify_all()
+
+    def remedy(self, name: str) -> str:
+        """A copy can be fetched again."""
+        return f"it is a copy of {shown(remote.join(self.url, 'shards', name))}: delete it, and it is fetched again"
+
+    def _hold(self, name: str) -> bool:
+        """Keep a shard that is there from being deleted."""
+        with self._changed:
+            if name in self._held:
+                return True
+            descriptor = self.cache.hold(self.folder / name, self.shards[name]["size"])
+            if descriptor is None:
+                return False
+            self._held[name] = descriptor
+            if name in self._next:
+                self._next.remove(name)
+            return True
+
+    def _fetch(self, name: str, *, wait: bool) -> bool:
+        """Fetch a shard, if it has not come meanwhile. Without `wait`, False if another process does, or it has no room."""
+        said = self.shards[name]
+        with self.cache.writing(self.root, name, wait=wait) as writer:
+            if writer is None:
+                return False
+            if self._hold(name):
+                return True
+            if not self.cache.make_room(writer, said["size"], must=wait):
+                return False
+            place = remote.join(self.url, "shards", name)
+            remote.fetch_file(place, self.folder / name, size=said["size"], sha256=said["sha256"])
+            return True
+
+    def _ahead(self) -> None:
+        """Fetch what is expected, until there is no more."""
+        while name := self._take():
+            try:
+                done = self._hold(name) or (self._fetch(name, wait=False) and self._hold(name))
+            except MesmError:
+                done = True  # who asks for it tries again, and is told
+            with self._changed:
+                self._begun.discard(name)
+                if not done:
+                    self._changed.wait(AGAIN)
+                elif name in self._next:
+                    self._next.remove(name)
+                self._changed.notify_all()
+
+    def _take(self) -> str | None:
+        """The next shard to fetch ahead, when not too many are held; None when none is left."""
+        with self._changed:
+            while self._next:
+                free = (name for name in self._next if name not in self._begun)
+                if len(self._held) + len(self._begun) < self._most and (name := next(free, None)):
+                    self._begun.add(name)
+                    return name
+                self._changed.wait()
+            self._threads.remove(current_thread())
+            return None
