@@ -1,24 +1,25 @@
 """Raw corpus -> dataset: scan, one step per recording, pack. The command can be killed at any moment and run again.
 
-State on disk, all of it: OUT/.build/recipe.json (what is being built, from what), OUT/.build/groups.json (which files
-it goes into, if a split says so), OUT/.build/parts/ (what is done).
-OUT/dataset.json is written last: a folder without it is not a dataset.
+State on disk, all of it: OUT/.build/recipe.json (what is being built, from what, with what), OUT/.build/source.json
+(where that lies), OUT/.build/groups.json (which files it goes into, if a split says so), OUT/.build/parts/ (what is
+done). OUT/dataset.json is written last: a folder without it is not a dataset.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
-from mesm_data.engines import local
-from mesm_data.errors import InputError
-from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
-from mesm_data.recipe import Recipe, difference
+from mesm_data.corpora.base import Corpus, Recording, Utterance
+from mesm_data.engines import Engine, WorkerDied
+from mesm_data.engines import engine as engine_named
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import folder_lock, read_json, sync_folder, write_json
+from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
+from mesm_data.source import fingerprint, listing, remember
 from mesm_data.splits.groups import grouped, saved
 from mesm_data.step import Job, run
 
@@ -38,6 +39,7 @@ def build(
     *,
     split: str | None = None,
     workers: int | None = None,
+    engine: str = "local",
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -51,52 +53,92 @@ def build(
     """
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
     recipe = replace(recipe, split=groups.split)
-    wanted = {"recipe": recipe.as_dict(), "source": fingerprint(corpus)}
+    found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        finished = open_place(out, wanted, overwrite=overwrite)
+        plan = plan_of(recipe, fingerprint(corpus, found))
+        finished = open_place(out, plan, overwrite=overwrite)
         if finished:
             return finished
+        remember(out, corpus.root, found)
         groups.save(out)
-        recordings, excluded = select(corpus, recipe)
-        parts = out / ".build" / "parts"
-        parts.mkdir(exist_ok=True)
-        todo = [recording for recording in recordings if not (parts / f"{recording.id}.json").exists()]
-        step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
-        jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=recording) for recording in todo]
+        write_json(out / ".build" / "recipe.json", plan)
+        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, progress=progress)
+
+
+def plan_of(recipe: Recipe, source: dict[str, Any]) -> dict[str, Any]:
+    """What .build/recipe.json says: what is built, from what, with what."""
+    from mesm_data.media.tools import toolchain
+
+    return {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
+
+
+def go_on(
+    corpus: Corpus,
+    out: Path,
+    plan: dict[str, Any],
+    recipe: Recipe,
+    *,
+    engine: str,
+    workers: int | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Do what OUT/.build/parts lacks of `plan`, then finish. The caller holds the lock."""
+    recordings, excluded = select(corpus, recipe)
+    parts = out / ".build" / "parts"
+    parts.mkdir(exist_ok=True)
+    todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
+    jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=r, tools=plan["toolchain"]) for r in todo]
+    step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
+    sweep(out, parts)
+    try:
+        work(engine_named(engine), jobs, workers, step)
+        return finish(corpus, out, plan, recordings, excluded, progress)
+    finally:
         sweep(out, parts)
-        try:
-            for job, result in local.run(run, jobs, workers or local.available_cpus()):
-                if isinstance(result, local.WorkerDied):
-                    rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
-                    write_json(parts / f"{job.recording.id}.json", rows)
-                step(len(job.recording.utterances))
-            return finish(corpus, out, wanted, recordings, excluded, progress)
-        finally:
-            sweep(out, parts)
+
+
+def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:
+    """Do all jobs. One that kills its worker is tried without the picture, whose decoder is the first suspect."""
+    blind = []
+    for job, result in engine(run, jobs, workers):
+        if isinstance(result, WorkerDied):
+            blind.append(replace(job, blind=str(result)))
+        else:
+            step(len(job.recording.utterances))
+    for job, result in engine(run, blind, workers) if blind else ():
+        if isinstance(result, WorkerDied):
+            rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
+            write_json(job.parts / f"{job.recording.id}.json", rows)
+        step(len(job.recording.utterances))
+
+
+def seconds(recording: Recording) -> float:
+    """How much there is to look at. The longest are begun first, so that no core is left alone with one."""
+    return sum(utterance.end - utterance.start for utterance in recording.utterances)
+
+
+def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The parts of a recording that are done: (name, rows). There are two where `retry` kept some utterances."""
+    for name in (recording.id, f"{recording.id}.retry"):
+        if (parts / f"{name}.json").exists():
+            yield name, read_json(parts / f"{name}.json")
+
+
+def remaining(recording: Recording, parts: Path) -> Recording | None:
+    """What is still to be done of a recording, under the name that its part will have; None if it is complete."""
+    done = {row["key"] for _, rows in parts_of(recording, parts) for row in rows}
+    if not done:
+        return recording
+    missing = tuple(utterance for utterance in recording.utterances if utterance.id not in done)
+    return replace(recording, id=f"{recording.id}.retry", utterances=missing) if missing else None
 
 
 def sweep(*folders: Path) -> None:
     """Remove what killed writers left behind: all that is unfinished has a name that begins with a dot."""
     for folder in folders:
         for path in folder.glob(".*.tmp") if folder.is_dir() else ():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def fingerprint(corpus: Corpus) -> dict[str, Any]:
-    """What identifies the source without reading it: how many files matter, and a digest of their paths and sizes."""
-    names: set[str] = set()
-    for recording in corpus.recordings:
-        names.update([recording.video] if recording.video else [])
-        for utterance in recording.utterances:
-            names.update((*utterance.texts, *(source.path for source in utterance.audio)))
-    listing = [(name, (corpus.root / name).stat().st_size) for name in sorted(names)]
-    return {
-        "files": len(listing),
-        "bytes": sum(size for _, size in listing),
-        "listing_sha256": sha256(canonical_json(listing)).hexdigest(),
-        "synthetic": (corpus.root / SYNTHETIC).exists(),
-    }
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def check_place(out: Path, source: Path) -> None:
@@ -111,22 +153,29 @@ def check_place(out: Path, source: Path) -> None:
         raise InputError(f"--out {out} holds other things ({sorted(names)[0]}): choose an empty or a new folder")
 
 
-def open_place(out: Path, wanted: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-    """Make `out` ready for `wanted`. Returns its dataset.json if that is already built."""
-    dataset, plan = out / "dataset.json", out / ".build" / "recipe.json"
-    known = read_json(dataset) if dataset.exists() else read_json(plan) if plan.exists() else None
+def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """Make `out` ready for `plan`. Returns its dataset.json if that is already built."""
+    dataset, begun = out / "dataset.json", out / ".build" / "recipe.json"
+    known = read_json(dataset) if dataset.exists() else read_json(begun) if begun.exists() else None
     if known and not overwrite:
-        for what in ("recipe", "source"):
-            if differs := difference(known.get(what, {}), wanted[what]):
-                raise InputError(f"{out} was begun with another {what}: {differs}. Give another --out, or --overwrite")
+        if differs := difference(known.get("recipe", {}), plan["recipe"]):
+            raise InputError(f"{out} was begun with another recipe: {differs}. Give another --out, or --overwrite")
+        if differs := difference(known.get("source", {}), plan["source"]):
+            raise InputError(
+                f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
+                f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
+            )
         if dataset.exists():
             return dict(known)
+        if differs := other_toolchain(known.get("toolchain", {}), plan["toolchain"]):
+            raise InputError(
+                f"{out} was begun with another toolchain: {differs}. Go on with the first one, or --overwrite"
+            )
     elif known:
         dataset.unlink(missing_ok=True)  # first: from here on this is no dataset
         sync_folder(out)
         for name in ("shards", "video", ".build/parts"):
             shutil.rmtree(out / name, ignore_errors=True)
-    write_json(plan, wanted)
     return None
 
 
@@ -148,7 +197,7 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
                 kept.append(utterance)
                 count += 1
         if kept:
-            chosen.append(Recording(id=recording.id, video=recording.video, utterances=tuple(kept)))
+            chosen.append(replace(recording, utterances=tuple(kept)))
     if not chosen and any(row["reason"] != "only" for row in excluded):
         reasons = ", ".join(sorted({row["reason"] for row in excluded} - {"only"}))
         raise InputError(f"{corpus.root}: none of the utterances asked for can be built ({reasons})")
@@ -160,31 +209,35 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
 def finish(
     corpus: Corpus,
     out: Path,
-    wanted: dict[str, Any],
-    recordings: Iterable[Recording],
+    plan: dict[str, Any],
+    recordings: list[Recording],
     excluded: list[dict[str, Any]],
     progress: Progress,
 ) -> dict[str, Any]:
     """Pack the parts, write the manifest and, last, dataset.json; then the parts are not needed any more."""
-    from mesm_data.media.tools import toolchain
     from mesm_data.shards import dataset
 
     parts = out / ".build" / "parts"
     rows = list(excluded)
     for recording in recordings:
-        rows += [{**row, "source": recording.id} for row in read_json(parts / f"{recording.id}.json")]
-    groups = saved(out, wanted["recipe"]["split"])
+        made = [{**row, "source": name} for name, rows in parts_of(recording, parts) for row in rows]
+        if len(made) != len(recording.utterances):
+            raise MesmError(
+                f"{parts}: {len(made)} of {len(recording.utterances)} utterances of {recording.id} are here. Do all "
+                "machines see one --out, on a file system that they share? The same command goes on"
+            )
+        rows += made
+    groups = saved(out, plan["recipe"]["split"])
     rows = [{**row, "group": groups.of(row["key"])} for row in sorted(rows, key=lambda row: row["key"])]
     facts = {
-        **wanted,
+        **plan,
         "corpus": corpus.name,
-        "synthetic": wanted["source"]["synthetic"],
-        "toolchain": toolchain(),
+        "synthetic": plan["source"]["synthetic"],
         "notes": list(corpus.notes),
         "findings": findings(rows),
     }
     built = sum(row["status"] == "ok" for row in rows)
     step = progress("pack", built, built)
-    written = dataset.write(out, parts, rows, facts, limit=wanted["recipe"]["shard_bytes"], step=step)
+    written = dataset.write(out, parts, rows, facts, limit=plan["recipe"]["shard_bytes"], step=step)
     shutil.rmtree(parts)
     return written

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from mesm_data.errors import InputError, MesmError
 
@@ -32,7 +33,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     The mode is 0644 whatever the umask. Raises MesmError where there is no room, and leaves nothing behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A random name, not the process id: processes of several machines may write into one folder.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         with no_room_is_said(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,16 +74,21 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_no_room(error: Exception) -> bool:
+    """Whether a write failed because of the disk, not because of what was written."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
 @contextmanager
 def no_room_is_said(path: Path) -> Iterator[None]:
     """Turn "no space left" and its kin into a sentence that names the place."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if not is_no_room(error):
             raise
         raise MesmError(
-            f"{path.parent}: {_NO_ROOM[error.errno]}. Nothing unfinished is kept as finished: "
+            f"{path.parent}: {_NO_ROOM[error.errno or 0]}. Nothing unfinished is kept as finished: "
             "make room and run the same command again, it goes on where it stopped"
         ) from error
 

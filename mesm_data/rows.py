@@ -111,11 +111,13 @@ def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]
 def built_row(
     utterance: Utterance, sound: Sound, sight: Sight, members: dict[str, bytes], offsets: dict[str, int]
 ) -> dict[str, Any]:
-    """The manifest row of an utterance that was built; `reason` says what of it is missing."""
+    """The manifest row of an utterance that was built; `reason`, and `lost` by modality, say what of it is missing."""
     problems = "; ".join((*sound.problems, *sight.problems)) or None
+    lost = {"audio": "; ".join(sound.problems), "video": "; ".join(sight.problems)}
     crops = b"".join(face.crop.tobytes() for face in sight.faces)
     return {
         **row(utterance, "ok", problems),
+        "lost": {what: said for what, said in lost.items() if said},
         "audio": sound.status,
         "video": sight.status,
         "n_samples": len(sound.samples),

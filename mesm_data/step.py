@@ -4,35 +4,46 @@ A part is three files: <id>.tar (samples), <id>.clips.tar (clips) and, written l
 A recording is done if its <id>.json is there.
 """
 
+import functools
+import socket
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mesm_data.corpora.base import Recording, Utterance
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, no_room_is_said, write_json
+from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_json
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.watch import watch
-from mesm_data.recipe import Recipe
+from mesm_data.media.tools import toolchain
+from mesm_data.media.watch import Sight, watch
+from mesm_data.recipe import Recipe, other_toolchain
 from mesm_data.rows import Digests, built_row, encode, record, row
 from mesm_data.shards.tar import SampleWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """All that a step needs to know. `parts` is the folder of the parts."""
+    """All that a step needs to know.
+
+    `parts` is the folder of the parts; `tools` the toolchain that the build began with. `blind` says why the picture
+    must not be looked at: an earlier attempt killed its process.
+    """
 
     root: Path
     parts: Path
     recipe: Recipe
     recording: Recording
+    tools: dict[str, str]
+    blind: str | None = None
 
 
 def run(job: Job) -> Counter[str]:
@@ -41,6 +52,7 @@ def run(job: Job) -> Counter[str]:
     Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
     MesmError only for what is wrong with the machine, such as a full disk.
     """
+    check_machine(job)
     refuse_vanished(job)
     try:
         with no_room_is_said(job.parts / job.recording.id):
@@ -48,11 +60,33 @@ def run(job: Job) -> Counter[str]:
     except MesmError:
         raise
     except Exception as error:  # a corpus of 65 hours must not be lost to one file that nobody foresaw
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
-        rows = [row(utterance, "failed", reason) for utterance in job.recording.utterances]
+        rows = [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
     write_json(job.parts / f"{job.recording.id}.json", rows)
     return Counter(row["status"] for row in rows)
+
+
+def check_machine(job: Job) -> None:
+    """Raises MesmError if this machine, of perhaps many, does not see the folders or would make other bytes."""
+    plan = job.parts.parent / "recipe.json"
+    for folder, seen in ((job.root, job.root.is_dir()), (job.parts, plan.exists())):
+        if not seen:
+            raise MesmError(
+                f"{folder} cannot be seen on {socket.gethostname()}. Every machine that works on a build needs its "
+                "--source and --out at the same path, on a file system that they share. The same command goes on"
+            )
+    if differs := other_toolchain(job.tools, _toolchain()):
+        raise MesmError(
+            f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
+        )
+
+
+_toolchain = functools.cache(toolchain)
+
+
+def unforeseen(error: Exception) -> str:
+    """An exception that nobody foresaw, as a reason."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
 
 
 def refuse_vanished(job: Job) -> None:
@@ -77,9 +111,9 @@ def build_part(job: Job) -> list[dict[str, Any]]:
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
         reader = AudioReader(job.root, Path(scratch))
-        sounds = [reader.read(utterance.audio) for utterance in utterances]
+        sounds = [listen(reader, utterance) for utterance in utterances]
         fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
-        sights = watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], Path(scratch))
+        sights = look(job, sounds, Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
@@ -105,6 +139,32 @@ def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> 
     """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
     own = bool(utterance.audio) and sound.source == utterance.audio[0]
     return channels.check(reader, utterance.audio, sound.samples) if own else None
+
+
+def listen(reader: AudioReader, utterance: Utterance) -> Sound:
+    """The sound of an utterance; what nobody foresaw costs the sound alone."""
+    try:
+        return reader.read(utterance.audio)
+    except MesmError:
+        raise
+    except Exception as error:
+        nothing = np.zeros(0, np.int16)
+        return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=(unforeseen(error),))
+
+
+def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
+    """The picture of all utterances; what nobody foresaw, or killed an earlier attempt, costs the picture alone."""
+    try:
+        if job.blind is None:
+            return watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], scratch)
+        reason = job.blind
+    except MesmError:
+        raise
+    except Exception as error:
+        if is_no_room(error):
+            raise
+        reason = unforeseen(error)
+    return [Sight(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]
 
 
 @contextmanager

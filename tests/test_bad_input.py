@@ -207,7 +207,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     assert not {"torch", "numpy", "pandas", "pyarrow", "av", "webdataset", "ffmpeg", "soundfile"} & set(modules)
 
 
-@pytest.mark.parametrize("command", ["sample", "build", "verify", "inspect"])
+@pytest.mark.parametrize("command", ["sample", "build", "retry", "verify", "inspect"])
 def test_every_help_has_an_example(mesm_data: Command, command: str) -> None:
     said = mesm_data(command, "--help").stdout
     assert f"mesm-data {command}" in said.split("Example")[1]

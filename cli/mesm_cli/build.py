@@ -23,6 +23,13 @@ class BuildCorpus(StrEnum):
     mosei = "mosei"
 
 
+class BuildEngine(StrEnum):
+    """Where a build can work."""
+
+    local = "local"
+    ray = "ray"
+
+
 def build(
     corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
@@ -35,6 +42,9 @@ def build(
         str | None, typer.Option(help="Group the files by this split's parts: a rule, a published list, or a path.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    engine: Annotated[
+        BuildEngine, typer.Option(help="ray: on a Ray cluster that shares a file system (docs/scaling.md).")
+    ] = BuildEngine.local,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
     video_offset: Annotated[
         str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
@@ -61,7 +71,9 @@ def build(
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
-        said = build_dataset(found, out, recipe, split=split, workers=workers, overwrite=overwrite, progress=bar)
+        said = build_dataset(
+            found, out, recipe, split=split, workers=workers, engine=engine.value, overwrite=overwrite, progress=bar
+        )
     say_leaks(out, said)
     report(out, said)
 
@@ -114,9 +126,12 @@ def report(out: Path, said: dict[str, Any]) -> None:
         console.say(finding)
     typer.echo(said["root"])
     asked = counts["ok"] + counts["failed"]
+    lost = out / "failures.csv"
     if counts["failed"] > TOLERATED * asked:
         raise MesmError(
             f"{counts['failed']} of {asked} utterances failed; what could be built is complete and usable. "
-            f"The reasons: mesm-data inspect {out}"
+            f"The reasons: {lost}. After a repair: mesm-data retry {out}"
         )
+    if lost.exists():
+        console.say(f"what was lost: {lost}. After a repair: mesm-data retry {out}")
     console.say(f"next: mesm-data inspect {out}")

@@ -7,6 +7,7 @@ import typer
 from mesm_cli import console, splits
 from mesm_cli.build import build
 from mesm_cli.inspect import inspect
+from mesm_cli.retry import retry
 from mesm_cli.sample import sample
 from mesm_cli.verify import verify
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, build, inspect, verify):
+for command in (sample, build, retry, inspect, verify):
     app.command()(command)
 app.add_typer(splits.app)
 

@@ -10,14 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
+from mesm_data.engines import WorkerDied
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-class WorkerDied(Exception):
-    """A worker was killed from outside or crashed (a decoder's segmentation fault, the out-of-memory killer)."""
 
 
 def available_cpus() -> int:
@@ -26,13 +24,14 @@ def available_cpus() -> int:
 
 
 def run(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
-    """Apply `function` to every item, in any order; results come as they are ready.
+    """The engine (see mesm_data.engines) of this machine. One worker is this process itself.
 
-    An exception of `function` is raised here and ends the work. A worker that dies costs nobody else: the items that
-    were under way are tried again one by one, and the one that kills its worker again comes back as WorkerDied.
+    A worker that dies costs nobody else: the items that were under way are tried again one by one, and the one that
+    kills its worker again comes back as WorkerDied.
     """
+    workers = workers or available_cpus()
     if workers == 1:
         for item in items:
             yield item, function(item)
@@ -43,7 +42,7 @@ def run(
         again: list[Item] = []
         yield from _pool(function, [item], 1, again)
         if again:
-            yield item, WorkerDied("the worker process died twice on this recording (crash, or out of memory)")
+            yield item, WorkerDied()
 
 
 def _pool(

@@ -1,5 +1,6 @@
 """From a picture and what was found in it to one square face, in integers: the same bytes everywhere."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,14 +52,17 @@ def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     but for the rounding.
     """
     rows, columns = _weights(picture.shape[0], size), _weights(picture.shape[1], size)
-    # Whole numbers below 2**53 in float64: exact in any order of summation, and at the speed of the BLAS.
-    wide = rows @ picture.reshape(picture.shape[0], -1).astype(np.float64)
-    sums = (columns @ wide.reshape(size, -1, 3)).astype(np.int64)
+    # Whole numbers, below 2**24 in float32 (a column's sum is at most 255 times the height), then below 2**53 in
+    # float64: exact in any order of summation, and at the speed of the BLAS.
+    assert picture.shape[0] < 2**16
+    wide = rows.astype(np.float32) @ picture.reshape(picture.shape[0], -1).astype(np.float32)
+    sums = (columns @ wide.reshape(size, -1, 3).astype(np.float64)).astype(np.int64)
     total = picture.shape[0] * picture.shape[1]
     means: NDArray[np.int64] = (2 * sums + total) // (2 * total)
     return means.astype(np.uint8)
 
 
+@functools.lru_cache(32)
 def _weights(length: int, size: int) -> NDArray[np.float64]:
     """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), `length` a row."""
     # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).

@@ -34,7 +34,7 @@ class Images:
             raise MesmError("holds no images")
         if self.rate <= 0:
             raise MesmError("the rate of its images is not known")
-        self._bad = 0
+        self._bad: list[Fraction] = []
         self.stopped: str | None = None
 
     @property
@@ -42,13 +42,13 @@ class Images:
         """The names of the image files, by number."""
         return list(self._numbers.values())
 
-    @property
-    def damage(self) -> str | None:
-        """What is missing between the first and the last image, and what could not be decoded."""
-        first, last = min(self._numbers), max(self._numbers)
-        missing = last - first + 1 - len(self._numbers)
+    def damage(self, start: Fraction, end: Fraction) -> str | None:
+        """What is missing between the first and the last image, and what could not be decoded, of start <= t < end."""
+        inside = range(min(self._numbers), max(self._numbers) + 1)
+        missing = sum(start <= n / self.rate < end for n in inside if n not in self._numbers)
+        bad = sum(start <= time < end for time in self._bad)
         said = [f"{missing} images are missing"] if missing else []
-        said += [f"{self._bad} images could not be decoded"] if self._bad else []
+        said += [f"{bad} images could not be decoded"] if bad else []
         return " and ".join(said) or None
 
     def frames(self) -> Iterator[Frame]:
@@ -56,7 +56,7 @@ class Images:
         for number, name in self._numbers.items():
             image = _decode(self._folder / name)
             if image is None:
-                self._bad += 1
+                self._bad.append(number / self.rate)
                 continue
             yield Frame(time=number / self.rate, until=(number + 1) / self.rate, image=image)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Red and blue weights of luma: ITU-R BT.601 and BT.709.
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
 _SCALE = 1 << 16
+_BLOCK = 60_000  # pixels that are converted together: 240 kB of int32 stay in a cache
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 # Packed formats that only need their bytes put into planes.
 _PLANAR = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "nv12": "yuv420p", "nv21": "yuv420p"}
@@ -75,9 +76,10 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(packed[:, left:right])
     luma, chroma, (down, across) = _components(image, left, right)
     black, gain, chroma_gain = (0, 1.0, 1.0) if _is_full_range(image) else (16, 255 / 219, 255 / 224)
-    grey = (luma.astype(np.int32) - black) * round(_SCALE * gain) + _SCALE // 2
+    step, offset = round(_SCALE * gain), _SCALE // 2 - black * round(_SCALE * gain)
     picture = np.empty((*luma.shape, 3), np.uint8)
     if not chroma:
+        grey = luma.astype(np.int32) * step + offset
         picture[...] = np.clip(grey >> 16, 0, 255)[..., None]
         return picture
     u, v = (plane.astype(np.int32) - 128 for plane in chroma)
@@ -89,11 +91,18 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
         u * -round(scale * 2 * (1 - blue) * blue / green) + v * -round(scale * 2 * (1 - red) * red / green),
         u * round(scale * 2 * (1 - blue)),
     )
-    for index, colour in enumerate(colours):
-        channel = colour.repeat(down, 0).repeat(across, 1)[: luma.shape[0], : luma.shape[1]]
-        channel = channel + grey
-        channel >>= 16
-        picture[..., index] = np.clip(channel, 0, 255, out=channel)
+    height, width = luma.shape
+    wide = [colour.repeat(across, 1)[:, :width] for colour in colours]
+    # Some rows at a time: whole pictures cost more in memory than in arithmetic (640x720: 5.4 against 1.8 ms).
+    rows = max(_BLOCK // width // down, 1) * down
+    for top in range(0, height, rows):
+        grey = np.multiply(luma[top : top + rows], step, dtype=np.int32)
+        grey += offset
+        for index, colour in enumerate(wide):
+            channel = colour[top // down : (top + rows) // down].repeat(down, 0)[: len(grey)]
+            channel += grey
+            channel >>= 16
+            picture[top : top + rows, :, index] = np.clip(channel, 0, 255, out=channel)
     return picture
 
 

@@ -3,6 +3,7 @@
 Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approximate SIMD paths.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,44 +54,61 @@ class Video:
         stream.codec_context.flags |= Flags.bitexact
         stream.codec_context.thread_count = 1
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        self._errors = 0
+        self._broken: list[Fraction] = []  # times of packets that could not be decoded, so far
+        self._keys: list[Fraction] = []  # times of key frames
+        self._base = Fraction(stream.time_base or 1)
+        self._origin = origin(self._container)
         self.stopped: str | None = None
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, in the order in which they are shown."""
-        base = Fraction(self._stream.time_base or 1)
-        start = origin(self._container)
+        base, start = self._base, self._origin
         usual = 1 / self.rate if self.rate else Fraction(0)
-        until = Fraction(0)
+        # Whole numbers of 1 / scale seconds: arithmetic on Fractions took a tenth of the time of decoding.
+        scale = math.lcm(base.denominator, start.denominator, usual.denominator)
+        tick, zero, each = (int(part * scale) for part in (base, start, usual))
+        end = 0
         for image in self._images():
             stamp = image.pts if image.pts is not None else image.dts
             # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
-            time = stamp * base - start if stamp is not None else until
-            until = time + (image.duration * base if image.duration else usual)
-            yield Frame(time=time, until=until, image=image)
+            begin = stamp * tick - zero if stamp is not None else end
+            end = begin + (image.duration * tick if image.duration else each)
+            yield Frame(time=Fraction(begin, scale), until=Fraction(end, scale), image=image)
 
     def _images(self) -> Iterator["av.VideoFrame"]:
         import av
 
         packets = self._container.demux(self._stream)
         while True:
+            packet = None
             try:
                 packet = next(packets)
+                if packet.is_keyframe:
+                    self._keys.append(self._time(packet))
                 images = packet.decode()
             except StopIteration:
                 return
             except av.FFmpegError as error:
-                if isinstance(error, av.error.InvalidDataError):
-                    self._errors += 1
+                if isinstance(error, av.error.InvalidDataError) and packet is not None:
+                    self._broken.append(self._time(packet))
                     continue
                 self.stopped = str(error.strerror)
                 return
             yield from images
 
-    @property
-    def damage(self) -> str | None:
-        """What could not be decoded; its frames are missing, the rest is used."""
-        return f"{self._errors} packets could not be decoded" if self._errors else None
+    def _time(self, packet: "av.Packet[av.VideoStream]") -> Fraction:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        return (stamp or 0) * self._base - self._origin
+
+    def damage(self, start: Fraction, end: Fraction) -> str | None:
+        """What could not be decoded of the packets that the frames with start <= t < end are made of.
+
+        They begin at the last key frame before: a lost picture shows in all that are predicted from it. The number
+        depends on the file and the span alone, not on how far beyond the span the file has been read.
+        """
+        begin = max((time for time in self._keys if time <= start), default=Fraction(0))
+        broken = sum(begin <= time < end for time in self._broken)
+        return f"{broken} packets could not be decoded" if broken else None
 
     def close(self) -> None:
         """Release the file."""

@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
 
 class Film(FrameSource, Protocol):
-    """A video file, or a folder of images. `damage` and `stopped` are complete after the pass."""
+    """A video file, or a folder of images. `stopped` is known after the pass."""
 
     rate: Fraction
     stopped: str | None
 
-    @property
-    def damage(self) -> str | None:
-        """What is missing inside, if anything is."""
+    def damage(self, start: Fraction, end: Fraction) -> str | None:
+        """What is missing from `start` to `end` inside the film, after the pass, if anything is."""
         ...
 
     def close(self) -> None:
@@ -245,10 +244,11 @@ def judge(sight: Sight, scene: Scene, index: int, end: Fraction | None, film: Fi
     one interval late: a still picture of a healthy film, or where damage has cost frames.
     """
     span = scene.spans[index]
-    if film.damage:
-        sight.problems.append(f"{scene.name}: {film.damage}")
+    damage = film.damage(span.start, span.end)
+    if damage:
+        sight.problems.append(f"{scene.name}: {damage}")
     if sight.faces:
-        sight.status = "partial" if hole and film.damage else "ok"
+        sight.status = "partial" if hole and damage else "ok"
         images = film.names if isinstance(film, Images) else ()
         folder = scene.name.rpartition("/")[0]
         sight.source = Seen(

@@ -1,5 +1,6 @@
 """A dataset on disk: dataset.json, manifest.parquet, shards/, video/. Written once, in an order that readers can trust.
 
+OUT/failures.csv          what was lost, if anything was
 OUT/dataset.json          written last; a reader refuses a format that it does not know
 OUT/manifest.parquet      one row per utterance of the corpus
 OUT/shards/*.tar          the model view
@@ -14,7 +15,7 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
-from mesm_data.shards import manifest, pack
+from mesm_data.shards import failures, manifest, pack
 from mesm_data.shards.features import features
 
 FORMAT = 1
@@ -43,6 +44,7 @@ def write(
         clips = [{"key": row["key"], "shard": row["shard"], **row["clip"]} for row in rows if "clip" in row]
         columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
         manifest.write(out / "video" / "index.parquet", clips, pa.schema({**columns, "sha256": pa.string()}))
+    failures.write(out, rows)
     said = {
         "format": FORMAT,
         **facts,

@@ -50,6 +50,7 @@ def schema(corpus: str) -> pa.Schema:
             "end": pa.float64(),
             "audio": pa.string(),
             "video": pa.string(),
+            "channel": pa.string(),
             **counts,
             "flags": pa.list_(pa.string()),
             "labels": LABELS[corpus],

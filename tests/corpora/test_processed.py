@@ -17,9 +17,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.build import SYNTHETIC, build
+from mesm_data.build import build
 from mesm_data.corpora import processed, scan
-from mesm_data.corpora.base import AudioSource, Corpus, Utterance
+from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Utterance
 from mesm_data.corpora.plain_pickle import loads
 from mesm_data.errors import InputError
 from mesm_data.files import sha256_file

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.engines.local import WorkerDied, run
+from mesm_data.engines import WorkerDied
+from mesm_data.engines.local import run
 
 
 def square(number: int) -> int:

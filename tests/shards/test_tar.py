@@ -49,6 +49,17 @@ def test_the_bytes_are_ustar_by_the_letter(items: dict[str, dict[str, bytes]]) -
             assert data[offset - BLOCK : offset] == header(f"{key}.{extension}", len(content))
 
 
+def test_webdatasets_own_writer_writes_the_same() -> None:
+    from webdataset import TarWriter
+
+    items = {"a": {"wav": b"w" * 700, "json": b"{}", "txt": b"", "faces.npy": b"n" * 512}, "b-2": {"txt": b"t"}}
+    expected = io.BytesIO()
+    with TarWriter(expected, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False) as writer:
+        for key, members in items.items():
+            writer.write({"__key__": key, **members})
+    assert written(items)[0] == expected.getvalue()
+
+
 @given(samples)
 def test_a_sample_has_the_same_blocks_wherever_it_stands(items: dict[str, dict[str, bytes]]) -> None:
     """What lets a shard be put together from parts."""

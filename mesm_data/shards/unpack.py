@@ -1,0 +1,85 @@
+"""Shards -> parts: the way back, for what need not be made again."""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import MesmError
+from mesm_data.files import atomic_write, write_json
+from mesm_data.shards import manifest
+from mesm_data.shards.manifest import member_columns
+from mesm_data.shards.members import EXTENSIONS
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.tar import SampleWriter
+
+
+class Unpacker:
+    """Writes parts of a finished dataset's samples, as the step would have left them. Every byte is checked."""
+
+    def __init__(self, path: Path) -> None:
+        self._dataset = dataset = Dataset(path, check=True)
+        self._clips: dict[str, dict[str, Any]] = {}
+        if dataset.info["video"]:
+            index = manifest.read(dataset.path / "video" / "index.parquet")
+            self._clips = {row["key"]: row for row in index}
+
+    def part(self, place: Path, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:
+        """Write `place`.tar, .clips.tar and .json of the samples whose record `keep` wants; returns their keys.
+
+        A sample that is not what the manifest says is left out, as lost. Where none is left, nothing is written.
+        """
+        rows = []
+        with ExitStack() as stack:
+            samples = clips = None
+            for key in keys:
+                try:
+                    if not keep(self._dataset[key].record):
+                        continue
+                    clip = self._clip(key)
+                except (MesmError, ValueError, OSError):
+                    continue
+                members = {extension: bytes(self._dataset.member(key, extension)) for extension in EXTENSIONS}
+                if samples is None:
+                    samples = _writer(stack, place.with_name(f"{place.name}.tar"))
+                    clips = None if clip is None else _writer(stack, place.with_name(f"{place.name}.clips.tar"))
+                rows.append(part_row(self._dataset.rows[key], samples, members))
+                if clips and clip is not None:
+                    rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
+                    clips.write(key, {"mp4": clip})
+        if rows:
+            write_json(place.with_name(f"{place.name}.json"), rows)
+        return [row["key"] for row in rows]
+
+    def _clip(self, key: str) -> bytes | None:
+        """The bytes of a clip; None in a dataset without clips. ValueError if they are damaged or missing."""
+        if not self._dataset.info["video"]:
+            return None
+        row = self._clips.get(key)
+        if row is None or row["shard"] not in self._dataset.info["video"]:
+            raise ValueError(f"no clip of {key}")
+        with (self._dataset.path / "video" / row["shard"]).open("rb") as file:
+            file.seek(row["offset"])
+            data: bytes = file.read(row["size"])
+        if sha256(data).hexdigest() != row["sha256"]:
+            raise ValueError(f"the clip of {key} is damaged")
+        return data
+
+
+def _writer(stack: ExitStack, path: Path) -> SampleWriter:
+    return stack.enter_context(SampleWriter(stack.enter_context(atomic_write(path))))
+
+
+def part_row(row: dict[str, Any], samples: SampleWriter, members: dict[str, bytes]) -> dict[str, Any]:
+    """Append a sample; returns its manifest row as the step writes it, with `members` and `part` for its place."""
+    start, offsets = samples.size, samples.write(row["key"], members)
+    placed = {column for extension in EXTENSIONS for column in member_columns(extension)} | {"shard"}
+    return {
+        **{name: value for name, value in row.items() if name not in placed},
+        "members": {
+            name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
+            for name, data in members.items()
+        },
+        "part": {"start": start, "stop": samples.size},
+    }

@@ -1,0 +1,65 @@
+"""What identifies a source without reading it: the paths and sizes of the files that matter."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
+from mesm_data.errors import InputError
+from mesm_data.files import canonical_json, read_json, write_json
+
+Listing = dict[str, int]  # path relative to the corpus root -> bytes
+
+
+def files(recording: Recording, utterance: Utterance) -> set[str]:
+    """The files that an utterance can be made of. The single images of a folder are not among them."""
+    names = {*utterance.texts, *(source.path for source in utterance.audio)}
+    names.update([recording.video] if recording.video else [])
+    names.update([utterance.excerpt.path] if utterance.excerpt and utterance.excerpt.rate is None else [])
+    return names
+
+
+def listing(corpus: Corpus) -> Listing:
+    """The size of every file that matters."""
+    names: set[str] = set()
+    for recording in corpus.recordings:
+        for utterance in recording.utterances:
+            names |= files(recording, utterance)
+    return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
+
+
+def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
+    """What dataset.json says of the source: how many files and bytes, and a digest of the paths and sizes."""
+    return {
+        "files": len(found),
+        "bytes": sum(found.values()),
+        "listing_sha256": sha256(canonical_json([list(item) for item in found.items()])).hexdigest(),
+        "synthetic": (corpus.root / SYNTHETIC).exists(),
+    }
+
+
+def remember(out: Path, root: Path, found: Listing) -> None:
+    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
+    write_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
+
+
+def remembered(out: Path) -> tuple[Path, Listing] | None:
+    """What `remember` wrote, or None: a dataset that came from elsewhere has no .build/."""
+    path = out / ".build" / "source.json"
+    if not path.exists():
+        return None
+    known = read_json(path)
+    return Path(known["root"]), known["files"]
+
+
+def changes(before: Listing, now: Listing) -> dict[str, str]:
+    """The files that are new or have another size, each with what changed in words. InputError if one is gone."""
+    gone = sorted(before.keys() - now.keys())
+    if gone:
+        raise InputError(
+            f"{len(gone)} files that were there at the build are gone, {gone[0]} among them (an unmounted disk?): "
+            "nothing was changed. Bring them back, or build anew with --overwrite"
+        )
+    said = {name: f"{before[name]} bytes then, {size} now" for name, size in now.items() if name in before}
+    said |= {name: f"new, {size} bytes" for name, size in now.items() if name not in before}
+    return {name: words for name, words in said.items() if before.get(name) != now[name]}

@@ -1,0 +1,246 @@
+"""Guarantees: retry gives what a fresh build of the repaired corpus gives, and what was complete is not done again."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_accounting import files_of, utterances, video_of
+from test_same_bytes import content
+
+from mesm_data.build import build, silent, work
+from mesm_data.corpora import scan
+from mesm_data.engines import WorkerDied, local
+from mesm_data.errors import InputError
+from mesm_data.files import read_json, sha256_file
+from mesm_data.media.tools import toolchain
+from mesm_data.recipe import Recipe
+from mesm_data.retry import retry
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.verify import verify
+from mesm_data.step import Job
+
+# Two utterances of each dialog, and shards small enough that there are several.
+RECIPE = Recipe(corpus="iemocap", only="*_[FM]000", shard_bytes=2**18)
+
+
+def damage(root: Path) -> list[Path]:
+    """Hurt a corpus of three dialogs; returns the files that were hurt."""
+    rotten, short, third = sorted(utterances(root))
+    video = video_of(root, rotten)  # which has the same size when it is repaired
+    data = video.read_bytes()
+    quarter = len(data) // 4
+    video.write_bytes(data[:quarter] + bytes(quarter) + data[2 * quarter :])
+    os.truncate(video_of(root, short), video_of(root, short).stat().st_size // 20)
+    late = [key for key in utterances(root)[short] if fnmatch(key, RECIPE.only or "")][-1]  # beyond that
+    sounds = [files_of(root, late)[0], root / f"Session{short[4]}" / "dialog" / "wav" / f"{short}.wav"]
+    sounds.append(files_of(root, utterances(root)[third][0])[0])  # its dialog wav is there
+    for sound in sounds:
+        sound.write_text("this is not a sound")
+    return [video, video_of(root, short), *sounds]
+
+
+@pytest.fixture(scope="module")
+def broken(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
+    """A folder with `source`, a damaged corpus, and `out`, what could be built of it."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(corpus, path / "source")
+        damage(path / "source")
+        build(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+
+    return once("broken", make)
+
+
+@pytest.fixture
+def repaired(broken: Path, corpus: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of both, (source, out), after the source was repaired."""
+    shutil.copytree(broken / "out", tmp_path / "out")
+    shutil.copytree(corpus, tmp_path / "source")
+    shutil.copy(broken / "out" / ".build" / "source.json", tmp_path / "out" / ".build" / "source.json")
+    return tmp_path / "source", tmp_path / "out"
+
+
+def everything(out: Path) -> dict[str, Any]:
+    """All of a dataset: what `content` has, the clips, and what dataset.json says."""
+    clips = {path.name: sha256_file(path) for path in sorted((out / "video").glob("*.tar"))}
+    return {**content(out), "clips": clips, "described": read_json(out / "dataset.json")}
+
+
+@pytest.fixture(scope="module")
+def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, Any]:
+    """A fresh build of the undamaged corpus."""
+    return everything(once("fresh", lambda path: build(scan("iemocap", corpus), path, RECIPE, workers=1) and None))
+
+
+def test_what_was_lost_stands_in_failures_csv(broken: Path) -> None:
+    rows = Dataset(broken / "out").rows
+    text = (broken / "out" / "failures.csv").read_text()
+    lines = list(csv.DictReader(text.splitlines()))
+    assert [line["key"] for line in lines] == sorted(line["key"] for line in lines)
+    lost = {(line["key"], line["what"]): line for line in lines}
+    assert len(lost) == len(lines)
+    assert {what for _, what in lost} == {"utterance", "audio", "video"}
+    for key, row in rows.items():
+        if row["status"] == "failed":
+            assert lost.pop((key, "utterance"))["reason"] == row["reason"]
+        elif row["status"] == "ok":
+            reasons = [lost.pop((key, what))["reason"] for what in ("audio", "video") if (key, what) in lost]
+            assert "; ".join(reasons) == (row["reason"] or "")
+            assert reasons or (row["audio"], row["video"]) == ("ok", "ok")
+    assert not lost
+    counts = Counter(row["status"] for row in rows.values())
+    assert counts["failed"] == 1
+    assert sum(counts.values()) == len([key for keys in utterances(broken / "source").values() for key in keys])
+
+
+def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
+    repaired: tuple[Path, Path], fresh: dict[str, Any], mesm_data: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    source, out = repaired
+    before = Dataset(out)
+    lost = {line["key"] for line in csv.DictReader((out / "failures.csv").read_text().splitlines())}
+    built = [row for row in before.rows.values() if row["status"] != "excluded"]
+    kept = [row for row in built if row["key"] not in lost and row["dialog"] != sorted(utterances(source))[0]]
+    assert 0 < len(kept) < len(built)
+    done = mesm_data("retry", out, "--source", source, "--workers", "1")
+    assert everything(out) == fresh
+    assert list(verify(out)) == []
+    assert not (out / "failures.csv").exists()
+    assert done.stdout.strip() == fresh["described"]["root"]
+    assert f"changed: {video_of(source, sorted(utterances(source))[1]).relative_to(source)}" in done.stderr
+    assert f"{len(built) - len(kept)} of {len(built)} utterances are done again" in done.stderr
+    again = mesm_data("retry", out)  # the source is remembered
+    assert "nothing was lost" in again.stderr
+    assert everything(out) == fresh
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mesm_data.corpora import scan
+from mesm_data.retry import retry
+from mesm_data.build import build
+from test_retry import RECIPE
+
+def progress(what, total, todo):
+    def step(number):
+        if what == sys.argv[3]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return step
+
+corpus, out = scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2])
+if sys.argv[4] == "retry":
+    retry(corpus, out, workers=1, progress=progress)
+else:
+    build(corpus, out, RECIPE, workers=1, progress=progress)
+"""
+
+
+def killed(source: Path, out: Path, moment: str, command: str) -> None:
+    """Run a command that is killed after the first step of `moment`."""
+    places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OPENBLAS_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-c", KILLED, str(source), str(out), moment, command]
+    assert subprocess.run(arguments, env=environment).returncode == -signal.SIGKILL
+
+
+def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, Path], fresh: dict[str, Any]) -> None:
+    """On top of it a sample that was whole has rotted in its shard: it is made again too."""
+    source, out = repaired
+    row = next(row for row in Dataset(out).rows.values() if row["status"] == "ok" and row["reason"] is None)
+    path = out / "shards" / row["shard"]
+    data = bytearray(path.read_bytes())
+    data[row["wav_offset"] + 1000] ^= 1
+    path.write_bytes(data)
+    before = everything(out)
+    killed(source, out, "unpack", "retry")
+    assert everything(out) == before  # until the parts are whole, the dataset is
+    killed(source, out, "build", "retry")
+    assert not (out / "dataset.json").exists()
+    killed(source, out, "pack", "retry")
+    retry(scan("iemocap", source), out, workers=1)
+    assert everything(out) == fresh
+
+
+def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
+    tmp_path: Path, corpus: Path, fresh: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    killed(corpus, out, "build", "build")
+
+    def parts() -> dict[str, tuple[int, int]]:
+        found = ((path.name, path.stat()) for path in (out / ".build" / "parts").iterdir() if path.name[0] != ".")
+        return {name: (status.st_ino, status.st_mtime_ns) for name, status in found}
+
+    before = parts()
+    assert sum(name.endswith(".json") for name in before) == 1
+    asked, after = [], {}
+
+    def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
+        asked.append((what, total - todo))
+        if what == "pack":
+            after.update(parts())
+        return silent(what, total, todo)
+
+    build(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    assert asked[0][1] > 0
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+    assert everything(out) == fresh
+
+
+def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
+    repaired: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    source, out = repaired
+    before = everything(out)
+    names = utterances(source)
+    texts = source / "Session1" / "dialog" / "EmoEvaluation"
+    evaluation = next(path for path in sorted(texts.glob("*.txt")))
+    text = evaluation.read_text()
+    label = next(word for word in text.split() if word in {"ang", "fru", "neu", "sad", "exc", "hap"})
+    cases = {
+        "another labels": lambda: evaluation.write_text(text.replace(f"\t{label}\t", "\tsur\t")),
+        "only the dataset holds": lambda: (
+            evaluation.unlink(),
+            (texts.parent / "transcriptions" / evaluation.name).unlink(),
+        ),
+        "are gone": lambda: video_of(source, sorted(names)[0]).unlink(),
+    }
+    for said, edit in cases.items():
+        edit()
+        with pytest.raises(InputError, match=said):
+            retry(scan("iemocap", source), out)
+        assert everything(out) == before
+        shutil.rmtree(source)
+        shutil.copytree(corpus, source)
+    with pytest.raises(InputError, match="mesm-data retry"):
+        build(scan("iemocap", source), out, RECIPE)
+
+
+def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound(tmp_path: Path, corpus: Path) -> None:
+    recording = scan("iemocap", corpus).recordings[0]
+    parts = tmp_path / ".build" / "parts"
+    parts.mkdir(parents=True)
+    (tmp_path / ".build" / "recipe.json").write_text("{}")
+    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, tools=toolchain())
+
+    def fatal(function: Any, items: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Any]]:
+        """An engine whose workers die of every video."""
+        return ((j, WorkerDied()) if j.blind is None else next(local.run(function, [j], 1)) for j in items)
+
+    steps: list[int] = []
+    work(fatal, [job], 1, steps.append)
+    rows = read_json(parts / f"{recording.id}.json")
+    assert sum(steps) == len(rows) == len(recording.utterances)
+    assert {(row["status"], row["audio"], row["video"]) for row in rows} == {("ok", "ok", "none")}
+    assert all("the worker process died" in row["lost"]["video"] for row in rows)
