@@ -102,11 +102,8 @@ class Dataset:
         """Tell the store in which order samples will be read, so that it can have their shards ready."""
         self.store.expect(list(dict.fromkeys(map(self.shard, keys))))
 
-    def members(self, key: str) -> dict[str, memoryview]:
-        """The bytes of the members, as they lie in the shard; not compared with their digests."""
-        return dict(zip(EXTENSIONS, self._members(self._built[key]), strict=True))
-
     def _members(self, number: int) -> list[memoryview]:
+        """The bytes of the members, as they lie in the shard."""
         shard = self._map(self._shards[number])
         found = []
         for extension, (offsets, sizes) in zip(EXTENSIONS, self._places, strict=True):

@@ -40,7 +40,7 @@ class Unpacker:
                     clip = self._clip(key)
                 except (MesmError, ValueError, OSError):
                     continue
-                members = {extension: bytes(view) for extension, view in self._dataset.members(key).items()}
+                members = {extension: bytes(self._dataset.member(key, extension)) for extension in EXTENSIONS}
                 if samples is None:
                     samples = _writer(stack, place.with_name(f"{place.name}.tar"))
                     clips = None if clip is None else _writer(stack, place.with_name(f"{place.name}.clips.tar"))

@@ -39,7 +39,7 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
     }
     assert list(verify(out)) == []
     for key in chosen:
-        assert [made.members(key)] == [whole.members(key)]
+        assert [made.member(key, name) for name in EXTENSIONS] == [whole.member(key, name) for name in EXTENSIONS]
     recorded = said["recipe"]["split"]
     assert recorded["name"] == "lists"
     assert saved(out, recorded).of(chosen[0]) == "train"
