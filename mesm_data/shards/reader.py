@@ -96,6 +96,10 @@ class Dataset:
         finally:
             self._read(self.shard(key))
 
+    def member(self, key: str, extension: str) -> memoryview:
+        """The bytes of one member, as they lie in the shard. Raises KeyError, or ValueError if it lies outside."""
+        return self._members(self._built[key])[EXTENSIONS.index(extension)]
+
     def shard(self, key: str) -> str:
         """The name of the shard that holds `key`."""
         return str(self._shards[self._built[key]])
