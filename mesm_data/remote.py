@@ -11,8 +11,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
@@ -92,7 +93,7 @@ def fetch_file(
             sync_folder(target.parent)
 
 
-def _download(url: str, file: BinaryIO, size: int, sha256: str, report: Callable[[int], object]) -> None:
+def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Callable[[int], object]) -> None:
     """Fill `file`, which may hold the beginning, until it has this size and digest."""
     patience = Patience(url)
     if not _is_http(url) and (there := _tried(url, lambda: _size(url))) != size:
@@ -126,7 +127,7 @@ def _download(url: str, file: BinaryIO, size: int, sha256: str, report: Callable
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[BinaryIO]:
+def _alone(part: Path) -> Iterator[BufferedRandom]:
     """The partial file, for this thread of this process alone. The kernel drops the lock with the process."""
     while True:
         with part.open("a+b") as file:
@@ -206,7 +207,10 @@ def put_file(path: Path, url: str, *, sha256: str) -> None:
                 store.makedirs(name.rpartition("/")[0], exist_ok=True)
                 store.put_file(str(path), name)
 
-    _tried(url, send)
+    try:
+        _tried(url, send)
+    except Absent:
+        raise InputError(f"{shown(url)} cannot be sent: there is no such bucket or repository, make it first") from None
 
 
 def local(url: str) -> Path | None:

@@ -152,7 +152,7 @@ class FetchedShards(ShardStore):
             return True
 
     def _fetch(self, name: str, *, wait: bool) -> bool:
-        """Fetch a shard, if it has not come meanwhile. Without `wait`, False if another process does, or it has no room."""
+        """Fetch a shard, if it is not there yet. Without `wait`: False if another process does, or there is no room."""
         said = self.shards[name]
         with self.cache.writing(self.root, name, wait=wait) as writer:
             if writer is None:

@@ -1,0 +1,269 @@
+"""Guarantees of data that lie elsewhere, with a real S3 server: the same run, each shard once, nothing half-written."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from object_store import BUCKET, ObjectStore, in_many_shards
+from rank_workers import journal, ranks, server, small_recipe, trained
+
+from mesm_data import remote
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import read_json, sha256_file
+from mesm_data.shards.cache import GB, Cache
+from mesm_data.shards.fetched import open_dataset
+from mesm_data.shards.reader import Dataset
+
+LIMIT = 300_000  # bytes of a shard
+URL = f"s3://{BUCKET}/small"
+
+
+@pytest.fixture(scope="module")
+def local(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) -> Path:
+    return once("many-shards", lambda path: in_many_shards(dataset, path, LIMIT))
+
+
+@pytest.fixture(scope="module")
+def served(local: Path) -> Iterator[ObjectStore]:
+    held = ObjectStore()
+    held.put(local, "small")
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def store(served: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The server without faults; this process has its keys, an empty cache and little patience."""
+    for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    return served.fresh()
+
+
+def http(store: ObjectStore) -> str:
+    return f"{store.endpoint}/{BUCKET}/small"
+
+
+def weights(run: Path) -> str:
+    step = read_json(run / "checkpoints" / "last.json")["step"]
+    return sha256_file(run / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def sizes(local: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in (local / "shards").iterdir()}
+
+
+def cached(cache: Path) -> dict[str, int]:
+    """Bytes by file, half-written ones included."""
+    return {path.name: path.stat().st_size for path in cache.glob("*/shards/*")}
+
+
+def trained_elsewhere(connection: Any, environment: dict[str, str], *arguments: Any) -> Any:
+    os.environ |= environment
+    return trained(connection, *arguments)
+
+
+def judged_elsewhere(_: Any, environment: dict[str, str], run: Path, url: str) -> Any:
+    """Whether the scores are those that the run wrote down, and what differs."""
+    from mesm_train.runs import evaluate
+
+    os.environ |= environment
+    judged = evaluate(run, part="test", data=url)
+    return judged.scores == judged.before, judged.differences
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, local: Path) -> str:
+    return small_recipe(tmp_path_factory.mktemp("elsewhere"), local)
+
+
+@pytest.fixture(scope="module")
+def near(tmp_path_factory: pytest.TempPathFactory, recipe: str) -> Path:
+    """The run on the local files, by two ranks."""
+    folder = tmp_path_factory.mktemp("near")
+    ranks(2, trained, recipe, ["loader.window=1"], folder / "run", None, folder=folder / "f")
+    return folder / "run"
+
+
+def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
+    store: ObjectStore, recipe: str, near: Path, local: Path, tmp_path: Path
+) -> None:
+    """Losses, scores and weights to the bit, although the server fails, breaks off and lies; then the run is judged."""
+    names = sorted(sizes(local))
+    store.faults = {names[1]: [500, 503], names[2]: ["cut"], names[3]: ["bad"]}
+    environment = {**store.environment, "MESM_CACHE": str(tmp_path / "cache")}
+    sets = ["loader.window=1", f"data={URL}"]
+    ranks(2, trained_elsewhere, environment, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert not any(store.faults.values()), "all faults were met"
+    assert journal(tmp_path / "run") == journal(near)
+    assert weights(tmp_path / "run") == weights(near)
+    asked = {name: size for name, size in sizes(local).items() if store.sent[name]}
+    assert len(asked) > 10
+    again = {names[2], names[3]}
+    assert all(store.sent[name] == size for name, size in asked.items() if name not in again)
+    assert cached(tmp_path / "cache") == asked
+
+    store.fresh()
+    found = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")
+    assert found == [(True, [])]
+    assert not {name for name in store.sent if name.endswith(".tar")}, "another URL of the same data shares the cache"
+
+
+def test_a_cache_smaller_than_the_dataset_completes_a_run_and_keeps_its_bound(
+    store: ObjectStore, recipe: str, near: Path, local: Path, tmp_path: Path
+) -> None:
+    """The shards are so small that a batch takes three of them; two ranks may need six at a time."""
+    bound = sum(sorted(sizes(local).values())[-8:])
+    assert bound < sum(sizes(local).values()) * 0.6
+    most: list[int] = []
+    store.on_get = lambda _: most.append(sum(cached(tmp_path / "cache").values()))
+    environment = {**store.environment, "MESM_CACHE": str(tmp_path / "cache")}
+    sets = ["loader.window=1", "loader.threads=1", f"data={http(store)}", f"loader.cache_gb={bound / GB}"]
+    ranks(2, trained_elsewhere, environment, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert journal(tmp_path / "run") == journal(near)
+    assert weights(tmp_path / "run") == weights(near)
+    assert max(most) <= bound
+    assert sum(store.sent[name] for name in sizes(local)) > sum(sizes(local).values())
+
+
+def test_a_reader_waits_for_its_own_shard_only_and_the_others_come_ahead(store: ObjectStore, local: Path) -> None:
+    store.faults = {name: ["stall"] for name in sorted(sizes(local))[1:]}
+    held, near = open_dataset(http(store), check=True), Dataset(local)
+    keys = sorted(near.keys, key=near.shard)
+    held.expect(keys)
+    assert bytes(held[keys[0]].json) == bytes(near[keys[0]].json)
+    assert store.stalled.wait(20), "nobody fetches ahead"
+    store.gate.set()
+    for key in keys[1:]:
+        assert (held[key].samples == near[key].samples).all()
+    assert all(store.sent[name] == size for name, size in sizes(local).items())
+
+
+def test_nothing_half_written_is_trusted_after_a_kill(store: ObjectStore, local: Path, tmp_path: Path) -> None:
+    """Killed in the middle of a shard: it is not there, and the next process has it whole."""
+    key = Dataset(local).keys[0]
+    name = Dataset(local).shard(key)
+    store.faults = {name: ["stall"]}
+    environment = {**store.environment, "MESM_CACHE": str(tmp_path / "cache")}
+    process = server.Process(target=read_one, args=(environment, http(store), key))
+    process.start()
+    assert store.stalled.wait(60)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert name not in cached(tmp_path / "cache")
+    store.gate.set()
+    assert bytes(open_dataset(http(store))[key].json) == bytes(Dataset(local)[key].json)
+    assert cached(tmp_path / "cache") == {name: sizes(local)[name]}
+
+
+def read_one(environment: dict[str, str], url: str, key: str) -> None:
+    os.environ |= environment
+    open_dataset(url)[key]
+
+
+def test_a_shard_that_is_damaged_elsewhere_is_named_and_not_kept(
+    store: ObjectStore, local: Path, tmp_path: Path
+) -> None:
+    key = Dataset(local).keys[0]
+    name = Dataset(local).shard(key)
+    store.faults = {name: ["bad"] * 9}
+    with pytest.raises(MesmError, match=name):
+        open_dataset(http(store))[key]
+    assert name not in cached(tmp_path / "cache")
+
+
+def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectStore, local: Path) -> None:
+    held = open_dataset(http(store), check=True)
+    key = held.keys[0]
+    held[key]
+    path = held.store.path(held.shard(key))
+    data = bytearray(path.read_bytes())
+    data[int(held.rows[key]["txt_offset"])] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(MesmError, match=r"sample .* is damaged .* delete it, and it is fetched again"):
+        open_dataset(http(store), check=True)[key]
+    path.unlink()
+    assert open_dataset(http(store), check=True)[key].text == Dataset(local)[key].text
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"), [("dataset.json", "bad"), ("manifest.parquet", "bad"), ("dataset.json", 403)]
+)
+def test_what_names_the_shards_is_checked_too(store: ObjectStore, file: str, fault: int | str) -> None:
+    store.faults = {file: [fault] * 9}
+    with pytest.raises(MesmError, match=file):
+        open_dataset(URL)
+
+
+def test_what_cannot_be_read_is_said_in_one_sentence(
+    store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"dataset\.json is not there"):
+        open_dataset(f"s3://{BUCKET}/elsewhere")
+    with pytest.raises(InputError, match="s3:/corpora"):
+        open_dataset("s3:/corpora/small")
+    with pytest.raises(InputError, match="nosuch://x/y"):
+        open_dataset("nosuch://x/y")
+    with pytest.raises(InputError, match="no room for two windows of 2 shards"):
+        open_dataset(URL, cache_gb=3 * LIMIT / GB, window=2)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(
+        sys.modules["fsspec.registry"]._registry, "s3", raising=False
+    )  # where it keeps what it imported
+    with pytest.raises(InputError, match=r"pip install 'mesm\[s3\]'"):
+        open_dataset("s3://another/small")
+
+
+def test_the_cache_deletes_the_oldest_and_nothing_that_is_held_linked_or_not_its_own(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 50)
+    root, foreign, linked = "a" * 64, "b" * 64, "c" * 64
+    for folder, parts in ((cache.place(root), ("shards", "locks")), (cache.place(foreign), ("shards",))):
+        for part in parts:
+            (folder / part).mkdir(parents=True)
+    (tmp_path / "only").mkdir()
+    cache.place(linked).mkdir()
+    (cache.place(linked) / "locks").mkdir()
+    (cache.place(linked) / "shards").symlink_to(tmp_path / "only")
+    shards = cache.place(root) / "shards"
+    mine = [shards / f"{number}.tar" for number in range(5)]
+    others = [cache.place(foreign) / "shards" / "x.tar", tmp_path / "only" / "x.tar"]
+    (tmp_path / "target.tar").write_bytes(bytes(10))
+    (shards / "9.tar").symlink_to(tmp_path / "target.tar")
+    for number, path in enumerate([*mine, *others]):
+        path.write_bytes(bytes(10))
+        os.utime(path, ns=(number, number))
+    held = cache.hold(mine[1], 10)
+    assert held is not None
+    os.utime(mine[1], ns=(1, 1))
+
+    def room(size: int, *, must: bool) -> bool:
+        with cache.writing(root, "new.tar", wait=True) as writer:
+            assert writer is not None
+            return cache.make_room(writer, size, must=must)
+
+    assert not room(41, must=False)
+    assert all(path.exists() for path in mine), "nothing is deleted in vain"
+    assert room(20, must=False)
+    assert [path.exists() for path in mine] == [False, True, False, True, True], "the oldest but for the one in use"
+    assert room(60, must=True)
+    assert [path.exists() for path in mine] == [False, True, False, False, False]
+    assert all(path.exists() for path in (*others, shards / "9.tar"))
+    os.close(held)
+
+
+def test_one_writer_at_a_time_whose_bytes_count_before_they_are_there(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 100)
+    (cache.place("a" * 64) / "shards").mkdir(parents=True)
+    with cache.writing("a" * 64, "1.tar", wait=True) as first:
+        assert first is not None
+        assert cache.make_room(first, 60, must=False)
+        with cache.writing("a" * 64, "1.tar", wait=False) as again:
+            assert again is None
+        with cache.writing("a" * 64, "2.tar", wait=False) as second:
+            assert second is not None
+            assert not cache.make_room(second, 60, must=False)
