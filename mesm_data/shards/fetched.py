@@ -149,6 +149,7 @@ class FetchedShards(ShardStore):
             self._held[name] = descriptor
             if name in self._next:
                 self._next.remove(name)
+            self._changed.notify_all()
             return True
 
     def _fetch(self, name: str, *, wait: bool) -> bool:
@@ -181,11 +182,15 @@ class FetchedShards(ShardStore):
                 self._changed.notify_all()
 
     def _take(self) -> str | None:
-        """The next shard to fetch ahead, when not too many are held; None when none is left."""
+        """The next shard to fetch ahead, when not too many are held; None when none is left.
+
+        The first one has the network to itself: somebody waits for it.
+        """
         with self._changed:
             while self._next:
                 free = (name for name in self._next if name not in self._begun)
-                if len(self._held) + len(self._begun) < self._most and (name := next(free, None)):
+                most = self._most if self._held else 1
+                if len(self._held) + len(self._begun) < most and (name := next(free, None)):
                     self._begun.add(name)
                     return name
                 self._changed.wait()

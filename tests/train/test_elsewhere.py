@@ -166,6 +166,16 @@ def read_one(environment: dict[str, str], url: str, key: str) -> None:
     open_dataset(url)[key]
 
 
+def test_a_server_that_stops_sending_is_asked_again_for_the_rest(
+    store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "STALL", 0.5)
+    key = Dataset(local).keys[0]
+    store.faults = {Dataset(local).shard(key): ["stall", 503]}
+    assert bytes(open_dataset(http(store))[key].json) == bytes(Dataset(local)[key].json)
+    assert not store.gate.is_set()
+
+
 def test_a_shard_that_is_damaged_elsewhere_is_named_and_not_kept(
     store: ObjectStore, local: Path, tmp_path: Path
 ) -> None:
@@ -267,3 +277,10 @@ def test_one_writer_at_a_time_whose_bytes_count_before_they_are_there(tmp_path: 
         with cache.writing("a" * 64, "2.tar", wait=False) as second:
             assert second is not None
             assert not cache.make_room(second, 60, must=False)
+    partial = cache.place("a" * 64) / "shards" / ".1.tar.x.part"
+    partial.write_bytes(bytes(30))
+    (cache.place("a" * 64) / "locks" / "1.tar").write_bytes(b"60")  # as a killed process leaves it
+    with cache.writing("a" * 64, "2.tar", wait=False) as second:
+        assert second is not None
+        assert cache.make_room(second, 60, must=False)
+    assert not partial.exists()
