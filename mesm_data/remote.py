@@ -1,0 +1,319 @@
+"""Files elsewhere: read, downloaded, sent. A path, file://, http(s):// (reading only), s3://, hf://, any fsspec URL.
+
+A download is resumed, tried again with growing pauses, checked, and only then put in place. Credentials are those that
+s3fs and huggingface_hub find in the environment (AWS_*, AWS_ENDPOINT_URL, HF_TOKEN); no message holds any.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import atomic_write, no_room_is_said, sha256_file, sync_folder
+from mesm_data.remote_errors import Absent, Again, shown, translated
+
+CONNECT = 10.0  # seconds until a server must have answered a connection
+STALL = 20.0  # seconds without a byte after which a connection is given up
+ATTEMPTS = 6  # failures in a row, and PAUSE seconds after the first, twice as many after each further one
+PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+PROGRESS = 2**20  # bytes that an attempt must have brought for the failures before it to be forgotten
+WHOLE = 3  # downloads with a wrong digest, after which a file is given up
+BLOCK = 8 * 2**20  # bytes asked for at once where a store is read in ranges
+PIECE = 2**18
+
+T = TypeVar("T")
+
+
+def join(url: str, *names: str) -> str:
+    """The URL of a file under `url`. A query (a signature, say) stays at the end."""
+    if not _is_http(url):
+        return "/".join((url.rstrip("/"), *names))
+    parts = urlsplit(url)
+    path = "/".join((parts.path.rstrip("/"), *map(quote, names)))
+    return urlunsplit(parts._replace(path=path))
+
+
+def read_bytes(url: str, *, limit: int) -> bytes:
+    """A small file, whole.
+
+    Raises InputError if it is not there or has more than `limit` bytes, MesmError if the server cannot be talked to.
+    """
+
+    def read() -> bytes:
+        data = bytearray()
+        for piece in _pieces(url, 0, limit + 1):
+            data += piece
+            if len(data) > limit:
+                raise InputError(f"{shown(url)} has more than {limit} bytes, which no such file has")
+        return bytes(data)
+
+    return _tried(url, read)
+
+
+def exists(url: str) -> bool:
+    """Whether there is a file. Raises InputError or MesmError if that cannot be found out."""
+    try:
+        _tried(url, (lambda: next(_http(url, 0, 1), b"")) if _is_http(url) else (lambda: _size(url)))
+    except Absent:
+        return False
+    return True
+
+
+def fetch_file(
+    url: str, target: Path, *, size: int, sha256: str, progress: Callable[[int], object] | None = None
+) -> None:
+    """Download a file to `target`, which appears whole and checked or not at all; nothing is done if it is there.
+
+    What was downloaded waits in .NAME.DIGEST.part beside it and is gone on with, also by another process (which waits
+    while one is at it). `progress` is called with the bytes that were gained: at once with those already there, and
+    with a negative number if a download proves wrong and is thrown away. Raises MesmError if it cannot be had.
+    """
+    part = target.with_name(f".{target.name}.{sha256[:12]}.part")
+    report = progress or (lambda _: None)
+    with no_room_is_said(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(part) as file:
+            if target.is_file() and target.stat().st_size == size and sha256_file(target) == sha256:
+                report(size)
+                part.unlink()
+                return
+            _download(url, file, size, sha256, report)
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+            part.replace(target)
+            sync_folder(target.parent)
+
+
+def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Callable[[int], object]) -> None:
+    """Fill `file`, which may hold the beginning, until it has this size and digest."""
+    patience = Patience(url)
+    if not _is_http(url) and (there := _tried(url, lambda: _size(url))) != size:
+        raise MesmError(f"{shown(url)} has {there} bytes, the dataset names {size}: it was replaced or damaged there")
+    for _ in range(WHOLE):
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256")
+        have = file.tell()
+        report(have)
+        while have < size:
+            before, error = have, Again("it ends too early")
+            try:
+                for piece in _pieces(url, have, size, whole=True):
+                    file.write(piece)
+                    digest.update(piece)
+                    have += len(piece)
+                    report(len(piece))
+            except Again as again:
+                error = again
+            file.flush()
+            if have < size:
+                patience.wait(error, have - before)
+        if have == size and digest.hexdigest() == sha256:
+            return
+        file.truncate(0)
+        report(-have)
+    raise MesmError(
+        f"{shown(url)} is not the file that the dataset names: sha256 {digest.hexdigest()}, expected {sha256} "
+        f"({WHOLE} downloads). It was replaced or damaged there: ask whoever published it"
+    )
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[BufferedRandom]:
+    """The partial file, for this thread of this process alone. The kernel drops the lock with the process."""
+    while True:
+        with part.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever held it before may have put it in place: then this is no longer the file of that name.
+            if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):
+                yield file
+                return
+
+
+def _size(url: str) -> int:
+    """Bytes of a file on disk or in a store. Raises Absent if there is none."""
+    with translated(url):
+        if path := local(url):
+            return path.stat().st_size
+        store, name = _store(url)
+        return int(store.info(name)["size"])
+
+
+def holds(url: str, *, size: int, sha256: str) -> bool:
+    """Whether the file is there with these bytes: by the digest that the store keeps, else by reading it."""
+
+    def look() -> bool:
+        if _size(url) != size:
+            return False
+        recorded = _recorded_digest(url)
+        if recorded is None:
+            digest = hashlib.sha256()
+            for piece in _pieces(url, 0, size):
+                digest.update(piece)
+            recorded = digest.hexdigest()
+        return recorded == sha256
+
+    try:
+        return _tried(url, look)
+    except Absent:
+        return False
+
+
+def _recorded_digest(url: str) -> str | None:
+    """The sha256 that a store keeps with a file: on S3 what `put_file` sent along, on hf:// that of a large file."""
+    scheme = _scheme(url)
+    if scheme not in ("s3", "hf"):
+        return None
+    store, name = _store(url)
+    with translated(url):
+        if scheme == "s3":
+            return cast("str | None", store.metadata(name).get("sha256"))
+        return getattr(store.info(name).get("lfs"), "sha256", None)
+
+
+def put_file(path: Path, url: str, *, sha256: str) -> None:
+    """Send a file; what stood there is replaced, on disk and in object stores at once. `sha256` is kept with it (S3).
+
+    Raises InputError where nothing can be sent to, MesmError if it does not work or the file has another digest.
+    """
+    if _is_http(url):
+        raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
+    if target := local(url):
+        with path.open("rb") as source, atomic_write(target) as file:
+            digest = hashlib.sha256()
+            while piece := source.read(PIECE):
+                digest.update(piece)
+                file.write(piece)
+            if digest.hexdigest() != sha256:
+                raise MesmError(f"{path} was changed while it was read: run the same command again")
+        return
+
+    def send() -> None:
+        store, name = _store(url)
+        with translated(url):
+            if _scheme(url) == "s3":
+                # An object appears whole or not at all, so the digest that came with it is its own.
+                facts = {"Metadata": {"sha256": sha256}, "chunksize": 2 * BLOCK, "max_concurrency": 2}
+                store.put_file(str(path), name, **facts)
+            else:
+                store.makedirs(name.rpartition("/")[0], exist_ok=True)
+                store.put_file(str(path), name)
+
+    _tried(url, send)
+
+
+def local(url: str) -> Path | None:
+    """The path that `url` is, or None if it is one of a server. Raises InputError for `s3:/bucket`."""
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://"))
+    if re.match(r"[a-z0-9]{2,}:/?(?!/)", url):
+        raise InputError(f"{shown(url)} is not a URL that is understood: write it as s3://BUCKET/FOLDER")
+    return None if "://" in url else Path(url)
+
+
+class Patience:
+    """How often something is tried again: ATTEMPTS failures in a row."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._failures = 0
+
+    def wait(self, error: Again, gained: int = 0) -> None:
+        """Pause before the next attempt; `gained` are the bytes of the last. Raises MesmError if it was the last."""
+        self._failures = 1 if gained >= PROGRESS else self._failures + 1
+        if self._failures >= ATTEMPTS:
+            raise MesmError(
+                f"{shown(self._url)}: {error} ({ATTEMPTS} attempts). Run the same command again later, it goes on "
+                "where it stopped"
+            ) from None
+        time.sleep(min(PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE))
+
+
+def _tried(url: str, action: Callable[[], T]) -> T:
+    patience = Patience(url)
+    while True:
+        try:
+            return action()
+        except Again as error:
+            patience.wait(error)
+
+
+def _pieces(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
+    """The bytes [start, end) of a file in pieces; fewer if it ends before. Raises Absent, Again, or another MesmError.
+
+    `whole`: a server that says beforehand that the file does not end at `end` is not listened to.
+    """
+    if _is_http(url):
+        yield from _http(url, start, end, whole=whole)
+    elif path := local(url):
+        with translated(url), path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(min(PIECE, end - start)):
+                start += len(piece)
+                yield piece
+    else:
+        store, name = _store(url)
+        while start < end:
+            with translated(url):
+                piece = store.cat_file(name, start=start, end=min(start + BLOCK, end))
+            yield piece
+            start += len(piece)
+            if len(piece) < BLOCK:
+                return
+
+
+def _http(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
+    import requests
+
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with (
+        translated(url),
+        requests.get(url, headers=headers, stream=True, timeout=(CONNECT, STALL)) as response,
+    ):
+        response.raise_for_status()
+        # 200 to a request for a range: the server knows none, and sends the file from its beginning.
+        skip = start if response.status_code == 200 else 0
+        if whole and (length := response.headers.get("Content-Length")) and int(length) != end - start + skip:
+            raise Again(f"the server has {int(length) + start - skip} bytes of it, the dataset names {end}")
+        window, gained = time.monotonic(), 0
+        while start < end and (piece := response.raw.read1(PIECE)):
+            gained += len(piece)
+            if (now := time.monotonic()) > window + 3 * STALL:
+                if gained < PIECE:
+                    raise Again(f"the server sent {gained} bytes in {3 * STALL:.0f} s")
+                window, gained = now, 0
+            skipped = min(skip, len(piece))
+            skip -= skipped
+            if piece := piece[skipped:][: end - start]:
+                start += len(piece)
+                yield piece
+
+
+def _store(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the file's name in it."""
+    import fsspec
+
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if _scheme(url) == "s3":
+        limits = {"connect_timeout": CONNECT, "read_timeout": STALL, "retries": {"max_attempts": 1}}
+        options["config_kwargs"] = limits
+    with translated(url):
+        store, name = fsspec.url_to_fs(url, **options)
+    store.retries = 1  # of s3fs: here it is said how often
+    return store, name
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
+
+
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
