@@ -207,7 +207,10 @@ def put_file(path: Path, url: str, *, sha256: str) -> None:
                 store.makedirs(name.rpartition("/")[0], exist_ok=True)
                 store.put_file(str(path), name)
 
-    _tried(url, send)
+    try:
+        _tried(url, send)
+    except Absent:
+        raise InputError(f"{shown(url)} cannot be sent: there is no such bucket or repository, make it first") from None
 
 
 def local(url: str) -> Path | None:

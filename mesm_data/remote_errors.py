@@ -27,7 +27,10 @@ def shown(url: str) -> str:
     """The URL without user, password and query, which may be secret."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -39,7 +42,7 @@ def translated(url: str) -> Iterator[None]:
     except (MesmError, Again):
         raise
     except ImportError:
-        package, extra = _INSTALL.get(urlsplit(url).scheme, ("its fsspec package", ""))
+        package, extra = _INSTALL.get(url.partition("://")[0], ("its fsspec package", ""))
         line = f"pip install 'mesm[{extra}]'" if extra else "see fsspec's documentation"
         raise InputError(f"{shown(url)} needs {package}: {line}") from None
     except Exception as error:

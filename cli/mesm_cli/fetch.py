@@ -27,9 +27,7 @@ def fetch(
         tier, root = get(url, path, progress=progress)
     typer.echo(path)
     if tier == "recipe":
-        console.say(
-            f"the recipe of root {root}; next: mesm-data build CORPUS --source DIR --out OUT (see {path}/README.md)"
-        )
+        console.say(f"the recipe of root {root}; next: build it from your copy of the corpus, see {path / 'README.md'}")
         return
     console.say(f"every file is as {'copied' if tier == 'copy' else 'published'}, root {root}")
     console.say(f"next: mesm-data verify {path}")

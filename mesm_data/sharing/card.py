@@ -6,7 +6,7 @@ from typing import Any
 
 import mesm_manifests
 
-from mesm_data.shards import manifest
+from mesm_data.shards import dataset, manifest
 from mesm_data.sharing.contents import LOCK, Publication
 from mesm_data.splits import available
 from mesm_data.splits.registry import registered
@@ -40,8 +40,8 @@ def card(said: Mapping[str, Any], made: Publication) -> str:
 def _synthetic(known: Mapping[str, Any]) -> list[str]:
     return [
         "## Licence",
-        f"This dataset is **synthetic**: `mesm-data sample` made it up. No recording of {known['name']} is in it, nothing "
-        "measured on it says anything about people, and the corpus' terms do not apply to it.",
+        f"This dataset is **synthetic**: `mesm-data sample` made it up. No recording of {known['name']} is in it, "
+        "nothing measured on it says anything about people, and the corpus' terms do not apply to it.",
     ]
 
 
@@ -63,10 +63,7 @@ def _facts(said: Mapping[str, Any]) -> list[str]:
     counts = said["counts"]
     rows = [
         ("root", f"`{said['root']}`"),
-        (
-            "utterances",
-            f"{counts['total']}: {counts['ok']} ok, {counts['failed']} failed, {counts['excluded']} excluded",
-        ),
+        ("utterances", ", ".join(f"{counts[name]} {name}" for name in ("total", *dataset.STATUSES))),
         ("shard format", said["format"]),
         ("mesm", said["toolchain"].get("mesm", "unknown")),
         ("shards", f"{len(said['shards'])}, {sum(file['size'] for file in said['shards'].values())} bytes"),

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from mesm_data import remote
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write, read_json
+from mesm_data.files import atomic_write
 from mesm_data.remote_errors import Absent, shown
+from mesm_data.shards import dataset
 from mesm_data.sharing.contents import (
     CARD,
     INDEX,
@@ -72,11 +74,9 @@ def _publication(url: str) -> Publication | None:
 
 def _agreed(listed: Files, data: bytes, root: str, published: Publication, url: str) -> Files:
     """All files of a publication but dataset.json. Raises InputError if its two lists do not agree."""
-    import hashlib
-
     files = dict(published.files)
     index = files.pop("dataset.json", None)
-    same = index == File(size=len(data), sha256=hashlib.sha256(data).hexdigest()) and root == published.root
+    same = index == File(size=len(data), sha256=sha256(data).hexdigest()) and root == published.root
     media = {name: file for name, file in files.items() if name.endswith(".tar")}
     if not same or media != listed or "manifest.parquet" not in files:
         raise InputError(
@@ -123,7 +123,7 @@ def _check_place(out: Path, root: str, files: Files) -> None:
         raise InputError(f"{out} is a file: give a folder")
     if (out / ".build").exists():
         raise InputError(f"{out} is the place of a build: give another folder")
-    if (out / "dataset.json").exists() and (held := read_json(out / "dataset.json").get("root")) != root:
+    if (out / "dataset.json").exists() and (held := dataset.describe(out)["root"]) != root:
         raise InputError(f"{out} holds another dataset (root {held}): give another folder")
     for folder in ("shards", "video"):
         for path in sorted((out / folder).glob("*.tar")):
@@ -135,11 +135,8 @@ def _check_room(out: Path, files: Files, url: str) -> int:
     """All bytes of `files`. Raises InputError if those that are not here do not fit on the disk."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     missing = sum(file.size for name, file in files.items() if not (out / name).exists())
-    here = sum(
-        path.stat().st_blocks * 512
-        for folder in (out, out / "shards", out / "video")
-        for path in folder.glob(".*.part")
-    )
+    parts = (part for folder in (out, out / "shards", out / "video") for part in folder.glob(".*.part"))
+    here = sum(part.stat().st_size for part in parts)
     free = shutil.disk_usage(existing).free + here
     if missing > free:
         raise InputError(

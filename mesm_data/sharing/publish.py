@@ -90,17 +90,11 @@ def _send(path: Path, url: str, name: str, file: File, progress: Progress) -> No
     target = remote.join(url, *name.split("/"))
     progress(0)
     if not remote.holds(target, size=file.size, sha256=file.sha256):
-        try:
-            found = File.of(path)
-        except FileNotFoundError:
-            raise MesmError(
-                f"{path} is missing: `mesm-data verify {path.parents[name.count('/')]}` says more"
-            ) from None
-        if found != file:
-            raise MesmError(
-                f"{path} has not the size and sha256 that dataset.json names: it is not sent. "
-                f"`mesm-data verify {path.parents[name.count('/')]}` names what differs"
-            )
+        says = f"`mesm-data verify {path.parents[name.count('/')]}` says more"
+        if not path.is_file():
+            raise MesmError(f"{path} is missing, and dataset.json names it: {says}")
+        if File.of(path) != file:
+            raise MesmError(f"{path} is not sent: it has not the size and sha256 that dataset.json names. {says}")
         remote.put_file(path, target, sha256=file.sha256)
     progress(file.size)
 
