@@ -5,7 +5,8 @@ Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Never
 
 import typer
@@ -50,3 +51,17 @@ def table(rows: Mapping[Any, Any], title: str) -> None:
     typer.echo(f"\n{title}")
     for name, value in rows.items():
         typer.echo(f"  {name!s:<{width}}  {value}")
+
+
+@contextmanager
+def bytes_bar(what: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+    """A bar over bytes: call what it gives with the total, and the result of that with how many more are done."""
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, desc=what, dynamic_ncols=True, leave=False) as bar:
+
+        def begin(total: int) -> Callable[[int], object]:
+            bar.reset(total)
+            return bar.update
+
+        yield begin

@@ -6,7 +6,9 @@ import typer
 
 from mesm_cli import console, splits
 from mesm_cli.build import build
+from mesm_cli.fetch import fetch
 from mesm_cli.inspect import inspect
+from mesm_cli.publish import publish
 from mesm_cli.retry import retry
 from mesm_cli.sample import sample
 from mesm_cli.verify import verify
@@ -19,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, build, retry, inspect, verify):
+for command in (sample, build, retry, inspect, verify, publish, fetch):
     app.command()(command)
 app.add_typer(splits.app)
 

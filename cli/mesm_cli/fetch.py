@@ -1,0 +1,33 @@
+"""mesm-data fetch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesm_cli import console
+
+
+def fetch(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where it was published: a folder, http(s)://, s3://, hf://.")
+    ],
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or that of a stopped fetch.")],
+) -> None:
+    """Fetch a published dataset. Resumable; every file is checked before it is put in place.
+
+    \b
+    Examples:
+      mesm-data fetch https://lab.example.org/iemocap-recipe recipe
+      mesm-data fetch s3://lab/iemocap /data/iemocap
+    """
+    from mesm_data.sharing.fetch import fetch as get
+
+    with console.bytes_bar("fetch") as progress:
+        tier, root = get(url, path, progress=progress)
+    typer.echo(path)
+    if tier == "recipe":
+        console.say(f"the recipe of root {root}; next: build it from your copy of the corpus, see {path / 'README.md'}")
+        return
+    console.say(f"every file is as {'copied' if tier == 'copy' else 'published'}, root {root}")
+    console.say(f"next: mesm-data verify {path}")

@@ -1,0 +1,47 @@
+"""A web server with faults, an S3 store, and short pauses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sharing_servers import Store, Web
+
+from mesm_data import remote
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    monkeypatch.setattr(remote, "STALL", 0.3)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    made = Web(folder)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def _store() -> Iterator[Store]:
+    made = Store()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def store(_store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An S3 store with the bucket `bucket`; its credentials are in the environment."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _store.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIEXAMPLEKEY")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="bucket")
+    _store.asked.clear()
+    yield _store
+    _store.gate = lambda method, path: None
