@@ -142,9 +142,13 @@ def _size(url: str) -> int:
     """Bytes of a file on disk or in a store. Raises Absent if there is none."""
     with translated(url):
         if path := local(url):
-            return path.stat().st_size
-        store, name = _store(url)
-        return int(store.info(name)["size"])
+            info = {"size": path.stat().st_size, "type": "file" if path.is_file() else "directory"}
+        else:
+            store, name = _store(url)
+            info = store.info(name)
+        if info["type"] != "file":
+            raise FileNotFoundError
+        return int(info["size"])
 
 
 def holds(url: str, *, size: int, sha256: str) -> bool:
