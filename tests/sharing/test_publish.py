@@ -190,8 +190,11 @@ def test_a_folder_that_holds_something_else_is_left_alone(few: Path, tmp_path: P
     with pytest.raises(InputError, match="is the place of a build"):
         fetch(str(tmp_path / "there"), few)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file: give a folder"):
-        fetch(str(tmp_path / "there"), tmp_path / "file")
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(InputError, match="is a file: give a folder"):
+            fetch(str(tmp_path / "there"), place)
+    with pytest.raises(MesmError, match="Not a directory"):
+        publish(few, str(tmp_path / "file" / "inside"))
 
 
 def test_a_fetched_file_that_was_damaged_is_fetched_again(few: Path, tmp_path: Path) -> None:
