@@ -75,7 +75,8 @@ def fetch_file(
 
     What was downloaded waits in .NAME.DIGEST.part beside it and is gone on with, also by another process (which waits
     while one is at it). `progress` is called with the bytes that were gained: at once with those already there, and
-    with a negative number if a download proves wrong and is thrown away. Raises MesmError if it cannot be had.
+    with a negative number if a download proves wrong and is thrown away; with 0 before a pause. What it raises ends
+    the download. Raises MesmError if it cannot be had.
     """
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
     report = progress or (lambda _: None)
@@ -115,6 +116,7 @@ def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Ca
                 error = again
             file.flush()
             if have < size:
+                report(0)  # who wants to end it all, does so here
                 patience.wait(error, have - before)
         if have == size and digest.hexdigest() == sha256:
             return
@@ -142,9 +144,13 @@ def _size(url: str) -> int:
     """Bytes of a file on disk or in a store. Raises Absent if there is none."""
     with translated(url):
         if path := local(url):
-            return path.stat().st_size
-        store, name = _store(url)
-        return int(store.info(name)["size"])
+            info = {"size": path.stat().st_size, "type": "file" if path.is_file() else "directory"}
+        else:
+            store, name = _store(url)
+            info = store.info(name)
+        if info["type"] != "file":
+            raise FileNotFoundError
+        return int(info["size"])
 
 
 def holds(url: str, *, size: int, sha256: str) -> bool:

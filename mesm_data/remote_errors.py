@@ -55,7 +55,7 @@ def _meaning(url: str, error: Exception) -> MesmError | Again:
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return Absent(f"{shown(url)} is not there")
     if isinstance(error, PermissionError) or status in (401, 403) or name in _NO_CREDENTIALS:
-        return InputError(f"{shown(url)}: access is refused; {_KEYS}")
+        return InputError(f"{shown(url)}: access is refused{'' if url.startswith('http') else f'; {_KEYS}'}")
     if isinstance(status, int):
         said = f"the server answers HTTP {status}"
         return Again(said) if status in _BUSY or status >= 500 else MesmError(f"{shown(url)}: {said}")

@@ -51,7 +51,7 @@ def publish(
         made = send(path, url, tier=tier.value, holder_of=holder_of, progress=progress)
     kind = "SYNTHETIC " if made.synthetic else ""
     console.say(f"{kind}{made.corpus}, tier {made.tier}: {len(made.files)} files, root {made.root}")
-    if made.tier == "gated" and not url.startswith("hf://"):
+    if made.tier != "recipe" and not url.startswith("hf://"):
         console.say("who may read this place is yours to see to: it could not be checked that access is controlled")
     typer.echo(shown(url))
     console.say(f"next: mesm-data fetch {shown(url)} DIR")

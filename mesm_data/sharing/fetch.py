@@ -119,8 +119,9 @@ def _small(url: str, out: Path, *, clips: bool) -> None:
 
 def _check_place(out: Path, root: str, files: Files) -> None:
     """Raises InputError if `out` holds anything that is not of this dataset."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder")
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file: give a folder")
     if (out / ".build").exists():
         raise InputError(f"{out} is the place of a build: give another folder")
     if (out / "dataset.json").exists() and (held := dataset.describe(out)["root"]) != root:

@@ -33,14 +33,17 @@ def _store() -> Iterator[Store]:
 
 
 @pytest.fixture
-def store(_store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Store]:
+def store(_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An S3 store with the bucket `bucket`; its credentials are in the environment."""
     import boto3
+    import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", _store.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIEXAMPLEKEY")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # s3fs keeps its connections by what it was called with, which leaves out the environment.
+    s3fs.S3FileSystem.clear_instance_cache()
     boto3.client("s3").create_bucket(Bucket="bucket")
     _store.asked.clear()
     yield _store
