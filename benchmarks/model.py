@@ -7,18 +7,18 @@ dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are 
 
     OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda]
 
-On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds instead of the clock's.
+On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
 
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -93,7 +93,9 @@ def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[
 class Case:
     """Both streams of a variant."""
 
-    def __init__(self, name: str, make: Callable[[str], nn.Module], device: torch.device, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, make: Callable[[str], nn.Module], device: torch.device, clock: Callable[[], float]
+    ) -> None:
         torch.manual_seed(0)
         self.name, self.device, self.clock = name, device, clock
         self.stacks = {m: make(m).to(device).train() for m in SIZES}
@@ -128,7 +130,7 @@ class Case:
 
 @torch.no_grad()
 def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[float, str]:
-    """Multiply-adds of the convolutions over those of the dense stacks, and the share of sites that each block keeps."""
+    """Multiply-adds of the convolutions over the dense stacks', and the share of sites that each block keeps."""
     settings = ModelSettings()
     found = dense = 0
     words = []
@@ -170,7 +172,8 @@ def main() -> None:
         case = Case(given.memory, made[given.memory], device, clock)
         for _ in range(3):
             case.step(data)
-        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}")
+        status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
+        print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
         return
     cases = [Case(name, make, device, clock) for name, make in made.items()]
     for turn in range(given.rounds + 1):
@@ -195,7 +198,16 @@ def main() -> None:
 
 def peak(name: str, given: argparse.Namespace) -> str:
     """The peak memory of a process of its own, in GB."""
-    command = [sys.executable, __file__, "--memory", name, "--utterances", str(given.utterances), "--p", *map(str, given.p)]
+    command = [
+        sys.executable,
+        __file__,
+        "--memory",
+        name,
+        "--utterances",
+        str(given.utterances),
+        "--p",
+        *map(str, given.p),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -48,7 +48,9 @@ def sweep(
     """
     for name, config in configs.items():
         if config.model.kind != "mesm":
-            raise InputError(f"{name} is of kind {config.model.kind}: a sweep compares sparse models (model.kind: mesm)")
+            raise InputError(
+                f"{name} is of kind {config.model.kind}: a sweep compares sparse models (model.kind: mesm)"
+            )
     for name, config in configs.items():
         if not finished(out / name):
             watcher.say(f"{name}: {out / name}")

@@ -34,33 +34,39 @@ class ConvNorm(nn.Module):
         self.norm = BatchNorm(outputs)
         self.pool = pool
 
-    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last."""
-        x = self._conv(x, ops)
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last. `exact`: see `_exact`."""
+        x = self._exact(x, ops) if exact else self.conv(x.contiguous(memory_format=torch.channels_last))
         batch, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        rows: Tensor = x.permute(0, 2, 3, 1).reshape(-1, channels)
         if not self.pool:
-            return self.norm(rows, ops).view(batch, height, width, channels).permute(0, 3, 1, 2)
+            rows = self.norm(rows, ops)
+            return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         if ops.name == "cpp":
             rows = self.norm(rows, ops, windows(batch, height, width, rows.device))
             return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
         return F.max_pool2d(self.norm(rows, ops).view(batch, height, width, channels).permute(0, 3, 1, 2), 2)
 
-    def _conv(self, x: Tensor, ops: Kernels) -> Tensor:
-        """In evaluation by products whose rows do not depend on the batch, where the kernels have them."""
-        if self.training or not ops.invariant or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            return self.conv(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
-        batch, _, height, width = x.shape
-        patches = F.unfold(x, self.conv.kernel_size, padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
-        rows = ops.product(patches.reshape(batch * height * width, -1), self.conv.weight.flatten(1).t().contiguous())
-        assert self.conv.bias is not None
-        return (rows + self.conv.bias).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    def _exact(self, x: Tensor, ops: Kernels) -> Tensor:
+        """The convolution by kernels whose rows have the same bits in any batch; without gradients, in float32."""
+        batch, channels, height, width = x.shape
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None
+        if self.conv.kernel_size == (3, 3):
+            sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
+            table = ops.tables(sites, sites.numel(), sites.numel() // 4)
+            taps = weight.permute(2, 3, 1, 0).reshape(9, channels, len(weight)).contiguous()
+            rows = ops.conv(x.permute(0, 2, 3, 1).flatten(0, 2).contiguous(), taps, table)
+        else:  # few channels: their taps side by side
+            patches = F.unfold(x, weight.shape[2:], padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
+            rows = ops.product(patches.flatten(0, 1).contiguous(), weight.flatten(1).t().contiguous())
+        return (rows + bias).view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
 
 
 def windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
     """int32 (m, 4): the rows of each 2x2 window of full grids."""
     rows = torch.arange(batch * height * width, dtype=torch.int32, device=device)
-    return rows.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(-1, 4)
+    return rows.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
 
 
 class Block(nn.Module):
@@ -71,9 +77,10 @@ class Block(nn.Module):
         self.first = ConvNorm(inputs, outputs, 3)
         self.second = ConvNorm(outputs, outputs, 3, pool=pool)
 
-    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
         """(B, C, H, W) to (B, C', H, W), halved by the pooling."""
-        return self.second(self.first(x, ops), ops)  # type: ignore[no-any-return]
+        found: Tensor = self.second(self.first(x, ops, exact=exact), ops, exact=exact)
+        return found
 
 
 class Stem(nn.Module):
@@ -84,11 +91,11 @@ class Stem(nn.Module):
         self.first = ConvNorm(inputs, width, 5, pool=True)
         self.blocks = nn.ModuleList(Block(width, width) for _ in range(blocks))
 
-    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
         """(B, channels, H, W) to (B, width, H/2, W/2)."""
-        x = self.first(x, ops)
+        x = self.first(x, ops, exact=exact)
         for block in self.blocks:
-            x = block(x, ops)
+            x = block(x, ops, exact=exact)
         return x
 
 

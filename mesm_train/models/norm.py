@@ -12,7 +12,7 @@ from mesm_train.models.kernels.functions import NormRelu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What rows are normalised by, (C,). `batch`: 1 / n if it came of n rows (over all ranks), None if it is running."""
+    """What rows are normalised by, (C,). `batch`: 1 / n if it came of n rows (of all ranks), None if it is running."""
 
     mean: Tensor
     rstd: Tensor
@@ -40,10 +40,9 @@ class BatchNorm(nn.BatchNorm2d):
         `pool` names each row once; -1 is no row.
         """
         assert self.weight is not None and self.bias is not None  # noqa: PT018
-        with torch.autocast(rows.device.type, enabled=False):
-            x = rows.to(self.weight.dtype).contiguous()
-            stats = self._statistics(x.detach(), kernels)
-            found: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
+        x = rows.to(self.weight.dtype).contiguous()
+        stats = self._statistics(x.detach(), kernels)
+        found: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
         return found.to(rows.dtype)
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.models.conv import Stack, Trace
-from mesm_train.models.kernels import Kernels
+from mesm_train.models.kernels import Kernels, Table
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings, SparseSettings
@@ -35,18 +35,21 @@ class SiteAttention(nn.Module):
             text: (B, text width).
             ops: the kernels.
         """
+        exact = not self.training and invariant(ops, rows.device)
         # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
         with torch.autocast(rows.device.type, enabled=False):
             dtype = self.score.weight.dtype
             rows, text = rows.to(dtype), text.to(dtype)
             picture = places // (active.shape[1] * active.shape[2])
-            if ops.invariant and not torch.is_grad_enabled() and not self.training:
+            if exact:
                 scores = self._exact_scores(rows, picture, text, ops)
             else:
                 sites = self.site(rows) + self.text(text).index_select(0, picture)
                 scores = self.score(torch.tanh(sites)).squeeze(1)
             grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
-            weights: Tensor = grid.view(len(active), -1).softmax(1).view(active.shape)
+            weights: Tensor = (
+                grid.view(active.shape[0], active.shape[1] * active.shape[2]).softmax(1).view(active.shape)
+            )
             return weights.masked_fill(~active, 0)
 
     def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
@@ -58,6 +61,11 @@ class SiteAttention(nn.Module):
         sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
         guide = text.double() @ self.text.weight.double().t()
         return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
+
+
+def invariant(ops: Kernels, device: torch.device) -> bool:
+    """A picture's choice of sites can have the same bits in any batch, as things are set now."""
+    return ops.invariant and not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
 
 
 def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
@@ -106,6 +114,10 @@ class SubmanifoldConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(9, inputs, outputs))
         nn.init.normal_(self.weight, std=(2 / (9 * inputs)) ** 0.5)
+
+    def forward(self, rows: Tensor, table: Table, ops: Kernels) -> Tensor:
+        """(n, inputs) to (n, outputs)."""
+        return conv(rows, self.weight, table, ops)
 
 
 class SparseBlock(nn.Module):
@@ -156,9 +168,8 @@ class SparseBlock(nn.Module):
         scale = SCALES[self.selection](weights, active)
         if scale is not None:
             x = x * scale.flatten().index_select(0, table.sites).unsqueeze(1).to(x.dtype)
-        first, second = (layer.weight for layer in self.convs)
-        x = self.norms[0](conv(x, first, table, ops), ops)
-        x = self.norms[1](conv(x, second, table, ops), ops, table.pool)
+        x = self.norms[0](self.convs[0](x, table, ops), ops)
+        x = self.norms[1](self.convs[1](x, table, ops), ops, table.pool)
         trace = Trace(active=active, weights=weights.detach(), kept=kept)
         return x, pooled, torch.nonzero_static(pooled.flatten(), size=counts[1]).squeeze(1), trace
 
@@ -193,7 +204,8 @@ class SparseStack(Stack):
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
         ops = self.kernels(pictures.device)
-        x = self.stem(pictures, ops)
+        exact = len(pictures) > 0 and not self.training and invariant(ops, pictures.device)
+        x = self.stem(pictures, ops, exact=exact)
         batch, channels, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
@@ -203,4 +215,4 @@ class SparseStack(Stack):
             rows, active, places, trace = block(rows, active, places, text, ops)
             traces.append(trace)
         grid = rows.new_zeros(active.numel(), rows.shape[1]).index_copy(0, places, rows)
-        return self.head(grid.view(*active.shape, -1).permute(0, 3, 1, 2)), traces
+        return self.head(grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2)), traces

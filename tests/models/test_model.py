@@ -17,7 +17,7 @@ from mesm_train.models.model import Model
 from mesm_train.models.settings import Modality, ModelSettings, SparseSettings, TextSettings, TinySettings, field_help
 
 torch.set_num_threads(1)  # the pictures are few and the machine has other tests to run
-KINDS = [("fe2e", "published"), ("mesm", "published"), ("mesm", "gate")]
+KINDS = [("fe2e", "published"), ("mesm", "published"), ("mesm", "gate"), ("mesm", "straight")]
 Kind = Literal["fe2e", "mesm"]
 
 

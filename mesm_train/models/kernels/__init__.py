@@ -6,6 +6,7 @@ x[near[r, k]] @ weight[k] over the neighbours that are active.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -31,6 +32,9 @@ class Table:
         """Every site is active."""
         batch, height, width = self.shape
         return len(self.sites) == batch * height * width
+
+
+Finish = Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
 
 
 class Kernels(Protocol):
@@ -60,16 +64,15 @@ class Kernels(Protocol):
     def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """The maximum of that over each row of `pool`, (m, C), and uint8 which child had it first (255: it is 0)."""
 
-    def norm_sums(self, dy: Tensor, y: Tensor, x: Tensor, mean: Tensor, pool: Tensor | None) -> Tensor:
-        """float64 (2, C): the sums of g and of g * (x - mean), where g is dy past the ReLU and the pooling.
+    def norm_backward(
+        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: "Finish"
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sums over the rows of g and of g * (x - mean), float64 (2, C), and the gradient of x.
 
-        `y` is what `normalise` returned, or with `pool` the second result of `normalise_pool`.
+        g is dy past the ReLU and the pooling. The gradient is scale * g + slope * (x - mean) + shift for the three (C,)
+        that `finish(sums)` returns, or None if it returns None. `y` is what `normalise` returned, or with `pool` the
+        second result of `normalise_pool`.
         """
-
-    def norm_grad(
-        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, coefficients: tuple[Tensor, ...]
-    ) -> Tensor:
-        """scale * g + slope * (x - mean) + shift, for `coefficients` (scale, slope, shift)."""
 
 
 def kernels(engine: EngineName, device: torch.device) -> Kernels:

@@ -92,4 +92,4 @@ def _compile(compiler: str, openmp: str | None, path: Path) -> None:
             if done.returncode != 0:
                 last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
                 raise BuildError(f"{compiler} does not compile them ({last})")
-        os.replace(made, path)
+        made.replace(path)

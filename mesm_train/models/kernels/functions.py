@@ -13,7 +13,7 @@ class SubmanifoldConv(torch.autograd.Function):
     """Rows (n, Cin) and a weight (9, Cin, Cout) to rows (n, Cout)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
         """See Kernels.conv."""
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
@@ -21,8 +21,8 @@ class SubmanifoldConv(torch.autograd.Function):
         return kernels.conv(x, weight, table)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Of x and the weight."""
         x, weight = ctx.saved_tensors
         dy = dy.contiguous()
@@ -44,12 +44,11 @@ def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
 class NormRelu(torch.autograd.Function):
     """Batch norm and ReLU of rows (n, C), and the maximum over the rows of `pool` if it is given.
 
-    `total` (a scalar), `mean` and `rstd` (C,) are what to normalise by. Where `batch` they came of these rows, by
-    `sums`, over the ranks if `reduce` is given: then the gradient goes through them too.
+    `stats` (norm.Statistics) is what to normalise by; where it came of these rows, the gradient goes through it too.
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stats: Any, pool: Tensor | None, kernels: Kernels
     ) -> Tensor:
         """See Kernels.normalise and normalise_pool."""
@@ -64,21 +63,21 @@ class NormRelu(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Of x, the weight and the bias; the parameters' are of these rows only, as data parallelism adds them up."""
         x, kept, scale, pool = ctx.saved_tensors
         stats, dy = ctx.stats, dy.contiguous()
-        sums = ctx.kernels.norm_sums(dy, kept, x, stats.mean, pool)
-        dbias, dweight = sums[0].to(scale.dtype), (sums[1] * stats.rstd).to(scale.dtype)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            if stats.batch is not None:
-                # x enters its own mean and variance; `batch` is 1 / n, or 0 where those are not of the batch.
-                over = (sums if stats.reduce is None else stats.reduce(sums)) * stats.batch
-                shift = (-scale * over[0]).to(scale.dtype)
-                slope = (-scale * stats.rstd.double().square() * over[1]).to(scale.dtype)
-            else:
-                shift = slope = torch.zeros_like(scale)
-            dx = ctx.kernels.norm_grad(dy, kept, x, pool, stats.mean, (scale, slope, shift))
-        return dx, dweight, dbias, None, None, None
+
+        def finish(sums: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+            if not ctx.needs_input_grad[0]:
+                return None
+            if stats.batch is None:
+                return scale, torch.zeros_like(scale), torch.zeros_like(scale)
+            # x enters its own mean and variance; `batch` is 1 / n, or 0 where those are not of the batch.
+            over = (sums if stats.reduce is None else stats.reduce(sums)) * stats.batch
+            slope = -scale * stats.rstd.double().square() * over[1]
+            return scale, slope.to(scale.dtype), (-scale * over[0]).to(scale.dtype)
+
+        sums, dx = ctx.kernels.norm_backward(dy, kept, x, pool, stats.mean, finish)
+        return dx, (sums[1] * stats.rstd).to(scale.dtype), sums[0].to(scale.dtype), None, None, None

@@ -226,7 +226,7 @@ template <class T, class Add> void column_sums(int64_t n, int c, double* sums, i
 template <class T> void moments(const T* x, int64_t n, int c, double* sums, int threads) {
   // Around the first row: the squares of what is far from 0 would lose the variance in float.
   const T* origin = x;
-  column_sums<T>(n, c, sums, threads, [=](int64_t r, T* first, T* second) {
+  column_sums<T>(n, c, sums, threads, [=](int64_t r, T* __restrict first, T* __restrict second) {
     const T* row = x + r * c;
     for (int j = 0; j < c; ++j) {
       const T d = row[j] - origin[j];
@@ -244,11 +244,14 @@ template <class T> void moments(const T* x, int64_t n, int c, double* sums, int 
 template <class T>
 void normalise(const T* x, const T* scale, const T* shift, T* y, int64_t n, int c, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t r = 0; r < n; ++r)
+  for (int64_t r = 0; r < n; ++r) {
+    const T* row = x + r * c;
+    T* __restrict to = y + r * c;
     for (int j = 0; j < c; ++j) {
-      const T v = x[r * c + j] * scale[j] + shift[j];
-      y[r * c + j] = v < 0 ? T(0) : v;  // NaN stays
+      const T v = row[j] * scale[j] + shift[j];
+      to[j] = v < 0 ? T(0) : v;  // NaN stays
     }
+  }
 }
 
 template <class T>
@@ -257,10 +260,10 @@ void normalise_pool(const T* x, const T* scale, const T* shift, const int32_t* p
 #pragma omp parallel num_threads(threads)
   {
     std::vector<int> chosen(c);
-    int* of = chosen.data();
+    int* __restrict of = chosen.data();
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < m; ++r) {
-      T* best = y + r * c;
+      T* __restrict best = y + r * c;
       for (int j = 0; j < c; ++j) best[j] = 0, of[j] = 255;
       for (int i = 0; i < 4; ++i) {
         const int64_t from = pool[r * 4 + i];
@@ -280,11 +283,12 @@ void normalise_pool(const T* x, const T* scale, const T* shift, const int32_t* p
 
 template <class T>
 void norm_sums(const T* dy, const T* y, const T* x, const T* mean, int64_t n, int c, double* sums, int threads) {
-  column_sums<T>(n, c, sums, threads, [=](int64_t r, T* first, T* second) {
+  column_sums<T>(n, c, sums, threads, [=](int64_t r, T* __restrict first, T* __restrict second) {
+    const T *g = dy + r * c, *out = y + r * c, *row = x + r * c;
     for (int j = 0; j < c; ++j) {
-      const T g = y[r * c + j] > 0 ? dy[r * c + j] : T(0);
-      first[j] += g;
-      second[j] += g * (x[r * c + j] - mean[j]);
+      const T past = out[j] > 0 ? g[j] : T(0);
+      first[j] += past;
+      second[j] += past * (row[j] - mean[j]);
     }
   });
 }
@@ -292,14 +296,17 @@ void norm_sums(const T* dy, const T* y, const T* x, const T* mean, int64_t n, in
 template <class T>
 void norm_sums_pool(const T* dy, const uint8_t* which, const int32_t* pool, const T* x, const T* mean, int64_t m, int c,
                     double* sums, int threads) {
-  column_sums<T>(m, c, sums, threads, [=](int64_t r, T* first, T* second) {
+  column_sums<T>(m, c, sums, threads, [=](int64_t r, T* __restrict first, T* __restrict second) {
+    const uint8_t* chosen = which + r * c;
+    const T* g = dy + r * c;
     for (int i = 0; i < 4; ++i) {
       const int64_t from = pool[r * 4 + i];
       if (from < 0) continue;
+      const T* row = x + from * c;
       for (int j = 0; j < c; ++j) {
-        const T g = which[r * c + j] == i ? dy[r * c + j] : T(0);
-        first[j] += g;
-        second[j] += g * (x[from * c + j] - mean[j]);
+        const T past = chosen[j] == i ? g[j] : T(0);
+        first[j] += past;
+        second[j] += past * (row[j] - mean[j]);
       }
     }
   });
@@ -309,11 +316,12 @@ template <class T>
 void norm_grad(const T* dy, const T* y, const T* x, const T* mean, const T* scale, const T* slope, const T* shift, T* dx,
                int64_t n, int c, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t r = 0; r < n; ++r)
-    for (int j = 0; j < c; ++j) {
-      const T g = y[r * c + j] > 0 ? dy[r * c + j] : T(0);
-      dx[r * c + j] = scale[j] * g + slope[j] * (x[r * c + j] - mean[j]) + shift[j];
-    }
+  for (int64_t r = 0; r < n; ++r) {
+    const T *g = dy + r * c, *out = y + r * c, *row = x + r * c;
+    T* __restrict to = dx + r * c;
+    for (int j = 0; j < c; ++j)
+      to[j] = scale[j] * (out[j] > 0 ? g[j] : T(0)) + slope[j] * (row[j] - mean[j]) + shift[j];
+  }
 }
 
 // Every row is the child of one pooled site, so all of dx is written.
@@ -321,15 +329,18 @@ template <class T>
 void norm_grad_pool(const T* dy, const uint8_t* which, const int32_t* pool, const T* x, const T* mean, const T* scale,
                     const T* slope, const T* shift, T* dx, int64_t m, int c, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t r = 0; r < m; ++r)
+  for (int64_t r = 0; r < m; ++r) {
+    const uint8_t* chosen = which + r * c;
+    const T* g = dy + r * c;
     for (int i = 0; i < 4; ++i) {
-      const int64_t to = pool[r * 4 + i];
-      if (to < 0) continue;
-      for (int j = 0; j < c; ++j) {
-        const T g = which[r * c + j] == i ? dy[r * c + j] : T(0);
-        dx[to * c + j] = scale[j] * g + slope[j] * (x[to * c + j] - mean[j]) + shift[j];
-      }
+      const int64_t child = pool[r * 4 + i];
+      if (child < 0) continue;
+      const T* row = x + child * c;
+      T* __restrict to = dx + child * c;
+      for (int j = 0; j < c; ++j)
+        to[j] = scale[j] * (chosen[j] == i ? g[j] : T(0)) + slope[j] * (row[j] - mean[j]) + shift[j];
     }
+  }
 }
 
 }  // namespace

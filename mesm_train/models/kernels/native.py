@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm_train.models.kernels import Table
+from mesm_train.models.kernels import Finish, Table
 from mesm_train.models.kernels.build import library
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
@@ -74,25 +74,21 @@ class NativeKernels:
         self._run("normalise_pool", x, scale, shift, pool, y, which, (len(pool),), x.shape[1])
         return y, which
 
-    def norm_sums(self, dy: Tensor, y: Tensor, x: Tensor, mean: Tensor, pool: Tensor | None) -> Tensor:
+    def norm_backward(
+        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: Finish
+    ) -> tuple[Tensor, Tensor | None]:
         """See Kernels."""
         sums = x.new_empty(2, x.shape[1], dtype=torch.float64)
-        if pool is None:
-            self._run("norm_sums", dy, y, x, mean, (len(x),), x.shape[1], sums)
-        else:
-            self._run("norm_sums_pool", dy, y, pool, x, mean, (len(pool),), x.shape[1], sums)
-        return sums
-
-    def norm_grad(
-        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, coefficients: tuple[Tensor, ...]
-    ) -> Tensor:
-        """See Kernels."""
+        name, tables = ("", ()) if pool is None else ("_pool", (pool,))
+        given = (dy, y, *tables, x, mean)
+        count = (len(x if pool is None else pool),)
+        self._run(f"norm_sums{name}", *given, count, x.shape[1], sums)
+        coefficients = finish(sums)
+        if coefficients is None:
+            return sums, None
         dx = torch.empty_like(x)
-        if pool is None:
-            self._run("norm_grad", dy, y, x, mean, *coefficients, dx, (len(x),), x.shape[1])
-        else:
-            self._run("norm_grad_pool", dy, y, pool, x, mean, *coefficients, dx, (len(pool),), x.shape[1])
-        return dx
+        self._run(f"norm_grad{name}", *given, *coefficients, dx, count, x.shape[1])
+        return sums, dx
 
     def _run(self, name: str, x: Tensor, *arguments: Any) -> None:
         """The function of x's dtype; all floating tensors must share it."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models.kernels import Table
+from mesm_train.models.kernels import Finish, Table
 
 Way = Literal["auto", "pairs", "dense", "gather"]
 CHUNK = 2048  # rows
@@ -61,7 +61,9 @@ class PureKernels:
         taps = torch.arange(-1, 2, device=kept.device)
         offsets = (taps[:, None] * line + taps).flatten()
         near = framed.flatten()[centre[:, None] + offsets]
-        children = rank.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(-1, 4)
+        children = (
+            rank.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
+        )
         some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
         return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
 
@@ -120,7 +122,7 @@ class PureKernels:
             return x.new_zeros(2, x.shape[1], dtype=torch.float64)
         # The variance first, around the mean: the sum of squares in float32 would lose it.
         if x.device.type == "cpu":
-            mean, variance = torch.batch_norm_update_stats(x.view(1, len(x), 1, -1).permute(0, 3, 1, 2), None, None, 0.0)
+            mean, variance = torch.batch_norm_update_stats(_columns(x), None, None, 0.0)
         else:
             variance, mean = torch.var_mean(x, dim=0, correction=0)
         mean, variance = mean.double(), variance.double()
@@ -142,17 +144,24 @@ class PureKernels:
             best = torch.maximum(best, other)
         return best, which
 
-    def norm_sums(self, dy: Tensor, y: Tensor, x: Tensor, mean: Tensor, pool: Tensor | None) -> Tensor:
+    def norm_backward(
+        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: Finish
+    ) -> tuple[Tensor, Tensor | None]:
         """See Kernels."""
         g = _unpool(dy, y, x, pool)
-        return torch.stack([g.sum(0), (g * (x - mean)).sum(0)]).double()
-
-    def norm_grad(
-        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, coefficients: tuple[Tensor, ...]
-    ) -> Tensor:
-        """See Kernels."""
+        if x.device.type == "cpu" and len(x):
+            one = torch.ones_like(mean)  # as the weight and the 1 / standard deviation; torch sums both in one pass
+            _, centred, plain = torch.ops.aten.native_batch_norm_backward(
+                _columns(g), _columns(x), one, None, None, mean, one, True, 0.0, [False, True, True]
+            )
+        else:
+            plain, centred = g.sum(0), (g * (x - mean)).sum(0)
+        sums = torch.stack([plain, centred]).double()
+        coefficients = finish(sums)
+        if coefficients is None:
+            return sums, None
         scale, slope, shift = coefficients
-        return torch.addcmul(shift - slope * mean, x, slope).addcmul_(_unpool(dy, y, x, pool), scale)
+        return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
 
     def _way(self, x: Tensor, table: Table) -> Way:
         if self.way != "auto":
@@ -163,6 +172,11 @@ class PureKernels:
         share = len(x) / max(1, batch * height * width)
         dense = any(height * width >= sites and share > least for sites, least in DENSE_FROM)
         return "dense" if dense else "pairs"
+
+
+def _columns(x: Tensor) -> Tensor:
+    """Rows as one picture of n x 1 in channels_last, for which torch has its fast batch norms."""
+    return x.view(1, len(x), 1, x.shape[1]).permute(0, 3, 1, 2)
 
 
 def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None) -> Tensor:
@@ -193,11 +207,11 @@ def _to_grid(x: Tensor, table: Table) -> Tensor:
     batch, height, width = table.shape
     if not table.full:
         x = x.new_zeros(batch * height * width, x.shape[1]).index_copy_(0, table.sites, x)
-    return x.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return x.view(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
 
 
 def _from_grid(grid: Tensor, table: Table) -> Tensor:
-    rows = grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
+    rows = grid.permute(0, 2, 3, 1).flatten(0, 2)
     return rows if table.full else rows.index_select(0, table.sites)
 
 
