@@ -89,13 +89,19 @@ def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
 
 
 def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
-    """Attention relative to an even one, (B, H, W): its mean over a picture's active sites is 1."""
-    return weights * active.sum((1, 2), keepdim=True)
+    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
+
+    Without the bound, r is up to the number of sites, and training by it lost two thirds of the gain in F1 and more
+    (benchmarks/selection.py; docs/benchmarks.md).
+    """
+    relative = weights * active.sum((1, 2), keepdim=True)
+    return 2 * relative / (1 + relative)
 
 
 def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
     """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
-    gate = weights * active.sum((1, 2), keepdim=True)
+    gate = scale_gate(weights, active)
+    assert gate is not None
     return 1 + (gate - gate.detach())
 
 

@@ -44,10 +44,11 @@ def oracle_block(
     scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
     weights = scores.masked_fill(~active, -1e30).flatten(1).softmax(1).view_as(scores).masked_fill(~active, 0)
     kept = oracle_nucleus(weights, active, block.p)
+    relative = weights * active.sum((1, 2), keepdim=True)
+    gate = 2 * relative / (1 + relative)
     if block.selection == "gate":
-        x = x * (weights * active.sum((1, 2), keepdim=True)).unsqueeze(1)
+        x = x * gate.unsqueeze(1)
     if block.selection == "straight":
-        gate = weights * active.sum((1, 2), keepdim=True)
         x = x * (1 + gate - gate.detach()).unsqueeze(1)
     x = x * kept.unsqueeze(1)
     for layer, norm in zip(block.convs, block.norms, strict=True):
