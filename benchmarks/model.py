@@ -193,7 +193,7 @@ def main() -> None:
         ratio, kept = operations(case, data)
         memory = "-" if given.only else peak(case.name, given) if device.type == "cpu" else "-"
         print(f"{case.name:28}{forward:9.3f}{both:8.3f}{forward / median(base.forward):9.3f}"
-              f"{both / median(base.both):9.3f}{ratio:7.3f}{memory:>9}  {kept}")  # fmt: skip
+              f"{both / median(base.both):9.3f}{ratio:7.3f}{memory:>9}  {kept}", flush=True)  # fmt: skip
 
 
 def peak(name: str, given: argparse.Namespace) -> str:

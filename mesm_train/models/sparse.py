@@ -138,6 +138,8 @@ class SparseBlock(nn.Module):
         super().__init__()
         self.p, self.selection, self.name = settings.p, settings.selection, name
         self.attention = SiteAttention(inputs, text_width)
+        # Said to whoever looks for parameters without a gradient, such as data parallelism.
+        self.attention.requires_grad_(settings.selection != "published")
         self.convs = nn.ModuleList(SubmanifoldConv(i, outputs) for i in (inputs, outputs))
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
