@@ -355,6 +355,7 @@ def test_without_a_compiler_pytorch_takes_over_and_says_so(monkeypatch: Any, cap
         module._native.cache_clear()
 
 
+@pytest.mark.slow  # two compilations
 def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
     code = "from mesm_train.models.kernels.build import library; print(library()._name)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

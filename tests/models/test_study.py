@@ -48,6 +48,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_row_for_each_p_and_is_not_done_twice_and_explain_draws_its_runs(
     recipe: Path, tmp_path: Path
 ) -> None:
