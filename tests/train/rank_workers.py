@@ -153,9 +153,10 @@ def failing(connection: Ranks) -> None:
 
 def dying(connection: Ranks) -> str:
     """Rank 1 is killed; the others wait for it."""
-    if connection.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
     try:
+        connection.gather([0.0])  # all are connected: one that dies before is noticed by `connected`
+        if connection.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         connection.gather([1.0])
     except LostRanks as error:
         return str(error)
