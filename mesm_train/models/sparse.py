@@ -91,8 +91,7 @@ def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
 def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
     """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
 
-    Without the bound, r is up to the number of sites, and training by it lost two thirds of the gain in F1 and more
-    (benchmarks/selection.py; docs/benchmarks.md).
+    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
     """
     relative = weights * active.sum((1, 2), keepdim=True)
     return 2 * relative / (1 + relative)
