@@ -82,20 +82,14 @@ def describe(path: Path) -> dict[str, Any]:
         )
         raise InputError(f"{path} holds no dataset.json, so it is not a dataset.{begun}")
     said = read_json(path / "dataset.json")
-    refuse_format(said, str(path))
-    found: dict[str, Any] = said
-    return found
-
-
-def refuse_format(said: Any, place: str) -> None:
-    """Raises InputError if `said` is not what dataset.json says in a format that we read; `place` is where it lies."""
     if not isinstance(said, dict) or "format" not in said:
-        raise InputError(f"{place}/dataset.json does not describe a dataset of mesm")
+        raise InputError(f"{path / 'dataset.json'} does not describe a dataset of mesm")
     if said["format"] != FORMAT:
         raise InputError(
-            f"{place} has shard format {said['format']}; this version of mesm reads format {FORMAT}. "
+            f"{path} has shard format {said['format']}; this version of mesm reads format {FORMAT}. "
             "Install the version of mesm that wrote it, or build it anew"
         )
+    return said
 
 
 def remove_others(folder: Path, keep: set[str]) -> None:

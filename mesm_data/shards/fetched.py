@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Condition, Thread, current_thread
@@ -11,16 +10,15 @@ from typing import Any
 from mesm_data import remote
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write
-from mesm_data.remote_errors import shown
-from mesm_data.shards import dataset, manifest
+from mesm_data.remote_errors import Absent, shown
 from mesm_data.shards.cache import GB, Cache, cache_folder
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.store import ShardStore
+from mesm_data.sharing.contents import LIMIT, check_manifest, read_dataset
 
 THREADS = 4  # that fetch ahead, of each process
 AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
-MOST = 2**31  # bytes of a manifest; 100,000 utterances have about 50 MB
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.tar", re.ASCII)
+MANIFEST = 2**28  # bytes at most
 
 
 def open_dataset(place: str, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
@@ -51,39 +49,24 @@ def _described(url: str) -> dict[str, Any]:
     """dataset.json at `url`, whose root is that of what it names."""
     place = remote.join(url, "dataset.json")
     try:
-        said = json.loads(remote.read_bytes(place, limit=MOST))
-    except InputError as error:
+        return read_dataset(remote.read_bytes(place, limit=LIMIT), shown(place))
+    except Absent as error:
         raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{shown(place)} is not valid JSON ({error})") from None
-    dataset.refuse_format(said, shown(url))
-    try:
-        named = dataset.root(said["manifest"]["sha256"], said["shards"])
-        sizes = all(type(shard["size"]) is int and shard["size"] > 0 for shard in said["shards"].values())
-        good = named == said["root"] and sizes and all(map(_NAME.fullmatch, said["shards"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        good = False
-    if not good:
-        raise InputError(f"{shown(place)} is damaged: its root is not that of the files it names")
-    found: dict[str, Any] = said
-    return found
 
 
 def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
-    """dataset.json and the manifest in the cache. Raises MesmError if the manifest is not the one that is named."""
+    """The manifest and dataset.json in the cache. Raises MesmError if the manifest is not the one that is named."""
     (folder / "shards").mkdir(parents=True, exist_ok=True)
-    if not (folder / "manifest.parquet").exists():
-        data = remote.read_bytes(remote.join(url, "manifest.parquet"), limit=MOST)
-        arrived = folder / "manifest.arrived"
-        with atomic_write(arrived) as file:
-            file.write(data)
-        table = manifest.read_table(arrived)
-        rows = (row for batch in table.to_batches(4096) for row in batch.to_pylist())
-        if manifest.digest(rows) != said["manifest"]["sha256"]:
+    if not (folder / "dataset.json").exists():  # which is written when the manifest has been checked
+        place = remote.join(url, "manifest.parquet")
+        with atomic_write(folder / "manifest.parquet") as file:
+            file.write(remote.read_bytes(place, limit=MANIFEST))
+        try:
+            check_manifest(folder, said)
+        except MesmError:
             raise MesmError(
-                f"{shown(url)}: manifest.parquet has another digest than dataset.json says: publish it again"
-            )
-        arrived.replace(folder / "manifest.parquet")
+                f"{shown(place)} is not the table that dataset.json names: it was replaced or damaged there"
+            ) from None
     text = json.dumps(said, sort_keys=True, ensure_ascii=False, indent=2).encode()
     if not (folder / "dataset.json").exists() or (folder / "dataset.json").read_bytes() != text:
         with atomic_write(folder / "dataset.json") as file:
