@@ -67,7 +67,9 @@ def parse_json(data: bytes) -> Any:
     That is, beyond what is not JSON: a key twice in one object, numbers beyond float64, lone surrogates, deep nesting.
     """
     try:
-        value = json.loads(data, object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite)
+        value = json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite
+        )
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:

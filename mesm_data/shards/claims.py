@@ -5,6 +5,7 @@ before memory is taken for it, and what readers rely on (which keys there are, w
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,15 @@ def check_manifest(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None
     for what, row in _values(table):
         raise InputError(f"{path}: {keys[row]}: {what}. No build writes that: get the file again")
     rows = np.flatnonzero(_flags(pc.equal(table["status"], "ok")))
-    for what, row in _samples(table.take(pa.array(rows)), said):
+    built = table.take(pa.array(rows))
+    for what, row in _samples(built, said):
         raise InputError(f"{path}: {keys[rows[row]]}: {what}. No build writes that: get it and dataset.json again")
+    there = Counter(built.column("shard").to_pylist())
+    for name, facts in said["shards"].items():
+        if there[name] != facts["samples"]:
+            raise InputError(
+                f"{path} has {there[name]} samples in {name}, dataset.json says {facts['samples']}: get both again"
+            )
 
 
 def check_clips(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Guarantee: a dataset that lies is refused in a sentence, without harm; and whatever was found by lying stays fixed."""
+"""Guarantee: a dataset that lies is refused in a sentence, without harm; what was found by lying stays fixed."""
 
 import json
 import os
@@ -27,7 +27,8 @@ from mesm_data.shards.tar import BLOCK, header
 from mesm_data.shards.verify import verify
 from mesm_data.splits import split
 
-KEY = "Ses02F_impro01_M001"  # the second row
+FILE = {"size": 1, "samples": 1, "sha256": "0" * 64}
+KEY = "Ses02F_impro01_M001"  # the third row
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,10 @@ def own(base: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Change the manifest's rows; its number of rows and its digest are told as they are then."""
+    """Change the manifest's rows; its number of rows is told as it is then."""
     rows, said = manifest.read(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
-    manifest.write(path / "manifest.parquet", rows, manifest.schema("iemocap"))
+    pq.write_table(pa.Table.from_pylist(rows, schema=manifest.schema("iemocap")), path / "manifest.parquet")
     said["manifest"]["rows"] = len(rows)
     (path / "dataset.json").write_text(json.dumps(said))
 
@@ -99,7 +100,7 @@ def test_twenty_thousand_lies_are_refused_without_harm(base: Path, tmp_path: Pat
     ],
 )
 def test_a_row_that_lies_is_named(own: Path, column: str, value: object, sentence: str) -> None:
-    rewrite(own, lambda rows: rows[1].update({column: value}))
+    rewrite(own, lambda rows: rows[2].update({column: value}))
     for use in (Dataset, inspect, lambda path: list(verify(path))):
         with pytest.raises(InputError, match=sentence) as refused:
             use(own)
@@ -110,7 +111,7 @@ def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path)
     """Every copy lies where the first does: none overlaps another."""
 
     def more(rows: list[dict[str, Any]]) -> None:
-        rows += [{**rows[1], "key": f"x{number}"} for number in range(1000)]
+        rows += [{**rows[2], "key": f"x{number}"} for number in range(1000)]
 
     rewrite(own, more)
     with pytest.raises(InputError, match="does not lie where the sample before it ends"):
@@ -118,8 +119,8 @@ def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path)
 
 
 def test_samples_that_are_not_told_are_missed(own: Path) -> None:
-    rewrite(own, lambda rows: rows.pop(1))
-    with pytest.raises(InputError, match="does not lie where the sample before it ends|does not end as it should"):
+    rewrite(own, lambda rows: rows.pop(2))
+    with pytest.raises(InputError, match=r"does not lie where|does not end as it should|0 samples in all-"):
         Dataset(own)
 
 
@@ -134,12 +135,11 @@ def test_other_columns_are_refused_by_name(own: Path, kind: pa.DataType | None) 
         Dataset(own)
 
 
-@pytest.mark.parametrize("column", ["reason", "dialog", "shard"])
-def test_a_small_file_that_unfolds_to_a_terabyte_takes_little_memory(own: Path, column: str) -> None:
-    """A text of 1 MB, once in a dictionary, in each of a million rows."""
-    schema, count = manifest.schema("iemocap"), 1_000_000
+def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(own: Path) -> None:
+    """A text of 1 MB, once in a dictionary, in each of 100,000 rows."""
+    schema, count = manifest.schema("iemocap"), 100_000
     long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 10**6]))
-    columns = {name: long if name == column else pa.nulls(count, schema.field(name).type) for name in schema.names}
+    columns = {name: long if name == "reason" else pa.nulls(count, schema.field(name).type) for name in schema.names}
     pq.write_table(pa.table(columns), own / "manifest.parquet", compression="zstd", store_schema=False)
     del columns, long
     assert (own / "manifest.parquet").stat().st_size < 200_000
@@ -181,7 +181,7 @@ def test_a_schema_that_is_nested_a_hundred_thousand_deep_does_not_end_the_proces
 
 
 def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
-    rewrite(own, lambda rows: rows[1].update(speaker="x"))
+    rewrite(own, lambda rows: rows[2].update(speaker="x"))
     with pytest.raises(InputError, match="'x' is not the name of a speaker"):
         split(Dataset(own).rows.values(), "iemocap", "session-1")
 
@@ -194,7 +194,7 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
     rows = manifest.read(own / "video" / "index.parquet")
     rows[1][column] = value
     manifest.write(own / "video" / "index.parquet", rows, manifest.clips_schema())
-    with pytest.raises(InputError, match="index.parquet: .*(outside its shard|no such shard|cannot be a sample key)"):
+    with pytest.raises(InputError, match=r"index\.parquet: .*(outside its shard|no such shard|cannot be a sample key)"):
         list(verify(own))
 
 
@@ -209,8 +209,8 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
         (("counts", "ok"), -1), (("counts", "ok"), "1"), (("manifest", "rows"), 1.5), (("manifest", "rows"), 10**30),
         (("manifest", "sha256"), None), (("shards",), []), (("shards", "all-000000.tar"), None),
         (("shards", "all-000000.tar", "size"), -1), (("shards", "all-000000.tar", "size"), 10**400),
-        (("shards", "all-000000.tar", "sha256"), 5), (("shards", "../x.tar"), {"size": 1, "samples": 1, "sha256": "0" * 64}),
-        (("video", "/etc/passwd"), {"size": 1, "samples": 1, "sha256": "0" * 64}), (("format",), True),
+        (("shards", "all-000000.tar", "sha256"), 5), (("shards", "../x.tar"), FILE),
+        (("video", "/etc/passwd"), FILE), (("format",), True),
     ],
 )  # fmt: skip
 def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], value: object) -> None:
@@ -231,7 +231,7 @@ def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], v
 )  # fmt: skip
 def test_json_that_nobody_meant_is_refused(tmp_path: Path, text: str | bytes) -> None:
     data = text if isinstance(text, bytes) else text.encode()
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_json(data)
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
@@ -250,8 +250,8 @@ def test_json_is_not_read_without_end(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kind: str) -> None:
     (own / name).unlink()
     make = {
-        "pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: os.symlink("/dev/zero", path),
-        "nowhere": lambda path: os.symlink("/nowhere", path),
+        "pipe": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero"),
+        "nowhere": lambda path: path.symlink_to("/nowhere"),
     }  # fmt: skip
     make[kind](own / name)
     try:
@@ -307,7 +307,7 @@ def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
     said["shards"]["all-000000.tar"]["size"] += much
     manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
     (own / "dataset.json").write_text(json.dumps(said))
-    with pytest.raises(MesmError, match="bytes, dataset.json says"):
+    with pytest.raises(MesmError, match=r"bytes, dataset\.json says"):
         list(Dataset(own))
     assert any(f"{last['key']}.wav: the shard ends inside it" in difference for difference in verify(own))
 
