@@ -64,8 +64,8 @@ class EvalConfig:
 
     thresholds: tuple[float, ...] = tuple(step / 20 for step in range(1, 20))
     """The probabilities among which each class gets its threshold, by F1 on the valid part."""
-    select_by: Literal["f1", "auc", "weighted_accuracy", "accuracy"] = "f1"
-    """The epoch with the highest mean of this on the valid part is kept."""
+    select_by: Literal["f1", "auc", "weighted_accuracy", "accuracy", "loss"] = "f1"
+    """The epoch with the highest mean of this on the valid part is kept; of loss, with the lowest."""
 
     def __post_init__(self) -> None:
         inside = all(0 < limit < 1 for limit in self.thresholds)

@@ -26,6 +26,7 @@ from mesm_train.launch import RENDEZVOUS
 
 BUCKET = 2**23  # numbers that are reduced at a time: 32 MiB
 STATISTICS = ("running_mean", "running_var")
+LINGER = 5.0  # seconds
 START = timedelta(seconds=300)  # that ranks are given at least to start: others may still be importing
 
 
@@ -210,8 +211,29 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
             world_size=ranks.world,
             timeout=limit,
         )
-    yield ranks  # after an error the others may be gone: then there is nobody to take leave of
+    try:
+        yield ranks
+    except LostRanks:
+        raise  # there may be nobody left to take leave of
+    except MesmError:
+        _leave(store, ranks)
+        raise
+    _leave(store, ranks)
     distributed.destroy_process_group()
+
+
+def _leave(store: Store, ranks: Ranks) -> None:
+    """Wait until all ranks want to go, for LINGER seconds at most.
+
+    A process that ends resets its connections, and what others have not yet read of the last exchange would be lost.
+    """
+    deadline = time.monotonic() + LINGER
+    try:
+        store.add("mesm/left", 1)
+        while store.add("mesm/left", 0) < ranks.world and time.monotonic() < deadline:
+            time.sleep(0.02)
+    except RuntimeError:  # the store has gone with the process that held it
+        return
 
 
 def _fresh(store: Store, ranks: Ranks, timeout: timedelta) -> Store:

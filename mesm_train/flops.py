@@ -14,7 +14,8 @@ from torch import Tensor
 from mesm_train.data.batch import Batch
 from mesm_train.models.conv import Trace
 from mesm_train.models.model import STACKS, Look
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.settings import ModelSettings, TextSettings
+from mesm_train.models.text import find
 
 Parts = dict[str, int]
 
@@ -74,6 +75,59 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, loo
             parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
         parts[f"{modality}.sequence"] = _sequence(settings, counts[modality].tolist())
     return parts
+
+
+def fresh_macs(
+    settings: ModelSettings, encoder: Any, *, faces: int, pieces: int, tokens: int
+) -> tuple[Parts, dict[str, list[float]]]:
+    """As `dense_macs`, with the pairs of active sites of freshly initialised sparse stacks on random pictures.
+
+    Also returns the share of sites that each block keeps, for v and a.
+    """
+    from mesm_train.models.sparse import SparseStack
+
+    parts = dense_macs(settings, encoder, faces=faces, pieces=pieces, tokens=tokens)
+    kept: dict[str, list[float]] = {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for modality, count in (("v", faces), ("a", pieces)):
+            if modality not in settings.modalities or not count:
+                continue
+            name, channels, size = STACKS[modality]
+            stack = SparseStack(settings, channels, size, _width(encoder), name)  # in training mode: batch statistics
+            guide = torch.randn(1, _width(encoder)).expand(count, -1)
+            _, traces = stack(torch.randn(count, channels, *size), guide)
+            pairs = [active_pairs(trace.kept) for trace in traces]
+            parts |= _stack(settings, modality, channels, size, count, pairs)
+            sites = [int(trace.active.sum()) for trace in traces]
+            parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=1)
+            kept[modality] = densities(list(traces))
+    return parts, kept
+
+
+def encoder_sizes(settings: TextSettings) -> Any:
+    """The configuration of a text encoder, without its weights.
+
+    Raises InputError if it is not here and cannot be fetched; albert-base-v2's sizes are known.
+    """
+    from transformers import AlbertConfig, AutoConfig
+
+    from mesm_data.errors import InputError
+
+    if settings.encoder == "tiny":
+        tiny = settings.tiny
+        return AlbertConfig(
+            embedding_size=tiny.embedding, hidden_size=tiny.width, num_hidden_layers=tiny.layers,
+            num_attention_heads=tiny.heads, intermediate_size=tiny.feedforward,
+        )  # fmt: skip
+    if settings.encoder.endswith("albert-base-v2"):
+        return AlbertConfig(
+            embedding_size=128, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
+        )
+    try:
+        return AutoConfig.from_pretrained(find(settings), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {error}") from error
 
 
 def active_pairs(kept: Tensor) -> int:

@@ -177,7 +177,8 @@ def end_epoch(
     answers = answer(setup, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
     found = score(setup, answers, limits)
-    value = found["mean"][setup.config.eval.select_by]
+    by = setup.config.eval.select_by
+    value = -answers.loss if by == "loss" else found["mean"][by]
     better = value is not None and value > position.best
     record = {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
     journal.append(record)

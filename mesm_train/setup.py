@@ -16,12 +16,12 @@ from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import Plan, Samples, derived, plan
-from mesm_train.distributed import ALONE, Ranks
+from mesm_train.distributed import ALONE, Ranks, all_reduce_sums
 from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
+from mesm_train.models.norm import synchronise
 from mesm_train.provenance import provenance
-from mesm_train.sync_norm import synchronise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     torch.manual_seed(derived(config.seed, "weights"))
     model = Model(config.model, encoder).to(device)
     if config.ranks.sync_batch_norm and ranks.world > 1:
-        synchronise(model)
+        synchronise(model, all_reduce_sums)
     changes = config.augment if config.augment != AugmentConfig() else None
     loader = Loader(
         dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,

@@ -6,6 +6,8 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.run import compare, evaluate, run
+from mesm_cli.study import explain, flops, sweep
+from mesm_train.allocator import keep_memory
 
 app = typer.Typer(
     name="mesm-train",
@@ -18,11 +20,15 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
+app.command("explain")(explain)
+app.command("flops")(flops)
+app.add_typer(sweep, name="sweep")
 
 
 def main() -> None:
     """The entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keep_memory()  # of the whole process, so here and not in the library
     console.run(app)
 
 

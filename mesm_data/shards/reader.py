@@ -96,6 +96,10 @@ class Dataset:
                 f"`mesm-data verify {self.path}` lists all that are"
             ) from None
 
+    def member(self, key: str, extension: str) -> memoryview:
+        """The bytes of one member, as they lie in the shard. Raises as `members`."""
+        return self.members(key)[EXTENSIONS.index(extension)]
+
     def shard(self, key: str) -> str:
         """The name of the shard that holds `key`."""
         return str(self._shards[self._built[key]])

@@ -38,7 +38,7 @@ class Unpacker:
                         continue
                     clip = self._clip(key)
                     members = dict(zip(EXTENSIONS, map(bytes, self._dataset.members(key)), strict=True))
-                except (MesmError, ValueError, OSError):
+                except (MesmError, ValueError, OSError, LookupError, TypeError):  # also a record that names no sources
                     continue
                 if samples is None:
                     samples = _writer(stack, place.with_name(f"{place.name}.tar"))

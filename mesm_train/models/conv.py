@@ -1,11 +1,18 @@
-"""The convolutional stacks: a picture (a face, a piece of sound) to a vector. Dense here, sparse in sparse.py."""
+"""The convolutional stacks: a picture (a face, a piece of sound) to a vector. Dense here, sparse in sparse.py.
+
+Pictures lie in memory as rows of channels (torch's channels_last), which the convolutions of a CPU and of a graphics
+card are faster with, and which makes batch norm, ReLU and pooling the same row-wise functions as the sparse blocks'.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mesm_train.models.kernels import Kernels, kernels
+from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings
 
 
@@ -18,29 +25,78 @@ class Trace:
     kept: Tensor  # bool (B, H, W): its choice
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm over rows (n, C) or pictures (B, C, H, W).
+class ConvNorm(nn.Module):
+    """A dense convolution, batch norm, ReLU, and MaxPool2 if `pool`; the size of the grid stays otherwise."""
 
-    With fewer than two values per channel there is no variance to take: then the running statistics are used and left
-    as they are, so that an empty modality passes. Statistics are summed in float32 also for bfloat16 input.
-    """
+    def __init__(self, inputs: int, outputs: int, size: int, *, pool: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+        self.norm = BatchNorm(outputs)
+        self.pool = pool
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The same shape and dtype."""
-        batch = self.training and input.numel() > self.num_features
-        return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps
-        )
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last. `exact`: see `_exact`."""
+        x = self._exact(x, ops) if exact else self.conv(x.contiguous(memory_format=torch.channels_last))
+        batch, channels, height, width = x.shape
+        rows: Tensor = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        if not self.pool:
+            rows = self.norm(rows, ops)
+            return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        if ops.name == "cpp":
+            rows = self.norm(rows, ops, windows(batch, height, width, rows.device))
+            return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        return F.max_pool2d(self.norm(rows, ops).view(batch, height, width, channels).permute(0, 3, 1, 2), 2)
+
+    def _exact(self, x: Tensor, ops: Kernels) -> Tensor:
+        """The convolution by kernels whose rows have the same bits in any batch; without gradients, in float32."""
+        batch, channels, height, width = x.shape
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None
+        if self.conv.kernel_size == (3, 3):
+            sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
+            table = ops.tables(sites, sites.numel(), sites.numel() // 4)
+            taps = weight.permute(2, 3, 1, 0).reshape(9, channels, len(weight)).contiguous()
+            rows = ops.conv(x.permute(0, 2, 3, 1).flatten(0, 2).contiguous(), taps, table)
+        else:  # few channels: their taps side by side
+            patches = F.unfold(x, weight.shape[2:], padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
+            rows = ops.product(patches.flatten(0, 1).contiguous(), weight.flatten(1).t().contiguous())
+        return (rows + bias).view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
 
 
-class Block(nn.Sequential):
-    """Twice Conv3x3 BN ReLU, at a constant size of the grid."""
+def windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+    """int32 (m, 4): the rows of each 2x2 window of full grids."""
+    rows = torch.arange(batch * height * width, dtype=torch.int32, device=device)
+    return rows.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        layers: list[nn.Module] = []
-        for i in (inputs, outputs):
-            layers += [nn.Conv2d(i, outputs, 3, padding=1), BatchNorm(outputs), nn.ReLU()]
-        super().__init__(*layers)
+
+class Block(nn.Module):
+    """Twice Conv3x3 BN ReLU, then MaxPool2 if `pool`."""
+
+    def __init__(self, inputs: int, outputs: int, *, pool: bool = False) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, outputs, 3)
+        self.second = ConvNorm(outputs, outputs, 3, pool=pool)
+
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling."""
+        found: Tensor = self.second(self.first(x, ops, exact=exact), ops, exact=exact)
+        return found
+
+
+class Stem(nn.Module):
+    """Conv5x5 BN ReLU MaxPool2, then dense blocks at a constant width."""
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, width, 5, pool=True)
+        self.blocks = nn.ModuleList(Block(width, width) for _ in range(blocks))
+
+    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
+        """(B, channels, H, W) to (B, width, H/2, W/2)."""
+        x = self.first(x, ops, exact=exact)
+        for block in self.blocks:
+            x = block(x, ops, exact=exact)
+        return x
 
 
 class Stack(nn.Module):
@@ -53,15 +109,8 @@ class Stack(nn.Module):
     def __init__(self, settings: ModelSettings, channels: int, size: tuple[int, int]) -> None:
         """`channels` and `size` (height, width) are the pictures'."""
         super().__init__()
-        width = settings.channels[0]
-        self.size = size
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 5, padding=2),
-            BatchNorm(width),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            *(Block(width, width) for _ in range(settings.stem_blocks)),
-        )
+        self.size, self.engine = size, settings.sparse.engine
+        self.stem = Stem(channels, settings.channels[0], settings.stem_blocks)
         self.blocks = self.make_blocks(settings)
         height, length = (side >> len(settings.channels) for side in size)
         self.head = nn.Sequential(
@@ -74,14 +123,19 @@ class Stack(nn.Module):
     def make_blocks(self, settings: ModelSettings) -> nn.ModuleList:
         """One block per step of `channels`."""
         steps = zip(settings.channels, settings.channels[1:], strict=False)
-        return nn.ModuleList(nn.Sequential(Block(i, o), nn.MaxPool2d(2)) for i, o in steps)
+        return nn.ModuleList(Block(i, o, pool=True) for i, o in steps)
+
+    def kernels(self, device: torch.device) -> Kernels:
+        """What computes the row-wise functions on `device`."""
+        return kernels(self.engine, device)
 
     def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
         """(B, channels, H, W) and the text vector of each picture's utterance (B, width) to (B, dim).
 
         The dense stack does not look at the text. The second value is what a sparse stack chose, block by block.
         """
-        x = self.stem(pictures)
+        ops = self.kernels(pictures.device)
+        x = self.stem(pictures, ops)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, ops)
         return self.head(x), ()

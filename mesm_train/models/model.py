@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
 from mesm_train.models.conv import Stack, Trace
+from mesm_train.models.kernels import kernels
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.settings import ModelSettings
-from mesm_train.models.sparse import SparseStack
+from mesm_train.models.sparse import SparseStack, invariant
 from mesm_train.models.text import TextBranch
 
 FACE = 48  # pixels
@@ -65,30 +66,46 @@ class Model(nn.Module):
     def look(self, batch: Batch) -> Look:
         """The same with the logits of each modality and the choices of the sparse blocks.
 
-        In evaluation mesm takes the utterances one by one. The choice of sites is a jump: rounding in the last bit
-        differs with the size of a batch, which made 5.6 % of the choices differ (mostly ties in silence; published
-        sizes, random weights and inputs) and moved logits by up to 0.006. One by one, on one machine, the same
-        utterance gives the same bits in any batch.
+        mesm's choice of sites is a jump that rounding can tip: in evaluation it must not depend on the batch, or logits
+        do (5.6 % of the choices differed, mostly ties in silence, and moved logits by up to 0.006; published sizes,
+        random weights). Rounding the weights first only moves the edges to tip over. So with kernels that are
+        invariant (C++, without gradients) a batch is computed as one, by sums in an order of their own, and only the
+        text encoder takes utterances one by one; with others the whole model does.
 
         Raises ValueError if an attention of the sparse blocks is not finite.
         """
-        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2:
+        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2 or self._invariant(batch):
             return self._look(batch)
         return _join([self._look(utterance) for utterance in batch.split()])
+
+    def _invariant(self, batch: Batch) -> bool:
+        device = batch.faces.device
+        return invariant(kernels(self.settings.sparse.engine, device), device)
 
     def _look(self, batch: Batch) -> Look:
         text, branches, present, traces = None, {}, {}, {}
         if self.text is not None:
-            text, branches["t"] = self.text(batch.tokens, batch.token_counts)
+            text, branches["t"] = self._texts(self.text, batch)
             present["t"] = batch.token_counts > 0
         for modality in self.stacks:
             pictures, counts = self._pictures(modality, batch)
-            guide = None if text is None else text.repeat_interleave(counts, dim=0)
+            guide = None if text is None else text.repeat_interleave(counts, dim=0, output_size=len(pictures))
             vectors, traces[modality] = self.stacks[modality](pictures, guide)
             branches[modality] = self.sequences[modality](vectors, counts)
             present[modality] = counts > 0
         branches = {m: torch.where(present[m][:, None], _wide(b), 0) for m, b in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
+
+    def _texts(self, branch: TextBranch, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The text vectors and logits; where they choose sites in evaluation, each as if it were alone."""
+        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2:
+            vectors, logits = branch(batch.tokens, batch.token_counts)
+            return vectors, logits
+        each = [
+            branch(batch.tokens[i : i + 1, :length], batch.token_counts[i : i + 1])
+            for i, length in enumerate(batch.token_counts.tolist())
+        ]
+        return torch.cat([vectors for vectors, _ in each]), torch.cat([logits for _, logits in each])
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text encoder and its output layer, trained by the paper with a tenth of the learning rate."""

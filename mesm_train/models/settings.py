@@ -24,8 +24,12 @@ class SparseSettings:
     p: float = 0.7
     """Share of the attention that the kept sites hold, 0 < p <= 1. The paper: .7 for IEMOCAP, .5 for CMU-MOSEI."""
 
-    selection: Literal["published", "gate"] = "published"
-    """published: a hard choice, the attention is never trained. gate: kept sites are also scaled by their attention."""
+    selection: Literal["published", "gate", "straight"] = "published"
+    """published: a hard choice, the attention is never trained. gate: kept sites are also scaled by their attention.
+    straight: the published forward pass, with the gate's gradient."""
+
+    engine: Literal["auto", "torch", "cpp"] = "auto"
+    """What computes batch norms and sparse blocks. cpp: compiled on first use, CPU only; auto: that where it can be."""
 
     bn_eps: float = 1e-4
     """Added to the variance by the batch norms of the sparse blocks (SparseConvNet's value)."""

@@ -1,7 +1,7 @@
-"""MESM's text-guided sparse blocks, in the plain form: whole grids with a mask of active sites.
+"""MESM's text-guided sparse blocks: attention over sites, a choice among them, convolutions of what is chosen.
 
-A convolution runs over zeros at the inactive sites and its output is masked to the same active set, which is what a
-submanifold convolution computes. Nothing is saved by the sparsity; a form that saves must agree with this one.
+Between the stem and the perceptron everything is rows of active sites: (n, C), in the order of pictures and sites.
+tests/models/oracle.py is the same with whole grids and masks, which saves nothing and is plain to see.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models.conv import BatchNorm, Stack, Trace
+from mesm_train.models.conv import Stack, Trace
+from mesm_train.models.kernels import Kernels, Table
+from mesm_train.models.kernels.functions import conv
+from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings, SparseSettings
 
 
@@ -22,19 +25,47 @@ class SiteAttention(nn.Module):
         self.text = nn.Linear(text_width, channels, bias=False)
         self.score = nn.Linear(channels, 1)
 
-    def forward(self, x: Tensor, active: Tensor, text: Tensor) -> Tensor:
-        """(B, C, H, W), bool (B, H, W) and (B, text width) to weights (B, H, W), at least float32.
+    def forward(self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """Weights (B, H, W), at least float32: summing to 1 over the active sites of a picture, 0 elsewhere.
 
-        They sum to 1 over the active sites of a picture and are 0 elsewhere; all 0 if it has none.
+        Args:
+            rows: (n, C), the active sites.
+            active: bool (B, H, W).
+            places: int64 (n,), where the rows are in it.
+            text: (B, text width).
+            ops: the kernels.
         """
+        exact = not self.training and invariant(ops, rows.device)
         # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(rows.device.type, enabled=False):
             dtype = self.score.weight.dtype
-            sites = self.site(x.to(dtype).permute(0, 2, 3, 1))
-            scores = self.score(torch.tanh(sites + self.text(text.to(dtype))[:, None, None])).squeeze(-1)
-            lowest = torch.finfo(dtype).min
-            weights: Tensor = scores.masked_fill(~active, lowest).flatten(1).softmax(1).view_as(scores)
-        return weights.masked_fill(~active, 0)
+            rows, text = rows.to(dtype), text.to(dtype)
+            picture = places // (active.shape[1] * active.shape[2])
+            if exact:
+                scores = self._exact_scores(rows, picture, text, ops)
+            else:
+                sites = self.site(rows) + self.text(text).index_select(0, picture)
+                scores = self.score(torch.tanh(sites)).squeeze(1)
+            grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
+            weights: Tensor = (
+                grid.view(active.shape[0], active.shape[1] * active.shape[2]).softmax(1).view(active.shape)
+            )
+            return weights.masked_fill(~active, 0)
+
+    def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """float64, and the same whatever else is in the batch.
+
+        The product is invariant; what follows is off by some 1e-16, which with how many rows there are may differ.
+        """
+        assert self.site.bias is not None
+        sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
+        guide = text.double() @ self.text.weight.double().t()
+        return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
+
+
+def invariant(ops: Kernels, device: torch.device) -> bool:
+    """A picture's choice of sites can have the same bits in any batch, as things are set now."""
+    return ops.invariant and not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
 
 
 def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
@@ -47,7 +78,7 @@ def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
         return active
     flat, usable = weights.flatten(1), active.flatten(1)
     ordered, order = flat.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True)
-    heavier = nn.functional.pad(ordered.cumsum(1)[:, :-1], (1, 0))
+    heavier = nn.functional.pad(ordered.double().cumsum(1)[:, :-1], (1, 0))
     kept = torch.zeros_like(usable).scatter(1, order, heavier < p)
     return (kept & usable).view_as(active)
 
@@ -58,21 +89,47 @@ def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
 
 
 def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
-    """Attention relative to an even one, (B, H, W): its mean over a picture's active sites is 1."""
-    return weights * active.sum((1, 2), keepdim=True)
+    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
+
+    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
+    """
+    relative = weights * active.sum((1, 2), keepdim=True)
+    return 2 * relative / (1 + relative)
+
+
+def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
+    """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
+    gate = scale_gate(weights, active)
+    assert gate is not None
+    return 1 + (gate - gate.detach())
 
 
 # How the kept sites are scaled by their attention, which is how the attention can learn: (weights, active) to a factor
 # for each site, or None. A further way to train the choice is a further entry here.
-SCALES = {"published": scale_published, "gate": scale_gate}
+SCALES = {"published": scale_published, "gate": scale_gate, "straight": scale_straight}
+
+
+class SubmanifoldConv(nn.Module):
+    """A 3x3 convolution from active sites to the same active sites, without bias, from N(0, 2 / (9 inputs)).
+
+    The weight is (9, inputs, outputs), as SparseConvNet has it: tap by tap in the order (y, x).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(9, inputs, outputs))
+        nn.init.normal_(self.weight, std=(2 / (9 * inputs)) ** 0.5)
+
+    def forward(self, rows: Tensor, table: Table, ops: Kernels) -> Tensor:
+        """(n, inputs) to (n, outputs)."""
+        return conv(rows, self.weight, table, ops)
 
 
 class SparseBlock(nn.Module):
     """Attention, choice of sites, twice submanifold Conv3x3 BN ReLU on them, MaxPool2.
 
-    Convolutions have no bias and start from N(0, 2 / (9 inputs)); batch norms see the active sites only
-    (SparseConvNet's definitions). A pooled site is active if any of its 4 is; features are >= 0 after the ReLU and 0
-    at inactive sites, so the maximum over all is the one over the active.
+    Batch norms see the active sites only (SparseConvNet's definitions). A pooled site is active if any of its 4 is;
+    features are >= 0 after the ReLU, so the maximum over all sites with 0 at the inactive ones is that over the active.
     """
 
     def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
@@ -80,38 +137,57 @@ class SparseBlock(nn.Module):
         super().__init__()
         self.p, self.selection, self.name = settings.p, settings.selection, name
         self.attention = SiteAttention(inputs, text_width)
-        self.convs = nn.ModuleList(nn.Conv2d(i, outputs, 3, padding=1, bias=False) for i in (inputs, outputs))
+        # Said to whoever looks for parameters without a gradient, such as data parallelism.
+        self.attention.requires_grad_(settings.selection != "published")
+        self.convs = nn.ModuleList(SubmanifoldConv(i, outputs) for i in (inputs, outputs))
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
         )
-        for weight, i in zip(self.convs.parameters(), (inputs, outputs), strict=True):
-            nn.init.normal_(weight, std=(2 / (9 * i)) ** 0.5)
 
-    def forward(self, x: Tensor, active: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Trace]:
+    def forward(
+        self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels
+    ) -> tuple[Tensor, Tensor, Tensor, Trace]:
         """
         Args:
-            x: (B, C, H, W), 0 at inactive sites; H and W even.
-            active: bool (B, H, W).
+            rows: (n, C), the active sites' features.
+            active: bool (B, H, W); H and W even.
+            places: int64 (n,), where the rows are in it, ascending.
             text: (B, text width), the text vector of each picture's utterance.
+            ops: the kernels.
 
         Returns:
-            (B, C', H/2, W/2), 0 at inactive sites; bool (B, H/2, W/2); the choice.
+            The pooled rows (m, C'), bool (B, H/2, W/2), the rows' places in it, and the choice.
 
         Raises:
             ValueError: the attention is not finite.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.selection != "published"):
-            weights = self.attention(x, active, text)
-        if not bool(torch.isfinite(weights).all()):
-            raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
+            weights = self.attention(rows, active, places, text, ops)
         kept = nucleus(weights.detach(), active, self.p)
+        batch, height, width = kept.shape
+        pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
+        # The only place where a block waits for the device: sizes must be known here.
+        counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
+        if counts[2]:
+            raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
+        table = ops.tables(kept, counts[0], counts[1])
+        x = self._chosen(rows, places, table.sites, active)
         scale = SCALES[self.selection](weights, active)
-        x = x * (kept if scale is None else scale.to(x.dtype) * kept).unsqueeze(1)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = _on_sites(norm, conv(x), kept)
-        pooled = nn.functional.max_pool2d(x, 2)
-        pooled_active = nn.functional.max_pool2d(kept.to(x.dtype).unsqueeze(1), 2).squeeze(1) > 0
-        return pooled, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
+        if scale is not None:
+            x = x * scale.flatten().index_select(0, table.sites).unsqueeze(1).to(x.dtype)
+        x = self.norms[0](self.convs[0](x, table, ops), ops)
+        x = self.norms[1](self.convs[1](x, table, ops), ops, table.pool)
+        trace = Trace(active=active, weights=weights.detach(), kept=kept)
+        return x, pooled, torch.nonzero_static(pooled.flatten(), size=counts[1]).squeeze(1), trace
+
+    @staticmethod
+    def _chosen(rows: Tensor, places: Tensor, sites: Tensor, active: Tensor) -> Tensor:
+        """The rows of the kept sites among the active ones."""
+        if len(sites) == len(places):
+            return rows
+        if len(places) == active.numel():
+            return rows.index_select(0, sites)
+        return rows.index_select(0, torch.searchsorted(places, sites))
 
 
 class SparseStack(Stack):
@@ -134,17 +210,16 @@ class SparseStack(Stack):
     def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
-        x = self.stem(pictures)
-        active = torch.ones(len(x), *x.shape[2:], dtype=torch.bool, device=x.device)
+        ops = self.kernels(pictures.device)
+        exact = len(pictures) > 0 and not self.training and invariant(ops, pictures.device)
+        x = self.stem(pictures, ops, exact=exact)
+        batch, channels, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
+        places = torch.arange(active.numel(), device=x.device)
         traces = []
         for block in self.blocks:
-            x, active, trace = block(x, active, text)
+            rows, active, places, trace = block(rows, active, places, text, ops)
             traces.append(trace)
-        return self.head(x), traces
-
-
-def _on_sites(norm: nn.Module, x: Tensor, sites: Tensor) -> Tensor:
-    """BN and ReLU of the rows of x (B, C, H, W) at `sites` (B, H, W), 0 elsewhere."""
-    picture = x.permute(0, 2, 3, 1)
-    rows = torch.relu(norm(picture[sites]))
-    return torch.zeros_like(picture, dtype=rows.dtype).index_put((sites,), rows).permute(0, 3, 1, 2)
+        grid = rows.new_zeros(active.numel(), rows.shape[1]).index_copy(0, places, rows)
+        return self.head(grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2)), traces

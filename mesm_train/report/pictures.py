@@ -100,6 +100,22 @@ def curves(train: Sequence[Line], valid: Sequence[Line], chosen: int | None, the
     return _saved(figure, 200)
 
 
+def sweep_figure(rows: Sequence[Any], theme: Theme = LIGHT) -> bytes:
+    """p against macro F1, operations and seconds of a step, for rows of sweep.py (the paper's Figure 5)."""
+    figure = _figure(9.6, 2.8, theme, layout="constrained")
+    panels = {
+        "Test macro F1": [np.nan if row.f1 is None else row.f1 for row in rows],
+        "Operations, of the dense model's": [row.macs / row.dense_macs for row in rows],
+        "Seconds a step, as the machine was": [row.step_seconds for row in rows],
+    }
+    for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        _panel(axes, title, theme)
+        axes.plot([row.p for row in rows], values, color=theme.accent, marker="o", markersize=3)
+        axes.set_xlabel("p", color=theme.faint, fontsize=8)
+        axes.set_ylim(bottom=0)
+    return _saved(figure, 200)
+
+
 def sheet(title: str, strips: Sequence[Shown], theme: Theme = LIGHT) -> bytes:
     """Strips below each other on one axis of time, 2 inches a second: a face of 0.5 s at 4 times its 48 pixels."""
     left, gap, top = 1.7, 0.08, 0.4

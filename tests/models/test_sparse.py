@@ -1,104 +1,144 @@
-"""The sparse blocks against loops over sites."""
+"""The sparse stacks, on both engines, against whole grids with masks (oracle.py)."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import oracle_nucleus, oracle_stack
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mesm_train.models.conv import BatchNorm, Stack
+from mesm_train.models import sparse
+from mesm_train.models.conv import Stack
+from mesm_train.models.kernels import Kernels, kernels
+from mesm_train.models.kernels.functions import conv
+from mesm_train.models.kernels.pure import PureKernels
+from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings, SparseSettings
-from mesm_train.models.sparse import SparseBlock, SparseStack, nucleus
+from mesm_train.models.sparse import SparseStack, nucleus
 
 TEXT = 5
+CPU = torch.device("cpu")
+SELECTIONS = ("published", "gate", "straight")
+WAYS = ("cpp", "pairs", "dense", "gather")
 torch.set_num_threads(1)
 
 
-def literal_nucleus(weights: list[float], active: list[bool], p: float) -> list[bool]:
-    order = sorted((i for i, a in enumerate(active) if a), key=lambda i: -weights[i])
-    kept, total = [False] * len(weights), 0.0
-    for i in order:
-        if p < 1 and total >= p:
-            break
-        kept[i], total = True, total + weights[i]
-    return kept
+def engine(way: str) -> Kernels:
+    return kernels("cpp", CPU) if way == "cpp" else PureKernels(way)  # type: ignore[arg-type]
 
 
-def literal_block(block: SparseBlock, x: Tensor, active: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled features, pooled active sites and the choice, site by site, in training mode."""
-    b, _, height, width = x.shape
-    attention = block.attention
-    features: dict[tuple[int, int, int], Tensor] = {}
-    for n in range(b):
-        sites = [(y, z) for y in range(height) for z in range(width) if active[n, y, z]]
-        scores = [
-            attention.score(torch.tanh(attention.site(x[n, :, y, z]) + attention.text(text[n]))) for y, z in sites
-        ]
-        weights = torch.softmax(torch.cat(scores), 0) if sites else torch.zeros(0)
-        kept = literal_nucleus(weights.tolist(), [True] * len(sites), block.p)
-        for (y, z), weight, keep in zip(sites, weights, kept, strict=True):
-            if keep:
-                gate = weight * len(sites) if block.selection == "gate" else 1.0
-                features[n, y, z] = x[n, :, y, z] * gate
-    choice = torch.zeros_like(active)
-    for site in features:
-        choice[site] = True
-    for conv, norm in zip(block.convs, block.norms, strict=True):
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, BatchNorm)
-        after = {}
-        for n, y, z in features:
-            after[n, y, z] = sum(
-                conv.weight[:, :, 1 + dy, 1 + dx] @ features[n, y + dy, z + dx]
-                for dy in (-1, 0, 1)
-                for dx in (-1, 0, 1)
-                if (n, y + dy, z + dx) in features
-            )
-        rows = torch.stack(list(after.values()))
-        mean, variance = rows.mean(0), rows.var(0, unbiased=False)
-        rows = ((rows - mean) / torch.sqrt(variance + norm.eps) * norm.weight + norm.bias).clamp(min=0)
-        features = dict(zip(after, rows, strict=True))
-    channels = len(next(iter(features.values())))
-    pooled = x.new_zeros(b, channels, height // 2, width // 2)
-    pooled_active = torch.zeros(b, height // 2, width // 2, dtype=torch.bool)
-    for n, y, z in features:
-        pooled_active[n, y // 2, z // 2] = True
-        pooled[n, :, y // 2, z // 2] = torch.maximum(pooled[n, :, y // 2, z // 2], features[n, y, z])
-    return pooled, pooled_active, choice
+class Forced(SparseStack):
+    """On the kernels that a test chooses."""
+
+    chosen: Kernels
+
+    def kernels(self, device: torch.device) -> Kernels:
+        return self.chosen
 
 
-def tiny(selection: str = "published", p: float = 0.6) -> SparseBlock:
+def stack(way: str, selection: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19)) -> Forced:
     torch.manual_seed(0)
-    settings = SparseSettings(p=p, selection=selection)  # type: ignore[arg-type]
-    block = SparseBlock(3, 4, TEXT, settings, "the block").double()
-    for norm in block.norms.parameters():
-        nn.init.uniform_(norm, 0.5, 1.5)
-    return block
+    chosen = SparseSettings(p=p, selection=selection)  # type: ignore[arg-type]
+    made = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
+    found = Forced(made, 3, (16, 24), TEXT, "the stack").double()
+    found.chosen = engine(way)
+    for module in found.modules():
+        if isinstance(module, BatchNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return found
 
 
-def inputs(b: int = 3, share: float = 0.7) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(b)
-    active = torch.rand(b, 6, 4, generator=generator) < share
-    x = torch.randn(b, 3, 6, 4, dtype=torch.float64, generator=generator) * active[:, None]
-    return x, active, torch.randn(b, TEXT, dtype=torch.float64, generator=generator)
+def inputs(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.randn(count, 3, 16, 24, dtype=torch.float64, generator=generator)
+    return pictures, torch.randn(count, TEXT, dtype=torch.float64, generator=generator)
+
+
+def buffers(module: nn.Module) -> list[Tensor]:
+    return [value for name, value in module.named_buffers() if "running" in name]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize(("p", "count", "training"), [(0.6, 3, True), (0.9, 2, False), (1.0, 2, True), (1e-6, 3, True)])
+def test_stack_is_the_masked_grids_forward_and_every_gradient(
+    way: str, selection: str, p: float, count: int, training: bool
+) -> None:
+    """float64; the choices, the vectors, the running statistics, and gradients of inputs and parameters."""
+    model = stack(way, selection, p).train(training)
+    pictures, text = (value.requires_grad_() for value in inputs(count))
+    expected, choices, running = oracle_stack(model, pictures, text)
+    learnt = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    assert any("attention" in name for name in learnt) == (selection != "published")
+    leaves = {"pictures": pictures, "text": text, **learnt}
+    towards = torch.randn(expected.shape, dtype=torch.float64)
+    wanted = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
+    found, traces = model(pictures, text)
+    for trace, choice in zip(traces, choices, strict=True):
+        assert torch.equal(trace.kept, choice.kept)
+        assert torch.equal(trace.active, choice.active)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    gradients = torch.autograd.grad(found, list(leaves.values()), towards, allow_unused=True)
+    for name, gradient, goal in zip(leaves, gradients, wanted, strict=True):
+        if name == "text" and selection == "published":
+            assert gradient is None
+        elif goal is not None:
+            assert gradient is not None, name
+            torch.testing.assert_close(gradient, goal, rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    if training:
+        for mine, theirs in zip(buffers(model), running, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_engines_agree_on_any_mask(data: st.DataObject) -> None:
+    """Convolution, batch norm and pooling with their gradients; empty and full pictures, odd numbers of channels."""
+    batch, height, width = data.draw(st.sampled_from([(1, 2, 2), (3, 4, 6), (2, 8, 4)]))
+    share = data.draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    cin, cout = data.draw(st.sampled_from([(1, 1), (5, 3), (17, 70), (64, 16)]))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    mask = torch.rand(batch, height, width, generator=generator) < share
+    mask[0] = data.draw(st.booleans())
+    pooled = int(mask.view(batch, height // 2, 2, width // 2, 2).any(4).any(2).sum())
+    x = torch.randn(int(mask.sum()), cin, dtype=torch.float64, generator=generator)
+    weight = torch.randn(9, cin, cout, dtype=torch.float64, generator=generator)
+    towards = torch.randn(pooled, cout, dtype=torch.float64, generator=generator)
+    results = []
+    for way in WAYS:
+        ops, norm = engine(way), BatchNorm(cout).double()
+        nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(1))
+        leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_(), norm.weight, norm.bias]
+        table = ops.tables(mask, len(x), pooled)
+        found = norm(norm(conv(leaves[0], leaves[1], table, ops), ops), ops, table.pool)
+        results.append([found, *torch.autograd.grad(found, leaves, towards), *buffers(norm)])
+    for other in results[1:]:
+        for mine, theirs in zip(results[0], other, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
 
 
 @given(st.data())
 def test_nucleus_keeps_what_the_loop_keeps(data: st.DataObject) -> None:
     """Exactly, ties included (eighths sum without rounding); no more sites than needed; none of an empty picture."""
-    weights = data.draw(st.lists(st.lists(st.integers(0, 8), min_size=6, max_size=6), min_size=1, max_size=4))
-    active = data.draw(
-        st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=len(weights), max_size=len(weights))
-    )
+    row = st.lists(st.integers(0, 8), min_size=6, max_size=6)
+    weights = data.draw(st.lists(row, min_size=1, max_size=4))
+    flags = st.lists(st.booleans(), min_size=6, max_size=6)
+    active = data.draw(st.lists(flags, min_size=len(weights), max_size=len(weights)))
     p = data.draw(st.sampled_from([0.01, 0.25, 0.5, 0.7, 0.99, 1.0]))
-    w = torch.tensor(weights, dtype=torch.float32).view(-1, 2, 3) / 8
     a = torch.tensor(active).view(-1, 2, 3)
-    found = nucleus(w * a, a, p).flatten(1).tolist()
-    for row, flags, kept in zip((w * a).flatten(1).tolist(), active, found, strict=True):
-        assert kept == literal_nucleus(row, flags, p)
-        assert any(kept) == any(flags)
+    w = torch.tensor(weights, dtype=torch.float32).view(-1, 2, 3) / 8 * a
+    found = nucleus(w, a, p)
+    assert torch.equal(found, oracle_nucleus(w, a, p))
+    assert torch.equal(found.any(2).any(1), a.any(2).any(1))
 
 
 @pytest.mark.parametrize("sites", [1, 3, 576])
@@ -109,120 +149,224 @@ def test_p_of_one_keeps_every_site_whatever_the_rounding(sites: int) -> None:
     assert nucleus(weights, active, math.nextafter(1.0, 0.0)).any(-1).all()
 
 
-@pytest.mark.parametrize("selection", ["published", "gate"])
-@pytest.mark.parametrize("p", [1e-6, 0.4, 0.8, 1.0])
-def test_block_computes_what_loops_over_sites_compute(selection: str, p: float) -> None:
-    block = tiny(selection, p)
-    x, active, text = inputs()
-    active[1] = False
-    x = x * active[:, None]
-    pooled, pooled_active, trace = block(x, active, text)
-    expected, expected_active, expected_kept = literal_block(block, x, active, text)
-    assert torch.equal(trace.kept, expected_kept)
-    assert torch.equal(pooled_active, expected_active)
-    torch.testing.assert_close(pooled, expected, rtol=1e-10, atol=1e-10)
-    assert not pooled[1].any()
-    assert not (trace.kept & ~active).any()
-
-
-def test_running_statistics_are_of_the_active_sites_only() -> None:
-    block = tiny()
-    x, active, text = inputs()
-    _, _, trace = block(x, active, text)
-    first, conv = block.norms[0], block.convs[0]
-    assert isinstance(first, BatchNorm)
-    assert first.running_mean is not None
-    rows = conv(x * trace.kept[:, None]).permute(0, 2, 3, 1)[trace.kept]
-    torch.testing.assert_close(first.running_mean, 0.01 * rows.mean(0))
-    assert first.eps == 1e-4
-
-
-def test_all_sites_active_is_the_dense_computation() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_all_sites_active_is_the_dense_computation(way: str) -> None:
     """p = 1 on a full grid: the stack is the dense stack with the same weights."""
-    settings = ModelSettings(
-        kind="mesm", channels=(4, 6, 8), hidden=16, dim=8, heads=2, sparse=SparseSettings(p=1.0, bn_eps=1e-5)
-    )
-    sparse = SparseStack(settings, 3, (16, 24), TEXT, "stack").double()
-    dense = Stack(settings, 3, (16, 24)).double()
-    source = {name: value for name, value in sparse.state_dict().items() if ".attention." not in name}
-    target = {name: value for name, value in dense.state_dict().items() if "blocks" not in name}
-    dense.load_state_dict({name: source[name] for name in target}, strict=False)
-    for block, plain in zip(sparse.blocks, dense.blocks, strict=True):
-        assert isinstance(block, SparseBlock)
-        layers = [module for module in plain.modules() if isinstance(module, nn.Conv2d | BatchNorm)]
-        for layer, mine in zip(layers, (block.convs[0], block.norms[0], block.convs[1], block.norms[1]), strict=True):
-            layer.load_state_dict(mine.state_dict(), strict=False)
-            if isinstance(layer, nn.Conv2d):
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
-    pictures, text = torch.rand(3, 3, 16, 24, dtype=torch.float64), torch.randn(3, TEXT, dtype=torch.float64)
-    found, traces = sparse(pictures, text)
+    model = stack(way, p=1.0)
+    made = ModelSettings(channels=(3, 4, 19), hidden=16, dim=8, heads=2, stem_blocks=1)
+    dense = Stack(made, 3, (16, 24)).double()
+    source = {name: value for name, value in model.state_dict().items() if not name.startswith("blocks")}
+    dense.load_state_dict(source, strict=False)
+    for block, plain in zip(model.blocks, dense.blocks, strict=True):
+        for n, layer in enumerate((plain.first, plain.second)):
+            weight = block.convs[n].weight.detach()
+            layer.conv.weight.data = weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1).contiguous()
+            nn.init.zeros_(layer.conv.bias)
+            layer.norm.load_state_dict(block.norms[n].state_dict())
+            layer.norm.eps = block.norms[n].eps
+    pictures, text = inputs(3)
+    found, traces = model(pictures, text)
     assert all(bool(trace.kept.all()) for trace in traces)
     torch.testing.assert_close(found, dense(pictures, None)[0], rtol=1e-9, atol=1e-9)
 
 
-def test_gate_trains_the_attention_and_published_does_not() -> None:
-    x, active, text = inputs()
-    for selection in ("gate", "published"):
-        block = tiny(selection)
-        block(x, active, text.requires_grad_())[0].square().sum().backward()
-        attention = dict(block.attention.named_parameters())
-        # A shift of all scores does not move a softmax.
-        moved = {n for n, p in attention.items() if p.grad is not None and p.grad.abs().max() > 1e-9}
-        assert moved == (set(attention) - {"score.bias"} if selection == "gate" else set())
-        assert all((p.grad is not None) == (selection == "gate") for p in attention.values())
-        assert all(p.grad is not None for p in [*block.convs.parameters(), *block.norms.parameters()])
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_attention_learns_unless_it_is_published(selection: str) -> None:
+    model = stack("cpp", selection)
+    model(*inputs(3))[0].square().sum().backward()
+    attention = {n: p.grad for n, p in model.named_parameters() if ".attention." in n}
+    # A shift of all scores does not move a softmax.
+    learnt = {n for n in attention if not n.endswith("score.bias")}
+    moved = {n for n, grad in attention.items() if grad is not None and grad.abs().max() > 1e-12}
+    assert moved == (set() if selection == "published" else learnt)
+    assert all((grad is None) == (selection == "published") for grad in attention.values())
+    assert all(p.grad is not None for n, p in model.named_parameters() if ".attention." not in n)
 
 
-@pytest.mark.parametrize("selection", ["published", "gate"])
-def test_gradients_are_those_of_finite_differences(selection: str) -> None:
-    block = tiny(selection)
-    x, active, text = inputs(2)
-    sites = active[:, None]
-
-    def forward(x: Tensor, text: Tensor, *parameters: Tensor) -> Tensor:
-        names = [name for name, _ in block.named_parameters()]
-        changed = dict(zip(names, parameters, strict=True))
-        pooled: Tensor = torch.func.functional_call(block, changed, (x * sites, active, text))[0]
-        return pooled
-
-    free = [x.clone().requires_grad_(), text.clone().requires_grad_(selection == "gate")]
-    learnt = selection == "gate"
-    parameters = [
-        p.detach().clone().requires_grad_(learnt or not name.startswith("attention"))
-        for name, p in block.named_parameters()
-    ]
-    # The running statistics move with every call and do not enter in training mode.
-    assert torch.autograd.gradcheck(forward, (*free, *parameters), fast_mode=True)
+@pytest.mark.parametrize("way", WAYS)
+def test_convolution_has_the_gradients_of_finite_differences(way: str) -> None:
+    ops = engine(way)
+    mask = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(2)) < 0.6
+    table = ops.tables(mask, int(mask.sum()), int(mask.view(2, 2, 2, 2, 2).any(4).any(2).sum()))
+    x = torch.randn(int(mask.sum()), 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(9, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: conv(x, w, table, ops), (x, weight))
 
 
-def test_attention_that_is_not_finite_is_an_error_that_says_where() -> None:
-    block = tiny()
-    x, active, text = inputs()
+@pytest.mark.parametrize("way", WAYS)
+def test_attention_that_is_not_finite_is_an_error_that_says_where(way: str) -> None:
+    model = stack(way)
+    pictures, text = inputs(2)
     text[1, 0] = torch.nan
-    with pytest.raises(ValueError, match="the block: the attention over the sites is not finite"):
-        block(x, active, text)
+    with pytest.raises(ValueError, match="the stack, sparse block 1: the attention over the sites is not finite"):
+        model(pictures, text)
 
 
-def test_one_active_site_and_no_pictures_pass() -> None:
-    block = tiny()
-    x, active, text = inputs(1)
-    active[:] = False
-    active[0, 2, 1] = True
-    pooled, pooled_active, _ = block(x * active[:, None], active, text)
-    assert torch.isfinite(pooled).all()
-    assert pooled_active.sum() == 1
-    before = {name: value.clone() for name, value in block.state_dict().items()}
-    pooled, pooled_active, trace = block(x[:0], active[:0], text[:0])
-    assert (pooled.shape, pooled_active.shape, trace.kept.shape) == ((0, 4, 3, 2), (0, 3, 2), (0, 6, 4))
-    pooled.sum().backward()
-    assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("training", [True, False])
+def test_no_pictures_and_single_sites_pass_forward_and_backward(way: str, training: bool) -> None:
+    model = stack(way, "gate", p=1e-6).train(training)  # one site of each picture
+    for count in (0, 1):
+        before = [value.clone() for value in buffers(model)]
+        pictures, text = inputs(count)
+        found, traces = model(pictures, text)
+        assert found.shape == (count, 8)
+        assert [int(trace.kept.sum()) for trace in traces] == [count, count]
+        found.sum().backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        if count == 0:
+            assert all(torch.equal(*pair) for pair in zip(buffers(model), before, strict=True))
+        assert all(torch.isfinite(value).all() for value in buffers(model))
 
 
-def test_batch_norm_sums_in_float32_also_for_bfloat16() -> None:
+@pytest.mark.parametrize("way", ["cpp", "pairs"])
+@pytest.mark.parametrize("pool", [False, True])
+def test_batch_norm_over_ranks_is_that_over_all_their_rows(way: str, pool: bool) -> None:
+    """Three ranks, one of them empty, with an all-reduce played by hand: values, gradients, running statistics."""
+    ops, generator = engine(way), torch.Generator().manual_seed(3)
+    parts = [torch.randn(n, 3, dtype=torch.float64, generator=generator) * 2 + 5 for n in (8, 0, 4)]
+    towards = [torch.randn(len(x) // 4 if pool else len(x), 3, dtype=torch.float64, generator=generator) for x in parts]
+
+    def run(norm: BatchNorm, x: Tensor, to: Tensor) -> tuple[Tensor, ...]:
+        x = x.clone().requires_grad_()
+        windows = torch.arange(len(x), dtype=torch.int32).view(-1, 4) if pool else None
+        y = norm(x, ops, windows)
+        return y.detach(), *torch.autograd.grad(y, (x, norm.weight, norm.bias), to)
+
+    whole = BatchNorm(3).double()
+    expected = run(whole, torch.cat(parts), torch.cat(towards))
+    sums: list[Tensor] = []
+    for turn in range(3):  # a rank's sums go out in turn 0 (forward) and 1 (backward, made with the right mean)
+        sent: list[list[Tensor]] = []
+        results = []
+        for x, to in zip(parts, towards, strict=True):
+            norm, mine = BatchNorm(3).double(), []
+
+            def reduce(value: Tensor, mine: list[Tensor] = mine) -> Tensor:
+                mine.append(value)
+                return sums[len(mine) - 1] if len(mine) <= len(sums) else value
+
+            norm.reduce = reduce
+            results.append(run(norm, x, to))
+            sent.append(mine)
+            assert len(mine) == 2
+        if turn < 2:
+            sums.append(torch.stack([mine[turn] for mine in sent]).sum(0))
+    for n, goal in enumerate(expected):
+        mine = [result[n] for result in results]
+        torch.testing.assert_close(torch.cat(mine) if n < 2 else torch.stack(mine).sum(0), goal)
+    torch.testing.assert_close(norm.running_mean, whole.running_mean)
+    torch.testing.assert_close(norm.running_var, whole.running_var)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_batch_norm_keeps_the_variance_of_values_far_from_zero_and_of_bfloat16(way: str) -> None:
     norm = BatchNorm(2, momentum=1.0)
-    rows = (torch.randn(5000, 2) * 3 + torch.tensor([100.0, -7.0])).bfloat16()
-    out = norm(rows)
+    rows = (torch.randn(5000, 2) * 3 + torch.tensor([1000.0, -7.0])).bfloat16()
+    out = norm(rows, engine(way))
     assert out.dtype == torch.bfloat16
     assert norm.running_mean is not None
     torch.testing.assert_close(norm.running_mean, rows.float().mean(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, rows.double().var(0).float(), rtol=1e-3, atol=0)
+
+
+def test_cpp_is_the_same_bits_twice_and_on_any_number_of_threads() -> None:
+    """Forward and all gradients: nothing is summed in an order of chance."""
+    made = []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        try:
+            torch.manual_seed(1)
+            ops = engine("cpp")
+            mask = torch.rand(4, 16, 16) < 0.6
+            pooled = int(mask.view(4, 8, 2, 8, 2).any(4).any(2).sum())
+            x, norm = torch.randn(int(mask.sum()), 70, requires_grad=True), BatchNorm(40)
+            weight = torch.randn(9, 70, 40, requires_grad=True)
+            table = ops.tables(mask, len(x), pooled)
+            y = norm(conv(x, weight, table, ops), ops, table.pool)
+            made.append([y, *torch.autograd.grad(y.square().sum(), (x, weight, norm.weight, norm.bias))])
+        finally:
+            torch.set_num_threads(1)
+    for other in made[1:]:
+        for mine, theirs in zip(made[0], other, strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_cpp_rows_have_the_same_bits_in_any_batch() -> None:
+    """What the evaluation's independence of the batch rests on, at the published widths."""
+    ops = engine("cpp")
+    torch.manual_seed(2)
+    masks, weight = torch.rand(5, 8, 8) < 0.7, torch.randn(9, 64, 128)
+    rows = [torch.randn(int(mask.sum()), 64) for mask in masks]
+
+    def run(which: slice) -> Tensor:
+        mask, x = masks[which], torch.cat(rows[which])
+        table = ops.tables(mask, len(x), int(mask.view(len(mask), 4, 2, 4, 2).any(4).any(2).sum()))
+        return torch.cat([ops.conv(x, weight, table), ops.product(x, weight[0])], 1)
+
+    together = run(slice(None))
+    assert torch.equal(together, torch.cat([run(slice(n, n + 1)) for n in range(5)]))
+
+
+class Count(TorchDispatchMode):
+    """The names of all operators, forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_runs_on_a_graphics_card_does_not_grow_with_the_batch() -> None:
+    """On a CPU, by the way that is taken there: the same operators for 9 pictures as for 2, and no wait among them."""
+    model, found = stack("gather", "gate"), []
+    for count in (2, 2, 9):
+        with Count() as counted:
+            model(*inputs(count))[0].sum().backward()
+        found.append(counted.names)
+    assert found[1] == found[2]
+    waiting = {"_local_scalar_dense", "nonzero", "masked_select", "repeat_interleave"}
+    assert not waiting & set(found[2])  # the one tolist() of a block is no operator; it is counted below
+
+
+def test_a_block_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls, original = stack("gather").float(), [], Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda self: (calls.append(1), original(self))[1])
+    pictures, text = inputs(3)
+    model(pictures.float(), text.float())
+    assert len(calls) == len(model.blocks)
+
+
+def test_without_a_compiler_pytorch_takes_over_and_says_so(monkeypatch: Any, capsys: Any) -> None:
+    from mesm_data.errors import InputError
+    from mesm_train.models import kernels as module
+
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    module._native.cache_clear()
+    try:
+        assert [kernels("auto", CPU).name for _ in range(2)] == ["torch", "torch"]
+        assert capsys.readouterr().err.count("there is no compiler no-such-compiler") == 1
+        with pytest.raises(InputError, match=r"model\.sparse\.engine is 'cpp': there is no compiler"):
+            kernels("cpp", CPU)
+    finally:
+        module._native.cache_clear()
+
+
+@pytest.mark.slow  # two compilations
+def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
+    code = "from mesm_train.models.kernels.build import library; print(library()._name)"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert len({process.communicate()[0].strip() for process in started}) == 1
+    assert [process.returncode for process in started] == [0, 0]
+    assert len(list((tmp_path / "mesm").iterdir())) == 1
+
+
+def test_scales_are_the_selections() -> None:
+    assert tuple(sparse.SCALES) == SELECTIONS

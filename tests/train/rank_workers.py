@@ -19,11 +19,11 @@ from mesm_data.errors import MesmError
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import LostRanks, Ranks, connected
+from mesm_train.distributed import LostRanks, Ranks, all_reduce_sums, connected
 from mesm_train.launch import RENDEZVOUS
 from mesm_train.models.model import Model
+from mesm_train.models.norm import synchronise
 from mesm_train.models.settings import ModelSettings
-from mesm_train.sync_norm import synchronise
 
 SMALL = ModelSettings(
     modalities=("v", "a"),
@@ -121,7 +121,7 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     torch.manual_seed(0)
     model = Model(SMALL)
     if sync and connection.world > 1:
-        synchronise(model)
+        synchronise(model, all_reduce_sums)
     if not sync:
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -153,9 +153,10 @@ def failing(connection: Ranks) -> None:
 
 def dying(connection: Ranks) -> str:
     """Rank 1 is killed; the others wait for it."""
-    if connection.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
     try:
+        connection.gather([0.0])  # all are connected: one that dies before is noticed by `connected`
+        if connection.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         connection.gather([1.0])
     except LostRanks as error:
         return str(error)

@@ -90,6 +90,20 @@ def test_a_run_goes_on_exactly_on_as_many_ranks_and_on_any_other_number(recipe: 
             assert weights(run) == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_ranks_that_are_empty_in_every_step_train_along_with_text_and_sparse_blocks(
+    recipe: str, tmp_path: Path
+) -> None:
+    """Steps of two samples on three ranks, MESM with all modalities and a text encoder that rank 0 makes."""
+    sets = [
+        "model.kind=mesm", "model.modalities=[t, v, a]", "text.encoder=tiny", "optim.batch=2", "optim.epochs=1",
+        "augment.word_dropout=0.2",
+    ]  # fmt: skip
+    given = ranks(3, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert all(sum(not keys for _, _, keys in step) >= 1 for step in zip(*given, strict=True))
+    assert all(line["loss"] > 0 for line in journal(tmp_path / "run") if line["kind"] == "train")
+
+
 def test_evaluation_is_the_same_to_the_bit_on_any_number_of_ranks(recipe: str, tmp_path: Path) -> None:
     """Each utterance once, and every rank has all answers, also the one that was asked nothing."""
     [alone] = ranks(1, answers, recipe, tmp_path / "run", folder=tmp_path / "1")

@@ -1,0 +1,215 @@
+"""Seconds of the convolutional streams of FE2E and MESM, forward and forward + backward, side by side in one run.
+
+Input: 72 random faces and 96 random pieces of sound (8 utterances of 4.5 s; --utterances for fewer), published widths,
+fresh initialisation.
+Variants are run in turn, so that whatever else the machine does falls on all alike; medians and their ratios to the
+dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/flops.py.
+
+    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda]
+
+On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from mesm_train.allocator import keep_memory
+from mesm_train.flops import active_pairs
+from mesm_train.models.conv import Stack
+from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_train.models.sparse import SparseStack
+
+SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
+TEXT = 768
+
+
+class Plain(nn.Sequential):
+    """The dense stack of torch's own layers, nothing fused: the baseline."""
+
+    def __init__(self, settings: ModelSettings, channels: int, size: tuple[int, int]) -> None:
+        width = settings.channels[0]
+        layers: list[nn.Module] = [*conv(channels, width, 5), nn.MaxPool2d(2)]
+        for _ in range(2 * settings.stem_blocks):
+            layers += conv(width, width, 3)
+        for i, o in zip(settings.channels, settings.channels[1:], strict=False):
+            layers += [*conv(i, o, 3), *conv(o, o, 3), nn.MaxPool2d(2)]
+        side = len(settings.channels)
+        flat = settings.channels[-1] * (size[0] >> side) * (size[1] >> side)
+        head = [nn.Linear(flat, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.dim)]
+        super().__init__(*layers, nn.Flatten(), *head)
+
+
+def conv(inputs: int, outputs: int, size: int) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU."""
+    return [nn.Conv2d(inputs, outputs, size, padding=size // 2), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def inputs(device: torch.device, utterances: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Pictures and text vectors."""
+    generator = torch.Generator().manual_seed(1)
+    found = {}
+    for m, (channels, size, count) in SIZES.items():
+        pictures = torch.randn(utterances * count, channels, *size, generator=generator)
+        text = torch.randn(utterances, TEXT, generator=generator).repeat_interleave(count, 0)
+        found[m] = (pictures.to(device), text.to(device))
+    return found
+
+
+def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
+    """Name to what makes the stack of a modality."""
+
+    def sparse(p: float, engine: str, m: str) -> nn.Module:
+        settings = ModelSettings(kind="mesm", sparse=SparseSettings(p=p, engine=engine, selection="published"))  # type: ignore[arg-type]
+        return SparseStack(settings, *SIZES[m][:2], TEXT, m)
+
+    def fe2e(engine: str, m: str) -> nn.Module:
+        return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
+
+    def plain(m: str, layout: torch.memory_format = torch.contiguous_format) -> nn.Module:
+        return Plain(ModelSettings(), *SIZES[m][:2]).to(memory_format=layout)
+
+    found: dict[str, Callable[[str], nn.Module]] = {
+        "dense": plain,
+        "dense, channels_last": partial(plain, layout=torch.channels_last),
+    }
+    for engine in engines:
+        found[f"fe2e, {engine}"] = partial(fe2e, engine)
+        for p in (1.0, *ps):
+            found[f"mesm p = {p:g}, {engine}"] = partial(sparse, p, engine)
+    return found
+
+
+class Case:
+    """Both streams of a variant."""
+
+    def __init__(
+        self, name: str, make: Callable[[str], nn.Module], device: torch.device, clock: Callable[[], float]
+    ) -> None:
+        torch.manual_seed(0)
+        self.name, self.device, self.clock = name, device, clock
+        self.stacks = {m: make(m).to(device).train() for m in SIZES}
+        self.last = name.startswith("dense, channels_last")
+        self.forward: list[float] = []
+        self.both: list[float] = []
+
+    def step(self, data: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """One forward and backward pass, timed."""
+        began = self._now()
+        total = torch.zeros((), device=self.device)
+        for m, stack in self.stacks.items():
+            pictures, text = data[m]
+            if isinstance(stack, Plain):
+                layout = torch.channels_last if self.last else torch.contiguous_format
+                total = total + stack(pictures.contiguous(memory_format=layout)).square().sum()
+            else:
+                total = total + stack(pictures, text)[0].square().sum()
+        middle = self._now()
+        total.backward()
+        ended = self._now()
+        for stack in self.stacks.values():
+            stack.zero_grad()
+        self.forward.append(middle - began)
+        self.both.append(ended - began)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self.clock()
+
+
+@torch.no_grad()
+def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[float, str]:
+    """Multiply-adds of the convolutions over the dense stacks', and the share of sites that each block keeps."""
+    settings = ModelSettings()
+    found = dense = 0
+    words = []
+    for m, stack in case.stacks.items():
+        _, (height, width), _ = SIZES[m]
+        count = len(data[m][0])
+        first = settings.channels[0]
+        stem = count * height * width * first * (25 * SIZES[m][0] + 4 * 9 * first // 4)
+        found, dense = found + stem, dense + stem
+        traces = [] if isinstance(stack, Plain) else stack(*data[m])[1]
+        for n, (i, o) in enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1):
+            full = count * (height >> n) * (width >> n) * 9
+            dense += full * (i * o + o * o)
+            found += (active_pairs(traces[n - 1].kept) if traces else full) * (i * o + o * o)
+        words.append(f"{m} " + " ".join(f"{float(t.kept.float().mean()):.2f}" for t in traces) if traces else "")
+    return found / dense, ", ".join(word for word in words if word)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--utterances", type=int, default=8)
+    parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--memory", metavar="VARIANT", help="print the peak memory of three steps of one variant only")
+    parser.add_argument("--only", default="", help="variants whose names contain this, and dense")
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    engines = ["torch", "cpp"] if device.type == "cpu" else ["torch"]
+    clock = time.process_time if given.cpu_time else time.perf_counter
+    keep_memory()
+    data = inputs(device, given.utterances)
+    made = {
+        n: m for n, m in variants(given.p, device, engines).items() if given.only in n or n == "dense" or given.memory
+    }
+    if given.memory:
+        case = Case(given.memory, made[given.memory], device, clock)
+        for _ in range(3):
+            case.step(data)
+        status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
+        print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
+        return
+    cases = [Case(name, make, device, clock) for name, make in made.items()]
+    for turn in range(given.rounds + 1):
+        for case in cases:
+            case.step(data)
+        if turn == 0:  # caches and the compiler
+            for case in cases:
+                case.forward.clear(), case.both.clear()
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
+          f"{given.rounds} rounds, {given.utterances} utterances, "
+          f"{device}, {'CPU' if given.cpu_time else 'wall'} seconds")  # fmt: skip
+    print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}  kept by block")
+    base = cases[0]
+    for case in cases:
+        forward, both = median(case.forward), median(case.both)
+        ratio, kept = operations(case, data)
+        memory = "-" if given.only else peak(case.name, given) if device.type == "cpu" else "-"
+        print(f"{case.name:28}{forward:9.3f}{both:8.3f}{forward / median(base.forward):9.3f}"
+              f"{both / median(base.both):9.3f}{ratio:7.3f}{memory:>9}  {kept}", flush=True)  # fmt: skip
+
+
+def peak(name: str, given: argparse.Namespace) -> str:
+    """The peak memory of a process of its own, in GB."""
+    command = [
+        sys.executable,
+        __file__,
+        "--memory",
+        name,
+        "--utterances",
+        str(given.utterances),
+        "--p",
+        *map(str, given.p),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The arithmetic on rows of active sites, twice: in PyTorch, which runs anywhere, and in C++ for a CPU.
+
+A row is the C features of one site. `Table` says which rows are neighbours; a convolution of sparse blocks has a
+weight (9, Cin, Cout), tap by tap in the order (y, x), as SparseConvNet stores it: y[r] = sum over k of
+x[near[r, k]] @ weight[k] over the neighbours that are active.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+EngineName = Literal["auto", "torch", "cpp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The active sites of B pictures of H x W, n of them, and of the m pooled ones; shared by all layers of a block."""
+
+    shape: tuple[int, int, int]  # B, H, W
+    sites: Tensor  # int64 (n,): places in the flattened mask, ascending
+    near: Tensor  # int32 (n, 9): the row of each 3x3 neighbour, itself at 4; -1 where it is not active
+    pool: Tensor  # int32 (m, 4): the rows of the 2x2 children of each pooled site; -1 where not active
+    plans: dict[str, Any] = field(default_factory=dict)  # what kernels derive from it once
+
+    @property
+    def full(self) -> bool:
+        """Every site is active."""
+        batch, height, width = self.shape
+        return len(self.sites) == batch * height * width
+
+
+Finish = Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
+
+
+class Kernels(Protocol):
+    """Raw operations without autograd. All tensors are contiguous and of one dtype and device, but for indices."""
+
+    name: str
+    invariant: bool  # a row's convolution has the same bits whatever rows are computed with it
+
+    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+        """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling."""
+
+    def conv(self, x: Tensor, weight: Tensor, table: Table, *, mirror: bool = False) -> Tensor:
+        """(n, Cin) to (n, Cout). `mirror`: the transposed convolution, (n, Cout) to (n, Cin): the input's gradient."""
+
+    def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
+        """The gradient of the weight, (9, Cin, Cout)."""
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(n, K) @ (K, C), with the invariance that `invariant` states."""
+
+    def moments(self, x: Tensor) -> Tensor:
+        """float64 (2, C): the sums of x (n, C) and of its squares."""
+
+    def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """relu(x * scale + shift)."""
+
+    def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+        """The maximum of that over each row of `pool`, (m, C), and uint8 which child had it first (255: it is 0)."""
+
+    def norm_backward(
+        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: "Finish"
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sums over the rows of g and of g * (x - mean), float64 (2, C), and the gradient of x.
+
+        g is dy past the ReLU and the pooling. The gradient is scale * g + slope * (x - mean) + shift for the three (C,)
+        that `finish(sums)` returns, or None if it returns None. `y` is what `normalise` returned, or with `pool` the
+        second result of `normalise_pool`.
+        """
+
+
+def kernels(engine: EngineName, device: torch.device) -> Kernels:
+    """What computes on `device`. auto is C++ on a CPU with a compiler; without one, PyTorch, which is said once.
+
+    Raises InputError if cpp is asked for and cannot be had.
+    """
+    from mesm_train.models.kernels.pure import PureKernels
+
+    if engine == "torch" or device.type != "cpu":
+        return PureKernels()
+    return _native(required=engine == "cpp")
+
+
+@cache
+def _native(*, required: bool) -> Kernels:
+    from mesm_data.errors import InputError
+    from mesm_train.models.kernels.build import BuildError
+    from mesm_train.models.kernels.native import NativeKernels
+    from mesm_train.models.kernels.pure import PureKernels
+
+    try:
+        return NativeKernels()
+    except BuildError as error:
+        if required:
+            raise InputError(f"model.sparse.engine is 'cpp': {error}; engine auto falls back to PyTorch") from error
+        print(f"sparse blocks run in PyTorch, about a third slower than in C++: {error}", file=sys.stderr)
+        return PureKernels()

@@ -1,0 +1,95 @@
+"""The C++ kernels as a shared library, compiled on first use into the user's cache.
+
+The file's name holds a digest of the source, the compiler, its flags, the OpenMP library and the CPU's features, so a
+change of any of them compiles anew and machines that share a home do not share what they cannot run.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared")
+
+
+class BuildError(Exception):
+    """Why there are no C++ kernels here, as the end of a sentence."""
+
+
+def library() -> ctypes.CDLL:
+    """The library, compiled if it is not in the cache. Several processes may call this at once.
+
+    Raises BuildError.
+    """
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        raise BuildError(f"there is no compiler {compiler} (install g++, or name another GCC in CXX)")
+    openmp = loaded_openmp()
+    path = cache_folder() / f"kernels-{digest(compiler, openmp)}.so"
+    try:
+        if not path.exists():
+            _compile(compiler, openmp, path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written or loaded ({error})") from error
+
+
+def cache_folder() -> Path:
+    """XDG_CACHE_HOME/mesm, ~/.cache/mesm without it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesm"
+
+
+def digest(compiler: str, openmp: str | None) -> str:
+    """Of everything that the compiled library depends on."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    parts = (SOURCE.read_bytes(), version.encode(), " ".join(FLAGS).encode(), str(openmp).encode(), cpu().encode())
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:16]
+
+
+def cpu() -> str:
+    """The machine and the features of its CPU."""
+    try:
+        found = re.search(r"^(?:flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return f"{platform.machine()} {found.group() if found else platform.processor()}"
+
+
+def loaded_openmp() -> str | None:
+    """The OpenMP library that torch brought into this process; a second one would compete for the same cores."""
+    import torch  # noqa: F401
+
+    try:
+        mapped = Path("/proc/self/maps").read_text()
+    except OSError:
+        return None
+    found = re.search(r"\S*/lib(?:gomp|iomp5|omp)[^/\s]*\.so\S*", mapped)
+    return found.group() if found else None
+
+
+def _compile(compiler: str, openmp: str | None, path: Path) -> None:
+    """Under a name of its own, then renamed: whoever is last wins, with the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        # -fopenmp at linking would add the compiler's own library.
+        compiled = Path(folder) / "kernels.o"
+        steps = [
+            [compiler, *(flag for flag in FLAGS if flag != "-shared"), "-c", str(SOURCE), "-o", str(compiled)],
+            [compiler, "-shared", str(compiled), *([openmp] if openmp else ["-fopenmp"]), "-o", str(made)],
+        ]
+        for step in steps:
+            done = subprocess.run(step, capture_output=True, text=True)
+            if done.returncode != 0:
+                last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+                raise BuildError(f"{compiler} does not compile them ({last})")
+        made.replace(path)

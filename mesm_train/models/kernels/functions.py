@@ -1,0 +1,83 @@
+"""The kernels with their gradients."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mesm_train.models.kernels import Kernels, Table
+
+
+class SubmanifoldConv(torch.autograd.Function):
+    """Rows (n, Cin) and a weight (9, Cin, Cout) to rows (n, Cout)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
+        """See Kernels.conv."""
+        x, weight = x.contiguous(), weight.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.table, ctx.kernels = table, kernels
+        return kernels.conv(x, weight, table)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Of x and the weight."""
+        x, weight = ctx.saved_tensors
+        dy = dy.contiguous()
+        dx = ctx.kernels.conv(dy, weight, ctx.table, mirror=True) if ctx.needs_input_grad[0] else None
+        dw = ctx.kernels.conv_weight(x, dy, ctx.table) if ctx.needs_input_grad[1] else None
+        return dx, dw, None, None
+
+
+def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
+    """The same in the dtype of the weight; under autocast on a graphics card in autocast's."""
+    device = x.device.type
+    lower = device != "cpu" and torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
+    with torch.autocast(device, enabled=False):
+        found: Tensor = SubmanifoldConv.apply(x.to(dtype), weight.to(dtype), table, kernels)  # type: ignore[no-untyped-call]
+    return found
+
+
+class NormRelu(torch.autograd.Function):
+    """Batch norm and ReLU of rows (n, C), and the maximum over the rows of `pool` if it is given.
+
+    `stats` (norm.Statistics) is what to normalise by; where it came of these rows, the gradient goes through it too.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stats: Any, pool: Tensor | None, kernels: Kernels
+    ) -> Tensor:
+        """See Kernels.normalise and normalise_pool."""
+        scale = weight * stats.rstd
+        shift = bias - stats.mean * scale
+        if pool is None:
+            y = kept = kernels.normalise(x, scale, shift)
+        else:
+            y, kept = kernels.normalise_pool(x, scale, shift, pool)
+        ctx.save_for_backward(x, kept, scale, pool)
+        ctx.stats, ctx.kernels = stats, kernels
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Of x, the weight and the bias; the parameters' are of these rows only, as data parallelism adds them up."""
+        x, kept, scale, pool = ctx.saved_tensors
+        stats, dy = ctx.stats, dy.contiguous()
+
+        def finish(sums: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+            if not ctx.needs_input_grad[0]:
+                return None
+            if stats.batch is None:
+                return scale, torch.zeros_like(scale), torch.zeros_like(scale)
+            # x enters its own mean and variance; `batch` is 1 / n, or 0 where those are not of the batch.
+            over = (sums if stats.reduce is None else stats.reduce(sums)) * stats.batch
+            slope = -scale * stats.rstd.double().square() * over[1]
+            return scale, slope.to(scale.dtype), (-scale * over[0]).to(scale.dtype)
+
+        sums, dx = ctx.kernels.norm_backward(dy, kept, x, pool, stats.mean, finish)
+        return dx, (sums[1] * stats.rstd).to(scale.dtype), sums[0].to(scale.dtype), None, None, None

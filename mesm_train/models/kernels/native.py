@@ -1,0 +1,111 @@
+"""The kernels in C++ (kernels.cpp), called with pointers."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mesm_train.models.kernels import Finish, Table
+from mesm_train.models.kernels.build import library
+
+SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+
+
+class NativeKernels:
+    """On a CPU, in float32 or float64, with as many threads as torch uses."""
+
+    name = "cpp"
+    invariant = True
+
+    def __init__(self) -> None:
+        """Raises BuildError if they cannot be compiled here."""
+        self._library = library()
+
+    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+        """See Kernels."""
+        batch, height, width = kept.shape
+        sites = torch.empty(count, dtype=torch.int64)
+        near = torch.empty(count, 9, dtype=torch.int32)
+        pool = torch.empty(pooled, 4, dtype=torch.int32)
+        rank = torch.empty(kept.numel(), dtype=torch.int32)
+        counts = torch.empty(2, dtype=torch.int64)
+        self._call("mesm_tables", kept.contiguous(), (batch,), height, width, rank, sites, near, pool, counts)
+        assert counts.tolist() == [count, pooled]
+        return Table(shape=(batch, height, width), sites=sites, near=near, pool=pool)
+
+    def conv(self, x: Tensor, weight: Tensor, table: Table, *, mirror: bool = False) -> Tensor:
+        """See Kernels."""
+        taps, cin, cout = weight.shape
+        if mirror:
+            cin, cout = cout, cin
+        y = x.new_empty(len(x), cout)
+        self._run("conv", x, weight, table.near, y, (len(x),), taps, cin, cout, int(mirror))
+        return y
+
+    def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
+        """See Kernels."""
+        dw = x.new_empty(9, x.shape[1], dy.shape[1])
+        self._run("conv_weight", x, dy, table.near, dw, (len(x),), *dw.shape)
+        return dw
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See Kernels."""
+        y = x.new_empty(len(x), weight.shape[1])
+        self._run("conv", x, weight, None, y, (len(x),), 1, *weight.shape, 0)
+        return y
+
+    def moments(self, x: Tensor) -> Tensor:
+        """See Kernels."""
+        sums = x.new_empty(2, x.shape[1], dtype=torch.float64)
+        self._run("moments", x, (len(x),), x.shape[1], sums)
+        return sums
+
+    def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """See Kernels."""
+        y = torch.empty_like(x)
+        self._run("normalise", x, scale, shift, y, (len(x),), x.shape[1])
+        return y
+
+    def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+        """See Kernels."""
+        y = x.new_empty(len(pool), x.shape[1])
+        which = torch.empty_like(y, dtype=torch.uint8)
+        self._run("normalise_pool", x, scale, shift, pool, y, which, (len(pool),), x.shape[1])
+        return y, which
+
+    def norm_backward(
+        self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: Finish
+    ) -> tuple[Tensor, Tensor | None]:
+        """See Kernels."""
+        sums = x.new_empty(2, x.shape[1], dtype=torch.float64)
+        name, tables = ("", ()) if pool is None else ("_pool", (pool,))
+        given = (dy, y, *tables, x, mean)
+        count = (len(x if pool is None else pool),)
+        self._run(f"norm_sums{name}", *given, count, x.shape[1], sums)
+        coefficients = finish(sums)
+        if coefficients is None:
+            return sums, None
+        dx = torch.empty_like(x)
+        self._run(f"norm_grad{name}", *given, *coefficients, dx, count, x.shape[1])
+        return sums, dx
+
+    def _run(self, name: str, x: Tensor, *arguments: Any) -> None:
+        """The function of x's dtype; all floating tensors must share it."""
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.is_floating_point() and argument.dtype != torch.float64:
+                assert argument.dtype == x.dtype
+        self._call(f"mesm_{name}_{SUFFIX[x.dtype]}", x, *arguments)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Tensors as pointers, (n,) as 64-bit counts, the rest as int; the number of threads comes last."""
+        passed: list[Any] = []
+        for argument in arguments:
+            if isinstance(argument, Tensor):
+                assert argument.is_contiguous()
+                passed.append(ctypes.c_void_p(argument.data_ptr()))
+            elif isinstance(argument, tuple):
+                passed.append(ctypes.c_int64(argument[0]))
+            else:
+                passed.append(None if argument is None else ctypes.c_int(argument))
+        getattr(self._library, name)(*passed, ctypes.c_int(torch.get_num_threads()))

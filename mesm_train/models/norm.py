@@ -1,0 +1,75 @@
+"""Batch norm and ReLU over rows: of active sites, or of all sites of pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mesm_train.models.kernels import Kernels
+from mesm_train.models.kernels.functions import NormRelu
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What rows are normalised by, (C,). `batch`: 1 / n if it came of n rows (of all ranks), None if it is running."""
+
+    mean: Tensor
+    rstd: Tensor
+    batch: Tensor | None
+    reduce: Callable[[Tensor], Tensor] | None
+
+
+def synchronise(model: nn.Module, reduce: Callable[[Tensor], Tensor]) -> None:
+    """Have every batch norm of a model take the rows of all ranks: `reduce` is as in BatchNorm."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.reduce = reduce
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm and ReLU of rows (n, C), n >= 0: each row is one site of one picture, active ones only.
+
+    With fewer than two rows there is no variance to take: then the running statistics are used and left as they are, so
+    that an empty modality passes. Sums are taken in the parameters' precision and added in float64, also for bfloat16
+    rows.
+
+    `reduce` is for training on several ranks. In training mode it is given the sums of this rank's rows (float64, of a
+    shape that is the same on all ranks) and returns those over all ranks: once forward, with (2 C + 1) values, and once
+    backward with (2, C), also where this rank has no row. The gradients of weight and bias stay this rank's own.
+    """
+
+    reduce: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, rows: Tensor, kernels: Kernels, pool: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """(n, C) to (n, C), or with `pool` int32 (m, 4) to the maximum over the rows it names, (m, C).
+
+        `pool` names each row once; -1 is no row.
+        """
+        assert self.weight is not None and self.bias is not None  # noqa: PT018
+        x = rows.to(self.weight.dtype).contiguous()
+        stats = self._statistics(x.detach(), kernels)
+        found: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
+        return found.to(rows.dtype)
+
+    @torch.no_grad()
+    def _statistics(self, x: Tensor, kernels: Kernels) -> Statistics:
+        assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
+        mean, variance, batch = self.running_mean.double(), self.running_var.double(), None
+        if self.training and (len(x) > 1 or self.reduce is not None):
+            n = torch.full((1,), float(len(x)), dtype=torch.float64, device=x.device)
+            sums = torch.cat([kernels.moments(x).flatten(), n])
+            if self.reduce is not None:
+                sums = self.reduce(sums)
+            total, several = sums[-1].clamp(min=1), sums[-1] > 1  # decided on the device: no waiting for it
+            found = sums[: self.num_features] / total
+            spread = (sums[self.num_features : -1] / total - found.square()).clamp(min=0)
+            unbiased = spread * total / (total - 1).clamp(min=1)
+            rate = torch.where(several, self.momentum or 0.0, 0.0)
+            self.running_mean.copy_(torch.lerp(mean, found, rate))
+            self.running_var.copy_(torch.lerp(variance, unbiased, rate))
+            mean, variance = torch.where(several, found, mean), torch.where(several, spread, variance)
+            batch = torch.where(several, 1 / total, 0.0)
+        rstd = (variance + self.eps).rsqrt()
+        dtype = x.dtype
+        return Statistics(mean=mean.to(dtype), rstd=rstd.to(dtype), batch=batch, reduce=self.reduce)

@@ -1,0 +1,91 @@
+"""Several runs that differ in a setting or two, beside each other: what they scored, kept, cost and took."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mesm_data.errors import InputError
+from mesm_data.files import atomic_write, read_json
+from mesm_train.config import RunConfig, load_recipe
+from mesm_train.journal import Journal
+from mesm_train.runs import begin, stored
+from mesm_train.watch import Watcher
+
+HEAD = ("run", "p", "selection", "seed", "macro F1", "AUC", "kept v", "kept a", "M MAC", "of dense", "s a step")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What a finished run came to. `kept`: the mean share of sites that the blocks of v and of a keep."""
+
+    name: str
+    p: float
+    selection: str
+    seed: int
+    f1: float | None  # mean over the classes, test part
+    auc: float | None
+    kept: Mapping[str, float]
+    macs: int  # of the forward pass on the utterances that the run's report states
+    dense_macs: int
+    step_seconds: float  # median, forward and backward and update; of this machine, with whatever ran beside it
+
+    def cells(self) -> tuple[str, ...]:
+        """As text, in the order of HEAD."""
+        score = tuple("-" if value is None else f"{value:.3f}" for value in (self.f1, self.auc))
+        kept = tuple(f"{self.kept[m]:.3f}" if m in self.kept else "-" for m in ("v", "a"))
+        cost = (f"{self.macs / 1e6:.0f}", f"{self.macs / self.dense_macs:.3f}", f"{self.step_seconds:.3f}")
+        return (self.name, f"{self.p:g}", self.selection, str(self.seed), *score, *kept, *cost)
+
+
+def sweep(
+    configs: Mapping[str, RunConfig], out: Path, *, stop: Callable[[], bool], watcher: Watcher
+) -> list[Row] | None:
+    """Train each of `configs` in the folder OUT/name, in this order; finished ones are not done again.
+
+    None if `stop()` ended it: the same call goes on. Raises InputError for a config that is not of kind mesm.
+    """
+    for name, config in configs.items():
+        if config.model.kind != "mesm":
+            raise InputError(
+                f"{name} is of kind {config.model.kind}: a sweep compares sparse models (model.kind: mesm)"
+            )
+    for name, config in configs.items():
+        if not finished(out / name):
+            watcher.say(f"{name}: {out / name}")
+            if not begin(config, out / name, resume=True, stop=stop, watcher=watcher):
+                return None
+    return [row(out / name) for name in configs]
+
+
+def finished(run: Path) -> bool:
+    """A run writes its report last."""
+    return (run / "report.html").exists()
+
+
+def row(run: Path) -> Row:
+    """The row of a run that has ended."""
+    config = load_recipe(str(run / "config.yaml"))
+    counted: dict[str, Any] = read_json(run / "operations.json")
+    scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
+    steps = [record["seconds"] for record in Journal(run / "metrics.jsonl").read() if record["kind"] == "train"]
+    return Row(
+        name=run.name,
+        p=config.model.sparse.p,
+        selection=config.model.sparse.selection,
+        seed=config.seed,
+        f1=scores["mean"]["f1"],
+        auc=scores["mean"]["auc"],
+        kept={m: sum(kept) / len(kept) for m, kept in counted["kept"].items()},
+        macs=sum(counted["models"]["mesm"].values()),
+        dense_macs=sum(counted["models"]["fe2e"].values()),
+        step_seconds=median(steps),
+    )
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """HEAD and the rows as comma-separated values."""
+    with atomic_write(path) as file:
+        for cells in (HEAD, *(row.cells() for row in rows)):
+            file.write((",".join(cells) + "\n").encode())

@@ -1,0 +1,88 @@
+"""A sparse stack in its plain form: whole grids with a mask of active sites. Slow, and plain to see.
+
+A convolution runs over zeros at the inactive sites and its output is masked to the same active set, which is what a
+submanifold convolution computes. It reads the parameters of a `SparseStack`, so gradients can be compared.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from mesm_train.models.conv import ConvNorm, Trace
+from mesm_train.models.norm import BatchNorm
+from mesm_train.models.sparse import SparseBlock, SparseStack
+
+
+def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Tensor, list[Trace], list[Tensor]]:
+    """What `stack(pictures, text)` must return, and the running means and variances that it must have afterwards."""
+    running: list[Tensor] = []
+    x = oracle_stem(stack, pictures, running)
+    active = torch.ones(len(x), *x.shape[2:], dtype=torch.bool)
+    traces = []
+    for block in stack.blocks:
+        assert isinstance(block, SparseBlock)
+        x, active, trace = oracle_block(block, x, active, text, running)
+        traces.append(trace)
+    return stack.head(x), traces, running
+
+
+def oracle_stem(stack: SparseStack, x: Tensor, running: list[Tensor]) -> Tensor:
+    for layer in stack.stem.modules():
+        if isinstance(layer, ConvNorm):
+            x = F.conv2d(x, layer.conv.weight, layer.conv.bias, padding=layer.conv.padding)  # type: ignore[arg-type]
+            x = batch_norm(layer.norm, x, running).relu()
+            x = F.max_pool2d(x, 2) if layer.pool else x
+    return x
+
+
+def oracle_block(
+    block: SparseBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
+) -> tuple[Tensor, Tensor, Trace]:
+    """(B, C, H, W), bool (B, H, W), (B, width) to (B, C', H/2, W/2), bool (B, H/2, W/2) and the choice."""
+    attention = block.attention
+    sites = attention.site(x.permute(0, 2, 3, 1))
+    scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
+    weights = scores.masked_fill(~active, -1e30).flatten(1).softmax(1).view_as(scores).masked_fill(~active, 0)
+    kept = oracle_nucleus(weights, active, block.p)
+    relative = weights * active.sum((1, 2), keepdim=True)
+    gate = 2 * relative / (1 + relative)
+    if block.selection == "gate":
+        x = x * gate.unsqueeze(1)
+    if block.selection == "straight":
+        x = x * (1 + gate - gate.detach()).unsqueeze(1)
+    x = x * kept.unsqueeze(1)
+    for layer, norm in zip(block.convs, block.norms, strict=True):
+        assert isinstance(norm, BatchNorm)
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        x = F.conv2d(x, weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1), padding=1)
+        picture = x.permute(0, 2, 3, 1)
+        rows = batch_norm(norm, picture[kept], running).relu()
+        x = torch.zeros_like(picture).index_put((kept,), rows).permute(0, 3, 1, 2)
+    pooled_active = F.max_pool2d(kept.double().unsqueeze(1), 2).squeeze(1) > 0
+    return F.max_pool2d(x, 2), pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
+
+
+def oracle_nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
+    """Picture by picture, site by site."""
+    kept = torch.zeros_like(active)
+    for picture, (row, usable) in enumerate(zip(weights.flatten(1).tolist(), active.flatten(1).tolist(), strict=True)):
+        total = 0.0
+        for site in sorted((i for i, a in enumerate(usable) if a), key=lambda i: -row[i]):
+            if p < 1 and total >= p:
+                break
+            kept[picture].view(-1)[site] = True
+            total += row[site]
+    return kept
+
+
+def batch_norm(norm: BatchNorm, x: Tensor, running: list[Tensor]) -> Tensor:
+    """torch's own, with copies of the running statistics; rows (n, C) or pictures."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    running += [mean, variance]
+    batch = norm.training and x.numel() > norm.num_features
+    if not x.numel():
+        return x
+    return F.batch_norm(x, mean, variance, norm.weight, norm.bias, batch, norm.momentum or 0.0, norm.eps)
