@@ -72,8 +72,18 @@ def write(folder: Path, count: int) -> Dataset:
             digests = {name: {**sizes[name], "sha256": sha256(data).hexdigest()} for name, data in members.items()}
             part = {"start": start, "stop": writer.size}
             counts = {"n_faces": len(members["faces.npy"]) // 6912, "n_samples": len(members["wav"]) // 2 - 22}
-            rows.append({"key": key, "status": "ok", "source": "all", "part": part, "members": digests, **counts})
-    facts = {"corpus": "iemocap", "recipe": {"face_size": 48}, "synthetic": True}
+            described = {
+                "group": "all",
+                "dialog": "d",
+                "speaker": "Ses01F",
+                "start": 0.0,
+                "end": 1.0,
+                "flags": [],
+                "labels": {},
+            }
+            placed = {"status": "ok", "source": "all", "part": part, "members": digests}
+            rows.append({"key": key, **described, **placed, **counts})
+    facts = {"corpus": "iemocap", "recipe": {"face_size": 48}, "synthetic": True, "notes": []}
     dataset.write(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
     return Dataset(folder / "data")
 

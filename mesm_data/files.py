@@ -4,7 +4,10 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import resource
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,9 @@ from uuid import uuid4
 from mesm_data.errors import InputError, MesmError
 
 _NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+
+# The largest that is written (the parts of a long build, the list of a source's files) has a few MB.
+MAX_JSON = 64 * 2**20
 
 
 def canonical_json(value: Any) -> bytes:
@@ -55,14 +61,59 @@ def write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises InputError that names the file if it is missing or is not JSON."""
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text from anywhere. Raises ValueError on what no writer of ours can have meant.
+
+    That is, beyond what is not JSON: a key twice in one object, numbers beyond float64, lone surrogates, deep nesting.
+    """
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite
+        )
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for key, number in Counter(key for key, _ in pairs).items() if number > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return made
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is not a number that float64 holds")
+    return number
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises InputError that names the file if it is missing, too large to be ours, or not JSON."""
+    try:
+        with open_plain(path) as file:
+            if len(data := file.read(MAX_JSON + 1)) > MAX_JSON:
+                raise InputError(f"{path} has more than {MAX_JSON >> 20} MiB: that is no JSON file of mesm")
+        return parse_json(data)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (ValueError, RecursionError) as error:
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error})") from None
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file to read. Raises OSError if it is a pipe or a device, which may keep its reader waiting for ever."""
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "not a file")
+    return path.open("rb")
 
 
 def sync_folder(path: Path) -> None:
@@ -113,3 +164,22 @@ def folder_lock(path: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n".encode())
         file.flush()
         yield
+
+
+@contextmanager
+def memory_limit(size: int) -> Iterator[None]:
+    """Let this process take at most `size` bytes more than it has: beyond, MemoryError. On Linux; elsewhere nothing.
+
+    It counts for all threads of the process, so it is for short work.
+    """
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = int(statm.read_text().split()[0]) * resource.getpagesize() + size
+    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.shards import dataset, manifest
+from mesm_data.shards import dataset
 from mesm_data.splits import Split, available
 
 
@@ -17,7 +17,7 @@ def inspect(path: Path) -> dict[str, Any]:
     import pandas as pd
 
     said = dataset.describe(path)
-    table = manifest.read(path / "manifest.parquet")
+    table = dataset.rows(path, said)
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")

@@ -32,6 +32,10 @@ def known(out: Path) -> dict[str, Any]:
 
 def recipe_of(said: dict[str, Any]) -> Recipe:
     """The recipe that a dataset records. InputError if this version of mesm would find other faces with it."""
+    if lacks := [field.name for field in fields(Recipe) if field.name not in said["recipe"]]:
+        raise InputError(
+            f"the dataset's recipe does not say {lacks[0]}: another version of mesm made it. Build it anew"
+        )
     recipe = Recipe(**{field.name: said["recipe"][field.name] for field in fields(Recipe)})
     if differs := difference(said["recipe"], recipe.as_dict()):
         raise InputError(f"the dataset was made by another version of mesm: {differs}. Build it anew")
@@ -60,7 +64,7 @@ def retry(
         if (out / "dataset.json").exists():
             if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
                 raise InputError(f"{out} was made with another toolchain: {differs}. Take that one, or build anew")
-            rows = {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
+            rows = {row["key"]: row for row in dataset.rows(out, said)}
             check_same_corpus(corpus, rows, recipe)
             lost = {key for key, row in rows.items() if is_lost(row)}
             if not lost:

@@ -93,11 +93,12 @@ def show(
       mesm-data splits show session-5 --data /data/iemocap
       mesm-data splits show /data/folds --data /data/mosei --json
     """
-    from mesm_data.shards import dataset, manifest
+    from mesm_data.shards import dataset
     from mesm_data.splits import split
 
-    corpus = dataset.describe(data)["corpus"]
-    made = split(manifest.read(data / "manifest.parquet"), corpus, name)
+    described = dataset.describe(data)
+    corpus = described["corpus"]
+    made = split(dataset.rows(data, described), corpus, name)
     if as_json:
         missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
         shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
@@ -133,8 +134,8 @@ def line(said: Mapping[str, Any]) -> str:
 def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
     """What leaks across each split that can be made of a dataset, as messages."""
     from mesm_data.inspect import splits
-    from mesm_data.shards import manifest
+    from mesm_data.shards import dataset
 
-    for name, one in splits(manifest.read(out / "manifest.parquet"), said["corpus"]).items():
+    for name, one in splits(dataset.rows(out, said), said["corpus"]).items():
         if "reason" not in one:
             console.say(f"split {name}: {line(one)}")

@@ -8,14 +8,17 @@ OUT/video/*.tar           clips, the same keys in the same order; OUT/video/inde
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
-from mesm_data.shards import failures, manifest, pack
+from mesm_data.shards import claims, failures, manifest, pack
+from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.features import features
 
 FORMAT = 1
@@ -34,16 +37,13 @@ def write(
 
     `step` is called with the number of samples in each shard that is done.
     """
-    import pyarrow as pa
-
     shards, videos = pack.pack(parts, out, rows, limit=limit, step=step)
     remove_others(out / "shards", set(shards))
     remove_others(out / "video", {*videos, "index.parquet"} if videos else set())
     table = manifest.write(out / "manifest.parquet", rows, manifest.schema(facts["corpus"]))
     if videos:
         clips = [{"key": row["key"], "shard": row["shard"], **row["clip"]} for row in rows if "clip" in row]
-        columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
-        manifest.write(out / "video" / "index.parquet", clips, pa.schema({**columns, "sha256": pa.string()}))
+        manifest.write(out / "video" / "index.parquet", clips, manifest.clips_schema())
     failures.write(out, rows)
     said = {
         "format": FORMAT,
@@ -57,9 +57,6 @@ def write(
     }
     write_json(out / "dataset.json", said)
     return said
-
-
-STATUSES = ("ok", "failed", "excluded")
 
 
 def root(table: str, shards: dict[str, Any]) -> str:
@@ -84,12 +81,32 @@ def describe(path: Path) -> dict[str, Any]:
     said = read_json(path / "dataset.json")
     if not isinstance(said, dict) or "format" not in said:
         raise InputError(f"{path / 'dataset.json'} does not describe a dataset of mesm")
-    if said["format"] != FORMAT:
+    if type(said["format"]) is not int or said["format"] != FORMAT:
         raise InputError(
             f"{path} has shard format {said['format']}; this version of mesm reads format {FORMAT}. "
             "Install the version of mesm that wrote it, or build it anew"
         )
+    claims.check_description(path / "dataset.json", said)
     return said
+
+
+def table(path: Path, said: Mapping[str, Any]) -> pa.Table:
+    """The manifest of the dataset in `path`, of which dataset.json says `said`. InputError if the two do not agree."""
+    found = manifest.read_table(path / "manifest.parquet", manifest.schema(said["corpus"]))
+    claims.check_manifest(path / "manifest.parquet", found, said)
+    return found
+
+
+def rows(path: Path, said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`table` as dictionaries."""
+    return list(table(path, said).to_pylist())
+
+
+def clips(path: Path, said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where the clips of the dataset in `path` lie: rows of video/index.parquet. InputError as `table`."""
+    found = manifest.read_table(path / "video" / "index.parquet", manifest.clips_schema())
+    claims.check_clips(path / "video" / "index.parquet", found, said)
+    return list(found.to_pylist())
 
 
 def remove_others(folder: Path, keep: set[str]) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write, canonical_json
+from mesm_data.files import atomic_write, canonical_json, memory_limit
 from mesm_data.shards.members import EXTENSIONS
 
 _RATER = pa.struct(
@@ -31,6 +31,10 @@ LABELS: dict[str, pa.DataType] = {
         {"emotions": pa.struct(_EMOTIONS), "sentiment": pa.float64(), "raters": pa.list_(pa.struct(_ITEMS))}
     ),
 }
+
+MEMORY = 2**29  # bytes that reading a table may take, beside what its size explains
+UNFOLDED = 2**26  # bytes of the table, likewise: as Python's objects it is ten times as large
+MAX_LIST = 2000  # things of one kind in a Parquet footer: columns, row groups. Ours have 70 and 1
 
 
 def schema(corpus: str) -> pa.Schema:
@@ -88,6 +92,12 @@ def record_schema(corpus: str) -> pa.Schema:
     )
 
 
+def clips_schema() -> pa.Schema:
+    """The columns of video/index.parquet."""
+    columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
+    return pa.schema({**columns, "sha256": pa.string()})
+
+
 def member_columns(extension: str) -> tuple[str, str, str]:
     """The three columns of a member: faces.npy -> faces_offset, faces_size, faces_sha256."""
     stem = extension.split(".", maxsplit=1)[0]
@@ -102,19 +112,48 @@ def write(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -
     return digest(table.to_pylist())
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file. Raises InputError that names the file if it cannot be read."""
-    return list(read_table(path).to_pylist())
+def read(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises as `read_table`."""
+    return list(read_table(path, expected).to_pylist())
 
 
-def read_table(path: Path) -> pa.Table:
-    """The columns of a Parquet file. Raises InputError that names the file if it cannot be read."""
+def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
+    """The columns of a Parquet file. Raises InputError that names the file if it cannot be read, or is not as expected.
+
+    A file of 1 kB can unfold to a terabyte (a text once in a dictionary, and a million rows that refer to it), which
+    shows only while Arrow makes the columns. So the kernel keeps it from taking more memory than a manifest of this
+    size can need: 100,000 rows are a file of 25 MB and take 0.3 GB.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file")
     try:
-        return pq.read_table(path)
+        with memory_limit(MEMORY + 16 * path.stat().st_size):
+            # One thread: where memory ends, Arrow's threads would take the process with them.
+            file = pq.ParquetFile(path, pre_buffer=False, thrift_container_size_limit=MAX_LIST)
+            if expected is not None and not file.schema_arrow.equals(expected):
+                raise InputError(
+                    f"{path} has other columns than this format's: {_difference(file.schema_arrow, expected)}"
+                )
+            table = file.read(use_threads=False)
+            table.validate(full=True)
+        if table.nbytes > UNFOLDED + 8 * path.stat().st_size:
+            raise MemoryError
+        return table
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    except MemoryError:
+        raise InputError(f"{path} is not a manifest: it unfolds to more memory than its size can need") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({str(error).partition(chr(10))[0]})") from None
+
+
+def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+    for name in expected.names:
+        if found.names.count(name) != 1:
+            return f"{name} is not there, or twice"
+        if found.field(name).type != expected.field(name).type:
+            return f"{name} is {found.field(name).type}, not {expected.field(name).type}"
+    return "there are more, or in another order"
 
 
 def digest(rows: Iterable[dict[str, Any]]) -> str:

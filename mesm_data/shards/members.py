@@ -20,7 +20,10 @@ NPY_DATA = 128
 WAV_DATA = 44
 
 _NPY_MAGIC = b"\x93NUMPY\x01\x00" + struct.pack("<H", NPY_DATA - 10)
-_NPY_HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d+), (\d+), (\d+), 3\), \} *\n")
+_NUMBER = rb"(0|[1-9]\d{0,17})"
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \(" + b", ".join([_NUMBER] * 3) + rb", 3\), \} *\n"
+)
 
 
 def encode_faces(faces: NDArray[np.uint8]) -> bytes:

@@ -3,7 +3,6 @@
 Stock readers work on the same files (webdataset, Hugging Face datasets, tar); this one is for those who know a key.
 """
 
-import json
 import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,12 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.errors import InputError, MesmError
-from mesm_data.shards import dataset, manifest
+from mesm_data.errors import MesmError
+from mesm_data.files import open_plain, parse_json
+from mesm_data.shards import dataset
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, decode_faces, decode_wav
 from mesm_data.shards.rows import Rows
 from mesm_data.shards.store import LocalShards, ShardStore
+from mesm_data.shards.tar import BLOCK, header
+
+MAX_RECORD = 8 * 2**20  # ten hours of one utterance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,31 +42,36 @@ class Sample:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the sample says of itself. Raises MesmError if that is not JSON."""
+        """What the sample says of itself. Raises MesmError if that is not a JSON object, or longer than any record."""
         try:
-            found: dict[str, Any] = json.loads(bytes(self.json))
+            if len(self.json) > MAX_RECORD:
+                raise ValueError(f"more than {MAX_RECORD >> 20} MiB")
+            found = parse_json(bytes(self.json))
+            if not isinstance(found, dict):
+                raise ValueError("not an object")
         except ValueError as error:
-            raise MesmError(f"sample {self.key} is damaged: its json is not JSON ({error})") from None
+            raise MesmError(f"sample {self.key} is damaged: its json is not a record ({error})") from None
         return found
 
 
 class Dataset:
     """A dataset on disk. `info` is dataset.json, `rows` the manifest, `keys` what was built, in manifest order.
 
-    `check`: compare each member with its digest when it is first read. `store`: where the shards are (default: beside
-    the manifest). Safe for several threads.
+    `check`: compare each member with its digest, and its tar header with the format's, when it is first read. `store`:
+    where the shards are (default: beside the manifest). Safe for several threads.
     """
 
     def __init__(self, path: Path, *, check: bool = False, store: ShardStore | None = None) -> None:
         self.path = path
         self.info = dataset.describe(path)
         self.store = store or LocalShards(path / "shards")
-        self.rows = Rows(manifest.read_table(path / "manifest.parquet"))
+        self.rows = Rows(dataset.table(path, self.info))
         self._shards = self.rows.column("shard")
         self._places = [tuple(self.rows.numbers(name) for name in member_columns(ext)[:2]) for ext in EXTENSIONS]
         pairs = zip(self.rows, self.rows.column("status"), strict=True)
         self._built = {key: number for number, (key, status) in enumerate(pairs) if status == "ok"}
         self.keys = list(self._built)
+        self._face_size = int(self.info["recipe"]["face_size"])
         self._maps: dict[str, mmap.mmap] = {}
         self._left: Counter[str] = Counter()  # reads that were announced, by shard; not where shards stay
         self._lock = Lock()
@@ -81,13 +89,11 @@ class Dataset:
             row = self.rows[key]
             raise KeyError(f"{key} is {row['status']} ({row['reason']})")
         try:
-            faces, record, text, wav = self._members(self._built[key])
-            if key in self._unchecked:
-                self._compare(key, (faces, record, text, wav))
-                self._unchecked.discard(key)
-            return Sample(
-                key=key, faces=decode_faces(faces), samples=decode_wav(wav), text=str(text, "utf-8"), json=record
-            )
+            faces, record, text, wav = self.members(key)
+            crops = decode_faces(faces)
+            if crops.shape[1:3] != (self._face_size, self._face_size):
+                raise ValueError(f"its faces are not {self._face_size} pixels wide and high")
+            return Sample(key=key, faces=crops, samples=decode_wav(wav), text=str(text, "utf-8"), json=record)
         except ValueError as error:
             shard = self.shard(key)
             raise MesmError(
@@ -97,8 +103,8 @@ class Dataset:
             self._read(self.shard(key))
 
     def member(self, key: str, extension: str) -> memoryview:
-        """The bytes of one member, as they lie in the shard. Raises KeyError, or ValueError if it lies outside."""
-        return self._members(self._built[key])[EXTENSIONS.index(extension)]
+        """The bytes of one member, as they lie in the shard. Raises as `members`."""
+        return self.members(key)[EXTENSIONS.index(extension)]
 
     def shard(self, key: str) -> str:
         """The name of the shard that holds `key`."""
@@ -131,19 +137,24 @@ class Dataset:
         self._maps.pop(shard, None)
         self.store.release(shard)
 
-    def _members(self, number: int) -> list[memoryview]:
-        """The bytes of the members, as they lie in the shard."""
-        shard = self._map(self._shards[number])
-        found = []
-        for extension, (offsets, sizes) in zip(EXTENSIONS, self._places, strict=True):
-            offset, size = int(offsets[number]), int(sizes[number])
-            if not 0 <= offset <= offset + size <= len(shard):
-                raise ValueError(f"{extension} lies outside its shard")
-            found.append(memoryview(shard)[offset : offset + size])
+    def members(self, key: str) -> list[memoryview]:
+        """The bytes of each member of EXTENSIONS as they lie in the shard; where checked, ValueError if they differ."""
+        number = self._built[key]
+        shard = memoryview(self._map(self._shards[number]))
+        found, heads = [], []
+        for offsets, sizes in self._places:
+            offset, size = int(offsets[number]), int(sizes[number])  # inside the shard: see claims.py
+            heads.append(shard[offset - BLOCK : offset])
+            found.append(shard[offset : offset + size])
+        if key in self._unchecked:
+            self._compare(key, heads, found)
+            self._unchecked.discard(key)
         return found
 
-    def _compare(self, key: str, members: tuple[memoryview, ...]) -> None:
-        for extension, member in zip(EXTENSIONS, members, strict=True):
+    def _compare(self, key: str, heads: list[memoryview], members: list[memoryview]) -> None:
+        for extension, head, member in zip(EXTENSIONS, heads, members, strict=True):
+            if head != header(f"{key}.{extension}", len(member)):
+                raise ValueError(f"{extension} has another tar header than this format's")
             said = self.rows.value(self._built[key], member_columns(extension)[2])
             if sha256(member).hexdigest() != said:
                 raise ValueError(f"{extension} has another sha256 than the manifest says")
@@ -151,11 +162,14 @@ class Dataset:
     def _map(self, name: str) -> mmap.mmap:
         found = self._maps.get(name)  # another thread may drop it at any time
         if found is None:
-            if name not in self.info["shards"]:  # also keeps a lying manifest inside the folder
-                raise InputError(f"{self.path / 'manifest.parquet'} names a shard {name!r} that dataset.json does not")
-            path = self.store.path(name)
+            path, size = self.store.path(name), self.info["shards"][name]["size"]
             try:
-                with path.open("rb") as file:
+                with open_plain(path) as file:
+                    if (there := file.seek(0, 2)) != size:
+                        raise MesmError(
+                            f"{path} has {there} bytes, dataset.json says {size}; `mesm-data verify {self.path}` says "
+                            "which samples that concerns"
+                        )
                     found = self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise MesmError(f"{path} cannot be read ({error})") from None

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 BLOCK = tarfile.BLOCKSIZE
+RECORD = tarfile.RECORDSIZE
 # ustar holds names up to 100 bytes without splitting them; the longest suffix is ".faces.npy".
 MAX_KEY = 88
 
 
 def check_key(key: str) -> None:
     """Raises ValueError if `key` cannot name a sample: WebDataset splits a name at its first dot and at slashes."""
-    if not key or len(key.encode()) > MAX_KEY or not key.isascii() or set("./\\\0") & set(key):
-        raise ValueError(f"{key!r} cannot be a sample key: ASCII, at most {MAX_KEY} bytes, no dot, no slash")
+    if not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable() or set("./\\") & set(key):
+        raise ValueError(f"{key!r} cannot be a sample key: printable ASCII, at most {MAX_KEY} bytes, no dot, no slash")
 
 
 def padded(size: int) -> int:
@@ -35,7 +36,7 @@ def header(name: str, size: int) -> bytes:
 
 def end(size: int) -> bytes:
     """What follows the last member of an archive of `size` bytes so far."""
-    total = -(-(size + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    total = -(-(size + 2 * BLOCK) // RECORD) * RECORD
     return bytes(total - size)
 
 

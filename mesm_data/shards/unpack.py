@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, write_json
-from mesm_data.shards import manifest
+from mesm_data.files import atomic_write, open_plain, write_json
+from mesm_data.shards import dataset as shards
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS
 from mesm_data.shards.reader import Dataset
@@ -22,8 +22,7 @@ class Unpacker:
         self._dataset = dataset = Dataset(path, check=True)
         self._clips: dict[str, dict[str, Any]] = {}
         if dataset.info["video"]:
-            index = manifest.read(dataset.path / "video" / "index.parquet")
-            self._clips = {row["key"]: row for row in index}
+            self._clips = {row["key"]: row for row in shards.clips(dataset.path, dataset.info)}
 
     def part(self, place: Path, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:
         """Write `place`.tar, .clips.tar and .json of the samples whose record `keep` wants; returns their keys.
@@ -38,9 +37,9 @@ class Unpacker:
                     if not keep(self._dataset[key].record):
                         continue
                     clip = self._clip(key)
-                except (MesmError, ValueError, OSError):
+                    members = dict(zip(EXTENSIONS, map(bytes, self._dataset.members(key)), strict=True))
+                except (MesmError, ValueError, OSError, LookupError, TypeError):  # also a record that names no sources
                     continue
-                members = {extension: bytes(self._dataset.member(key, extension)) for extension in EXTENSIONS}
                 if samples is None:
                     samples = _writer(stack, place.with_name(f"{place.name}.tar"))
                     clips = None if clip is None else _writer(stack, place.with_name(f"{place.name}.clips.tar"))
@@ -57,9 +56,12 @@ class Unpacker:
         if not self._dataset.info["video"]:
             return None
         row = self._clips.get(key)
-        if row is None or row["shard"] not in self._dataset.info["video"]:
+        if row is None:
             raise ValueError(f"no clip of {key}")
-        with (self._dataset.path / "video" / row["shard"]).open("rb") as file:
+        with open_plain(self._dataset.path / "video" / row["shard"]) as file:
+            room = file.seek(0, 2) - row["offset"]
+            if row["size"] > room:
+                raise ValueError(f"the shard ends inside the clip of {key}")
             file.seek(row["offset"])
             data: bytes = file.read(row["size"])
         if sha256(data).hexdigest() != row["sha256"]:

@@ -6,7 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
+from mesm_data.files import open_plain
 from mesm_data.shards import dataset, manifest
+from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS
 from mesm_data.shards.tar import BLOCK, end, header, padded
@@ -20,7 +22,7 @@ def verify(path: Path, progress: Callable[[int], object] | None = None) -> Itera
     `progress` is called with the bytes read. Raises InputError if `path` is not a dataset that can be read.
     """
     said = dataset.describe(path)
-    rows = manifest.read(path / "manifest.parquet")
+    rows = dataset.rows(path, said)
     table = manifest.digest(rows)
     if table != said["manifest"]["sha256"]:
         yield f"manifest.parquet: the table has sha256 {table}, dataset.json says {said['manifest']['sha256']}"
@@ -31,15 +33,14 @@ def verify(path: Path, progress: Callable[[int], object] | None = None) -> Itera
     models = {row["key"]: (row["shard"], _model_members(row)) for row in built}
     yield from _folder(path / "shards", said["shards"], models, progress)
     if said["video"]:
-        index = manifest.read(path / "video" / "index.parquet")
-        clips = {row["key"]: (row["shard"], [_clip_member(row)]) for row in index}
+        clips = {row["key"]: (row["shard"], [_clip_member(row)]) for row in dataset.clips(path, said)}
         if set(clips) != set(models):
             yield f"video/index.parquet: {len(clips)} clips for {len(models)} samples"
         yield from _folder(path / "video", said["video"], clips, progress)
 
 
 def _counts(said: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
-    found = {name: sum(row["status"] == name for row in rows) for name in dataset.STATUSES} | {"total": len(rows)}
+    found = {name: sum(row["status"] == name for row in rows) for name in STATUSES} | {"total": len(rows)}
     for name, number in found.items():
         if said["counts"].get(name) != number:
             yield f"dataset.json: counts {said['counts'].get(name)} utterances as {name}, manifest.parquet has {number}"
@@ -75,7 +76,7 @@ def _folder(
     for name, facts in sorted(files.items()):
         expected = sorted(by_shard[name], key=lambda sample: sample[1][0][1])
         try:
-            with (folder / name).open("rb") as file:
+            with open_plain(folder / name) as file:
                 yield from _shard(f"{folder.name}/{name}", file, expected, facts, progress)
         except OSError as error:
             yield f"{folder.name}/{name}: cannot be read ({error.strerror})"
@@ -98,12 +99,16 @@ def _shard(
             progress(len(data))
         return data
 
-    position = 0
+    position, there = 0, file.seek(0, 2)
+    file.seek(0)
     for key, members in samples:
         problem = None
         for member, offset, size, digest in members:
             if offset != position + BLOCK:
                 yield f"{name}: sample {key}: {member} is said to stand at byte {offset}, not at {position + BLOCK}"
+                return
+            if position + BLOCK + padded(size) > there:  # not read by a size that is only claimed
+                yield f"{name}: sample {key}: {member}: the shard ends inside it"
                 return
             head, data = read(BLOCK), read(padded(size))
             if problem is None:
@@ -111,7 +116,8 @@ def _shard(
             position = offset + padded(size)
         if problem:
             yield f"{name}: sample {key}: {problem}"
-    if read(facts["size"] - position + 1) != end(position):
+    rest = end(position)
+    if there != position + len(rest) or read(len(rest)) != rest:
         yield f"{name}: what follows the last sample is not the end of the archive"
     if whole.hexdigest() != facts["sha256"]:
         yield f"{name}: sha256 is {whole.hexdigest()}, dataset.json says {facts['sha256']}"
@@ -119,8 +125,6 @@ def _shard(
 
 def _member(name: str, head: bytes, data: bytes, size: int, digest: str) -> str | None:
     """What is wrong with one member, in words."""
-    if len(data) < padded(size):
-        return f"{name}: the shard ends inside it"
     if head != header(name, size):
         return f"{name}: its tar header is not the canonical one (another name, size, time or owner)"
     found = sha256(data[:size]).hexdigest()

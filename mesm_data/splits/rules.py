@@ -5,6 +5,7 @@ session-1 .. session-5   IEMOCAP, one session (two speakers) left out: session-k
 dialog                   a dialog (CMU-MOSEI: a video) falls by sha256 of its id: 80 % train, 10 % valid, 10 % test
 """
 
+import re
 from hashlib import sha256
 
 from mesm_data.errors import InputError
@@ -25,7 +26,7 @@ def _by_session(rows: Rows, corpus: str, test: int) -> Lists:
         raise InputError(f"split session-{test} is a rule for iemocap; for {corpus} there is `dialog`, or lists")
     valid = test % 5 + 1
     lists: Lists = {part: [] for part in PARTS}
-    sessions = {key: int(row["speaker"][4]) for key, row in rows.items()}  # "Ses01F"
+    sessions = {key: _session(key, row["speaker"]) for key, row in rows.items()}
     for key in sorted(rows):
         lists[{test: "test", valid: "valid"}.get(sessions[key], "train")].append(key)
     if not all(lists.values()):
@@ -35,6 +36,13 @@ def _by_session(rows: Rows, corpus: str, test: int) -> Lists:
             f"this dataset holds: {there}. Build those, or take the split `dialog`"
         )
     return lists
+
+
+def _session(key: str, speaker: str) -> int:
+    """Ses01F -> 1."""
+    if not (found := re.fullmatch(r"Ses0([1-9])[FM]", speaker)):
+        raise InputError(f"{key}: {speaker!r} is not the name of a speaker of IEMOCAP (Ses01F)")
+    return int(found[1])
 
 
 def _by_dialog(rows: Rows) -> Lists:
