@@ -312,11 +312,11 @@ def _store(url: str) -> tuple[Any, str]:
 
     options: dict[str, Any] = {"use_listings_cache": False}
     if _scheme(url) == "s3":
-        limits = {"connect_timeout": CONNECT, "read_timeout": STALL, "retries": {"max_attempts": 1}}
+        limits = {"connect_timeout": CONNECT, "read_timeout": STALL, "retries": {"max_attempts": 0}}
         options["config_kwargs"] = limits
     with translated(url):
         store, name = fsspec.url_to_fs(url, **options)
-    store.retries = 1  # of s3fs: here it is said how often
+    store.retries = 1  # of s3fs; how often is said here
     return store, name
 
 

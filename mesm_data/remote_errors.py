@@ -72,4 +72,6 @@ def _why(error: Exception, name: str) -> str:
         return "the server does not answer, or stopped sending"
     if any(word in name for word in ("Protocol", "Incomplete", "Chunked", "Payload", "Reset", "Disconnected")):
         return "the connection was broken off"
+    if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EREMOTEIO, errno.EIO):
+        return "the store is busy, or failed"
     return f"no connection ({name})"

@@ -13,7 +13,7 @@ from mesm_data import remote
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(remote, "PAUSE", 0.001)
-    monkeypatch.setattr(remote, "STALL", 0.3)
+    monkeypatch.setattr(remote, "STALL", 10.0)
 
 
 @pytest.fixture
@@ -47,4 +47,4 @@ def store(_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     boto3.client("s3").create_bucket(Bucket="bucket")
     _store.asked.clear()
     yield _store
-    _store.gate = lambda method, path: None
+    _store.gate, _store.busy = (lambda method, path: None), 0

@@ -86,12 +86,17 @@ class Store:
 
         logging.getLogger("werkzeug").disabled = True
         self.asked: list[tuple[str, str]] = []
+        self.busy = 0  # requests that are answered with 503
         self.gate: Callable[[str, str], None] = lambda method, path: None
         moto = DomainDispatcherApplication(create_backend_app)
 
         def app(environ: dict[str, Any], start: Any) -> Any:
             self.asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
             self.gate(*self.asked[-1])
+            if self.busy:
+                self.busy -= 1
+                start("503 Slow Down", [("Content-Type", "application/xml")])
+                return [b"<Error><Code>SlowDown</Code><Message>later</Message></Error>"]
             return moto(environ, start)
 
         self.server = make_server("127.0.0.1", 0, app, threaded=True)

@@ -31,10 +31,17 @@ def sealed(said: Said) -> Said:
     return {**said, "root": datasets.root(said["manifest"]["sha256"], said["shards"])}
 
 
+@pytest.fixture(scope="module")
+def published(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("published")
+    publish(dataset, str(place), tier="private")
+    return place
+
+
 @pytest.fixture
-def there(dataset: Path, tmp_path: Path) -> Path:
-    publish(dataset, str(tmp_path / "there"), tier="private")
-    (tmp_path / "there" / "published.json").unlink()
+def there(published: Path, tmp_path: Path) -> Path:
+    """A copy that may be altered, without published.json."""
+    shutil.copytree(published, tmp_path / "there", ignore=shutil.ignore_patterns("published.json"))
     return tmp_path / "there"
 
 
