@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 from uuid import uuid4
 
@@ -20,6 +21,8 @@ _NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is u
 
 # The largest that is written (the parts of a long build, the list of a source's files) has a few MB.
 MAX_JSON = 64 * 2**20
+
+_LIMITED = Lock()  # a second limit would take the first for what it has to put back
 
 
 def canonical_json(value: Any) -> bytes:
@@ -170,12 +173,17 @@ def folder_lock(path: Path) -> Iterator[None]:
 def memory_limit(size: int) -> Iterator[None]:
     """Let this process take at most `size` bytes more than it has: beyond, MemoryError. On Linux; elsewhere nothing.
 
-    It counts for all threads of the process, so it is for short work.
+    It counts for all threads of the process, so it is for short work, one at a time.
     """
     statm = Path("/proc/self/statm")
     if not statm.exists():
         yield
         return
+    with _LIMITED:
+        yield from _limited(size, statm)
+
+
+def _limited(size: int, statm: Path) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = int(statm.read_text().split()[0]) * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
