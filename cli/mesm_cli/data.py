@@ -5,7 +5,9 @@ import os
 import typer
 
 from mesm_cli import console, splits
+from mesm_cli.attest import attest
 from mesm_cli.build import build
+from mesm_cli.fingerprint import fingerprint
 from mesm_cli.inspect import inspect
 from mesm_cli.retry import retry
 from mesm_cli.sample import sample
@@ -19,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, build, retry, inspect, verify):
+for command in (sample, build, retry, inspect, verify, fingerprint, attest):
     app.command()(command)
 app.add_typer(splits.app)
 

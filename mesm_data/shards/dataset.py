@@ -15,7 +15,7 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
-from mesm_data.shards import failures, manifest, pack
+from mesm_data.shards import failures, manifest, merkle, pack
 from mesm_data.shards.features import features
 
 FORMAT = 1
@@ -54,6 +54,7 @@ def write(
         "video": videos,
         "features": features(facts["corpus"], facts["recipe"]["face_size"]),
         "root": root(table, shards),
+        "merkle": merkle.tree(rows),
     }
     write_json(out / "dataset.json", said)
     return said
