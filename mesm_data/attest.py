@@ -17,7 +17,7 @@ from mesm_data.splits import Split, available
 
 VERSION = 1
 # What the data are. The rest says how they were made, which may differ: the point is that the result does not.
-DATA = ("corpus", "synthetic", "format", "root", "merkle", "counts", "splits")
+DATA = ("corpus", "synthetic", "format", "root", "samples", "merkle", "counts")
 MADE = ("mesm", "toolchain", "recipe", "lock")
 
 
@@ -34,7 +34,7 @@ def attest(path: Path, progress: Callable[[int], object] | None = None) -> dict[
         name: {
             "lists": split.digest,
             "parts": {
-                part: {"samples": len(keys), "merkle": merkle.samples(rows[key] for key in keys)}
+                part: {"count": len(keys), "samples": merkle.samples(rows[key] for key in keys)}
                 for part, keys in split.parts.items()
             },
         }
@@ -48,7 +48,8 @@ def attest(path: Path, progress: Callable[[int], object] | None = None) -> dict[
         "synthetic": said["synthetic"],
         "format": said["format"],
         "root": said["root"],
-        "merkle": merkle.samples(row for row in rows.values() if row["status"] == "ok"),
+        "samples": merkle.samples(row for row in rows.values() if row["status"] == "ok"),
+        "merkle": {"root": said["merkle"]["root"], "groups": said["merkle"]["groups"]},
         "counts": said["counts"],
         "splits": splits,
         "mesm": said["toolchain"]["mesm"],
@@ -74,11 +75,10 @@ def read(path: Path) -> dict[str, Any]:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> tuple[list[str], list[str]]:
     """(what of the data differs, what of their making does), one sentence each.
 
-    Splits are compared if both name them: whether a published list was fetched is no property of the data.
+    `samples` is the same however the files are grouped, where `root` and `merkle` are not. Splits are compared if both
+    name them: whether a published list was fetched is no property of the data.
     """
-    data = [
-        f"{name}: {here[name]} here, {there.get(name)} there" for name in DATA[:-1] if here[name] != there.get(name)
-    ]
+    data = [f"{name}: {here[name]} here, {there.get(name)} there" for name in DATA if here[name] != there.get(name)]
     for name in sorted(here["splits"].keys() & there["splits"].keys()):
         ours, theirs = here["splits"][name], there["splits"][name]
         if ours != theirs and isinstance(theirs, dict):

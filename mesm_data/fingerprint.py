@@ -35,14 +35,11 @@ class Difference:
 def sizes(corpus: Corpus) -> dict[str, int]:
     """Path -> bytes of all files that matter, the single images of folders too."""
     found = dict(listing(corpus))
-    for folder, images in sorted({(u.excerpt.path, u.excerpt.images) for u in corpus.utterances() if _is_folder(u)}):
+    excerpts = [utterance.excerpt for utterance in corpus.utterances()]
+    for folder, images in sorted({(each.path, each.images) for each in excerpts if each and each.rate is not None}):
         for name in _images(corpus.root / folder, images):
             found[f"{folder}/{name}"] = (corpus.root / folder / name).stat().st_size
     return dict(sorted(found.items()))
-
-
-def _is_folder(utterance: Utterance) -> bool:
-    return utterance.excerpt is not None and utterance.excerpt.rate is not None
 
 
 def _images(folder: Path, prefix: str) -> list[str]:
@@ -123,7 +120,7 @@ def compare_lock(lock: Lock, corpus: Corpus, here: Mapping[str, Mapping[str, Any
             source = (entry.get(what) or {}).get("source")
             if source is None or source in candidates.values():
                 continue
-            names = [path for path in candidates if not kept or path in _of(what, *kept[key])]
+            names = [path for path in _of(what, *kept[key]) if path in candidates] if candidates else []
             place = ("altered", names[0]) if names else ("missing", f"({what} of {key})")
             said.setdefault(place, []).append(key)
     return [
@@ -145,7 +142,9 @@ def media(recording: Recording, utterance: Utterance, here: Mapping[str, Mapping
     if utterance.excerpt and utterance.excerpt.rate is not None:
         folder, prefix = utterance.excerpt.path, utterance.excerpt.images
         inside = [path.rpartition("/")[2] for path in here if path.startswith(f"{folder}/{prefix}")]
-        text = "".join(f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered(inside, prefix).values())
+        text = "".join(
+            f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered(iter(inside), prefix).values()
+        )
         found[folder] = sha256(text.encode()).hexdigest()
     return found
 

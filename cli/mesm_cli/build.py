@@ -121,16 +121,13 @@ def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
 
     found = rebuild.check(out, lock)
     console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, said)}")
-    say_verdicts(found, f"{out / rebuild.NAME} lists them all")
-
-
-def say_verdicts(found: list[tuple[str, str, str]], where: str) -> None:
-    """Name the first samples that are different. Raises MesmError if there is one."""
     different = [(key, what) for key, verdict, what in found if verdict == "different"]
     for key, what in different[:SHOWN]:
         console.say(f"different: {key}: {what}")
     if different:
-        raise MesmError(f"{len(different)} of {len(found)} samples are different from the lock; {where}")
+        raise MesmError(
+            f"{len(different)} of {len(found)} samples are different from the lock; {out / rebuild.NAME} lists them all"
+        )
 
 
 def from_environment(corpus: str) -> Path:
