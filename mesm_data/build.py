@@ -58,7 +58,7 @@ def build(
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
-        check_lock(lock, corpus, recipe)
+        check_lock(lock, recipe)
     found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
@@ -74,10 +74,8 @@ def build(
         return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, lock=lock, progress=progress)
 
 
-def check_lock(lock: Lock, corpus: Corpus, recipe: Recipe) -> None:
-    """Raises InputError if a lock is not of this corpus, or the recipe is not the lock's (but for the clips)."""
-    if lock.recipe.corpus != corpus.name:
-        raise InputError(f"{lock.path} is of {lock.recipe.corpus}, not of {corpus.name}")
+def check_lock(lock: Lock, recipe: Recipe) -> None:
+    """Raises InputError if the recipe, and with it the corpus, is not the lock's (but for the clips)."""
     theirs, ours = asdict(replace(lock.recipe, clips=recipe.clips)), asdict(recipe)
     if differs := difference(theirs, ours):
         raise InputError(f"{lock.path} was made with other options: {differs}")

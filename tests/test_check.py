@@ -1,4 +1,4 @@
-"""Guarantee: verify --full finds samples that are as recorded and make no sense, and what stock readers see otherwise."""
+"""Guarantee: verify --full finds samples that make no sense though they are as recorded."""
 
 import copy
 from collections.abc import Callable

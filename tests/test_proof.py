@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -175,7 +178,7 @@ def test_every_keyed_field_is_compared(dataset: Path, name: str) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_lock_is_read_or_refused_by_name(dataset: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: st.DataObject) -> None:
     """One value anywhere is replaced by something else; nothing but InputError comes of it."""
     said = read_json(dataset / "recipe.lock")
     said["samples"] = said["samples"][:2]
@@ -188,10 +191,9 @@ def test_a_damaged_lock_is_read_or_refused_by_name(dataset: Path, tmp_path: Path
     place[name] = data.draw(st.sampled_from([None, -1, 10**30, "x", [], {}, [[1]], True, 0.5]))
     path = tmp_path / "damaged.lock"
     path.write_text(json.dumps(said))
-    try:
-        read(path).places(())
-    except InputError as error:
-        assert str(path) in str(error) or "seconds" in str(error)
+    with suppress(InputError):
+        lock = read(path)
+        assert all(lock.places(SimpleNamespace(id=key) for key in lock.samples).values())  # type: ignore[misc]
 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:
@@ -208,19 +210,15 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
     for arguments, words in (
         (("build", "iemocap", "--only", "Ses01*"), "--only cannot be given with --lock"),
         (("build", "mosei"), "is of iemocap, not of mosei"),
-        (("build", "iemocap", "--split", "session-5"), "split is"),
+        (("build", "iemocap", "--split", "dialog"), "split is"),
     ):
         source = ("--source", corpus, "--out", tmp_path / "out", "--lock", lock)
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
+    recipe = replace(read(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was begun with another lock"):
-        theirs = read_json(rebuilt / "out" / "dataset.json")["recipe"]
-        recipe = read(lock).recipe
-        assert theirs["shard_bytes"] == recipe.shard_bytes
-        from dataclasses import replace
-
-        build(scan("iemocap", rebuilt / "their corpus"), rebuilt / "out", replace(recipe, clips=False))
+        build(scan("iemocap", rebuilt / "their corpus"), rebuilt / "out", recipe)
 
 
 def test_two_labs_compare_what_they_attest(tmp_path: Path, dataset: Path, rebuilt: Path, mesm_data: Command) -> None:

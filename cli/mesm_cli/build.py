@@ -101,11 +101,13 @@ def build(
 
 
 def follow(path: Path, given: "Recipe", split: str | None) -> "tuple[Lock, Recipe, str | None]":
-    """A lock, its recipe and its split. InputError if an option is given that the lock decides."""
+    """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given."""
     from mesm_data.locked import read
     from mesm_data.media.tools import toolchain
 
     lock = read(path)
+    if lock.recipe.corpus != given.corpus:
+        raise InputError(f"{path} is of {lock.recipe.corpus}, not of {given.corpus}")
     options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
     if named := [name for name, value in options.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
