@@ -13,12 +13,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mesm_data import lock as lock_file
+from mesm_data import rebuild
 from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.engines import Engine, WorkerDied
 from mesm_data.engines import engine as engine_named
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, read_json, sync_folder, write_json
-from mesm_data.lock import NAME
 from mesm_data.locked import Lock
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
@@ -65,7 +66,7 @@ def build(
         plan = plan_of(recipe, fingerprint(corpus, found), lock)
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
-            if not (out / NAME).exists():  # it was killed between the two
+            if not (out / lock_file.NAME).exists():  # it was killed between the two
                 write_lock(out, finished, progress)
             return finished
         remember(out, corpus.root, found)
@@ -107,7 +108,8 @@ def go_on(
     recordings, excluded = select(corpus, recipe)
     parts = out / ".build" / "parts"
     parts.mkdir(exist_ok=True)
-    (out / NAME).unlink(missing_ok=True)
+    for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
+        (out / name).unlink(missing_ok=True)
     todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
     jobs = [
         Job(
@@ -133,9 +135,7 @@ def go_on(
 
 def write_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
     """Write OUT/recipe.lock of a finished dataset."""
-    from mesm_data.lock import write
-
-    write(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
+    lock_file.write(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
 
 
 def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:

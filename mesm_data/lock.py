@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from mesm_data.files import atomic_write, canonical_json
 from mesm_data.media.audio import sample_span
 from mesm_data.media.clips import TICKS
-from mesm_data.shards import manifest
-from mesm_data.shards.reader import Dataset, Sample
+
+if TYPE_CHECKING:
+    from mesm_data.shards.reader import Dataset, Sample
 
 NAME = "recipe.lock"
 VERSION = 1
@@ -31,6 +32,8 @@ _APART = ("text", "words", "labels", "sources")  # of the record: keyed on their
 
 def write(out: Path, step: Callable[[int], object] = lambda number: None) -> dict[str, Any]:
     """Write OUT/recipe.lock of the finished dataset `out`; returns what it says. `step` is told of each sample."""
+    from mesm_data.shards.reader import Dataset
+
     dataset = Dataset(out)
     said = {**head(dataset), "samples": [*_counted(entries(dataset), step)]}
     with atomic_write(out / NAME) as file:
@@ -38,7 +41,7 @@ def write(out: Path, step: Callable[[int], object] = lambda number: None) -> dic
     return said
 
 
-def head(dataset: Dataset) -> dict[str, Any]:
+def head(dataset: "Dataset") -> dict[str, Any]:
     """All of a lock but its table."""
     info = dataset.info
     return {
@@ -59,8 +62,10 @@ def _counted(items: Iterator[dict[str, Any]], step: Callable[[int], object]) -> 
         step(1)
 
 
-def entries(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
     """The table of a lock, one entry per built sample, by key."""
+    from mesm_data.shards import manifest
+
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
@@ -72,7 +77,7 @@ def entries(dataset: Dataset) -> Iterator[dict[str, Any]]:
         }
 
 
-def entry(sample: Sample, row: dict[str, Any], json: bytes) -> dict[str, Any]:
+def entry(sample: "Sample", row: dict[str, Any], json: bytes) -> dict[str, Any]:
     """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
 
     `row` is its manifest row, `json` its JSON member.
@@ -120,7 +125,7 @@ def secret(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | 
     return None, None
 
 
-def private(sample: Sample, json: bytes) -> dict[str, bytes]:
+def private(sample: "Sample", json: bytes) -> dict[str, bytes]:
     """What is only told under the key, by name; `record` is the record without what stands on its own."""
     record = sample.record
     return {

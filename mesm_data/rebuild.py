@@ -18,7 +18,6 @@ from mesm_data import lock as locks
 from mesm_data.errors import InputError
 from mesm_data.files import atomic_write, read_json
 from mesm_data.locked import DIFFERENT, EQUIVALENT, SAME, Lock, compare
-from mesm_data.shards.reader import Dataset
 
 NAME = "rebuild.csv"
 
@@ -36,6 +35,8 @@ def check(out: Path, lock: Lock) -> list[tuple[str, str, str]]:
 
 def check_shards(path: Path, lock: Lock) -> list[tuple[str, str, str]]:
     """The verdicts on a dataset from its shards themselves, each sample's bytes hashed again."""
+    from mesm_data.shards.reader import Dataset
+
     dataset = Dataset(path, check=True)
     if dataset.info["corpus"] != lock.recipe.corpus:
         raise InputError(f"{lock.path} is of {lock.recipe.corpus}, {path} of {dataset.info['corpus']}")

@@ -210,15 +210,17 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
     for arguments, words in (
         (("build", "iemocap", "--only", "Ses01*"), "--only cannot be given with --lock"),
         (("build", "mosei"), "is of iemocap, not of mosei"),
-        (("build", "iemocap", "--split", "dialog"), "split is"),
+        (("build", "iemocap", "--video-offset", "0.5"), "--video-offset cannot be given with --lock"),
     ):
         source = ("--source", corpus, "--out", tmp_path / "out", "--lock", lock)
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
-    recipe = replace(read(lock).recipe, clips=False)
+    found, recipe = scan("iemocap", corpus), replace(read(lock).recipe, clips=False)
+    with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
+        build(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
     with pytest.raises(InputError, match="was begun with another lock"):
-        build(scan("iemocap", rebuilt / "their corpus"), rebuilt / "out", recipe)
+        build(found, rebuilt / "out", recipe)
 
 
 def test_two_labs_compare_what_they_attest(tmp_path: Path, dataset: Path, rebuilt: Path, mesm_data: Command) -> None:
