@@ -81,8 +81,10 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> tuple[list[str],
     data = [f"{name}: {here[name]} here, {there.get(name)} there" for name in DATA if here[name] != there.get(name)]
     for name in sorted(here["splits"].keys() & there["splits"].keys()):
         ours, theirs = here["splits"][name], there["splits"][name]
-        if ours != theirs and isinstance(theirs, dict):
-            parts = [part for part in ours["parts"] if ours["parts"][part] != theirs.get("parts", {}).get(part)]
+        if ours != theirs:
+            known = theirs.get("parts") if isinstance(theirs, dict) else None
+            known = known if isinstance(known, dict) else {}
+            parts = [part for part in ours["parts"] if ours["parts"][part] != known.get(part)]
             data.append(f"split {name}: {', '.join(parts) if parts else 'its lists'} differ")
     return data, [
         f"{name}: {here[name]} here, {there.get(name)} there" for name in MADE if here[name] != there.get(name)

@@ -8,7 +8,7 @@ the finished dataset.
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def build(
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
-        check_lock(lock, recipe)
+        lock.check(recipe)
     found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
@@ -73,13 +73,6 @@ def build(
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
         return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, lock=lock, progress=progress)
-
-
-def check_lock(lock: Lock, recipe: Recipe) -> None:
-    """Raises InputError if the recipe, and with it the corpus, is not the lock's (but for the clips)."""
-    theirs, ours = asdict(replace(lock.recipe, clips=recipe.clips)), asdict(recipe)
-    if differs := difference(theirs, ours):
-        raise InputError(f"{lock.path} was made with other options: {differs}")
 
 
 def plan_of(recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def read_clip(out: Path, row: dict[str, Any]) -> bytes:
 def clip_facts(mp4: bytes) -> dict[str, Any] | None:
     """What any encoder must keep of a clip: size, the times of all frames, packets of sound. None if it has no bytes.
 
-    Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (3 ms a clip).
+    Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (4 ms a clip).
     """
     import av
 

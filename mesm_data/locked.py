@@ -6,7 +6,7 @@ them; nothing of it becomes a path or a part of a sample other than boxes, score
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from mesm_data.errors import InputError
 from mesm_data.files import read_json
 from mesm_data.lock import KEYED, VERSION
 from mesm_data.media.crop import Place
-from mesm_data.recipe import Recipe, other_toolchain, seconds
+from mesm_data.media.mtcnn import CELL
+from mesm_data.recipe import Recipe, difference, other_toolchain, seconds
 
 SAME, EQUIVALENT, DIFFERENT = "identical", "equivalent", "different"
+SHORTEST, LONGEST = 0.01, 3600.0  # seconds between crops that anyone means
 AAC_SLACK = 2  # packets by which encoders differ at the ends of a sound
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGESTS = ("wav", "faces", "pcm", "pixels")
@@ -45,6 +47,12 @@ class Lock:
                     Place(box=tuple(box), score=score, detected=seen) for box, score, seen in each
                 )
         return found
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises InputError if a recipe, and with it the corpus and the split, is not the lock's, but for clips."""
+        theirs = asdict(replace(self.recipe, clips=recipe.clips))
+        if differs := difference(theirs, asdict(recipe)):
+            raise InputError(f"{self.path} was made with other options: {differs}")
 
     def other_tools(self, now: dict[str, str]) -> str | None:
         """The first version that matters and differs between the lock's toolchain and `now`, as words."""
@@ -92,13 +100,16 @@ def recipe_of(path: Path, said: Any) -> Recipe:
         "limit": said["limit"] is None or _is_whole(said["limit"]),
         "split": split is None or (isinstance(split, dict) and all(isinstance(v, str) for v in split.values())),
         **{name: _is_whole(said[name]) and said[name] < 2**40 for name in whole},
-        "face_size": _is_whole(said["face_size"]) and said["face_size"] <= 1024,
+        "face_size": _is_whole(said["face_size"], least=2) and said["face_size"] <= 1024,
+        "min_face_size": _is_whole(said["min_face_size"], least=CELL) and said["min_face_size"] < 2**16,
         **{name: isinstance(said[name], str) for name in ("video_offset", "frame_interval", "detector")},
     }
     if wrong := [name for name, good in checks.items() if not good]:
         raise InputError(f"{path}: its option {wrong[0]} is {said[wrong[0]]!r}, which cannot be")
     recipe = Recipe(**{name: said[name] for name in names})
-    if not float(seconds(recipe.frame_interval)) > 0:
+    if recipe.face_margin >= recipe.face_size:
+        raise InputError(f"{path}: its faces of {recipe.face_size} pixels have a margin of {recipe.face_margin}")
+    if not SHORTEST <= float(seconds(recipe.frame_interval)) <= LONGEST:
         raise InputError(f"{path}: its option frame_interval is {recipe.frame_interval!r}, which cannot be")
     return replace(recipe, video_offset=seconds(recipe.video_offset))
 
@@ -118,7 +129,9 @@ def is_entry(entry: Any) -> bool:
     good &= all(isinstance(detected, bool) for detected in faces["detected"])
     good &= all(is_digest(digests[name]) for name in _DIGESTS)
     good &= private is None or (isinstance(private, dict) and all(is_digest(private.get(name)) for name in KEYED))
-    good &= all(entry.get(what) is None or isinstance(entry[what], dict) for what in ("audio", "video", "clip"))
+    good &= all(entry.get(what) is None or isinstance(entry[what], dict) for what in ("audio", "video"))
+    clip = entry.get("clip")
+    good &= clip is None or (isinstance(clip, dict) and _is_whole(clip.get("sound"), least=0))
     return good
 
 
@@ -193,5 +206,5 @@ def other_clip(expected: Mapping[str, Any] | None, found: Mapping[str, Any] | No
     if expected is None or found is None:
         return False
     names = ("width", "height", "frames", "times_sha256")
-    sounds = [int(clip.get("sound") or 0) for clip in (expected, found)]
+    sounds = [int(clip["sound"]) for clip in (expected, found)]
     return any(expected.get(n) != found.get(n) for n in names) or abs(sounds[0] - sounds[1]) > AAC_SLACK
