@@ -66,6 +66,7 @@ def build(
         plan = plan_of(recipe, fingerprint(corpus, found), lock)
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
+            sweep(out, out / ".build")
             if not (out / lock_file.NAME).exists():  # it was killed between the two
                 write_lock(out, finished, progress)
             return finished
@@ -116,7 +117,7 @@ def go_on(
         for recording in todo
     ]
     step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
-    sweep(out, parts)
+    sweep(out, parts.parent, parts)
     try:
         work(engine_named(engine), jobs, workers, step)
         said = finish(corpus, out, plan, recordings, excluded, progress)
