@@ -72,15 +72,15 @@ def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
     for key in dataset.keys:
         clip = clips.get(key)
         yield {
-            **entry(dataset[key], dataset.rows[key], bytes(dataset.member(key, "json"))),
+            **entry(dataset[key], dataset.rows[key]),
             "clip": clip_facts(read_clip(dataset.path, clip)) if clip else None,
         }
 
 
-def entry(sample: "Sample", row: dict[str, Any], json: bytes) -> dict[str, Any]:
+def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
 
-    `row` is its manifest row, `json` its JSON member.
+    `row` is its manifest row.
     """
     record = sample.record
     kind, key = secret(sample.samples, sample.faces)
@@ -97,7 +97,7 @@ def entry(sample: "Sample", row: dict[str, Any], json: bytes) -> dict[str, Any]:
             "pixels": row["pixels_sha256"],
         },
         "key": kind,
-        "keyed": key and {name: keyed(key, name, data) for name, data in private(sample, json).items()},
+        "keyed": key and {name: keyed(key, name, data) for name, data in private(sample.text, record).items()},
     }
 
 
@@ -125,12 +125,11 @@ def secret(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | 
     return None, None
 
 
-def private(sample: "Sample", json: bytes) -> dict[str, bytes]:
+def private(text: str, record: dict[str, Any]) -> dict[str, bytes]:
     """What is only told under the key, by name; `record` is the record without what stands on its own."""
-    record = sample.record
     return {
-        "json": json,
-        "text": sample.text.encode(),
+        "json": canonical_json(record),  # the bytes of the member
+        "text": text.encode(),
         "words": canonical_json(record["words"]),
         "labels": canonical_json(record["labels"]),
         "record": canonical_json({name: value for name, value in record.items() if name not in _APART}),
