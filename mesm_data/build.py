@@ -2,7 +2,8 @@
 
 State on disk, all of it: OUT/.build/recipe.json (what is being built, from what, with what), OUT/.build/source.json
 (where that lies), OUT/.build/groups.json (which files it goes into, if a split says so), OUT/.build/parts/ (what is
-done). OUT/dataset.json is written last: a folder without it is not a dataset.
+done). OUT/dataset.json is written last: a folder without it is not a dataset. OUT/recipe.lock is made of
+the finished dataset.
 """
 
 import shutil
@@ -12,11 +13,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mesm_data import lock as lock_file
+from mesm_data import rebuild
 from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.engines import Engine, WorkerDied
 from mesm_data.engines import engine as engine_named
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, read_json, sync_folder, write_json
+from mesm_data.locked import Lock
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
 from mesm_data.source import fingerprint, listing, remember
@@ -41,36 +45,46 @@ def build(
     workers: int | None = None,
     engine: str = "local",
     overwrite: bool = False,
+    lock: Lock | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Build `corpus` into the folder `out`; returns what dataset.json says.
 
     The same call goes on where a stopped one ended. `split` groups the files by its parts: a rule, a published list or
-    the path of lists. `progress(what, total, todo)` is called as "build" and as "pack" begin, with numbers of
-    utterances; what it returns is told how many more are done. Raises InputError if `out` holds something else or there
-    is no such split, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a
-    reason.
+    the path of lists. With a `lock` faces are cut where it says, not looked for. `progress(what, total, todo)` is
+    called as "build", "pack" and "lock" begin, with numbers of utterances; what it returns is told how many more are
+    done. Raises InputError if `out` holds something else, there is no such split or the lock is of another corpus or
+    recipe, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a reason.
     """
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
     recipe = replace(recipe, split=groups.split)
+    if lock:
+        lock.check(recipe)
     found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = plan_of(recipe, fingerprint(corpus, found))
+        plan = plan_of(recipe, fingerprint(corpus, found), lock)
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
+            sweep(out, out / ".build")
+            if not (out / lock_file.NAME).exists():  # it was killed between the two
+                write_lock(out, finished, progress)
             return finished
         remember(out, corpus.root, found)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
-        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, progress=progress)
+        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, lock=lock, progress=progress)
 
 
-def plan_of(recipe: Recipe, source: dict[str, Any]) -> dict[str, Any]:
-    """What .build/recipe.json says: what is built, from what, with what."""
+def plan_of(recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
+    """What .build/recipe.json says: what is built, from what, with what; by which lock, whose detector it then was."""
     from mesm_data.media.tools import toolchain
 
-    return {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
+    plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
+    if lock:
+        plan["recipe"]["detector"] = lock.said["recipe"]["detector"]
+        plan["locked_by"] = lock.digest
+    return plan
 
 
 def go_on(
@@ -81,21 +95,41 @@ def go_on(
     *,
     engine: str,
     workers: int | None,
+    lock: Lock | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Do what OUT/.build/parts lacks of `plan`, then finish. The caller holds the lock."""
     recordings, excluded = select(corpus, recipe)
     parts = out / ".build" / "parts"
     parts.mkdir(exist_ok=True)
+    for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
+        (out / name).unlink(missing_ok=True)
     todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
-    jobs = [Job(root=corpus.root, parts=parts, recipe=recipe, recording=r, tools=plan["toolchain"]) for r in todo]
+    jobs = [
+        Job(
+            root=corpus.root,
+            parts=parts,
+            recipe=recipe,
+            recording=recording,
+            tools=plan["toolchain"],
+            places=lock.places(recording.utterances) if lock else {},
+        )
+        for recording in todo
+    ]
     step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
-    sweep(out, parts)
+    sweep(out, parts.parent, parts)
     try:
         work(engine_named(engine), jobs, workers, step)
-        return finish(corpus, out, plan, recordings, excluded, progress)
+        said = finish(corpus, out, plan, recordings, excluded, progress)
+        write_lock(out, said, progress)
+        return said
     finally:
         sweep(out, parts)
+
+
+def write_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
+    """Write OUT/recipe.lock of a finished dataset."""
+    lock_file.write(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
 
 
 def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:
@@ -165,6 +199,9 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
                 f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
             )
+        if known.get("locked_by") != plan.get("locked_by"):
+            then = "another lock" if known.get("locked_by") else "no lock"
+            raise InputError(f"{out} was begun with {then}: give another --out, or --overwrite")
         if dataset.exists():
             return dict(known)
         if differs := other_toolchain(known.get("toolchain", {}), plan["toolchain"]):

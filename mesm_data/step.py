@@ -9,9 +9,9 @@ import socket
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mesm_data.errors import MesmError
 from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_json
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound
+from mesm_data.media.crop import Place
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
 from mesm_data.recipe import Recipe, other_toolchain
@@ -35,7 +36,8 @@ class Job:
     """All that a step needs to know.
 
     `parts` is the folder of the parts; `tools` the toolchain that the build began with. `blind` says why the picture
-    must not be looked at: an earlier attempt killed its process.
+    must not be looked at: an earlier attempt killed its process. `places` says by utterance where the faces are, if
+    the build follows a lock.
     """
 
     root: Path
@@ -44,6 +46,7 @@ class Job:
     recording: Recording
     tools: dict[str, str]
     blind: str | None = None
+    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
 
 
 def run(job: Job) -> Counter[str]:
@@ -156,7 +159,8 @@ def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
     """The picture of all utterances; what nobody foresaw, or killed an earlier attempt, costs the picture alone."""
     try:
         if job.blind is None:
-            return watch(job.root, job.recording, job.recipe, [sound.samples for sound in sounds], scratch)
+            heard = [sound.samples for sound in sounds]
+            return watch(job.root, job.recording, job.recipe, heard, scratch, job.places)
         reason = job.blind
     except MesmError:
         raise

@@ -74,7 +74,7 @@ def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, referen
     build(scan("iemocap", corpus), out, RECIPE, workers=2)
     assert content(out) == reference
     assert sorted(path.name for path in out.iterdir()) == [
-        ".build", "dataset.json", "manifest.parquet", "shards", "video",
+        ".build", "dataset.json", "manifest.parquet", "recipe.lock", "shards", "video",
     ]  # fmt: skip
     assert [path.name for path in (out / ".build").iterdir() if path.suffix == ".tmp"] == []
 

@@ -3,14 +3,19 @@
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mesm_cli import console
 from mesm_data.errors import InputError, MesmError
+
+if TYPE_CHECKING:
+    from mesm_data.locked import Lock
+    from mesm_data.recipe import Recipe
 
 TOLERATED = 0.05  # the share of failed utterances above which a build's answer is "no"
 SHOWN = 10
@@ -49,6 +54,9 @@ def build(
     video_offset: Annotated[
         str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
     ] = "0",
+    lock: Annotated[
+        Path | None, typer.Option(help="Build what this recipe.lock says, and compare (docs/proof.md).")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
     ] = False,
@@ -61,21 +69,67 @@ def build(
       mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
       mesm-data build iemocap --out /data/iemocap --split session-5
       mesm-data build mosei --source /corpora/CMU_MOSEI --out /data/mosei
+      mesm-data build iemocap --out /data/iemocap --lock recipe.lock
     """
     from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
     from mesm_data.corpora import scan
     from mesm_data.recipe import Recipe, seconds
 
+    followed = None
     recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
+    if lock:
+        followed, recipe, split = follow(lock, recipe, split)
     found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
         said = build_dataset(
-            found, out, recipe, split=split, workers=workers, engine=engine.value, overwrite=overwrite, progress=bar
+            found,
+            out,
+            recipe,
+            split=split,
+            workers=workers,
+            engine=engine.value,
+            overwrite=overwrite,
+            lock=followed,
+            progress=bar,
         )
     say_leaks(out, said)
+    if followed:
+        compare(out, followed, said)
     report(out, said)
+
+
+def follow(path: Path, given: "Recipe", split: str | None) -> "tuple[Lock, Recipe, str | None]":
+    """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given."""
+    from mesm_data.locked import read
+    from mesm_data.media.tools import toolchain
+
+    lock = read(path)
+    if lock.recipe.corpus != given.corpus:
+        raise InputError(f"{path} is of {lock.recipe.corpus}, not of {given.corpus}")
+    options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
+    if named := [name for name, value in options.items() if value]:
+        raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
+    if differs := lock.other_tools(toolchain()):
+        console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
+    recipe = replace(lock.recipe, clips=lock.recipe.clips and given.clips)
+    return lock, recipe, split or (recipe.split["name"] if recipe.split else None)
+
+
+def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
+    """Compare with the lock, write rebuild.csv, and say how it went; MesmError if a sample is different."""
+    from mesm_data import rebuild
+
+    found = rebuild.check(out, lock)
+    console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, said)}")
+    different = [(key, what) for key, verdict, what in found if verdict == "different"]
+    for key, what in different[:SHOWN]:
+        console.say(f"different: {key}: {what}")
+    if different:
+        raise MesmError(
+            f"{len(different)} of {len(found)} samples are different from the lock; {out / rebuild.NAME} lists them all"
+        )
 
 
 def from_environment(corpus: str) -> Path:

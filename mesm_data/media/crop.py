@@ -24,6 +24,23 @@ class Face:
     detected: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the face of a picture is, as a lock says: `box`, `score` and `detected` of the Face that was cut there."""
+
+    box: tuple[int, int, int, int]
+    score: float
+    detected: bool
+
+
+def face_at(picture: NDArray[np.uint8], place: Place, size: int) -> Face | None:
+    """The face at a known place of a picture (height, width, 3); None if the picture does not reach so far."""
+    left, top, right, bottom = place.box
+    if not (0 <= left < right <= picture.shape[1] and 0 <= top < bottom <= picture.shape[0]):
+        return None
+    return Face(crop=_cut(picture, place.box, size), box=place.box, score=place.score, detected=place.detected)
+
+
 def face(
     picture: NDArray[np.uint8], detections: Iterable[Detection], *, size: int = 48, margin: int = 2, square: int
 ) -> Face:

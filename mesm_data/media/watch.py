@@ -5,11 +5,12 @@ excerpt (a video file, or a folder of images) is looked at too, and the better o
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from mesm_data.corpora.base import Excerpt, Picture, Recording, Utterance
 from mesm_data.errors import MesmError
 from mesm_data.media.clips import ClipSet, rounds
-from mesm_data.media.crop import Face, face
+from mesm_data.media.crop import Face, Place, face, face_at
 from mesm_data.media.cut import Cutter, FrameSource, Span
 from mesm_data.media.images import Images
 from mesm_data.media.picture import columns, rgb, size
@@ -27,6 +28,9 @@ from mesm_data.recipe import Recipe
 
 if TYPE_CHECKING:
     from mesm_data.media.mtcnn import Detector
+
+
+Places = Mapping[str, Sequence[Place]]  # utterance id -> one place for each of its crops
 
 
 class Film(FrameSource, Protocol):
@@ -72,7 +76,7 @@ class Scene:
     """One film and what is to be cut from it: utterances, their spans in its seconds, their sounds.
 
     `name` stands for the film in sentences and records; `scratch` is the folder for clips, whose names begin with
-    `clip`.
+    `clip`. `places` says by utterance where the faces are, if a lock does: they need not be found.
     """
 
     open: Callable[[], Film]
@@ -83,12 +87,21 @@ class Scene:
     recipe: Recipe
     scratch: Path
     clip: str = ""
+    places: Places = field(default_factory=dict)
 
 
 def watch(
-    root: Path, recording: Recording, recipe: Recipe, sounds: Sequence[NDArray[np.int16]], scratch: Path
+    root: Path,
+    recording: Recording,
+    recipe: Recipe,
+    sounds: Sequence[NDArray[np.int16]],
+    scratch: Path,
+    places: Places = MappingProxyType({}),
 ) -> list[Sight]:
-    """What is seen of a recording's utterances, in their order. Clips, with `sounds` in them, go to `scratch`."""
+    """What is seen of a recording's utterances, in their order. Clips, with `sounds` in them, go to `scratch`.
+
+    `places` says by utterance where the faces are, if a lock does.
+    """
     utterances, offset = recording.utterances, Fraction(recipe.video_offset)
     sights = [Sight() for _ in utterances]
     if recording.video is not None:
@@ -101,13 +114,14 @@ def watch(
             sounds=sounds,
             recipe=recipe,
             scratch=scratch,
+            places=places,
         )
         sights = show(scene)
     for index, (utterance, sound) in enumerate(zip(utterances, sounds, strict=True)):
         if sights[index].status == "ok":
             continue
         if utterance.excerpt:
-            own = show_excerpt(root, utterance, utterance.excerpt, recipe, sound, scratch, f"excerpt-{index}-")
+            own = show_excerpt(root, utterance, utterance.excerpt, recipe, sound, scratch, f"excerpt-{index}-", places)
             sights[index] = better(sights[index], own)
         elif recording.video is None:
             sights[index].problems.append("no video file")
@@ -122,6 +136,7 @@ def show_excerpt(
     sound: NDArray[np.int16],
     scratch: Path,
     clip: str,
+    places: Places,
 ) -> Sight:
     """What is seen of one utterance in the excerpt that shows it alone."""
     path, rate = root / excerpt.path, excerpt.rate
@@ -139,6 +154,7 @@ def show_excerpt(
             recipe=recipe,
             scratch=scratch,
             clip=clip,
+            places=places,
         )
     )
     return sight
@@ -175,7 +191,8 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                 sight.fps = round(float(film.rate), 6)
                 if cut.ticks:
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
-                    found = look(rgb(image, left, right), part, scene.recipe)
+                    known = scene.places.get(scene.utterances[index].id, ())[len(sight.faces) :]
+                    found = look(rgb(image, left, right), part, scene.recipe, known[0] if known else None)
                     sight.faces += [found] * cut.ticks
                     sight.times += [round(float(cut.frame.time - start), 4)] * cut.ticks
                 if cut.inside and index in clipped:
@@ -222,8 +239,10 @@ def better(main: Sight, own: Sight) -> Sight:
     return chosen
 
 
-def look(picture: NDArray[np.uint8], part: Picture, recipe: Recipe) -> Face:
-    """The speaker's face in one picture."""
+def look(picture: NDArray[np.uint8], part: Picture, recipe: Recipe, known: Place | None = None) -> Face:
+    """The speaker's face in one picture: where it is `known` to be, else where it is found."""
+    if known and (there := face_at(picture, known, recipe.face_size)):
+        return there
     square = min(round(part.square * picture.shape[0]), *picture.shape[:2])
     detections = detector(recipe.min_face_size).detect(picture)
     return face(picture, detections, size=recipe.face_size, margin=recipe.face_margin, square=square)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
-from mesm_data.shards import claims, failures, manifest, pack
+from mesm_data.shards import claims, failures, manifest, merkle, pack
 from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.features import features
 
@@ -54,6 +54,7 @@ def write(
         "video": videos,
         "features": features(facts["corpus"], facts["recipe"]["face_size"]),
         "root": root(table, shards),
+        "merkle": merkle.tree(rows),
     }
     write_json(out / "dataset.json", said)
     return said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mesm_data.files import open_plain
-from mesm_data.shards import dataset, manifest
+from mesm_data.shards import dataset, manifest, merkle
 from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS
@@ -16,10 +16,11 @@ from mesm_data.shards.tar import BLOCK, end, header, padded
 Member = tuple[str, int, int, str]  # name, offset, size, sha256
 
 
-def verify(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[str]:
+def verify(path: Path, progress: Callable[[int], object] | None = None, *, clips: bool = True) -> Iterator[str]:
     """Yield one sentence per difference, in shard order; no sentence means that every byte is as recorded.
 
-    `progress` is called with the bytes read. Raises InputError if `path` is not a dataset that can be read.
+    `progress` is called with the bytes read. Without `clips` the files of video/ are not looked at. Raises InputError
+    if `path` is not a dataset that can be read.
     """
     said = dataset.describe(path)
     rows = dataset.rows(path, said)
@@ -30,13 +31,15 @@ def verify(path: Path, progress: Callable[[int], object] | None = None) -> Itera
         yield "dataset.json: the root is not that of the manifest and shards that it lists"
     yield from _counts(said, rows)
     built = [row for row in rows if row["status"] == "ok"]
+    if said.get("merkle") != merkle.tree(built):
+        yield "dataset.json: the Merkle tree (merkle) is not that of the manifest's samples"
     models = {row["key"]: (row["shard"], _model_members(row)) for row in built}
     yield from _folder(path / "shards", said["shards"], models, progress)
-    if said["video"]:
-        clips = {row["key"]: (row["shard"], [_clip_member(row)]) for row in dataset.clips(path, said)}
-        if set(clips) != set(models):
-            yield f"video/index.parquet: {len(clips)} clips for {len(models)} samples"
-        yield from _folder(path / "video", said["video"], clips, progress)
+    if said["video"] and clips:
+        videos = {row["key"]: (row["shard"], [_clip_member(row)]) for row in dataset.clips(path, said)}
+        if set(videos) != set(models):
+            yield f"video/index.parquet: {len(videos)} clips for {len(models)} samples"
+        yield from _folder(path / "video", said["video"], videos, progress)
 
 
 def _counts(said: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:

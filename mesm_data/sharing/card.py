@@ -7,6 +7,7 @@ from typing import Any
 import mesm_manifests
 
 from mesm_data.shards import dataset, manifest
+from mesm_data.shards.claims import STATUSES
 from mesm_data.sharing.contents import LOCK, Publication
 from mesm_data.splits import available
 from mesm_data.splits.registry import registered
@@ -63,7 +64,7 @@ def _facts(said: Mapping[str, Any]) -> list[str]:
     counts = said["counts"]
     rows = [
         ("root", f"`{said['root']}`"),
-        ("utterances", ", ".join(f"{counts[name]} {name}" for name in ("total", *dataset.STATUSES))),
+        ("utterances", ", ".join(f"{counts[name]} {name}" for name in ("total", *STATUSES))),
         ("shard format", said["format"]),
         ("mesm", said["toolchain"].get("mesm", "unknown")),
         ("shards", f"{len(said['shards'])}, {sum(file['size'] for file in said['shards'].values())} bytes"),

@@ -1,0 +1,172 @@
+"""OUT/recipe.lock: all that a build on another copy of a corpus needs to make the same bytes, and to check that it did.
+
+It can be published: no text, label, word, media, path or host is in it. What holds little entropy (a text, a label, the
+record) is there as HMAC-SHA256 under a key that is made of the sample's own sound, so that only a holder of the corpus
+can check it, and nobody can guess it. docs/proof.md says what it holds, and what a reader of it can learn.
+"""
+
+import hmac
+import io
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm_data.files import atomic_write, canonical_json
+from mesm_data.media.audio import sample_span
+from mesm_data.media.clips import TICKS
+
+if TYPE_CHECKING:
+    from mesm_data.shards.reader import Dataset, Sample
+
+NAME = "recipe.lock"
+VERSION = 1
+KEYED = ("json", "text", "words", "labels", "record")
+ENOUGH = 16  # different values that a sound must have to make a key: digital silence could be guessed
+_DOMAIN = {"sound": b"mesm recipe.lock 1 sound\0", "picture": b"mesm recipe.lock 1 picture\0"}
+_APART = ("text", "words", "labels", "sources")  # of the record: keyed on their own, or not content
+
+
+def write(out: Path, step: Callable[[int], object] = lambda number: None) -> dict[str, Any]:
+    """Write OUT/recipe.lock of the finished dataset `out`; returns what it says. `step` is told of each sample."""
+    from mesm_data.shards.reader import Dataset
+
+    dataset = Dataset(out)
+    said = {**head(dataset), "samples": [*_counted(entries(dataset), step)]}
+    with atomic_write(out / NAME) as file:
+        file.write(canonical_json(said) + b"\n")
+    return said
+
+
+def head(dataset: "Dataset") -> dict[str, Any]:
+    """All of a lock but its table."""
+    info = dataset.info
+    return {
+        "lock": VERSION,
+        "format": info["format"],
+        "corpus": info["corpus"],
+        "synthetic": info["synthetic"],
+        "recipe": info["recipe"],
+        "toolchain": info["toolchain"],
+        "root": info["root"],
+        "failed": sorted(key for key, row in dataset.rows.items() if row["status"] == "failed"),
+    }
+
+
+def _counted(items: Iterator[dict[str, Any]], step: Callable[[int], object]) -> Iterator[dict[str, Any]]:
+    for item in items:
+        yield item
+        step(1)
+
+
+def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
+    """The table of a lock, one entry per built sample, by key."""
+    from mesm_data.shards import manifest
+
+    clips: dict[str, dict[str, Any]] = {}
+    if dataset.info["video"]:
+        clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
+    for key in dataset.keys:
+        clip = clips.get(key)
+        yield {
+            **entry(dataset[key], dataset.rows[key]),
+            "clip": clip_facts(read_clip(dataset.path, clip)) if clip else None,
+        }
+
+
+def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
+    """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
+
+    `row` is its manifest row.
+    """
+    record = sample.record
+    kind, key = secret(sample.samples, sample.faces)
+    sound, picture = used(record)
+    return {
+        "id": sample.key,
+        "audio": sound and {"source": sound["sha256"], "samples": _samples(sound["span"], len(sample.samples))},
+        "video": picture and {"source": picture["sha256"], "span": picture["span"], "times": record["faces"]["times"]},
+        "faces": {name: record["faces"][name] for name in ("boxes", "scores", "detected")},
+        "sha256": {
+            "wav": row["wav_sha256"],
+            "faces": row["faces_sha256"],
+            "pcm": row["pcm_sha256"],
+            "pixels": row["pixels_sha256"],
+        },
+        "key": kind,
+        "keyed": key and {name: keyed(key, name, data) for name, data in private(sample.text, record).items()},
+    }
+
+
+def _samples(span: list[float] | None, length: int) -> list[int]:
+    """The samples [first, last) of the source at 16 kHz that were asked for; a file of one utterance is taken whole."""
+    return list(sample_span((span[0], span[1]))) if span else [0, length]
+
+
+def used(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The sources of a sample's sound and of its picture, which stand in this order behind the texts."""
+    media = list(record["sources"])
+    sound = media.pop() if record["audio"]["status"] != "none" and media else None
+    picture = media.pop() if record["faces"]["times"] and media else None
+    return sound, picture
+
+
+def secret(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | None, bytes | None]:
+    """The key of a sample and what it is made of: its sound; its face pixels where that is missing or silent.
+
+    None where neither holds enough different values: such a sample has no keyed digests.
+    """
+    for kind, data in (("sound", samples.astype("<i2", copy=False)), ("picture", faces)):
+        if len(np.unique(data)) >= ENOUGH:
+            return kind, sha256(_DOMAIN[kind] + data.tobytes()).digest()
+    return None, None
+
+
+def private(text: str, record: dict[str, Any]) -> dict[str, bytes]:
+    """What is only told under the key, by name; `record` is the record without what stands on its own."""
+    return {
+        "json": canonical_json(record),  # the bytes of the member
+        "text": text.encode(),
+        "words": canonical_json(record["words"]),
+        "labels": canonical_json(record["labels"]),
+        "record": canonical_json({name: value for name, value in record.items() if name not in _APART}),
+    }
+
+
+def keyed(key: bytes, name: str, data: bytes) -> str:
+    """HMAC-SHA256 of `data` under a sample's key. The name keeps a text and a label of the same bytes apart."""
+    return hmac.new(key, name.encode() + b"\0" + data, sha256).hexdigest()
+
+
+def read_clip(out: Path, row: dict[str, Any]) -> bytes:
+    """The bytes of a clip by its row of video/index.parquet."""
+    with (out / "video" / Path(row["shard"]).name).open("rb") as file:
+        file.seek(row["offset"])
+        return file.read(int(row["size"]))
+
+
+def clip_facts(mp4: bytes) -> dict[str, Any] | None:
+    """What any encoder must keep of a clip: size, the times of all frames, packets of sound. None if it has no bytes.
+
+    Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (4 ms a clip).
+    """
+    import av
+
+    if not mp4:
+        return None
+    times, sound = [], 0
+    with av.open(io.BytesIO(mp4), "r") as container:
+        picture = container.streams.video[0]
+        width, height = picture.width, picture.height
+        for packet in container.demux():
+            if packet.pts is None or packet.time_base is None:
+                continue
+            if packet.stream.type == "audio":
+                sound += 1
+            else:
+                times.append(int(packet.pts * packet.time_base * TICKS))
+    digest = sha256(canonical_json(sorted(times))).hexdigest()
+    return {"width": width, "height": height, "frames": len(times), "times_sha256": digest, "sound": sound}
