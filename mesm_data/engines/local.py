@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def available_cpus() -> int:
@@ -59,7 +61,8 @@ def _pool(
             while todo or pending:
                 # No more than the workers can take: what waits in a queue would be lost with a broken pool.
                 while todo and len(pending) < workers:
-                    pending[pool.submit(function, todo[0])] = todo[0]
+                    with _undisturbed():
+                        pending[pool.submit(function, todo[0])] = todo[0]
                     todo.popleft()
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -75,9 +78,20 @@ def _pool(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off: a worker that is interrupted while it is begun is in nobody's list to be ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(parent: int) -> None:
     """In a new worker: leave Ctrl-C to the parent, and die with it however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the mask is inherited
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import mesm_manifests
 
-from mesm_data.shards import dataset, manifest
+from mesm_data.shards import manifest
 from mesm_data.shards.claims import STATUSES
 from mesm_data.sharing.contents import LOCK, Publication
 from mesm_data.splits import available
