@@ -43,6 +43,8 @@ class OptimConfig:
     """After the warm-up: constant, or a half cosine down to 0 at the last epoch."""
     patience: int = 6
     """Stop after so many epochs in a row without a better validation score; 0: never."""
+    ema: float = 0.0
+    """Judge and keep a running mean of the weights, of which an update leaves this share; 0: the last weights."""
     pos_weight: bool = True
     """Weigh what is true of a class by its false / true in the train part."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -54,6 +56,7 @@ class OptimConfig:
             _need(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
         for name in ("epochs", "batch", "accumulate"):
             _need(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
+        _need(0 <= self.ema < 1, "optim.ema", self.ema, "0 or more and below 1")
         _need(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 or more and below 1")
         _need(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null")
 

@@ -12,12 +12,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from mesm_data.errors import MesmError
 from mesm_data.files import write_json
@@ -26,7 +28,8 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
-from mesm_train.optimize import autocast, groups, learning_rate, positive_weight, update
+from mesm_train.models.model import Model
+from mesm_train.optimize import autocast, groups, learning_rate, positive_weight, running_mean, update
 from mesm_train.setup import Setup
 from mesm_train.watch import Watcher
 
@@ -51,10 +54,11 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
     config, model, device, ranks = setup.config.optim, setup.model, setup.device, setup.ranks
     optimizer = torch.optim.AdamW(groups(setup), betas=config.betas, fused=False)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    mean = running_mean(model, config.ema)
     weight = positive_weight(setup).to(device)
     journal, position = Journal(run / "metrics.jsonl", write=ranks.first), Position()
     with ranks.together():
-        resume(setup, run, optimizer, scaler, position, journal)
+        resume(setup, run, optimizer, scaler, mean, position, journal)
     per_epoch = setup.steps_per_epoch()
 
     while position.epoch < config.epochs and not position.finished:
@@ -82,6 +86,8 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
             if whole:
                 ranks.reduce(model)
                 update(model, optimizer, scaler, config)
+                if mean is not None:
+                    mean.update_parameters(model)
             position.step, position.total = step + 1, position.total + 1
             seconds = time.monotonic() - began
             record = {
@@ -93,11 +99,11 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
             watcher.step(record, position.step, len(plan))
             stopping = bool(told[:, 3].any())
             if whole and not last and (stopping or told[:, 4].any()):
-                save(setup, run, optimizer, scaler, position)
+                save(setup, run, optimizer, scaler, mean, position)
                 saved = time.monotonic()
                 if stopping:
                     return False
-        end_epoch(setup, run, optimizer, scaler, position, journal, watcher)
+        end_epoch(setup, run, optimizer, scaler, mean, position, journal, watcher)
         if ranks.any(stop()) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
@@ -169,12 +175,14 @@ def end_epoch(
     run: Path,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    mean: AveragedModel | None,
     position: Position,
     journal: Journal,
     watcher: Watcher,
 ) -> None:
     """Validate, choose thresholds, remember the best, save."""
-    answers = answer(setup, "valid")
+    judged = setup if mean is None else replace(setup, model=cast(Model, mean.module))
+    answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
     found = score(setup, answers, limits)
     by = setup.config.eval.select_by
@@ -191,7 +199,7 @@ def end_epoch(
     patience = setup.config.optim.patience
     waited = position.epoch - 1 - position.best_epoch
     position.finished = position.epoch >= setup.config.optim.epochs or (patience > 0 and waited >= patience)
-    save(setup, run, optimizer, scaler, position, score=float(value) if better else None)
+    save(setup, run, optimizer, scaler, mean, position, score=float(value) if better else None)
 
 
 def save(
@@ -199,6 +207,7 @@ def save(
     run: Path,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    mean: AveragedModel | None,
     position: Position,
     *,
     score: float | None = None,
@@ -212,11 +221,19 @@ def save(
     if not math.isfinite(sums[0]) or len(set(sums)) > 1:
         what = "not the same on all ranks" if math.isfinite(sums[0]) else "not finite any more: the training diverged"
         setup.ranks.agree(MesmError(f"{run}: the weights are {what} (step {position.total}). They are not saved"))
-    state = {"position": asdict(position), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+    state: dict[str, Any] = {
+        "position": asdict(position),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+    weights = setup.model.state_dict()
+    if mean is not None:  # what is judged is what a checkpoint's weights are; training goes on from its own
+        state |= {"weights": weights, "averaged": int(mean.n_averaged)}
+        weights = mean.module.state_dict()
     with setup.ranks.together():
         if setup.ranks.first:
             folder, keep = run / "checkpoints", setup.config.keep_best
-            checkpoint.save(folder, position.total, setup.model.state_dict(), state, score=score, keep=keep)
+            checkpoint.save(folder, position.total, weights, state, score=score, keep=keep)
 
 
 def resume(
@@ -224,6 +241,7 @@ def resume(
     run: Path,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    mean: AveragedModel | None,
     position: Position,
     journal: Journal,
 ) -> None:
@@ -231,6 +249,10 @@ def resume(
     found = checkpoint.load(run / "checkpoints", "last")
     if found:
         weights, state = found
+        if mean is not None:
+            mean.module.load_state_dict(weights)
+            mean.n_averaged.fill_(state["averaged"])
+            weights = state["weights"]
         setup.model.load_state_dict(weights)
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
@@ -53,6 +54,16 @@ def learning_rate(config: OptimConfig, step: int, total: int) -> float:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The forward pass' precision; weights and loss stay float32."""
     return torch.autocast(device.type, PRECISION[precision]) if precision in PRECISION else nullcontext()
+
+
+def running_mean(model: torch.nn.Module, decay: float) -> AveragedModel | None:
+    """The mean of a model's weights over its updates, each worth `decay` of the next; None if it is 0.
+
+    Statistics of batch norm are the model's own. It starts with the weights after the first update.
+    """
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 def update(

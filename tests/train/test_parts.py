@@ -20,7 +20,7 @@ from mesm_train.data.mel import MelPieces
 from mesm_train.data.memory import Memory
 from mesm_train.data.plan import in_order
 from mesm_train.journal import Journal
-from mesm_train.optimize import autocast, learning_rate
+from mesm_train.optimize import autocast, learning_rate, running_mean
 from mesm_train.watch import Curves, Silent
 
 
@@ -234,3 +234,17 @@ def test_bf16_is_the_precision_of_the_forward_pass_only() -> None:
     with autocast(torch.device("cpu"), "fp32"):
         assert layer(torch.ones(1, 4)).dtype == torch.float32
     assert layer.weight.dtype == torch.float32
+
+
+def test_the_running_mean_of_the_weights_is_the_sum_that_defines_it() -> None:
+    model = torch.nn.BatchNorm1d(2)
+    mean, expected = running_mean(model, 0.75), None
+    assert mean is not None
+    for value in (1.0, 5.0, -3.0):
+        model.weight.data.fill_(value)
+        model.running_mean.fill_(value)  # type: ignore[union-attr]
+        mean.update_parameters(model)
+        expected = value if expected is None else 0.75 * expected + 0.25 * value
+        assert mean.module.weight.tolist() == [expected, expected]
+        assert mean.module.running_mean.tolist() == [value, value]  # statistics are the model's own
+    assert running_mean(model, 0.0) is None

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mesm_data.files import sha256_file
 from mesm_data.shards.reader import Dataset
+from mesm_train.checkpoint import load
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = "from mesm_cli.train import main; main()"
@@ -145,6 +147,27 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     call("run", recipe, "--out", run, "--resume")
     assert numbers(run) == numbers(unbroken)
     assert weights(run) == weights(unbroken)
+
+
+def test_a_running_mean_of_the_weights_is_judged_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
+    change = ("--set", "optim.ema=0.8", "--set", "optim.epochs=2")
+    call("run", recipe, "--out", tmp_path / "whole", *change)
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen(
+        train("run", recipe, "--out", stopped, *change), stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stderr is not None
+    while "epoch 0 step 2/" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    call("run", recipe, "--out", stopped, "--resume", *change)
+    assert numbers(stopped) == numbers(tmp_path / "whole")
+    assert weights(stopped) == weights(tmp_path / "whole")
+    judged, state = load(stopped / "checkpoints", "last") or ({}, {})
+    assert any(not torch.equal(value, state["weights"][name]) for name, value in judged.items())
+    assert "the same scores" in call("eval", stopped).stderr
 
 
 def test_a_run_is_whole(unbroken: Path, dataset: Path) -> None:
