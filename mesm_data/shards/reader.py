@@ -141,13 +141,11 @@ class Dataset:
         """The bytes of each member of EXTENSIONS as they lie in the shard; where checked, ValueError if they differ."""
         number = self._built[key]
         shard = memoryview(self._map(self._shards[number]))
-        found, heads = [], []
-        for offsets, sizes in self._places:
-            offset, size = int(offsets[number]), int(sizes[number])  # inside the shard: see claims.py
-            heads.append(shard[offset - BLOCK : offset])
-            found.append(shard[offset : offset + size])
+        # Inside the shard: see claims.py.
+        places = [(int(offsets[number]), int(sizes[number])) for offsets, sizes in self._places]
+        found = [shard[offset : offset + size] for offset, size in places]
         if key in self._unchecked:
-            self._compare(key, heads, found)
+            self._compare(key, [shard[offset - BLOCK : offset] for offset, _ in places], found)
             self._unchecked.discard(key)
         return found
 
