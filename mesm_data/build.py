@@ -19,7 +19,7 @@ from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.engines import Engine, WorkerDied
 from mesm_data.engines import engine as engine_named
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import folder_lock, read_json, sync_folder, write_json
+from mesm_data.files import folder_lock, read_json, sync_folder, write_compact_json, write_json
 from mesm_data.locked import Lock
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
@@ -143,7 +143,7 @@ def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> No
     for job, result in engine(run, blind, workers) if blind else ():
         if isinstance(result, WorkerDied):
             rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
-            write_json(job.parts / f"{job.recording.id}.json", rows)
+            write_compact_json(job.parts / f"{job.recording.id}.json", rows)
         step(len(job.recording.utterances))
 
 

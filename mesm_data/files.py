@@ -64,6 +64,12 @@ def write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")
 
 
+def write_compact_json(path: Path, value: Any) -> None:
+    """Write a JSON file for programs to read: one line, ten times as fast."""
+    with atomic_write(path) as file:
+        file.write(canonical_json(value) + b"\n")
+
+
 def parse_json(data: bytes) -> Any:
     """The value of a JSON text from anywhere. Raises ValueError on what no writer of ours can have meant.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
-from mesm_data.files import canonical_json, read_json, write_json
+from mesm_data.files import canonical_json, read_json, write_compact_json
 
 Listing = dict[str, int]  # path relative to the corpus root -> bytes
 
@@ -40,7 +40,7 @@ def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
 
 def remember(out: Path, root: Path, found: Listing) -> None:
     """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
-    write_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
+    write_compact_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:

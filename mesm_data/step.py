@@ -20,7 +20,7 @@ import numpy as np
 
 from mesm_data.corpora.base import Recording, Utterance
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_json
+from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_compact_json
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.crop import Place
@@ -64,7 +64,7 @@ def run(job: Job) -> Counter[str]:
         raise
     except Exception as error:  # a corpus of 65 hours must not be lost to one file that nobody foresaw
         rows = [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
-    write_json(job.parts / f"{job.recording.id}.json", rows)
+    write_compact_json(job.parts / f"{job.recording.id}.json", rows)
     return Counter(row["status"] for row in rows)
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.cut import Cut, Span
+from mesm_data.media.frame import Frame
 from mesm_data.media.picture import colour_tags, planes, size
 from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.media.video import Frame
 from mesm_data.shards.members import encode_wav
 
 # Encoders that run at once: one takes up to 200 MB at 1920x1080.
@@ -82,7 +82,7 @@ class ClipWriter:
         """Append the columns left <= x < right of a frame."""
         import av
 
-        luma, *chroma = planes(frame.image, left, right)
+        luma, *chroma = planes(frame, left, right)
         picture = [luma[: self._height, : self._width]]
         picture += [plane[: self._height // 2, : self._width // 2] for plane in chroma]
         packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
@@ -159,12 +159,12 @@ class ClipSet:
         if cut.index in self._failed:
             return
         if cut.index not in self._open:
-            self._begin(cut, (right - left, size(cut.frame.image)[1]))
+            self._begin(cut, (right - left, size(cut.frame)[1]))
         writer = self._open.get(cut.index)
         if writer is None:
             return
         try:
-            if writer.shape != (right - left, size(cut.frame.image)[1]):
+            if writer.shape != (right - left, size(cut.frame)[1]):
                 writer.abort()
                 raise MesmError("the picture changes its size inside the utterance: no clip")
             writer.add(cut.frame, left, right)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.video import Frame
+from mesm_data.media.frame import Frame, turn
 
 if TYPE_CHECKING:
     import av
@@ -34,6 +34,7 @@ class Images:
             raise MesmError("holds no images")
         if self.rate <= 0:
             raise MesmError("the rate of its images is not known")
+        self.scale = self.rate.numerator
         self._bad: list[Fraction] = []
         self.stopped: str | None = None
 
@@ -58,7 +59,8 @@ class Images:
             if image is None:
                 self._bad.append(number / self.rate)
                 continue
-            yield Frame(time=number / self.rate, until=(number + 1) / self.rate, image=image)
+            begin, end = (count * self.rate.denominator for count in (number, number + 1))
+            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turn(image))
 
     def close(self) -> None:
         """Nothing is open between two images."""

@@ -5,31 +5,22 @@ Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approx
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
+from mesm_data.media.frame import Frame, Turn, turn
 
 if TYPE_CHECKING:
     import av
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One decoded picture, shown from `time` until `until` (seconds from the container's start)."""
-
-    time: Fraction
-    until: Fraction
-    image: "av.VideoFrame"
-
-
 class Video:
     """One video file, decoded once from front to back: its first picture stream that is not a cover image.
 
-    After the pass `stopped` says why the file could not be read to its end, if so.
-    Raises MesmError from the constructor if the file is not a video.
+    All times are whole numbers of 1 / `scale` seconds. After the pass `stopped` says why the file could not be read to
+    its end, if so. Raises MesmError from the constructor if the file is not a video.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,22 +49,23 @@ class Video:
         self._keys: list[Fraction] = []  # times of key frames
         self._base = Fraction(stream.time_base or 1)
         self._origin = origin(self._container)
+        self._usual = 1 / self.rate if self.rate else Fraction(0)
+        self.scale = math.lcm(*(part.denominator for part in (self._base, self._origin, self._usual)))
         self.stopped: str | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """All frames that can be decoded, in the order in which they are shown."""
-        base, start = self._base, self._origin
-        usual = 1 / self.rate if self.rate else Fraction(0)
-        # Whole numbers of 1 / scale seconds: arithmetic on Fractions took a tenth of the time of decoding.
-        scale = math.lcm(base.denominator, start.denominator, usual.denominator)
-        tick, zero, each = (int(part * scale) for part in (base, start, usual))
+        """All frames that can be decoded, in the order in which they are shown; all are turned as the first one is."""
+        # Whole numbers: arithmetic on Fractions took a tenth of the time of decoding.
+        tick, zero, each = (int(part * self.scale) for part in (self._base, self._origin, self._usual))
         end = 0
-        for image in self._images():
+        turned: Turn | None = None
+        for number, image in enumerate(self._images()):
+            turned = turned if number else turn(image)
             stamp = image.pts if image.pts is not None else image.dts
             # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
             begin = stamp * tick - zero if stamp is not None else end
             end = begin + (image.duration * tick if image.duration else each)
-            yield Frame(time=Fraction(begin, scale), until=Fraction(end, scale), image=image)
+            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turned)
 
     def _images(self) -> Iterator["av.VideoFrame"]:
         import av

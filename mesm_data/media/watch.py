@@ -183,19 +183,22 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
         cutter = Cutter(film, scene.spans, interval)
         try:
             for cut in cutter:
-                index, image = cut.index, cut.frame.image
+                index = cut.index
+                clipped_now = cut.inside and index in clipped
+                if not (cut.ticks or clipped_now):
+                    continue
                 sight, part, start = sights[index], scene.utterances[index].picture, scene.spans[index].start
-                width, height = size(image)
+                width, height = size(cut.frame)
                 left, right = columns(part, width)
                 sight.size = (right - left, height)
                 sight.fps = round(float(film.rate), 6)
                 if cut.ticks:
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
                     known = scene.places.get(scene.utterances[index].id, ())[len(sight.faces) :]
-                    found = look(rgb(image, left, right), part, scene.recipe, known[0] if known else None)
+                    found = look(rgb(cut.frame, left, right), part, scene.recipe, known[0] if known else None)
                     sight.faces += [found] * cut.ticks
                     sight.times += [round(float(cut.frame.time - start), 4)] * cut.ticks
-                if cut.inside and index in clipped:
+                if clipped_now:
                     clips.add(cut, left, right)
             for index, sight in enumerate(sights):
                 judge(sight, scene, index, cutter.end, film, hole=late[index] > interval)
@@ -213,7 +216,7 @@ def more_clips(scene: Scene, sights: list[Sight], group: list[int]) -> None:
             for cut in Cutter(film, spans, Fraction(scene.recipe.frame_interval)):
                 if cut.inside:
                     part = scene.utterances[group[cut.index]].picture
-                    clips.add(cut, *columns(part, size(cut.frame.image)[0]))
+                    clips.add(cut, *columns(part, size(cut.frame)[0]))
             for place, index in enumerate(group):
                 collect(clips, sights[index], place)
         finally:

@@ -4,6 +4,7 @@ carries its own clock.
 
 import subprocess
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from mesm_data.corpora.base import AudioSource
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.cut import Cutter, Span
+from mesm_data.media.frame import Frame
 from mesm_data.media.picture import rgb
 from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.media.video import Frame, Video
+from mesm_data.media.video import Video
 
 WIDTH, HEIGHT, BITS = 96, 64, 12
 FPS = Fraction(30000, 1001)
@@ -61,7 +63,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def shown(path: Path) -> dict[Fraction, int]:
     """Presentation time -> number of every frame of a clip."""
     video = Video(path)
-    return {frame.time: number(rgb(frame.image, 0, WIDTH)) for frame in video.frames()}
+    return {frame.time: number(rgb(frame, 0, WIDTH)) for frame in video.frames()}
 
 
 def test_every_frame_is_shown_at_its_own_time(clip: Path) -> None:
@@ -80,7 +82,7 @@ def test_crops_are_the_first_frames_at_or_after_each_half_second(clip: Path, sta
     frames = shown(clip)
     begin, stop = Fraction(start), Fraction(start) + Fraction("2.7")
     cutter = Cutter(Video(clip), [Span(start=begin, end=stop)], Fraction(1, 2))
-    found = [number(rgb(cut.frame.image, 0, WIDTH)) for cut in cutter for _ in range(cut.ticks)]
+    found = [number(rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.ticks)]
     moments = [begin + Fraction(k, 2) for k in range(6)]
     assert found == [frames[min(time for time in frames if time >= moment)] for moment in moments]
 
@@ -101,11 +103,13 @@ class Slots:
 
     def __init__(self, times: list[Fraction], last: Fraction) -> None:
         self._times, self._last = times, last
+        self.scale = lcm(last.denominator, *(time.denominator for time in times))
 
     def frames(self):  # type: ignore[no-untyped-def]
         for index, time in enumerate(self._times):
             until = self._times[index + 1] if index + 1 < len(self._times) else time + self._last
-            yield Frame(time=time, until=until, image=None)  # type: ignore[arg-type]
+            begin, end = (int(moment * self.scale) for moment in (time, until))
+            yield Frame(begin=begin, end=end, scale=self.scale, image=None)  # type: ignore[arg-type]
 
 
 seconds = st.fractions(min_value=0, max_value=20, max_denominator=1000)
@@ -190,9 +194,10 @@ def test_integer_colours_are_those_of_the_standard() -> None:
 
     generator = np.random.default_rng(0)
     planes = generator.integers(0, 256, (6, 64), dtype=np.uint8)
-    frame = av.VideoFrame.from_ndarray(planes.reshape(-1, 16), format="yuv420p")
-    picture = rgb(frame, 0, frame.width).astype(float)
-    y, u, v = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].astype(float) for p in frame.planes)
+    image = av.VideoFrame.from_ndarray(planes.reshape(-1, 16), format="yuv420p")
+    frame = Frame(begin=0, end=1, scale=1, image=image)
+    picture = rgb(frame, 0, image.width).astype(float)
+    y, u, v = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].astype(float) for p in image.planes)
     u, v = (plane.repeat(2, 0).repeat(2, 1) - 128 for plane in (u, v))
     luma = (y - 16) * 255 / 219
     red = luma + 1.402 * v * 255 / 224

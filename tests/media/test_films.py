@@ -21,6 +21,7 @@ from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.clips import LIMIT, rounds
 from mesm_data.media.cut import Span
+from mesm_data.media.frame import Frame
 from mesm_data.media.picture import columns, planes, rgb, size
 from mesm_data.media.tools import ffmpeg_binary
 from mesm_data.media.video import Video
@@ -74,15 +75,16 @@ def test_colours_of_any_pixel_format_are_those_of_the_standard(name: str, shape:
     """Full-range BT.601 in floating point, from random planes of an odd size."""
     import av
 
-    frame, depth = av.VideoFrame(33, 17, name), 10 if name.endswith("10le") else 8
+    image, depth = av.VideoFrame(33, 17, name), 10 if name.endswith("10le") else 8
     generator, wide = np.random.default_rng(1), []
-    for plane in frame.planes:
+    for plane in image.planes:
         values = generator.integers(0, 2**depth, (plane.height, plane.width)).astype("<u2" if depth > 8 else np.uint8)
         rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
         rows[:, : plane.width] = values
         plane.update(rows.tobytes())
         wide.append(np.minimum(np.floor(values / 2 ** (depth - 8) + 0.5), 255))
-    frame.color_range = 2
+    image.color_range = 2
+    frame = Frame(begin=0, end=1, scale=1, image=image)
     y, u, v = wide[0], *(p.repeat(shape[0], 0).repeat(shape[1], 1)[:17, :33] - 128 for p in wide[1:])
     expected = np.stack([y + 1.402 * v, y - (0.114 * 1.772 * u + 0.299 * 1.402 * v) / 0.587, y + 1.772 * u], -1)
     assert np.abs(rgb(frame, 0, 33) - expected.clip(0, 255)).max() <= 0.51
@@ -99,13 +101,13 @@ def test_a_turned_video_is_seen_as_players_show_it(
     ffmpeg(*turn, *mirror, "-i", tmp_path / "flat.mp4", "-c", "copy", path)
     ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "yuv420p", tmp_path / "raw")
     *_, frame = Video(path).frames()
-    width, height = size(frame.image)
+    width, height = size(frame)
     raw = np.frombuffer((tmp_path / "raw").read_bytes(), np.uint8).reshape(-1, height * width * 3 // 2)
     expected = raw[-1, : height * width].reshape(height, width)
     assert (width, height) == ((HEIGHT, WIDTH) if 180 not in turn else (WIDTH, HEIGHT))
-    assert np.array_equal(planes(frame.image, 0, width)[0], expected)
-    assert np.abs(rgb(frame.image, 0, width)[:, :, 1] - (expected - 16.0) * 255 / 219).max() <= 1.5
-    assert np.array_equal(planes(frame.image, 10, 40)[0], expected[:, 10:40])
+    assert np.array_equal(planes(frame, 0, width)[0], expected)
+    assert np.abs(rgb(frame, 0, width)[:, :, 1] - (expected - 16.0) * 255 / 219).max() <= 1.5
+    assert np.array_equal(planes(frame, 10, 40)[0], expected[:, 10:40])
 
 
 def test_a_video_that_begins_after_its_sound_keeps_its_delay(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_sizes_that_are_odd_give_faces_and_clips(tmp_path: Path) -> None:
     [sight] = seen(tmp_path, "odd.mp4", one("a", 0.0, 1.0))
     assert (sight.status, sight.size, len(sight.faces)) == ("ok", (75, 133), 2)
     assert sight.clip
-    assert size(next(Video(sight.clip).frames()).image) == (74, 132)
+    assert size(next(Video(sight.clip).frames())) == (74, 132)
 
 
 def write_images(folder: Path, count: int, without: tuple[int, ...] = ()) -> None:
@@ -370,7 +372,7 @@ from mesm_data.media.video import Video
 root, total = Path(sys.argv[1]), hashlib.sha256()
 for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
     for frame in film.frames():
-        total.update(rgb(frame.image, 0, size(frame.image)[0]))
+        total.update(rgb(frame, 0, size(frame)[0]))
 print(total.hexdigest())
 """
 

@@ -18,6 +18,7 @@ WORK = f"""
 import sys
 from pathlib import Path
 from mesm_data.corpora.base import AudioSource, Picture, Recording, Utterance
+from mesm_data.media.tools import toolchain
 from mesm_data.recipe import Recipe
 from mesm_data.step import Job, run
 root, parts = Path(sys.argv[1]), Path(sys.argv[2])
@@ -30,7 +31,7 @@ def utterance(number):
     )
 recording = Recording(id="v", video="v.mp4", utterances=tuple(map(utterance, range({UTTERANCES}))))
 recipe = Recipe(corpus="mosei", frame_interval="2")
-print(run(Job(root=root, parts=parts, recipe=recipe, recording=recording)))
+print(run(Job(root=root, parts=parts, recipe=recipe, recording=recording, tools=toolchain())))
 """
 
 
@@ -56,9 +57,11 @@ def test_a_worker_on_ten_minutes_of_1080p_with_sixty_overlapping_utterances_stay
     command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", source, "-f", "lavfi", "-i", sound]
     command += ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac"]
     subprocess.run([*command, str(tmp_path / "v.mp4")], check=True)
-    (tmp_path / "parts").mkdir()
+    parts = tmp_path / "out" / "parts"
+    parts.mkdir(parents=True)
+    (tmp_path / "out" / "recipe.json").write_text("{}")
     process = subprocess.Popen(
-        [sys.executable, "-c", WORK, str(tmp_path), str(tmp_path / "parts")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORK, str(tmp_path), str(parts)], stdout=subprocess.PIPE, text=True
     )
     peak, ended = 0, threading.Event()
     while not ended.wait(0.2):
