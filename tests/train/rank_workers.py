@@ -23,7 +23,8 @@ from mesm_train.distributed import LostRanks, Ranks, all_reduce_sums, connected
 from mesm_train.launch import RENDEZVOUS
 from mesm_train.models.model import Model
 from mesm_train.models.norm import synchronise
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_train.models.sparse import SparseStack
 
 SMALL = ModelSettings(
     modalities=("v", "a"),
@@ -133,6 +134,21 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     connection.reduce(model)
     found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
     return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+
+
+def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict[str, Any]:
+    """Gradients of a sparse stack's sum over pictures that are dealt in this way, under torch's own DDP."""
+    sparse = SparseSettings(engine=engine, selection="gate")  # type: ignore[arg-type]
+    settings = ModelSettings(kind="mesm", channels=(4, 8), stem_blocks=0, hidden=16, dim=8, heads=2, sparse=sparse)
+    torch.manual_seed(0)
+    stack: torch.nn.Module = SparseStack(settings, 3, (16, 16), 5, "the stack").eval()
+    pictures, text = torch.randn(6, 3, 16, 16), torch.randn(6, 5)
+    if connection.world > 1:
+        stack = torch.nn.parallel.DistributedDataParallel(stack)
+    mine = deal[connection.rank]
+    vectors, _ = stack(pictures[mine], text[mine])
+    (vectors.square().sum() * connection.world).backward()  # DDP takes the mean over ranks
+    return {name.removeprefix("module."): p.grad.numpy() for name, p in stack.named_parameters() if p.grad is not None}
 
 
 def unreached(connection: Ranks) -> list[bool]:

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from rank_workers import answers, diverging, dying, failing, gradients, journal, ranks, small_recipe, trained, unreached
+from rank_workers import (
+    answers,
+    data_parallel,
+    diverging,
+    dying,
+    failing,
+    gradients,
+    journal,
+    ranks,
+    small_recipe,
+    trained,
+    unreached,
+)
 
 from mesm_data.files import read_json, sha256_file
 from mesm_train.distributed import ALONE
@@ -34,6 +46,16 @@ def test_gradients_do_not_depend_on_how_a_step_is_dealt(name: str, sync: bool, t
                 np.testing.assert_allclose(found[parameter], gradient, rtol=1e-4, atol=1e-6)
         for buffer, value in statistics.items():
             np.testing.assert_allclose(running[buffer], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpp"])
+def test_sparse_blocks_train_under_torchs_own_data_parallelism(engine: str, tmp_path: Path) -> None:
+    """For those who take the model without our loop: uneven parts, and every parameter has its gradient."""
+    expected = data_parallel(ALONE, [[0, 1, 2, 3, 4, 5]], engine)
+    for found in ranks(2, data_parallel, [[0, 1, 4, 5], [2, 3]], engine, folder=tmp_path):
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            np.testing.assert_allclose(found[name], gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_a_parameter_that_no_rank_reached_keeps_no_gradient(tmp_path: Path) -> None:
