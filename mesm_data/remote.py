@@ -7,35 +7,36 @@ s3fs and huggingface_hub find in the environment (AWS_*, AWS_ENDPOINT_URL, HF_TO
 import fcntl
 import hashlib
 import os
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write, no_room_is_said, sha256_file, sync_folder
+from mesm_data.remote_bytes import (
+    BLOCK,
+    PIECE,
+    Patience,
+    http,
+    is_http,
+    local,
+    pieces,
+    scheme,
+    size_of,
+    store_of,
+    tried,
+)
 from mesm_data.remote_errors import Absent, Again, shown, translated
 
-CONNECT = 10.0  # seconds until a server must have answered a connection
-STALL = 20.0  # seconds without a byte after which a connection is given up
-ATTEMPTS = 6  # failures in a row, and PAUSE seconds after the first, twice as many after each further one
-PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-PROGRESS = 2**20  # bytes that an attempt must have brought for the failures before it to be forgotten
 WHOLE = 3  # downloads with a wrong digest, after which a file is given up
-BLOCK = 8 * 2**20  # bytes asked for at once where a store is read in ranges
-PIECE = 2**18
-
-T = TypeVar("T")
 
 
 def join(url: str, *names: str) -> str:
     """The URL of a file under `url`. A query (a signature, say) stays at the end."""
-    if not _is_http(url):
+    if not is_http(url):
         return "/".join((url.rstrip("/"), *names))
     parts = urlsplit(url)
     path = "/".join((parts.path.rstrip("/"), *map(quote, names)))
@@ -50,19 +51,19 @@ def read_bytes(url: str, *, limit: int) -> bytes:
 
     def read() -> bytes:
         data = bytearray()
-        for piece in _pieces(url, 0, limit + 1):
+        for piece in pieces(url, 0, limit + 1):
             data += piece
             if len(data) > limit:
                 raise InputError(f"{shown(url)} has more than {limit} bytes, which no such file has")
         return bytes(data)
 
-    return _tried(url, read)
+    return tried(url, read)
 
 
 def exists(url: str) -> bool:
     """Whether there is a file. Raises InputError or MesmError if that cannot be found out."""
     try:
-        _tried(url, (lambda: next(_http(url, 0, 1), b"")) if _is_http(url) else (lambda: _size(url)))
+        tried(url, (lambda: next(http(url, 0, 1), b"")) if is_http(url) else (lambda: size_of(url)))
     except Absent:
         return False
     return True
@@ -97,7 +98,7 @@ def fetch_file(
 def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Callable[[int], object]) -> None:
     """Fill `file`, which may hold the beginning, until it has this size and digest."""
     patience = Patience(url)
-    if not _is_http(url) and (there := _tried(url, lambda: _size(url))) != size:
+    if not is_http(url) and (there := tried(url, lambda: size_of(url))) != size:
         raise MesmError(f"{shown(url)} has {there} bytes, the dataset names {size}: it was replaced or damaged there")
     for _ in range(WHOLE):
         file.seek(0)
@@ -107,7 +108,7 @@ def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Ca
         while have < size:
             before, error = have, Again("it ends too early")
             try:
-                for piece in _pieces(url, have, size, whole=True):
+                for piece in pieces(url, have, size, whole=True):
                     file.write(piece)
                     digest.update(piece)
                     have += len(piece)
@@ -140,47 +141,34 @@ def _alone(part: Path) -> Iterator[BufferedRandom]:
                 return
 
 
-def _size(url: str) -> int:
-    """Bytes of a file on disk or in a store. Raises Absent if there is none."""
-    with translated(url):
-        if path := local(url):
-            info = {"size": path.stat().st_size, "type": "file" if path.is_file() else "directory"}
-        else:
-            store, name = _store(url)
-            info = store.info(name)
-        if info["type"] != "file":
-            raise FileNotFoundError
-        return int(info["size"])
-
-
 def holds(url: str, *, size: int, sha256: str) -> bool:
     """Whether the file is there with these bytes: by the digest that the store keeps, else by reading it."""
 
     def look() -> bool:
-        if _size(url) != size:
+        if size_of(url) != size:
             return False
         recorded = _recorded_digest(url)
         if recorded is None:
             digest = hashlib.sha256()
-            for piece in _pieces(url, 0, size):
+            for piece in pieces(url, 0, size):
                 digest.update(piece)
             recorded = digest.hexdigest()
         return recorded == sha256
 
     try:
-        return _tried(url, look)
+        return tried(url, look)
     except Absent:
         return False
 
 
 def _recorded_digest(url: str) -> str | None:
     """The sha256 that a store keeps with a file: on S3 what `put_file` sent along, on hf:// that of a large file."""
-    scheme = _scheme(url)
-    if scheme not in ("s3", "hf"):
+    kind = scheme(url)
+    if kind not in ("s3", "hf"):
         return None
-    store, name = _store(url)
+    store, name = store_of(url)
     with translated(url):
-        if scheme == "s3":
+        if kind == "s3":
             return cast("str | None", store.metadata(name).get("sha256"))
         return getattr(store.info(name).get("lfs"), "sha256", None)
 
@@ -190,7 +178,7 @@ def put_file(path: Path, url: str, *, sha256: str) -> None:
 
     Raises InputError where nothing can be sent to, MesmError if it does not work or the file has another digest.
     """
-    if _is_http(url):
+    if is_http(url):
         raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
     if target := local(url):
         with path.open("rb") as source, atomic_write(target) as file:
@@ -203,9 +191,9 @@ def put_file(path: Path, url: str, *, sha256: str) -> None:
         return
 
     def send() -> None:
-        store, name = _store(url)
+        store, name = store_of(url)
         with translated(url):
-            if _scheme(url) == "s3":
+            if scheme(url) == "s3":
                 # An object appears whole or not at all, so the digest that came with it is its own.
                 facts = {"Metadata": {"sha256": sha256}, "chunksize": 2 * BLOCK, "max_concurrency": 2}
                 store.put_file(str(path), name, **facts)
@@ -214,115 +202,6 @@ def put_file(path: Path, url: str, *, sha256: str) -> None:
                 store.put_file(str(path), name)
 
     try:
-        _tried(url, send)
+        tried(url, send)
     except Absent:
         raise InputError(f"{shown(url)} cannot be sent: there is no such bucket or repository, make it first") from None
-
-
-def local(url: str) -> Path | None:
-    """The path that `url` is, or None if it is one of a server. Raises InputError for `s3:/bucket`."""
-    if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
-    if re.match(r"[a-z0-9]{2,}:/?(?!/)", url):
-        raise InputError(f"{shown(url)} is not a URL that is understood: write it as s3://BUCKET/FOLDER")
-    return None if "://" in url else Path(url)
-
-
-class Patience:
-    """How often something is tried again: ATTEMPTS failures in a row."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._failures = 0
-
-    def wait(self, error: Again, gained: int = 0) -> None:
-        """Pause before the next attempt; `gained` are the bytes of the last. Raises MesmError if it was the last."""
-        self._failures = 1 if gained >= PROGRESS else self._failures + 1
-        if self._failures >= ATTEMPTS:
-            raise MesmError(
-                f"{shown(self._url)}: {error} ({ATTEMPTS} attempts). Run the same command again later, it goes on "
-                "where it stopped"
-            ) from None
-        time.sleep(min(PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE))
-
-
-def _tried(url: str, action: Callable[[], T]) -> T:
-    patience = Patience(url)
-    while True:
-        try:
-            return action()
-        except Again as error:
-            patience.wait(error)
-
-
-def _pieces(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
-    """The bytes [start, end) of a file in pieces; fewer if it ends before. Raises Absent, Again, or another MesmError.
-
-    `whole`: a server that says beforehand that the file does not end at `end` is not listened to.
-    """
-    if _is_http(url):
-        yield from _http(url, start, end, whole=whole)
-    elif path := local(url):
-        with translated(url), path.open("rb") as file:
-            file.seek(start)
-            while piece := file.read(min(PIECE, end - start)):
-                start += len(piece)
-                yield piece
-    else:
-        store, name = _store(url)
-        while start < end:
-            with translated(url):
-                piece = store.cat_file(name, start=start, end=min(start + BLOCK, end))
-            yield piece
-            start += len(piece)
-            if len(piece) < BLOCK:
-                return
-
-
-def _http(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
-    import requests
-
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with (
-        translated(url),
-        requests.get(url, headers=headers, stream=True, timeout=(CONNECT, STALL)) as response,
-    ):
-        response.raise_for_status()
-        # 200 to a request for a range: the server knows none, and sends the file from its beginning.
-        skip = start if response.status_code == 200 else 0
-        if whole and (length := response.headers.get("Content-Length")) and int(length) != end - start + skip:
-            raise Again(f"the server has {int(length) + start - skip} bytes of it, the dataset names {end}")
-        window, gained = time.monotonic(), 0
-        while start < end and (piece := response.raw.read1(PIECE)):
-            gained += len(piece)
-            if (now := time.monotonic()) > window + 3 * STALL:
-                if gained < PIECE:
-                    raise Again(f"the server sent {gained} bytes in {3 * STALL:.0f} s")
-                window, gained = now, 0
-            skipped = min(skip, len(piece))
-            skip -= skipped
-            if piece := piece[skipped:][: end - start]:
-                start += len(piece)
-                yield piece
-
-
-def _store(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the file's name in it."""
-    import fsspec
-
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if _scheme(url) == "s3":
-        limits = {"connect_timeout": CONNECT, "read_timeout": STALL, "retries": {"max_attempts": 0}}
-        options["config_kwargs"] = limits
-    with translated(url):
-        store, name = fsspec.url_to_fs(url, **options)
-    store.retries = 1  # of s3fs; how often is said here
-    return store, name
-
-
-def _scheme(url: str) -> str:
-    return url.partition("://")[0]
-
-
-def _is_http(url: str) -> bool:
-    return url.startswith(("http://", "https://"))

@@ -10,11 +10,12 @@ from typing import Any
 from mesm_data import remote
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write
+from mesm_data.remote_bytes import local
 from mesm_data.remote_errors import Absent, shown
 from mesm_data.shards.cache import GB, Cache, cache_folder
+from mesm_data.shards.described import LIMIT, check_manifest, read_dataset
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.store import ShardStore
-from mesm_data.sharing.contents import LIMIT, check_manifest, read_dataset
 
 THREADS = 4  # that fetch ahead, of each process
 AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
@@ -27,7 +28,7 @@ def open_dataset(place: str, *, check: bool = False, cache_gb: float = 50, windo
     What lies elsewhere is kept in the cache (`cache_folder()`), of at most `cache_gb`; twice `window` shards are
     fetched and kept at a time. Raises InputError if there is no dataset, or the cache has no room for two windows.
     """
-    if path := remote.local(place):
+    if path := local(place):
         return Dataset(path, check=check)
     said = _described(place)
     cache = Cache(cache_folder(), int(cache_gb * GB))

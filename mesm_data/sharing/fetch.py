@@ -10,19 +10,8 @@ from mesm_data.errors import InputError
 from mesm_data.files import atomic_write
 from mesm_data.remote_errors import Absent, shown
 from mesm_data.shards import dataset
-from mesm_data.sharing.contents import (
-    CARD,
-    INDEX,
-    LIMIT,
-    LOCK,
-    File,
-    Files,
-    Publication,
-    check_manifest,
-    files_of,
-    read_dataset,
-    read_publication,
-)  # fmt: skip
+from mesm_data.shards.described import LIMIT, File, Files, check_manifest, files_of, read_dataset
+from mesm_data.sharing.contents import CARD, INDEX, LOCK, Publication, read_publication
 from mesm_data.sharing.transfer import Progress, parallel
 
 SMALL = 256 * 2**20  # bytes of a table whose size is not published

@@ -10,23 +10,12 @@ from typing import Any
 from mesm_data import remote
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import write_json
+from mesm_data.remote_bytes import local
 from mesm_data.remote_errors import Absent, shown
 from mesm_data.shards import dataset
+from mesm_data.shards.described import LIMIT, File, check_manifest, files_of, read_dataset
 from mesm_data.sharing import card
-from mesm_data.sharing.contents import (
-    CARD,
-    INDEX,
-    LIMIT,
-    LOCK,
-    SPLITS,
-    File,
-    Publication,
-    check_manifest,
-    files_of,
-    read_dataset,
-    read_publication,
-    small_files,
-)  # fmt: skip
+from mesm_data.sharing.contents import CARD, INDEX, LOCK, SPLITS, Publication, read_publication, small_files
 from mesm_data.sharing.terms import check_access, statement
 from mesm_data.sharing.transfer import WORKERS, Progress, parallel
 
@@ -102,7 +91,7 @@ def _send(path: Path, url: str, name: str, file: File, progress: Progress) -> No
 def _check_place(path: Path, url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
-    target = remote.local(url)
+    target = local(url)
     if target and target.resolve().is_relative_to(path.resolve()):
         raise InputError(f"{url} lies in the dataset's own folder: give another place")
 

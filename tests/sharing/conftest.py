@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from sharing_servers import Store, Web
 
-from mesm_data import remote
+from mesm_data import remote_bytes
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(remote, "PAUSE", 0.001)
-    monkeypatch.setattr(remote, "STALL", 10.0)
+    monkeypatch.setattr(remote_bytes, "PAUSE", 0.001)
+    monkeypatch.setattr(remote_bytes, "STALL", 10.0)
 
 
 @pytest.fixture

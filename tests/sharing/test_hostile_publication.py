@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.shards import dataset as datasets
-from mesm_data.sharing import contents
-from mesm_data.sharing.contents import read_dataset, read_publication
+from mesm_data.shards import described
+from mesm_data.shards.described import read_dataset
+from mesm_data.sharing.contents import read_publication
 from mesm_data.sharing.fetch import fetch
 from mesm_data.sharing.publish import publish
 
@@ -98,8 +99,8 @@ def test_what_is_no_json_is_refused(there: Path, tmp_path: Path, data: bytes) ->
 
 def test_what_is_too_large_is_not_read(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (there / "dataset.json").open("r+b") as file:
-        file.truncate(contents.LIMIT + 1)
-    with pytest.raises(InputError, match=f"has more than {contents.LIMIT} bytes"):
+        file.truncate(described.LIMIT + 1)
+    with pytest.raises(InputError, match=f"has more than {described.LIMIT} bytes"):
         fetch(str(there), tmp_path / "back")
 
 
@@ -111,7 +112,7 @@ def test_a_manifest_that_is_another_or_grows_in_memory_is_not_put_in_place_as_a_
     with pytest.raises(MesmError, match=r"has 1000000 rows .*, named are 29"):
         fetch(str(there), tmp_path / "back")
     shutil.copy(tmp_path / "kept", there / "manifest.parquet")
-    monkeypatch.setattr(contents, "TABLE", 1000)
+    monkeypatch.setattr(described, "TABLE", 1000)
     with pytest.raises(MesmError, match=r"has 29 rows \(\d+ bytes\)"):
         fetch(str(there), tmp_path / "back")
     assert not (tmp_path / "back" / "dataset.json").exists()

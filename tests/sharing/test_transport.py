@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sharing_servers import Answer, Store, Web
 
-from mesm_data import remote
+from mesm_data import remote, remote_bytes
 from mesm_data.errors import InputError, MesmError
 from mesm_data.remote_errors import shown, translated
 
@@ -60,7 +60,7 @@ def test_a_server_that_fails_twice_is_overcome(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, ranges: bool
 ) -> None:
     if fault is stall:
-        monkeypatch.setattr(remote, "STALL", 0.3)
+        monkeypatch.setattr(remote_bytes, "STALL", 0.3)
     served.ranges = ranges
     served.faults = [fault, fault]
     steps: list[int] = []
@@ -82,7 +82,7 @@ def test_what_was_downloaded_is_not_downloaded_again(served: Web, tmp_path: Path
 def test_a_download_that_was_given_up_goes_on_later_and_a_damaged_beginning_is_thrown_away(
     served: Web, tmp_path: Path
 ) -> None:
-    served.faults = [lambda answer: answer.send(upto=100_000)] * remote.ATTEMPTS
+    served.faults = [lambda answer: answer.send(upto=100_000)] * remote_bytes.ATTEMPTS
     with pytest.raises(MesmError, match=r"a\.tar: the connection was broken off \(6 attempts\)\. Run the same command"):
         remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     [part] = tmp_path.glob(".a.tar.*.part")
@@ -97,7 +97,7 @@ def test_a_download_that_was_given_up_goes_on_later_and_a_damaged_beginning_is_t
 def test_drops_that_bring_something_each_do_not_exhaust_the_attempts(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PROGRESS", 100_000)
+    monkeypatch.setattr(remote_bytes, "PROGRESS", 100_000)
     served.faults = [lambda answer: answer.send(upto=200_000)] * 12
     remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert len(served.asked) == 13
@@ -120,7 +120,7 @@ def test_what_cannot_be_had_ends_in_one_sentence_and_nothing_in_place(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, reason: str | None
 ) -> None:
     if fault is stall:
-        monkeypatch.setattr(remote, "STALL", 0.1)
+        monkeypatch.setattr(remote_bytes, "STALL", 0.1)
     served.ranges = False
     served.always = lambda name: fault
     with pytest.raises(MesmError, match=reason or "broken off"):
@@ -131,8 +131,8 @@ def test_what_cannot_be_had_ends_in_one_sentence_and_nothing_in_place(
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "ATTEMPTS", 1)
-    monkeypatch.setattr(remote, "STALL", 0.7)
+    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 1)
+    monkeypatch.setattr(remote_bytes, "STALL", 0.7)
     ended = threading.Event()
 
     def drip(answer: Answer) -> None:
@@ -181,7 +181,7 @@ def test_what_is_sent_is_there_and_comes_back(
     base = {"s3": "s3://bucket/some", "memory": "memory://some", "file": f"file://{tmp_path}/some"}
     url = base.get(kind, str(tmp_path / "some"))
     block = 5 * 2**19  # two of them are the smallest part that S3 takes
-    monkeypatch.setattr(remote, "BLOCK", block)
+    monkeypatch.setattr(remote_bytes, "BLOCK", block)
     for size in (0, 10, block, 2 * block + 1, *([5 * block] if kind == "s3" else [])):
         data = Random(size).randbytes(size)
         source, place = tmp_path / "source", remote.join(url, "shards", f"{size}.tar")
@@ -256,15 +256,15 @@ def test_names_are_joined_before_a_query_and_no_message_holds_a_secret(web: Web)
 
 def test_pauses_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", slept.append)
-    monkeypatch.setattr(remote, "ATTEMPTS", 12)
-    patience = remote.Patience("https://x/y")
+    monkeypatch.setattr(remote_bytes.time, "sleep", slept.append)
+    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 12)
+    patience = remote_bytes.Patience("https://x/y")
     for _ in range(11):
-        patience.wait(remote.Again("why"))
+        patience.wait(remote_bytes.Again("why"))
     with pytest.raises(MesmError, match="12 attempts"):
-        patience.wait(remote.Again("why"))
+        patience.wait(remote_bytes.Again("why"))
     assert all(after >= before for before, after in pairwise(slept))
-    assert max(slept) <= remote.LONGEST_PAUSE
+    assert max(slept) <= remote_bytes.LONGEST_PAUSE
 
 
 def test_a_missing_package_is_named_with_the_line_that_installs_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 from object_store import BUCKET, ObjectStore, in_many_shards
 from rank_workers import journal, ranks, server, small_recipe, trained
 
-from mesm_data import remote
+from mesm_data import remote_bytes
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.shards.cache import GB, Cache
@@ -40,7 +40,7 @@ def store(served: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The server without faults; this process has its keys, an empty cache and little patience."""
     for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
     return served.fresh()
 
 
@@ -169,7 +169,7 @@ def read_one(environment: dict[str, str], url: str, key: str) -> None:
 def test_a_server_that_stops_sending_is_asked_again_for_the_rest(
     store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "STALL", 0.5)
+    monkeypatch.setattr(remote_bytes, "STALL", 0.5)
     key = Dataset(local).keys[0]
     store.faults = {Dataset(local).shard(key): ["stall", 503]}
     assert bytes(open_dataset(http(store))[key].json) == bytes(Dataset(local)[key].json)
