@@ -93,16 +93,24 @@ void multiply_tile(Tile tile, int rows, const T* const* in, T* const* out, const
 
 // weight (taps, cin, cout), or with `mirror` (taps, cout, cin) taken from its last tap to its first, to one block a tile.
 template <class T>
-std::vector<T> pack(const T* weight, const std::vector<Tile>& tiles, int taps, int cin, int cout, bool mirror) {
+std::vector<T> pack(const T* weight, const std::vector<Tile>& tiles, int taps, int cin, int cout, bool mirror,
+                    int threads) {
   std::vector<T> packed(int64_t(taps) * cin * cout);
-  for (Tile tile : tiles)
-    for (int k = 0; k < taps; ++k) {
-      T* to = packed.data() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
-      const T* from = weight + int64_t(mirror ? taps - 1 - k : k) * cin * cout;
-      for (int c = 0; c < cin; ++c)
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int item = 0; item < int(tiles.size()) * taps; ++item) {
+    const Tile tile = tiles[item / taps];
+    const int k = item % taps, step = mirror ? kLanes<T> : cin;  // inputs at a time: one line of the cache a row
+    T* to = packed.data() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
+    const T* from = weight + int64_t(mirror ? taps - 1 - k : k) * cin * cout;
+    for (int block = 0; block < cin; block += step)
+      if (mirror) {
         for (int j = 0; j < tile.width; ++j)
-          *to++ = mirror ? from[int64_t(tile.first + j) * cin + c] : from[int64_t(c) * cout + tile.first + j];
-    }
+          for (int c = block; c < std::min(block + step, cin); ++c)
+            to[c * tile.width + j] = from[int64_t(tile.first + j) * cin + c];
+      } else {
+        for (int c = 0; c < cin; ++c) copy(from + int64_t(c) * cout + tile.first, to + c * tile.width, tile.width);
+      }
+  }
   return packed;
 }
 
@@ -110,7 +118,7 @@ template <class T>
 void conv(const T* x, const T* weight, const int32_t* near, T* y, int64_t n, int taps, int cin, int cout, int mirror,
           int threads) {
   const auto tiles = tiles_of<T>(cout);
-  const auto packed = pack(weight, tiles, taps, cin, cout, mirror);
+  const auto packed = pack(weight, tiles, taps, cin, cout, mirror, threads);
 #pragma omp parallel num_threads(threads)
   {
     std::vector<const T*> in(int64_t(taps) * kChunk);
