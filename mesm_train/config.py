@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mesm_data.errors import InputError
 from mesm_train.models.settings import ModelSettings, TextSettings
-from mesm_train.typed_yaml import parse
+from mesm_train.typed_yaml import need, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,14 @@ class OptimConfig:
     """Of the forward pass; weights stay float32."""
 
     def __post_init__(self) -> None:
-        _need(self.lr > 0, "optim.lr", self.lr, "above 0")
+        need(self.lr > 0, "optim.lr", self.lr, "above 0")
         for name in ("text_lr_factor", "weight_decay", "warmup_steps", "patience"):
-            _need(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
+            need(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
         for name in ("epochs", "batch", "accumulate"):
-            _need(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
-        _need(0 <= self.ema < 1, "optim.ema", self.ema, "0 or more and below 1")
-        _need(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 or more and below 1")
-        _need(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null")
+            need(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
+        need(0 <= self.ema < 1, "optim.ema", self.ema, "0 or more and below 1")
+        need(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 or more and below 1")
+        need(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         inside = all(0 < limit < 1 for limit in self.thresholds)
-        _need(bool(self.thresholds) and inside, "eval.thresholds", self.thresholds, "one or more, between 0 and 1")
+        need(bool(self.thresholds) and inside, "eval.thresholds", self.thresholds, "one or more, between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +89,10 @@ class LoaderConfig:
     """Of the folder of copies of data that lie elsewhere ($MESM_CACHE); what is in use stays even above it."""
 
     def __post_init__(self) -> None:
-        _need(self.window >= 1, "loader.window", self.window, "at least 1")
-        _need(self.cache_gb > 0, "loader.cache_gb", self.cache_gb, "above 0")
-        _need(self.threads >= 1, "loader.threads", self.threads, "at least 1")
-        _need(self.prefetch >= 1, "loader.prefetch", self.prefetch, "at least 1")
+        need(self.window >= 1, "loader.window", self.window, "at least 1")
+        need(self.cache_gb > 0, "loader.cache_gb", self.cache_gb, "above 0")
+        need(self.threads >= 1, "loader.threads", self.threads, "at least 1")
+        need(self.prefetch >= 1, "loader.prefetch", self.prefetch, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +114,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("face_flip", "word_dropout"):
-            _need(0 <= getattr(self, name) < 1, f"augment.{name}", getattr(self, name), "0 or more and below 1")
-        _need(0 <= self.face_shift <= 16, "augment.face_shift", self.face_shift, "0 to 16 (of 48 pixels)")
-        _need(0 <= self.face_light < 1, "augment.face_light", self.face_light, "0 or more and below 1")
-        _need(self.mask_seconds >= 0, "augment.mask_seconds", self.mask_seconds, "0 or more")
-        _need(0 <= self.mask_mels <= 64, "augment.mask_mels", self.mask_mels, "0 to 64 (of 128 filters)")
+            need(0 <= getattr(self, name) < 1, f"augment.{name}", getattr(self, name), "0 or more and below 1")
+        need(0 <= self.face_shift <= 16, "augment.face_shift", self.face_shift, "0 to 16 (of 48 pixels)")
+        need(0 <= self.face_light < 1, "augment.face_light", self.face_light, "0 or more and below 1")
+        need(self.mask_seconds >= 0, "augment.mask_seconds", self.mask_seconds, "0 or more")
+        need(0 <= self.mask_mels <= 64, "augment.mask_mels", self.mask_mels, "0 to 64 (of 128 filters)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class RanksConfig:
     """A rank that has not heard of the others for so long ends the run with an error."""
 
     def __post_init__(self) -> None:
-        _need(self.timeout_seconds >= 1, "ranks.timeout_seconds", self.timeout_seconds, "at least 1")
+        need(self.timeout_seconds >= 1, "ranks.timeout_seconds", self.timeout_seconds, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +170,9 @@ class RunConfig:
     """How several processes work together."""
 
     def __post_init__(self) -> None:
-        _need(bool(self.name), "name", self.name, "a word")
-        _need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
-        _need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
+        need(bool(self.name), "name", self.name, "a word")
+        need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
+        need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
 
 
 def recipes() -> list[str]:
@@ -203,8 +203,3 @@ def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
 
 def _folder() -> Traversable:
     return files("mesm_train") / "recipes"
-
-
-def _need(good: bool, option: str, value: Any, expected: str) -> None:
-    if not good:
-        raise InputError(f"{option} is {value!r}; it must be {expected}")

@@ -221,3 +221,9 @@ def expected(kind: Any) -> str:
             return f"a list, each {expected(arguments[0])}"
         return f"a list of {len(arguments)}: {', '.join(expected(argument) for argument in arguments)}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}[kind]
+
+
+def need(good: bool, option: str, value: Any, expected: str) -> None:
+    """Raises InputError that names an option if its value is not `good`."""
+    if not good:
+        raise InputError(f"{option} is {value!r}; it must be {expected}")

@@ -9,9 +9,9 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from mesm_data.errors import InputError
+from mesm_train.typed_yaml import need
 
 Modality = Literal["t", "v", "a"]
 MODALITIES: tuple[Modality, ...] = ("t", "v", "a")  # in the order of the fusion
@@ -38,9 +38,9 @@ class SparseSettings:
     """Weight of a new batch in the running statistics of those batch norms (SparseConvNet's value)."""
 
     def __post_init__(self) -> None:
-        _need(0 < self.p <= 1, "model.sparse.p", self.p, "above 0 and at most 1")
-        _need(self.bn_eps > 0, "model.sparse.bn_eps", self.bn_eps, "above 0")
-        _need(0 < self.bn_momentum <= 1, "model.sparse.bn_momentum", self.bn_momentum, "above 0 and at most 1")
+        need(0 < self.p <= 1, "model.sparse.p", self.p, "above 0 and at most 1")
+        need(self.bn_eps > 0, "model.sparse.bn_eps", self.bn_eps, "above 0")
+        need(0 < self.bn_momentum <= 1, "model.sparse.bn_momentum", self.bn_momentum, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +95,20 @@ class ModelSettings:
     def __post_init__(self) -> None:
         ordered = tuple(m for m in MODALITIES if m in self.modalities)
         known = bool(ordered) and ordered == self.modalities
-        _need(known, "model.modalities", self.modalities, "one or more of t, v, a, in this order")
+        need(known, "model.modalities", self.modalities, "one or more of t, v, a, in this order")
         text = self.kind != "mesm" or "t" in self.modalities
-        _need(text, "model.modalities", self.modalities, "with t for kind mesm: text guides its attention")
-        _need(1 <= len(self.channels) <= 4, "model.channels", self.channels, "of 1 to 4 entries: each halves the grid")
+        need(text, "model.modalities", self.modalities, "with t for kind mesm: text guides its attention")
+        need(1 <= len(self.channels) <= 4, "model.channels", self.channels, "of 1 to 4 entries: each halves the grid")
         sizes = ("classes", "hidden", "dim", "layers", "heads", "feedforward")
         for name in sizes:
-            _need(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
-        _need(all(c > 0 for c in self.channels), "model.channels", self.channels, "all above 0")
-        _need(self.stem_blocks >= 0, "model.stem_blocks", self.stem_blocks, "0 or more")
-        _need(self.dim % self.heads == 0, "model.dim", self.dim, f"divisible by model.heads ({self.heads})")
-        _need(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 or more and below 1")
+            need(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
+        need(all(c > 0 for c in self.channels), "model.channels", self.channels, "all above 0")
+        need(self.stem_blocks >= 0, "model.stem_blocks", self.stem_blocks, "0 or more")
+        need(self.dim % self.heads == 0, "model.dim", self.dim, f"divisible by model.heads ({self.heads})")
+        need(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 or more and below 1")
         for name in ("face_mean", "face_std"):
-            _need(len(getattr(self, name)) == 3, f"model.{name}", getattr(self, name), "of 3 entries: red, green, blue")
-        _need(all(s > 0 for s in self.face_std), "model.face_std", self.face_std, "all above 0")
+            need(len(getattr(self, name)) == 3, f"model.{name}", getattr(self, name), "of 3 entries: red, green, blue")
+        need(all(s > 0 for s in self.face_std), "model.face_std", self.face_std, "all above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +135,8 @@ class TinySettings:
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "embedding", "width", "layers", "heads", "feedforward"):
-            _need(getattr(self, name) > 0, f"text.tiny.{name}", getattr(self, name), "above 0")
-        _need(self.width % self.heads == 0, "text.tiny.width", self.width, f"divisible by heads ({self.heads})")
+            need(getattr(self, name) > 0, f"text.tiny.{name}", getattr(self, name), "above 0")
+        need(self.width % self.heads == 0, "text.tiny.width", self.width, f"divisible by heads ({self.heads})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +156,8 @@ class TextSettings:
     """Where encoder is tiny only."""
 
     def __post_init__(self) -> None:
-        _need(bool(self.encoder), "text.encoder", self.encoder, "a model of the Hub, a folder, or tiny")
-        _need(self.max_tokens >= 3, "text.max_tokens", self.max_tokens, "at least 3: two of them are special")
+        need(bool(self.encoder), "text.encoder", self.encoder, "a model of the Hub, a folder, or tiny")
+        need(self.max_tokens >= 3, "text.max_tokens", self.max_tokens, "at least 3: two of them are special")
 
 
 def field_help(settings: type) -> dict[str, str]:
@@ -170,8 +170,3 @@ def field_help(settings: type) -> dict[str, str]:
             assert isinstance(after, ast.Expr)
             found[node.target.id] = ast.literal_eval(after.value)
     return found
-
-
-def _need(good: bool, option: str, value: Any, expected: str) -> None:
-    if not good:
-        raise InputError(f"{option} is {value!r}; it must be {expected}")
