@@ -2,7 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 from mesm_data.corpora import csd
 from mesm_data.corpora.base import Word
@@ -11,6 +14,8 @@ from mesm_data.corpora.mosei_text import Clip, is_video, key_of, parse_transcrip
 from mesm_data.corpora.mosei_tree import Layout
 from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError, MesmError
+
+Read = TypeVar("Read")
 
 _WORDS = re.compile(r"timestamped_?words", re.IGNORECASE | re.ASCII)  # not ...WordVectors
 
@@ -112,15 +117,8 @@ def read_official(layout: Layout, notes: Notes) -> Official | None:
         if official:
             notes.add(".csd files that are not read", f"{path}: is not read, {official.path} counts")
             continue
-        try:
-            rows, problems = csd.read_labels(layout.tree.root / path)
-        except InputError:
-            raise
-        except MesmError as error:
-            notes.add(".csd files that are not read", f"{path}: {error}; not read")
-            continue
-        _note_problems(notes, path, problems)
-        official = Official(path=path, rows=rows)
+        rows = _from_csd(csd.read_labels, layout, path, notes)
+        official = None if rows is None else Official(path=path, rows=rows)
     return official
 
 
@@ -128,16 +126,23 @@ def read_words(layout: Layout, notes: Notes) -> Timed | None:
     """The SDK's timed words, if they are there. Raises InputError where they are and h5py is missing."""
     for stem, path in layout.files("csd").items():
         if _WORDS.search(stem) and "vector" not in stem.casefold():
-            try:
-                words, problems = csd.read_words(layout.tree.root / path)
-            except InputError:
-                raise
-            except MesmError as error:
-                notes.add(".csd files that are not read", f"{path}: {error}; not read")
-                continue
-            _note_problems(notes, path, problems)
-            return Timed(path=path, words=words)
+            words = _from_csd(csd.read_words, layout, path, notes)
+            if words is not None:
+                return Timed(path=path, words=words)
     return None
+
+
+def _from_csd(read: Callable[[Path], tuple[Read, list[str]]], layout: Layout, path: str, notes: Notes) -> Read | None:
+    """What is read of a .csd file, None if it cannot be; both with a note. Raises InputError where h5py is missing."""
+    try:
+        found, problems = read(layout.tree.root / path)
+    except InputError:
+        raise
+    except MesmError as error:
+        notes.add(".csd files that are not read", f"{path}: {error}; not read")
+        return None
+    _note_problems(notes, path, problems)
+    return found
 
 
 def _note_problems(notes: Notes, path: str, problems: list[str]) -> None:
