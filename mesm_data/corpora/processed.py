@@ -10,7 +10,6 @@ it is found from the number of images and the length of the sound.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.iemocap import UTTERANCE, dialog_of, is_left, speaker_of
+from mesm_data.corpora.image_rates import Images, number, rates_of
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
 from mesm_data.media.images import numbered
@@ -27,11 +27,6 @@ FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
 META = "meta.pkl"
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")  # the order of MOSEI's labels
 FLAG = "processed_release"
-
-# Rates at which videos are shown, and 2, the one that the paper's text suggests for MOSEI.
-RATES = (2.0, 5.0, 10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
-# If this share of the utterances fits one rate, those that do not are taken for broken off, not for another rate.
-_COMMON = 0.9
 
 _MOSEI = re.compile(r"[A-Za-z0-9_-]+_\d+", re.ASCII)
 
@@ -83,7 +78,14 @@ def scan(corpus: str, root: Path) -> Corpus:
             tree.notes.append(f"{len(missing)} {said} (such as {min(missing)})")
     found = {id_: _look(corpus, tree, id_, folder) for id_, folder in folders.items()}
     times = {id_: _times(tree, id_, entries.get(id_)) for id_ in ids}
-    rates = _rates(tree, entries, found)
+    rates, notes = rates_of(
+        {
+            id_: Images(count=each.images, seconds=each.length, said=number(entries.get(id_, {}).get("fps")))
+            for id_, each in found.items()
+            if each.images
+        }
+    )
+    tree.notes += notes
     recordings: dict[str, list[Utterance]] = {}
     for id_ in ids:
         utterance = _utterance(corpus, tree, id_, entries.get(id_), found.get(id_), times[id_], rates.get(id_))
@@ -175,72 +177,13 @@ def _length(path: Path) -> float | None:
 
 def _times(tree: Tree, id_: str, entry: dict[str, Any] | None) -> tuple[float, float] | None:
     """Start and end from meta.pkl, None where it has none."""
-    start, end = (_number((entry or {}).get(name)) for name in ("start_time", "end_time"))
+    start, end = (number((entry or {}).get(name)) for name in ("start_time", "end_time"))
     if start is None or end is None:
         return None
     if end <= start:
         tree.notes.append(f"{META}: {id_} ends at {end} s, not after its start at {start} s; its times are not used")
         return None
     return start, end
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or text that is one."""
-    try:
-        number = float(value) if isinstance(value, (int, float, str)) else None
-    except (ValueError, OverflowError):
-        return None
-    return number if number is not None and abs(number) < 1e9 else None
-
-
-def _rates(tree: Tree, entries: Mapping[str, dict[str, Any]], found: Mapping[str, _Found]) -> dict[str, float]:
-    """Images a second of every utterance that has images."""
-    known = {id_: (each.images, each.length) for id_, each in found.items() if each.images and each.length}
-    said = {id_: _number(entries.get(id_, {}).get("fps")) for id_ in found}
-    candidates = [*sorted({rate for rate in said.values() if rate and 0 < rate <= 240}), *RATES]
-    fitting = Counter(rate for count, length in known.values() for rate in candidates if _fits(count, length, rate))
-    common = None
-    if fitting:
-        off = {rate: sum(abs(count - rate * length) for count, length in known.values()) for rate in fitting}
-        best = max(fitting, key=lambda rate: (fitting[rate], -off[rate]))
-        common = best if fitting[best] >= _COMMON * len(known) else None
-    rates: dict[str, float] = {}
-    for id_, each in found.items():
-        rate = common or _own_rate(each, said[id_]) if each.images else None
-        if rate:
-            rates[id_] = rate
-    _note_rates(tree, rates, common, known)
-    return rates
-
-
-def _fits(count: int, length: float, rate: float) -> bool:
-    """Whether `count` images are what `rate` gives in `length` seconds, one more or less."""
-    return abs(count - rate * length) <= 1 + 1e-9
-
-
-def _own_rate(found: _Found, said: float | None) -> float | None:
-    """One utterance's rate: what meta.pkl says if it fits, else the nearest usual rate that fits, else as it is."""
-    if not found.length:
-        return said
-    own = found.images / found.length
-    if said and _fits(found.images, found.length, said):
-        return said
-    fitting = [rate for rate in RATES if _fits(found.images, found.length, rate)]
-    return min(fitting, key=lambda rate: abs(rate - own)) if fitting else round(own, 3)
-
-
-def _note_rates(
-    tree: Tree, rates: Mapping[str, float], common: float | None, known: Mapping[str, tuple[int, float | None]]
-) -> None:
-    if common:
-        others = sum(not _fits(count, length or 0, common) for count, length in known.values())
-        but = f"; {others} utterances do not fit it and are taken for incomplete" if others else ""
-        tree.notes.append(f"images: {common:.3f} a second, found from their number and the length of the sound{but}")
-        return
-    counts = Counter(f"{rate:.3f}" if rate in RATES else "other" for rate in rates.values())
-    listed = ", ".join(f"{rate} ({number} utterances)" for rate, number in counts.most_common(8))
-    if listed:
-        tree.notes.append(f"images: no common rate, each utterance has its own; a second: {listed}")
 
 
 def _utterance(
@@ -291,7 +234,7 @@ def _labels(corpus: str, tree: Tree, id_: str, entry: dict[str, Any] | None) -> 
         if entry is not None and not isinstance(label, str):
             tree.notes.append(f"{META}: {id_} has no label that is text; taken as null")
         return {"label": label if isinstance(label, str) else None, "vad": None, "raters": []}
-    values = [_number(value) for value in label] if isinstance(label, (list, tuple)) else []
+    values = [number(value) for value in label] if isinstance(label, (list, tuple)) else []
     if len(values) != len(EMOTIONS) or any(value not in (0.0, 1.0) for value in values):
         if entry is not None:
             tree.notes.append(f"{META}: {id_} has no label of six numbers, each 0 or 1; taken as null")
