@@ -24,9 +24,9 @@ class SparseSettings:
     p: float = 0.7
     """Share of the attention that the kept sites hold, 0 < p <= 1. The paper: .7 for IEMOCAP, .5 for CMU-MOSEI."""
 
-    selection: Literal["published", "gate", "straight"] = "published"
-    """published: a hard choice, the attention is never trained. gate: kept sites are also scaled by their attention.
-    straight: the published forward pass, with the gate's gradient."""
+    selection: Literal["published", "gate", "straight"] = "gate"
+    """gate: kept sites are also scaled by their attention, which is how it learns. straight: the published forward
+    pass, with the gate's gradient. published: a hard choice, the attention is never trained; the paper's recipes."""
 
     engine: Literal["auto", "torch", "cpp"] = "auto"
     """What computes batch norms and sparse blocks. cpp: compiled on first use, CPU only; auto: that where it can be."""

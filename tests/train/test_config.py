@@ -204,7 +204,7 @@ def test_the_recipes_say_what_was_published() -> None:
         assert (config.model.kind, config.labels, config.split) == (kind, "six", "paper")
         assert (config.model.channels, config.model.hidden, config.model.dim) == ((64, 128, 256, 512), 1024, 64)
         assert (config.model.layers, config.model.heads, config.model.feedforward) == (4, 4, 2048)
-        assert p is None or config.model.sparse.p == p
+        assert p is None or (config.model.sparse.p, config.model.sparse.selection) == (p, "published")
         assert [round(100 * limit) for limit in config.eval.thresholds] == list(range(5, 100, 5))
 
 
