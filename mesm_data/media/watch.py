@@ -190,9 +190,9 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                 sight, part, start = sights[index], scene.utterances[index].picture, scene.spans[index].start
                 width, height = size(cut.frame)
                 left, right = columns(part, width)
-                sight.size = (right - left, height)
-                sight.fps = round(float(film.rate), 6)
-                if cut.ticks:
+                if cut.ticks:  # and nothing of a sample hangs on its clip
+                    sight.size = (right - left, height)
+                    sight.fps = round(float(film.rate), 6)
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
                     known = scene.places.get(scene.utterances[index].id, ())[len(sight.faces) :]
                     found = look(rgb(cut.frame, left, right), part, scene.recipe, known[0] if known else None)
