@@ -135,10 +135,17 @@ def _alone(part: Path) -> Iterator[BufferedRandom]:
     while True:
         with part.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held it before may have put it in place: then this is no longer the file of that name.
-            if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):
+            if _is_named(part, file):
                 yield file
                 return
+
+
+def _is_named(part: Path, file: BufferedRandom) -> bool:
+    """Whether the file still has that name. Who held it before may have put it in place, and others come and go."""
+    try:
+        return os.path.samestat(part.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def holds(url: str, *, size: int, sha256: str) -> bool:

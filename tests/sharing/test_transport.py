@@ -2,6 +2,7 @@
 
 import errno
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -155,12 +156,9 @@ def test_a_server_that_is_not_there_is_said(tmp_path: Path, web: Web) -> None:
 
 
 def test_several_who_want_the_same_file_get_it_once(served: Web, tmp_path: Path) -> None:
-    arguments = (f"{served.url}/a.tar", tmp_path / "a.tar")
-    wanted = [threading.Thread(target=remote.fetch_file, args=arguments, kwargs=FACTS) for _ in range(6)]
-    for thread in wanted:
-        thread.start()
-    for thread in wanted:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        wanted = [pool.submit(remote.fetch_file, f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS) for _ in range(6)]
+    assert [each.result() for each in wanted] == [None] * 6
     assert (tmp_path / "a.tar").read_bytes() == DATA
     assert len(served.asked) == 1
     assert not list(tmp_path.glob(".*"))
