@@ -12,8 +12,8 @@ _COMMON = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """An utterance's images: their `count`, the `seconds` of its sound, and the rate that is `said` of them."""
+class Counted:
+    """How many images an utterance has, the `seconds` of its sound, and the rate that is `said` of them."""
 
     count: int
     seconds: float | None
@@ -24,16 +24,16 @@ class Images:
         return self.seconds is not None and abs(self.count - rate * self.seconds) <= 1 + 1e-9
 
 
-def rates_of(found: Mapping[str, Images]) -> tuple[dict[str, float], list[str]]:
+def rates_of(found: Mapping[str, Counted]) -> tuple[dict[str, float], list[str]]:
     """Images a second by utterance, where that can be said, and how it was found, as notes."""
-    known = [each for each in found.values() if each.seconds]
+    known = [each for each in found.values() if each.count and each.seconds]
     said = sorted({each.said for each in found.values() if each.said and 0 < each.said <= 240})
     common = _common_rate(known, [*said, *RATES])
-    rates = {id_: rate for id_, each in found.items() if (rate := common or _own_rate(each))}
+    rates = {id_: rate for id_, each in found.items() if each.count and (rate := common or _own_rate(each))}
     return rates, list(_notes(rates, common, known))
 
 
-def _common_rate(known: list[Images], candidates: list[float]) -> float | None:
+def _common_rate(known: list[Counted], candidates: list[float]) -> float | None:
     """The rate that nearly all fit, the closest one of those that most do."""
     fitting = Counter(rate for each in known for rate in candidates if each.fit(rate))
     if not fitting:
@@ -43,7 +43,7 @@ def _common_rate(known: list[Images], candidates: list[float]) -> float | None:
     return best if fitting[best] >= _COMMON * len(known) else None
 
 
-def _own_rate(images: Images) -> float | None:
+def _own_rate(images: Counted) -> float | None:
     """One utterance's rate: what is said of it if it fits, else the nearest usual rate that fits, else as it is."""
     if not images.seconds:
         return images.said
@@ -54,21 +54,21 @@ def _own_rate(images: Images) -> float | None:
     return min(fitting, key=lambda rate: abs(rate - own)) if fitting else round(own, 3)
 
 
-def _notes(rates: Mapping[str, float], common: float | None, known: list[Images]) -> Iterator[str]:
+def _notes(rates: Mapping[str, float], common: float | None, known: list[Counted]) -> Iterator[str]:
     if common:
         others = sum(not each.fit(common) for each in known)
         but = f"; {others} utterances do not fit it and are taken for incomplete" if others else ""
         yield f"images: {common:.3f} a second, found from their number and the length of the sound{but}"
         return
     counts = Counter(f"{rate:.3f}" if rate in RATES else "other" for rate in rates.values())
-    if listed := ", ".join(f"{rate} ({number} utterances)" for rate, number in counts.most_common(8)):
+    if listed := ", ".join(f"{rate} ({count} utterances)" for rate, count in counts.most_common(8)):
         yield f"images: no common rate, each utterance has its own; a second: {listed}"
 
 
 def number(value: Any) -> float | None:
     """A finite number, or text that is one."""
     try:
-        number = float(value) if isinstance(value, (int, float, str)) else None
+        found = float(value) if isinstance(value, (int, float, str)) else None
     except (ValueError, OverflowError):
         return None
-    return number if number is not None and abs(number) < 1e9 else None
+    return found if found is not None and abs(found) < 1e9 else None

@@ -18,7 +18,7 @@ from typing import Any
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.iemocap import UTTERANCE, dialog_of, is_left, speaker_of
-from mesm_data.corpora.image_rates import Images, number, rates_of
+from mesm_data.corpora.image_rates import Counted, number, rates_of
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
 from mesm_data.media.images import numbered
@@ -80,9 +80,8 @@ def scan(corpus: str, root: Path) -> Corpus:
     times = {id_: _times(tree, id_, entries.get(id_)) for id_ in ids}
     rates, notes = rates_of(
         {
-            id_: Images(count=each.images, seconds=each.length, said=number(entries.get(id_, {}).get("fps")))
+            id_: Counted(count=each.images, seconds=each.length, said=number(entries.get(id_, {}).get("fps")))
             for id_, each in found.items()
-            if each.images
         }
     )
     tree.notes += notes

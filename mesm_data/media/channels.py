@@ -10,7 +10,7 @@ from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader
 
 # The middle second, and offsets of up to 2.5 ms: 1 ms of CPU an utterance. The channel that a wav was cut from explains
-# all of it, and the wavs of the release lie where the labels say, to 0.1 ms: more would say no more.
+# all of it, and labels give times to 0.1 ms, so more would say no more.
 LENGTH, LAGS = 16_000, 40
 CHUNK = 8000  # a BLAS takes several threads for longer products, which costs more than it gives here
 

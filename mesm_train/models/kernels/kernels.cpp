@@ -35,7 +35,7 @@ template <class T> constexpr int kLanes = kBytes / int(sizeof(T));
 template <class T> inline Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
 template <class T> inline void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
 
-// Some numbers, vector by vector: a call of memmove for each row took much of the weight gradient's time.
+// Some numbers, vector by vector, without a call.
 template <class T> inline void copy(const T* from, T* to, int count) {
   int i = 0;
   for (; i + kLanes<T> <= count; i += kLanes<T>) store(to + i, load(from + i));
@@ -99,17 +99,14 @@ std::vector<T> pack(const T* weight, const std::vector<Tile>& tiles, int taps, i
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int item = 0; item < int(tiles.size()) * taps; ++item) {
     const Tile tile = tiles[item / taps];
-    const int k = item % taps, step = mirror ? kLanes<T> : cin;  // inputs at a time: one line of the cache a row
+    const int k = item % taps;
     T* to = packed.data() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
     const T* from = weight + int64_t(mirror ? taps - 1 - k : k) * cin * cout;
-    for (int block = 0; block < cin; block += step)
-      if (mirror) {
-        for (int j = 0; j < tile.width; ++j)
-          for (int c = block; c < std::min(block + step, cin); ++c)
-            to[c * tile.width + j] = from[int64_t(tile.first + j) * cin + c];
-      } else {
-        for (int c = 0; c < cin; ++c) copy(from + int64_t(c) * cout + tile.first, to + c * tile.width, tile.width);
-      }
+    for (int c = 0; !mirror && c < cin; ++c) copy(from + int64_t(c) * cout + tile.first, to + c * tile.width, tile.width);
+    for (int block = 0; mirror && block < cin; block += kLanes<T>)  // one line of the cache a row
+      for (int j = 0; j < tile.width; ++j)
+        for (int c = block; c < std::min(block + kLanes<T>, cin); ++c)
+          to[c * tile.width + j] = from[int64_t(tile.first + j) * cin + c];
   }
   return packed;
 }
@@ -216,7 +213,7 @@ std::vector<Pairs> pairs_of(const int32_t* near, int64_t n, int taps, int thread
 }
 
 // A task is some inputs of dw, of several taps. It goes through dy in groups of rows, which are laid out tile by tile
-// and stay in the caches for all its taps: tap by tap, x and dy came from memory nine times, at half the speed.
+// and stay in the caches for all its taps: tap by tap, x and dy came from memory nine times, on the largest grids at half the speed.
 template <class T>
 void conv_weight(const T* x, const T* dy, const int32_t* near, T* dw, int64_t n, int taps, int cin, int cout,
                  int threads) {
