@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mesm_train.models.kernels import Kernels, kernels
+from mesm_train.models.kernels import Kernels, Table, kernels
+from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings
 
@@ -34,33 +35,47 @@ class ConvNorm(nn.Module):
         self.norm = BatchNorm(outputs)
         self.pool = pool
 
-    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last. `exact`: see `_exact`."""
-        x = self._exact(x, ops) if exact else self.conv(channels_last(x))
-        batch, channels, height, width = x.shape
-        rows: Tensor = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        if not self.pool:
-            rows = self.norm(rows, ops)
-            return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
-        if ops.name == "cpp":
-            rows = self.norm(rows, ops, windows(batch, height, width, rows.device))
-            return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
-        return F.max_pool2d(self.norm(rows, ops).view(batch, height, width, channels).permute(0, 3, 1, 2), 2)
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last.
 
-    def _exact(self, x: Tensor, ops: Kernels) -> Tensor:
-        """The convolution by kernels whose rows have the same bits in any batch; without gradients, in float32."""
-        batch, channels, height, width = x.shape
+        With `table`, of all sites, the kernels do the convolution, which must be 3x3.
+        """
+        batch, _, height, width = x.shape
+        channels = self.conv.out_channels
+        rows: Tensor
+        if table is not None:
+            rows = self._by_kernels(x, table, ops)
+        elif ops.exact:
+            rows = self._by_products(x, ops)
+        else:
+            rows = self.conv(channels_last(x)).permute(0, 2, 3, 1).flatten(0, 2)
+        if self.pool and ops.name == "cpp":
+            rows = self.norm(rows, ops, pool_windows(batch, height, width, rows.device))
+            return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        rows = self.norm(rows, ops)
+        x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return F.max_pool2d(x, 2) if self.pool else x
+
+    def _by_kernels(self, x: Tensor, table: Table, ops: Kernels) -> Tensor:
+        weight = self.conv.weight
+        taps = weight.permute(2, 3, 1, 0).reshape(9, weight.shape[1], weight.shape[0])
+        return conv(x.permute(0, 2, 3, 1).flatten(0, 2), taps, table, ops, self.conv.bias)
+
+    def _by_products(self, x: Tensor, ops: Kernels) -> Tensor:
+        """With the taps of a row side by side, which few channels bear; without gradients."""
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None
-        if self.conv.kernel_size == (3, 3):
-            sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
-            table = ops.tables(sites, sites.numel(), sites.numel() // 4)
-            taps = weight.permute(2, 3, 1, 0).reshape(9, channels, len(weight)).contiguous()
-            rows = ops.conv(x.permute(0, 2, 3, 1).flatten(0, 2).contiguous(), taps, table)
-        else:  # few channels: their taps side by side
-            patches = F.unfold(x, weight.shape[2:], padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
-            rows = ops.product(patches.flatten(0, 1).contiguous(), weight.flatten(1).t().contiguous())
-        return (rows + bias).view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
+        patches = F.unfold(x, weight.shape[2:], padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
+        return ops.product(patches.flatten(0, 1).contiguous(), weight.flatten(1).t().contiguous()) + bias
+
+
+def full_table(x: Tensor, outputs: int, ops: Kernels) -> Table | None:
+    """Of all sites of x (B, C, H, W), if `ops` has the faster convolution for it; in lower precision torch has."""
+    batch, channels, height, width = x.shape
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or channels * outputs < ops.grids:
+        return None
+    sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
+    return ops.tables(sites, sites.numel(), sites.numel() // 4)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -74,7 +89,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+def pool_windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
     """int32 (m, 4): the rows of each 2x2 window of full grids."""
     rows = torch.arange(batch * height * width, dtype=torch.int32, device=device)
     return rows.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
@@ -85,12 +100,14 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, pool: bool = False) -> None:
         super().__init__()
+        self.outputs = outputs
         self.first = ConvNorm(inputs, outputs, 3)
         self.second = ConvNorm(outputs, outputs, 3, pool=pool)
 
-    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W), halved by the pooling."""
-        found: Tensor = self.second(self.first(x, ops, exact=exact), ops, exact=exact)
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling. `table` is `full_table`'s, if there is one already."""
+        table = table or full_table(x, self.outputs, ops)
+        found: Tensor = self.second(self.first(x, ops, table), ops, table)
         return found
 
 
@@ -102,11 +119,12 @@ class Stem(nn.Module):
         self.first = ConvNorm(inputs, width, 5, pool=True)
         self.blocks = nn.ModuleList(Block(width, width) for _ in range(blocks))
 
-    def forward(self, x: Tensor, ops: Kernels, *, exact: bool = False) -> Tensor:
+    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
         """(B, channels, H, W) to (B, width, H/2, W/2)."""
-        x = self.first(x, ops, exact=exact)
+        x = self.first(x, ops)
+        table = full_table(x, x.shape[1], ops)
         for block in self.blocks:
-            x = block(x, ops, exact=exact)
+            x = block(x, ops, table)
         return x
 
 

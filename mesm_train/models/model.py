@@ -12,7 +12,7 @@ from mesm_train.models.conv import Stack, Trace
 from mesm_train.models.kernels import kernels
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.settings import ModelSettings
-from mesm_train.models.sparse import SparseStack, invariant
+from mesm_train.models.sparse import SparseStack, exactly
 from mesm_train.models.text import TextBranch
 
 FACE = 48  # pixels
@@ -69,18 +69,18 @@ class Model(nn.Module):
         mesm's choice of sites is a jump that rounding can tip: in evaluation it must not depend on the batch, or logits
         do (5.6 % of the choices differed, mostly ties in silence, and moved logits by up to 0.006; published sizes,
         random weights). Rounding the weights first only moves the edges to tip over. So with kernels that are
-        invariant (C++, without gradients) a batch is computed as one, by sums in an order of their own, and only the
+        exact (C++, without gradients) a batch is computed as one, by sums in an order of their own, and only the
         text encoder takes utterances one by one; with others the whole model does.
 
         Raises ValueError if an attention of the sparse blocks is not finite.
         """
-        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2 or self._invariant(batch):
+        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2 or self._exact(batch):
             return self._look(batch)
         return _join([self._look(utterance) for utterance in batch.split()])
 
-    def _invariant(self, batch: Batch) -> bool:
+    def _exact(self, batch: Batch) -> bool:
         device = batch.faces.device
-        return invariant(kernels(self.settings.sparse.engine, device), device)
+        return exactly(kernels(self.settings.sparse.engine, device), device) is not None
 
     def _look(self, batch: Batch) -> Look:
         text, branches, present, traces = None, {}, {}, {}

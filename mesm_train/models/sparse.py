@@ -35,13 +35,12 @@ class SiteAttention(nn.Module):
             text: (B, text width).
             ops: the kernels.
         """
-        exact = not self.training and invariant(ops, rows.device)
         # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
         with torch.autocast(rows.device.type, enabled=False):
             dtype = self.score.weight.dtype
             rows, text = rows.to(dtype), text.to(dtype)
             picture = places // (active.shape[1] * active.shape[2])
-            if exact:
+            if ops.exact:
                 scores = self._exact_scores(rows, picture, text, ops)
             else:
                 sites = self.site(rows) + self.text(text).index_select(0, picture)
@@ -55,7 +54,7 @@ class SiteAttention(nn.Module):
     def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """float64, and the same whatever else is in the batch.
 
-        The product is invariant; what follows is off by some 1e-16, which with how many rows there are may differ.
+        The product is exact in that; what follows is off by some 1e-16, which with how many rows there are may differ.
         """
         assert self.site.bias is not None
         sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
@@ -63,9 +62,10 @@ class SiteAttention(nn.Module):
         return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
 
 
-def invariant(ops: Kernels, device: torch.device) -> bool:
-    """A picture's choice of sites can have the same bits in any batch, as things are set now."""
-    return ops.invariant and not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
+def exactly(ops: Kernels, device: torch.device) -> Kernels | None:
+    """Kernels by which a picture's choice of sites has the same bits in any batch, if there are, as things are set."""
+    possible = not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
+    return ops.exactly() if possible else None
 
 
 def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
@@ -211,8 +211,9 @@ class SparseStack(Stack):
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
         ops = self.kernels(pictures.device)
-        exact = len(pictures) > 0 and not self.training and invariant(ops, pictures.device)
-        x = self.stem(pictures, ops, exact=exact)
+        if not self.training and len(pictures):
+            ops = exactly(ops, pictures.device) or ops
+        x = self.stem(pictures, ops)
         batch, channels, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)

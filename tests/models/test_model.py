@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mesm_data.errors import InputError
 from mesm_train.data.batch import Batch, places
 from mesm_train.data.mel import piece_counts_of
+from mesm_train.models.kernels import EngineName
 from mesm_train.models.model import Model
 from mesm_train.models.settings import Modality, ModelSettings, SparseSettings, TextSettings, TinySettings, field_help
 
@@ -28,9 +29,14 @@ def albert(**sizes: int) -> nn.Module:
     return model
 
 
-def small(kind: str, selection: str = "published", modalities: tuple[Modality, ...] = ("t", "v", "a")) -> Model:
+def small(
+    kind: str,
+    selection: str = "published",
+    modalities: tuple[Modality, ...] = ("t", "v", "a"),
+    engine: EngineName = "auto",
+) -> Model:
     torch.manual_seed(3)
-    sparse = SparseSettings(p=0.6, selection=selection)  # type: ignore[arg-type]
+    sparse = SparseSettings(p=0.6, selection=selection, engine=engine)  # type: ignore[arg-type]
     shape: dict[str, Any] = {"channels": (4, 6, 8), "stem_blocks": 1, "hidden": 16, "dim": 8, "layers": 2, "heads": 2}
     encoder = albert(
         vocab_size=50,

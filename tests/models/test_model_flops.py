@@ -32,7 +32,7 @@ def test_whole_model_costs_what_torch_counts() -> None:
     """One utterance in training mode, text and sequences included; torch also counts the unused pooling layer and the
     mel filters, which are products with a matrix too.
     """
-    model = small("fe2e").train()
+    model = small("fe2e", engine="torch").train()  # whose operations are torch's
     batch = utterance(3, 9000, 6, 1)
     pieces = int(piece_counts_of(batch.sample_counts))
     # Of the kernels for attention, torch counts the plain one on a CPU.

@@ -27,7 +27,7 @@ from mesm_train.models.sparse import SparseStack, nucleus
 TEXT = 5
 CPU = torch.device("cpu")
 SELECTIONS = ("published", "gate", "straight")
-WAYS = ("cpp", "pairs", "dense", "gather")
+WAYS = ("cpp", "pairs", "windows", "gather")
 torch.set_num_threads(1)
 
 

@@ -41,19 +41,25 @@ class Kernels(Protocol):
     """Raw operations without autograd. All tensors are contiguous and of one dtype and device, but for indices."""
 
     name: str
-    invariant: bool  # a row's convolution has the same bits whatever rows are computed with it
+    exact: bool  # sites that see the same have the same bits, wherever they are and whatever is computed with them
+    grids: int  # from how many Cin * Cout its convolution is faster than torch's also where all sites are active
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling."""
 
-    def conv(self, x: Tensor, weight: Tensor, table: Table, *, mirror: bool = False) -> Tensor:
+    def exactly(self) -> "Kernels | None":
+        """Those of the same name that are `exact`, if there are any."""
+
+    def conv(
+        self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
+    ) -> Tensor:
         """(n, Cin) to (n, Cout). `mirror`: the transposed convolution, (n, Cout) to (n, Cin): the input's gradient."""
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
         """The gradient of the weight, (9, Cin, Cout)."""
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(n, K) @ (K, C), with the invariance that `invariant` states."""
+        """(n, K) @ (K, C), as exact as `exact` says."""
 
     def moments(self, x: Tensor) -> Tensor:
         """float64 (2, C): the sums of x (n, C) and of its squares."""

@@ -1,6 +1,6 @@
 """The C++ kernels as a shared library, compiled on first use into the user's cache.
 
-The file's name holds a digest of the source, the compiler, its flags, the OpenMP library and the CPU's features, so a
+The file's name holds a digest of the sources, the compiler, its flags, the OpenMP library and the CPU's features, so a
 change of any of them compiles anew and machines that share a home do not share what they cannot run.
 """
 
@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared")
 
 
@@ -48,7 +49,8 @@ def cache_folder() -> Path:
 def digest(compiler: str, openmp: str | None) -> str:
     """Of everything that the compiled library depends on."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    parts = (SOURCE.read_bytes(), version.encode(), " ".join(FLAGS).encode(), str(openmp).encode(), cpu().encode())
+    sources = (path.read_bytes() for path in (*HEADERS, *SOURCES))
+    parts = (*sources, version.encode(), " ".join(FLAGS).encode(), str(openmp).encode(), cpu().encode())
     whole = hashlib.sha256()
     for part in parts:
         whole.update(hashlib.sha256(part).digest())
@@ -82,13 +84,13 @@ def _compile(compiler: str, openmp: str | None, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         # -fopenmp at linking would add the compiler's own library.
-        compiled = Path(folder) / "kernels.o"
+        compiled = [f"{source.stem}.o" for source in SOURCES]
         steps = [
-            [compiler, *(flag for flag in FLAGS if flag != "-shared"), "-c", str(SOURCE), "-o", str(compiled)],
-            [compiler, "-shared", str(compiled), *([openmp] if openmp else ["-fopenmp"]), "-o", str(made)],
+            [compiler, *(flag for flag in FLAGS if flag != "-shared"), "-c", *map(str, SOURCES)],
+            [compiler, "-shared", *compiled, *([openmp] if openmp else ["-fopenmp"]), "-o", str(made)],
         ]
         for step in steps:
-            done = subprocess.run(step, capture_output=True, text=True)
+            done = subprocess.run(step, cwd=folder, capture_output=True, text=True)
             if done.returncode != 0:
                 last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
                 raise BuildError(f"{compiler} does not compile them ({last})")

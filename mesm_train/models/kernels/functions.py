@@ -10,34 +10,34 @@ from mesm_train.models.kernels import Kernels, Table
 
 
 class SubmanifoldConv(torch.autograd.Function):
-    """Rows (n, Cin) and a weight (9, Cin, Cout) to rows (n, Cout)."""
+    """Rows (n, Cin), a weight (9, Cin, Cout) and maybe a bias (Cout,) to rows (n, Cout)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, table: Table, kernels: Kernels) -> Tensor:
         """See Kernels.conv."""
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.table, ctx.kernels = table, kernels
-        return kernels.conv(x, weight, table)
+        return kernels.conv(x, weight, table, bias=bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """Of x and the weight."""
+        """Of x, the weight and the bias."""
         x, weight = ctx.saved_tensors
         dy = dy.contiguous()
         dx = ctx.kernels.conv(dy, weight, ctx.table, mirror=True) if ctx.needs_input_grad[0] else None
         dw = ctx.kernels.conv_weight(x, dy, ctx.table) if ctx.needs_input_grad[1] else None
-        return dx, dw, None, None
+        return dx, dw, dy.sum(0) if ctx.needs_input_grad[2] else None, None, None
 
 
-def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels) -> Tensor:
+def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor | None = None) -> Tensor:
     """The same in the dtype of the weight; under autocast on a graphics card in autocast's."""
     device = x.device.type
     lower = device != "cpu" and torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
     with torch.autocast(device, enabled=False):
-        found: Tensor = SubmanifoldConv.apply(x.to(dtype), weight.to(dtype), table, kernels)  # type: ignore[no-untyped-call]
+        found: Tensor = SubmanifoldConv.apply(x.to(dtype), weight.to(dtype), bias, table, kernels)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -2,48 +2,32 @@
 
 A convolution takes one of three ways, which differ in rounding only:
 
-pairs   on a CPU: the pairs of neighbouring rows, in chunks that stay in the cache: one gather, a product a tap, one
-        segmented sum. It computes active pairs only.
-dense   on a CPU where nearly all sites are active: the library's convolution over the whole grid.
+windows on a CPU, for 4x4 sites most of which are active: see winograd.py.
+pairs   on a CPU, for the others: see pairs.py.
 gather  on other devices: a gather and a product a tap, with a row of zeros for neighbours that are not active. The
         number of launches is constant, nothing waits for the device, and nothing is summed in an order of chance.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models.kernels import Finish, Table
+from mesm_train.models.kernels import Finish, Table, pairs, winograd
 
-Way = Literal["auto", "pairs", "dense", "gather"]
-CHUNK = 2048  # rows
+Way = Literal["auto", "windows", "pairs", "gather"]
 SUMMED = 4096  # rows that are summed in their own precision, before sums are added in float64
-# From which share of active sites the dense way is faster, by the number of sites of a picture. Measured on one thread
-# of an AVX-512 machine at the published sizes; on an AVX2 one it was .85 on the largest grids.
-DENSE_FROM = ((288, 0.68), (100, 0.86))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """The pairs of the output rows first..last, ordered by tap. They are the same pairs for the mirrored taps."""
-
-    first: int
-    last: int
-    source: Tensor  # int64 (pairs,): rows of the input
-    target: Tensor  # int64 (pairs,): rows of the output
-    spans: tuple[tuple[int, int, int], ...]  # tap, begin, end
-    order: Tensor  # int64 (pairs,): the pairs by output row
-    offsets: Tensor  # int64 (last - first,): where each output row's begin in `order`
+LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is faster, measured for 64 to 512 channels
+ALL = 16 * 9 + 1  # more than there can be
 
 
 class PureKernels:
     """See Kernels. `way` is for tests and measurements."""
 
     name = "torch"
-    invariant = False
+    exact = False
+    grids = 64 * 128
 
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
@@ -68,49 +52,36 @@ class PureKernels:
         some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
         return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
 
-    def conv(self, x: Tensor, weight: Tensor, table: Table, *, mirror: bool = False) -> Tensor:
+    def exactly(self) -> None:
+        """None: a library's products may differ with the number of rows."""
+
+    def conv(
+        self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
+    ) -> Tensor:
         """See Kernels."""
         if mirror:
             weight = weight.flip(0).transpose(1, 2)
-        way = self._way(x, table)
-        if way == "dense":
-            grid = _to_grid(x, table)
-            return _from_grid(functional.conv2d(grid, _as_conv2d(weight), padding=1), table)
-        y = x.new_empty(len(x), weight.shape[2])
-        if way == "gather":
-            padded, places = _padded(x, table)
-            torch.mm(x, weight[4], out=y)
-            for k in (0, 1, 2, 3, 5, 6, 7, 8):
-                y.addmm_(padded.index_select(0, places[k]), weight[k])
-            return y
-        for chunk in _chunks(table):
-            gathered = x.index_select(0, chunk.source)
-            products = x.new_empty(len(gathered), weight.shape[2])
-            for k, begin, end in chunk.spans:
-                torch.mm(gathered[begin:end], weight[k], out=products[begin:end])
-            y[chunk.first : chunk.last] = functional.embedding_bag(chunk.order, products, chunk.offsets, mode="sum")
-        return y
+        if self._gathers(x):
+            y = _gathered(x, weight, table)
+        else:
+            plan = self._plan(table)
+            padded = x.new_empty(len(x) + 1, weight.shape[2])
+            winograd.conv(x, weight, plan[0], padded)
+            pairs.conv(x, weight, plan[1], padded)
+            y = padded[:-1]
+        return y if bias is None else y.add_(bias)
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
         """See Kernels."""
-        way = self._way(x, table)
         dw = x.new_zeros(9, x.shape[1], dy.shape[1])
-        if way == "dense":
-            weight = dw.new_empty(dy.shape[1], x.shape[1], 3, 3)
-            _, found, _ = torch.ops.aten.convolution_backward(
-                _to_grid(dy, table), _to_grid(x, table), weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
-                [False, True, False],
-            )  # fmt: skip
-            return found.permute(2, 3, 1, 0).reshape(dw.shape)  # type: ignore[no-any-return]
-        if way == "gather":
+        if self._gathers(x):
             padded, places = _padded(x, table)
             for k in range(9):
                 torch.mm(padded.index_select(0, places[k]).t(), dy, out=dw[k])
             return dw
-        for chunk in _chunks(table):
-            inputs, outputs = x.index_select(0, chunk.source), dy.index_select(0, chunk.target)
-            for k, begin, end in chunk.spans:
-                dw[k].addmm_(inputs[begin:end].t(), outputs[begin:end])
+        plan = self._plan(table)
+        winograd.conv_weight(x, dy, plan[0], dw)
+        pairs.conv_weight(x, dy, plan[1], dw)
         return dw
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -171,15 +142,17 @@ class PureKernels:
         scale, slope, shift = coefficients
         return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
 
-    def _way(self, x: Tensor, table: Table) -> Way:
-        if self.way != "auto":
-            return self.way
-        if x.device.type != "cpu":
-            return "gather"
-        batch, height, width = table.shape
-        share = len(x) / max(1, batch * height * width)
-        dense = any(height * width >= sites and share > least for sites, least in DENSE_FROM)
-        return "dense" if dense else "pairs"
+    def _gathers(self, x: Tensor) -> bool:
+        return self.way == "gather" or (self.way == "auto" and x.device.type != "cpu")
+
+    def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
+        """What is computed window by window, and the rest; made once a table."""
+        if "plan" not in table.plans:
+            least = {"windows": 1, "pairs": ALL}.get(self.way, LEAST)
+            windows, alone = winograd.windows(table, least)
+            table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
+        found: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
+        return found
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -205,59 +178,9 @@ def _padded(x: Tensor, table: Table) -> tuple[Tensor, Tensor]:
     return functional.pad(x, (0, 0, 0, 1)), table.plans["gather"]
 
 
-def _as_conv2d(weight: Tensor) -> Tensor:
-    """(9, Cin, Cout) to (Cout, Cin, 3, 3)."""
-    return weight.reshape(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1)
-
-
-def _to_grid(x: Tensor, table: Table) -> Tensor:
-    """Rows to (B, C, H, W) in channels_last, 0 at inactive sites."""
-    batch, height, width = table.shape
-    if not table.full:
-        x = x.new_zeros(batch * height * width, x.shape[1]).index_copy_(0, table.sites, x)
-    return x.view(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
-
-
-def _from_grid(grid: Tensor, table: Table) -> Tensor:
-    rows = grid.permute(0, 2, 3, 1).flatten(0, 2)
-    return rows if table.full else rows.index_select(0, table.sites)
-
-
-def _chunks(table: Table) -> list[Chunk]:
-    """The pairs of all taps, chunk by chunk, made once a table."""
-    if "pairs" not in table.plans:
-        n = len(table.near)
-        count = -(-n // CHUNK)
-        there = table.near >= 0
-        padded = functional.pad(there, (0, 0, 0, count * CHUNK - n)).view(count, CHUNK, 9)
-        by_tap = padded.transpose(1, 2)
-        chunk, tap, row = by_tap.nonzero(as_tuple=True)
-        target = chunk * CHUNK + row
-        source = table.near.flatten()[target * 9 + tap].long()
-        # A pair's place among its chunk's, by tap; read in the order of rows.
-        place = torch.empty_like(by_tap, dtype=torch.int64).masked_scatter_(by_tap, torch.arange(len(target)))
-        order = place.transpose(1, 2)[padded]
-        starts = there.sum(1).cumsum(0)
-        starts = functional.pad(starts[:-1], (1, 0)) if n else starts
-        plan, begin = [], 0
-        for i, counts in enumerate(padded.sum(1).tolist()):
-            first, last, end, spans, at = i * CHUNK, min(n, (i + 1) * CHUNK), begin + sum(counts), [], 0
-            for k, pairs in enumerate(counts):
-                if pairs:
-                    spans.append((k, at, at + pairs))
-                at += pairs
-            plan.append(
-                Chunk(
-                    first=first,
-                    last=last,
-                    source=source[begin:end],
-                    target=target[begin:end],
-                    spans=tuple(spans),
-                    order=order[begin:end] - begin,
-                    offsets=starts[first:last] - begin,
-                )
-            )
-            begin = end
-        table.plans["pairs"] = plan
-    found: list[Chunk] = table.plans["pairs"]
-    return found
+def _gathered(x: Tensor, weight: Tensor, table: Table) -> Tensor:
+    padded, places = _padded(x, table)
+    y = x @ weight[4]
+    for k in (0, 1, 2, 3, 5, 6, 7, 8):
+        y.addmm_(padded.index_select(0, places[k]), weight[k])
+    return y
