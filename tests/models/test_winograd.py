@@ -7,15 +7,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models.kernels import Kernels, Table
-from mesm_train.models.kernels import native as native_module
+from mesm_train.models import kernels
+from mesm_train.models.kernels import LEAST, Kernels, Table
 from mesm_train.models.kernels.native import NativeKernels
-from mesm_train.models.kernels.pure import LEAST, PureKernels
+from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.kernels.winograd import windows
 
 GRIDS = [(3, 24, 24), (2, 6, 6), (5, 10, 14), (1, 4, 16)]
 SHARES = [1.0, 0.75, 0.5]  # of active sites: all, some and few windows are done at once
 WIDTHS = [(16, 16), (64, 80), (32, 128)]
+
+
+@pytest.fixture(autouse=True)
+def _a_few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "FEW", 1)
 
 
 def active(shape: tuple[int, int, int], share: float, seed: int = 0) -> Tensor:
@@ -110,10 +115,9 @@ def test_cpp_chooses_the_same_windows_as_pytorch() -> None:
             ops = NativeKernels()
             table = tables(ops, mask)
             found, others = ops._windows(table, torch.zeros(1), 16, 16)
-            expected, alone = windows(tables(PureKernels(), mask), native_module.LEAST)
+            expected, alone = windows(tables(PureKernels(), mask), LEAST)
             assert torch.equal(found, expected)
-            assert others is not None
-            assert torch.equal(others.long(), alone)
+            assert torch.equal(others.long() if others is not None else torch.arange(int(mask.sum())), alone)
 
 
 def test_cpp_is_the_same_bits_on_any_number_of_threads_and_in_any_batch() -> None:
@@ -151,3 +155,16 @@ def test_exact_kernels_give_sites_that_see_the_same_the_same_bits() -> None:
     assert exact is not None
     assert differing(exact) == 0
     assert differing(ops) > 0
+
+
+@pytest.mark.parametrize("ops", [NativeKernels(), PureKernels()], ids=["cpp", "torch"])
+def test_few_windows_are_computed_site_by_site(ops: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what is exact: the same bits as with none."""
+    mask = active((3, 24, 24), 0.75)
+    x, weight, _, _ = numbers(mask, 32, 48, torch.float32)
+    some = ops.conv(x, weight, tables(ops, mask))
+    monkeypatch.setattr(kernels, "FEW", 1000)
+    none = ops.conv(x, weight, tables(ops, mask))
+    plain = ops.exactly() or PureKernels("pairs")
+    assert torch.equal(none, plain.conv(x, weight, tables(plain, mask)))
+    assert not torch.equal(none, some)

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 EngineName = Literal["auto", "torch", "cpp"]
+# Measured for 64 to 512 channels, with one's own kernels and with PyTorch's:
+LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is the faster one for them
+FEW = 100  # of them for which it does not pay to transform the weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table
 from mesm_train.models.kernels.build import library
 
-LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is faster, measured for 64 to 512 channels
 LINE = 64  # bytes
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -67,10 +67,7 @@ class NativeKernels:
         return dw
 
     def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
-        """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none of them (None: all).
-
-        Which they are does not depend on other pictures.
-        """
+        """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none (None: all)."""
         if self.exact or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
             return table.near.new_empty(0, 36), None
         if "windows" not in table.plans:
@@ -80,11 +77,12 @@ class NativeKernels:
             counts = torch.empty(2, dtype=torch.int64)
             self._call(
                 "mesm_windows", table.plans["rank"], table.near, table.sites, (len(alone),), (batch,), height, width,
-                LEAST, windows, alone, counts,
+                kernels.LEAST, windows, alone, counts,
             )  # fmt: skip
             chosen, others = counts.tolist()
-            table.plans["windows"] = windows[:chosen], alone[:others]
-        found: tuple[Tensor, Tensor] = table.plans["windows"]
+            few = chosen < kernels.FEW
+            table.plans["windows"] = (windows[:0], None) if few else (windows[:chosen], alone[:others])
+        found: tuple[Tensor, Tensor | None] = table.plans["windows"]
         return found
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:

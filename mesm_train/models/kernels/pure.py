@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
 
 Way = Literal["auto", "windows", "pairs", "gather"]
-SUMMED = 4096  # rows that are summed in their own precision, before sums are added in float64
-LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is faster, measured for 64 to 512 channels
-ALL = 16 * 9 + 1  # more than there can be
+PIECE = 4096  # rows that are summed in their own precision, before sums are added in float64
 
 
 class PureKernels:
@@ -92,21 +91,24 @@ class PureKernels:
         """See Kernels."""
         if not len(x):
             return x.new_zeros(2, x.shape[1], dtype=torch.float64)
-        # The variance first, around the mean: the sum of squares in float32 would lose it. On a CPU chunk by chunk: in
-        # one piece torch sums 400,000 rows to a variance that is off by 1.5e-3, in the same time.
-        if x.device.type == "cpu":
-            chunks = torch.split(x, SUMMED)
-            found = [torch.batch_norm_update_stats(_columns(chunk), None, None, 0.0) for chunk in chunks]
-            mean, variance = (torch.stack(parts).double() for parts in zip(*found, strict=True))
-            rows = torch.tensor([[float(len(chunk))] for chunk in chunks], dtype=torch.float64)
-        else:
-            variance, mean = (part.double()[None] for part in torch.var_mean(x, dim=0, correction=0))
-            rows = mean.new_full((1, 1), float(len(x)))
-        return torch.stack([(mean * rows).sum(0), ((variance + mean * mean) * rows).sum(0)])
+        # The variance first, around the mean: the sum of squares in float32 would lose it. In one piece torch sums
+        # 400,000 rows on a CPU to a variance that is off by 1.5e-3, in the same time.
+        found = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
+        for piece in _pieces(x):
+            if x.device.type == "cpu":
+                mean, variance = torch.batch_norm_update_stats(_columns(piece), None, None, 0.0)
+            else:
+                variance, mean = torch.var_mean(piece, dim=0, correction=0)
+            mean = mean.double()
+            found += len(piece) * torch.stack([mean, variance.double() + mean * mean])
+        return found
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """See Kernels."""
-        return torch.addcmul(shift, x, scale).relu_()
+        y = torch.empty_like(x)
+        for some, to in zip(_pieces(x), _pieces(y), strict=True):
+            torch.addcmul(shift, some, scale, out=to).relu_()
+        return y
 
     def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """See Kernels."""
@@ -124,23 +126,20 @@ class PureKernels:
         self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: Finish
     ) -> tuple[Tensor, Tensor | None]:
         """See Kernels."""
-        g = _unpool(dy, y, x, pool)
-        if x.device.type == "cpu" and len(x):
-            one = torch.ones_like(mean)  # as the weight and the 1 / standard deviation; torch sums both in one pass
-            parts = [
-                torch.ops.aten.native_batch_norm_backward(
-                    _columns(some), _columns(rows), one, None, None, mean, one, True, 0.0, [False, True, True]
-                )
-                for some, rows in zip(torch.split(g, SUMMED), torch.split(x, SUMMED), strict=True)
-            ]
-            sums = torch.stack([torch.stack([plain, centred]) for _, centred, plain in parts]).double().sum(0)
-        else:
-            sums = torch.stack([g.sum(0), (g * (x - mean)).sum(0)]).double()
+        g, above = (dy, y) if pool is None else (_unpool(dy, y, x, pool), None)
+        pieces = [_pieces(rows) for rows in (g, x if above is None else above, x)]
+        sums = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
+        for some, out, rows in zip(*pieces, strict=True):
+            sums += _sums(some if above is None else _past_relu(some, out), rows, mean)
         coefficients = finish(sums)
         if coefficients is None:
             return sums, None
         scale, slope, shift = coefficients
-        return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
+        shift, dx = shift - slope * mean, torch.empty_like(x)
+        for some, out, rows, to in zip(*pieces, _pieces(dx), strict=True):
+            torch.addcmul(shift, rows, slope, out=to)
+            to.addcmul_(some if above is None else _past_relu(some, out), scale)
+        return sums, dx
 
     def _gathers(self, x: Tensor) -> bool:
         return self.way == "gather" or (self.way == "auto" and x.device.type != "cpu")
@@ -148,11 +147,17 @@ class PureKernels:
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
         if "plan" not in table.plans:
-            least = {"windows": 1, "pairs": ALL}.get(self.way, LEAST)
-            windows, alone = winograd.windows(table, least)
+            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.LEAST)
+            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.FEW):
+                windows, alone = windows[:0], torch.arange(len(table.sites))
             table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
         found: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
         return found
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """On a CPU so many rows that they stay in the cache from one operation to the next."""
+    return torch.split(x, PIECE) if x.device.type == "cpu" else (x,)
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -160,10 +165,23 @@ def _columns(x: Tensor) -> Tensor:
     return x.view(1, len(x), 1, x.shape[1]).permute(0, 3, 1, 2)
 
 
-def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None) -> Tensor:
+def _past_relu(dy: Tensor, y: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(dy, y, 0.0)  # type: ignore[no-any-return]
+
+
+def _sums(g: Tensor, x: Tensor, mean: Tensor) -> Tensor:
+    """float64 (2, C): of g and of g * (x - mean)."""
+    if x.device.type != "cpu" or not len(x):
+        return torch.stack([g.sum(0), (g * (x - mean)).sum(0)]).double()
+    one = torch.ones_like(mean)  # as the weight and the 1 / standard deviation; torch sums both in one pass
+    _, centred, plain = torch.ops.aten.native_batch_norm_backward(
+        _columns(g), _columns(x), one, None, None, mean, one, True, 0.0, [False, True, True]
+    )
+    return torch.stack([plain, centred]).double()
+
+
+def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor) -> Tensor:
     """The gradient past the pooling and the ReLU, (n, C)."""
-    if pool is None:
-        return torch.ops.aten.threshold_backward(dy, y, 0.0)  # type: ignore[no-any-return]
     g = x.new_zeros(len(x) + 1, x.shape[1])
     rows = pool.long().t().remainder(len(g))
     for child in range(4):
