@@ -1,9 +1,9 @@
 """The training loop, from top to bottom.
 
-All state of a run is the model's and the optimizer's, and one small `Position`; randomness is derived from (seed,
-epoch, step, sample). So a run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had
-happened: on a CPU with the same number of ranks and threads, bit for bit. On another number of ranks it goes on with
-exactly the samples that remain.
+All state of a run is the model's and what state.py has; randomness is derived from (seed, epoch, step, sample). So a
+run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had happened: on a CPU with the
+same number of ranks and threads, bit for bit. On another number of ranks it goes on with exactly the samples that
+remain.
 
 Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
 """
@@ -12,14 +12,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from mesm_data.errors import MesmError
 from mesm_data.files import write_json
@@ -29,21 +28,10 @@ from mesm_train.data.plan import derived
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
 from mesm_train.models.model import Model
-from mesm_train.optimize import autocast, groups, learning_rate, positive_weight, running_mean, update
+from mesm_train.optimize import autocast, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
+from mesm_train.state import Position, State
 from mesm_train.watch import Watcher
-
-
-@dataclass(slots=True)
-class Position:
-    """Where a run stands: before step `step` of epoch `epoch`; `total` steps have been done."""
-
-    epoch: int = 0
-    step: int = 0
-    total: int = 0
-    best: float = -math.inf
-    best_epoch: int = -1
-    finished: bool = False
 
 
 def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
@@ -51,14 +39,13 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
 
     `watcher` is told of every step and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
-    config, model, device, ranks = setup.config.optim, setup.model, setup.device, setup.ranks
-    optimizer = torch.optim.AdamW(groups(setup), betas=config.betas, fused=False)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    mean = running_mean(model, config.ema)
-    weight = positive_weight(setup).to(device)
-    journal, position = Journal(run / "metrics.jsonl", write=ranks.first), Position()
+    config, model, ranks = setup.config.optim, setup.model, setup.ranks
+    state = State.start(setup)
+    position, optimizer, scaler = state.position, state.optimizer, state.scaler
+    weight = positive_weight(setup).to(setup.device)
+    journal = Journal(run / "metrics.jsonl", write=ranks.first)
     with ranks.together():
-        resume(setup, run, optimizer, scaler, mean, position, journal)
+        state.resume(setup, run, journal)
     per_epoch = setup.steps_per_epoch()
 
     while position.epoch < config.epochs and not position.finished:
@@ -86,8 +73,8 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
             if whole:
                 ranks.reduce(model)
                 update(model, optimizer, scaler, config)
-                if mean is not None:
-                    mean.update_parameters(model)
+                if state.mean is not None:
+                    state.mean.update_parameters(model)
             position.step, position.total = step + 1, position.total + 1
             seconds = time.monotonic() - began
             record = {
@@ -99,11 +86,11 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
             watcher.step(record, position.step, len(plan))
             stopping = bool(told[:, 3].any())
             if whole and not last and (stopping or told[:, 4].any()):
-                save(setup, run, optimizer, scaler, mean, position)
+                state.save(setup, run)
                 saved = time.monotonic()
                 if stopping:
                     return False
-        end_epoch(setup, run, optimizer, scaler, mean, position, journal, watcher)
+        end_epoch(setup, run, state, journal, watcher)
         if ranks.any(stop()) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
@@ -170,18 +157,10 @@ def refuse_nan(setup: Setup, values: list[float], share: Share, position: Positi
     )
 
 
-def end_epoch(
-    setup: Setup,
-    run: Path,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    mean: AveragedModel | None,
-    position: Position,
-    journal: Journal,
-    watcher: Watcher,
-) -> None:
+def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher) -> None:
     """Validate, choose thresholds, remember the best, save."""
-    judged = setup if mean is None else replace(setup, model=cast(Model, mean.module))
+    position = state.position
+    judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
     answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
     found = score(setup, answers, limits)
@@ -199,71 +178,7 @@ def end_epoch(
     patience = setup.config.optim.patience
     waited = position.epoch - 1 - position.best_epoch
     position.finished = position.epoch >= setup.config.optim.epochs or (patience > 0 and waited >= patience)
-    save(setup, run, optimizer, scaler, mean, position, score=float(value) if better else None)
-
-
-def save(
-    setup: Setup,
-    run: Path,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    mean: AveragedModel | None,
-    position: Position,
-    *,
-    score: float | None = None,
-) -> None:
-    """A checkpoint of everything that the rest of the run depends on; with the `score` of an epoch that has one.
-
-    It is the same on all ranks, so rank 0 writes it. Raises MesmError if the weights are not finite (what was saved
-    before is better), or not the same on all ranks.
-    """
-    sums = setup.ranks.gather([float(sum(p.detach().double().sum() for p in setup.model.parameters()))])[:, 0].tolist()
-    if not math.isfinite(sums[0]) or len(set(sums)) > 1:
-        what = "not the same on all ranks" if math.isfinite(sums[0]) else "not finite any more: the training diverged"
-        setup.ranks.agree(MesmError(f"{run}: the weights are {what} (step {position.total}). They are not saved"))
-    state: dict[str, Any] = {
-        "position": asdict(position),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-    }
-    weights = setup.model.state_dict()
-    if mean is not None:  # what is judged is what a checkpoint's weights are; training goes on from its own
-        state |= {"weights": weights, "averaged": int(mean.n_averaged)}
-        weights = mean.module.state_dict()
-    with setup.ranks.together():
-        if setup.ranks.first:
-            folder, keep = run / "checkpoints", setup.config.keep_best
-            checkpoint.save(folder, position.total, weights, state, score=score, keep=keep)
-
-
-def resume(
-    setup: Setup,
-    run: Path,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    mean: AveragedModel | None,
-    position: Position,
-    journal: Journal,
-) -> None:
-    """Go back to the last checkpoint, if there is one; forget what was written after it."""
-    found = checkpoint.load(run / "checkpoints", "last")
-    if found:
-        weights, state = found
-        if mean is not None:
-            mean.module.load_state_dict(weights)
-            mean.n_averaged.fill_(state["averaged"])
-            weights = state["weights"]
-        setup.model.load_state_dict(weights)
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        for name, value in state["position"].items():
-            setattr(position, name, value)
-    journal.rewind(
-        lambda record: (
-            record["step"] < position.total
-            or (record["step"] == position.total and (record["kind"] == "train" or record["epoch"] < position.epoch))
-        )
-    )
+    state.save(setup, run, score=float(value) if better else None)
 
 
 def finish(setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher) -> None:

@@ -108,5 +108,5 @@ def _native(*, required: bool) -> Kernels:
     except BuildError as error:
         if required:
             raise InputError(f"model.sparse.engine is 'cpp': {error}; engine auto falls back to PyTorch") from error
-        print(f"sparse blocks run in PyTorch, about a third slower than in C++: {error}", file=sys.stderr)
+        print(f"convolutions run in PyTorch, which can take twice as long as in C++: {error}", file=sys.stderr)
         return PureKernels()

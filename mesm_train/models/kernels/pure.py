@@ -18,7 +18,7 @@ from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
 
 Way = Literal["auto", "windows", "pairs", "gather"]
-PIECE = 4096  # rows that are summed in their own precision, before sums are added in float64
+PIECE = 4096  # rows whose sums are then added in float64
 
 
 class PureKernels:
@@ -26,7 +26,7 @@ class PureKernels:
 
     name = "torch"
     exact = False
-    grids = 64 * 128
+    grids = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
 
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
@@ -105,10 +105,7 @@ class PureKernels:
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """See Kernels."""
-        y = torch.empty_like(x)
-        for some, to in zip(_pieces(x), _pieces(y), strict=True):
-            torch.addcmul(shift, some, scale, out=to).relu_()
-        return y
+        return torch.addcmul(shift, x, scale).relu_()
 
     def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """See Kernels."""
@@ -126,20 +123,15 @@ class PureKernels:
         self, dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None, mean: Tensor, finish: Finish
     ) -> tuple[Tensor, Tensor | None]:
         """See Kernels."""
-        g, above = (dy, y) if pool is None else (_unpool(dy, y, x, pool), None)
-        pieces = [_pieces(rows) for rows in (g, x if above is None else above, x)]
+        g = _unpool(dy, y, x, pool)
         sums = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
-        for some, out, rows in zip(*pieces, strict=True):
-            sums += _sums(some if above is None else _past_relu(some, out), rows, mean)
+        for some, rows in zip(_pieces(g), _pieces(x), strict=True):
+            sums += _sums(some, rows, mean)
         coefficients = finish(sums)
         if coefficients is None:
             return sums, None
         scale, slope, shift = coefficients
-        shift, dx = shift - slope * mean, torch.empty_like(x)
-        for some, out, rows, to in zip(*pieces, _pieces(dx), strict=True):
-            torch.addcmul(shift, rows, slope, out=to)
-            to.addcmul_(some if above is None else _past_relu(some, out), scale)
-        return sums, dx
+        return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
 
     def _gathers(self, x: Tensor) -> bool:
         return self.way == "gather" or (self.way == "auto" and x.device.type != "cpu")
@@ -156,17 +148,13 @@ class PureKernels:
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    """On a CPU so many rows that they stay in the cache from one operation to the next."""
+    """So many rows that a CPU may sum them in their own precision."""
     return torch.split(x, PIECE) if x.device.type == "cpu" else (x,)
 
 
 def _columns(x: Tensor) -> Tensor:
     """Rows as one picture of n x 1 in channels_last, for which torch has its fast batch norms."""
     return x.view(1, len(x), 1, x.shape[1]).permute(0, 3, 1, 2)
-
-
-def _past_relu(dy: Tensor, y: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward(dy, y, 0.0)  # type: ignore[no-any-return]
 
 
 def _sums(g: Tensor, x: Tensor, mean: Tensor) -> Tensor:
@@ -180,8 +168,10 @@ def _sums(g: Tensor, x: Tensor, mean: Tensor) -> Tensor:
     return torch.stack([plain, centred]).double()
 
 
-def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor) -> Tensor:
+def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None) -> Tensor:
     """The gradient past the pooling and the ReLU, (n, C)."""
+    if pool is None:
+        return torch.ops.aten.threshold_backward(dy, y, 0.0)  # type: ignore[no-any-return]
     g = x.new_zeros(len(x) + 1, x.shape[1])
     rows = pool.long().t().remainder(len(g))
     for child in range(4):
