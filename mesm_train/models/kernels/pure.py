@@ -109,7 +109,9 @@ class PureKernels:
 
     def normalise_pool(self, x: Tensor, scale: Tensor, shift: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """See Kernels."""
-        y = functional.pad(self.normalise(x, scale, shift), (0, 0, 0, 1))
+        y = x.new_zeros(len(x) + 1, x.shape[1])
+        torch.addcmul(shift, x, scale, out=y[:-1])
+        y[:-1].relu_()
         rows = pool.long().t().remainder(len(y))  # -1: the row of zeros
         best = y.index_select(0, rows[0])
         which = torch.where(best > 0, 0, 255).to(torch.uint8)
