@@ -1,6 +1,7 @@
 """The kernels in C++ (the *.cpp beside this), called with pointers."""
 
 import ctypes
+from copy import copy
 from typing import Any
 
 import torch
@@ -18,16 +19,18 @@ class NativeKernels:
     """On a CPU, in float32 or float64, with as many threads as torch uses."""
 
     name = "cpp"
+    exact = False
     grids = 0
 
-    def __init__(self, *, exact: bool = False) -> None:
-        """`exact`: sum plainly everywhere. Raises BuildError if they cannot be compiled here."""
-        self.exact = exact
+    def __init__(self) -> None:
+        """Raises BuildError if they cannot be compiled here."""
         self._library = library()
 
     def exactly(self) -> "NativeKernels":
-        """See Kernels."""
-        return NativeKernels(exact=True)
+        """See Kernels: they sum plainly everywhere."""
+        found = copy(self)
+        found.exact = True
+        return found
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """See Kernels."""
@@ -52,8 +55,8 @@ class NativeKernels:
         windows, alone = self._windows(table, x, cin, cout)
         if len(windows):
             self._run("winograd", x, weight, bias, windows, y, (len(windows),), cin, cout, int(mirror))
-        rows = len(x) if alone is None else len(alone)
-        self._run("conv", x, weight, bias, table.near, alone, y, (rows,), taps, cin, cout, int(mirror))
+        if rows := len(x) if alone is None else len(alone):
+            self._run("conv", x, weight, bias, table.near, alone, y, (rows,), taps, cin, cout, int(mirror))
         return y
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
@@ -62,8 +65,8 @@ class NativeKernels:
         windows, alone = self._windows(table, x, *dw.shape[1:])
         if len(windows):
             self._run("winograd_weight", x, dy, windows, dw, (len(windows),), *dw.shape[1:])
-        rows = len(x) if alone is None else len(alone)
-        self._run("conv_weight", x, dy, table.near, alone, dw, (rows,), *dw.shape)
+        if rows := len(x) if alone is None else len(alone):
+            self._run("conv_weight", x, dy, table.near, alone, dw, (rows,), *dw.shape)
         return dw
 
     def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
