@@ -3,8 +3,7 @@
 Y = A' [(G g G') . (B' d B)] A for a 3x3 filter g and the 6x6 sites d around a window: 36 products a pair of channels
 for the 144 of a full one. It costs a digit: in float32 the rms error is 1.3e-6 of the outputs' spread, of a plain sum
 1.2e-7 (64 channels). The matrices are those of Lavin and Gray, Fast Algorithms for Convolutional Neural Networks
-(2016), for the points 0, 1, -1, 2, -2. Here a pair of them is one 36 x 36 matrix (16 x 36, 36 x 9), so that all is
-products of matrices.
+(2016), for the points 0, 1, -1, 2, -2.
 """
 
 from collections.abc import Iterator
@@ -18,9 +17,10 @@ from torch.nn import functional
 from mesm_train.models.kernels import Table
 
 SITES, POINTS, OUTPUTS = 36, 36, 16
-CHUNK = 72  # windows of a lane: at 64 channels their sites and their points are 0.7 MB each
-LANES = 4  # at most: each has its own copy of a layer's filters
+CHUNK = 48  # windows of a lane: at 64 channels their sites and their points are 0.4 MB each
+LANES = 4  # at most: each has its own copy of a layer's filters, and of their gradient
 
+Matrix = tuple[tuple[int, ...], ...]
 INPUT = (  # B'
     (4, 0, -5, 0, 1, 0),
     (0, -4, -4, 1, 1, 0),
@@ -108,13 +108,14 @@ def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
     if not plan:
         return
     cin, cout = weight.shape[1:]
-    filters = (_kron(FILTER, x) / 576 @ weight.reshape(9, -1)).view(POINTS, cin, cout).repeat(plan[0].lanes, 1, 1)
-    spare = _spare(x, plan, POINTS * cout), _spare(x, plan, OUTPUTS * cout)
+    turn = _matrix(FILTER, x) / 24
+    filters = (torch.kron(turn, turn) @ weight.reshape(9, -1)).view(POINTS, cin, cout).repeat(plan[0].lanes, 1, 1)
+    spare, back = _spare(x, plan, POINTS * cout), _Turn(OUTPUT, x, plan, cout)
     for chunk, points in _points(x, plan):
-        products = _shaped(spare[0], *points.shape[:3], cout)
+        products = _shaped(spare, *points.shape[:3], cout)
         torch.bmm(points.flatten(0, 1), filters, out=products.flatten(0, 1))
-        outputs = _apply(_kron(OUTPUT, x), products, spare[1])
-        y.index_copy_(0, chunk.outputs.index_fill(0, chunk.unwanted, len(y) - 1), outputs.view(-1, cout))
+        outputs = back(products).view(-1, cout)
+        y.index_copy_(0, chunk.outputs.index_fill(0, chunk.unwanted, len(y) - 1), outputs)
 
 
 def conv_weight(x: Tensor, dy: Tensor, plan: list[Chunk], dw: Tensor) -> None:
@@ -122,36 +123,49 @@ def conv_weight(x: Tensor, dy: Tensor, plan: list[Chunk], dw: Tensor) -> None:
     if not plan:
         return
     _, cin, cout = dw.shape
-    total = x.new_zeros(POINTS, cin, cout)
-    spare = _spare(x, plan, OUTPUTS * cout), _spare(x, plan, POINTS * cout)
+    total = x.new_zeros(plan[0].lanes, POINTS, cin, cout)
+    spare, spread = _spare(x, plan, OUTPUTS * cout), _Turn(tuple(zip(*OUTPUT, strict=True)), x, plan, cout)
     for chunk, points in _points(x, plan):
-        outputs = _select(dy, chunk.outputs, chunk.unwanted, spare[0])
-        gradient = _apply(_kron(OUTPUT, x).t(), outputs.view(chunk.lanes, OUTPUTS, -1, cout), spare[1])
-        for mine, theirs in zip(points, gradient, strict=True):
-            total.baddbmm_(mine.transpose(1, 2), theirs)
-    dw += (_kron(FILTER, x).t() / 576 @ total.view(POINTS, -1)).view(dw.shape)
+        gradient = spread(_select(dy, chunk.outputs, chunk.unwanted, spare, (chunk.lanes, OUTPUTS, -1)))
+        total.flatten(0, 1).baddbmm_(points.flatten(0, 1).transpose(1, 2), gradient.flatten(0, 1))
+    turn = _matrix(FILTER, x) / 24
+    dw += (torch.kron(turn, turn).t() @ total.sum(0).view(POINTS, -1)).view(dw.shape)
 
 
 def _points(x: Tensor, plan: list[Chunk]) -> Iterator[tuple[Chunk, Tensor]]:
     """Each chunk and B' d B of its windows, (lanes, 36, windows, Cin), in memory that the next one takes again."""
-    spare = _spare(x, plan, SITES * x.shape[1]), _spare(x, plan, POINTS * x.shape[1])
+    spare, into = _spare(x, plan, SITES * x.shape[1]), _Turn(INPUT, x, plan, x.shape[1])
     for chunk in plan:
-        sites = _select(x, chunk.sites, chunk.missing, spare[0])
-        yield chunk, _apply(_kron(INPUT, x), sites.view(chunk.lanes, SITES, -1, x.shape[1]), spare[1])
+        yield chunk, into(_select(x, chunk.sites, chunk.missing, spare, (chunk.lanes, SITES, -1)))
 
 
-def _select(x: Tensor, rows: Tensor, missing: Tensor, spare: Tensor) -> Tensor:
-    """The rows of x, 0 for those that are missing."""
+class _Turn:
+    """M d M' for a matrix M (m, n) and squares d of n x n: (lanes, n n, windows, C) to (lanes, m m, windows, C).
+
+    First M d, then the rest; as one matrix of m m x n n it took twice as long.
+    """
+
+    def __init__(self, matrix: Matrix, x: Tensor, plan: list[Chunk], channels: int) -> None:
+        self.matrix = _matrix(matrix, x)
+        self.m, self.n = self.matrix.shape
+        self.between = _spare(x, plan, self.m * self.n * channels)
+        self.after = _spare(x, plan, self.m * self.m * channels)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        lanes, _, windows, channels = x.shape
+        m, n, line = self.m, self.n, windows * channels
+        between = _shaped(self.between, lanes, m, n * line)
+        torch.bmm(self.matrix.expand(lanes, m, n), x.view(lanes, n, n * line), out=between)
+        after = _shaped(self.after, lanes * m, m, line)
+        torch.bmm(self.matrix.expand(lanes * m, m, n), between.view(lanes * m, n, line), out=after)
+        return after.view(lanes, m * m, windows, channels)
+
+
+def _select(x: Tensor, rows: Tensor, missing: Tensor, spare: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The rows of x, 0 for those that are missing, as (*shape, C)."""
     found = _shaped(spare, len(rows), x.shape[1])
     torch.index_select(x, 0, rows, out=found)
-    return found.index_fill_(0, missing, 0)
-
-
-def _apply(matrix: Tensor, x: Tensor, spare: Tensor) -> Tensor:
-    """The product of a matrix (M, N) with each lane of x (lanes, N, windows, C), (lanes, M, windows, C)."""
-    found = _shaped(spare, x.shape[0], matrix.shape[0], *x.shape[2:])
-    torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2), out=found.flatten(2))
-    return found
+    return found.index_fill_(0, missing, 0).view(*shape, x.shape[1])
 
 
 def _spare(x: Tensor, plan: list[Chunk], numbers: int) -> Tensor:
@@ -163,6 +177,5 @@ def _shaped(spare: Tensor, *shape: int) -> Tensor:
     return spare[: prod(shape)].view(shape)
 
 
-def _kron(matrix: tuple[tuple[int, ...], ...], like: Tensor) -> Tensor:
-    one = torch.tensor(matrix, dtype=like.dtype)
-    return torch.kron(one, one)
+def _matrix(matrix: Matrix, like: Tensor) -> Tensor:
+    return torch.tensor(matrix, dtype=like.dtype)
