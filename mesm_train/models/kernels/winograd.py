@@ -142,7 +142,7 @@ def _points(x: Tensor, plan: list[Chunk]) -> Iterator[tuple[Chunk, Tensor]]:
 class _Turn:
     """M d M' for a matrix M (m, n) and squares d of n x n: (lanes, n n, windows, C) to (lanes, m m, windows, C).
 
-    First M d, then the rest; as one matrix of m m x n n it took twice as long.
+    First M d, then the rest; as one matrix of m m x n n it took up to twice as long.
     """
 
     def __init__(self, matrix: Matrix, x: Tensor, plan: list[Chunk], channels: int) -> None:
