@@ -30,12 +30,6 @@ class Table:
     pool: Tensor  # int32 (m, 4): the rows of the 2x2 children of each pooled site; -1 where not active
     plans: dict[str, Any] = field(default_factory=dict)  # what kernels derive from it once
 
-    @property
-    def full(self) -> bool:
-        """Every site is active."""
-        batch, height, width = self.shape
-        return len(self.sites) == batch * height * width
-
 
 Finish = Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
 
