@@ -50,7 +50,8 @@ class ConvNorm(nn.Module):
         else:
             rows = self.conv(channels_last(x)).permute(0, 2, 3, 1).flatten(0, 2)
         if self.pool and ops.name == "cpp":
-            rows = self.norm(rows, ops, pool_windows(batch, height, width, rows.device))
+            windows = pool_windows(batch, height, width, rows.device) if table is None else table.pool
+            rows = self.norm(rows, ops, windows)
             return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
         rows = self.norm(rows, ops)
         x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

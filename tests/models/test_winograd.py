@@ -11,11 +11,12 @@ from mesm_train.models import kernels
 from mesm_train.models.kernels import LEAST, Kernels, Table
 from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
-from mesm_train.models.kernels.winograd import windows
+from mesm_train.models.kernels.winograd import LANES, windows
 
 GRIDS = [(3, 24, 24), (2, 6, 6), (5, 10, 14), (1, 4, 16)]
 SHARES = [1.0, 0.75, 0.5]  # of active sites: all, some and few windows are done at once
 WIDTHS = [(16, 16), (64, 80), (32, 128)]
+Engine = type[NativeKernels] | type[PureKernels]
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +55,21 @@ def numbers(mask: Tensor, cin: int, cout: int, dtype: torch.dtype) -> tuple[Tens
     return x, weight.to(dtype), torch.randn(cout, generator=generator).to(dtype), dy
 
 
-@pytest.mark.parametrize("ops", [NativeKernels(), PureKernels()], ids=["cpp", "torch"])
+@pytest.mark.parametrize("engine", [NativeKernels, PureKernels])
 @pytest.mark.parametrize("shape", GRIDS)
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize(("dtype", "rms"), [(torch.float64, 1e-14), (torch.float32, 5e-6)])
 def test_it_is_the_convolution_of_whole_grids(
-    ops: Kernels, shape: tuple[int, int, int], share: float, widths: tuple[int, int], dtype: torch.dtype, rms: float
+    engine: Engine,
+    shape: tuple[int, int, int],
+    share: float,
+    widths: tuple[int, int],
+    dtype: torch.dtype,
+    rms: float,
 ) -> None:
     """Forward with a bias, and both gradients; some sites at once, the others one by one."""
-    mask = active(shape, share)
+    ops, mask = engine(), active(shape, share)
     x, weight, bias, dy = numbers(mask, *widths, dtype)
     table = tables(ops, mask)
     found = (
@@ -140,6 +146,28 @@ def test_cpp_is_the_same_bits_on_any_number_of_threads_and_in_any_batch() -> Non
     assert torch.equal(alone, results[0][0][first : first + count])
 
 
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_pytorch_shares_windows_out_among_any_number_of_threads(threads: int) -> None:
+    """As lanes, of which the last has windows that are none."""
+    ops, mask = PureKernels(), active((5, 24, 24), 0.9)
+    x, weight, bias, dy = numbers(mask, 16, 32, torch.float64)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        table = tables(ops, mask)
+        found = (
+            ops.conv(x, weight, table, bias=bias),
+            ops.conv(dy, weight, table, mirror=True),
+            ops.conv_weight(x, dy, table),
+        )
+        chunks, _ = ops._plan(table)
+    finally:
+        torch.set_num_threads(before)
+    assert {chunk.lanes for chunk in chunks} == {min(threads, LANES)}
+    for mine, goal in zip(found, on_grids(mask, x, weight, bias, dy), strict=True):
+        assert (mine - goal).square().mean().sqrt() < 1e-14 * goal.std()
+
+
 def test_exact_kernels_give_sites_that_see_the_same_the_same_bits() -> None:
     """Which Winograd's way does not: a site's rounding depends on its place in the window."""
     ops, mask = NativeKernels(), torch.ones(2, 24, 24, dtype=torch.bool)
@@ -157,10 +185,10 @@ def test_exact_kernels_give_sites_that_see_the_same_the_same_bits() -> None:
     assert differing(ops) > 0
 
 
-@pytest.mark.parametrize("ops", [NativeKernels(), PureKernels()], ids=["cpp", "torch"])
-def test_few_windows_are_computed_site_by_site(ops: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", [NativeKernels, PureKernels])
+def test_few_windows_are_computed_site_by_site(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As what is exact: the same bits as with none."""
-    mask = active((3, 24, 24), 0.75)
+    ops, mask = engine(), active((3, 24, 24), 0.75)
     x, weight, _, _ = numbers(mask, 32, 48, torch.float32)
     some = ops.conv(x, weight, tables(ops, mask))
     monkeypatch.setattr(kernels, "FEW", 1000)

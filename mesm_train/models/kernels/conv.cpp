@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "vectors.h"
@@ -110,7 +109,8 @@ std::vector<Pairs> pairs_of(const int32_t* near, Rows rows, int taps, int thread
 }
 
 // A task is some inputs of dw, of several taps. It goes through dy in groups of rows, which are laid out tile by tile
-// and stay in the caches for all its taps: tap by tap, x and dy came from memory nine times, on the largest grids at half the speed.
+// and stay in the caches for all its taps: tap by tap, x and dy came from memory nine times, on the largest grids at
+// half the speed.
 template <class T>
 void conv_weight(const T* x, const T* dy, const int32_t* near, Rows rows, T* dw, int taps, int cin, int cout,
                  int threads) {

@@ -51,8 +51,10 @@ void mesm_windows(const int32_t* rank, const int32_t* near, const int64_t* sites
     return (line / height * down + line % height / 4) * across + site % width / 4;
   };
   std::vector<int32_t> place(b * down * across);
-  for (int64_t i = 0; i < n; ++i)
-    for (int k = 0; k < 9; ++k) place[window_of(sites[i])] += near[i * 9 + k] >= 0;
+  for (int64_t i = 0; i < n; ++i) {
+    int32_t& pairs = place[window_of(sites[i])];
+    for (int k = 0; k < 9; ++k) pairs += near[i * 9 + k] >= 0;
+  }
   int64_t chosen = 0, others = 0;
   for (int32_t& pairs : place) pairs = pairs >= least ? int32_t(chosen++) : -1;
   for (int64_t i = 0; i < n; ++i)

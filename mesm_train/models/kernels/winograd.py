@@ -108,8 +108,7 @@ def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
     if not plan:
         return
     cin, cout = weight.shape[1:]
-    turn = _matrix(FILTER, x) / 24
-    filters = (torch.kron(turn, turn) @ weight.reshape(9, -1)).view(POINTS, cin, cout).repeat(plan[0].lanes, 1, 1)
+    filters = (_filters(x) @ weight.reshape(9, -1)).view(POINTS, cin, cout).repeat(plan[0].lanes, 1, 1)
     spare, back = _spare(x, plan, POINTS * cout), _Turn(OUTPUT, x, plan, cout)
     for chunk, points in _points(x, plan):
         products = _shaped(spare, *points.shape[:3], cout)
@@ -128,8 +127,7 @@ def conv_weight(x: Tensor, dy: Tensor, plan: list[Chunk], dw: Tensor) -> None:
     for chunk, points in _points(x, plan):
         gradient = spread(_select(dy, chunk.outputs, chunk.unwanted, spare, (chunk.lanes, OUTPUTS, -1)))
         total.flatten(0, 1).baddbmm_(points.flatten(0, 1).transpose(1, 2), gradient.flatten(0, 1))
-    turn = _matrix(FILTER, x) / 24
-    dw += (torch.kron(turn, turn).t() @ total.sum(0).view(POINTS, -1)).view(dw.shape)
+    dw += (_filters(x).t() @ total.sum(0).view(POINTS, -1)).view(dw.shape)
 
 
 def _points(x: Tensor, plan: list[Chunk]) -> Iterator[tuple[Chunk, Tensor]]:
@@ -175,6 +173,12 @@ def _spare(x: Tensor, plan: list[Chunk], numbers: int) -> Tensor:
 
 def _shaped(spare: Tensor, *shape: int) -> Tensor:
     return spare[: prod(shape)].view(shape)
+
+
+def _filters(like: Tensor) -> Tensor:
+    """(36, 9): a filter g to G g G'."""
+    one = _matrix(FILTER, like) / 24
+    return torch.kron(one, one)
 
 
 def _matrix(matrix: Matrix, like: Tensor) -> Tensor:
