@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mesm_train.models import sparse
 from mesm_train.models.conv import Stack
-from mesm_train.models.kernels import Kernels, kernels
+from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
@@ -367,6 +367,25 @@ def test_without_a_compiler_pytorch_takes_over_and_says_so(monkeypatch: Any, cap
             kernels("cpp", CPU)
     finally:
         module._native.cache_clear()
+
+
+def test_a_compiler_that_fails_is_quoted_with_its_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines are g++'s on a full disk."""
+    compiler = tmp_path / "cxx"
+    lines = (
+        "a.s: Assembler messages:",
+        "a.s: Fatal error: can't write: 'No space left'",
+        "a.s: Fatal error: no such file",
+    )
+    compiler.write_text("#!/bin/sh\n" + "".join(f'echo "{line}" >&2\n' for line in lines) + "exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(
+        build.BuildError, match=r"does not compile them \(a\.s: Fatal error: can't write: 'No space left'\)"
+    ):
+        build.library()
+    assert not list((tmp_path / "cache" / "mesm").iterdir())
 
 
 @pytest.mark.slow  # two compilations

@@ -92,6 +92,8 @@ def _compile(compiler: str, openmp: str | None, path: Path) -> None:
         for step in steps:
             done = subprocess.run(step, cwd=folder, capture_output=True, text=True)
             if done.returncode != 0:
-                last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-                raise BuildError(f"{compiler} does not compile them ({last})")
+                lines = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()
+                # The last ones are what comes of it: on a full disk, that there is no such file.
+                said = next((line for line in lines if "error:" in line.lower()), lines[-1])
+                raise BuildError(f"{compiler} does not compile them ({said})")
         made.replace(path)
