@@ -4,10 +4,15 @@ A recording is one video file with the utterances that are cut from it (IEMOCAP:
 It is the unit of work: its video is decoded once. Paths are relative to the corpus root, with forward slashes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mesm_data.schema.corpus import CorpusSchema
 
 SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
 
@@ -60,15 +65,30 @@ class Excerpt:
     rate: float | None = None
 
 
+def key_of(id_: str) -> str:
+    """The sample key of an id: the id itself where it is letters, digits, "_" and "-", at most 88 of them.
+
+    Any other id (with dots, slashes, spaces, accents, or longer) becomes its readable part and 8 digits of its sha256.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,88}", id_):
+        return id_
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id_).strip("_")[:60]
+    return f"{readable}-{sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """One row of a corpus, before any media is touched. `start` and `end` are seconds of the recording."""
+    """One row of a corpus, before any media is touched.
+
+    `start` and `end` are seconds of the recording; `end` is None where the file's end is meant, which is measured when
+    it is read. `speaker` is None where it is not known.
+    """
 
     id: str
     dialog: str
-    speaker: str
+    speaker: str | None
     start: float
-    end: float
+    end: float | None
     text: str
     words: tuple[Word, ...] | None
     labels: Mapping[str, Any]
@@ -76,9 +96,16 @@ class Utterance:
     picture: Picture
     texts: tuple[str, ...]  # the text files that this record was read from
     excerpt: Excerpt | None = None  # where its picture is too, if the recording's video cannot be used
+    session: str | None = None
+    split: str | None = None  # the part in which the corpus' own table puts it
     flags: tuple[str, ...] = ()
     # (status, reason) of a row that is known not to be built: ("excluded", a rule) or ("failed", why it cannot be).
     unbuilt: tuple[str, str] | None = None
+
+    @property
+    def key(self) -> str:
+        """What names the utterance in shards and manifest."""
+        return key_of(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +121,15 @@ class Recording:
 class Corpus:
     """A scanned corpus: recordings sorted by id, and what the scan noticed and could not use, one sentence each."""
 
-    name: str
+    schema: "CorpusSchema"
     root: Path
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The corpus' name, as its schema gives it."""
+        return self.schema.name
 
     def utterances(self) -> list[Utterance]:
         """All utterances, in the order of the recordings."""

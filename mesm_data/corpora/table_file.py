@@ -1,0 +1,204 @@
+"""Read a table of utterances, from CSV, TSV, Parquet or JSON, as text cells under the canonical column names.
+
+Headers that people already have are recognised: MMSA's label.csv, EmoBox and SpeechBrain manifests, lhotse supervisions,
+audformat tables, Hugging Face metadata, and the usual names of a path, a time, a speaker or a text.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mesm_data.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".json")
+MAX_BYTES = 2**30  # of a table on disk, and of its columns in memory
+MAX_ROWS = 5_000_000
+
+# Canonical column -> the headers that mean it, in lower case without "_", "-", "." and spaces. The first that is there
+# is taken. Sources: the manifests of nkululeko, EmoBox, SpeechBrain, lhotse, audformat, Hugging Face datasets, MMSA.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "id": ("id", "key", "uttid", "utteranceid", "segmentid"),
+    "path": ("path", "file", "filename", "filepath", "audiofilepath", "media", "name"),
+    "video": ("video", "videopath", "videofile", "videofilename"),
+    "audio": ("audio", "wav", "audiopath", "audiofile", "audiofilename"),
+    "start": ("start", "begin", "offset", "starttime"),
+    "end": ("end", "stop", "endtime"),
+    "duration": ("duration", "length"),
+    "speaker": ("speaker", "speakerid", "spk", "spkid", "spkrid", "actor", "actorid"),
+    "session": ("session", "sessionid"),
+    "dialog": ("dialog", "dialogue", "dialogid", "dialogueid", "conversation"),
+    "text": ("text", "transcript", "transcription", "utterance", "sentence", "rawtext", "wrd", "english"),
+    "split": ("split", "splitset", "mode", "partition", "fold", "subset", "dset"),
+    "channel": ("channel",),
+}
+
+
+def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.DataFrame":
+    """The table in `path`: every cell text ("" where empty), canonical columns renamed, all others as they are named.
+
+    Args:
+        columns: canonical name -> header of this table, for what the aliases would not recognise.
+
+    Raises:
+        InputError: the file cannot be read, is no table, or `columns` names a header that is not there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} is no table: expected one of {', '.join(SUFFIXES)}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: no table of utterances is")
+        frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if frame.empty:
+        raise InputError(f"{path} has no rows")
+    if len(frame) > MAX_ROWS:
+        raise InputError(f"{path} has {len(frame)} rows; at most {MAX_ROWS} are read")
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if duplicated := [name for name in frame.columns if list(frame.columns).count(name) > 1]:
+        raise InputError(f"{path} has two columns {duplicated[0]!r}")
+    return _canonical(path, frame, columns or {})
+
+
+def decode(path: Path, data: bytes) -> str:
+    """Text by its byte order mark, else as UTF-8. Raises InputError that names the line which is not UTF-8."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
+        if data.startswith(mark):
+            break
+    else:
+        encoding = "utf-8"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line} is not {encoding} text: save the table as UTF-8") from None
+
+
+def _read_text(path: Path, data: bytes) -> "pd.DataFrame":
+    text = decode(path, data)
+    if path.suffix.lower() == ".jsonl":
+        return _from_records(path, [_json(path, number, line) for number, line in _lines(text)])
+    if path.suffix.lower() == ".json":
+        return _from_records(path, _json_records(path, text))
+    separator = "\t" if path.suffix.lower() == ".tsv" else None
+    if mark := re.match(r"sep=(.)\r?\n", text):  # sep=,   (Excel's first line)
+        separator, text = mark[1], text[mark.end() :]
+    return _read_separated(path, text, separator)
+
+
+def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFrame":
+    import pandas as pd
+
+    first = text.partition("\n")[0]
+    if separator is None:
+        separator = max((",", ";", "\t"), key=first.count)
+    try:
+        return pd.read_csv(
+            BytesIO(text.encode()), sep=separator, dtype=str, keep_default_na=False, na_filter=False, index_col=False,
+            skipinitialspace=True, on_bad_lines="error", encoding="utf-8",
+        )  # fmt: skip
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is no table ({' '.join(str(error).split())[:200]})") from None
+
+
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_metadata(file)
+            size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+            if size > MAX_BYTES or metadata.num_rows > MAX_ROWS:
+                raise InputError(
+                    f"{path} unfolds to {metadata.num_rows} rows and {size} bytes: no table of utterances is"
+                )
+            table = pq.read_table(file)
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({str(error).splitlines()[0][:200]})") from None
+    if table.nbytes > MAX_BYTES:
+        raise InputError(f"{path} unfolds to {table.nbytes} bytes: no table of utterances does")
+    return _from_records(path, table.to_pylist())
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _json(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}:{number} is not valid JSON ({str(error)[:100]})") from None
+
+
+def _json_records(path: Path, text: str) -> list[Any]:
+    """A list of objects, or SpeechBrain's {"id": {"wav": …, "length": …, "emo": …}, …}."""
+    data = _json(path, 1, text)
+    if isinstance(data, dict):
+        if not all(isinstance(value, dict) for value in data.values()):
+            raise InputError(f"{path} is no table: expected a list of objects, or an object of objects by id")
+        return [{"id": key, **value} for key, value in data.items()]
+    return data if isinstance(data, list) else [data]
+
+
+def _from_records(path: Path, records: list[Any]) -> "pd.DataFrame":
+    """Objects as text cells; lists are joined by ";", an inner object's entries become columns of their own."""
+    import pandas as pd
+
+    rows = []
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: row {number} is not an object with named values")
+        inner = {key: value for value in record.values() if isinstance(value, dict) for key, value in value.items()}
+        flat = inner | {key: value for key, value in record.items() if not isinstance(value, dict)}
+        rows.append({str(key): _cell(value) for key, value in flat.items()})
+    return pd.DataFrame(rows, dtype=str).fillna("")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(_cell(item) for item in value)
+    return str(value)
+
+
+def _canonical(path: Path, frame: "pd.DataFrame", columns: Mapping[str, str]) -> "pd.DataFrame":
+    """The table with canonical names: those given in `columns`, then those that an alias recognises."""
+    names = {header: _normal(header) for header in frame.columns}
+    for wanted, header in columns.items():
+        if header not in names:
+            raise InputError(f"{path} has no column {header!r} (for {wanted}); there are {', '.join(names)}")
+    taken = dict(columns)
+    if "videoid" in names.values() and "clipid" in names.values():
+        return _mmsa(frame, names, taken)
+    for wanted, aliases in ALIASES.items():
+        free = {normal: header for header, normal in names.items() if header not in taken.values()}
+        header = next((free[alias] for alias in aliases if alias in free), None)
+        if wanted not in taken and header is not None:
+            taken[wanted] = header
+    return frame.rename(columns={header: wanted for wanted, header in taken.items()})
+
+
+def _mmsa(frame: "pd.DataFrame", names: Mapping[str, str], taken: Mapping[str, str]) -> "pd.DataFrame":
+    """MMSA's label.csv: the media are Raw/<video_id>/<clip_id>.mp4.
+
+    video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
+    """
+    header = {normal: name for name, normal in names.items()}
+    video, clip = frame[header["videoid"]].str.strip(), frame[header["clipid"]].str.strip()
+    made = frame.rename(columns={header[name]: name for name in ("text", "mode") if name in header})
+    made = made.rename(columns={"mode": "split"}).drop(columns=[header["videoid"], header["clipid"]])
+    made = made.rename(columns={name: wanted for wanted, name in taken.items()})
+    return made.assign(id=video + "_" + clip, video="Raw/" + video + "/" + clip + ".mp4", dialog=video)
+
+
+def _normal(header: str) -> str:
+    return re.sub(r"[\s_.\-]+", "", header).lower()

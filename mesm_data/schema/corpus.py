@@ -1,0 +1,141 @@
+"""A corpus' schema: read from TOML or dataset.json, checked, and resolved into views."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mesm_data.errors import InputError
+from mesm_data.schema.labels import LabelScheme, Name, Text
+from mesm_data.schema.splits import SplitSpec
+from mesm_data.schema.views import Target, View, ViewSpec
+
+RESERVED = frozenset({"raters"})  # keys of a labels record that no scheme may have
+NATURAL_TARGET: dict[str, Target] = {"category": "category", "multilabel": "multilabel", "number": "number"}
+
+
+class Licence(BaseModel):
+    """Who may be given the corpus' media. Without a licence nothing may be passed on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Text = ""
+    issuer: Text = ""
+    terms: Text = ""
+    form: Text | None = None
+    request: Text | None = None
+    redistribution: bool = False
+
+
+class CorpusSchema(BaseModel):
+    """What dataset.json records of a corpus, so that training, inspection and publishing need nothing else.
+
+    Attributes:
+        ratings: the label schemes of which `labels.raters` holds each rater's own value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    title: Text = ""
+    reference: Text = ""
+    homepage: Text = ""
+    release: Text = ""
+    licence: Licence = Licence()
+    labels: dict[Name, LabelScheme] = Field(default_factory=dict, max_length=1000)
+    ratings: tuple[Name, ...] = ()
+    views: dict[Name, ViewSpec] = Field(default_factory=dict, max_length=1000)
+    splits: dict[Name, SplitSpec] = Field(default_factory=dict, max_length=1000)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if taken := RESERVED & self.labels.keys():
+            raise ValueError(f"a label cannot be named {sorted(taken)[0]!r}")
+        for name in self.ratings:
+            if name not in self.labels:
+                raise ValueError(f"ratings: there is no label {name!r}")
+        for name in self.views:
+            self._resolve(name)
+        return self
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], where: str) -> "CorpusSchema":
+        """The schema in `data`, the content of `where`. Raises InputError that names the entry and what is wrong."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InputError(f"{where}: {describe_validation_error(error)}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON, without what is at its default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def view(self, name: str) -> View:
+        """The view `name`. Raises InputError, naming the nearest and all there are, if there is none."""
+        if name not in self.views:
+            near = get_close_matches(name, self.views, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(
+                f"{self.name} has no label view {name!r}: {hint}There are {', '.join(self.views) or 'none'}"
+            )
+        return self._resolve(name)
+
+    def _resolve(self, name: str) -> View:
+        """The view `name`; ValueError, which pydantic reports with the rest, if it contradicts the label schemes."""
+        spec, where = self.views[name], f"views.{name}"
+        names = (spec.label,) if spec.label else spec.labels
+        for label in names:
+            if label not in self.labels:
+                raise ValueError(f"{where}: there is no label {label!r}; there are {', '.join(self.labels) or 'none'}")
+        target = spec.target or (NATURAL_TARGET[self.labels[names[0]].type] if names else "positive")
+        task = spec.task or ("number" if target == "number" else "one_vs_rest")
+        classes = dict(spec.classes)
+        if target == "number":
+            classes = {label: (label,) for label in names}
+        elif not classes and spec.label:
+            classes = {value: (value,) for value in self.labels[spec.label].values}
+        if not classes:
+            raise ValueError(f"{where}: no classes: list them under [{where}.classes], or the label's values")
+        self._check_sources(where, spec, target, task, classes)
+        return View(
+            corpus=self.name, name=name, label=spec.label, classes=tuple(classes), sources=tuple(classes.values()),
+            target_rule=target, task=task, none=spec.none,
+        )  # fmt: skip
+
+    def _check_sources(
+        self, where: str, spec: ViewSpec, target: str, task: str, classes: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """ValueError if the classes of a view do not fit the schemes that they name."""
+        if (target == "number") != (task == "number"):
+            raise ValueError(f'{where}: task = "number" goes with numbers, and with nothing else')
+        if task == "single" and (target != "category" or spec.none):
+            raise ValueError(f"{where}: task = \"single\" needs one category a row, and no 'none'")
+        if target in ("positive", "number"):
+            kinds, known = {"number"}, {name for name, scheme in self.labels.items() if scheme.type == "number"}
+        else:
+            if not spec.label:
+                raise ValueError(f"{where}: target = {target!r} needs 'label'")
+            scheme = self.labels[spec.label]
+            kinds = {"multilabel"} if target == "multilabel" else {"category"}
+            known = set(scheme.values)
+            if scheme.type not in kinds:
+                raise ValueError(f"{where}: target = {target!r} needs a {kinds.pop()}, {spec.label} is a {scheme.type}")
+            if target == "rater_share":
+                if spec.label not in self.ratings:
+                    raise ValueError(f'{where}: target = "rater_share" needs {spec.label!r} among the ratings')
+                return  # the words of raters are their own
+        for value in (*(value for values in classes.values() for value in values), *spec.none):
+            if known and value not in known:
+                raise ValueError(f"{where}: {value!r} is none of {', '.join(sorted(known)[:12])}")
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """All problems of a file in one line, each with the entry it is about; at most five are named."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False)[:5]:
+        place = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        problems.append(f"{place}: {message}" if place else message)
+    more = error.error_count() - len(problems)
+    return "; ".join(problems)[:1500] + (f"; and {more} more" if more > 0 else "")

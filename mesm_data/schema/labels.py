@@ -1,0 +1,89 @@
+"""Label schemes: the type and the allowed values of one label of an utterance.
+
+The vocabulary follows audformat: a scheme describes a label, raters give their own values of it.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mesm_data.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]  # of a corpus, label, class, view or split
+Text = Annotated[str, Field(max_length=10_000)]
+MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "nat"})  # cells that hold no value, in lower case
+
+
+class LabelScheme(BaseModel):
+    """One label: a category, a number, or several categories at once (multilabel).
+
+    Attributes:
+        values: the categories, in order, each with its meaning ("" where the word speaks for itself).
+        minimum, maximum: the range of a number, inclusive.
+        column: the table's column, if it has another name; for multilabel, one column with a separator.
+        columns: for multilabel, one column of 0 and 1 for each category, in the order of `values`.
+        separator: what stands between the categories of a multilabel cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["category", "number", "multilabel"]
+    title: Text = ""
+    values: dict[Text, Text] = Field(default_factory=dict, max_length=10_000)
+    minimum: float | None = None
+    maximum: float | None = None
+    column: Text | None = None
+    columns: tuple[Text, ...] = ()
+    separator: str = ";"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_as_mapping(cls, data: Any) -> Any:
+        # values = ["angry", "happy"] is short for values = { angry = "", happy = "" }
+        if isinstance(data, dict) and isinstance(data.get("values"), list | tuple):
+            if len(set(map(str, data["values"]))) != len(data["values"]):
+                raise ValueError("a value stands twice in 'values'")
+            return {**data, "values": dict.fromkeys(map(str, data["values"]), "")}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.type == "number" and self.values:
+            raise ValueError("a number has no 'values': give 'minimum' and 'maximum', or type = \"category\"")
+        if self.type != "number" and (self.minimum is not None or self.maximum is not None):
+            raise ValueError("'minimum' and 'maximum' belong to type = \"number\"")
+        if self.columns and (self.type != "multilabel" or len(self.columns) != len(self.values)):
+            raise ValueError("'columns' names one column for each value of a multilabel")
+        return self
+
+    def parse(self, cell: Any) -> Any:
+        """The value in a table's cell: str, float or list of str; None where the cell is empty.
+
+        Raises InputError that says what was expected.
+        """
+        text = "" if cell is None else str(cell).strip()
+        if text.lower() in MISSING and text not in self.values:
+            return None
+        if self.type == "number":
+            return self._number(text)
+        if self.type == "multilabel":
+            return [self._category(part.strip()) for part in text.split(self.separator) if part.strip()]
+        return self._category(text)
+
+    def _category(self, text: str) -> str:
+        if self.values and text not in self.values:
+            raise InputError(f"{text!r:.60} is none of {', '.join(list(self.values)[:12])}")
+        return text
+
+    def _number(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise InputError(f"{text!r:.60} is not a number") from None
+        low, high = self.minimum, self.maximum
+        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+            raise InputError(
+                f"{text!r:.60} is outside {low if low is not None else '…'} to {high if high is not None else '…'}"
+            )
+        return value
