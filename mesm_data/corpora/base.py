@@ -80,15 +80,15 @@ def key_of(id_: str) -> str:
 class Utterance:
     """One row of a corpus, before any media is touched.
 
-    `start` and `end` are seconds of the recording; `end` is None where the file's end is meant, which is measured when
-    it is read. `speaker` is None where it is not known.
+    `start` and `end` are seconds of the recording; an infinite `end` means the file's end, which is measured when it is
+    read. `speaker` is None where it is not known.
     """
 
     id: str
     dialog: str
     speaker: str | None
     start: float
-    end: float | None
+    end: float
     text: str
     words: tuple[Word, ...] | None
     labels: Mapping[str, Any]

@@ -1,7 +1,8 @@
 """Which corpora there are: those built in, those that other packages add, and tables.
 
-A built-in corpus NAME is a module mesm_data.corpora.NAME with a function `scan(root) -> Corpus` and a file of facts
-NAME.toml in mesm_manifests. A package adds one by an entry point in the group `mesm.corpora` that names such a function.
+A built-in corpus NAME is a module mesm_data.corpora.NAME with a function `scan(root) -> Corpus`, and a file of
+facts NAME.toml in mesm_manifests. A package adds one by an entry point in the group `mesm.corpora` that names such a
+function.
 """
 
 from collections.abc import Callable

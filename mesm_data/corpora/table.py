@@ -4,6 +4,7 @@ Columns, all text: a path (`path`, `video` or `audio`) and, as far as there are,
 `speaker`, `session`, `dialog`, `text`, `split`, `channel`, `flags`, `failed`, `excluded`, and one for each label.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
     from mesm_data.schema.labels import LabelScheme
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mkv .avi .mov .webm .flv .m4v .mpg .mpeg .wmv .ts .3gp .ogv".split())
-AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .m4a .ogg .oga .opus .aac .wma .aif .aiff .au".split())
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".ogv")
+)
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".wma", ".aif", ".aiff", ".au")
+)
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
          "development": "valid", "test": "test", "testing": "test"}  # fmt: skip
 STRUCTURE = frozenset(
-    "id path video audio start end duration speaker session dialog text split channel flags failed excluded".split()
-)
+    (*("id", "path", "video", "audio", "start", "end", "duration", "speaker", "session", "dialog", "text", "split"),
+     *("channel", "flags", "failed", "excluded"))
+)  # fmt: skip
 MAX_SHOWN = 20
 
 Row = Mapping[str, str]
@@ -70,7 +76,7 @@ def corpus_from_table(
     """
     _check_columns(frame, schema, where)
     problems = Problems(where)
-    rows: list[dict[str, str]] = frame.to_dict("records")
+    rows = [dict(zip(frame.columns, cells, strict=True)) for cells in frame.itertuples(index=False, name=None)]
     ids = _ids(rows)
     utterances: dict[str, list[Utterance]] = {}
     first_row: dict[str, int] = {}
@@ -96,15 +102,14 @@ def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) ->
     there = set(frame.columns)
     if not there & {"path", "video", "audio"}:
         raise InputError(
-            f"{where} has no column with a media file: name it path, video or audio, or give its header under [columns] "
-            f"in a corpus.toml. There are {', '.join(map(str, frame.columns))}"
+            f"{where} has no column with a media file: name it path, video or audio, or give its header under "
+            f"[columns] in a corpus.toml. There are {', '.join(map(str, frame.columns))}"
         )
     for name, scheme in schema.labels.items():
         for column in scheme.columns or (scheme.column or name,):
             if column not in there:
-                raise InputError(
-                    f"{where} has no column {column!r} for the label {name}; there are {', '.join(map(str, frame.columns))}"
-                )
+                names = ", ".join(map(str, frame.columns))
+                raise InputError(f"{where} has no column {column!r} for the label {name}; there are {names}")
 
 
 def _ids(rows: list[dict[str, str]]) -> list[str]:
@@ -191,7 +196,7 @@ def _utterance(
     problems: Problems,
 ) -> Utterance:  # fmt: skip
     start, end = _times(number, row, problems)
-    whole = start == 0.0 and end is None
+    whole = start == 0.0 and math.isinf(end)
     channel = _channel(number, row, problems)
     sounds = [path for path in (media.audio, media.video) if path and exists(path)]
     text = row.get("text", "").strip()
@@ -245,7 +250,8 @@ def _channel(number: int, row: Row, problems: Problems) -> int | None:
     return int(cell) - 1
 
 
-def _times(number: int, row: Row, problems: Problems) -> tuple[float, float | None]:
+def _times(number: int, row: Row, problems: Problems) -> tuple[float, float]:
+    """Start and end in seconds; an infinite end where the table gives none."""
     times: dict[str, float | None] = {}
     for column in ("start", "end", "duration"):
         cell = row.get(column, "").strip()
@@ -253,11 +259,13 @@ def _times(number: int, row: Row, problems: Problems) -> tuple[float, float | No
             times[column] = parse_seconds(cell)
         except InputError as error:
             problems.add(number, column, str(error))
-            return 0.0, None
-    start, end = times["start"] or 0.0, times["end"]
-    if end is None and times["start"] is not None and times["duration"] is not None:
+            return 0.0, math.inf
+    start, end = times["start"] or 0.0, math.inf
+    if times["end"] is not None:
+        end = times["end"]
+    elif times["start"] is not None and times["duration"] is not None:
         end = start + times["duration"]
-    if end is not None and end <= start:
+    if end <= start:
         problems.add(number, "end", f"ends at {end} s, before it starts ({start} s)")
     return start, end
 
@@ -309,7 +317,7 @@ def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str
         Recording(
             id=key_of(path),
             video=path if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES and exists(path) else None,
-            utterances=tuple(sorted(some, key=lambda u: (u.start, u.end or float("inf"), u.id))),
+            utterances=tuple(sorted(some, key=lambda u: (u.start, u.end, u.id))),
         )
         for path, some in utterances.items()
     ]

@@ -1,7 +1,7 @@
 """Read a table of utterances, from CSV, TSV, Parquet or JSON, as text cells under the canonical column names.
 
-Headers that people already have are recognised: MMSA's label.csv, EmoBox and SpeechBrain manifests, lhotse supervisions,
-audformat tables, Hugging Face metadata, and the usual names of a path, a time, a speaker or a text.
+Headers that people already have are recognised: MMSA's label.csv, EmoBox and SpeechBrain manifests, lhotse
+supervisions, audformat tables, Hugging Face metadata, and the usual names of a path, a time, a speaker or a text.
 """
 
 import json
@@ -68,11 +68,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.Data
 
 def decode(path: Path, data: bytes) -> str:
     """Text by its byte order mark, else as UTF-8. Raises InputError that names the line which is not UTF-8."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
-        if data.startswith(mark):
-            break
-    else:
-        encoding = "utf-8"
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -86,7 +82,7 @@ def _read_text(path: Path, data: bytes) -> "pd.DataFrame":
         return _from_records(path, [_json(path, number, line) for number, line in _lines(text)])
     if path.suffix.lower() == ".json":
         return _from_records(path, _json_records(path, text))
-    separator = "\t" if path.suffix.lower() == ".tsv" else None
+    separator: str | None = "\t" if path.suffix.lower() == ".tsv" else None
     if mark := re.match(r"sep=(.)\r?\n", text):  # sep=,   (Excel's first line)
         separator, text = mark[1], text[mark.end() :]
     return _read_separated(path, text, separator)
