@@ -83,8 +83,8 @@ def label(sample: Sample) -> str | None:
     """The class of an utterance, which may be none of the six."""
     labels = sample.record["labels"]
     if sample.record["corpus"] == "iemocap":
-        return str(labels["label"])
-    emotions: dict[str, float] = labels["emotions"]
+        return str(labels["emotion"])
+    emotions: dict[str, float] = {name: labels[name] or 0.0 for name in CLASSES["mosei"]}
     return max(emotions, key=lambda name: emotions[name]) if any(emotions.values()) else None
 
 

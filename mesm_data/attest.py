@@ -38,7 +38,7 @@ def attest(path: Path, progress: Callable[[int], object] | None = None) -> dict[
                 for part, keys in split.parts.items()
             },
         }
-        for name, split in available(rows.values(), said["corpus"]).items()
+        for name, split in available(rows.values(), dataset.schema_of(path, said)).items()
         if isinstance(split, Split)
     }
     lock = path / locks.NAME

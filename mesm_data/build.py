@@ -56,31 +56,32 @@ def build(
     done. Raises InputError if `out` holds something else, there is no such split or the lock is of another corpus or
     recipe, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a reason.
     """
-    groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.name, split)
+    groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
         lock.check(recipe)
     found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = plan_of(recipe, fingerprint(corpus, found), lock)
+        plan = plan_of(corpus, recipe, fingerprint(corpus, found), lock)
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
             sweep(out, out / ".build")
             if not (out / lock_file.NAME).exists():  # it was killed between the two
                 write_lock(out, finished, progress)
             return finished
-        remember(out, corpus.root, found)
+        remember(out, corpus, found)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
         return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, lock=lock, progress=progress)
 
 
-def plan_of(recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
+def plan_of(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
     """What .build/recipe.json says: what is built, from what, with what; by which lock, whose detector it then was."""
     from mesm_data.media.tools import toolchain
 
     plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
+    plan["schema"] = corpus.schema.as_dict()
     if lock:
         plan["recipe"]["detector"] = lock.said["recipe"]["detector"]
         plan["locked_by"] = lock.digest
@@ -164,7 +165,7 @@ def remaining(recording: Recording, parts: Path) -> Recording | None:
     done = {row["key"] for _, rows in parts_of(recording, parts) for row in rows}
     if not done:
         return recording
-    missing = tuple(utterance for utterance in recording.utterances if utterance.id not in done)
+    missing = tuple(utterance for utterance in recording.utterances if utterance.key not in done)
     return replace(recording, id=f"{recording.id}.retry", utterances=missing) if missing else None
 
 
@@ -198,6 +199,11 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
             raise InputError(
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
                 f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
+            )
+        if known.get("schema") != plan["schema"]:
+            raise InputError(
+                f"{out} was begun with another schema of the corpus (labels, views, splits or licence). Give another "
+                "--out, or --overwrite"
             )
         if known.get("locked_by") != plan.get("locked_by"):
             then = "another lock" if known.get("locked_by") else "no lock"

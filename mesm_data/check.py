@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.corpora.base import key_of
 from mesm_data.errors import MesmError
 from mesm_data.files import canonical_json
 from mesm_data.lock import read_clip
 from mesm_data.media.audio import sample_span
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards import manifest
+from mesm_data.shards.dataset import schema_of
 from mesm_data.shards.members import encode_wav
 from mesm_data.shards.reader import Dataset, Sample
 
@@ -36,16 +39,14 @@ def check(path: Path, progress: Progress = lambda samples: None) -> Iterator[str
     `progress` is told of every sample twice: when it was decoded, and when webdataset has read it. Raises InputError if
     `path` is not a dataset.
     """
-    import mesm_manifests
-
     dataset = Dataset(path, check=True)
-    known = set(mesm_manifests.load(dataset.info["corpus"]).get("labels", ()))
+    schema = schema_of(path, dataset.info)
     interval = float(dataset.info["recipe"]["frame_interval"])
     clips = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in manifest.read(path / "video" / "index.parquet")}
     for key in dataset.keys:
-        for problem in _problems(dataset, key, clips.get(key), known, interval):
+        for problem in _problems(dataset, key, clips.get(key), schema, interval):
             yield f"sample {key}: {problem}"
             break
         progress(1)
@@ -53,7 +54,7 @@ def check(path: Path, progress: Progress = lambda samples: None) -> Iterator[str
 
 
 def _problems(
-    dataset: Dataset, key: str, clip: dict[str, Any] | None, known: set[str], interval: float
+    dataset: Dataset, key: str, clip: dict[str, Any] | None, schema: CorpusSchema, interval: float
 ) -> Iterator[str]:
     """What is wrong with one sample, the gravest first."""
     row = dataset.rows[key]
@@ -64,7 +65,7 @@ def _problems(
         yield from sound(sample)
         yield from picture(sample, interval)
         yield from words(sample)
-        yield from labels(sample, dataset.info["corpus"], known)
+        yield from labels(sample, schema)
         if clip:
             yield from film(sample, read_clip(dataset.path, clip))
     except (MesmError, OSError) as error:
@@ -93,7 +94,8 @@ def record_of(sample: Sample, row: Mapping[str, Any]) -> Iterator[str]:
     """The record against its row of the manifest, and against the other members."""
     record = sample.record
     said = {name: record[name] for name in ("dialog", "speaker", "start", "end", "flags")}
-    said |= {"audio": record["audio"]["status"], "video": record["video"]["status"], "key": record["id"]}
+    said |= {name: record[name] for name in ("id", "session", "split")}
+    said |= {"audio": record["audio"]["status"], "video": record["video"]["status"], "key": key_of(record["id"])}
     said |= {"n_samples": len(sample.samples), "n_faces": len(sample.faces)}
     said["n_detected"] = sum(record["faces"]["detected"])
     said["n_words"] = None if record["words"] is None else len(record["words"])
@@ -121,7 +123,8 @@ def sound(sample: Sample) -> Iterator[str]:
         yield f"its sound is said to be {status}, and has {length} samples"
     if status not in ("ok", "partial"):
         return
-    span = record["sources"][-1]["span"]
+    (source,) = (source for source in record["sources"] if source["role"] == "sound")
+    span = source["span"]
     seconds = record["end"] - record["start"]
     if span is None:
         if abs(length / 16_000 - seconds) > FILE_SLACK:
@@ -166,16 +169,15 @@ def words(sample: Sample) -> Iterator[str]:
             yield f"the word {word['w']!r} lies at {word['t0']} .. {word['t1']} s, the utterance ends at {end:.3f} s"
 
 
-def labels(sample: Sample, corpus: str, known: set[str]) -> Iterator[str]:
-    """IEMOCAP: a label of the corpus' manifest, or none. CMU-MOSEI: the six emotions and the sentiment."""
-    said = sample.record["labels"]
-    if corpus == "iemocap" and said["label"] is not None and said["label"] not in known:
-        yield f"its label {said['label']!r} is none of {', '.join(sorted(known))}"
-    if corpus == "mosei":
-        from mesm_data.corpora.mosei_labels import EMOTIONS
-
-        if set(said["emotions"]) != set(EMOTIONS) or "sentiment" not in said:
-            yield f"its labels are {', '.join(sorted(said['emotions']))}"
+def labels(sample: Sample, schema: CorpusSchema) -> Iterator[str]:
+    """Every label of the schema, each with a value that its scheme allows or null, and what the raters said."""
+    values = sample.record["labels"]
+    if set(values) != {*schema.labels, "raters"}:
+        yield f"its labels are {', '.join(sorted(values))}"
+        return
+    for name, scheme in schema.labels.items():
+        if problem := scheme.problem(values[name]):
+            yield f"its label {name} {problem}"
 
 
 def film(sample: Sample, mp4: bytes) -> Iterator[str]:

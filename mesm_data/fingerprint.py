@@ -112,7 +112,7 @@ def compare_lock(lock: Lock, corpus: Corpus, here: Mapping[str, Mapping[str, Any
 
     A lock says nothing of texts and of files that no sample was made of; nothing can be extra.
     """
-    kept = {u.id: (recording, u) for recording in corpus.recordings for u in recording.utterances}
+    kept = {u.key: (recording, u) for recording in corpus.recordings for u in recording.utterances}
     said: dict[tuple[str, str], list[str]] = {}
     for key, entry in lock.samples.items():
         candidates = media(*kept[key], here) if key in kept else {}

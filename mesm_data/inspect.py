@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards import dataset
 from mesm_data.splits import Split, available
 
@@ -17,6 +18,7 @@ def inspect(path: Path) -> dict[str, Any]:
     import pandas as pd
 
     said = dataset.describe(path)
+    schema = dataset.schema_of(path, said)
     table = dataset.rows(path, said)
     rows = pd.DataFrame(table)
     if rows.empty:
@@ -33,7 +35,8 @@ def inspect(path: Path) -> dict[str, Any]:
         "shards": len(said["shards"]),
         "bytes": sum(shard["size"] for shard in said["shards"].values()),
         "clip_bytes": sum(shard["size"] for shard in said["video"].values()),
-        "labels": count(built["labels"].map(lambda labels: labels.get("label") or "no label")),
+        "labels": label_counts(built["labels"], schema),
+        "views": view_counts(built["labels"], schema),
         "speakers": count(built["speaker"]),
         "audio": count(built["audio"]),
         "video": count(built["video"]),
@@ -49,14 +52,50 @@ def inspect(path: Path) -> dict[str, Any]:
         "flags": count(built["flags"].explode().dropna()),
         "reasons": count(reasons(rows[rows["status"] != "ok"])),
         "incomplete": count(reasons(built)),
-        "splits": splits(table, said["corpus"]),
+        "splits": splits(table, schema),
         "notes": said["notes"],
     }
 
 
-def splits(rows: Iterable[dict[str, Any]], corpus: str) -> dict[str, Any]:
+def label_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
+    """By label scheme: how often each category occurs, or mean and range of a number, and how often there is none."""
+    import pandas as pd
+
+    found: dict[str, Any] = {}
+    for name, scheme in schema.labels.items():
+        values = pd.Series([record[name] for record in labels], dtype=object)
+        missing = int(values.isna().sum())
+        if scheme.type == "number":
+            numbers = values.dropna().astype(float)
+            entry: dict[str, float | int | None] = {
+                "mean": round(float(numbers.mean()), 4) if len(numbers) else None,
+                "minimum": float(numbers.min()) if len(numbers) else None,
+                "maximum": float(numbers.max()) if len(numbers) else None,
+            }
+        else:
+            entry = dict(count(values.explode().dropna()))
+        found[name] = {**entry, **({"no label": missing} if missing else {})}
+    return found
+
+
+def view_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
+    """By view: how many utterances are in it, and by class how many are of it (shares: the sum, numbers: the mean)."""
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for name in schema.views:
+        view = schema.view(name)
+        targets = [target for record in labels if (target := view.target(record)) is not None]
+        total = np.stack(targets).sum(axis=0, dtype=np.float64) if targets else np.zeros(len(view.classes))
+        scale = max(len(targets), 1) if view.task == "number" else 1
+        classes = {label: round(float(value) / scale, 4) for label, value in zip(view.classes, total, strict=True)}
+        found[name] = {"task": view.task, "utterances": len(targets), "classes": classes}
+    return found
+
+
+def splits(rows: Iterable[dict[str, Any]], schema: CorpusSchema) -> dict[str, Any]:
     """Every split that is known of the corpus: its summary, or {"reason": why it cannot be made of these rows}."""
-    made = available(rows, corpus)
+    made = available(rows, schema)
     return {name: one.summary() if isinstance(one, Split) else {"reason": one} for name, one in made.items()}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mesm_data.shards.reader import Dataset, Sample
 
 NAME = "recipe.lock"
-VERSION = 1
+VERSION = 2
 KEYED = ("json", "text", "words", "labels", "record")
 ENOUGH = 16  # different values that a sound must have to make a key: digital silence could be guessed
 _DOMAIN = {"sound": b"mesm recipe.lock 1 sound\0", "picture": b"mesm recipe.lock 1 picture\0"}
@@ -109,11 +109,9 @@ def _samples(span: list[float] | None, length: int) -> list[int]:
 
 
 def used(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The sources of a sample's sound and of its picture, which stand in this order behind the texts."""
-    media = list(record["sources"])
-    sound = media.pop() if record["audio"]["status"] != "none" and media else None
-    picture = media.pop() if record["faces"]["times"] and media else None
-    return sound, picture
+    """The sources of a sample's sound and of its picture, None where there is none."""
+    by_role = {source["role"]: source for source in record["sources"]}
+    return by_role.get("sound"), by_role.get("picture") if record["faces"]["times"] else None
 
 
 def secret(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | None, bytes | None]:

@@ -22,6 +22,7 @@ from mesm_data.recipe import Recipe, difference, other_toolchain, seconds
 SAME, EQUIVALENT, DIFFERENT = "identical", "equivalent", "different"
 SHORTEST, LONGEST = 0.01, 3600.0  # seconds between crops that anyone means
 AAC_SLACK = 2  # packets by which encoders differ at the ends of a sound
+_CORPUS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGESTS = ("wav", "faces", "pcm", "pixels")
 
@@ -40,10 +41,10 @@ class Lock:
         """Where the faces of these utterances are cut, one for each crop; without those that the lock does not hold."""
         found = {}
         for utterance in utterances:
-            if utterance.id in self.samples:
-                faces = self.samples[utterance.id]["faces"]
+            if utterance.key in self.samples:
+                faces = self.samples[utterance.key]["faces"]
                 each = zip(faces["boxes"], faces["scores"], faces["detected"], strict=True)
-                found[utterance.id] = tuple(
+                found[utterance.key] = tuple(
                     Place(box=tuple(box), score=score, detected=seen) for box, score, seen in each
                 )
         return found
@@ -94,7 +95,7 @@ def recipe_of(path: Path, said: Any) -> Recipe:
     whole = ("face_size", "face_margin", "min_face_size", "shard_bytes")
     split = said["split"]
     checks = {
-        "corpus": said["corpus"] in ("iemocap", "mosei"),
+        "corpus": isinstance(said["corpus"], str) and _CORPUS.fullmatch(said["corpus"]) is not None,
         "clips": isinstance(said["clips"], bool),
         "only": said["only"] is None or isinstance(said["only"], str),
         "limit": said["limit"] is None or _is_whole(said["limit"]),

@@ -60,7 +60,7 @@ def retry(
     with folder_lock(out / ".build" / "lock"):
         said = known(out)
         recipe, found = recipe_of(said), listing(corpus)
-        plan = plan_of(recipe, fingerprint(corpus, found))
+        plan = plan_of(corpus, recipe, fingerprint(corpus, found))
         if (out / "dataset.json").exists():
             if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
                 raise InputError(f"{out} was made with another toolchain: {differs}. Take that one, or build anew")
@@ -79,7 +79,7 @@ def retry(
             kept = unpack(corpus, out, recipe, lost, changed, progress)
             asked = sum(row["status"] != "excluded" for row in rows.values())
             say(f"{asked - kept} of {asked} utterances are done again; of {len(lost)} something was lost")
-            remember(out, corpus.root, found)
+            remember(out, corpus, found)
             write_json(out / ".build" / "recipe.json", plan)
             (out / "dataset.json").unlink()  # the parts are whole: from here on this is a build that was stopped
             sync_folder(out)
@@ -97,14 +97,16 @@ def check_same_corpus(corpus: Corpus, rows: dict[str, dict[str, Any]], recipe: R
     """Raises InputError if the scan holds other utterances, times or labels than the manifest's `rows`."""
     import pyarrow as pa
 
-    schema = manifest.schema(recipe.corpus)
+    schema = manifest.schema(corpus.schema)
     scanned = pa.Table.from_pylist([row(u, "ok", None) for u in corpus.utterances()], schema=schema).to_pylist()
     now = {row["key"]: row for row in scanned}
     for key in sorted({*rows, *now}):
         if key not in now or key not in rows:
             where = corpus.root if key in now else "the dataset"
             raise InputError(f"{corpus.root} is not the source of this dataset: only {where} holds {key}")
-        for column in ("dialog", "speaker", "start", "end", "labels"):
+        # The end of a whole file is measured when it is built.
+        ends = ("end",) if now[key]["end"] is not None else ()
+        for column in ("dialog", "speaker", "session", "split", "start", *ends, "labels"):
             if canonical_json(rows[key][column]) != canonical_json(now[key][column]):
                 raise InputError(
                     f"{corpus.root}: {key} has another {column} than at the build. Only lost media can be retried: "
@@ -135,7 +137,7 @@ def unpack(
 
     kept = 0
     for recording in recordings:
-        keys = [u.id for u in recording.utterances if u.id not in lost and not files(recording, u) & changed.keys()]
+        keys = [u.key for u in recording.utterances if u.key not in lost and not files(recording, u) & changed.keys()]
         kept += len(unpacker.part(parts / recording.id, keys, same_files))
         step(len(recording.utterances))
     return kept

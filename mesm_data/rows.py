@@ -1,5 +1,6 @@
 """What a dataset says of an utterance: the record in its JSON member, and its row in the manifest."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -48,6 +49,8 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
         "corpus": corpus,
         "dialog": utterance.dialog,
         "speaker": utterance.speaker,
+        "session": utterance.session,
+        "split": utterance.split,
         "start": utterance.start,
         "end": utterance.end,
         "text": normal_text(utterance.text),
@@ -71,13 +74,17 @@ def _sources(utterance: Utterance, sound: Sound, sight: Sight, digests: Digests)
 
     Images are one entry, with a digest over them all.
     """
-    used: list[tuple[str, tuple[float, float] | None, str | None]]
-    used = [(path, None, digests.of(path)) for path in utterance.texts]
+    used = [_source("text", path, None, digests.of(path)) for path in utterance.texts]
     if seen := sight.source:
-        used.append((seen.path, seen.span, digests.of_all(seen.images) if seen.images else digests.of(seen.path)))
+        digest = digests.of_all(seen.images) if seen.images else digests.of(seen.path)
+        used.append(_source("picture", seen.path, seen.span, digest))
     if sound.source:
-        used.append((sound.source.path, sound.source.span, digests.of(sound.source.path)))
-    return [{"path": path, "span": span and list(span), "sha256": digest} for path, span, digest in used]
+        used.append(_source("sound", sound.source.path, sound.source.span, digests.of(sound.source.path)))
+    return used
+
+
+def _source(role: str, path: str, span: tuple[float, float] | None, digest: str | None) -> dict[str, Any]:
+    return {"role": role, "path": path, "span": span and list(span), "sha256": digest}
 
 
 def encode(record: dict[str, Any], sound: Sound, sight: Sight, face_size: int) -> dict[str, bytes]:
@@ -96,13 +103,16 @@ def encode(record: dict[str, Any], sound: Sound, sight: Sight, face_size: int) -
 def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
     """The manifest row of an utterance that was not built: `status` is failed or excluded."""
     return {
-        "key": utterance.id,
+        "key": utterance.key,
+        "id": utterance.id,
         "status": status,
         "reason": reason,
         "dialog": utterance.dialog,
         "speaker": utterance.speaker,
+        "session": utterance.session,
+        "split": utterance.split,
         "start": utterance.start,
-        "end": utterance.end,
+        "end": utterance.end if math.isfinite(utterance.end) else None,
         "flags": list(utterance.flags),
         "labels": dict(utterance.labels),
     }
@@ -141,6 +151,6 @@ def findings(rows: Iterable[dict[str, Any]]) -> list[str]:
     if not compared:
         return []
     return [
-        f"channel check: {fits['own']} of {compared} utterances fit the rule that the left channel is the marker "
-        f"actor's, {fits['other']} fit the other channel (flag other_channel), {fits['unclear']} are unclear"
+        f"channel check: of {compared} utterances with a file of their own, {fits['own']} fit the channel that the "
+        f"corpus' rule gives them, {fits['other']} another one (flag other_channel), {fits['unclear']} are unclear"
     ]

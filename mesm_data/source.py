@@ -35,12 +35,23 @@ def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
         "bytes": sum(found.values()),
         "listing_sha256": sha256(canonical_json([list(item) for item in found.items()])).hexdigest(),
         "synthetic": (corpus.root / SYNTHETIC).exists(),
+        **({"table_sha256": corpus.table_sha256} if corpus.table_sha256 else {}),
     }
 
 
-def remember(out: Path, root: Path, found: Listing) -> None:
+def remember(out: Path, corpus: Corpus, found: Listing) -> None:
     """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
-    write_compact_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
+    file = str(corpus.file.resolve()) if corpus.file else None
+    write_compact_json(
+        out / ".build" / "source.json", {"root": str(corpus.root.resolve()), "file": file, "files": found}
+    )
+
+
+def remembered_file(out: Path) -> Path | None:
+    """The table or corpus.toml that the dataset `out` was built from, None if it was a corpus of the registry."""
+    path = out / ".build" / "source.json"
+    file = read_json(path).get("file") if path.exists() else None
+    return Path(file) if file else None
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:

@@ -5,6 +5,7 @@ A recording is done if its <id>.json is there.
 """
 
 import functools
+import math
 import socket
 import tempfile
 import traceback
@@ -24,6 +25,7 @@ from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_com
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.crop import Place
+from mesm_data.media.duration import NoDuration, measure_duration
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
 from mesm_data.recipe import Recipe, other_toolchain
@@ -107,8 +109,8 @@ def refuse_vanished(job: Job) -> None:
 def build_part(job: Job) -> list[dict[str, Any]]:
     """Write the samples and clips of a recording; returns its rows."""
     digests = Digests(job.root)
-    utterances = job.recording.utterances
-    rows = []
+    utterances, rows = measure_ends(job)
+    job = replace(job, recording=replace(job.recording, utterances=utterances))
     with ExitStack() as stack:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
@@ -127,15 +129,32 @@ def build_part(job: Job) -> list[dict[str, Any]]:
                 continue
             described = record(job.recipe.corpus, utterance, sound, sight, digests)
             members = encode(described, sound, sight, job.recipe.face_size)
-            start, offsets = samples.size, samples.write(utterance.id, members)
+            start, offsets = samples.size, samples.write(utterance.key, members)
             rows.append(built_row(utterance, sound, sight, members, offsets))
             rows[-1]["channel"] = channel
             rows[-1]["part"] = {"start": start, "stop": samples.size}
             if clips:
                 clip = sight.clip.read_bytes() if sight.clip else b""
                 rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
-                clips.write(utterance.id, {"mp4": clip})
+                clips.write(utterance.key, {"mp4": clip})
     return rows
+
+
+def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]:
+    """The utterances with the end of the file in place of an infinite one, and the failed rows of those without any."""
+    measured, failed = [], []
+    for utterance in job.recording.utterances:
+        if math.isinf(utterance.end):
+            path = job.recording.video or utterance.audio[0].path
+            try:
+                end = measure_duration(job.root / path)
+            except NoDuration as error:
+                failed.append(row(utterance, "failed", str(error)))
+                continue
+            audio = tuple(replace(source, span=source.span and (source.span[0], end)) for source in utterance.audio)
+            utterance = replace(utterance, end=end, audio=audio)
+        measured.append(utterance)
+    return tuple(measured), failed
 
 
 def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mesm_data.schema.views import View
 from mesm_data.splits import Split
 from mesm_train.config import RunConfig
-from mesm_train.labels import View
 from mesm_train.typed_yaml import to_dict
 
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
+from mesm_data.schema.views import View
+from mesm_data.shards.dataset import schema_of
 from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
 from mesm_data.splits import PARTS, Split, split
@@ -18,7 +20,7 @@ from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import Plan, Samples, derived, plan
 from mesm_train.distributed import ALONE, Ranks, all_reduce_sums
-from mesm_train.labels import View, view
+from mesm_train.labels import trainable_view
 from mesm_train.models import text
 from mesm_train.models.model import Model
 from mesm_train.models.norm import synchronise
@@ -65,11 +67,11 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
         raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
     device = pick_device(config.device, ranks.local)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
-    corpus = dataset.info["corpus"]
-    asked = view(corpus, config.labels)
+    schema = schema_of(dataset.path, dataset.info)
+    asked = trainable_view(schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
-    described = dataset.rows.select("status", "reason", "dialog", "speaker", "start", "end")
-    parted = split(described.values(), corpus, config.split)
+    described = dataset.rows.select("id", "status", "reason", "dialog", "speaker", "session", "split", "start", "end")
+    parted = split(described.values(), schema, config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
     held = set(dataset.keys)
     told = {key: asked.target(said) for key, said in labels if key in held}

@@ -178,7 +178,7 @@ def test_no_label_is_a_reason_to_drop_an_utterance(dataset: Path, corpus: Path) 
     for path in corpus.glob("Session*/dialog/EmoEvaluation/*.txt"):
         for turn in parse_evaluation(path.read_text()).records:
             record = built[turn.id].record["labels"]
-            assert record["label"] == turn.label
+            assert record["emotion"] == turn.label
             assert record["raters"] == [rating.as_label() for rating in turn.ratings]
             labels.add(turn.label)
     assert labels - {"ang", "exc", "fru", "hap", "neu", "sad"}

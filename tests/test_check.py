@@ -70,7 +70,7 @@ def test_a_record_that_makes_no_sense_is_found(ours: Dataset, look: Any, change:
 
 
 def _labels(ours: Dataset) -> set[str]:
-    return {row["labels"]["label"] for row in ours.rows.values()}
+    return {row["labels"]["emotion"] for row in ours.rows.values()}
 
 
 def test_content_is_compared_apart_from_the_bytes(ours: Dataset) -> None:

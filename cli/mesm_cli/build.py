@@ -1,6 +1,5 @@
 """mesm-data build."""
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,18 +13,12 @@ from mesm_cli import console
 from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
+    from mesm_data.corpora.base import Corpus
     from mesm_data.locked import Lock
     from mesm_data.recipe import Recipe
 
 TOLERATED = 0.05  # the share of failed utterances above which a build's answer is "no"
 SHOWN = 10
-
-
-class BuildCorpus(StrEnum):
-    """Corpora that can be built."""
-
-    iemocap = "iemocap"
-    mosei = "mosei"
 
 
 class BuildEngine(StrEnum):
@@ -36,10 +29,17 @@ class BuildEngine(StrEnum):
 
 
 def build(
-    corpus: Annotated[BuildCorpus, typer.Argument(help="Which corpus it is.")],
+    corpus: Annotated[
+        str, typer.Argument(help="A corpus (see `mesm-data corpora`), a table (clips.csv) or a corpus.toml.")
+    ],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
     source: Annotated[
-        Path | None, typer.Option(help="The corpus as it lies on disk (default: $MESM_IEMOCAP, $MESM_MOSEI).")
+        Path | None,
+        typer.Option(
+            "--source",
+            "--root",
+            help="The folder of the corpus (default: $MESM_IEMOCAP and its like), or of a table's media files.",
+        ),
     ] = None,
     only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
@@ -69,18 +69,20 @@ def build(
       mesm-data build iemocap --out /data/try --only 'Ses01F_impro*' --limit 20
       mesm-data build iemocap --out /data/iemocap --split session-5
       mesm-data build mosei --source /corpora/CMU_MOSEI --out /data/mosei
+      mesm-data build clips.csv --root /media/clips --out /data/clips
+      mesm-data build corpus.toml --out /data/clips
       mesm-data build iemocap --out /data/iemocap --lock recipe.lock
     """
     from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
-    from mesm_data.corpora import scan
+    from mesm_data.corpora import open_corpus
     from mesm_data.recipe import Recipe, seconds
 
     followed = None
-    recipe = Recipe(corpus=corpus.value, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
+    found = open_corpus(corpus, source)
+    recipe = Recipe(corpus=found.name, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
     if lock:
         followed, recipe, split = follow(lock, recipe, split)
-    found = scan(corpus.value, source or from_environment(corpus.value))
     show_notes(found.notes)
     with Bar() as bar:
         said = build_dataset(
@@ -94,6 +96,7 @@ def build(
             lock=followed,
             progress=bar,
         )
+    say_schema(found, out)
     say_leaks(out, said)
     if followed:
         compare(out, followed, said)
@@ -132,12 +135,16 @@ def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
         )
 
 
-def from_environment(corpus: str) -> Path:
-    """The source folder in MESM_IEMOCAP and its kin."""
-    name = f"MESM_{corpus.upper()}"
-    if not os.environ.get(name):
-        raise InputError(f"no source: give --source, or set {name} to the folder that holds the corpus")
-    return Path(os.environ[name])
+def say_schema(corpus: "Corpus", out: Path) -> None:
+    """Write an inferred schema to OUT/corpus.toml, where it can be edited, and say so."""
+    from mesm_data.corpora.corpus_file import write_corpus_toml
+
+    if corpus.file and corpus.file.suffix.lower() != ".toml":
+        write_corpus_toml(corpus, out / "corpus.toml")
+        console.say(
+            f"the labels, views and splits were inferred: {out / 'corpus.toml'} states them; edit a copy of it and "
+            "build that to change them"
+        )
 
 
 def show_notes(notes: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ import typer
 from mesm_cli import console, splits
 from mesm_cli.attest import attest
 from mesm_cli.build import build
+from mesm_cli.corpora import corpora, table
 from mesm_cli.fetch import fetch
 from mesm_cli.fingerprint import fingerprint
 from mesm_cli.inspect import inspect
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, build, retry, inspect, verify, fingerprint, attest, publish, fetch):
+for command in (corpora, table, sample, build, retry, inspect, verify, fingerprint, attest, publish, fetch):
     app.command()(command)
 app.add_typer(splits.app)
 

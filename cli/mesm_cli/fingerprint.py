@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mesm_cli import console
-from mesm_cli.build import BuildCorpus, show_notes
+from mesm_cli.build import show_notes
 from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def fingerprint(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The corpus as it lies on disk.")],
-    corpus: Annotated[
-        BuildCorpus | None, typer.Option(help="Which corpus it is (default: what it looks like).")
-    ] = None,
+    corpus: Annotated[str | None, typer.Option(help="Which corpus it is (default: what it looks like).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sha256sum's lines.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the JSON to this file, to compare with elsewhere.")] = None,
     against: Annotated[
@@ -75,14 +73,15 @@ def fingerprint(
     console.say(f"{source} is what {against} says: {words}")
 
 
-def look(source: Path, corpus: BuildCorpus | None) -> "Corpus":
+def look(source: Path, corpus: str | None) -> "Corpus":
     """Scan `source` as that corpus, or as the first one that it can be. InputError if it is none."""
     from mesm_data.corpora import scan
+    from mesm_data.corpora.registry import corpus_names
 
     problems = []
-    for name in (corpus,) if corpus else BuildCorpus:
+    for name in (corpus,) if corpus else corpus_names():
         try:
-            return scan(name.value, source)
+            return scan(name, source)
         except InputError as error:
             problems.append(str(error))
     raise InputError("; ".join(dict.fromkeys(problems)))

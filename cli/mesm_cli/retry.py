@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
-from mesm_cli.build import Bar, BuildEngine, from_environment, report, show_notes
+from mesm_cli.build import Bar, BuildEngine, report, show_notes
 
 
 def retry(
@@ -27,12 +27,12 @@ def retry(
       mesm-data retry /data/iemocap --source /mnt/backup/IEMOCAP_full_release
     """
     from mesm_data import retry as library
-    from mesm_data.corpora import scan
-    from mesm_data.source import remembered
+    from mesm_data.corpora import open_corpus
+    from mesm_data.source import remembered, remembered_file
 
     corpus = library.known(path)["recipe"]["corpus"]
     before = remembered(path)
-    found = scan(corpus, source or (before[0] if before else from_environment(corpus)))
+    found = open_corpus(str(remembered_file(path) or corpus), source or (before[0] if before else None))
     show_notes(found.notes)
     with Bar() as bar:
         said = library.retry(found, path, workers=workers, engine=engine.value, progress=bar, say=console.say)

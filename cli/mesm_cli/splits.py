@@ -30,15 +30,18 @@ def show_all(as_json: AsJson = False) -> None:
       mesm-data splits list
       mesm-data splits list --json | jq '.[] | select(.kind == "list")'
     """
-    from mesm_data.splits.registry import corpora, is_stored, registered
+    from mesm_data.schema.built_in import built_in_names, built_in_schema
+    from mesm_data.splits.registry import folder_of, is_stored
+    from mesm_data.splits.rules import named_splits
 
     found = []
-    for corpus in corpora():
-        for split in registered(corpus).values():
-            said: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": split.kind, "title": split.title}
-            said |= {"counts": dict(split.counts), "licence": split.licence}
-            if split.kind == "list":
-                said |= {"urls": [part.url for part in split.files.values()], "folder": str(split.folder)}
+    for corpus in built_in_names():
+        for split in named_splits(built_in_schema(corpus), {}).values():
+            kind = "rule" if split.is_rule else "list"
+            said: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": kind, "title": split.spec.title}
+            said |= {"counts": dict(split.counts), "licence": split.spec.licence}
+            if not split.is_rule:
+                said |= {"urls": [part.url for part in split.files.values()], "folder": str(folder_of(split))}
                 said["fetched"] = is_stored(split)
             found.append(said)
     if as_json:
@@ -56,7 +59,7 @@ def show_all(as_json: AsJson = False) -> None:
 
 @app.command("fetch")
 def get(
-    corpus: Annotated[str, typer.Argument(help="iemocap or mosei.")],
+    corpus: Annotated[str, typer.Argument(help="A corpus' name, or the folder of a dataset.")],
     name: Annotated[str, typer.Argument(metavar="SPLIT", help="A published list (see `mesm-data splits list`).")],
     to: Annotated[
         Path | None,
@@ -72,9 +75,13 @@ def get(
       mesm-data splits fetch mosei official --to /data/folds
       mesm-data splits fetch iemocap paper --mirror https://mirror.example.org/iemocap-lists
     """
+    from mesm_data.schema.built_in import built_in_schema
+    from mesm_data.shards import dataset
     from mesm_data.splits.fetch import fetch
 
-    folder, needed = fetch(corpus, name, to, mirror=mirror)
+    path = Path(corpus)
+    schema = dataset.schema_of(path, dataset.describe(path)) if path.is_dir() else built_in_schema(corpus)
+    folder, needed = fetch(schema, name, to, mirror=mirror)
     console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
     typer.echo(folder)
     console.say(f"next: mesm-data splits show {to or name} --data DIR")
@@ -98,7 +105,7 @@ def show(
 
     described = dataset.describe(data)
     corpus = described["corpus"]
-    made = split(dataset.rows(data, described), corpus, name)
+    made = split(dataset.rows(data, described), dataset.schema_of(data, described), name)
     if as_json:
         missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
         shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
@@ -136,6 +143,6 @@ def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
     from mesm_data.inspect import splits
     from mesm_data.shards import dataset
 
-    for name, one in splits(dataset.rows(out, said), said["corpus"]).items():
+    for name, one in splits(dataset.rows(out, said), dataset.schema_of(out, said)).items():
         if "reason" not in one:
             console.say(f"split {name}: {line(one)}")

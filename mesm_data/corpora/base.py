@@ -125,6 +125,8 @@ class Corpus:
     root: Path
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...]
+    file: Path | None = None  # the table or corpus.toml that it was read from, if it was
+    table_sha256: str | None = None
 
     @property
     def name(self) -> str:

@@ -23,8 +23,17 @@ from typing import TypeVar
 from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Picture, Recording, Utterance, Word
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.iemocap_known import differences
-from mesm_data.corpora.iemocap_text import Line, Parsed, Turn, parse_evaluation, parse_transcription, parse_wdseg
+from mesm_data.corpora.iemocap_text import (
+    Line,
+    Parsed,
+    Turn,
+    labels_record,
+    parse_evaluation,
+    parse_transcription,
+    parse_wdseg,
+)
 from mesm_data.errors import InputError
+from mesm_data.schema.built_in import built_in_schema
 
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
 
@@ -73,7 +82,7 @@ def scan(root: Path) -> Corpus:
             + "".join(f"\n  {note}" for note in tree.notes[:5])
         )
     recordings = tuple(_recording(tree, dialog, dialogs[dialog], turns, lines) for dialog in sorted(dialogs))
-    corpus = Corpus(name="iemocap", root=root, recordings=recordings, notes=tuple(tree.notes))
+    corpus = Corpus(schema=built_in_schema("iemocap"), root=root, recordings=recordings, notes=tuple(tree.notes))
     if len(sessions) < len(SESSIONS) or SYNTHETIC in tree.files("."):
         return corpus
     # First, because only the first notes are shown.
@@ -196,11 +205,12 @@ def _utterance(tree: Tree, id_: str, turn: tuple[str, Turn] | None, line: tuple[
         end=end,
         text=line[1].text if line else "",
         words=words,
-        labels={
-            "label": turn[1].label if turn else None,
-            "vad": list(turn[1].vad) if turn and turn[1].vad else None,
-            "raters": [rating.as_label() for rating in turn[1].ratings] if turn else [],
-        },
+        labels=labels_record(
+            turn[1].label if turn else None,
+            turn[1].vad if turn else None,
+            [rating.as_label() for rating in turn[1].ratings] if turn else [],
+        ),
+        session=dialog[4],
         audio=_audio(tree, id_, channel=0 if left else 1, span=(start, end)),
         # The wearer of the markers sits in the left half of the picture (MESM and three other code bases agree).
         picture=Picture(left=0.0 if left else 0.5, right=0.5 if left else 1.0, square=_SQUARE),

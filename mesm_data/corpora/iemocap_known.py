@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import mesm_manifests
-
 from mesm_data.corpora.base import Utterance
 from mesm_data.corpora.known import compare
+from mesm_data.schema.built_in import built_in_facts
 
 NAMED = 5  # ids in a note
 
@@ -15,7 +14,7 @@ NAMED = 5  # ids in a note
 def differences(utterances: Iterable[Utterance]) -> list[str]:
     """Notes on all five sessions: a sentence for every difference from the release, or one that says there is none."""
     utterances = list(utterances)
-    known = mesm_manifests.load("iemocap")
+    known = built_in_facts("iemocap")
     notes = compare(counts(utterances), expected(known["counts"]))
     notes += alignments(utterances, known["anomalies"]["no_alignment"])
     if notes:
@@ -41,10 +40,10 @@ def counts(utterances: Iterable[Utterance]) -> dict[str, int]:
     found: Counter[str] = Counter()
     dialogs = set()
     for utterance in utterances:
-        session = f"Session{utterance.dialog[4]}"
+        session = f"Session{utterance.session}"
         kind = "scripted" if "_script" in utterance.dialog else "improvised"
-        found.update(["utterances", kind, f"utterances of {session}", f"label {utterance.labels['label']}"])
-        found[f"utterances of speakers {utterance.speaker[-1]}"] += 1
+        found.update(["utterances", kind, f"utterances of {session}", f"label {utterance.labels['emotion']}"])
+        found[f"utterances of speakers {str(utterance.speaker)[-1]}"] += 1
         dialogs.add((session, utterance.dialog))
     found.update(name for session, _ in dialogs for name in ("dialogs", f"dialogs of {session}"))
     return dict(found)

@@ -45,11 +45,11 @@ class Rating:
         return {
             "rater": self.rater,
             "self": self.is_self,
-            "categories": None if self.categories is None else list(self.categories),
-            "val": self.val,
-            "act": self.act,
-            "dom": self.dom,
             "comment": self.comment,
+            "emotion": None if self.categories is None else list(self.categories),
+            "valence": self.val,
+            "activation": self.act,
+            "dominance": self.dom,
         }
 
 
@@ -75,6 +75,14 @@ class Line:
     start: float
     end: float
     text: str
+
+
+def labels_record(
+    label: str | None, vad: tuple[float | None, ...] | None, raters: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The record `labels` of an utterance. `vad` is (valence, activation, dominance)."""
+    numbers = dict(zip(("valence", "activation", "dominance"), vad or (None,) * 3, strict=True))
+    return {"emotion": label, **numbers, "raters": raters}
 
 
 def parse_evaluation(text: str) -> Parsed[Turn]:

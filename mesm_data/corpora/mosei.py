@@ -13,7 +13,7 @@ from typing import Any
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance, Word
 from mesm_data.corpora.csd import Rated, words_within
 from mesm_data.corpora.mosei_known import NO_CLIP, NO_TIMES, UNLABELLED, beside, summary
-from mesm_data.corpora.mosei_labels import ITEMS, Values, labels, means
+from mesm_data.corpora.mosei_labels import ITEMS, Values, is_labelled, labels, means
 from mesm_data.corpora.mosei_sources import (
     Lines,
     Official,
@@ -28,6 +28,7 @@ from mesm_data.corpora.mosei_text import Clip, key_of
 from mesm_data.corpora.mosei_tree import locate
 from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError
+from mesm_data.schema.built_in import built_in_facts, built_in_schema
 
 # The label file repeats the transcript's times as floats of other widths.
 _SAME_TIME = 0.001 + 1e-9
@@ -60,9 +61,7 @@ def scan(root: Path) -> Corpus:
 
     Raises InputError if this is no copy of CMU-MOSEI, or one without labels, times or media.
     """
-    import mesm_manifests
-
-    manifest = mesm_manifests.load("mosei")
+    facts = built_in_facts("mosei")
     layout = locate(Path(root))
     notes = Notes()
     found = _Found(
@@ -73,17 +72,17 @@ def scan(root: Path) -> Corpus:
         videos=layout.files("videos"),
         clips=layout.files("clips"),
         sound=layout.files("sound"),
-        anomalies={flag: frozenset(ids) for flag, ids in manifest["anomalies"].items()},
+        anomalies={flag: frozenset(ids) for flag, ids in facts["anomalies"].items()},
     )
     names = {*found.lines, *found.ratings, *(found.official.rows if found.official else ())}
     recordings = tuple(_recording(found, video) for video in sorted(names))
-    corpus = Corpus(name="mosei", root=layout.tree.root, recordings=recordings, notes=())
+    corpus = Corpus(schema=built_in_schema("mosei"), root=layout.tree.root, recordings=recordings, notes=())
     if not any(utterance.unbuilt is None for utterance in corpus.utterances()):
         said = "".join(f"\n  {note}" for note in [*layout.tree.notes, *notes.sentences()][:5])
         raise InputError(f"{layout.tree.root}: no clip has both times and labels. {layout.describe()}{said}")
-    first = [layout.describe(), *beside(layout), *summary(corpus, found.videos, found.sound, manifest["counts"])]
+    first = [layout.describe(), *beside(layout), *summary(corpus, found.videos, found.sound, facts["counts"])]
     return Corpus(
-        name="mosei",
+        schema=corpus.schema,
         root=layout.tree.root,
         recordings=recordings,
         notes=(*first, *layout.tree.notes, *notes.sentences()),
@@ -146,7 +145,7 @@ def _utterance(found: _Found, video: str, number: int, row: Rated | None) -> Utt
     timed = line[1] if line else row
     start, end = (max(timed.start, 0.0), timed.end) if timed else (0.0, 0.0)
     said, files, doubts = _labels(found, video, number, row)
-    labelled = said["emotions"] is not None
+    labelled = is_labelled(said)
     words = _words(found, video, start, end) if timed and labelled else None
     flags = {
         "no_transcript": line is None,

@@ -7,7 +7,7 @@ from typing import Any
 from mesm_data.corpora.base import SYNTHETIC, Corpus
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.known import compare
-from mesm_data.corpora.mosei_labels import EMOTIONS
+from mesm_data.corpora.mosei_labels import EMOTIONS, is_labelled
 from mesm_data.corpora.mosei_tree import Layout
 
 # (status, reason) of the rows that are not built.
@@ -31,12 +31,12 @@ def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], cou
     `videos` and `sound` hold the ids whose whole video or sound is here.
     """
     every = corpus.utterances()
-    labelled = [u for u in every if u.labels["emotions"] is not None and u.unbuilt != NO_CLIP]
+    labelled = [u for u in every if is_labelled(u.labels) and u.unbuilt != NO_CLIP]
     dialogs = {utterance.dialog for utterance in labelled}
     here = {"labelled clips": len(labelled), "videos with labelled clips": len(dialogs)}
     for emotion in EMOTIONS:
-        here[f"clips with {emotion}"] = sum((u.labels["emotions"][emotion] or 0) > 0 for u in labelled)
-    here["clips without an emotion"] = sum(not any(u.labels["emotions"].values()) for u in labelled)
+        here[f"clips with {emotion}"] = sum((u.labels[emotion] or 0) > 0 for u in labelled)
+    here["clips without an emotion"] = sum(not any(u.labels[emotion] for emotion in EMOTIONS) for u in labelled)
     known = {
         "labelled clips": counts["utterances"],
         "videos with labelled clips": counts["videos"],

@@ -160,7 +160,12 @@ def means(raters: Sequence[Values]) -> dict[str, float | None]:
 def labels(means: Values | None, raters: Sequence[Values]) -> dict[str, Any]:
     """The record `labels`; `means` None: the clip has not been rated."""
     return {
-        "emotions": {item: means[item] for item in EMOTIONS} if means is not None else None,
-        "sentiment": means["sentiment"] if means is not None else None,
-        "raters": [dict(rater) for rater in raters],
+        **{item: means[item] if means is not None else None for item in ITEMS},
+        # MTurk's worker ids are personal and not kept.
+        "raters": [{"rater": None, "self": False, "comment": None, **rater} for rater in raters],
     }
+
+
+def is_labelled(labels: Mapping[str, Any]) -> bool:
+    """Whether the clip has been rated."""
+    return any(labels[item] is not None for item in ITEMS)

@@ -18,10 +18,13 @@ from typing import Any
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.iemocap import UTTERANCE, dialog_of, is_left, speaker_of
+from mesm_data.corpora.iemocap_text import labels_record
 from mesm_data.corpora.image_rates import Counted, number, rates_of
+from mesm_data.corpora.mosei_labels import labels as mosei_labels
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
 from mesm_data.media.images import numbered
+from mesm_data.schema.built_in import built_in_schema
 
 FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
 META = "meta.pkl"
@@ -90,7 +93,7 @@ def scan(corpus: str, root: Path) -> Corpus:
         utterance = _utterance(corpus, tree, id_, entries.get(id_), found.get(id_), times[id_], rates.get(id_))
         recordings.setdefault(utterance.dialog, []).append(utterance)
     return Corpus(
-        name=corpus,
+        schema=built_in_schema(corpus),
         root=root,
         recordings=tuple(
             Recording(
@@ -203,6 +206,7 @@ def _utterance(
         id=id_,
         dialog=dialog,
         speaker=speaker_of(id_) if corpus == "iemocap" else dialog,
+        session=dialog[4] if corpus == "iemocap" else None,
         start=start,
         end=end,
         text=text if isinstance(text, str) else "",
@@ -232,10 +236,10 @@ def _labels(corpus: str, tree: Tree, id_: str, entry: dict[str, Any] | None) -> 
     if corpus == "iemocap":
         if entry is not None and not isinstance(label, str):
             tree.notes.append(f"{META}: {id_} has no label that is text; taken as null")
-        return {"label": label if isinstance(label, str) else None, "vad": None, "raters": []}
+        return labels_record(label if isinstance(label, str) else None, None, [])
     values = [number(value) for value in label] if isinstance(label, (list, tuple)) else []
     if len(values) != len(EMOTIONS) or any(value not in (0.0, 1.0) for value in values):
         if entry is not None:
             tree.notes.append(f"{META}: {id_} has no label of six numbers, each 0 or 1; taken as null")
         values = [None] * len(EMOTIONS)
-    return {"emotions": dict(zip(EMOTIONS, values, strict=True)), "sentiment": None, "raters": []}
+    return mosei_labels({**dict(zip(EMOTIONS, values, strict=True)), "sentiment": None}, [])

@@ -60,7 +60,8 @@ class Problems:
 
 def corpus_from_table(
     frame: "pd.DataFrame", schema: "CorpusSchema", root: Path, *, where: str, notes: tuple[str, ...] = (),
-    ratings: Mapping[str, list[dict[str, Any]]] | None = None,
+    ratings: Mapping[str, list[dict[str, Any]]] | None = None, file: Path | None = None,
+    table_sha256: str | None = None,
 ) -> Corpus:  # fmt: skip
     """The corpus of a table's rows.
 
@@ -70,6 +71,7 @@ def corpus_from_table(
         root: the folder that paths are relative to.
         where: the table's name, for messages.
         ratings: id -> what its raters said, for `labels["raters"]`.
+        file, table_sha256: the file that the user named, for `retry`, and the digest of the table (and its ratings).
 
     Raises:
         InputError: names every bad row and column, or a column that is missing.
@@ -87,15 +89,17 @@ def corpus_from_table(
         if media is None:
             continue
         labels = read_labels(number, row)
-        if schema.ratings:
-            labels["raters"] = (ratings or {}).get(id_, [])
+        labels["raters"] = (ratings or {}).get(id_, [])
         utterance = _utterance(number, row, id_, media, labels, exists, problems)
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
             problems.add(number, "id", f"{id_!r} stands also in row {earlier}; an id may stand once")
         utterances.setdefault(media.recording, []).append(utterance)
     problems.raise_if_any()
-    return Corpus(schema=schema, root=root, recordings=_recordings(utterances, exists), notes=notes)
+    return Corpus(
+        schema=schema, root=root, recordings=_recordings(utterances, exists), notes=notes, file=file,
+        table_sha256=table_sha256,
+    )  # fmt: skip
 
 
 def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) -> None:

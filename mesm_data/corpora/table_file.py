@@ -84,7 +84,7 @@ def _read_text(path: Path, data: bytes) -> "pd.DataFrame":
         return _from_records(path, _json_records(path, text))
     separator: str | None = "\t" if path.suffix.lower() == ".tsv" else None
     if mark := re.match(r"sep=(.)\r?\n", text):  # sep=,   (Excel's first line)
-        separator, text = mark[1], text[mark.end() :]
+        separator, text = str(mark[1]), text[mark.end() :]
     return _read_separated(path, text, separator)
 
 
@@ -177,9 +177,9 @@ def _canonical(path: Path, frame: "pd.DataFrame", columns: Mapping[str, str]) ->
         return _mmsa(frame, names, taken)
     for wanted, aliases in ALIASES.items():
         free = {normal: header for header, normal in names.items() if header not in taken.values()}
-        header = next((free[alias] for alias in aliases if alias in free), None)
-        if wanted not in taken and header is not None:
-            taken[wanted] = header
+        recognised = next((free[alias] for alias in aliases if alias in free), None)
+        if wanted not in taken and recognised is not None:
+            taken[wanted] = recognised
     return frame.rename(columns={header: wanted for wanted, header in taken.items()})
 
 

@@ -194,7 +194,7 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                     sight.size = (right - left, height)
                     sight.fps = round(float(film.rate), 6)
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
-                    known = scene.places.get(scene.utterances[index].id, ())[len(sight.faces) :]
+                    known = scene.places.get(scene.utterances[index].key, ())[len(sight.faces) :]
                     found = look(rgb(cut.frame, left, right), part, scene.recipe, known[0] if known else None)
                     sight.faces += [found] * cut.ticks
                     sight.times += [round(float(cut.frame.time - start), 4)] * cut.ticks

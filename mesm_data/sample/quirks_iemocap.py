@@ -80,14 +80,14 @@ def _rated(bed: Bed, name: str, line: str, rater: dict[str, Any]) -> None:
 
 def empty_category(bed: Bed) -> None:
     """A rater who named a category and nothing."""
-    _rated(bed, "empty_category", "C-F9:\tOther; ;\t()", {"rater": "C-F9", "categories": ["Other"], "comment": None})
+    _rated(bed, "empty_category", "C-F9:\tOther; ;\t()", {"rater": "C-F9", "emotion": ["Other"], "comment": None})
 
 
 def missing_dominance(bed: Bed) -> None:
     """A rater who gave no dominance, with the blanks that stand for it."""
     _rated(
         bed, "missing_dominance", "A-E9:\tval 3; act 2; dom  ;\t()",
-        {"rater": "A-E9", "val": 3.0, "act": 2.0, "dom": None},
+        {"rater": "A-E9", "valence": 3.0, "activation": 2.0, "dominance": None},
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def fractional_dimensions(bed: Bed) -> None:
     """A rater who was asked for whole numbers."""
     _rated(
         bed, "fractional_dimensions", "A-E9:\tval 2.5; act 3; dom  1.5;\t()",
-        {"rater": "A-E9", "val": 2.5, "act": 3.0, "dom": 1.5},
+        {"rater": "A-E9", "valence": 2.5, "activation": 3.0, "dominance": 1.5},
     )  # fmt: skip
 
 
@@ -104,13 +104,13 @@ def odd_comment(bed: Bed) -> None:
     comment = "tired; polite, a [little] (very) annoyed: val 3"
     _rated(
         bed, "odd_comment", f"C-E9:\tNeutral; Sadness;\t({comment})",
-        {"rater": "C-E9", "categories": ["Neutral", "Sadness"], "comment": comment},
+        {"rater": "C-E9", "emotion": ["Neutral", "Sadness"], "comment": comment},
     )  # fmt: skip
 
 
 def open_comment(bed: Bed) -> None:
     """A comment whose last bracket is missing."""
-    rater = {"rater": "C-E9", "categories": ["Anger"], "comment": "loud (at first"}
+    rater = {"rater": "C-E9", "emotion": ["Anger"], "comment": "loud (at first"}
     _rated(bed, "open_comment", "C-E9:\tAnger;\t(loud (at first", rater)
 
 
@@ -121,7 +121,7 @@ def no_evaluation(bed: Bed) -> None:
     blocks = (bed.root / path).read_text(encoding="latin-1").split("\n\n")
     kept = [block for block in blocks if f"\t{id_}\t" not in block]
     (bed.root / path).write_text("\n\n".join(kept), encoding="latin-1", newline="")
-    bed.expect(id_, labels={"label": None})
+    bed.expect(id_, labels={"emotion": None})
     bed.flag(id_, "no_evaluation")
     bed.planted("no_evaluation", path)
 

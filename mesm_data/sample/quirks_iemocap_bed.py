@@ -80,7 +80,7 @@ def enter(bed: Bed, dialog: str) -> None:
                 "start": float(start),
                 "end": float(end),
                 "text": texts[id_],
-                "labels": {"label": label},
+                "labels": {"emotion": label},
                 "sound": sentence_wav(id_),
                 "picture": avi(dialog),
             }

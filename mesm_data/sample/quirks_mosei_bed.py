@@ -53,7 +53,7 @@ class MoseiBed(Bed):
         rows = self.rows(id_)
         emotions = {name: fmean(float(row[f"Answer.{name}"]) for row in rows) for name in EMOTIONS}
         sentiment = fmean(float(row["Answer.sentiment"]) for row in rows)
-        self.expect(id_, labels={"emotions": emotions, "sentiment": sentiment}, raters=len(rows))
+        self.expect(id_, labels={**emotions, "sentiment": sentiment}, raters=len(rows))
 
     def write_answers(self) -> None:
         """Write Labels/*.csv."""

@@ -71,6 +71,18 @@ class LabelScheme(BaseModel):
             return [self._category(part.strip()) for part in text.split(self.separator) if part.strip()]
         return self._category(text)
 
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a stored value, as words after the label's name; None if it is allowed, or null."""
+        if value is None:
+            return None
+        if self.type == "number":
+            return None if isinstance(value, int | float) and not isinstance(value, bool) else f"is {value!r:.40}"
+        if not isinstance(value, list if self.type == "multilabel" else str):
+            return f"is {value!r:.40}"
+        names = value if isinstance(value, list) else [value]
+        odd = next((name for name in names if self.values and name not in self.values), None)
+        return None if odd is None else f"{odd!r:.40} is none of {', '.join(self.values)}"
+
     def _category(self, text: str) -> str:
         if self.values and text not in self.values:
             raise InputError(f"{text!r:.60} is none of {', '.join(list(self.values)[:12])}")

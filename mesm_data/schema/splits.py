@@ -1,6 +1,8 @@
 """Splits as a corpus states them: by a rule over its own columns, or by published lists with their digests."""
 
+import re
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +23,18 @@ class ListPart(BaseModel):
     sha256: Digest
     lines: int = Field(ge=0, lt=2**31)
     labels: dict[Name, int] = Field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    @model_validator(mode="after")
+    def _plain_file_name(self) -> Self:
+        # The file is stored under this name: %2F in a URL must not lead out of its folder.
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._ -]*", self.file):
+            raise ValueError(f"the URL must end in a plain file name, not {self.file!r:.60}")
+        return self
 
 
 class SplitSpec(BaseModel):

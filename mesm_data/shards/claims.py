@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mesm_data.corpora.base import key_of
 from mesm_data.errors import InputError
-from mesm_data.shards import manifest
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, NPY_DATA, WAV_DATA
 from mesm_data.shards.tar import BLOCK, RECORD, check_key
@@ -27,7 +28,7 @@ _SHARD = re.compile(r"[A-Za-z0-9_-]{1,200}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {
     "corpus": str, "synthetic": bool, "counts": dict, "manifest": dict, "shards": dict, "video": dict, "notes": list,
-    "recipe": dict, "root": str,
+    "recipe": dict, "root": str, "schema": dict,
 }  # fmt: skip
 
 Flags = NDArray[np.bool_]
@@ -72,8 +73,12 @@ def _description(said: Mapping[str, Any]) -> Iterator[str]:
     for name, kind in _FIELDS.items():
         if type(said.get(name)) is not kind:
             yield f"{name!r} is missing, or is not of type {kind.__name__}"
-    if said["corpus"] not in manifest.LABELS:
-        yield f"corpus {said['corpus']!r} is none of {', '.join(manifest.LABELS)}"
+    if not isinstance(said["schema"], dict) or said["schema"].get("name") != said["corpus"]:
+        yield f"'schema' is not that of the corpus {said['corpus']!r:.80}"
+    try:
+        CorpusSchema.parse(said["schema"], "schema")
+    except InputError as error:
+        yield str(error)
     if not all(isinstance(note, str) for note in said["notes"]):
         yield "'notes' are not sentences"
     if not _is_count(said["recipe"].get("face_size"), _MAX_FACE_SIZE) or not said["recipe"]["face_size"]:
@@ -117,7 +122,9 @@ def _keys(path: Path, table: pa.Table) -> list[str]:
 
 def _values(table: pa.Table) -> Iterator[Problem]:
     """Values that no row may have: absent ones, and numbers that are none."""
-    yield from _absent(table, ("status", "dialog", "speaker", "start", "end", "flags", "labels"))
+    yield from _absent(table, ("id", "status", "dialog", "start", "flags", "labels"))
+    pairs = zip(table.column("key").to_pylist(), table.column("id").to_pylist(), strict=True)
+    yield from _first(np.array([key_of(id_ or "") != key for key, id_ in pairs]), "the key is not that of the id")
     unknown = ~_flags(pc.is_in(table["status"], pa.array(STATUSES)))
     yield from _first(unknown, f"the status is none of {', '.join(STATUSES)}")
     for name in ("start", "end", "flags", "labels"):
@@ -144,7 +151,7 @@ def _samples(table: pa.Table, said: Mapping[str, Any]) -> Iterator[Problem]:
     """
     stems = [member_columns(extension)[0].removesuffix("offset") for extension in EXTENSIONS]
     columns = [column for extension in EXTENSIONS for column in member_columns(extension)]
-    yield from _absent(table, ("shard", "n_samples", "n_faces", *columns))
+    yield from _absent(table, ("end", "shard", "n_samples", "n_faces", *columns))
     sizes = _shard_sizes(table, said["shards"])
     for stem in stems:
         yield from _outside(table, stem, sizes)

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_json
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards import claims, failures, manifest, merkle, pack
 from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.features import features
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write(
@@ -40,7 +41,8 @@ def write(
     shards, videos = pack.pack(parts, out, rows, limit=limit, step=step)
     remove_others(out / "shards", set(shards))
     remove_others(out / "video", {*videos, "index.parquet"} if videos else set())
-    table = manifest.write(out / "manifest.parquet", rows, manifest.schema(facts["corpus"]))
+    corpus = schema_of(out, facts)
+    table = manifest.write(out / "manifest.parquet", rows, manifest.schema(corpus))
     if videos:
         clips = [{"key": row["key"], "shard": row["shard"], **row["clip"]} for row in rows if "clip" in row]
         manifest.write(out / "video" / "index.parquet", clips, manifest.clips_schema())
@@ -52,12 +54,17 @@ def write(
         "manifest": {"rows": len(rows), "sha256": table},
         "shards": shards,
         "video": videos,
-        "features": features(facts["corpus"], facts["recipe"]["face_size"]),
+        "features": features(corpus, facts["recipe"]["face_size"]),
         "root": root(table, shards),
         "merkle": merkle.tree(rows),
     }
     write_json(out / "dataset.json", said)
     return said
+
+
+def schema_of(path: Path, info: Mapping[str, Any]) -> CorpusSchema:
+    """The corpus' schema in `info`, the content of dataset.json in `path`. Raises InputError if it is not sound."""
+    return CorpusSchema.parse(info.get("schema") or {}, f"{path / 'dataset.json'}: schema")
 
 
 def root(table: str, shards: dict[str, Any]) -> str:
@@ -93,7 +100,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def table(path: Path, said: Mapping[str, Any]) -> pa.Table:
     """The manifest of the dataset in `path`, of which dataset.json says `said`. InputError if the two do not agree."""
-    found = manifest.read_table(path / "manifest.parquet", manifest.schema(said["corpus"]))
+    found = manifest.read_table(path / "manifest.parquet", manifest.schema(schema_of(path, said)))
     claims.check_manifest(path / "manifest.parquet", found, said)
     return found
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards.manifest import record_schema
 
 
-def features(corpus: str, face_size: int) -> dict[str, Any]:
+def features(corpus: CorpusSchema, face_size: int) -> dict[str, Any]:
     """The dictionary that datasets.Features.from_dict takes."""
     text = {"dtype": "string", "_type": "Value"}
     return {

@@ -10,34 +10,27 @@ import pyarrow.parquet as pq
 
 from mesm_data.errors import InputError
 from mesm_data.files import atomic_write, canonical_json, memory_limit
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards.members import EXTENSIONS
 
-_RATER = pa.struct(
-    {
-        "rater": pa.string(),
-        "self": pa.bool_(),
-        "categories": pa.list_(pa.string()),
-        "val": pa.float64(),
-        "act": pa.float64(),
-        "dom": pa.float64(),
-        "comment": pa.string(),
-    }
-)
-_EMOTIONS = {name: pa.float64() for name in ("anger", "disgust", "fear", "happiness", "sadness", "surprise")}
-_ITEMS = {**_EMOTIONS, "sentiment": pa.float64()}
-LABELS: dict[str, pa.DataType] = {
-    "iemocap": pa.struct({"label": pa.string(), "vad": pa.list_(pa.float64()), "raters": pa.list_(_RATER)}),
-    "mosei": pa.struct(
-        {"emotions": pa.struct(_EMOTIONS), "sentiment": pa.float64(), "raters": pa.list_(pa.struct(_ITEMS))}
-    ),
-}
+_VALUES = {"category": pa.string(), "number": pa.float64(), "multilabel": pa.list_(pa.string())}
+# A rater may name several categories where the label is one.
+_RATED = {**_VALUES, "category": pa.list_(pa.string())}
 
 MEMORY = 2**29  # bytes that reading a table may take, beside what its size explains
 UNFOLDED = 2**26  # bytes of the table, likewise: as Python's objects it is ten times as large
 MAX_LIST = 2000  # things of one kind in a Parquet footer: columns, row groups. Ours have 70 and 1
 
 
-def schema(corpus: str) -> pa.Schema:
+def labels_type(corpus: CorpusSchema) -> pa.DataType:
+    """The type of `labels`: one field for each label scheme, and the list `raters` of what each rater said."""
+    rated = {name: _RATED[corpus.labels[name].type] for name in corpus.ratings}
+    rater = pa.struct({"rater": pa.string(), "self": pa.bool_(), "comment": pa.string(), **rated})
+    values = {name: _VALUES[scheme.type] for name, scheme in corpus.labels.items()}
+    return pa.struct({**values, "raters": pa.list_(rater)})
+
+
+def schema(corpus: CorpusSchema) -> pa.Schema:
     """The columns of manifest.parquet for a corpus. Member columns are offset and size in the shard, and sha256."""
     counts = {name: pa.int64() for name in ("n_samples", "n_faces", "n_detected", "n_words")}
     members = {
@@ -46,7 +39,7 @@ def schema(corpus: str) -> pa.Schema:
         for column in member_columns(extension)
     }
     digests = {name: pa.string() for name in ("pcm_sha256", "pixels_sha256", "text_sha256")}
-    text = {name: pa.string() for name in ("key", "status", "reason", "dialog", "speaker")}
+    text = {name: pa.string() for name in ("key", "id", "status", "reason", "dialog", "speaker", "session", "split")}
     return pa.schema(
         {
             **text,
@@ -57,7 +50,7 @@ def schema(corpus: str) -> pa.Schema:
             "channel": pa.string(),
             **counts,
             "flags": pa.list_(pa.string()),
-            "labels": LABELS[corpus],
+            "labels": labels_type(corpus),
             "shard": pa.string(),
             **members,
             **digests,
@@ -65,10 +58,12 @@ def schema(corpus: str) -> pa.Schema:
     )
 
 
-def record_schema(corpus: str) -> pa.Schema:
+def record_schema(corpus: CorpusSchema) -> pa.Schema:
     """The JSON member's columns, with the types that readers such as Hugging Face `datasets` need to be told."""
     word = pa.struct({"w": pa.string(), "t0": pa.float64(), "t1": pa.float64()})
-    source = pa.struct({"path": pa.string(), "sha256": pa.string(), "span": pa.list_(pa.float64())})
+    source = pa.struct(
+        {"role": pa.string(), "path": pa.string(), "sha256": pa.string(), "span": pa.list_(pa.float64())}
+    )
     faces = {
         "times": pa.list_(pa.float64()),
         "boxes": pa.list_(pa.list_(pa.int64())),
@@ -77,12 +72,12 @@ def record_schema(corpus: str) -> pa.Schema:
     }
     return pa.schema(
         {
-            **{name: pa.string() for name in ("id", "corpus", "dialog", "speaker")},
+            **{name: pa.string() for name in ("id", "corpus", "dialog", "speaker", "session", "split")},
             "start": pa.float64(),
             "end": pa.float64(),
             "text": pa.string(),
             "words": pa.list_(word),
-            "labels": LABELS[corpus],
+            "labels": labels_type(corpus),
             "faces": pa.struct(faces),
             "video": pa.struct({"status": pa.string(), "fps": pa.float64(), "width": pa.int64(), "height": pa.int64()}),
             "audio": pa.struct({"status": pa.string(), "sample_rate": pa.int64()}),

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mesm_manifests
-
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards import manifest
 from mesm_data.shards.claims import STATUSES
 from mesm_data.sharing.contents import LOCK, Publication
 from mesm_data.splits import available
-from mesm_data.splits.registry import registered
+from mesm_data.splits.rules import named_splits
 
 _TIERS = {
     "recipe": "Tier `recipe`: how the dataset is made and checked. No media, no labels and no text are in it.",
@@ -23,8 +22,8 @@ def card(said: Mapping[str, Any], made: Publication) -> str:
     """The card. `said` is dataset.json, `made` the publication (whose files need not be complete)."""
     import yaml
 
-    known = mesm_manifests.load(said["corpus"])
-    title = f"{'SYNTHETIC data in the layout of ' if said['synthetic'] else ''}{known['title']}"
+    known = CorpusSchema.parse(said["schema"], "dataset.json: schema")
+    title = f"{'SYNTHETIC data in the layout of ' if said['synthetic'] else ''}{known.title or known.name}"
     tags = ["mesm", *(["webdataset"] if made.tier != "recipe" else []), *(["synthetic"] if said["synthetic"] else [])]
     head = yaml.safe_dump({"pretty_name": title, "license": "other", "tags": tags}, sort_keys=False, width=1000)
     parts = [
@@ -38,19 +37,23 @@ def card(said: Mapping[str, Any], made: Publication) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _synthetic(known: Mapping[str, Any]) -> list[str]:
+def _synthetic(known: CorpusSchema) -> list[str]:
     return [
         "## Licence",
-        f"This dataset is **synthetic**: `mesm-data sample` made it up. No recording of {known['name']} is in it, "
+        f"This dataset is **synthetic**: `mesm-data sample` made it up. No recording of {known.name} is in it, "
         "nothing measured on it says anything about people, and the corpus' terms do not apply to it.",
     ]
 
 
-def _licence(known: Mapping[str, Any], made: Publication) -> list[str]:
-    licence = known["licence"]
-    where = "".join(f" {name.capitalize()}: <{licence[name]}>." for name in ("request", "form") if name in licence)
-    lines = ["## Licence", f"Terms of the corpus, by {licence['issuer']}: {licence['terms']}{where}"]
-    lines.append(f"Cite: {known['reference']}.")
+def _licence(known: CorpusSchema, made: Publication) -> list[str]:
+    licence = known.licence
+    places = {"Request": licence.request, "Form": licence.form}
+    where = "".join(f" {name}: <{place}>." for name, place in places.items() if place)
+    terms = " ".join(part for part in (licence.name, licence.terms) if part) or "none are stated."
+    issuer = f", by {licence.issuer}" if licence.issuer else ""
+    lines = ["## Licence", f"Terms of the corpus{issuer}: {terms}{where}"]
+    if known.reference:
+        lines.append(f"Cite: {known.reference}.")
     if made.statement:
         lines.append(
             f"On {made.statement['date']} whoever published this stated to hold the licence for "
@@ -91,16 +94,18 @@ def _use(said: Mapping[str, Any], made: Publication) -> str:
     )
 
 
-def splits(path: Path, corpus: str) -> dict[str, Any]:
-    """splits.json: every split that the corpus' manifest names, where its lists are published, and what it gives here.
+def splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
+    """splits.json: every split that the corpus' schema names, where its lists are published, and what it gives here.
 
     `here` is null where the lists were not fetched. No ids are in it.
     """
-    made = available(manifest.read(path / "manifest.parquet"), corpus)
+    rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
+    made = available(rows.values(), schema)
     found = {}
-    for name, split in registered(corpus).items():
+    for name, split in named_splits(schema, rows).items():
         here = made[name]
         files = {part.file: {"url": part.url, "sha256": part.sha256} for part in split.files.values()}
-        said = {"kind": split.kind, "title": split.title, "licence": split.licence, "counts": dict(split.counts)}
-        found[name] = {**said, "files": files, "here": None if isinstance(here, str) else here.summary()}
-    return {"corpus": corpus, "splits": found}
+        entry: dict[str, Any] = {"rule": split.spec.rule, "title": split.spec.title, "licence": split.spec.licence}
+        entry |= {"counts": dict(split.counts), "files": files}
+        found[name] = {**entry, "here": None if isinstance(here, str) else here.summary()}
+    return {"corpus": schema.name, "splits": found}

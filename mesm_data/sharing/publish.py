@@ -63,7 +63,7 @@ def publish(
 def _finish(path: Path, url: str, said: dict[str, Any], made: Publication, folder: Path) -> None:
     """Send what is written for the publication: the card and the splits, then the index, then dataset.json."""
     (folder / CARD).write_text(card.card(said, made), encoding="utf-8")
-    write_json(folder / SPLITS, card.splits(path, said["corpus"]))
+    write_json(folder / SPLITS, card.splits(path, dataset.schema_of(path, said)))
     last = {INDEX: folder / INDEX}
     made.files.update({name: File.of(folder / name) for name in (CARD, SPLITS)})
     if made.tier != "recipe":

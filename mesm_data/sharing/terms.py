@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import mesm_manifests
-
 from mesm_data.errors import InputError
 from mesm_data.remote_errors import shown, translated
+from mesm_data.schema.corpus import CorpusSchema
 
 
 def statement(said: Mapping[str, Any], tier: str, holder_of: str | None, date: str) -> dict[str, str] | None:
@@ -20,25 +19,18 @@ def statement(said: Mapping[str, Any], tier: str, holder_of: str | None, date: s
         raise InputError(f"this dataset is of {corpus}, not of {holder_of}: --i-hold-the-licence-for names its corpus")
     if tier == "recipe" or said["synthetic"]:
         return None
-    licence = licence_of(corpus)
-    if licence.get("redistribution"):
+    licence = CorpusSchema.parse(said.get("schema") or {}, "dataset.json: schema").licence
+    if licence.redistribution:
         return None
+    terms = licence.terms or "None are stated in its schema."
     if holder_of is None:
         raise InputError(
-            f"{corpus} may not be redistributed, and these shards hold its recordings. Its terms: {licence['terms']} "
+            f"{corpus} may not be redistributed, and these shards hold its recordings. Its terms: {terms} "
             f"If you hold its licence and everyone who can read the target is covered by it, say so with "
             f"`--i-hold-the-licence-for {corpus}` (the card will record it). `--tier recipe` publishes what others "
             "need to build the same bytes from their own copy, and nothing of the corpus"
         )
-    return {"corpus": corpus, "date": date, "issuer": licence["issuer"], "terms": licence["terms"]}
-
-
-def licence_of(corpus: str) -> dict[str, Any]:
-    """The licence in a corpus' manifest. Raises InputError if there is no manifest of it."""
-    try:
-        return dict(mesm_manifests.load(corpus)["licence"])
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return {"corpus": corpus, "date": date, "issuer": licence.issuer, "terms": terms}
 
 
 def check_access(url: str, tier: str) -> None:

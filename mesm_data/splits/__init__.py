@@ -14,10 +14,11 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.leaks import Leaks, Rows, leaks
 from mesm_data.splits.lists import PARTS, SUFFIXES, Lists, read_lists
-from mesm_data.splits.registry import name_of, registered, stored
-from mesm_data.splits.rules import RULES, by_rule
+from mesm_data.splits.registry import name_of, stored
+from mesm_data.splits.rules import named_splits, split_by_rule
 
 __all__ = ["PARTS", "Missing", "Split", "available", "split"]
 
@@ -68,19 +69,21 @@ class Split:
         }
 
 
-def split(rows: Iterable[Mapping[str, Any]], corpus: str, name: str) -> Split:
+def split(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name: str) -> Split:
     """The split `name` of the utterances in a manifest's `rows`.
 
     Raises InputError if there is no such split, its lists are not there or not clean (an id twice), or nothing in them
     is held.
     """
     table = {row["key"]: row for row in rows}
-    given, name = lists_of(table, corpus, name)
+    given, name = lists_of(table, schema, name)
     of, lists, absent = utterances(given, table)
     held = {part: tuple(key for key in keys if _status(table, key) == "ok") for part, keys in lists.items()}
     if not any(held.values()):
         some = next((key for keys in given.values() for key in keys), "none")
-        raise InputError(f"split {name}: this dataset of {corpus} holds none of its utterances (the first is {some})")
+        raise InputError(
+            f"split {name}: this dataset of {schema.name} holds none of its utterances (the first is {some})"
+        )
     unbuilt = tuple(
         Missing(key=key, part=part, status=status, reason=table.get(key, {}).get("reason"))
         for part, keys in lists.items()
@@ -97,13 +100,13 @@ def split(rows: Iterable[Mapping[str, Any]], corpus: str, name: str) -> Split:
     )
 
 
-def available(rows: Iterable[Mapping[str, Any]], corpus: str) -> dict[str, Split | str]:
-    """Every split that the corpus' manifest names: made of `rows`, or the sentence that says why it cannot be."""
+def available(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema) -> dict[str, Split | str]:
+    """Every split that the corpus' schema names: made of `rows`, or the sentence that says why it cannot be."""
     rows = list(rows)
     found: dict[str, Split | str] = {}
-    for name in registered(corpus):
+    for name in named_splits(schema, {row["key"]: row for row in rows}):
         try:
-            found[name] = split(rows, corpus, name)
+            found[name] = split(rows, schema, name)
         except InputError as error:
             found[name] = str(error)
     return found
@@ -113,18 +116,16 @@ def _status(rows: Rows, key: str) -> str:
     return str(rows[key]["status"]) if key in rows else "absent"
 
 
-def lists_of(rows: Rows, corpus: str, name: str) -> tuple[Lists, str]:
+def lists_of(rows: Rows, schema: CorpusSchema, name: str) -> tuple[Lists, str]:
     """The lists of a split as given, sorted, and its name: of the published split that they are, or the path's."""
-    if name in RULES:
-        return by_rule(rows, corpus, name), name
-    known = registered(corpus)
+    known = named_splits(schema, rows)
     if name in known:
-        return stored(known[name]), name
+        return split_by_rule(rows, known[name]) if known[name].is_rule else stored(known[name]), name
     path = Path(name)
     if not (path.is_dir() or (path.suffix in SUFFIXES and path.is_file())):
-        raise _unknown(name, corpus)
+        raise _unknown(name, list(known))
     lists, digests = read_lists(path)
-    return lists, name_of(corpus, digests) or (path.resolve().name if path.is_dir() else path.stem)
+    return lists, name_of(schema, digests) or (path.resolve().name if path.is_dir() else path.stem)
 
 
 def utterances(given: Lists, rows: Rows) -> tuple[str, Lists, tuple[Missing, ...]]:
@@ -135,6 +136,9 @@ def utterances(given: Lists, rows: Rows) -> tuple[str, Lists, tuple[Missing, ...
     dialogs: dict[str, list[str]] = {}
     for key in sorted(rows):
         dialogs.setdefault(rows[key]["dialog"], []).append(key)
+    # Lists name ids; a key is another name where the id cannot be one.
+    keys = {row.get("id", key): key for key, row in rows.items()}
+    given = {part: sorted(keys.get(name, name) for name in names) for part, names in given.items()}
     ids = [key for keys in given.values() for key in keys]
     if sum(key in dialogs for key in ids) <= sum(key in rows for key in ids):
         return "utterances", given, ()
@@ -148,8 +152,7 @@ def utterances(given: Lists, rows: Rows) -> tuple[str, Lists, tuple[Missing, ...
     return "dialogs", lists, absent
 
 
-def _unknown(name: str, corpus: str) -> InputError:
-    known = list(registered(corpus))
+def _unknown(name: str, known: list[str]) -> InputError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return InputError(

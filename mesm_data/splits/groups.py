@@ -7,6 +7,7 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.files import read_json, write_json
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits import split as split_of
 
 ALL = "all"
@@ -33,11 +34,11 @@ class Groups:
             write_json(_file(out), {"split": self.split, "parts": dict(self.parts)})
 
 
-def grouped(rows: Iterable[Mapping[str, Any]], corpus: str, name: str | None) -> Groups:
+def grouped(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name: str | None) -> Groups:
     """Groups by the split `name` (None: none) of the whole corpus' `rows`, all with status ok. Raises as `split`."""
     if name is None:
         return Groups(split=None, parts={})
-    made = split_of(rows, corpus, name)
+    made = split_of(rows, schema, name)
     return Groups(
         split={"name": made.name, "digest": made.digest},
         parts={key: part for part, keys in made.parts.items() for key in keys},

@@ -1,5 +1,6 @@
 """What the parts of a split share: the same speaker, the same dialog, the same moment."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -38,14 +39,19 @@ def leaks(parts: Mapping[str, Iterable[str]], rows: Rows) -> Leaks:
 
 
 def _shared(where: Mapping[str, str], rows: Rows, column: str) -> tuple[str, ...]:
-    seen = Counter(value for value, _ in {(rows[key][column], part) for key, part in where.items()})
+    seen = Counter(value for value, _ in {(rows[key][column], part) for key, part in where.items()} if value)
     return tuple(sorted(value for value, number in seen.items() if number > 1))
 
 
 def _overlapping(keys: Iterable[str], rows: Rows) -> Iterable[tuple[str, str]]:
     """Pairs of utterances that share more than an instant, in the order of their starts."""
     running: list[str] = []
-    for key in sorted(keys, key=lambda key: (rows[key]["start"], rows[key]["end"], key)):
-        running = [other for other in running if rows[other]["end"] > rows[key]["start"]]
+    for key in sorted(keys, key=lambda key: (rows[key]["start"], _end(rows[key]), key)):
+        running = [other for other in running if _end(rows[other]) > rows[key]["start"]]
         yield from ((other, key) for other in running)
         running.append(key)
+
+
+def _end(row: Mapping[str, Any]) -> float:
+    """The end of an utterance in seconds; before it is built, that of a whole file is not known."""
+    return math.inf if row["end"] is None else float(row["end"])

@@ -77,20 +77,23 @@ def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
         id="Ses01F_impro01_M001",
         dialog="Ses01F_impro01",
         speaker="Ses01M",
+        session="1",
         start=6.5,
         end=9.25,
         text="Words of M001.",
         words=(Word(w="GOOD", t0=0.35, t1=0.62), Word(w="++LAUGHTER++", t0=0.62, t1=0.81)),
         labels={
-            "label": "neu",
-            "vad": [2.5, 2.0, 2.5],
+            "emotion": "neu",
+            "valence": 2.5,
+            "activation": 2.0,
+            "dominance": 2.5,
             "raters": [
-                {"rater": "C-E2", "self": False, "categories": ["Neutral"]}
-                | {"val": None, "act": None, "dom": None, "comment": None},
-                {"rater": "C-M1", "self": True, "categories": ["Neutral", "Anger"]}
-                | {"val": None, "act": None, "dom": None, "comment": "a; (b)"},
-                {"rater": "A-E3", "self": False, "categories": None}
-                | {"val": 3.0, "act": 2.0, "dom": None, "comment": None},
+                {"rater": "C-E2", "self": False, "emotion": ["Neutral"]}
+                | {"valence": None, "activation": None, "dominance": None, "comment": None},
+                {"rater": "C-M1", "self": True, "emotion": ["Neutral", "Anger"]}
+                | {"valence": None, "activation": None, "dominance": None, "comment": "a; (b)"},
+                {"rater": "A-E3", "self": False, "emotion": None}
+                | {"valence": 3.0, "activation": 2.0, "dominance": None, "comment": None},
             ],
         },
         audio=(
@@ -180,7 +183,7 @@ def test_line_ends_and_encodings_of_the_texts_do_not_matter(release: Path, ends:
     corpus = scan(release)
     first = by_id(corpus)["Ses01F_impro01_F000"]
     assert first.text == "À la carte, né?"
-    assert first.labels["label"] == "neu"
+    assert first.labels["emotion"] == "neu"
     assert first.words is not None
     assert [word.w for word in first.words] == ["GOOD", "++LAUGHTER++"]
     assert notes_about(corpus, ".txt:") == []
@@ -202,7 +205,9 @@ def test_a_transcript_without_evaluation_is_an_utterance_without_label(release: 
     path.write_text(path.read_text() + "Ses01F_impro01_M007 [030.0000-031.5000]: More.\n")
     utterance = by_id(scan(release))["Ses01F_impro01_M007"]
     assert (utterance.start, utterance.end, utterance.text) == (30.0, 31.5, "More.")
-    assert utterance.labels == {"label": None, "vad": None, "raters": []}
+    assert utterance.labels == {
+        "emotion": None, "valence": None, "activation": None, "dominance": None, "raters": [],
+    }  # fmt: skip
     assert utterance.flags == ("no_evaluation", "no_alignment")
     assert utterance.texts == ("Session1/dialog/transcriptions/Ses01F_impro01.txt",)
     assert [source.path for source in utterance.audio] == ["Session1/dialog/wav/Ses01F_impro01.wav"]
@@ -230,7 +235,7 @@ def test_the_first_of_two_records_of_an_id_counts(release: Path) -> None:
     path.write_text(path.read_text() + block("Ses01F_impro01_F000", 100, 101, "ang"))
     corpus = scan(release)
     assert len(corpus.utterances()) == 4
-    assert by_id(corpus)["Ses01F_impro01_F000"].labels["label"] == "neu"
+    assert by_id(corpus)["Ses01F_impro01_F000"].labels["emotion"] == "neu"
     assert len(notes_about(corpus, "Ses01F_impro01_F000 occurs a second time", "Ses01F_impro01.txt:3")) == 1
 
 

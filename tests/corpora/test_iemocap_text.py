@@ -138,20 +138,20 @@ def test_a_rating_is_one_entry_with_every_key() -> None:
     assert Rating(rater="A-M5", val=3.0).as_label() == {
         "rater": "A-M5",
         "self": True,
-        "categories": None,
-        "val": 3.0,
-        "act": None,
-        "dom": None,
         "comment": None,
+        "emotion": None,
+        "valence": 3.0,
+        "activation": None,
+        "dominance": None,
     }
     assert Rating(rater="C-E4", categories=("Anger", "Fear")).as_label() == {
         "rater": "C-E4",
         "self": False,
-        "categories": ["Anger", "Fear"],
-        "val": None,
-        "act": None,
-        "dom": None,
         "comment": None,
+        "emotion": ["Anger", "Fear"],
+        "valence": None,
+        "activation": None,
+        "dominance": None,
     }
 
 

@@ -62,8 +62,8 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
         assert (rows[f"{video}_10"]["status"], rows[f"{video}_10"]["reason"]) == ("excluded", "unlabelled")
         assert rows[f"{video}_2"]["status"] == "failed"
         assert "no times" in rows[f"{video}_2"]["reason"]
-        assert rows[f"{video}_2"]["labels"]["emotions"]["happiness"] == 2.0
-        assert rows[f"{video}_10"]["labels"] == {"emotions": None, "sentiment": None, "raters": []}
+        assert rows[f"{video}_2"]["labels"]["happiness"] == 2.0
+        assert rows[f"{video}_10"]["labels"] == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     assert list(verify(out)) == []
     assert list(check(out)) == []
 
@@ -73,7 +73,7 @@ def test_a_sample_holds_its_labels_by_name_and_nothing_of_the_workers(built: tup
     sample = Dataset(out)["--qXJuDtHPw_1"]
     record = sample.record
     assert (record["dialog"], record["speaker"], record["text"]) == ("--qXJuDtHPw", "--qXJuDtHPw", "One.")
-    assert record["labels"]["emotions"]["happiness"] == 1.0
+    assert record["labels"]["happiness"] == 1.0
     assert [rater["happiness"] for rater in record["labels"]["raters"]] == [1.0, 1.0, 1.0]
     assert all("WORKER" not in path.read_bytes().decode("latin-1") for path in (out / "shards").iterdir())
     json.dumps(record, allow_nan=False)

@@ -73,7 +73,8 @@ def test_a_row_holds_all_that_the_files_say(raw: Path) -> None:
         text="Two ___ and more.",
         words=None,
         labels={
-            "emotions": {**dict.fromkeys(EMOTIONS, 0.0), "happiness": 1.0},
+            **dict.fromkeys(EMOTIONS, 0.0),
+            "happiness": 1.0,
             "sentiment": 0.0,
             "raters": [{**ZEROS, "happiness": float(rater), "sentiment": rater - 1.0} for rater in range(3)],
         },
@@ -102,7 +103,7 @@ def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is
     clip = by_id(corpus)[f"{VIDEO}_3"]
     assert clip.unbuilt == ("excluded", "unlabelled")
     assert (clip.audio, clip.excerpt) == ((), None)
-    assert clip.labels == {"emotions": None, "sentiment": None, "raters": []}
+    assert clip.labels == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     recordings, rows = select(corpus, Recipe(corpus="mosei"))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2", "188343_0"]
     assert [(row["key"], row["status"], row["reason"]) for row in rows] == [(f"{VIDEO}_3", "excluded", "unlabelled")]
@@ -122,7 +123,7 @@ def test_a_rated_clip_of_unknown_times_has_failed_with_that_reason(raw: Path) ->
     assert clip.unbuilt[0] == "failed"
     assert "no times" in clip.unbuilt[1]
     assert clip.flags == ("no_transcript", "no_times", "no_alignment")
-    assert clip.labels["emotions"]["sadness"] == 3.0
+    assert clip.labels["sadness"] == 3.0
     rows = select(scan(raw), Recipe(corpus="mosei"))[1]
     assert {row["key"]: row["status"] for row in rows} == {f"{VIDEO}_10": "failed", f"{VIDEO}_3": "excluded"}
 
@@ -138,7 +139,7 @@ def test_the_label_file_is_joined_by_times_and_never_by_place(raw: Path) -> None
     label_csd(raw / "CMU_MOSEI_Labels.csd", OFFICIAL)
     agreed = by_id(scan(raw))
     assert not any(flag in u.flags for u in agreed.values() for flag in ("csd_differs", "not_in_csd"))
-    assert agreed[f"{VIDEO}_2"].labels["emotions"]["happiness"] == 1.0
+    assert agreed[f"{VIDEO}_2"].labels["happiness"] == 1.0
     assert agreed[f"{VIDEO}_2"].texts[-1] == "CMU_MOSEI_Labels.csd"
     (raw / "CMU_MOSEI_Labels.csd").unlink()
     label_csd(raw / "CMU_MOSEI_Labels.csd", {**OFFICIAL, VIDEO: OFFICIAL[VIDEO][::-1]})
@@ -161,7 +162,7 @@ def test_where_the_label_file_has_other_means_they_count_and_the_raters_stay(raw
     corpus = scan(raw)
     clip = by_id(corpus)["188343_0"]
     assert "csd_differs" in clip.flags
-    assert clip.labels["emotions"]["surprise"] == 2.0
+    assert clip.labels["surprise"] == 2.0
     assert clip.labels["raters"] == [{**ZEROS, "fear": 1.0, "surprise": None}]
     assert notes_about(corpus, "1 clips have the flag csd_differs")
 
@@ -178,7 +179,7 @@ def test_from_the_label_file_alone_the_labels_are_its_means_without_raters(raw: 
     label_csd(raw / "CMU_MOSEI_Labels.csd", OFFICIAL)
     rows = by_id(scan(raw))
     assert rows[f"{VIDEO}_10"].labels == {
-        "emotions": {**dict.fromkeys(EMOTIONS, 0.0), "sadness": 3.0},
+        **{**dict.fromkeys(EMOTIONS, 0.0), "sadness": 3.0},
         "sentiment": 0.0,
         "raters": [],
     }
@@ -206,8 +207,8 @@ def test_the_columns_of_the_label_file_are_found_by_name(raw: Path) -> None:
     path = raw / "CMU_MOSEI_Labels.csd"
     write_csd(path, {"188343": (features, [[-0.4875, 3.25]])}, names, "All Labels")
     labels = by_id(scan(raw))["188343_0"].labels
-    assert (labels["emotions"]["fear"], labels["emotions"]["anger"], labels["sentiment"]) == (1.0, 3.0, -2.0)
-    assert labels["emotions"]["happiness"] is None
+    assert (labels["fear"], labels["anger"], labels["sentiment"]) == (1.0, 3.0, -2.0)
+    assert labels["happiness"] is None
 
 
 def test_a_label_file_that_cannot_be_used_is_noted_and_the_raters_count(raw: Path) -> None:
@@ -267,7 +268,7 @@ def test_four_to_six_raters_in_two_files_are_all_kept_in_the_order_of_the_files(
     path.write_text(table([answer(VIDEO, 2, rater, anger=3) for rater in (7, 8)]))
     labels = by_id(scan(raw))[f"{VIDEO}_2"].labels
     assert [rater["anger"] for rater in labels["raters"]] == [0, 0, 0, 3, 3]
-    assert labels["emotions"]["anger"] == 6 / 5
+    assert labels["anger"] == 6 / 5
 
 
 def test_known_anomalies_are_flags_and_nothing_is_left_out_for_them(raw: Path) -> None:
@@ -475,7 +476,7 @@ def test_the_manifest_agrees_with_itself() -> None:
     manifest = load("mosei")
     counts, anomalies = manifest["counts"], manifest["anomalies"]
     assert sum(fold["utterances"] for fold in counts["folds"].values()) == counts["utterances"]
-    assert set(manifest["labels"]) == set(counts["emotions"]) == set(EMOTIONS)
+    assert set(manifest["sdk_names"]) == set(counts["emotions"]) == set(EMOTIONS)
     assert (len(set(anomalies["mistimed"])), len(set(anomalies["faceless"]))) == (38, 12)
     assert manifest["licence"]["redistribution"] is False
 

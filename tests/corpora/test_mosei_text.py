@@ -244,11 +244,12 @@ def test_the_record_has_the_emotions_by_name_and_no_workers() -> None:
     zeros = dict.fromkeys(ITEMS, 0.0)
     record = labels(means([{**zeros, "happiness": 2.0}]), [{**zeros, "happiness": 2.0}])
     assert record == {
-        "emotions": {**dict.fromkeys(EMOTIONS, 0.0), "happiness": 2.0},
+        **dict.fromkeys(EMOTIONS, 0.0),
+        "happiness": 2.0,
         "sentiment": 0.0,
-        "raters": [{**zeros, "happiness": 2.0}],
+        "raters": [{"rater": None, "self": False, "comment": None, **zeros, "happiness": 2.0}],
     }
-    assert labels(None, []) == {"emotions": None, "sentiment": None, "raters": []}
+    assert labels(None, []) == {**dict.fromkeys(ITEMS), "raters": []}
 
 
 def test_every_id_of_the_papers_split_is_a_clip_of_a_video_in_the_same_official_fold(shared: Path) -> None:

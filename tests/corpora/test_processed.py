@@ -59,7 +59,7 @@ def unpacked(root: Path, corpus: Path, count: int = 4) -> dict[str, dict[str, An
             video = corpus / str(recording.video)
             images(video, folder / f"image_{name}_%d.jpg", utterance.start, utterance.end - utterance.start, crop)
         meta[utterance.id] = {"start_time": utterance.start, "end_time": utterance.end, "sr": rate, "fps": FPS}
-        meta[utterance.id] |= {"label": utterance.labels["label"], "text": utterance.text}
+        meta[utterance.id] |= {"label": utterance.labels["emotion"], "text": utterance.text}
     (root / "meta.pkl").write_bytes(pickle.dumps(meta, protocol=3))
     return meta
 
@@ -120,7 +120,9 @@ def test_an_utterance_has_the_side_of_its_speaker_and_the_times_of_meta(
     assert found.excerpt.rate == pytest.approx(FPS)
     same = ("id", "dialog", "speaker", "start", "end", "text")
     assert [getattr(found, name) for name in same] == [getattr(raw, name) for name in same]
-    assert found.labels == {"label": raw.labels["label"], "vad": None, "raters": []}
+    assert found.labels == {
+        "emotion": raw.labels["emotion"], "valence": None, "activation": None, "dominance": None, "raters": [],
+    }  # fmt: skip
     assert found.flags == ("processed_release", "no_alignment")
 
 
@@ -128,7 +130,7 @@ def test_every_utterance_of_meta_and_of_the_folders_is_accounted_for(built: Data
     assert sorted(built.rows) == sorted(names.values())
     assert built.info["counts"] == {"total": 6, "ok": 5, "failed": 1, "excluded": 0}
     assert built.rows[names["no_folder"]]["reason"] == "no sound file; no video file"
-    assert built[names["no_meta"]].record["labels"]["label"] is None
+    assert built[names["no_meta"]].record["labels"]["emotion"] is None
     assert {"no_meta", "no_times", "no_transcript"} <= set(built[names["no_meta"]].record["flags"])
     assert any("'Ses01F_impro01_MXX0' is not an utterance id" in note for note in built.info["notes"])
     assert any("1 folders have no entry in meta.pkl" in note for note in built.info["notes"])
@@ -207,7 +209,7 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
     built = Dataset(tmp_path / "out")
     sample = built["-3g5yACwYnA_2"]
     assert sample.record["labels"] == {
-        "emotions": {"anger": 1.0, "disgust": 0.0, "fear": 0.0, "happiness": 0.0, "sadness": 0.0, "surprise": 1.0},
+        **{"anger": 1.0, "disgust": 0.0, "fear": 0.0, "happiness": 0.0, "sadness": 0.0, "surprise": 1.0},
         "sentiment": None,
         "raters": [],
     }

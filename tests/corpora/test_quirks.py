@@ -160,7 +160,7 @@ def test_a_dataset_that_differs_from_the_oracle_is_found_out(built_iemocap: Data
     """The check itself can fail: in each thing that it compares."""
     oracle = oracle_of(quirky_iemocap)
     key = next(key for key, expected in oracle["utterances"].items() if expected["status"] == "ok")
-    wrong = {"audio": "none", "video": "none", "flags": ["x"], "text": "x", "labels": {"label": "x"}, "sound": "x",
+    wrong = {"audio": "none", "video": "none", "flags": ["x"], "text": "x", "labels": {"emotion": "x"}, "sound": "x",
              "status": "failed", "reason": "x", "start": -1.0}  # fmt: skip
     for name, value in wrong.items():
         changed = {**oracle["utterances"], key: {**oracle["utterances"][key], name: value}}

@@ -38,7 +38,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     rows = Dataset(dataset).rows
     parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for label in ("ang", "exc", "fru", "hap", "neu", "sad"):
-        same = sorted(key for key, row in rows.items() if row["labels"]["label"] == label)
+        same = sorted(key for key, row in rows.items() if row["labels"]["emotion"] == label)
         for part, key in zip(parts, same, strict=False):
             parts[part].append(key)
     folder = tmp_path_factory.mktemp("recipe")

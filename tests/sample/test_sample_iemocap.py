@@ -363,7 +363,7 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(root: Path, dialog
     for turn in (turn for dialog in dialogs for turn in dialog.turns if turn.label):
         utterance = found[turn.id]
         assert (utterance.start, utterance.end, utterance.text) == (turn.start, turn.end, turn.text)
-        assert utterance.labels["label"] == turn.label
+        assert utterance.labels["emotion"] == turn.label
         assert len(utterance.audio) == 2
         assert utterance.words
         assert utterance.flags == ()

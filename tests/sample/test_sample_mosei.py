@@ -248,7 +248,7 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(
             assert (utterance.start, utterance.end) == (float(clip.start), float(clip.end))
             if clip.votes:
                 assert len(utterance.labels["raters"]) == len(clip.votes)
-                for name, mean in utterance.labels["emotions"].items():
+                for name, mean in ((name, utterance.labels[name]) for name in EMOTIONS):
                     assert mean == pytest.approx(fmean(vote.emotions[name] for vote in clip.votes))
 
 

@@ -33,7 +33,9 @@ import pyarrow.parquet as pq
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import canonical_json
 from mesm_data.inspect import inspect
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import dataset, manifest
+from mesm_data.shards.dataset import schema_of
 from mesm_data.shards.members import encode_faces, encode_wav
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.tar import BLOCK, SampleWriter
@@ -82,7 +84,7 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
     rows.append({**row("Ses01F_impro02_F000", 9), "status": "failed", "reason": "Session1/a.wav: broken"})
     facts = {
         "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": face_size},
-        "source": {}, "toolchain": {},
+        "source": {}, "toolchain": {}, "schema": built_in_schema("iemocap").as_dict(),
     }  # fmt: skip
     rows.sort(key=lambda one: one["key"])
     dataset.write(folder, parts, rows, facts, limit=9_000, step=lambda _: None)
@@ -91,11 +93,13 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
 
 def row(key: str, number: int) -> dict[str, Any]:
     """What a manifest says of any utterance."""
-    rater = {"rater": "E1", "self": False, "categories": ["Anger"], "val": 2.0, "act": None, "dom": 3.0, "comment": ""}
+    numbers = {"valence": 2.0, "activation": None, "dominance": 3.0}
+    rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     return {
-        "key": key, "status": "ok", "reason": None, "dialog": key[:14], "speaker": key[:6], "start": 1.0 * number,
+        "key": key, "id": key, "status": "ok", "reason": None, "dialog": key[:14], "speaker": key[:6], "session": key[4],
+        "split": None, "start": 1.0 * number,
         "end": number + 2.0, "flags": ["no_alignment"], "group": "all", "source": "p",
-        "labels": {"label": "ang", "vad": [2.0, 2.5, 3.0], "raters": [rater]},
+        "labels": {"emotion": "ang", **numbers, "raters": [rater]},
     }  # fmt: skip
 
 
@@ -155,7 +159,7 @@ def _open(path: Path, check: bool) -> str:
             refused += 1
     for name in ("session-1", "dialog"):
         with suppress(InputError):
-            split(held.rows.values(), held.info["corpus"], name).summary()
+            split(held.rows.values(), schema_of(held.path, held.info), name).summary()
     return f"{refused} samples refused" if refused else "read"
 
 

@@ -20,6 +20,7 @@ from hostile import run, write
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import MAX_JSON, parse_json, read_json
 from mesm_data.inspect import inspect
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import dataset, manifest
 from mesm_data.shards.members import decode_faces, encode_faces
 from mesm_data.shards.reader import MAX_RECORD, Dataset
@@ -80,11 +81,11 @@ def test_twenty_thousand_lies_are_refused_without_harm(base: Path, tmp_path: Pat
         ("key", None, "cannot be a sample key"),
         ("key", "Ses01F_impro01_M000", "has two rows"),
         ("status", "fine", "the status is none of"),
-        ("speaker", None, f"{KEY}: speaker is null"),
+        ("dialog", None, f"{KEY}: dialog is null"),
         ("start", float("nan"), f"{KEY}: start holds NaN"),
         ("end", float("inf"), f"{KEY}: end holds NaN, an infinity"),
         ("flags", [None], f"{KEY}: flags holds NaN, an infinity, or null in a list"),
-        ("labels", {"vad": [float("nan")]}, f"{KEY}: labels holds NaN"),
+        ("labels", {"valence": float("nan")}, f"{KEY}: labels holds NaN"),
         ("labels", {"raters": [None]}, f"{KEY}: labels holds NaN, an infinity, or null"),
         ("shard", "../all-000000.tar", f"{KEY}: .*dataset.json has no such shard"),
         ("shard", "/etc/passwd", f"{KEY}: .*dataset.json has no such shard"),
@@ -182,9 +183,9 @@ def test_a_schema_that_is_nested_a_hundred_thousand_deep_does_not_end_the_proces
 
 
 def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
-    rewrite(own, lambda rows: rows[2].update(speaker="x"))
-    with pytest.raises(InputError, match="'x' is not the name of a speaker"):
-        split(Dataset(own).rows.values(), "iemocap", "session-1")
+    rewrite(own, lambda rows: rows[2].update(session=None))
+    with pytest.raises(InputError, match=f"{KEY} has no session"):
+        split(Dataset(own).rows.values(), built_in_schema("iemocap"), "session-1")
 
 
 @pytest.mark.parametrize(

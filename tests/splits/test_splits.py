@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.errors import InputError
+from mesm_data.schema.built_in import built_in_names, built_in_schema
 from mesm_data.shards import manifest
 from mesm_data.splits import available, split
 from mesm_data.splits.leaks import leaks
 from mesm_data.splits.lists import PARTS, read_lists
-from mesm_data.splits.registry import corpora, registered
-from mesm_data.splits.rules import RULES
-from mesm_train.labels import view
+from mesm_data.splits.rules import named_splits
+
+IEMOCAP, MOSEI = built_in_schema("iemocap"), built_in_schema("mosei")
+RULES = (*(f"session-{number}" for number in range(1, 6)), "dialog")
 
 
 def row(
@@ -29,8 +31,9 @@ def row(
     """What a manifest says of an utterance. The id tells the rest: of IEMOCAP, or of CMU-MOSEI, by video."""
     video = key.rsplit("_", 1)[0]
     dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
-    said = {"key": key, "status": status, "reason": reason, "start": start, "end": end}
-    return {**said, "dialog": dialog, "speaker": speaker}
+    session = key[4] if key.startswith("Ses0") else None
+    said = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
+    return {**said, "dialog": dialog, "speaker": speaker, "session": session}
 
 
 def sessions(*numbers: int) -> list[dict[str, Any]]:
@@ -51,7 +54,7 @@ def sessions(*numbers: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("test", [1, 2, 3, 4, 5])
 def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
     rows = sessions(1, 2, 3, 4, 5)
-    made = split(rows, "iemocap", f"session-{test}")
+    made = split(rows, IEMOCAP, f"session-{test}")
     found = {part: {int(key[4]) for key in keys} for part, keys in made.parts.items()}
     assert (found["test"], found["valid"]) == ({test}, {test % 5 + 1})
     assert sorted(key for keys in made.parts.values() for key in keys) == sorted(item["key"] for item in rows)
@@ -63,26 +66,26 @@ def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> Non
 def test_too_few_sessions_are_named(there: tuple[int, ...], enough: bool) -> None:
     rows = sessions(*there)
     if enough:
-        assert split(rows, "iemocap", "session-5").parts["train"][0].startswith("Ses03")
+        assert split(rows, IEMOCAP, "session-5").parts["train"][0].startswith("Ses03")
         return
     listed = ", ".join(map(str, there)) or "none"
     with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* holds: {listed}\."):
-        split(rows, "iemocap", "session-5")
+        split(rows, IEMOCAP, "session-5")
 
 
 def test_sessions_are_a_rule_for_iemocap_only() -> None:
-    with pytest.raises(InputError, match="session-1 is a rule for iemocap; for mosei there is `dialog`"):
-        split([row("abc_1")], "mosei", "session-1")
+    with pytest.raises(InputError, match=r"no split 'session-1': Expected dialog, paper, official, a folder"):
+        split([row("abc_1")], MOSEI, "session-1")
 
 
 @given(st.sets(st.integers(0, 199), max_size=120))
 def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int]) -> None:
     rows = [row(f"video{video}_{clip}") for video in range(200) for clip in range(2)]
-    whole = split(rows, "mosei", "dialog")
+    whole = split(rows, MOSEI, "dialog")
     where = {key: part for part, keys in whole.parts.items() for key in keys}
     assert whole.leaks.dialogs == ()
     assert sorted(where) == sorted(item["key"] for item in rows)
-    fewer = split([item for item in rows if int(item["dialog"][5:]) not in left_out], "mosei", "dialog")
+    fewer = split([item for item in rows if int(item["dialog"][5:]) not in left_out], MOSEI, "dialog")
     assert {key: part for part, keys in fewer.parts.items() for key in keys} == {
         key: part for key, part in where.items() if int(key[5:].split("_")[0]) not in left_out
     }
@@ -90,14 +93,14 @@ def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int])
 
 def test_dialogs_fall_80_10_10() -> None:
     rows = [row(f"video{number}_0") for number in range(5000)]
-    made = split(rows, "mosei", "dialog")
+    made = split(rows, MOSEI, "dialog")
     shares = [len(made.parts[part]) / len(rows) for part in ("train", "valid", "test")]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
 def test_too_few_dialogs_are_said() -> None:
     with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
-        split([row("one_0")], "mosei", "dialog")
+        split([row("one_0")], MOSEI, "dialog")
 
 
 # Lists
@@ -118,7 +121,7 @@ def published(shared: Path, tmp_path: Path) -> Any:
 def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any) -> None:
     folder = published("iemocap")
     lists, _ = read_lists(folder)
-    made = split([row(key) for keys in lists.values() for key in keys], "iemocap", str(folder))
+    made = split([row(key) for keys in lists.values() for key in keys], IEMOCAP, str(folder))
     assert (made.name, made.of) == ("paper", "utterances")
     assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
     assert made.missing == ()
@@ -151,7 +154,7 @@ def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) ->
     for name in VIDEOS:
         shutil.copy(shared / "splits" / name, tmp_path)
     (tmp_path / "folds.py").write_bytes(as_python(shared))
-    made = split(rows, "mosei", str(tmp_path))
+    made = split(rows, MOSEI, str(tmp_path))
     assert made.of == "dialogs"
     assert made.parts == {
         part: tuple(sorted(keys)) for part, keys in paper.items()
@@ -160,7 +163,7 @@ def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) ->
     assert Counter((item.part, item.status) for item in made.missing) == {
         ("train", "absent"): 163, ("valid", "absent"): 15, ("test", "absent"): 48,
     }  # fmt: skip
-    from_file = split(rows, "mosei", str(tmp_path / "folds.py"))
+    from_file = split(rows, MOSEI, str(tmp_path / "folds.py"))
     assert (from_file.parts, from_file.digest, from_file.name) == (made.parts, made.digest, "folds")
 
 
@@ -169,11 +172,11 @@ def test_what_ids_name_is_decided_for_all_lists_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\nb\nc_0")
     (tmp_path / "test.txt").write_text("c\nd")
     rows[0].update(status="failed", reason="no audio, no video")
-    made = split(rows, "mosei", str(tmp_path))
+    made = split(rows, MOSEI, str(tmp_path))
     assert made.parts == {"train": ("a_1", "b_0", "b_1"), "test": ("c_0", "c_1")}
     assert [(item.key, item.status) for item in made.missing] == [("c_0", "absent"), ("d", "absent"), ("a_0", "failed")]
     (tmp_path / "test.txt").write_text("b_0\nb_1\nc_1")
-    assert split(rows, "mosei", str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
+    assert split(rows, MOSEI, str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
 
 
 def test_python_lists_are_parsed_and_never_run(tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ def test_lists_are_the_same_from_a_folder_and_a_file(
     (folder / "lists.json").write_text(json.dumps(shuffled))
     (folder / "lists.yaml").write_text(yaml.safe_dump(shuffled))
     rows = sessions(1, 2)
-    made = [split(rows, "iemocap", str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
+    made = [split(rows, IEMOCAP, str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
     assert [one.parts for one in made] == [{part: tuple(keys) for part, keys in lists.items()}] * 3
     assert len({one.digest for one in made}) == 1
 
@@ -232,14 +235,14 @@ def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
     ):  # fmt: skip
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(lists))
-        digests.add(split(sessions(1, 2), "iemocap", str(path)).digest)
+        digests.add(split(sessions(1, 2), IEMOCAP, str(path)).digest)
     assert len(digests) == 4
 
 
 def test_ids_that_look_like_numbers_stay_ids(tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text("train: [116213_2, 1e5_0]\ntest: [0x1f_1]")
     rows = [row(key) for key in ("116213_2", "1e5_0", "0x1f_1")]
-    made = split(rows, "iemocap", str(tmp_path / "lists.yaml"))
+    made = split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
     assert made.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
 
 
@@ -248,10 +251,10 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
     rows = sessions(1, 2)
     (tmp_path / "train.txt").write_text("\n".join(item["key"] for item in rows[:4]) + "\nSes01F_impro99_F000\n")
     (tmp_path / "test.txt").write_text("\n".join(item["key"] for item in rows[4:6]))
-    whole = split(rows, "iemocap", str(tmp_path))
+    whole = split(rows, IEMOCAP, str(tmp_path))
     rows[0].update(status="failed", reason="no audio, no video")
     rows[4].update(status="excluded", reason="only")
-    made = split(rows, "iemocap", str(tmp_path))
+    made = split(rows, IEMOCAP, str(tmp_path))
     assert {(item.key, item.part, item.status, item.reason) for item in made.missing} == {
         (rows[0]["key"], "train", "failed", "no audio, no video"),
         ("Ses01F_impro99_F000", "train", "absent", None),
@@ -297,7 +300,7 @@ def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, s
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     [first] = list(files)[:1]
     with pytest.raises(InputError, match=message):
-        split([row("a_1")], "iemocap", str(tmp_path / first if first.startswith("lists") else tmp_path))
+        split([row("a_1")], IEMOCAP, str(tmp_path / first if first.startswith("lists") else tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +317,7 @@ def test_an_unknown_split_is_answered_with_what_there_is(
 ) -> None:
     monkeypatch.setenv("MESM_SPLITS", str(tmp_path))
     with pytest.raises(InputError, match=message):
-        split(sessions(1), "iemocap", name)
+        split(sessions(1), IEMOCAP, name)
 
 
 # Leaks
@@ -362,7 +365,7 @@ def test_every_split_that_can_be_made_says_what_leaks_across_it(
         start = 2.0 * places[key[:-5]]
         places[key[:-5]] += 1
         rows.append(row(key, start, start + 2.5))
-    made = available(rows, "iemocap")
+    made = available(rows, IEMOCAP)
     assert list(made) == [*RULES, "paper"]
     for name in RULES[:-1]:
         by_session = made[name]
@@ -374,7 +377,7 @@ def test_every_split_that_can_be_made_says_what_leaks_across_it(
     place.mkdir(parents=True)
     for part in PARTS:
         shutil.copy(tmp_path / f"{part}_split.txt", place)
-    paper = available(rows, "iemocap")["paper"]
+    paper = available(rows, IEMOCAP)["paper"]
     assert not isinstance(paper, str)
     leaks_ = paper.leaks.counts()
     assert (leaks_["speakers"], leaks_["dialogs"]) == (10, 151)
@@ -384,11 +387,14 @@ def test_every_split_that_can_be_made_says_what_leaks_across_it(
 
 
 def test_the_rules_are_those_that_the_manifests_name() -> None:
-    named = {corpus: [s.name for s in registered(corpus).values() if s.kind == "rule"] for corpus in corpora()}
-    assert named == {"iemocap": list(RULES), "mosei": ["dialog"]}
+    named = {
+        corpus: [split.name for split in named_splits(built_in_schema(corpus), {}).values() if split.is_rule]
+        for corpus in built_in_names()
+    }
+    assert {name: named[name] for name in ("iemocap", "mosei")} == {"iemocap": list(RULES), "mosei": ["dialog"]}
     counts = mesm_manifests.load("iemocap")["counts"]["sessions"]
     for number in range(1, 6):
-        said = registered("iemocap")[f"session-{number}"].counts
+        said = named_splits(IEMOCAP, {})[f"session-{number}"].counts
         assert said["test"] == counts[f"Session{number}"]["utterances"]
         assert said["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
         assert sum(said.values()) == 10_039
@@ -399,15 +405,16 @@ def test_the_rules_are_those_that_the_manifests_name() -> None:
 
 def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> None:
     """The types that Parquet gives back, with ratings as the corpus has them."""
-    rater = {"rater": "E1", "self": False, "categories": ["Anger"], "val": 2.0, "act": None, "dom": 3.0, "comment": ""}
+    numbers = {"valence": 2.0, "activation": None, "dominance": 3.0}
+    rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     labels = dict(zip(KEYS, ["ang", "xxx", "exc", None] * len(KEYS), strict=False))
-    rows = [{**item, "labels": {"label": labels[item["key"]], "vad": [2.0, 2.5, 3.0], "raters": [rater]}}
+    rows = [{**item, "labels": {"emotion": labels[item["key"]], **numbers, "raters": [rater]}}
             for item in sessions(1, 2)]  # fmt: skip
-    manifest.write(tmp_path / "manifest.parquet", rows, manifest.schema("iemocap"))
+    manifest.write(tmp_path / "manifest.parquet", rows, manifest.schema(IEMOCAP))
     (tmp_path / "train.txt").write_text("\n".join(KEYS))
     again = manifest.read(tmp_path / "manifest.parquet")
-    assert split(again, "iemocap", str(tmp_path)) == split(rows, "iemocap", str(tmp_path))
-    four = view("iemocap", "four")
+    assert split(again, IEMOCAP, str(tmp_path)) == split(rows, IEMOCAP, str(tmp_path))
+    four = IEMOCAP.view("four")
     targets = {item["key"]: four.target(item["labels"]) for item in again}
     assert {key: None if target is None else four.classes[int(target.argmax())] for key, target in targets.items()} == {
         key: {"ang": "ang", "exc": "hap"}.get(str(label)) for key, label in labels.items()

@@ -242,7 +242,7 @@ def journal(run: Path) -> list[Any]:
 def small_recipe(folder: Path, dataset: Path) -> str:
     """Small settings with two epochs of five steps."""
     rows = Dataset(dataset).rows
-    labels = {key: row["labels"]["label"] for key, row in rows.items() if row["status"] == "ok"}
+    labels = {key: row["labels"]["emotion"] for key, row in rows.items() if row["status"] == "ok"}
     by_label: dict[str, list[str]] = {}
     for key, label in labels.items():
         if label in ("ang", "exc", "fru", "hap", "neu", "sad"):

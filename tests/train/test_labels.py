@@ -3,29 +3,36 @@
 from collections import Counter
 from typing import Any
 
-import mesm_manifests
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.errors import InputError
-from mesm_data.splits.registry import registered
+from mesm_data.schema.built_in import built_in_facts, built_in_schema
+from mesm_data.schema.views import View
+from mesm_data.splits.rules import named_splits
 from mesm_train.config import load_recipe
-from mesm_train.labels import View, truth, view, views
+from mesm_train.labels import trainable_view, truth
 
-LABELS = list(mesm_manifests.load("iemocap")["labels"])
+IEMOCAP = built_in_schema("iemocap")
+LABELS = list(IEMOCAP.labels["emotion"].values)
+
+
+def view(corpus: str, name: str) -> View:
+    return built_in_schema(corpus).view(name)
+
 
 # Views
 
 
 @pytest.mark.parametrize("name", ["six", "four", "majority"])
 def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) -> None:
-    known = mesm_manifests.load("iemocap")
+    known = built_in_facts("iemocap")
     chosen = view("iemocap", name)
     total, asked = np.zeros(len(chosen.classes)), 0
     for label, count in known["counts"]["labels"].items():
-        target = chosen.target({"label": label, "vad": None, "raters": []})
+        target = chosen.target({"emotion": label, "raters": []})
         if target is not None:
             assert target.dtype == np.float32
             assert target.sum() == (label != "xxx")
@@ -37,16 +44,16 @@ def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) ->
 def test_without_a_majority_ten_answers_are_no() -> None:
     """So the highest logit is no answer there, and is not scored as one."""
     majority = view("iemocap", "majority")
-    target = majority.target({"label": "xxx"})
+    target = majority.target({"emotion": "xxx"})
     assert target is not None
     assert target.tolist() == [0.0] * 10
     assert not majority.exclusive
-    assert majority.target({"label": None}) is None
+    assert majority.target({"emotion": None}) is None
     assert [view("iemocap", name).exclusive for name in ("six", "four", "soft")] == [True, True, False]
 
 
 def rater(name: str, *categories: str) -> dict[str, Any]:
-    return {"rater": name, "self": name[2] != "E", "categories": list(categories) if name[0] == "C" else None}
+    return {"rater": name, "self": name[2] != "E", "emotion": list(categories) if name[0] == "C" else None}
 
 
 def test_a_soft_label_is_the_share_of_the_external_raters_votes() -> None:
@@ -56,14 +63,14 @@ def test_a_soft_label_is_the_share_of_the_external_raters_votes() -> None:
         rater("C-E2", "Neutral state"), rater("C-E3", "Anger", "Frustration", "", "Anger"), rater("C-E4", "neutral"),
         rater("C-E5", "", " "), rater("C-F1", "Happiness"), rater("A-E3"),
     ]  # fmt: skip
-    target = soft.target({"label": "neu", "raters": raters})
+    target = soft.target({"emotion": "neu", "raters": raters})
     assert target is not None
     assert target.dtype == np.float32
     shares = {name: float(share) for name, share in zip(soft.classes, target, strict=True) if share}
     assert shares == pytest.approx({"neu": 2 / 3, "ang": 1 / 6, "fru": 1 / 6})
     assert truth(target).tolist() == [float(name == "neu") for name in soft.classes]
     for nothing in ([], [rater("C-F1", "Anger")], [rater("A-E3")], [rater("C-E2", "")]):
-        assert soft.target({"label": "xxx", "raters": nothing}) is None
+        assert soft.target({"emotion": "xxx", "raters": nothing}) is None
 
 
 def test_a_word_of_no_class_takes_its_part_of_the_vote_with_it() -> None:
@@ -72,7 +79,7 @@ def test_a_word_of_no_class_takes_its_part_of_the_vote_with_it() -> None:
     assert float(target.sum()) == float(target[0]) == 0.75
 
 
-WORDS = list(mesm_manifests.load("iemocap")["labels"].values())[:-1]
+WORDS = list(IEMOCAP.labels["emotion"].values.values())[:-1]
 
 
 @given(st.lists(st.lists(st.sampled_from([*WORDS, ""]), max_size=4), min_size=3, max_size=3))
@@ -87,7 +94,7 @@ def test_what_most_raters_alone_name_is_true_in_the_soft_view_too(named: list[li
     if all(len(words) == 1 for words in given_votes):
         counts = Counter(word for words in given_votes for word in words)
         most = {word for word, count in counts.items() if 2 * count > len(given_votes)}
-        codes = {word: code for code, word in mesm_manifests.load("iemocap")["labels"].items()}
+        codes = {word: code for code, word in IEMOCAP.labels["emotion"].values.items()}
         classes = view("iemocap", "soft").classes
         assert {classes[index] for index in np.flatnonzero(truth(target))} == {codes[word] for word in most}
 
@@ -97,7 +104,7 @@ def test_six_is_one_question_per_label() -> None:
     assert six.classes == ("ang", "exc", "fru", "hap", "neu", "sad")
     assert six.exclusive
     for label in LABELS:
-        target = six.target({"label": label})
+        target = six.target({"emotion": label})
         assert (None if target is None else target.tolist()) == (
             [float(label == name) for name in six.classes] if label in six.classes else None
         )
@@ -105,25 +112,29 @@ def test_six_is_one_question_per_label() -> None:
 
 def test_four_takes_excited_for_happy() -> None:
     four = view("iemocap", "four")
-    targets = [four.target({"label": label}) for label in ("hap", "exc", "neu")]
+    targets = [four.target({"emotion": label}) for label in ("hap", "exc", "neu")]
     assert [target is not None and target.tolist() for target in targets] == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
-    assert four.target({"label": "fru"}) is None
+    assert four.target({"emotion": "fru"}) is None
 
 
-@pytest.mark.parametrize("record", [{"label": None}, {"label": "yyy"}, {}])
+@pytest.mark.parametrize("record", [{"emotion": None}, {"emotion": "yyy"}, {}])
 def test_an_utterance_without_a_label_is_in_no_view(record: dict[str, Any]) -> None:
-    assert all(view("iemocap", name).target(record) is None for name in views("iemocap"))
+    assert all(view("iemocap", name).target(record) is None for name in IEMOCAP.views)
 
 
 @given(st.dictionaries(st.sampled_from(["anger", "fear", "joy"]), st.none() | st.sampled_from([0.0, 1 / 6, 1.0, 3.0])))
 def test_a_view_that_is_not_exclusive_asks_for_each_mean_above_zero(emotions: dict[str, float | None]) -> None:
     multi = View(
-        corpus="mosei", name="x", classes=("ang", "fea"), sources=(("anger",), ("fear",)), rule="means"
+        corpus="mosei", name="x", label=None, classes=("ang", "fea"), sources=(("anger",), ("fear",)),
+        target_rule="positive",
     )  # fmt: skip
-    target = multi.target({"emotions": emotions, "sentiment": 0.0})
+    target = multi.target({**emotions, "sentiment": 0.0})
+    if all(emotions.get(name) is None for name in ("anger", "fear")):
+        assert target is None  # nobody rated it
+        return
     assert target is not None
     assert target.tolist() == [float((emotions.get(name) or 0) > 0) for name in ("anger", "fear")]
-    assert multi.target({"emotions": None}) is None
+    assert multi.target({"anger": None}) is None
     assert not multi.exclusive
 
 
@@ -131,13 +142,25 @@ def test_the_recipes_for_mosei_name_a_view_and_a_split_that_there_are() -> None:
     for name in ("mosei-fe2e", "mosei-mesm"):
         config = load_recipe(name)
         assert view("mosei", config.labels).classes == ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
-        assert registered("mosei")[config.split].kind == "list"
+        assert not named_splits(built_in_schema("mosei"), {})[config.split].is_rule
 
 
 def test_an_unknown_view_or_corpus_is_answered_with_those_there_are() -> None:
     with pytest.raises(
-        InputError, match=r"no label view 'sixx': did you mean six\? There are six, four, majority, soft"
+        InputError, match=r"no label view 'sixx': did you mean six\? There are six, four, majority, soft, dimensions"
     ):
         view("iemocap", "sixx")
     with pytest.raises(InputError, match=r"no manifest of a corpus 'iemo'; there are .*iemocap"):
         view("iemo", "six")
+
+
+def test_a_view_of_numbers_gives_the_numbers_and_cannot_be_trained_yet() -> None:
+    dimensions = view("iemocap", "dimensions")
+    target = dimensions.target({"valence": 2.5, "activation": 3.0, "dominance": 4.0})
+    assert target is not None
+    assert (target.dtype, target.tolist(), dimensions.classes) == (
+        np.float32, [2.5, 3.0, 4.0], ("valence", "activation", "dominance"),
+    )  # fmt: skip
+    assert dimensions.target({"valence": 2.5, "activation": None, "dominance": 4.0}) is None
+    with pytest.raises(InputError, match=r"'dimensions' of iemocap is of the task 'number'.*six, four, majority, soft"):
+        trainable_view(IEMOCAP, "dimensions")

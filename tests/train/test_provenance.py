@@ -12,15 +12,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import dataset
 from mesm_data.splits import split
 from mesm_train.config import RunConfig, load_recipe
-from mesm_train.labels import view
 from mesm_train.provenance import code, differences, provenance
 from mesm_train.typed_yaml import to_dict
 
+IEMOCAP = built_in_schema("iemocap")
 ROWS = [
-    {"key": f"Ses0{n}F_impro01_F000", "dialog": f"Ses0{n}F_impro01", "speaker": f"Ses0{n}F", "start": 0.0, "end": 1.0}
+    {"key": f"Ses0{n}F_impro01_F000", "id": f"Ses0{n}F_impro01_F000", "dialog": f"Ses0{n}F_impro01"}
+    | {"speaker": f"Ses0{n}F", "session": str(n), "start": 0.0, "end": 1.0, "flags": [], "labels": {"raters": []}}
     for n in range(1, 6)
 ]
 
@@ -30,6 +32,7 @@ def info(tmp_path: Path) -> dict[str, Any]:
     """What dataset.json says; no sample could be built."""
     facts = {
         "corpus": "iemocap",
+        "schema": IEMOCAP.as_dict(),
         "recipe": {"face_size": 48},
         "source": {},
         "synthetic": True,
@@ -45,7 +48,7 @@ def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", label
     rows = [{**row, "status": "ok", "reason": None} for row in ROWS]
     rows[0].update(status="failed", reason="no audio, no video")
     rows[1].update(speaker=rows[2]["speaker"])
-    return provenance(info, split(rows, "iemocap", name), view("iemocap", labels), config, device="cpu")
+    return provenance(info, split(rows, IEMOCAP, name), IEMOCAP.view(labels), config, device="cpu")
 
 
 def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None:
@@ -55,14 +58,14 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
     assert said["dataset"] == {
         "corpus": "iemocap",
         "root": info["root"],
-        "format": 1,
+        "format": 2,
         "synthetic": True,
         "counts": {"total": 5, "ok": 0, "failed": 5, "excluded": 0},
     }
     assert said["split"] == {
         "name": "session-5",
         "of": "utterances",
-        "digest": split(rows, "iemocap", "session-5").digest,
+        "digest": split(rows, IEMOCAP, "session-5").digest,
         "counts": {"train": 3, "valid": 0, "test": 1},
         "missing": {"failed": 1, "excluded": 0, "absent": 0},
         "leaks": {"speakers": 0, "dialogs": 0, "overlaps": 0},

@@ -49,7 +49,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     """Small settings, and a split that gives every part some of every label there is."""
     folder = tmp_path_factory.mktemp("recipe")
     keys = Dataset(dataset).keys
-    labels = {key: Dataset(dataset).rows[key]["labels"]["label"] for key in keys}
+    labels = {key: Dataset(dataset).rows[key]["labels"]["emotion"] for key in keys}
     common = [key for key in keys if labels[key] in ("ang", "exc", "fru", "hap", "neu", "sad")]
     parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for label in sorted({labels[key] for key in common}):

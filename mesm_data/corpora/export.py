@@ -1,0 +1,78 @@
+"""A corpus as a table for people: what a scan found, one row an utterance."""
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mesm_data.corpora.base import Corpus, Recording, Utterance
+from mesm_data.errors import InputError
+from mesm_data.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def corpus_frame(corpus: Corpus) -> "pd.DataFrame":
+    """One row an utterance, in the order of the recordings: ids, files, times, text, flags, status and labels.
+
+    `audio` is the first file with the recording's clock (`start` and `end`), `utterance_audio` and `utterance_video`
+    the utterance's own files. `failed` and `excluded` hold the reason for which an utterance is not built.
+    """
+    import pandas as pd
+
+    rows = [_row(corpus, recording, each) for recording in corpus.recordings for each in recording.utterances]
+    return pd.DataFrame(rows)
+
+
+def _row(corpus: Corpus, recording: Recording, utterance: Utterance) -> dict[str, Any]:
+    whole = math.isinf(utterance.end) and utterance.start == 0
+    shared = next((source for source in utterance.audio if source.span is not None or whole), None)
+    own = next((source for source in utterance.audio if source.span is None and not whole), None)
+    status, reason = utterance.unbuilt or (None, None)
+    return {
+        "id": utterance.id,
+        "video": recording.video,
+        "audio": shared.path if shared and shared.path != recording.video else None,
+        "channel": shared.channel + 1 if shared and shared.channel is not None else None,
+        "utterance_audio": own.path if own else None,
+        "utterance_video": utterance.excerpt.path if utterance.excerpt else None,
+        "start": utterance.start,
+        "end": None if math.isinf(utterance.end) else utterance.end,
+        "speaker": utterance.speaker,
+        "session": utterance.session,
+        "dialog": utterance.dialog,
+        "split": utterance.split,
+        "text": utterance.text,
+        "words": None if utterance.words is None else len(utterance.words),
+        "raters": len(utterance.labels.get("raters") or ()),
+        "flags": ";".join(utterance.flags),
+        "failed": reason if status == "failed" else None,
+        "excluded": reason if status == "excluded" else None,
+        **{name: _cell(utterance.labels[name]) for name in corpus.schema.labels},
+    }
+
+
+def _cell(value: Any) -> Any:
+    return ";".join(value) if isinstance(value, list) else value
+
+
+def write_table(corpus: Corpus, path: Path) -> None:
+    """Write `corpus_frame` as .csv, .tsv, .parquet or .jsonl. Raises InputError for another ending."""
+    frame = corpus_frame(corpus)
+    text = io.StringIO()
+    match path.suffix.lower():
+        case ".csv":
+            frame.to_csv(text, index=False)
+        case ".tsv":
+            frame.to_csv(text, index=False, sep="\t")
+        case ".jsonl":
+            frame.to_json(text, orient="records", lines=True, force_ascii=False)
+        case ".parquet":
+            with atomic_write(path) as file:
+                frame.to_parquet(file, index=False)
+            return
+        case _:
+            raise InputError(f"{path}: give a name that ends in .csv, .tsv, .parquet or .jsonl")
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())

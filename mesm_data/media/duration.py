@@ -1,0 +1,38 @@
+"""How long a media file is, for utterances that are whole files."""
+
+from pathlib import Path
+
+from mesm_data.errors import MesmError
+
+MICRO = 1_000_000  # libavformat's AV_TIME_BASE
+
+
+class NoDuration(MesmError):
+    """A file whose length cannot be told: it cannot be opened, or holds no packet with a time."""
+
+
+def measure_duration(path: Path) -> float:
+    """Seconds from the file's start to the end of its longest stream of sound or picture.
+
+    Packets are read, none is decoded: the header of a recording that a browser or a killed writer left says nothing.
+
+    Raises:
+        NoDuration: with the reason.
+    """
+    import av
+
+    try:
+        with av.open(str(path), "r") as container:
+            streams = [stream for stream in container.streams if stream.type in ("audio", "video")]
+            if not streams:
+                raise NoDuration(f"{path.name} holds neither sound nor picture")
+            start = (container.start_time or 0) / MICRO
+            end = start
+            for packet in container.demux(streams):
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise NoDuration(f"{path.name} cannot be read ({str(error).partition(chr(10))[0]})") from None
+    if end <= start:
+        raise NoDuration(f"{path.name} has no length")
+    return round(end - start, 6)
