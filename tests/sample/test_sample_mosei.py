@@ -17,6 +17,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesm_data.corpora.mosei_labels import EMOTIONS
 from mesm_data.errors import InputError
 from mesm_data.sample import mosei
 from mesm_data.sample.mosei_ratings import NAMES

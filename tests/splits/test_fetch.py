@@ -3,10 +3,8 @@
 import functools
 import http.server
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,17 @@ from typing import Any
 import pytest
 from mesm_cli.splits import line
 
+from mesm_data import remote_bytes
 from mesm_data.errors import InputError, MesmError
+from mesm_data.schema.built_in import built_in_schema
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.shards.reader import Dataset
 from mesm_data.splits import fetch as fetching
 from mesm_data.splits import registry, split
 from mesm_data.splits.fetch import fetch
+from mesm_data.splits.rules import named_splits
 
+IEMOCAP = built_in_schema("iemocap")
 PARTS = ("train", "valid", "test")
 Answer = tuple[int, bytes]
 
@@ -64,6 +67,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(remote_bytes, "PAUSE", 0.0)
     made = Server()
     yield made
     made.stop()
@@ -98,29 +102,29 @@ def test_the_papers_lists_are_fetched_and_then_known_by_name(
 ) -> None:
     """The digests and counts in the manifest are those of the real lists."""
     server = published(corpus)
-    assert fetch(corpus, "paper", mirror=server.url, pause=0) == (place / corpus / "paper", True)
-    assert fetch(corpus, "paper", mirror=server.url, pause=0) == (place / corpus / "paper", False)
+    assert fetch(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", True)
+    assert fetch(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", False)
     assert len(server.asked) == 3
     keys = server.files["test_split.txt"].decode().split()
-    made = split(rows(keys), corpus, "paper")
+    made = split(rows(keys), built_in_schema(corpus), "paper")
     assert (made.name, made.parts["test"]) == ("paper", tuple(sorted(keys)))
     counts = {part: len(server.files[f"{part}_split.txt"].split()) for part in PARTS}
-    assert registry.registered(corpus)["paper"].counts == counts
+    assert named_splits(built_in_schema(corpus), {})["paper"].counts == counts
 
 
 def test_a_fetched_list_is_checked_whenever_it_is_used(published: Callable[[str], Server], place: Path) -> None:
     server = published("iemocap")
-    folder, _ = fetch("iemocap", "paper", mirror=server.url, pause=0)
+    folder, _ = fetch(IEMOCAP, "paper", mirror=server.url)
     some = rows(server.files["test_split.txt"].decode().split())
     file = folder / "test_split.txt"
     file.write_bytes(file.read_bytes().replace(b"Ses03F_impro03_F018", b"Ses03F_impro03_F019"))
     with pytest.raises(InputError, match=r"test_split.txt is not the published file: .* `mesm-data splits fetch iemo"):
-        split(some, "iemocap", "paper")
-    assert fetch("iemocap", "paper", mirror=server.url, pause=0)[1]
-    assert split(some, "iemocap", "paper").name == "paper"
+        split(some, IEMOCAP, "paper")
+    assert fetch(IEMOCAP, "paper", mirror=server.url)[1]
+    assert split(some, IEMOCAP, "paper").name == "paper"
     file.unlink()
     with pytest.raises(InputError, match=f"not in {folder}: get it with `mesm-data splits fetch iemocap paper`"):
-        split(some, "iemocap", "paper")
+        split(some, IEMOCAP, "paper")
 
 
 def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place(
@@ -131,7 +135,7 @@ def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place
     server.files["valid_split.txt"] = right + b"\n"
     wrong, expected = (sha256(data).hexdigest() for data in (right + b"\n", right))
     with pytest.raises(MesmError, match=f"valid_split.txt is not the published file.*{wrong}.*{expected}") as error:
-        fetch("iemocap", "paper", mirror=server.url, pause=0)
+        fetch(IEMOCAP, "paper", mirror=server.url)
     assert error.value.exit_code == 1
     assert not place.exists()
 
@@ -139,15 +143,15 @@ def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place
 def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server], place: Path) -> None:
     server = published("iemocap")
     server.first = [(503, b""), None, (429, b"")]
-    assert fetch("iemocap", "paper", mirror=server.url, pause=0)[1]
+    assert fetch(IEMOCAP, "paper", mirror=server.url)[1]
     assert len(server.asked) == 3 + 3
 
 
 @pytest.mark.parametrize(
     ("first", "reason", "asked"),
     [
-        ([(503, b"")] * 9, "answers HTTP 503", fetching.TRIES),
-        ([(404, b"")], "answers HTTP 404", 1),
+        ([(503, b"")] * 9, "answers HTTP 503", remote_bytes.ATTEMPTS),
+        ([(404, b"")], "is not there", 1),
         ([(200, bytes(fetching.LIMIT + 1))], "more than 8388608 bytes", 1),
     ],
 )
@@ -157,16 +161,16 @@ def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
     server = published("iemocap")
     server.first = list(first)
     with pytest.raises(MesmError, match=reason) as error:
-        fetch("iemocap", "paper", mirror=server.url, pause=0)
+        fetch(IEMOCAP, "paper", mirror=server.url)
     assert len(server.asked) == asked
-    for part, said in registry.registered("iemocap")["paper"].parts.items():
+    for part, said in IEMOCAP.splits["paper"].parts.items():
         assert f"{said.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
 
 
 def test_without_network_the_way_by_hand_is_said(place: Path, server: Server) -> None:
     server.stop()
-    with pytest.raises(MesmError, match=r"no connection to 127.0.0.1:\d+. Download by hand and put in place:"):
-        fetch("iemocap", "paper", mirror=server.url, pause=0)
+    with pytest.raises(MesmError, match=r"/lists/\w+.txt: no connection .* Download by hand and put in place:"):
+        fetch(IEMOCAP, "paper", mirror=server.url)
 
 
 def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], place: Path, tmp_path: Path) -> None:
@@ -174,11 +178,11 @@ def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "valid_split.txt").write_text("my own")
     with pytest.raises(InputError, match=r"valid_split.txt is another file than the published one: remove it"):
-        fetch("iemocap", "paper", tmp_path / "mine", mirror=server.url, pause=0)
+        fetch(IEMOCAP, "paper", tmp_path / "mine", mirror=server.url)
     assert server.asked == []
-    folder, _ = fetch("iemocap", "paper", tmp_path / "other", mirror=server.url, pause=0)
+    folder, _ = fetch(IEMOCAP, "paper", tmp_path / "other", mirror=server.url)
     some = rows(server.files["test_split.txt"].decode().split())
-    assert split(some, "iemocap", str(folder)).name == "paper"
+    assert split(some, IEMOCAP, str(folder)).name == "paper"
     assert not place.exists()
 
 
@@ -192,30 +196,29 @@ def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], 
 )
 def test_what_is_no_published_list_is_refused(corpus: str, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fetch(corpus, name)
+        fetch(built_in_schema(corpus), name)
 
 
-def test_the_official_folds_are_one_python_file_with_three_lists(
-    server: Server, shared: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_official_folds_are_one_python_file_with_three_lists(server: Server, shared: Path, place: Path) -> None:
     """The SDK's file is not here: one of its form is made of the plain lists, and its own digest stands in."""
-    official = registry.registered("mosei")["official"]
+    mosei = built_in_schema("mosei")
+    official = named_splits(mosei, {})["official"]
     assert set(official.files) == {"cmu_mosei_std_folds.py"}
-    assert len({part.sha256 for part in official.parts.values()}) == 1
+    assert len({part.sha256 for part in official.spec.parts.values()}) == 1
     lists = {part: (shared / "splits" / f"mosei_official_{part}_videos.txt").read_text().split() for part in PARTS}
     data = "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
     server.files["cmu_mosei_std_folds.py"] = data
-    with pytest.raises(MesmError, match=official.parts["train"].sha256):
-        fetch("mosei", "official", mirror=server.url, pause=0)
-    ours = {part: replace(said, sha256=sha256(data).hexdigest()) for part, said in official.parts.items()}
-    known = {**registry.registered("mosei"), "official": replace(official, parts=ours)}
-    for module in (registry, sys.modules["mesm_data.splits"]):
-        monkeypatch.setattr(module, "registered", lambda corpus: known)
-    folder, _ = fetch("mosei", "official", mirror=server.url, pause=0)
+    with pytest.raises(MesmError, match=official.spec.parts["train"].sha256):
+        fetch(mosei, "official", mirror=server.url)
+    ours = mosei.as_dict()
+    for part in ours["splits"]["official"]["parts"].values():
+        part["sha256"] = sha256(data).hexdigest()
+    mosei = CorpusSchema.parse(ours, "the schema with our own file")
+    folder, _ = fetch(mosei, "official", mirror=server.url)
     clips = [f"{video}_{clip}" for ids in lists.values() for video in ids for clip in (0, 1)]
     table = [{**one, "dialog": one["key"][:-2], "speaker": one["key"][:-2]} for one in rows(clips)]
     for name in ("official", str(folder)):
-        made = split(table, "mosei", name)
+        made = split(table, mosei, name)
         assert (made.name, made.of, made.missing) == ("official", "dialogs", ())
         assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
 
@@ -261,7 +264,7 @@ def test_the_command_lists_fetches_and_shows(
     text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
     assert "Ses01F_impro99_F000 (train): absent" in text
     # The synthetic ids are partly those of the paper's lists.
-    paper = split(Dataset(dataset).rows.values(), "iemocap", "paper").summary()
+    paper = split(Dataset(dataset).rows.values(), IEMOCAP, "paper").summary()
     seen = json.loads(mesm_data("inspect", dataset, "--json").stdout)["splits"]
     assert seen["paper"] == paper
     assert "needs the sessions 5" in seen["session-5"]["reason"]
