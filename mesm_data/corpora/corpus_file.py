@@ -95,7 +95,7 @@ def write_corpus_toml(corpus: Corpus, path: Path) -> None:
         "table": os.path.relpath(corpus.file.resolve(), folder),
         "media": os.path.relpath(corpus.root.resolve(), folder),
     }
-    schema = corpus.schema.as_dict()
+    schema = corpus.schema.as_mapping()
     ratings = {"ratings": {"labels": schema.pop("ratings")}} if "ratings" in schema else {}
     text = to_toml({"name": schema.pop("name"), **places, **schema, **ratings})
     with atomic_write(path) as file:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mesm_data.errors import InputError
-from mesm_data.schema.labels import LabelScheme, Name, Text
+from mesm_data.schema.labels import LabelScheme, Name, Text, pairs_to_mapping
 from mesm_data.schema.splits import SplitSpec
 from mesm_data.schema.views import Target, View, ViewSpec
 
+ORDERED = ("labels", "views", "splits")
 RESERVED = frozenset({"raters"})  # keys of a labels record that no scheme may have
 NATURAL_TARGET: dict[str, Target] = {"category": "category", "multilabel": "multilabel", "number": "number"}
 
@@ -48,6 +49,11 @@ class CorpusSchema(BaseModel):
     views: dict[Name, ViewSpec] = Field(default_factory=dict, max_length=1000)
     splits: dict[Name, SplitSpec] = Field(default_factory=dict, max_length=1000)
 
+    @field_validator(*ORDERED, mode="before")
+    @classmethod
+    def _entries_as_mapping(cls, entries: Any) -> Any:
+        return pairs_to_mapping(entries, {}) if isinstance(entries, list | tuple) else entries
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if taken := RESERVED & self.labels.keys():
@@ -67,9 +73,20 @@ class CorpusSchema(BaseModel):
         except ValidationError as error:
             raise InputError(f"{where}: {describe_validation_error(error)}") from None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON, without what is at its default."""
+    def as_mapping(self) -> dict[str, Any]:
+        """Ready for TOML: as people write it, without what is at its default."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON: where the order counts, [name, content] pairs, since programs sort the keys of an object."""
+        data = self.as_mapping()
+        for scheme in data.get("labels", {}).values():
+            if "values" in scheme:
+                scheme["values"] = [list(pair) for pair in scheme["values"].items()]
+        for view in data.get("views", {}).values():
+            if "classes" in view:
+                view["classes"] = [list(pair) for pair in view["classes"].items()]
+        return data | {name: [list(pair) for pair in data[name].items()] for name in ORDERED if name in data}
 
     def view(self, name: str) -> View:
         """The view `name`. Raises InputError, naming the nearest and all there are, if there is none."""

@@ -6,13 +6,26 @@ The vocabulary follows audformat: a scheme describes a label, raters give their 
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mesm_data.errors import InputError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]  # of a corpus, label, class, view or split
 Text = Annotated[str, Field(max_length=10_000)]
 MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "nat"})  # cells that hold no value, in lower case
+
+
+def pairs_to_mapping(items: Any, missing: Any) -> dict[str, Any]:
+    """A list of names, or of [name, content] pairs, as a mapping in that order. ValueError if a name stands twice."""
+    mapping: dict[str, Any] = {}
+    for item in items:
+        name, content = item if isinstance(item, list | tuple) and len(item) == 2 else (item, missing)
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r:.60} is not a name")
+        if name in mapping:
+            raise ValueError(f"{name!r:.60} stands twice")
+        mapping[name] = content
+    return mapping
 
 
 class LabelScheme(BaseModel):
@@ -37,15 +50,11 @@ class LabelScheme(BaseModel):
     columns: tuple[Text, ...] = ()
     separator: str = ";"
 
-    @model_validator(mode="before")
+    @field_validator("values", mode="before")
     @classmethod
-    def _values_as_mapping(cls, data: Any) -> Any:
-        # values = ["angry", "happy"] is short for values = { angry = "", happy = "" }
-        if isinstance(data, dict) and isinstance(data.get("values"), list | tuple):
-            if len(set(map(str, data["values"]))) != len(data["values"]):
-                raise ValueError("a value stands twice in 'values'")
-            return {**data, "values": dict.fromkeys(map(str, data["values"]), "")}
-        return data
+    def _values_as_mapping(cls, values: Any) -> Any:
+        # ["angry", "happy"] is short for { angry = "", happy = "" }; [["ang", "Anger"]] is how JSON keeps the order
+        return pairs_to_mapping(values, "") if isinstance(values, list | tuple) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

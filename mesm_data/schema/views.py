@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mesm_data.schema.labels import Name, Text
+from mesm_data.schema.labels import Name, Text, pairs_to_mapping
 
 Target = Literal["category", "multilabel", "positive", "rater_share", "number"]
 Task = Literal["one_vs_rest", "single", "number"]
@@ -38,6 +38,11 @@ class ViewSpec(BaseModel):
     task: Task | None = None
     utterances: int | None = None
     counts: dict[Name, int] | None = None
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_as_mapping(cls, classes: Any) -> Any:
+        return pairs_to_mapping(classes, ()) if isinstance(classes, list | tuple) else classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

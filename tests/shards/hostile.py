@@ -42,6 +42,8 @@ from mesm_data.shards.tar import BLOCK, SampleWriter
 from mesm_data.shards.verify import verify
 from mesm_data.splits import split
 
+SCHEMA = manifest.schema(built_in_schema("iemocap"))
+
 ADDRESSES = 2 * 2**30
 SECONDS = 20
 SIZE = 4  # pixels of a crop
@@ -97,7 +99,8 @@ def row(key: str, number: int) -> dict[str, Any]:
     rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     return {
         "key": key, "id": key, "status": "ok", "reason": None, "dialog": key[:14], "speaker": key[:6],
-        "session": key[4], "split": None, "start": 1.0 * number, "end": number + 2.0, "flags": ["no_alignment"], "group": "all", "source": "p",
+        "session": key[4], "split": None, "start": 1.0 * number, "end": number + 2.0, "flags": ["no_alignment"],
+        "group": "all", "source": "p",
         "labels": {"emotion": "ang", **numbers, "raters": [rater]},
     }  # fmt: skip
 
@@ -275,7 +278,7 @@ def _agree(choose: random.Random, path: Path) -> None:
             for stem in ("faces", "json", "txt", "wav"):
                 at = one[f"{stem}_offset"]
                 one[f"{stem}_sha256"] = sha256(data[at : at + one[f"{stem}_size"]]).hexdigest()
-    said["manifest"]["sha256"] = manifest.write(path / "manifest.parquet", rows, manifest.schema("iemocap"))
+    said["manifest"]["sha256"] = manifest.write(path / "manifest.parquet", rows, SCHEMA)
     said["root"] = dataset.root(said["manifest"]["sha256"], said["shards"])
     (path / "dataset.json").write_text(json.dumps(said))
 
@@ -327,7 +330,7 @@ def table(choose: random.Random, path: Path) -> None:
 
 def bomb(choose: random.Random, path: Path) -> None:
     """A small file that unfolds: one long text or list that many rows have."""
-    schema = manifest.schema("iemocap")
+    schema = SCHEMA
     count = choose.choice([10_000, 100_000])
     rows = pq.read_table(path / "manifest.parquet").slice(0, 1)
     held = {name: pa.repeat(rows.column(name)[0], count) for name in schema.names if name not in ("labels", "flags")}

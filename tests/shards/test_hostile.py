@@ -28,6 +28,8 @@ from mesm_data.shards.tar import BLOCK, header
 from mesm_data.shards.verify import verify
 from mesm_data.splits import split
 
+SCHEMA = manifest.schema(built_in_schema("iemocap"))
+
 FILE = {"size": 1, "samples": 1, "sha256": "0" * 64}
 KEY = "Ses02F_impro01_M001"  # the third row
 
@@ -48,7 +50,7 @@ def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> Non
     """Change the manifest's rows; its number of rows is told as it is then."""
     rows, said = manifest.read(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
-    pq.write_table(pa.Table.from_pylist(rows, schema=manifest.schema("iemocap")), path / "manifest.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
     said["manifest"]["rows"] = len(rows)
     (path / "dataset.json").write_text(json.dumps(said))
 
@@ -138,7 +140,7 @@ def test_other_columns_are_refused_by_name(own: Path, kind: pa.DataType | None) 
 
 def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(own: Path) -> None:
     """A text of 1 MB, once in a dictionary, in each of 100,000 rows."""
-    schema, count = manifest.schema("iemocap"), 100_000
+    schema, count = SCHEMA, 100_000
     long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 10**6]))
     columns = {name: long if name == "reason" else pa.nulls(count, schema.field(name).type) for name in schema.names}
     pq.write_table(pa.table(columns), own / "manifest.parquet", compression="zstd", store_schema=False)
@@ -307,7 +309,7 @@ def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
     last["wav_size"] += much
     last["n_samples"] += much // 2
     said["shards"]["all-000000.tar"]["size"] += much
-    manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
+    manifest.write(own / "manifest.parquet", rows, SCHEMA)
     (own / "dataset.json").write_text(json.dumps(said))
     with pytest.raises(MesmError, match=r"bytes, dataset\.json says"):
         list(Dataset(own))

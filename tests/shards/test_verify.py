@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesm_data.errors import MesmError
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.verify import verify
+
+SCHEMA = manifest.schema(built_in_schema("iemocap"))
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def test_missing_and_additional_shards_are_found(own: Path) -> None:
 def test_a_manifest_that_lies_is_found(own: Path) -> None:
     rows = manifest.read(own / "manifest.parquet")
     rows[0]["speaker"] = "Ses09X"
-    manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
+    manifest.write(own / "manifest.parquet", rows, SCHEMA)
     assert any("manifest.parquet: the table has sha256" in difference for difference in verify(own))
 
 

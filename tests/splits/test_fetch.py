@@ -210,7 +210,7 @@ def test_the_official_folds_are_one_python_file_with_three_lists(server: Server,
     server.files["cmu_mosei_std_folds.py"] = data
     with pytest.raises(MesmError, match=official.spec.parts["train"].sha256):
         fetch(mosei, "official", mirror=server.url)
-    ours = mosei.as_dict()
+    ours = mosei.as_mapping()
     for part in ours["splits"]["official"]["parts"].values():
         part["sha256"] = sha256(data).hexdigest()
     mosei = CorpusSchema.parse(ours, "the schema with our own file")
