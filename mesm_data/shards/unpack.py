@@ -48,6 +48,7 @@ class Unpacker:
                 if clips and clip is not None:
                     rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                     clips.write(key, {"mp4": clip})
+        self._dataset.expect(())  # unmaps the shards: a recording's samples are spread over all of them
         if rows:
             write_rows(place.parent, place.name, rows)
         return [row["key"] for row in rows]
