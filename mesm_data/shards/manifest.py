@@ -135,8 +135,10 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
                 raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
             if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
                 raise MemoryError
-        with pq.ParquetFile(path, read_dictionary=texts, thrift_container_size_limit=MAX_LIST) as file:
-            table = file.read()
+        with pq.ParquetFile(
+            path, read_dictionary=texts, pre_buffer=False, thrift_container_size_limit=MAX_LIST
+        ) as file:
+            table = file.read(use_threads=False)
         table.validate(full=True)
         if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
             raise MemoryError
