@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesm_data.errors import InputError
+from mesm_data.remote_bytes import tried
 from mesm_data.remote_errors import shown, translated
 from mesm_data.schema.corpus import CorpusSchema
 
@@ -43,8 +44,12 @@ def check_access(url: str, tier: str) -> None:
     from huggingface_hub import HfApi
 
     kind, name = repository(url)
-    with translated(url):
-        facts = HfApi().repo_info(name, repo_type=kind)
+
+    def ask() -> Any:
+        with translated(url):
+            return HfApi().repo_info(name, repo_type=kind)
+
+    facts = tried(url, ask)
     if not (facts.private or (tier == "gated" and facts.gated)):
         need = "gated or private" if tier == "gated" else "private"
         raise InputError(

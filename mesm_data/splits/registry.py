@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.files import home_folder
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.lists import Lists, once, parse
 from mesm_data.splits.rules import NamedSplit, named_splits
@@ -22,7 +23,7 @@ def place() -> Path:
         return Path(given)
     home = os.environ.get("XDG_DATA_HOME", "")
     # The XDG specification: a relative path is to be ignored.
-    base = Path(home) if home.startswith("/") else Path("~/.local/share").expanduser()
+    base = Path(home) if home.startswith("/") else home_folder("MESM_SPLITS") / ".local" / "share"
     return base / "mesm" / "splits"
 
 
