@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from mesm_data.corpora.base import AudioSource
 from mesm_data.errors import MesmError
+from mesm_data.files import open_regular_file
+from mesm_data.media.containers import WHITELIST, open_container
 from mesm_data.media.tools import ffmpeg_binary
 from mesm_data.media.video import origin
 from mesm_data.shards.members import SAMPLE_RATE
@@ -104,7 +106,7 @@ class AudioReader:
         import soundfile
 
         path = self._root / source.path
-        path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
+        open_regular_file(path).close()  # libsndfile calls whatever keeps it from opening a file a "System error"
         start, stop = sample_span(source.span) if source.span else (0, None)
         try:
             info = soundfile.info(str(path))
@@ -147,7 +149,7 @@ def convert(path: Path, scratch: Path | None) -> Track:
 
     channels, rate, begin = probe(path)
     # Holes in the track are filled with silence (`async=1`), so that what follows keeps its time.
-    stream = ffmpeg.input(f"file:{path}")["a:0"].filter("aresample", SAMPLE_RATE, **{"async": 1})
+    stream = ffmpeg.input(f"file:{path}", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE, **{"async": 1})
     command = ffmpeg.output(stream, "pipe:1", format="s16le", ac=channels)
     arguments = command.global_args("-v", "error", "-nostdin", "-cpuflags", "0").compile(cmd=ffmpeg_binary())
     with tempfile.TemporaryFile(dir=scratch) as raw:
@@ -173,7 +175,7 @@ def probe(path: Path) -> tuple[int, int, Fraction]:
     import av
 
     try:
-        with av.open(f"file:{path}") as container:
+        with open_container(path) as container:
             if not container.streams.audio:
                 raise MesmError("holds no sound track")
             stream = container.streams.audio[0]

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mesm_data.errors import MesmError
 from mesm_data.files import open_regular_file
 
 if TYPE_CHECKING:
@@ -24,11 +25,14 @@ WHITELIST = {"format_whitelist": ",".join(FORMATS)}
 
 
 def open_container(path: Path) -> "InputContainer":
-    """Open a media file to read. Raises OSError (av.FFmpegError is one where FFmpeg gives an errno) if it cannot be."""
+    """Open a media file to read. Raises OSError, av.FFmpegError, or MesmError if its container is none of FORMATS."""
     import av
 
     open_regular_file(path).close()
-    return av.open(f"file:{path}", "r", options=dict(WHITELIST))
+    try:
+        return av.open(f"file:{path}", "r", options=dict(WHITELIST))
+    except av.error.ArgumentError:  # FFmpeg's answer to a format that is not in the list, and to few other things
+        raise MesmError("its container format is not one that mesm reads, or its header is damaged") from None
 
 
 def open_clip(mp4: bytes) -> "InputContainer":

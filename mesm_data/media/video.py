@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
+from mesm_data.media.containers import open_container
 from mesm_data.media.frame import Frame, Turn, turn
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Video:
         from av.stream import Disposition
 
         try:
-            self._container = av.open(f"file:{path}")
+            self._container = open_container(path)
         except (av.FFmpegError, OSError) as error:
             raise MesmError(f"not a video that can be opened ({error.strerror})") from None
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
