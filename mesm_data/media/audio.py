@@ -22,8 +22,8 @@ from mesm_data.media.tracks import END, Block, Span, Track, convert, mean, sampl
 from mesm_data.shards.members import SAMPLE_RATE
 
 # The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
-# samples, compressed ones by a packet. Nothing else is tried for so little, and no more of a file is read than this.
-_MISSING, _EXCESS = SAMPLE_RATE // 10, SAMPLE_RATE
+# samples, compressed ones by a packet, and clips are cut at key frames. For less than this no other source is tried.
+_MISSING, _EXCESS = SAMPLE_RATE // 10, SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ class AudioReader:
             takes += [take] if len(take.samples) else []
             if take.fits:
                 break
-        best = max(takes, key=lambda take: (not take.is_silent, take.covered), default=None)
+        best = max(takes, key=lambda take: (not take.is_silent, take.covered, not take.is_too_long), default=None)
         if best is None:
             nothing = np.zeros(0, np.int16)
             return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
@@ -170,7 +170,7 @@ class AudioReader:
         return Take(source=source, file=file, samples=samples, expected=expected)
 
     def channels(self, source: AudioSource, length: Fraction | None = None) -> Channels:
-        """All channels of a source's part; of a file of one utterance of `length` seconds, a second more at most.
+        """All channels of a source's part; of a file of one utterance of `length` seconds, half a second more at most.
 
         Spans are seconds of the container. Raises MesmError if the file cannot be used, OSError if the machine fails.
         """

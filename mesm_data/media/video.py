@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import av
 
 
-# Larger steps of the time stamps are no clock of this film: the ffmpeg command takes them for a new beginning, too.
-_STEP_BACK, _STEP_AHEAD = Fraction(1, 10), Fraction(10)
+# Larger steps of the time stamps are no clock of this film, and the ffmpeg command closes the gap in the sound: seconds
+# back, and ahead in transport streams and their kin, and in other containers.
+_STEP_BACK, _STEP_AHEAD, _LONGEST_GAP = Fraction(1, 10), Fraction(10), Fraction(30 * 3600)
 
 
 class Stamps:
@@ -86,8 +87,8 @@ class Video:
         self._base = Fraction(stream.time_base or 1)
         self._origin = origin(self._container)
         self._usual = 1 / self.rate if self.rate else Fraction(0)
-        # Transport streams and their kin may leap ahead, and ffmpeg closes the gap in the sound.
-        self._may_leap = bool(self._container.format.flags & cast(int, Flags.ts_discont.value))
+        may_leap = self._container.format.flags & cast(int, Flags.ts_discont.value)
+        self._longest_gap = _STEP_AHEAD if may_leap else _LONGEST_GAP
         self.scale = math.lcm(*(part.denominator for part in (self._base, self._origin, self._usual)))
         self.stopped: str | None = None
 
@@ -95,7 +96,7 @@ class Video:
         """All frames that can be decoded, in the order in which they are shown; all are turned as the first one is."""
         # Whole numbers: arithmetic on Fractions took a tenth of the time of decoding.
         tick, zero, each = (int(part * self.scale) for part in (self._base, self._origin, self._usual))
-        back, ahead = (int(step * self.scale) for step in (_STEP_BACK, _STEP_AHEAD))
+        back, ahead = (int(step * self.scale) for step in (_STEP_BACK, self._longest_gap))
         last, end = -math.inf, 0
         stamps = Stamps()
         turned: Turn | None = None
@@ -104,7 +105,7 @@ class Video:
             stamp = stamps.choose(image.pts, image.dts)
             # A stream without time stamps (raw video) shows each frame for the usual time.
             begin = stamp * tick - zero if stamp is not None else end
-            if number and (begin < last - back or (self._may_leap and begin > end + ahead)):
+            if number and (begin < last - back or begin > end + ahead):
                 self.stopped = "its time stamps begin anew there"
                 return
             if begin < last:

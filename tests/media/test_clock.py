@@ -134,12 +134,17 @@ def test_pictures_behind_time_stamps_that_begin_anew_are_not_shown_at_another_mo
     assert sound.status == "ok"
 
 
-def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_moment(tmp_path: Path) -> None:
-    """The second transport stream begins 100 s after the first ends: ffmpeg joins the sound without a gap."""
-    first, _ = parts(tmp_path, 1, 3)
-    ffmpeg("-i", tmp_path / "part.ts", "-c", "copy", "-output_ts_offset", 100, tmp_path / "late.ts")
-    (tmp_path / "joined.ts").write_bytes(first + (tmp_path / "late.ts").read_bytes())
-    before, behind = seen(tmp_path, "joined.ts", one("a", 0.1, 0.8), one("b", 1.5, 2.5))
+@pytest.mark.parametrize("name", ["joined.ts", "delayed.mkv"])
+def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_moment(tmp_path: Path, name: str) -> None:
+    """100 s ahead in a transport stream, 2000 h in another container: ffmpeg joins the sound without a gap."""
+    if name == "joined.ts":
+        first, _ = parts(tmp_path, 1, 3)
+        ffmpeg("-i", tmp_path / "part.ts", "-c", "copy", "-output_ts_offset", 100, tmp_path / "late.ts")
+        (tmp_path / name).write_bytes(first + (tmp_path / "late.ts").read_bytes())
+    else:
+        encode(tmp_path / "flat.mp4", *X264, count=120)
+        ffmpeg("-i", tmp_path / "flat.mp4", "-vf", "setpts=PTS+7200000/TB*gte(N\\,30)", *X264, tmp_path / name)
+    before, behind = seen(tmp_path, name, one("a", 0.1, 0.8), one("b", 1.5, 2.5))
     assert (before.status, behind.status, behind.faces, behind.clip) == ("ok", "none", [], None)
     assert "its time stamps begin anew" in behind.problems[0]
 
