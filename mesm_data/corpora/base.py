@@ -31,12 +31,14 @@ class AudioSource:
     """One place where an utterance's sound can be read.
 
     `span` is (start, end) in seconds of the file, or None where the file holds this utterance alone;
-    `channel` is the channel to take, or None to take the only one (or the first).
+    `channel` is the channel to take, or None to mix all of them down. `channel_per_speaker` says that each channel has a
+    speaker of its own, so that a file with one channel holds several voices.
     """
 
     path: str
     channel: int | None = None
     span: tuple[float, float] | None = None
+    channel_per_speaker: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

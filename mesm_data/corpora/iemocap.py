@@ -252,7 +252,7 @@ def _audio(tree: Tree, id_: str, *, channel: int, span: tuple[float, float]) -> 
     if sentence:
         sources.append(AudioSource(path=sentence))
     if whole:
-        sources.append(AudioSource(path=whole, channel=channel, span=span))
+        sources.append(AudioSource(path=whole, channel=channel, span=span, channel_per_speaker=True))
     return tuple(sources)
 
 

@@ -226,7 +226,8 @@ def _audio(corpus: str, id_: str, found: _Found) -> tuple[AudioSource, ...]:
     if corpus == "iemocap" and (own := found.wavs.get(f"audio{_side(corpus, id_)}.wav")):
         sources.append(AudioSource(path=own))
     if both := found.wavs.get("audio.wav"):
-        sources.append(AudioSource(path=both, channel=(0 if is_left(id_) else 1) if corpus == "iemocap" else None))
+        channel = (0 if is_left(id_) else 1) if corpus == "iemocap" else None
+        sources.append(AudioSource(path=both, channel=channel, channel_per_speaker=channel is not None))
     return tuple(sources)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.files import open_plain, parse_json
+from mesm_data.files import open_regular_file, parse_json
 from mesm_data.shards import dataset
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, decode_faces, decode_wav
@@ -159,7 +159,7 @@ class Dataset:
         if found is None:
             path, size = self.store.path(name), self.info["shards"][name]["size"]
             try:
-                with open_plain(path) as file:
+                with open_regular_file(path) as file:
                     if (there := file.seek(0, 2)) != size:
                         raise MesmError(
                             f"{path} has {there} bytes, dataset.json says {size}; `mesm-data verify {self.path}` says "
