@@ -82,7 +82,7 @@ def build(
     found = open_corpus(corpus, source)
     recipe = Recipe(corpus=found.name, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
     if lock:
-        followed, recipe, split = follow(lock, recipe, split)
+        followed, recipe, split = follow(lock, found, recipe, split)
     show_notes(found.notes)
     with Bar() as bar:
         said = build_dataset(
@@ -103,7 +103,7 @@ def build(
     report(out, said)
 
 
-def follow(path: Path, given: "Recipe", split: str | None) -> "tuple[Lock, Recipe, str | None]":
+def follow(path: Path, corpus: "Corpus", given: "Recipe", split: str | None) -> "tuple[Lock, Recipe, str | None]":
     """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given."""
     from mesm_data.locked import read
     from mesm_data.media.tools import toolchain
@@ -117,7 +117,7 @@ def follow(path: Path, given: "Recipe", split: str | None) -> "tuple[Lock, Recip
     if differs := lock.other_tools(toolchain()):
         console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
     recipe = replace(lock.recipe, clips=lock.recipe.clips and given.clips)
-    return lock, recipe, split or (recipe.split["name"] if recipe.split else None)
+    return lock, recipe, split or lock.split(corpus.schema)
 
 
 def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ def report(out: Path, said: dict[str, Any]) -> None:
     )
     for finding in said.get("findings", ()):
         console.say(finding)
-    typer.echo(said["root"])
+    console.show(said["root"])
     asked = counts["ok"] + counts["failed"]
     lost = out / "failures.csv"
     if counts["failed"] > TOLERATED * asked:

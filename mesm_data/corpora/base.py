@@ -31,8 +31,8 @@ class AudioSource:
     """One place where an utterance's sound can be read.
 
     `span` is (start, end) in seconds of the file, or None where the file holds this utterance alone;
-    `channel` is the channel to take, or None to mix all of them down. `channel_per_speaker` says that each channel has a
-    speaker of its own, so that a file with one channel holds several voices.
+    `channel` is the channel to take, or None to mix all of them down. `channel_per_speaker` says that each channel has
+    a speaker of its own, so that a file with one channel holds several voices.
     """
 
     path: str
