@@ -3,6 +3,7 @@
 Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no, 2 the input is wrong, 130 stopped.
 """
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ def run(app: typer.Typer) -> None:
     """Run an app. Errors that the user can act on end as one sentence, Ctrl-C and SIGTERM as a clean stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does: a name that this locale cannot show is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except MesmError as error:

@@ -26,7 +26,6 @@ from mesm_data.corpora.mosei_sources import (
 )
 from mesm_data.corpora.mosei_text import Clip, key_of
 from mesm_data.corpora.mosei_tree import locate
-from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError
 
 # The label file repeats the transcript's times as floats of other widths.
@@ -64,7 +63,7 @@ def scan(root: Path) -> Corpus:
 
     manifest = mesm_manifests.load("mosei")
     layout = locate(Path(root))
-    notes = Notes()
+    notes = layout.tree.notes
     found = _Found(
         lines=read_transcripts(layout, notes),
         ratings=read_ratings(layout, notes),
@@ -79,14 +78,14 @@ def scan(root: Path) -> Corpus:
     recordings = tuple(_recording(found, video) for video in sorted(names))
     corpus = Corpus(name="mosei", root=layout.tree.root, recordings=recordings, notes=())
     if not any(utterance.unbuilt is None for utterance in corpus.utterances()):
-        said = "".join(f"\n  {note}" for note in [*layout.tree.notes, *notes.sentences()][:5])
+        said = "".join(f"\n  {note}" for note in notes.sentences()[:5])
         raise InputError(f"{layout.tree.root}: no clip has both times and labels. {layout.describe()}{said}")
     first = [layout.describe(), *beside(layout), *summary(corpus, found.videos, found.sound, manifest["counts"])]
     return Corpus(
         name="mosei",
         root=layout.tree.root,
         recordings=recordings,
-        notes=(*first, *layout.tree.notes, *notes.sentences()),
+        notes=(*first, *notes.sentences()),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus
 from mesm_data.corpora.files import Tree
-from mesm_data.corpora.known import compare
+from mesm_data.corpora.known import compare, lacking_text
 from mesm_data.corpora.mosei_labels import EMOTIONS
 from mesm_data.corpora.mosei_tree import Layout
 
@@ -52,5 +52,6 @@ def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], cou
         if absent := sorted(dialogs.difference(files)):
             said.append(f"{len(absent)} labelled videos have no {kind} of the whole, the first is {absent[0]}")
     said += [f"{n} clips: {reason}" for (_, reason), n in Counter(u.unbuilt for u in every if u.unbuilt).items()]
+    said += lacking_text(labelled)
     doubts = Counter(flag for u in labelled for flag in u.flags if flag in ("not_in_csd", "csd_differs"))
     return said + [f"{count} clips have the flag {flag}" for flag, count in sorted(doubts.items())]

@@ -113,7 +113,7 @@ def locate(given: Path) -> Layout:
     if here:
         return _usable(Layout(tree=tree, folders=here))  # raises: one kind alone
     seen = ", ".join([f"{name}/" for name in tree.folders(".")] + [*tree.files(".")]) or "nothing"
-    why = f" ({tree.notes[0]})" if tree.notes else ""
+    why = "".join(f" ({note})" for note in tree.notes.sentences()[:1])
     raise InputError(f"{given}: is not CMU-MOSEI; expected {_WANTED}, found {seen[:200]}{why}")
 
 

@@ -127,9 +127,10 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file")
     try:
-        with memory_limit(MEMORY + 16 * path.stat().st_size):
+        with path.open("rb") as stream, memory_limit(MEMORY + 16 * path.stat().st_size):
             # One thread: where memory ends, Arrow's threads would take the process with them.
-            file = pq.ParquetFile(path, pre_buffer=False, thrift_container_size_limit=MAX_LIST)
+            # An open file: Arrow takes no path that is not UTF-8.
+            file = pq.ParquetFile(stream, pre_buffer=False, thrift_container_size_limit=MAX_LIST)
             if expected is not None and not file.schema_arrow.equals(expected):
                 raise InputError(
                     f"{path} has other columns than this format's: {_difference(file.schema_arrow, expected)}"

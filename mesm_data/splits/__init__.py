@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.files import printable
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json
 from mesm_data.splits.leaks import Leaks, Rows, leaks
@@ -124,7 +125,7 @@ def lists_of(rows: Rows, corpus: str, name: str) -> tuple[Lists, str]:
     if not (path.is_dir() or (path.suffix in SUFFIXES and path.is_file())):
         raise _unknown(name, corpus)
     lists, digests = read_lists(path)
-    return lists, name_of(corpus, digests) or (path.resolve().name if path.is_dir() else path.stem)
+    return lists, name_of(corpus, digests) or printable(path.resolve().name if path.is_dir() else path.stem)
 
 
 def utterances(given: Lists, rows: Rows) -> tuple[str, Lists, tuple[Missing, ...]]:
