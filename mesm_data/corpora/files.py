@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from mesm_data.corpora.parsed import Notes
 
@@ -175,6 +176,16 @@ def decode(data: bytes, remark: Callable[[str], object] = lambda sentence: None)
     return "\n".join(
         line.decode(encoding if number in other else "utf-8") for number, line in enumerate(lines, start=1)
     )
+
+
+def open_table(path: Path) -> IO[str]:
+    """A table opened as text: UTF-16 if its mark says so (a spreadsheet's "Unicode text"), else UTF-8. Raises OSError.
+
+    Bytes that are neither are replaced.
+    """
+    with path.open("rb") as file:
+        mark = file.read(2)
+    return path.open(encoding="utf-16" if mark in _UTF16 else "utf-8-sig", errors="replace", newline="")
 
 
 def _is(data: bytes, encoding: str) -> bool:

@@ -13,6 +13,7 @@ from mesm_data.corpora.mosei_tree import Layout
 # (status, reason) of the rows that are not built.
 UNLABELLED = ("excluded", "unlabelled")
 NO_CLIP = ("excluded", "no_clip")
+DOUBTS = ("empty_answers", "not_in_csd", "csd_differs")
 NO_TIMES = ("failed", "no times are known: it has neither a line in a transcript nor a row in the label file")
 
 
@@ -53,5 +54,5 @@ def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], cou
             said.append(f"{len(absent)} labelled videos have no {kind} of the whole, the first is {absent[0]}")
     said += [f"{n} clips: {reason}" for (_, reason), n in Counter(u.unbuilt for u in every if u.unbuilt).items()]
     said += lacking_text(labelled)
-    doubts = Counter(flag for u in labelled for flag in u.flags if flag in ("not_in_csd", "csd_differs"))
+    doubts = Counter(flag for u in labelled for flag in u.flags if flag in DOUBTS)
     return said + [f"{count} clips have the flag {flag}" for flag, count in sorted(doubts.items())]
