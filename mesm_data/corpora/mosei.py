@@ -32,7 +32,7 @@ from mesm_data.errors import InputError
 # The label file repeats the transcript's times as floats of other widths.
 _SAME_TIME = 0.001 + 1e-9
 # Means are thirds, quarters, fifths or sixths, in a file perhaps with two decimals.
-_SAME_MEAN = 0.01
+SAME_MEAN = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def agree(ours: Values, theirs: Values) -> bool:
     What nobody answered is 0 to the label file; what it has no number for agrees with everything.
     """
     pairs = [(ours[item] or 0.0, their) for item in ITEMS if (their := theirs[item]) is not None]
-    return all(abs(our - their) <= _SAME_MEAN for our, their in pairs)
+    return all(abs(our - their) <= SAME_MEAN for our, their in pairs)
 
 
 def _utterance(found: _Found, video: str, number: int, row: csd.Rated | None) -> Utterance:
