@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import MesmError
-from mesm_data.files import no_room_is_said, read_json, sync_folder, write_json
+from mesm_data.files import read_json, sync_folder, write_json
+from mesm_data.machine import translate_machine_errors
 
 
 def save(
@@ -30,7 +31,7 @@ def save(
 
     target, temporary = folder / _name(step), folder / f".{_name(step)}.tmp"
     try:
-        with no_room_is_said(target):
+        with translate_machine_errors(target):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             _write(temporary / "model.safetensors", lambda path: save_file(_apart(model), path))

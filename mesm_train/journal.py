@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import atomic_write, no_room_is_said
+from mesm_data.files import atomic_write
+from mesm_data.machine import translate_machine_errors
 
 
 class Journal:
@@ -19,7 +20,7 @@ class Journal:
         if not self._write:
             return
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        with no_room_is_said(self.path), self.path.open("ab", buffering=0) as file:
+        with translate_machine_errors(self.path), self.path.open("ab", buffering=0) as file:
             file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:

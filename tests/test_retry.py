@@ -22,6 +22,7 @@ from mesm_data.engines import WorkerDied, local
 from mesm_data.errors import InputError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.media.tools import toolchain
+from mesm_data.parts import read_rows
 from mesm_data.recipe import Recipe
 from mesm_data.retry import retry
 from mesm_data.shards.reader import Dataset
@@ -240,7 +241,8 @@ def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound
 
     steps: list[int] = []
     work(fatal, [job], 1, steps.append)
-    rows = read_json(parts / f"{recording.id}.json")
+    rows = read_rows(parts, recording.id)
+    assert rows
     assert sum(steps) == len(rows) == len(recording.utterances)
     assert {(row["status"], row["audio"], row["video"]) for row in rows} == {("ok", "ok", "none")}
     assert all("the worker process died" in row["lost"]["video"] for row in rows)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mesm_data.corpora.base import AudioSource
 from mesm_data.errors import MesmError
+from mesm_data.machine import check_exit, raise_resource_error
 from mesm_data.media.tools import ffmpeg_binary
 from mesm_data.media.video import origin
 from mesm_data.shards.members import SAMPLE_RATE
@@ -79,8 +80,8 @@ class AudioReader:
         for source in sources:
             try:
                 sound, rate, complete = self.cut(source)
-            except (MesmError, OSError) as error:
-                problems.append(f"{source.path}: {error.strerror if isinstance(error, OSError) else error}")
+            except MesmError as error:
+                problems.append(f"{source.path}: {error}")
                 continue
             if len(sound) == 0:
                 problems.append(f"{source.path}: holds no sound for this utterance")
@@ -100,12 +101,16 @@ class AudioReader:
     def cut(self, source: AudioSource) -> tuple[NDArray[np.int16], int, bool]:
         """int16 (n, channels) at 16 kHz of a source's span, the file's own rate, and whether the span is all there.
 
-        Spans are seconds of the container. Raises MesmError or OSError if the file cannot be used.
+        Spans are seconds of the container. Raises MesmError if the file cannot be used, OSError if the machine fails.
         """
         import soundfile
 
         path = self._root / source.path
-        path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
+        try:
+            path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
+        except OSError as error:
+            raise_resource_error(error)
+            raise MesmError(str(error.strerror)) from None
         start, stop = sample_span(source.span) if source.span else (0, None)
         try:
             info = soundfile.info(os.fsencode(path))
@@ -163,7 +168,9 @@ def convert(path: Path, scratch: Path | None) -> Track:
 def _run(arguments: list[str], output: int) -> str | None:
     """Run ffmpeg; what it says if it fails. What it could decode until then is kept: the rest is missing."""
     done = subprocess.run(arguments, stdout=output, stderr=subprocess.PIPE, check=False)
-    return done.stderr.decode(errors="replace").strip()[-300:] if done.returncode else None
+    words = done.stderr.decode(errors="replace").strip()
+    check_exit(done.returncode, words)
+    return words[-300:] if done.returncode else None
 
 
 def probe(path: Path) -> tuple[int, int, Fraction]:
@@ -183,6 +190,7 @@ def probe(path: Path) -> tuple[int, int, Fraction]:
             channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
             begin = _first(container, stream)
     except (av.FFmpegError, OSError) as error:
+        raise_resource_error(error)
         raise MesmError(f"not a sound file ({error.strerror})") from None
     if begin is None or not channels or not rate:
         raise MesmError("its sound cannot be decoded")

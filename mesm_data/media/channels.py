@@ -27,7 +27,7 @@ def check(reader: AudioReader, sources: Sequence[AudioSource], own: NDArray[np.i
         return None
     try:
         stereo, _, _ = reader.cut(whole)
-    except (MesmError, OSError):
+    except MesmError:
         return None
     if stereo.ndim != 2 or stereo.shape[1] != 2:
         return None

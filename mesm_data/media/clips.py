@@ -4,10 +4,9 @@ ffmpeg encodes in a process of its own. It is fed through NUT, a container that 
 variable frame rate keep their times. Cutting with `-c copy` would be wrong by up to a group of pictures.
 """
 
-import errno
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import check_exit
 from mesm_data.media.cut import Cut, Span
 from mesm_data.media.frame import Frame
 from mesm_data.media.picture import colour_tags, planes, size
@@ -93,36 +93,35 @@ class ClipWriter:
         try:
             self._pipe.mux(packet)
         except (av.FFmpegError, OSError):
-            self.abort()
-            raise MesmError(f"ffmpeg stopped while encoding {self.path.name}: {self._said()}") from None
+            self._check_end("ffmpeg stopped while encoding")
+            raise MesmError(f"ffmpeg stopped while encoding {self.path.name}") from None
         self.frames += 1
 
     def close(self) -> None:
         """Finish the file. Raises MesmError with ffmpeg's own words if it failed."""
         import av
 
-        try:
+        with suppress(av.FFmpegError, OSError):  # ffmpeg has ended early: its exit code and words say why
             self._pipe.close()
-            assert self._process.stdin
+        self._check_end("ffmpeg could not encode")
+
+    def _check_end(self, what: str) -> None:
+        """Wait for ffmpeg's end. Raises MesmError with its words if it failed, OSError if the machine is the cause."""
+        assert self._process.stdin
+        assert self._process.stderr
+        with suppress(OSError):
             self._process.stdin.close()
-        except (av.FFmpegError, OSError):
-            pass  # ffmpeg has ended early: its exit code and words say why
-        said = self._said()
+        words = self._process.stderr.read().decode(errors="replace").strip()
         self._sound.unlink(missing_ok=True)
-        if self._process.wait() != 0:
-            if os.strerror(errno.ENOSPC) in said:
-                raise OSError(errno.ENOSPC, said)
-            raise MesmError(f"ffmpeg could not encode {self.path.name}: {said}")
+        if code := self._process.wait():
+            check_exit(code, words)
+            raise MesmError(f"{what} {self.path.name}: {words[-300:]}")
 
     def abort(self) -> None:
         """Stop the encoder; what it wrote is left to the caller's clean-up."""
         self._process.kill()
         self._process.wait()
         self._sound.unlink(missing_ok=True)
-
-    def _said(self) -> str:
-        assert self._process.stderr
-        return self._process.stderr.read().decode(errors="replace").strip()[-300:]
 
 
 def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.frame import Frame, Turn, turn
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Video:
         try:
             self._container = av.open(f"file:{path}")
         except (av.FFmpegError, OSError) as error:
+            raise_resource_error(error)
             raise MesmError(f"not a video that can be opened ({error.strerror})") from None
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
         streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
@@ -81,6 +83,7 @@ class Video:
             except StopIteration:
                 return
             except av.FFmpegError as error:
+                raise_resource_error(error)
                 if isinstance(error, av.error.InvalidDataError) and packet is not None:
                     self._broken.append(self._time(packet))
                     continue
