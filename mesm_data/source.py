@@ -1,8 +1,10 @@
 """What identifies a source without reading it: the paths and sizes of the files that matter."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
@@ -59,10 +61,13 @@ def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
 
 
 def remember(out: Path, corpus: Corpus, found: Listing) -> None:
-    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
-    file = str(corpus.file.resolve()) if corpus.file else None
+    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
+
+    Paths are written as URIs, which escape what a name can hold and JSON cannot: bytes that are not UTF-8.
+    """
+    file = corpus.file.resolve().as_uri() if corpus.file else None
     write_compact_json(
-        out / ".build" / "source.json", {"root": str(corpus.root.resolve()), "file": file, "files": found}
+        out / ".build" / "source.json", {"root": corpus.root.resolve().as_uri(), "file": file, "files": found}
     )
 
 
@@ -70,7 +75,7 @@ def remembered_file(out: Path) -> Path | None:
     """The table or corpus.toml that the dataset `out` was built from, None if it was a corpus of the registry."""
     path = out / ".build" / "source.json"
     file = read_json(path).get("file") if path.exists() else None
-    return Path(file) if file else None
+    return _from_uri(file) if file else None
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:
@@ -79,7 +84,11 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     if not path.exists():
         return None
     known = read_json(path)
-    return Path(known["root"]), known["files"]
+    return _from_uri(known["root"]), known["files"]
+
+
+def _from_uri(uri: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def changes(before: Listing, now: Listing) -> dict[str, str]:

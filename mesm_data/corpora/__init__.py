@@ -29,13 +29,7 @@ def _source_from_environment(name: str) -> Path:
 
 
 def scan(name: str, root: Path) -> Corpus:
-    """Scan the corpus `name` at `root`: the corpus itself, or the processed release of the paper's authors.
-
-    Raises InputError if neither is there.
-    """
-    from mesm_data.corpora import processed
+    """Scan the corpus `name` of the registry at `root`. Raises InputError if there is no such corpus, or not there."""
     from mesm_data.corpora.registry import find_scan
 
-    scan_raw = find_scan(name)
-    release = processed.find(name, root)
-    return scan_raw(root) if release is None else processed.scan(name, release)
+    return find_scan(name)(root)

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesm_data.corpora.files import printable
+
 if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
 
@@ -126,7 +128,7 @@ class Corpus:
     schema: "CorpusSchema"
     root: Path
     recordings: tuple[Recording, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # valid Unicode, whatever names they quote: a finished build can be written
     file: Path | None = None  # the table or corpus.toml that it was read from, if it was
     table_sha256: str | None = None
 
@@ -134,6 +136,9 @@ class Corpus:
     def name(self) -> str:
         """The corpus' name, as its schema gives it."""
         return self.schema.name
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
 
     def utterances(self) -> list[Utterance]:
         """All utterances, in the order of the recordings."""
