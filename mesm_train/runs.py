@@ -23,6 +23,7 @@ from mesm_train.journal import Journal
 from mesm_train.loop import train
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
+from mesm_train.reproduction import Deviation, deviation
 from mesm_train.run_files import PROVENANCE, THRESHOLDS, read_run_json
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
@@ -170,11 +171,16 @@ def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs."""
+    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs.
+
+    `deviation`: how far the logits are from the recorded ones where the scores differ; None if the recorded scores are
+    not those of the recorded logits.
+    """
 
     scores: dict[str, Any]
     before: dict[str, Any] | None
     differences: list[str]
+    deviation: Deviation | None = None
 
 
 def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
@@ -186,13 +192,16 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     thresholds = read_run_json(run / "thresholds.json", THRESHOLDS)
     if thresholds["classes"] != list(setup.view.classes) or len(thresholds["thresholds"]) != len(setup.view.classes):
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
+    limits = np.array(thresholds["thresholds"])
+    weight = np.array(thresholds.get("pos_weight", 1.0))  # runs before 0.1.0 recorded none
     answers = answer(setup, part)
-    result = score(setup, answers, np.array(thresholds["thresholds"]))
+    result = score(setup, answers, limits, weight)
     began, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
-    return Judged(
-        scores=result, before=stored(run, part) if same else None, differences=differences(began, setup.provenance)
-    )
+    before, far = stored(run, part) if same else None, None
+    if before is not None and before != result:
+        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
+    return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
 
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:
