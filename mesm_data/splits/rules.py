@@ -130,7 +130,7 @@ def _empty_part(rows: Rows, split: NamedSplit, lists: Lists) -> str:
         return f"split {split.name}: {number}. Build more {group}s, or take another split"
     test, valid = split.folds[split.fold], split.folds[(split.fold + 1) % len(split.folds)]
     return (
-        f"split {split.name} needs the {group} {', '.join(test[:8])} (test), {', '.join(valid[:8])} (valid) and "
+        f"split {split.name} needs the {group}s {', '.join(test[:8])} (test), {', '.join(valid[:8])} (valid) and "
         f"another one (train); this dataset holds: {shown or 'none'}. Build those, or take another split"
     )
 

@@ -98,7 +98,7 @@ def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
         },
         audio=(
             AudioSource(path="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M001.wav"),
-            AudioSource(path="Session1/dialog/wav/Ses01F_impro01.wav", channel=1, span=(6.5, 9.25)),
+            AudioSource(path="Session1/dialog/wav/Ses01F_impro01.wav", channel=1, span=(6.5, 9.25), channel_per_speaker=True),
         ),
         picture=Picture(left=0.5, right=1.0, square=224 / 480),
         texts=(
@@ -381,7 +381,7 @@ def test_the_manifest_agrees_with_itself() -> None:
     assert counts["scripted"] + counts["improvised"] == counts["utterances"]
     for what in ("dialogs", "utterances"):
         assert sum(session[what] for session in counts["sessions"].values()) == counts[what]
-    assert manifest["labels"].keys() == counts["labels"].keys()
+    assert manifest["labels"]["emotion"]["values"].keys() == counts["labels"].keys()
     for name in ("six", "four", "majority"):
         view = manifest["views"][name]
         classes = {of: sum(counts["labels"][label] for label in view["classes"][of]) for of in view["classes"]}

@@ -35,6 +35,7 @@ from mesm_data.errors import InputError
 from mesm_data.recipe import Recipe
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)
+NOBODY = {"rater": None, "self": False, "comment": None}
 NAMES = ["5000_batch_raw", "mturk_extra_v2"]
 
 
@@ -78,7 +79,7 @@ def test_a_row_holds_all_that_the_files_say(raw: Path) -> None:
             **dict.fromkeys(EMOTIONS, 0.0),
             "happiness": 1.0,
             "sentiment": 0.0,
-            "raters": [{**ZEROS, "happiness": float(rater), "sentiment": rater - 1.0} for rater in range(3)],
+            "raters": [{**NOBODY, **ZEROS, "happiness": float(rater), "sentiment": rater - 1.0} for rater in range(3)],
         },
         audio=(
             AudioSource(path=f"{SOUND}/{VIDEO}.wav", channel=0, span=(4.84, 14.052)),
@@ -165,7 +166,7 @@ def test_where_the_label_file_has_other_means_they_count_and_the_raters_stay(raw
     clip = by_id(corpus)["188343_0"]
     assert "csd_differs" in clip.flags
     assert clip.labels["surprise"] == 2.0
-    assert clip.labels["raters"] == [{**ZEROS, "fear": 1.0, "surprise": None}]
+    assert clip.labels["raters"] == [{**NOBODY, **ZEROS, "fear": 1.0, "surprise": None}]
     assert notes_about(corpus, "1 clips have the flag csd_differs")
 
 

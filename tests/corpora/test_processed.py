@@ -114,7 +114,9 @@ def test_an_utterance_has_the_side_of_its_speaker_and_the_times_of_meta(
     found, raw = by_id(scan("iemocap", release))[names["whole"]], by_id(scan("iemocap", corpus))[names["whole"]]
     side = "L" if raw.picture.left == 0 else "R"
     assert found.audio[0].path.endswith(f"{raw.id}/audio_{side}.wav")
-    assert found.audio[1] == AudioSource(path=found.audio[1].path, channel=raw.audio[1].channel)
+    assert found.audio[1] == AudioSource(
+        path=found.audio[1].path, channel=raw.audio[1].channel, channel_per_speaker=True
+    )
     assert found.excerpt
     assert found.excerpt.images == f"image_{side}_"
     assert found.excerpt.rate == pytest.approx(FPS)

@@ -105,7 +105,7 @@ def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list
     rows[1].update(status="failed", reason="no sound")
     (tmp_path / "train.txt").write_text("\n".join(f"video{number}" for number in range(50)))
     for name in ("dialog", str(tmp_path)):
-        made = split(rows, "mosei", name)
+        made = split(rows, MOSEI, name)
         assert [(item.key, item.status) for item in made.missing] == [(rows[1]["key"], "failed")]
         assert made.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
 
