@@ -50,11 +50,12 @@ class Sound:
 class Channels(NamedTuple):
     """The part of a file that holds an utterance: int16 (n, channels) at 16 kHz, and the file's own sample rate.
 
-    `stopped` says why the file could not be read to its end, if so.
+    `missing` samples of it lie in holes of the track; `stopped` says why the file could not be read to its end, if so.
     """
 
     samples: Block
     sample_rate: int
+    missing: int = 0
     stopped: str | None = None
 
 
@@ -73,7 +74,7 @@ class Take:
     @property
     def covered(self) -> int:
         """How many samples of the utterance are there."""
-        return min(len(self.samples), self.expected)
+        return min(len(self.samples), self.expected) - self.file.missing
 
     @property
     def is_too_long(self) -> bool:
@@ -96,7 +97,7 @@ class Take:
         return self.expected - self.covered <= _MISSING and not self.is_too_long and not self.is_silent
 
     def problem(self) -> str | None:
-        """What is wrong with its length, in words; None if nothing is."""
+        """What of the utterance is not there, or too much, in words; None if nothing is."""
         stopped = f" ({self.file.stopped})" if self.file.stopped else ""
         seconds, expected = len(self.samples) / SAMPLE_RATE, self.expected / SAMPLE_RATE
         if not len(self.samples):
@@ -105,6 +106,8 @@ class Take:
             return f"lasts {seconds:.3f} s or more, the utterance {expected:.3f} s"
         if self.is_complete:
             return None
+        if len(self.samples) >= self.expected:
+            return f"lacks {self.file.missing / SAMPLE_RATE:.3f} s of the utterance's sound (a hole in the track)"
         if self.source.span is None:
             return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"
         return f"ends at {self.source.span[0] + seconds:.3f} s{stopped}, the utterance at {self.source.span[1]:.3f} s"
@@ -119,7 +122,7 @@ class AudioReader:
         for utterance in utterances:
             for source in utterance.audio:
                 self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance))))
-        self._converted: tuple[str, Track] | None = None
+        self._tracks: dict[str, Track] = {}
 
     def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> Sound:
         """The first source that covers the utterance, else that which covers most; and what is wrong with the others.
@@ -198,17 +201,19 @@ class AudioReader:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
             return Channels(samples, SAMPLE_RATE)
         track = self._track(source, (start, stop))
-        return Channels(track.cut(start, stop), track.sample_rate, track.stopped)
+        return Channels(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
 
     def _track(self, source: AudioSource, span: Span) -> Track:
-        """The converted file of a source, with `span` in it: the last file that was converted is kept."""
-        if self._converted and self._converted[0] == source.path and self._converted[1].holds(*span):
-            return self._converted[1]
-        self._converted = None  # its memory goes first
+        """The converted file of a source, with `span` in it. Those that hold several utterances are kept."""
+        known = self._tracks.get(source.path)
+        if known and known.holds(*span):
+            return known
         uses = [*self._sources.get(source.path, ()), (source, span)]
         mix = all(use.channel is None for use, _ in uses)
-        self._converted = (source.path, convert(self._root / source.path, [span for _, span in uses], mix=mix))
-        return self._converted[1]
+        track = convert(self._root / source.path, [span for _, span in uses], mix=mix)
+        if source.span:
+            self._tracks[source.path] = track
+        return track
 
 
 def duration(utterance: Utterance) -> Fraction | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mesm_data.errors import MesmError
 from mesm_data.machine import check_exit, raise_resource_error
 from mesm_data.media.containers import WHITELIST, open_container
-from mesm_data.media.tools import ErrorOutput, describe_error, ffmpeg_binary
+from mesm_data.media.tools import ErrorOutput, compile_command, describe_error
 from mesm_data.media.video import origin
 from mesm_data.shards.members import SAMPLE_RATE
 
@@ -64,11 +64,13 @@ class Part:
 class Track:
     """The wanted parts of a sound track, which begins at the sample `first`.
 
-    `sample_rate` is the file's own; `stopped` says why it ended early, if it did.
+    `holes` are the samples [start, stop) that it lacks in between, `sample_rate` is the file's own; `stopped` says why
+    it ended early, if it did.
     """
 
     parts: Sequence[Part]
     first: int
+    holes: Sequence[Span]
     sample_rate: int
     channels: int
     stopped: str | None
@@ -76,6 +78,10 @@ class Track:
     def holds(self, start: int, stop: int) -> bool:
         """Whether the samples [start, stop) were wanted."""
         return any(part.start <= start and stop <= part.stop for part in self.parts)
+
+    def missing(self, start: int, stop: int) -> int:
+        """How many of the samples [start, stop) lie in holes."""
+        return sum(max(min(end, stop) - max(begin, start), 0) for begin, end in self.holes)
 
     def cut(self, start: int, stop: int) -> Block:
         """The samples [start, stop), which the track holds: fewer where it ends before, none if it begins later."""
@@ -95,11 +101,13 @@ def convert(path: Path, spans: Sequence[Span], *, mix: bool = False) -> Track:
     channels, first = 1 if mix else channels, sample_index(begin)
     parts = [Part(start=start, stop=stop, position=start) for start, stop in merge(spans)]
     waiting = deque(part for part in parts if part.stop > first)
+    holes: list[Span] = []
     end, stopped = first, None
     with closing(_decode(path, first)) as blocks:
         try:
             for place, block in blocks if waiting else ():
                 block = mean(block)[:, None] if mix else block
+                holes += [(end, place)] if place > end else []
                 end = place + len(block)
                 while waiting and waiting[0].stop <= place:
                     waiting.popleft()
@@ -115,7 +123,7 @@ def convert(path: Path, spans: Sequence[Span], *, mix: bool = False) -> Track:
                 raise MesmError(f"its sound cannot be decoded ({stopped})") from None
     for part in parts:
         part.fill(end, channels)
-    return Track(parts=parts, first=first, sample_rate=rate, channels=channels, stopped=stopped)
+    return Track(parts=parts, first=first, holes=holes, sample_rate=rate, channels=channels, stopped=stopped)
 
 
 class _Stopped(Exception):
@@ -135,6 +143,7 @@ def _decode(path: Path, first: int) -> Generator[tuple[int, Block]]:
         try:
             yield from _blocks(process, first)
         except av.FFmpegError as error:  # what ffmpeg wrote ends early, or it wrote nothing
+            raise_resource_error(error)
             problem = describe_error(error)
         status = process.wait()
         check_exit(status, errors.text())
@@ -151,10 +160,9 @@ def _command(path: Path) -> list[str]:
     import ffmpeg
 
     # The number of channels is that of the file: for a layout such as FL+FC ffmpeg knows no other.
-    stream = ffmpeg.input(f"file:{path}", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE)
+    stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE)
     output = ffmpeg.output(stream, "pipe:1", format="nut", acodec="pcm_s16le")
-    command: list[str] = output.global_args("-v", "error", "-nostdin", "-cpuflags", "0").compile(cmd=ffmpeg_binary())
-    return command
+    return compile_command(output, "-cpuflags", "0", files={"FILE": path})
 
 
 def _blocks(process: subprocess.Popen[bytes], first: int) -> Generator[tuple[int, Block]]:

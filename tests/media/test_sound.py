@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 import shutil
 import struct
 import subprocess
@@ -16,14 +17,16 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_films import ffmpeg, one, tone
+from test_exact import encode
+from test_films import X264, ffmpeg, one, seen, tone, write_images
 
 from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
-from mesm_data.corpora.base import AudioSource
+from mesm_data.corpora.base import AudioSource, Excerpt
 from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.tracks import convert, mean, merge
+from mesm_data.media.video import Video
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 
@@ -161,52 +164,45 @@ BOUNDED = """
 import resource, sys
 from fractions import Fraction
 from pathlib import Path
-from mesm_data.build import build
-from mesm_data.check import check
-from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource
 from mesm_data.media.audio import AudioReader
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no byte is written to any disk, by ffmpeg neither
-span = (float(sys.argv[2]), float(sys.argv[2]) + 2) if len(sys.argv) > 2 else None
 path = Path(sys.argv[1])
-sound = AudioReader(path.parent).read([AudioSource(path=path.name, span=span)], Fraction(2))
-sizes = [resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(sound.status, len(sound.samples), int((sound.samples != 0).sum()), *sizes)
+for start in map(float, sys.argv[2:]):
+    span = (start, start + 2) if start >= 0 else None
+    sound = AudioReader(path.parent).read([AudioSource(path=path.name, span=span)], Fraction(2))
+    print(sound.status, len(sound.samples), int((sound.samples != 0).sum()))
+print(*(resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
 
 
-def bounded(path: Path, *start: float) -> tuple[str, int, int, int, int]:
-    """Status, samples, samples that are not 0, MiB of the reader and of ffmpeg."""
-    command = [sys.executable, "-c", BOUNDED, str(path), *map(str, start)]
-    status, *numbers = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return (status, *map(int, numbers))  # type: ignore[return-value]
+def read_bounded(path: Path, *starts: float) -> list[tuple[str, int, int]]:
+    """Of utterances of 2 s: status, samples, samples that are not 0. Neither the reader nor ffmpeg takes 400 MiB."""
+    command = [sys.executable, "-c", BOUNDED, str(path), *map(str, starts)]
+    *lines, sizes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert max(map(int, sizes.split())) < 400
+    return [(status, int(count), int(sounding)) for status, count, sounding in map(str.split, lines)]
 
 
 @pytest.mark.parametrize("hours", [2, 25])
 def test_a_hole_in_the_time_stamps_costs_no_more_than_the_utterance(tmp_path: Path, hours: int) -> None:
     """4 s of sound, of which the second half comes hours later. ffmpeg's own filling took 3.2 GB for two hours."""
     tone(tmp_path / "tone.wav")
-    delay = f"asetpts=PTS+{hours * 3600}*SR*gte(T\\,2)"
+    delay = f"asetnsamples=160,asetpts=PTS+{hours * 3600}*SR*gte(T\\,2)"
     ffmpeg("-i", tmp_path / "tone.wav", "-af", delay, "-c:a", "pcm_s16le", tmp_path / "hole.mkv")
-    for start, status, length, sounding in (
-        (0.0, "ok", 2.0, 2.0),
-        (1.0, "ok", 2.0, 1.0),
-        (hours * 3600 + 1.0, "ok", 2.0, 1.0),
-        (hours * 3600 + 3.0, "partial", 1.0, 1.0),
-    ):
-        found = bounded(tmp_path / "hole.mkv", start)
-        assert found[:2] == (status, length * SECOND)
-        assert found[2] == pytest.approx(sounding * SECOND, abs=1100)  # ffmpeg delays whole blocks
-        assert max(found[3:]) < 400
+    starts = (0.0, 1.0, 60.0, hours * 3600 + 1.0, hours * 3600 + 3.0)
+    expected = (("ok", 2, 2), ("partial", 2, 1), ("partial", 2, 0), ("partial", 2, 1), ("partial", 1, 1))
+    for found, (status, seconds, sounding) in zip(read_bounded(tmp_path / "hole.mkv", *starts), expected, strict=True):
+        assert found[:2] == (status, seconds * SECOND)
+        assert found[2] == pytest.approx(sounding * SECOND, abs=400)
 
 
 def test_a_small_file_that_unfolds_to_hours_is_read_as_far_as_the_utterance_lasts(tmp_path: Path) -> None:
     for rate in (16_000, 48_000):
-        write(tmp_path / "bomb.flac", np.full(600 * rate, 1000, np.int16), rate)
+        write(tmp_path / "bomb.flac", np.full(300 * rate, 1000, np.int16), rate)
         assert (tmp_path / "bomb.flac").stat().st_size < 2**19
-        status, samples, _, *sizes = bounded(tmp_path / "bomb.flac")
+        [(status, samples, _)] = read_bounded(tmp_path / "bomb.flac", -1)
         assert (status, samples) == ("ok", 2.5 * SECOND)
-        assert max(sizes) < 400
 
 
 def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Path) -> None:
@@ -221,8 +217,23 @@ def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Pa
     for utterance, (start, end) in zip(asked, spans, strict=True):
         sound = reader.read(utterance.audio, Fraction(end) - Fraction(start))
         assert np.array_equal(sound.samples, whole[round(start * SECOND) : round(end * SECOND)])
-        tracks.add(id(reader._converted))
+        tracks.add(id(reader._tracks["ticks.wav"]))
     assert len(tracks) == 1
+
+
+def test_a_hole_in_a_track_is_less_than_the_utterance_and_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "ticks.wav", TICKS)
+    delay = "asetnsamples=160,asetpts=PTS+SR*gte(T\\,2)"
+    ffmpeg("-i", tmp_path / "ticks.wav", "-af", delay, "-c:a", "pcm_s16le", tmp_path / "hole.mkv")
+    hole = AudioSource(path="hole.mkv", span=(1.0, 5.0))
+    sound = read(tmp_path, hole, seconds=4)
+    assert (sound.status, len(sound.samples)) == ("partial", 4 * SECOND)
+    assert sound.problems == ("hole.mkv: lacks 1.000 s of the utterance's sound (a hole in the track)",)
+    assert np.array_equal(sound.samples[:SECOND], TICKS[SECOND : 2 * SECOND])
+    assert not sound.samples[SECOND : 2 * SECOND].any()
+    assert np.array_equal(sound.samples[2 * SECOND :], TICKS[2 * SECOND : 4 * SECOND])
+    whole = read(tmp_path, hole, AudioSource(path="ticks.wav", span=(1.0, 5.0)), seconds=4)
+    assert (whole.status, whole.source and whole.source.path, whole.problems) == ("ok", "ticks.wav", sound.problems)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), min_size=1, max_size=12))
@@ -278,3 +289,20 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     assert (third[0].id, "audio") not in lost
     assert "digital silence" in lost[third[1].id, "audio"]
     assert list(check(out)) == []
+
+
+def test_sound_and_picture_are_read_whatever_the_bytes_of_a_file_name(tmp_path: Path) -> None:
+    for rate in (16_000, 44_100):
+        soundfile.write(tmp_path / "plain.wav", TICKS[: 2 * rate], rate)
+        name = os.fsdecode(b"caf\xe9.wav")
+        (tmp_path / "plain.wav").rename(tmp_path / name)
+        sound = read(tmp_path, AudioSource(path=name, span=(0.5, 1.5)))
+        assert (sound.status, len(sound.samples), sound.problems) == ("ok", SECOND, ())
+    encode(tmp_path / "film.mp4", *X264, count=9).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    assert len(list(Video(tmp_path / os.fsdecode(b"caf\xe9.mp4")).frames())) == 9
+    folder = tmp_path / os.fsdecode(b"out \xff")
+    folder.mkdir()
+    write_images(folder / "a", 30)
+    [sight] = seen(folder, None, one("a", 0.0, 1.0, Excerpt(path="a", images="image_", rate=30.0)))
+    assert (sight.status, sight.problems) == ("ok", [])
+    assert sight.clip
