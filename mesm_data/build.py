@@ -209,7 +209,7 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
         if differs := difference(known.get("source", {}), plan["source"]):
             raise InputError(
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
-                f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
+                f"after a repair of the same source, `mesm-data retry {out}` does again what it changes"
             )
         if known.get("locked_by") != plan.get("locked_by"):
             then = "another lock" if known.get("locked_by") else "no lock"

@@ -3,6 +3,7 @@
 Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no, 2 the input is wrong, 130 stopped.
 """
 
+import io
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ def run(app: typer.Typer) -> None:
     open_standard_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does: a name that this locale cannot show is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except MesmError as error:

@@ -6,6 +6,7 @@ without.
 """
 
 import math
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -112,13 +113,13 @@ class AudioReader:
             raise MesmError(str(error.strerror)) from None
         start, stop = sample_span(source.span) if source.span else (0, None)
         try:
-            info = soundfile.info(str(path))
+            info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
         if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16":
             try:
                 sound, _ = soundfile.read(
-                    str(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
+                    os.fsencode(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None

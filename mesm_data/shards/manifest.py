@@ -129,15 +129,22 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
         raise InputError(f"{path} is not a file")
     try:
         size = path.stat().st_size
-        with pq.ParquetFile(path, thrift_container_size_limit=MAX_LIST) as file, path.open("rb") as pages:
+        with (
+            path.open("rb") as stream,  # Arrow opens no path that is not UTF-8
+            pq.ParquetFile(stream, thrift_container_size_limit=MAX_LIST) as file,
+            path.open("rb") as pages,
+        ):
             found, texts = file.schema_arrow, parquet_pages.text_columns(file.metadata)
             if expected is not None and not found.equals(expected):
                 raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
             if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
                 raise MemoryError
-        with pq.ParquetFile(
-            path, read_dictionary=texts, pre_buffer=False, thrift_container_size_limit=MAX_LIST
-        ) as file:
+        with (
+            path.open("rb") as stream,
+            pq.ParquetFile(
+                stream, read_dictionary=texts, pre_buffer=False, thrift_container_size_limit=MAX_LIST
+            ) as file,
+        ):
             table = file.read(use_threads=False)
         table.validate(full=True)
         if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
