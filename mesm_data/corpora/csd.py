@@ -19,6 +19,7 @@ from typing import Any
 from mesm_data.corpora.base import Word
 from mesm_data.corpora.mosei_labels import ITEMS
 from mesm_data.errors import InputError, MesmError
+from mesm_data.machine import raise_resource_error
 
 # The SDK's names of the label file's columns -> ours.
 _ITEMS = {**{item: item for item in ITEMS}, "happy": "happiness", "sad": "sadness"}
@@ -99,6 +100,7 @@ class _Csd:
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
+            raise_resource_error(error)
             raise MesmError(f"is not a readable HDF5 file ({error})") from None
         self._group = h5py.Group
 
