@@ -8,6 +8,8 @@ RUN/checkpoints/best.json        the same for the epoch with the best validation
 
 import os
 import shutil
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import MesmError
-from mesm_data.files import no_room_is_said, read_json, sync_folder, write_json
+from mesm_data.files import no_room_is_said, open_regular_file, sync_folder, write_json
+from mesm_train.run_files import BEST, LAST, read_run_json
 
 
 def save(
@@ -56,7 +59,7 @@ def kept_best(folder: Path) -> list[dict[str, Any]]:
     """The best checkpoints that are kept, best first: step and score of each."""
     if not (folder / "best.json").exists():
         return []
-    found: list[dict[str, Any]] = read_json(folder / "best.json")["kept"]
+    found: list[dict[str, Any]] = read_run_json(folder / "best.json", BEST)["kept"]
     return found
 
 
@@ -69,13 +72,24 @@ def load(folder: Path, which: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 
     if not (folder / f"{which}.json").exists():
         return None
-    place = folder / _name(read_json(folder / f"{which}.json")["step"])
+    place = folder / _name(read_run_json(folder / f"{which}.json", LAST)["step"])
     try:
         weights = load_file(place / "model.safetensors")
+        refuse_compressed(place / "state.pt")
         state = torch.load(place / "state.pt", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("the state is no dictionary")
     except Exception as error:  # what a torn file raises depends on where it is torn
         raise MesmError(f"{place} is not a whole checkpoint ({type(error).__name__}: {error})") from None
     return weights, state
+
+
+def refuse_compressed(path: Path) -> None:
+    """Raises ValueError if a file of torch.save unfolds to more than its own size: torch stores without compression."""
+    with open_regular_file(path) as file, zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > file.seek(0, os.SEEK_END):
+            raise ValueError(f"it unfolds to {size} bytes")
 
 
 def _name(step: int) -> str:
@@ -86,6 +100,8 @@ def _write(path: Path, write: Any) -> None:
     """Write one file and make it safe on disk. Libraries report a full disk in their own ways: all become OSError."""
     try:
         write(path)
+        with suppress(PermissionError):  # a file system without modes
+            path.chmod(0o644)  # safetensors makes it 0600, all else of a run can be read by everybody
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except OSError:
