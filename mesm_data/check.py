@@ -124,7 +124,8 @@ def sound(sample: Sample) -> Iterator[str]:
     span = record["sources"][-1]["span"]
     seconds = record["end"] - record["start"]
     if span is None:
-        if abs(length / 16_000 - seconds) > FILE_SLACK:
+        is_short = status == "ok" and length / 16_000 < seconds - FILE_SLACK
+        if is_short or length / 16_000 > seconds + FILE_SLACK:
             yield f"its sound lasts {length / 16_000:.3f} s, the utterance {seconds:.3f} s"
         return
     first, last = sample_span((span[0], span[1]))

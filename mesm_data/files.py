@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
 import resource
@@ -17,15 +18,18 @@ from threading import Lock
 from typing import IO, Any
 from uuid import uuid4
 
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import InputError
+from mesm_data.machine import is_resource_error, translate_machine_errors
 
-_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+# What file systems answer that have no locks, no modes, or nothing to synchronise a folder with (NFS, Lustre, FUSE...).
+_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.ENOTTY)
 
 # The largest that is written (the parts of a long build, the list of a source's files) has a few MB.
 MAX_JSON = 64 * 2**20
 
 NOT_REGULAR = "it is not a regular file"
 
+_log = logging.getLogger(__name__)
 _LIMITED = Lock()  # a second limit would take the first for what it has to put back
 
 
@@ -44,18 +48,17 @@ def sha256_file(path: Path) -> str:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing so that it appears whole or not at all: a temporary file beside it, fsync, rename.
 
-    The mode is 0644 whatever the umask. Raises MesmError where there is no room, and leaves nothing behind.
+    The mode is 0644 whatever the umask, where the file system has modes. Raises MesmError where there is no room, and
+    leaves nothing behind.
     """
     # A random name, not the process id: processes of several machines may write into one folder.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
-        with no_room_is_said(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with translate_machine_errors(path):
+            make_folder(path.parent)
             with temporary.open("wb") as file:
                 yield file
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
+                make_durable(file)
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
@@ -151,41 +154,80 @@ def _regular(path: Path, flags: int) -> int:
     return descriptor
 
 
+def make_durable(file: IO[bytes]) -> None:
+    """Write a finished file to the disk, readable for everybody. The mode is best effort: CIFS and exFAT have none."""
+    file.flush()
+    with _best_effort():
+        os.fchmod(file.fileno(), 0o644)
+    os.fsync(file.fileno())
+
+
 def sync_folder(path: Path) -> None:
-    """Make a rename inside `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_no_room(error: Exception) -> bool:
-    """Whether a write failed because of the disk, not because of what was written."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+    """Make a rename inside `path` survive a power cut, where the file system can do that."""
+    with _best_effort():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
-def no_room_is_said(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a sentence that names the place."""
+def _best_effort() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_no_room(error):
+        if error.errno not in _UNSUPPORTED:
             raise
-        raise MesmError(
-            f"{path.parent}: {_NO_ROOM[error.errno or 0]}. Nothing unfinished is kept as finished: "
-            "make room and run the same command again, it goes on where it stopped"
-        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises InputError if it cannot be made, as below a file or with a long name."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        raise
+    except OSError as error:
+        if is_resource_error(error):
+            raise
+        raise InputError(f"{path} cannot be made a folder ({error.strerror}): choose another place") from None
+
+
+def home_folder() -> Path | None:
+    """The user's home; None if there is none: HOME is not set and the user is not in the passwd file."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
+    """Lock an open file with flock; False if LOCK_NB is in `operation` and another process holds it.
+
+    On a file system without locks it warns and returns True: other processes are not kept away there.
+    """
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        _log.warning(
+            "note: %s: this file system has no locks (%s): start nothing else that writes to this folder",
+            path.parent,
+            error.strerror,
+        )
+    return True
 
 
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for this process; raises InputError if another process holds it.
 
-    The kernel drops the lock with the process, however it dies: there are no stale locks.
+    The kernel drops the lock with the process, however it dies: there are no stale locks. Warns where there are none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         opened = open_for_update(path)
     except PermissionError:
@@ -193,14 +235,12 @@ def folder_lock(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
     with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_file(file, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
             file.seek(0)
             holder = file.read(32).decode(errors="replace").strip() or "unknown"
             raise InputError(
                 f"{path.parent.parent} is being written by another process (pid {holder}): wait for it, or stop it"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())
         file.flush()

@@ -15,7 +15,17 @@ from typing import cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import NOT_REGULAR, atomic_write, no_room_is_said, open_for_update, sha256_file, sync_folder
+from mesm_data.files import (
+    NOT_REGULAR,
+    atomic_write,
+    lock_file,
+    make_durable,
+    make_folder,
+    open_for_update,
+    sha256_file,
+    sync_folder,
+)
+from mesm_data.machine import translate_machine_errors
 from mesm_data.remote_bytes import (
     BLOCK,
     PIECE,
@@ -81,16 +91,15 @@ def fetch_file(
     """
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
     report = progress or (lambda _: None)
-    with no_room_is_said(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with translate_machine_errors(target):
+        make_folder(target.parent)
         with _alone(part) as file:
             if target.is_file() and target.stat().st_size == size and sha256_file(target) == sha256:
                 report(size)
                 part.unlink()
                 return
             _download(url, file, size, sha256, report)
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
+            make_durable(file)
             part.replace(target)
             sync_folder(target.parent)
 
@@ -134,7 +143,7 @@ def _alone(part: Path) -> Iterator[BufferedRandom]:
     """The partial file, for this thread of this process alone. The kernel drops the lock with the process."""
     while True:
         with _open_part(part) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file, fcntl.LOCK_EX, part)
             if _is_named(part, file):
                 yield file
                 return

@@ -10,6 +10,7 @@ import numpy as np
 
 from mesm_data.corpora.base import Utterance
 from mesm_data.files import canonical_json, sha256_file
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.audio import Sound
 from mesm_data.media.watch import Sight
 from mesm_data.shards.members import encode_faces, encode_wav, normal_text
@@ -27,7 +28,8 @@ class Digests:
         if path not in self._known:
             try:
                 self._known[path] = sha256_file(self._root / path)
-            except OSError:
+            except OSError as error:
+                raise_resource_error(error)
                 self._known[path] = None
         return self._known[path]
 

@@ -7,8 +7,10 @@ from typing import Any
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_compact_json
+from mesm_data.machine import raise_resource_error
 
 Listing = dict[str, int]  # path relative to the corpus root -> bytes
+Stamps = dict[str, tuple[int, int]]  # path relative to the corpus root -> bytes, time of the last change in ns
 
 
 def files(recording: Recording, utterance: Utterance) -> set[str]:
@@ -26,6 +28,23 @@ def listing(corpus: Corpus) -> Listing:
         for utterance in recording.utterances:
             names |= files(recording, utterance)
     return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
+
+
+def stamps(root: Path, recording: Recording) -> Stamps:
+    """What tells whether a recording's files were exchanged; without those that are not there."""
+    names = {name for utterance in recording.utterances for name in files(recording, utterance)}
+    names |= {utterance.excerpt.path for utterance in recording.utterances if utterance.excerpt}
+    return {name: found for name in sorted(names) if (found := stamp(root / name))}
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file or folder; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise_resource_error(error)
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import MesmError
-from mesm_data.files import no_room_is_said, open_regular_file, sync_folder, write_json
+from mesm_data.files import open_regular_file, sync_folder, write_json
+from mesm_data.machine import translate_machine_errors
 from mesm_train.run_files import BEST, LAST, read_run_json
 
 
@@ -33,7 +34,7 @@ def save(
 
     target, temporary = folder / _name(step), folder / f".{_name(step)}.tmp"
     try:
-        with no_room_is_said(target):
+        with translate_machine_errors(target):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             _write(temporary / "model.safetensors", lambda path: save_file(_apart(model), path))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write, no_room_is_said, open_regular_file
+from mesm_data.files import atomic_write, open_regular_file
+from mesm_data.machine import translate_machine_errors
 from mesm_train.run_files import parse_line
 
 
@@ -21,7 +22,7 @@ class Journal:
         if not self._write:
             return
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        with no_room_is_said(self.path), self.path.open("ab", buffering=0) as file:
+        with translate_machine_errors(self.path), self.path.open("ab", buffering=0) as file:
             file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:

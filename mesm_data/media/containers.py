@@ -6,7 +6,7 @@ as do HLS, DASH and SDP texts, whatever the file is called. Only the formats bel
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
 from mesm_data.files import open_regular_file
@@ -25,14 +25,21 @@ WHITELIST = {"format_whitelist": ",".join(FORMATS)}
 
 
 def open_container(path: Path) -> "InputContainer":
-    """Open a media file to read. Raises OSError, av.FFmpegError, or MesmError if its container is none of FORMATS."""
+    """Open a media file to read, with the time stamps that are in it.
+
+    Raises OSError, av.FFmpegError, or MesmError if its container is none of FORMATS.
+    """
     import av
 
     open_regular_file(path).close()
     try:
-        return av.open(f"file:{path}", "r", options=dict(WHITELIST))
+        container = av.open(f"file:{path}", "r", options=dict(WHITELIST))
     except av.error.ArgumentError:  # FFmpeg's answer to a format that is not in the list, and to few other things
         raise MesmError("its container format is not one that mesm reads, or its header is damaged") from None
+    # PyAV switches on libavformat's generator of missing presentation times, which the ffmpeg command does not use. For
+    # AVI with B-frames it invents them in coding order; the decoder knows better.
+    container.flags &= ~cast(int, av.container.core.Flags.gen_pts.value)
+    return container
 
 
 def open_clip(mp4: bytes) -> "InputContainer":

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, open_regular_file, write_compact_json
+from mesm_data.files import atomic_write, open_regular_file
+from mesm_data.parts import write_rows
 from mesm_data.shards import dataset as shards
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS
@@ -48,7 +49,7 @@ class Unpacker:
                     rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                     clips.write(key, {"mp4": clip})
         if rows:
-            write_compact_json(place.with_name(f"{place.name}.json"), rows)
+            write_rows(place.parent, place.name, rows)
         return [row["key"] for row in rows]
 
     def _clip(self, key: str) -> bytes | None:
