@@ -184,10 +184,18 @@ def check_place(out: Path, source: Path) -> None:
     here, there = out.resolve(), source.resolve()
     if here == there or there in here.parents or here in there.parents:
         raise InputError(f"--out {out} and --source {source} lie inside each other: choose a folder of its own")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: give a folder")
     ours = {".build", "dataset.json"}
-    if out.is_dir() and (names := {path.name for path in out.iterdir()}) and not names & ours:
+    try:
+        names = {path.name for path in out.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InputError(f"--out {out} is a file, or lies below one: give a folder") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be used ({error.strerror}): give another folder") from None
+    if names and not names & ours:
         raise InputError(f"--out {out} holds other things ({sorted(names)[0]}): choose an empty or a new folder")
 
 
@@ -201,7 +209,7 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
         if differs := difference(known.get("source", {}), plan["source"]):
             raise InputError(
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
-                f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
+                f"after a repair of the same source, `mesm-data retry {out}` does again what it changes"
             )
         if known.get("locked_by") != plan.get("locked_by"):
             then = "another lock" if known.get("locked_by") else "no lock"

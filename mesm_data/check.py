@@ -44,11 +44,14 @@ def check(path: Path, progress: Progress = lambda samples: None) -> Iterator[str
     clips = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in manifest.read(path / "video" / "index.parquet")}
-    for key in dataset.keys:
+    order = sorted(dataset.keys, key=dataset.shard)
+    dataset.expect(order)
+    for key in order:
         for problem in _problems(dataset, key, clips.get(key), known, interval):
             yield f"sample {key}: {problem}"
             break
         progress(1)
+    dataset.expect(order)
     yield from stock(dataset, progress)
 
 

@@ -7,14 +7,12 @@ import json
 import logging
 import math
 import os
-import resource
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any
 from uuid import uuid4
 
@@ -30,7 +28,6 @@ MAX_JSON = 64 * 2**20
 NOT_REGULAR = "it is not a regular file"
 
 _log = logging.getLogger(__name__)
-_LIMITED = Lock()  # a second limit would take the first for what it has to put back
 
 
 def canonical_json(value: Any) -> bytes:
@@ -177,8 +174,13 @@ def _best_effort() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if not is_unsupported(error):
             raise
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Whether a file system has refused what some cannot do: lock, change a mode, synchronise a folder."""
+    return error.errno in _UNSUPPORTED
 
 
 def make_folder(path: Path) -> None:
@@ -193,12 +195,28 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path} cannot be made a folder ({error.strerror}): choose another place") from None
 
 
-def home_folder() -> Path | None:
-    """The user's home; None if there is none: HOME is not set and the user is not in the passwd file."""
+def check_new_file(path: Path) -> None:
+    """Raises InputError or PermissionError if no file can be written at `path`: to be asked before long work."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def home_folder(variable: str) -> Path:
+    """The user's home. Raises InputError if HOME is not set and the user is not in the passwd file.
+
+    `variable` is the environment variable that does without it.
+    """
     try:
         return Path.home()
     except RuntimeError:
-        return None
+        raise InputError(f"this user has no home folder: set {variable} to a folder to use instead") from None
 
 
 def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
@@ -211,7 +229,7 @@ def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if not is_unsupported(error):
             raise
         _log.warning(
             "note: %s: this file system has no locks (%s): start nothing else that writes to this folder",
@@ -245,27 +263,3 @@ def folder_lock(path: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n".encode())
         file.flush()
         yield
-
-
-@contextmanager
-def memory_limit(size: int) -> Iterator[None]:
-    """Let this process take at most `size` bytes more than it has: beyond, MemoryError. On Linux; elsewhere nothing.
-
-    It counts for all threads of the process, so it is for short work, one at a time.
-    """
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        yield
-        return
-    with _LIMITED:
-        yield from _limited(size, statm)
-
-
-def _limited(size: int, statm: Path) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = int(statm.read_text().split()[0]) * resource.getpagesize() + size
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

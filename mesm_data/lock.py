@@ -31,15 +31,24 @@ _BLOCK = 4096  # values
 _APART = ("text", "words", "labels", "sources")  # of the record: keyed on their own, or not content
 
 
-def write(out: Path, step: Callable[[int], object] = lambda number: None) -> dict[str, Any]:
-    """Write OUT/recipe.lock of the finished dataset `out`; returns what it says. `step` is told of each sample."""
+def write(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
+    """Write OUT/recipe.lock of the finished dataset `out`. `step` is called with 1 for each sample.
+
+    The memory that this takes is that of the file and of one shard.
+    """
     from mesm_data.shards.reader import Dataset
 
     dataset = Dataset(out)
-    said = {**head(dataset), "samples": [*_counted(entries(dataset), step)]}
+    samples: dict[str, bytes] = {}
+    for made in entries(dataset):
+        samples[made["id"]] = canonical_json(made)
+        step(1)
+    before, empty, after = canonical_json({**head(dataset), "samples": []}).partition(b'"samples":[]')
     with atomic_write(out / NAME) as file:
-        file.write(canonical_json(said) + b"\n")
-    return said
+        file.write(before + empty[:-1])
+        for number, key in enumerate(dataset.keys):
+            file.write((b"," if number else b"") + samples[key])
+        file.write(b"]" + after + b"\n")
 
 
 def head(dataset: "Dataset") -> dict[str, Any]:
@@ -57,24 +66,20 @@ def head(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def _counted(items: Iterator[dict[str, Any]], step: Callable[[int], object]) -> Iterator[dict[str, Any]]:
-    for item in items:
-        yield item
-        step(1)
-
-
 def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
-    """The table of a lock, one entry per built sample, by key."""
+    """The table of a lock, one entry per built sample, shard by shard: one of them is mapped at a time."""
     from mesm_data.shards import manifest
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
-    built = (row for row in dataset.rows.values() if row["status"] == "ok")
-    for key, row in zip(dataset.keys, built, strict=True):
+    rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in ("wav", "faces", "pcm", "pixels"))).items())
+    order = sorted(dataset.keys, key=dataset.shard)
+    dataset.expect(order)
+    for key in order:
         clip = clips.get(key)
         yield {
-            **entry(dataset[key], row),
+            **entry(dataset[key], rows[key]),
             "clip": clip_facts(read_clip(dataset.path, clip)) if clip else None,
         }
 
@@ -82,7 +87,7 @@ def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
 def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
 
-    `row` is its manifest row.
+    `row` holds the digests of its manifest row.
     """
     record = sample.record
     kind, key = secret(sample.samples, sample.faces)

@@ -69,8 +69,9 @@ def check_exit(code: int, words: str) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
-def message(error: BaseException, place: Path) -> str:
+def message(error: BaseException, place: Path | str) -> str:
     """What to tell the user of an error of the machine that ended work in `place`."""
+    place = getattr(error, "filename", None) or place
     number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
     if number in _RESOURCES:
         what, remedy = _RESOURCES[number]
@@ -79,16 +80,16 @@ def message(error: BaseException, place: Path) -> str:
             "it resumes where it stopped"
         )
     what = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-    return f"{getattr(error, 'filename', None) or place}: {what}. The same command resumes where it stopped"
+    return f"{place}: {what}. The same command resumes where it stopped"
 
 
 @contextmanager
 def translate_machine_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a MesmError that names the folder; give other OSErrors the path."""
+    """Turn what the machine lacks while `path` is written into a MesmError; give other OSErrors the path."""
     try:
         yield
     except OSError as error:
-        if is_resource_error(error):
+        if is_resource_error(error) or error.errno == errno.EIO:
             raise MesmError(message(error, path.parent)) from error
         if error.filename is None:
             error.filename = str(path)

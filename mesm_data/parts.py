@@ -60,6 +60,18 @@ def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, Rows]]:
             yield name, rows
 
 
+def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The JSON member of a sample in a part. Raises DamagedPart if it is not what was written."""
+    member = row["members"]["json"]
+    with open_regular_file(parts / f"{name}.tar") as file:
+        file.seek(member["offset"])
+        data = file.read(member["size"])
+    if sha256(data).hexdigest() != member["sha256"]:
+        raise DamagedPart(parts, name)
+    record: dict[str, Any] = parse_json(data)
+    return record
+
+
 def remaining(recording: Recording, parts: Path) -> Recording | None:
     """What is still to be done of a recording, under the name that its part will have; None if it is complete."""
     done = {name: {row["key"] for row in rows} for name, rows in parts_of(recording, parts)}

@@ -1,8 +1,10 @@
 """What identifies a source without reading it: the paths and sizes of the files that matter."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
@@ -58,8 +60,11 @@ def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
 
 
 def remember(out: Path, root: Path, found: Listing) -> None:
-    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
-    write_compact_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
+    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
+
+    The root is written as a URI, which escapes what a name can hold and JSON cannot: bytes that are not UTF-8.
+    """
+    write_compact_json(out / ".build" / "source.json", {"root": root.resolve().as_uri(), "files": found})
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:
@@ -68,7 +73,7 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     if not path.exists():
         return None
     known = read_json(path)
-    return Path(known["root"]), known["files"]
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(known["root"]).path))), known["files"]
 
 
 def changes(before: Listing, now: Listing) -> dict[str, str]:

@@ -27,9 +27,11 @@ def attest(
     from tqdm import tqdm
 
     from mesm_data import attest as library
-    from mesm_data.files import write_json
+    from mesm_data.files import check_new_file, write_json
     from mesm_data.shards import dataset
 
+    if out:
+        check_new_file(out)
     there = library.read(against) if against else None
     total = sum(file["size"] for file in dataset.describe(path)["shards"].values())
     with tqdm(total=total, unit="B", unit_scale=True, desc="hash", dynamic_ncols=True, leave=False) as bar:

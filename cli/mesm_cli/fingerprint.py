@@ -39,9 +39,11 @@ def fingerprint(
     from tqdm import tqdm
 
     from mesm_data import fingerprint as library
-    from mesm_data.files import write_json
+    from mesm_data.files import check_new_file, write_json
     from mesm_data.locked import Lock
 
+    if out:
+        check_new_file(out)
     other = library.read_other(against) if against else None
     found = look(source, corpus)
     show_notes(found.notes)

@@ -4,6 +4,7 @@ soundfile reads what is 16 kHz 16-bit PCM already (RIFF, WAVE_FORMAT_EXTENSIBLE,
 converts everything else (mesm_data.media.tracks), the sound track of a video too.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -187,14 +188,14 @@ class AudioReader:
             raise MesmError(describe_error(error)) from None
         start, stop = wanted(source, length)
         try:
-            info = soundfile.info(str(path))
+            info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
         # A length of 0 is that of a writer that was killed: ffmpeg reads on to the end of the file.
         if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16" and info.frames:
             try:
                 samples, _ = soundfile.read(
-                    str(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
+                    os.fsencode(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None

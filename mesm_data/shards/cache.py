@@ -19,7 +19,7 @@ from io import BufferedRandom
 from pathlib import Path
 
 from mesm_data.errors import MesmError
-from mesm_data.files import NOT_REGULAR, open_for_update, open_regular_file
+from mesm_data.files import NOT_REGULAR, home_folder, is_unsupported, open_for_update, open_regular_file
 
 GB = 10**9
 _ROOT = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
     """$MESM_CACHE, or else mesm in $XDG_CACHE_HOME (~/.cache)."""
     if told := os.environ.get("MESM_CACHE"):
         return Path(told).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mesm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_folder("MESM_CACHE") / ".cache").expanduser() / "mesm"
 
 
 class Cache:
@@ -63,7 +63,7 @@ class Cache:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with _open_lock(self.folder / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _locked(file.fileno(), wait=True)
             shards, coming = self._shards(), self._coming()
             excess = sum(size for _, size, _ in shards) + coming + size - self.limit
             free: list[tuple[Path, int]] = []
@@ -100,7 +100,7 @@ class Cache:
             path.unlink(missing_ok=True)  # a link or a socket is not what we put there
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            _flock(descriptor, fcntl.LOCK_SH)
             found = os.fstat(descriptor)
             if found.st_nlink and found.st_size == size:  # else it was deleted in between, or is not what we put there
                 os.utime(descriptor)
@@ -162,7 +162,19 @@ def _open_lock(path: Path) -> BufferedRandom:
 def _locked(descriptor: int, *, wait: bool) -> bool:
     """Take the exclusive lock of an open file; False if another one has it and we do not `wait`."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _flock(descriptor: int, operation: int) -> None:
+    """Raises MesmError where the file system has no locks: a shard that is in use could be deleted there."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+        raise MesmError(
+            f"the cache's file system has no locks ({error.strerror}): set MESM_CACHE to a folder on a local disk"
+        ) from None

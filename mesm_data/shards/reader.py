@@ -73,7 +73,7 @@ class Dataset:
         self.keys = list(self._built)
         self._face_size = int(self.info["recipe"]["face_size"])
         self._maps: dict[str, mmap.mmap] = {}
-        self._left: Counter[str] = Counter()  # reads that were announced, by shard; not where shards stay
+        self._left: Counter[str] = Counter()  # reads that were announced, by shard
         self._lock = Lock()
         self._unchecked = set(self.keys) if check else set()
 
@@ -113,20 +113,17 @@ class Dataset:
     def expect(self, keys: Iterable[str]) -> None:
         """Say in which order samples will be read, each as often as it is named; what was said before is void.
 
-        So the store can have their shards ready, and let go of each after its last sample.
+        So the store can have their shards ready, and each is unmapped after its last sample.
         """
         left = Counter(map(self.shard, keys))
-        if not self.store.keeps:
-            with self._lock:
-                self._left = left
-                for name in self._maps.keys() - left.keys():
-                    self._drop(name)
+        with self._lock:
+            self._left = left
+            for name in self._maps.keys() - left.keys():
+                self._drop(name)
         self.store.expect(list(left))
 
     def _read(self, shard: str) -> None:
-        """Count a read that was announced; after the last one the shard is let go."""
-        if self.store.keeps:
-            return
+        """Count a read that was announced; after the last one the shard is unmapped."""
         with self._lock:
             self._left[shard] -= 1
             if self._left[shard] == 0:

@@ -15,6 +15,8 @@ from mesm_data.shards.members import EXTENSIONS
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.tar import SampleWriter
 
+_DAMAGED = (MesmError, ValueError, OSError, LookupError, TypeError)  # also a record that names no sources
+
 
 class Unpacker:
     """Writes parts of a finished dataset's samples, as the step would have left them. Every byte is checked."""
@@ -39,7 +41,7 @@ class Unpacker:
                         continue
                     clip = self._clip(key)
                     members = dict(zip(EXTENSIONS, map(bytes, self._dataset.members(key)), strict=True))
-                except (MesmError, ValueError, OSError, LookupError, TypeError):  # also a record that names no sources
+                except _DAMAGED:
                     continue
                 if samples is None:
                     samples = _writer(stack, place.with_name(f"{place.name}.tar"))
@@ -48,9 +50,21 @@ class Unpacker:
                 if clips and clip is not None:
                     rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                     clips.write(key, {"mp4": clip})
+        self._dataset.expect(())  # unmaps the shards: a recording's samples are spread over all of them
         if rows:
             write_rows(place.parent, place.name, rows)
         return [row["key"] for row in rows]
+
+    def kept(self, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:
+        """The keys of the samples whose record can be read and `keep` wants. The other members are not looked at."""
+        found = []
+        for key in keys:
+            try:
+                found += [key] if keep(self._dataset[key].record) else []
+            except _DAMAGED:
+                continue
+        self._dataset.expect(())
+        return found
 
     def _clip(self, key: str) -> bytes | None:
         """The bytes of a clip; None in a dataset without clips. ValueError if they are damaged or missing."""

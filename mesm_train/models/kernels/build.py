@@ -56,8 +56,11 @@ def is_whole(path: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """XDG_CACHE_HOME/mesm, ~/.cache/mesm without it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesm"
+    """XDG_CACHE_HOME/mesm, ~/.cache/mesm without it. Raises BuildError if there is no home either."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesm"
+    except RuntimeError:
+        raise BuildError("this user has no home folder: set XDG_CACHE_HOME to a folder to use instead") from None
 
 
 def digest(compiler: str, openmp: str | None) -> str:
