@@ -1,6 +1,6 @@
 """What is in a dataset, counted from its manifest alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "shards": len(said["shards"]),
         "bytes": sum(shard["size"] for shard in said["shards"].values()),
         "clip_bytes": sum(shard["size"] for shard in said["video"].values()),
-        "labels": count(built["labels"].map(lambda labels: labels.get("label") or "no label")),
+        "labels": count(built["labels"].map(label_names).explode()),
         "speakers": count(built["speaker"]),
         "audio": count(built["audio"]),
         "video": count(built["video"]),
@@ -54,6 +54,14 @@ def inspect(path: Path) -> dict[str, Any]:
         "splits": splits(table, said["corpus"]),
         "notes": said["notes"],
     }
+
+
+def label_names(labels: Mapping[str, Any]) -> list[str]:
+    """What is counted of an utterance's labels: its label, or each of the emotions that are present (mean above 0)."""
+    emotions = labels.get("emotions")
+    if emotions is None or all(mean is None for mean in emotions.values()):
+        return [labels.get("label") or "no label"]
+    return [name for name, mean in emotions.items() if mean is not None and mean > 0] or ["no emotion"]
 
 
 def splits(rows: Iterable[dict[str, Any]], corpus: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.files import open_regular_file
 from mesm_data.remote_errors import Again, shown, translated
 
 CONNECT = 10.0  # seconds until a server must have answered a connection
@@ -82,7 +83,7 @@ def pieces(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[b
     if is_http(url):
         yield from http(url, start, end, whole=whole)
     elif path := local(url):
-        with translated(url), path.open("rb") as file:
+        with translated(url), open_regular_file(path) as file:
             file.seek(start)
             while piece := file.read(min(PIECE, end - start)):
                 start += len(piece)

@@ -52,7 +52,7 @@ class View:
             return votes(labels.get("raters") or (), self.sources)
         if self.rule == "means":
             emotions = labels.get("emotions")
-            if emotions is None:
+            if emotions is None or all(mean is None for mean in emotions.values()):
                 return None
             # "Present if the mean rating is above 0" is the corpus' own rule (README of the CMU-MOSEI SDK).
             told = {name for name, mean in emotions.items() if mean is not None and mean > 0}

@@ -45,7 +45,7 @@ def run(
 
     if recipe is None:
         for name in recipes():
-            typer.echo(name)
+            console.show(name)
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
@@ -113,7 +113,7 @@ def evaluate(
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
     judged = runs.evaluate(path, part=part, data=data)
-    typer.echo(json.dumps(judged.scores, indent=2))
+    console.show(json.dumps(judged.scores, indent=2))
     for sentence in judged.differences:
         console.say(f"differs: {sentence}")
     if judged.before is None:
@@ -141,9 +141,9 @@ def compare(
     rows, remarks = comparison.compare(runs)
     widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]
     for row in (comparison.HEAD, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        console.show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for remark in remarks:
-        typer.echo(remark)
+        console.show(remark)
 
 
 SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one

@@ -84,8 +84,6 @@ class FetchedShards(ShardStore):
     fetch ahead. A held shard stays in the cache. One that is asked for and is not there is fetched at once.
     """
 
-    keeps = False
-
     def __init__(self, url: str, said: dict[str, Any], cache: Cache, *, most: int) -> None:
         self.url, self.root, self.shards, self.cache = url, said["root"], said["shards"], cache
         self.folder = cache.place(self.root) / "shards"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.files import open_plain, parse_json
+from mesm_data.files import open_regular_file, parse_json
 from mesm_data.shards import dataset
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, decode_faces, decode_wav
@@ -76,7 +76,7 @@ class Dataset:
         self.keys = list(self._built)
         self._face_size = int(self.info["recipe"]["face_size"])
         self._maps: dict[str, mmap.mmap] = {}
-        self._left: Counter[str] = Counter()  # reads that were announced, by shard; not where shards stay
+        self._left: Counter[str] = Counter()  # reads that were announced, by shard
         self._lock = Lock()
         self._unchecked = set(self.keys) if check else set()
 
@@ -120,20 +120,17 @@ class Dataset:
     def expect(self, keys: Iterable[str]) -> None:
         """Say in which order samples will be read, each as often as it is named; what was said before is void.
 
-        So the store can have their shards ready, and let go of each after its last sample.
+        So the store can have their shards ready, and each is unmapped after its last sample.
         """
         left = Counter(map(self.shard, keys))
-        if not self.store.keeps:
-            with self._lock:
-                self._left = left
-                for name in self._maps.keys() - left.keys():
-                    self._drop(name)
+        with self._lock:
+            self._left = left
+            for name in self._maps.keys() - left.keys():
+                self._drop(name)
         self.store.expect(list(left))
 
     def _read(self, shard: str) -> None:
-        """Count a read that was announced; after the last one the shard is let go."""
-        if self.store.keeps:
-            return
+        """Count a read that was announced; after the last one the shard is unmapped."""
         with self._lock:
             self._left[shard] -= 1
             if self._left[shard] == 0:
@@ -169,7 +166,7 @@ class Dataset:
         if found is None:
             path, size = self.store.path(name), self.info["shards"][name]["size"]
             try:
-                with open_plain(path) as file:
+                with open_regular_file(path) as file:
                     if (there := file.seek(0, 2)) != size:
                         raise MesmError(
                             f"{path} has {there} bytes, dataset.json says {size}; `mesm-data verify {self.path}` says "

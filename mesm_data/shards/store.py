@@ -6,9 +6,7 @@ from typing import Protocol
 
 
 class ShardStore(Protocol):
-    """Shards by name, as files on this machine. Safe for several threads. `keeps`: a shard once there stays there."""
-
-    keeps: bool
+    """Shards by name, as files on this machine. Safe for several threads."""
 
     def path(self, name: str) -> Path:
         """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
@@ -25,8 +23,6 @@ class ShardStore(Protocol):
 
 class LocalShards:
     """Shards in a folder."""
-
-    keeps = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
