@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.files import atomic_write, folder_lock, write_json
 from mesm_train import checkpoint
@@ -189,11 +187,10 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,))
-    thresholds = read_run_json(run / "thresholds.json", THRESHOLDS)
-    if thresholds["classes"] != list(setup.view.classes) or len(thresholds["thresholds"]) != len(setup.view.classes):
+    thresholds, classes = read_run_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
+    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
+    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
-    limits = np.array(thresholds["thresholds"])
-    weight = np.array(thresholds.get("pos_weight", 1.0))  # runs before 0.1.0 recorded none
     answers = answer(setup, part)
     result = score(setup, answers, limits, weight)
     began, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance

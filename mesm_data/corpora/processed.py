@@ -25,6 +25,7 @@ from mesm_data.corpora.known import lacking_text
 from mesm_data.corpora.mosei_labels import labels as mosei_labels
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.images import numbered
 from mesm_data.schema.built_in import built_in_schema
 
@@ -185,7 +186,8 @@ def _length(path: Path) -> float | None:
 
     try:
         info = soundfile.info(os.fsencode(path))
-    except (soundfile.LibsndfileError, OSError):
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise_resource_error(error)
         return None
     return float(info.frames / info.samplerate)
 

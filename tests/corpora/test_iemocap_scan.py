@@ -98,7 +98,9 @@ def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
         },
         audio=(
             AudioSource(path="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M001.wav"),
-            AudioSource(path="Session1/dialog/wav/Ses01F_impro01.wav", channel=1, span=(6.5, 9.25), channel_per_speaker=True),
+            AudioSource(
+                path="Session1/dialog/wav/Ses01F_impro01.wav", channel=1, span=(6.5, 9.25), channel_per_speaker=True
+            ),
         ),
         picture=Picture(left=0.5, right=1.0, square=224 / 480),
         texts=(

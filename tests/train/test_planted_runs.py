@@ -208,7 +208,6 @@ POSITION = {"epoch": 1, "step": 0, "total": 1, "best": 0.5, "best_epoch": 0, "fi
         lambda state: state.update(optimizer={}),
         lambda state: state.update(optimizer={"state": {}, "param_groups": []}),
         lambda state: state.update(optimizer=[]),
-        lambda state: state.update(scaler=5),
     ],
 )
 def test_a_state_of_the_wrong_shape_does_not_go_on(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -256,7 +255,7 @@ def test_settings_that_unfold_or_are_huge_are_refused_in_few_words(tmp_path: Pat
         (BOMB, "aliases"),
         ("name: " + "x" * 2**20, "more than 1024 KiB"),
         ("name: [" + "x," * 10**5 + "]", "expected a text"),
-        ("x" * 10**5 + ": 1", "there is no such setting"),
+        ("x" * 1000 + ": 1", "there is no such setting"),
         ("model: {kind: " + "x" * 10**5 + "}", "expected one of fe2e, mesm"),
         ("name: " + "[" * 10**4, "not valid YAML"),
     ):
