@@ -62,7 +62,7 @@ def get(
         Path | None,
         typer.Option(help="Another folder; the default is where `--split NAME` looks ($MESM_SPLITS/CORPUS/SPLIT)."),
     ] = None,
-    mirror: Annotated[str | None, typer.Option(help="A URL that holds the same files, by name.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="A folder or URL that holds the same files, by name.")] = None,
 ) -> None:
     """Download published lists, and keep them if they are what was published (sha256, number of ids).
 

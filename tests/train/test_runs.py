@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from mesm_data.files import sha256_file
+from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_train.checkpoint import load
 
@@ -248,6 +249,19 @@ def test_a_damaged_shard_is_named_and_nothing_is_saved_from_it(recipe: Path, dat
     assert f"sample {key} is damaged" in done.stderr
     assert row["shard"] in done.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_training_and_evaluation_refuse_exchanged_labels(
+    unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(dataset, tmp_path / "own"))
+    rows = manifest.read(own / "manifest.parquet")
+    one, other = (next(row for row in rows if row["labels"]["label"] == label) for label in ("ang", "hap"))
+    one["labels"], other["labels"] = other["labels"], one["labels"]
+    manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
+    for command in (("run", recipe, "--out", tmp_path / "run"), ("eval", unbroken)):
+        refused = call(*command, "--data", own, code=2)
+        assert f"{own}/manifest.parquet is not the table that dataset.json names" in refused.stderr
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(recipe: Path, tmp_path: Path) -> None:
