@@ -7,9 +7,11 @@ import json
 import logging
 import math
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -23,6 +25,8 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno
 # The largest that is written (the parts of a long build, the list of a source's files) has a few MB.
 MAX_JSON = 64 * 2**20
 
+NOT_REGULAR = "it is not a regular file"
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,8 +36,8 @@ def canonical_json(value: Any) -> bytes:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex sha256 of a file's bytes. Raises OSError if it cannot be read or is no regular file."""
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -104,7 +108,7 @@ def _finite(text: str) -> float:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises InputError that names the file if it is missing, too large to be ours, or not JSON."""
     try:
-        with open_plain(path) as file:
+        with open_regular_file(path) as file:
             if len(data := file.read(MAX_JSON + 1)) > MAX_JSON:
                 raise InputError(f"{path} has more than {MAX_JSON >> 20} MiB: that is no JSON file of mesm")
         return parse_json(data)
@@ -118,11 +122,33 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON ({error})") from None
 
 
-def open_plain(path: Path) -> IO[bytes]:
-    """Open a file to read. Raises OSError if it is a pipe or a device, which may keep its reader waiting for ever."""
-    if not path.is_file() and path.exists():
-        raise OSError(errno.EINVAL, "not a file")
-    return path.open("rb")
+def open_regular_file(path: Path) -> BufferedReader:
+    """Open a file to read, without waiting for the writer of a pipe. Links are followed: corpora are often links.
+
+    Raises OSError if it cannot be opened, or is a pipe, a device or a folder.
+    """
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def open_for_update(path: Path) -> BufferedRandom:
+    """Open a file to read and append, made if it is not there; a link that somebody planted in its place is refused.
+
+    Raises OSError if it cannot be opened, or is a link, a pipe, a device or a folder.
+    """
+    return os.fdopen(_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW), "a+b")
+
+
+def _regular(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            raise OSError(errno.EINVAL, NOT_REGULAR, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+    return descriptor
 
 
 def make_durable(file: IO[bytes]) -> None:
@@ -220,7 +246,13 @@ def folder_lock(path: Path) -> Iterator[None]:
     The kernel drops the lock with the process, however it dies: there are no stale locks. Warns where there are none.
     """
     make_folder(path.parent)
-    with path.open("a+b") as file:
+    try:
+        opened = open_for_update(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
+    with opened as file:
         if not lock_file(file, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
             file.seek(0)
             holder = file.read(32).decode(errors="replace").strip() or "unknown"

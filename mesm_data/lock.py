@@ -6,7 +6,6 @@ can check it, and nobody can guess it. docs/proof.md says what it holds, and wha
 """
 
 import hmac
-import io
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.files import atomic_write, canonical_json
+from mesm_data.files import atomic_write, canonical_json, open_regular_file
 from mesm_data.media.audio import sample_span
 from mesm_data.media.clips import TICKS
+from mesm_data.media.containers import open_clip
 
 if TYPE_CHECKING:
     from mesm_data.shards.reader import Dataset, Sample
@@ -160,7 +160,7 @@ def keyed(key: bytes, name: str, data: bytes) -> str:
 
 def read_clip(out: Path, row: dict[str, Any]) -> bytes:
     """The bytes of a clip by its row of video/index.parquet."""
-    with (out / "video" / Path(row["shard"]).name).open("rb") as file:
+    with open_regular_file(out / "video" / Path(row["shard"]).name) as file:
         file.seek(row["offset"])
         return file.read(int(row["size"]))
 
@@ -170,12 +170,10 @@ def clip_facts(mp4: bytes) -> dict[str, Any] | None:
 
     Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (4 ms a clip).
     """
-    import av
-
     if not mp4:
         return None
     times, sound = [], 0
-    with av.open(io.BytesIO(mp4), "r") as container:
+    with open_clip(mp4) as container:
         picture = container.streams.video[0]
         width, height = picture.width, picture.height
         for packet in container.demux():

@@ -85,11 +85,11 @@ def message(error: BaseException, place: Path | str) -> str:
 
 @contextmanager
 def translate_machine_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a MesmError that names the folder; give other OSErrors the path."""
+    """Turn what the machine lacks while `path` is written into a MesmError; give other OSErrors the path."""
     try:
         yield
     except OSError as error:
-        if is_resource_error(error):
+        if is_resource_error(error) or error.errno == errno.EIO:
             raise MesmError(message(error, path.parent)) from error
         if error.filename is None:
             error.filename = str(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 from mesm_data.corpora.base import Recording
 from mesm_data.errors import MesmError
-from mesm_data.files import canonical_json, open_plain, parse_json, write_compact_json
+from mesm_data.files import canonical_json, open_regular_file, parse_json, write_compact_json
 from mesm_data.shards.tar import BLOCK, end, padded
 
 Rows = list[dict[str, Any]]
@@ -35,7 +35,7 @@ def write_rows(parts: Path, name: str, rows: Rows) -> None:
 def read_rows(parts: Path, name: str) -> Rows | None:
     """The rows of a part; None if there is none, or its files are damaged, cut off, or missing."""
     try:
-        with open_plain(parts / f"{name}.json") as file:
+        with open_regular_file(parts / f"{name}.json") as file:
             found = parse_json(file.read())
         rows: Rows = found["rows"]
         if found["sha256"] != _digest(rows):
@@ -63,7 +63,7 @@ def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, Rows]]:
 def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
     """The JSON member of a sample in a part. Raises DamagedPart if it is not what was written."""
     member = row["members"]["json"]
-    with open_plain(parts / f"{name}.tar") as file:
+    with open_regular_file(parts / f"{name}.tar") as file:
         file.seek(member["offset"])
         data = file.read(member["size"])
     if sha256(data).hexdigest() != member["sha256"]:

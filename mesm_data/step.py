@@ -22,7 +22,7 @@ from mesm_data.errors import MesmError
 from mesm_data.files import atomic_write
 from mesm_data.machine import is_machine_error, message
 from mesm_data.media import channels
-from mesm_data.media.audio import AudioReader, Sound
+from mesm_data.media.audio import AudioReader, Sound, duration
 from mesm_data.media.crop import Place
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
@@ -139,15 +139,14 @@ def build_part(job: Job) -> list[dict[str, Any]]:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
-        reader = AudioReader(job.root, Path(scratch))
+        reader = AudioReader(job.root, utterances)
         sounds = [listen(reader, utterance) for utterance in utterances]
         fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
         sights = look(job, sounds, Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            if channel == "other":
-                utterance = replace(utterance, flags=(*utterance.flags, "other_channel"))
+            utterance = replace(utterance, flags=(*utterance.flags, *sound_flags(job.recipe.corpus, sound, channel)))
             if sound.status == sight.status == "none":
                 rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
@@ -164,6 +163,14 @@ def build_part(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
+def sound_flags(corpus: str, sound: Sound, channel: str | None) -> list[str]:
+    """What is doubtful about a sound: `channel` is what the check of the stereo channels says."""
+    # IEMOCAP's stereo files have an actor on each channel; with one channel they hold both.
+    is_shared = corpus == "iemocap" and bool(sound.source and sound.source.channel is not None) and sound.channels == 1
+    flags = {"other_channel": channel == "other", "both_voices": is_shared, "silent_sound": sound.is_silent}
+    return [flag for flag, is_so in flags.items() if is_so]
+
+
 def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:
     """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
     own = bool(utterance.audio) and sound.source == utterance.audio[0]
@@ -173,7 +180,7 @@ def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> 
 def listen(reader: AudioReader, utterance: Utterance) -> Sound:
     """The sound of an utterance; what nobody foresaw costs the sound alone."""
     try:
-        return reader.read(utterance.audio)
+        return reader.read(utterance.audio, duration(utterance))
     except Exception as error:
         if ends_build(error):
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mesm_data.errors import InputError
+from mesm_data.terminal import printable_message
 
 
 class Watcher(Protocol):
@@ -47,7 +48,7 @@ class Lines(Silent):
 
     def say(self, line: str) -> None:
         """Write it."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable_message(line), file=sys.stderr, flush=True)
 
     def _left(self, record: dict[str, Any], done: int, count: int) -> float:
         """Seconds to the end of the epoch, by the mean speed of its steps so far."""
@@ -77,7 +78,7 @@ class Bar(Silent):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        print(line, file=sys.stderr, flush=True)
+        print(printable_message(line), file=sys.stderr, flush=True)
 
 
 class Curves:

@@ -40,11 +40,11 @@ def attest(
         write_json(out, said)
     if there is None:
         if not out:
-            typer.echo(json.dumps(said, ensure_ascii=False, indent=2))
+            console.show(json.dumps(said, ensure_ascii=False, indent=2))
         return
     data, made = library.differences(there, said)
     for sentence in data:
-        typer.echo(sentence)
+        console.show(sentence)
     for sentence in made:
         console.say(f"note: made otherwise: {sentence}")
     if data:

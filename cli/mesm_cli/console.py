@@ -16,6 +16,7 @@ import typer
 
 from mesm_data.errors import MesmError
 from mesm_data.machine import is_resource_error, message
+from mesm_data.terminal import printable, printable_message
 
 
 class Stopped(BaseException):
@@ -23,8 +24,13 @@ class Stopped(BaseException):
 
 
 def say(message: str) -> None:
-    """A message for people."""
-    typer.echo(message, err=True)
+    """A message for people, on stderr."""
+    typer.echo(printable_message(message), err=True)
+
+
+def show(data: object) -> None:
+    """A line of data, on stdout."""
+    typer.echo(printable(str(data)))
 
 
 def run(app: typer.Typer) -> None:
@@ -76,9 +82,9 @@ def _stop(*_: object) -> Never:
 def table(rows: Mapping[Any, Any], title: str) -> None:
     """Two aligned columns on stdout."""
     width = max((len(str(name)) for name in rows), default=0)
-    typer.echo(f"\n{title}")
+    show(f"\n{title}")
     for name, value in rows.items():
-        typer.echo(f"  {name!s:<{width}}  {value}")
+        show(f"  {name!s:<{width}}  {value}")
 
 
 @contextmanager

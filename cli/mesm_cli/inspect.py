@@ -28,10 +28,10 @@ def inspect(
 
     found = look(path)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        console.show(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    typer.echo(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
-    typer.echo(f"root {found['root']}")
+    console.show(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
+    console.show(f"root {found['root']}")
     console.table(found["counts"], "utterances")
     console.table(found["labels"], "labels (of the built)")
     console.table(shortened(found["speakers"], "speakers"), "speakers")

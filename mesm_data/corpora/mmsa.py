@@ -27,6 +27,7 @@ from mesm_data.corpora.mosei_sources import Official, Timed, read_official, read
 from mesm_data.corpora.mosei_text import clip_of, key_of, video_of
 from mesm_data.corpora.mosei_tree import PLACES, Layout, find_folder, match_case
 from mesm_data.errors import InputError
+from mesm_data.machine import raise_resource_error
 
 TABLE, MEDIA = "label.csv", "Raw"
 _THREADS = 8  # that wait for headers of files
@@ -193,7 +194,8 @@ def _length(path: Path) -> float:
         with av.open(f"file:{path}") as container:
             tracks = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
             return int(min(tracks, default=(container.duration or 0) / av.time_base) * 1000) / 1000
-    except (av.FFmpegError, OSError, ValueError):
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise_resource_error(error)
         return 0.0
 
 

@@ -18,7 +18,7 @@ from mesm_data.machine import check_exit
 from mesm_data.media.cut import Cut, Span
 from mesm_data.media.frame import Frame
 from mesm_data.media.picture import colour_tags, planes, size
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.tools import ErrorOutput, describe_error, ffmpeg_binary
 from mesm_data.shards.members import encode_wav
 
 # Encoders that run at once: one takes up to 200 MB at 1920x1080.
@@ -53,6 +53,7 @@ class ClipWriter:
         self._process = subprocess.Popen(
             self._command(samples), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+        self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
         self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
         self._stream.width, self._stream.height = self._width, self._height
@@ -92,36 +93,40 @@ class ClipWriter:
         packet.is_keyframe = True
         try:
             self._pipe.mux(packet)
-        except (av.FFmpegError, OSError):
-            self._check_end("ffmpeg stopped while encoding")
-            raise MesmError(f"ffmpeg stopped while encoding {self.path.name}") from None
+        except (av.FFmpegError, OSError) as error:
+            self._check_end(error)
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file. Raises MesmError with ffmpeg's own words if it failed."""
+        """Finish the file. Raises MesmError with ffmpeg's first error line if it failed, OSError if the machine did."""
         import av
 
-        with suppress(av.FFmpegError, OSError):  # ffmpeg has ended early: its exit code and words say why
+        problem = None
+        try:
             self._pipe.close()
-        self._check_end("ffmpeg could not encode")
-
-    def _check_end(self, what: str) -> None:
-        """Wait for ffmpeg's end. Raises MesmError with its words if it failed, OSError if the machine is the cause."""
-        assert self._process.stdin
-        assert self._process.stderr
-        with suppress(OSError):
-            self._process.stdin.close()
-        words = self._process.stderr.read().decode(errors="replace").strip()
-        self._sound.unlink(missing_ok=True)
-        if code := self._process.wait():
-            check_exit(code, words)
-            raise MesmError(f"{what} {self.path.name}: {words[-300:]}")
+        except (av.FFmpegError, OSError) as error:
+            problem = error
+        self._check_end(problem)
 
     def abort(self) -> None:
         """Stop the encoder; what it wrote is left to the caller's clean-up."""
         self._process.kill()
         self._process.wait()
         self._sound.unlink(missing_ok=True)
+
+    def _check_end(self, error: Exception | None = None) -> None:
+        """Wait for ffmpeg's end. Raises MesmError if it failed or could not be fed (`error`), OSError if the machine is
+        the cause.
+        """
+        with suppress(OSError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        status = self._process.wait()
+        self._sound.unlink(missing_ok=True)
+        check_exit(status, self._errors.text())
+        if status or error:
+            reason = describe_error(error) if error and not status else self._errors.reason()
+            raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
 
 
 def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mesm_data.errors import MesmError
 from mesm_data.machine import raise_resource_error
 from mesm_data.media.frame import Frame, turn
+from mesm_data.media.tools import describe_error
 
 if TYPE_CHECKING:
     import av
@@ -31,7 +32,7 @@ class Images:
             self._numbers = numbered((path.name for path in folder.iterdir()), name)
         except OSError as error:
             raise_resource_error(error)
-            raise MesmError(f"cannot be listed ({error.strerror})") from None
+            raise MesmError(f"cannot be listed ({describe_error(error)})") from None
         if not self._numbers:
             raise MesmError("holds no images")
         if self.rate <= 0:

@@ -17,8 +17,8 @@ class ShardStore(Protocol):
     def release(self, name: str) -> None:
         """Say that the shard `name` is not read any more: it may go, until it is asked for again."""
 
-    def remedy(self, name: str) -> str:
-        """What a person can do about a shard that is damaged."""
+    def remedy(self, file: str) -> str:
+        """What a person can do about a damaged file, by its name in the dataset's folder."""
 
 
 class LocalShards:
@@ -37,6 +37,6 @@ class LocalShards:
     def release(self, name: str) -> None:
         """It stays."""
 
-    def remedy(self, name: str) -> str:
+    def remedy(self, file: str) -> str:
         """Look for more of them."""
-        return f"`mesm-data verify {self.folder.parent}` lists all that are"
+        return f"`mesm-data verify {self.folder.parent}` lists all that is damaged"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, open_plain
+from mesm_data.files import atomic_write, open_regular_file
 from mesm_data.parts import write_rows
 from mesm_data.shards import dataset as shards
 from mesm_data.shards.manifest import member_columns
@@ -73,7 +73,7 @@ class Unpacker:
         row = self._clips.get(key)
         if row is None:
             raise ValueError(f"no clip of {key}")
-        with open_plain(self._dataset.path / "video" / row["shard"]) as file:
+        with open_regular_file(self._dataset.path / "video" / row["shard"]) as file:
             room = file.seek(0, 2) - row["offset"]
             if row["size"] > room:
                 raise ValueError(f"the shard ends inside the clip of {key}")
