@@ -25,8 +25,9 @@ from mesm_data.corpora.mosei_known import UNLABELLED
 from mesm_data.corpora.mosei_labels import EMOTIONS, labels
 from mesm_data.corpora.mosei_sources import Official, Timed, read_official, read_words
 from mesm_data.corpora.mosei_text import clip_of, key_of, video_of
-from mesm_data.corpora.mosei_tree import PLACES, Layout, find_folder
+from mesm_data.corpora.mosei_tree import PLACES, Layout, find_folder, match_case
 from mesm_data.errors import InputError
+from mesm_data.machine import raise_resource_error
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 
 TABLE, MEDIA = "label.csv", "Raw"
@@ -140,7 +141,9 @@ def _read_table(tree: Tree, path: str) -> dict[str, _Video]:
 def _add_files(layout: Layout, videos: dict[str, _Video]) -> None:
     """Fill in the clips' files; one that the table does not know is of a clip that is not rated."""
     tree, suffixes = layout.tree, PLACES["clips"][0]
-    for folder in tree.folders(layout.folders["clips"]):
+    folders = tree.folders(layout.folders["clips"])
+    known = {folder: video for video, folder in match_case(folders, list(videos)).items()}
+    for folder in folders:
         listed = tree.files(f"{layout.folders['clips']}/{folder}")
         files = [
             (name.removesuffix(suffix), path)
@@ -149,7 +152,7 @@ def _add_files(layout: Layout, videos: dict[str, _Video]) -> None:
             if name.endswith(suffix)
         ]
         for stem, path in files:
-            video, clip = video_of(folder), clip_of(stem)
+            video, clip = known.get(folder) or video_of(folder), clip_of(stem)
             if video is None or clip is None:
                 tree.notes.add("media files that are not named after a clip", f"{path}: is not named after a clip")
             else:
@@ -190,7 +193,8 @@ def _length(path: Path) -> float:
         with av.open(f"file:{path}") as container:
             tracks = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
             return int(min(tracks, default=(container.duration or 0) / av.time_base) * 1000) / 1000
-    except (av.FFmpegError, OSError, ValueError):
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise_resource_error(error)
         return 0.0
 
 

@@ -71,17 +71,23 @@ def scan(root: Path) -> Corpus:
     facts = built_in_facts("mosei")
     layout = locate(Path(root))
     notes = layout.tree.notes
+    lines, ratings, official = (
+        read_transcripts(layout, notes),
+        read_ratings(layout, notes),
+        read_official(layout, notes),
+    )
+    names = {*lines, *ratings, *(official.rows if official else ())}
+    clips = {key_of(video, clip) for table in (lines, ratings) for video in table for clip in table[video]}
     found = _Found(
-        lines=read_transcripts(layout, notes),
-        ratings=read_ratings(layout, notes),
-        official=read_official(layout, notes),
+        lines=lines,
+        ratings=ratings,
+        official=official,
         timed=read_words(layout, notes),
-        videos=layout.files("videos"),
-        clips=layout.files("clips"),
-        sound=layout.files("sound"),
+        videos=layout.files_of("videos", names),
+        clips=layout.files_of("clips", clips),
+        sound=layout.files_of("sound", names),
         anomalies={flag: frozenset(ids) for flag, ids in facts["anomalies"].items()},
     )
-    names = {*found.lines, *found.ratings, *(found.official.rows if found.official else ())}
     recordings = tuple(_recording(found, video) for video in sorted(names))
     corpus = Corpus(schema=built_in_schema("mosei"), root=layout.tree.root, recordings=recordings, notes=())
     if not any(utterance.unbuilt is None for utterance in corpus.utterances()):

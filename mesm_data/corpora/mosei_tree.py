@@ -10,6 +10,8 @@ CMU_MOSEI_Labels.csd, CMU_MOSEI_TimestampedWords.csd  the SDK's, often beside Ra
 """
 
 import stat
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,11 +79,28 @@ class Layout:
                     found.setdefault(name.removesuffix(suffix), path)
         return found
 
+    def files_of(self, kind: str, ids: Collection[str]) -> dict[str, str]:
+        """The files of one kind by the id that they are named after, in any case: id -> the path."""
+        files = self.files(kind)
+        return {id_: files[name] for id_, name in match_case(files, ids).items()}
+
     def describe(self) -> str:
         """One sentence: what was found where."""
         said = [f"{kind} in {folder}/ ({len(self.files(kind))})" for kind, folder in self.folders.items()]
         absent = [kind for kind in PLACES if kind not in self.folders]
         return f"read: {', '.join(said)}" + (f"; not there: {', '.join(absent)}" if absent else "")
+
+
+def match_case(names: Iterable[str], ids: Collection[str]) -> dict[str, str]:
+    """Id -> the name that stands for it: itself, or one that differs in upper and lower case alone.
+
+    Ids of YouTube may differ in case alone too: such two are never told apart by another name than their own.
+    """
+    there = set(names)
+    folded = {name.casefold(): name for name in sorted(there)}
+    ids_like = Counter(id_.casefold() for id_ in ids)
+    found = {id_: id_ if id_ in there else folded.get(id_.casefold()) for id_ in ids}
+    return {id_: name for id_, name in found.items() if name and (name == id_ or ids_like[id_.casefold()] == 1)}
 
 
 def locate(given: Path) -> Layout:

@@ -114,6 +114,15 @@ def test_the_folder_above_is_given_and_mosi_beside_it_is_left_alone(mosei: Path)
         scan("mosei", mosei.parent)
 
 
+def test_folders_in_capitals_are_those_of_the_videos(mosei: Path) -> None:
+    clean = by_id(scan("mosei", mosei))
+    (mosei / f"Raw/{VIDEO}").rename(mosei / f"Raw/{VIDEO.upper()}")
+    (mosei / "label.csv").rename(mosei / "LABEL.CSV")
+    rows = by_id(scan("mosei", mosei))
+    assert rows.keys() == clean.keys()
+    assert rows[f"{VIDEO}_2"].audio == (AudioSource(path=f"Raw/{VIDEO.upper()}/2.mp4"),)
+
+
 def test_every_clip_of_the_table_and_of_the_media_has_a_row(mosei: Path) -> None:
     put(mosei / "Raw/188343/7.mp4")
     put(mosei / "Raw/24196/0.webm")

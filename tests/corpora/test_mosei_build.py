@@ -12,6 +12,7 @@ from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.mosei_labels import EMOTIONS
+from mesm_data.inspect import inspect
 from mesm_data.media.tools import ffmpeg_binary
 from mesm_data.recipe import Recipe
 from mesm_data.shards import manifest
@@ -67,6 +68,12 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
         assert rows[f"{video}_10"]["labels"] == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     assert list(verify(out)) == []
     assert list(check(out)) == []
+
+
+def test_inspect_counts_the_emotions(built: tuple[Path, dict[str, Any]]) -> None:
+    found = inspect(built[0])
+    assert set(found["labels"]) == {"happiness", "no emotion"}
+    assert sum(found["labels"].values()) == found["counts"]["ok"]
 
 
 def test_a_sample_holds_its_labels_by_name_and_nothing_of_the_workers(built: tuple[Path, dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Utterance, Wor
 from mesm_data.corpora.known import compare
 from mesm_data.corpora.mosei import scan
 from mesm_data.corpora.mosei_labels import EMOTIONS, ITEMS
+from mesm_data.corpora.mosei_tree import match_case
 from mesm_data.errors import InputError
 from mesm_data.recipe import Recipe
 
@@ -431,6 +432,26 @@ def test_videos_in_other_containers_are_taken_and_mp4_is_preferred(raw: Path) ->
     (raw / VIDEOS / "188343.mp4").unlink()
     found = {recording.id: recording.video for recording in scan(raw).recordings}
     assert found == {VIDEO: f"{VIDEOS}/{VIDEO}.mp4", "188343": f"{VIDEOS}/188343.WEBM"}
+
+
+def test_a_copy_in_capitals_has_the_same_media(raw: Path) -> None:
+    clean = by_id(scan(raw))
+    for folder in (VIDEOS, CLIPS, SOUND, TRANSCRIPTS):
+        for path in list((raw / folder).iterdir()):
+            path.rename(path.with_name(path.name.upper()))
+    rows = by_id(scan(raw))
+    assert rows.keys() == clean.keys()
+    for key, row in rows.items():
+        assert (row.text, row.flags) == (clean[key].text, clean[key].flags)
+        assert [Path(source.path).name for source in row.audio] == [
+            Path(source.path).name.upper() for source in clean[key].audio
+        ]
+
+
+def test_ids_that_differ_in_case_alone_never_share_a_file() -> None:
+    assert match_case(["ABC", "x"], ["abc", "X"]) == {"abc": "ABC", "X": "x"}
+    assert match_case(["ABC"], ["abc", "aBc", "ABC"]) == {"ABC": "ABC"}
+    assert match_case(["ABC"], ["abc", "aBc"]) == {}
 
 
 def test_only_media_that_exist_are_named_and_missing_ones_are_counted(raw: Path) -> None:

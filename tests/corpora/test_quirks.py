@@ -150,7 +150,7 @@ def test_the_oracle_of_mosei_asks_for_everything_that_can_happen(quirky_mosei: P
     assert {utterance.get("video") for utterance in expected} == {"ok", "partial", "none", None}
     assert {utterance.get("audio") for utterance in expected} == {"ok", "partial", "none", None}
     flags = {flag for utterance in expected for flag in utterance.get("flags", ())}
-    assert flags == {"no_alignment", "negative_start", "mistimed", "faceless"}
+    assert flags == {"no_alignment", "no_transcript", "negative_start", "empty_answers", "mistimed", "faceless"}
     assert {"Videos/Segmented", "Videos/Full", None} == {
         "/".join(path.split("/")[1:3]) if (path := utterance.get("picture")) else None for utterance in expected
     }
