@@ -48,18 +48,20 @@ def retry(
     *,
     workers: int | None = None,
     engine: str = "local",
+    face_model: Path | None = None,
     progress: Progress = silent,
     say: Callable[[str], object] = lambda sentence: None,
 ) -> dict[str, Any]:
     """Do again the utterances of the dataset `out` of which something was lost; returns what dataset.json says.
 
-    With them go those that were made of a file that is another one now. `progress` is as in `build`, and is called as
-    "unpack" too; `say` is told what is done, in sentences. Raises InputError, before anything is changed, if `corpus`
-    is not the source, if files of it are missing, or if the toolchain is another.
+    With them go those that were made of a file that is another one now. `face_model` is as in `build`, and so is
+    `progress`, which is called as "unpack" too; `say` is told what is done, in sentences. Raises InputError, before
+    anything is changed, if `corpus` is not the source, if files of it are missing, or if the toolchain is another.
     """
     with folder_lock(out / ".build" / "lock"):
         said = known(out)
         recipe, found = recipe_of(said), listing(corpus)
+        recipe.detector(face_model)
         plan = plan_of(corpus, recipe, fingerprint(corpus, found))
         if (out / "dataset.json").exists():
             if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
@@ -85,7 +87,9 @@ def retry(
             sync_folder(out)
         else:
             open_place(out, plan, overwrite=False)
-        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, progress=progress)
+        return go_on(
+            corpus, out, plan, recipe, engine=engine, workers=workers, face_model=face_model, progress=progress
+        )
 
 
 def is_lost(row: dict[str, Any]) -> bool:

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from mesm_data.corpora.base import Recording, Utterance
-from mesm_data.errors import MesmError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_compact_json
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.crop import Place
+from mesm_data.media.crop import FaceCutter, Place
 from mesm_data.media.duration import NoDuration, measure_duration
+from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
 from mesm_data.recipe import Recipe, other_toolchain
@@ -39,7 +40,7 @@ class Job:
 
     `parts` is the folder of the parts; `tools` the toolchain that the build began with. `blind` says why the picture
     must not be looked at: an earlier attempt killed its process. `places` says by utterance where the faces are, if
-    the build follows a lock.
+    the build follows a lock. `face_model` is the model file of the face detector, if it needs one.
     """
 
     root: Path
@@ -49,6 +50,7 @@ class Job:
     tools: dict[str, str]
     blind: str | None = None
     places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    face_model: Path | None = None
 
 
 def run(job: Job) -> Counter[str]:
@@ -83,6 +85,17 @@ def check_machine(job: Job) -> None:
         raise MesmError(
             f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
         )
+    try:
+        detector_of(job)
+    except InputError as error:
+        raise MesmError(f"{socket.gethostname()}: {error}. All machines of a build need the same detector") from None
+
+
+def detector_of(job: Job) -> FaceDetector | None:
+    """The face detector of a job; None if a lock says where faces are, and the detector's model file is not here."""
+    if job.recipe.face_model and not job.face_model:
+        return None
+    return job.recipe.detector(job.face_model)
 
 
 _toolchain = functools.cache(toolchain)
@@ -115,20 +128,20 @@ def build_part(job: Job) -> list[dict[str, Any]]:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
-        reader = AudioReader(job.root, Path(scratch))
+        reader = AudioReader(job.root, Path(scratch), job.recipe.sample_rate)
         sounds = [listen(reader, utterance) for utterance in utterances]
         fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
         sights = look(job, sounds, Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            if channel == "other":
-                utterance = replace(utterance, flags=(*utterance.flags, "other_channel"))
+            seen = {"other_channel": channel == "other", "several_faces": any(face.count > 1 for face in sight.faces)}
+            utterance = replace(utterance, flags=(*utterance.flags, *(flag for flag, is_set in seen.items() if is_set)))
             if sound.status == sight.status == "none":
                 rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
             described = record(job.recipe.corpus, utterance, sound, sight, digests)
-            members = encode(described, sound, sight, job.recipe.face_size)
+            members = encode(described, sound, sight, job.recipe)
             start, offsets = samples.size, samples.write(utterance.key, members)
             rows.append(built_row(utterance, sound, sight, members, offsets))
             rows[-1]["channel"] = channel
@@ -179,7 +192,9 @@ def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
     try:
         if job.blind is None:
             heard = [sound.samples for sound in sounds]
-            return watch(job.root, job.recording, job.recipe, heard, scratch, job.places)
+            size, margin = job.recipe.face_size, job.recipe.face_margin
+            faces = FaceCutter(size=size, margin=margin, detector=detector_of(job), places=job.places)
+            return watch(job.root, job.recording, job.recipe, heard, scratch, faces)
         reason = job.blind
     except MesmError:
         raise

@@ -1,8 +1,8 @@
-"""An utterance's sound: 16 kHz mono 16-bit, cut by sample.
+"""An utterance's sound: mono 16-bit at the recipe's sample rate (default 16 kHz), cut by sample.
 
-soundfile reads what is 16 kHz 16-bit PCM already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit; ffmpeg
-converts everything else, the sound track of a video too. Its SIMD code rounds differently from CPU to CPU, so it runs
-without.
+soundfile reads what is 16-bit PCM of that rate already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit;
+ffmpeg converts everything else, the sound track of a video too. Its SIMD code rounds differently from CPU to CPU, so it
+runs without.
 """
 
 import math
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """`samples`: int16 (n,) at 16 kHz. `status`: ok, partial (the file ends before the utterance) or none.
+    """`samples`: int16 (n,) at the reader's rate. `status`: ok, partial (the file ends before the utterance) or none.
 
     `sample_rate` is the source's own; `problems` says why a source could not be used.
     """
@@ -43,7 +43,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """A whole converted file: `samples` int16 (n, channels) at 16 kHz, of which the first is at sample `lead`.
+    """A whole converted file: `samples` int16 (n, channels) at the reader's rate; the first is at sample `lead`.
 
     `lead` counts from the container's start; `sample_rate` is the file's own.
     """
@@ -65,11 +65,12 @@ class Track:
 class AudioReader:
     """Reads the sound of one recording's utterances; the last converted file is kept for the next cut.
 
-    Converted files lie in `scratch` (default: the system's folder for temporary files), not in memory.
+    Converted files lie in `scratch` (default: the system's folder for temporary files), not in memory. `rate` is that
+    of the result, in Hz.
     """
 
-    def __init__(self, root: Path, scratch: Path | None = None) -> None:
-        self._root, self._scratch = root, scratch
+    def __init__(self, root: Path, scratch: Path | None = None, rate: int = SAMPLE_RATE) -> None:
+        self._root, self._scratch, self.rate = root, scratch, rate
         self._converted: tuple[str, Track] | None = None
 
     def read(self, sources: Sequence[AudioSource]) -> Sound:
@@ -97,27 +98,28 @@ class AudioReader:
         return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
 
     def cut(self, source: AudioSource) -> tuple[NDArray[np.int16], int, bool]:
-        """int16 (n, channels) at 16 kHz of a source's span, the file's own rate, and whether the span is all there.
+        """The span of a source, int16 (n, channels); the file's own sample rate; whether the span is all there.
 
-        Spans are seconds of the container. Raises MesmError or OSError if the file cannot be used.
+        The samples are at the reader's rate. Spans are seconds of the container. Raises MesmError or OSError if the
+        file cannot be used.
         """
         import soundfile
 
         path = self._root / source.path
         path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
-        start, stop = sample_span(source.span) if source.span else (0, None)
+        start, stop = sample_span(source.span, self.rate) if source.span else (0, None)
         try:
             info = soundfile.info(str(path))
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
-        if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16":
+        if info is not None and info.samplerate == self.rate and info.subtype == "PCM_16":
             try:
                 sound, _ = soundfile.read(
                     str(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
-            rate = SAMPLE_RATE
+            rate = self.rate
         else:
             track = self._track(source.path)
             sound, rate = track.cut(start, stop), track.sample_rate
@@ -126,28 +128,31 @@ class AudioReader:
     def _track(self, name: str) -> Track:
         if self._converted is None or self._converted[0] != name:
             self._converted = None  # its file goes first
-            self._converted = (name, convert(self._root / name, self._scratch))
+            self._converted = (name, convert(self._root / name, self._scratch, self.rate))
         return self._converted[1]
 
 
-def sample_span(span: tuple[float, float]) -> tuple[int, int]:
-    """Seconds to samples at 16 kHz: [start, stop), each rounded to the nearest sample, halves up."""
-    start, stop = (nearest(Fraction(repr(second))) for second in span)
+def sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
+    """Seconds to samples at `rate` Hz: [start, stop), each rounded to the nearest sample, halves up."""
+    start, stop = (nearest(Fraction(repr(second)), rate) for second in span)
     return max(start, 0), max(stop, start, 0)
 
 
-def nearest(seconds: Fraction) -> int:
-    """The nearest sample at 16 kHz, halves up."""
-    return math.floor(seconds * SAMPLE_RATE + Fraction(1, 2))
+def nearest(seconds: Fraction, rate: int) -> int:
+    """The nearest sample at `rate` Hz, halves up."""
+    return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def convert(path: Path, scratch: Path | None) -> Track:
-    """The first sound track of any file that FFmpeg reads. Raises MesmError with the reason if there is none."""
+def convert(path: Path, scratch: Path | None, rate: int) -> Track:
+    """The first sound track of any file that FFmpeg reads, at `rate` Hz.
+
+    Raises MesmError with the reason if there is none.
+    """
     import ffmpeg
 
-    channels, rate, begin = probe(path)
+    channels, own_rate, begin = probe(path)
     # Holes in the track are filled with silence (`async=1`), so that what follows keeps its time.
-    stream = ffmpeg.input(f"file:{path}")["a:0"].filter("aresample", SAMPLE_RATE, **{"async": 1})
+    stream = ffmpeg.input(f"file:{path}")["a:0"].filter("aresample", rate, **{"async": 1})
     command = ffmpeg.output(stream, "pipe:1", format="s16le", ac=channels)
     arguments = command.global_args("-v", "error", "-nostdin", "-cpuflags", "0").compile(cmd=ffmpeg_binary())
     with tempfile.TemporaryFile(dir=scratch) as raw:
@@ -156,7 +161,7 @@ def convert(path: Path, scratch: Path | None) -> Track:
         if size == 0:
             raise MesmError(f"its sound cannot be decoded ({problem or 'it is empty'})")
         samples: NDArray[np.int16] = np.memmap(raw, "<i2", "r", shape=(size // channels, channels))
-    return Track(samples=samples, lead=nearest(begin), sample_rate=rate)
+    return Track(samples=samples, lead=nearest(begin, rate), sample_rate=own_rate)
 
 
 def _run(arguments: list[str], output: int) -> str | None:

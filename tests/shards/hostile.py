@@ -85,7 +85,8 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
             clips.write(key, {"mp4": b"c" * 700})
     rows.append({**row("Ses01F_impro02_F000", 9), "status": "failed", "reason": "Session1/a.wav: broken"})
     facts = {
-        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": face_size},
+        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [],
+        "recipe": {"face_size": face_size, "sample_rate": 16_000, "frame_interval": "0.5"},
         "source": {}, "toolchain": {}, "schema": built_in_schema("iemocap").as_dict(),
     }  # fmt: skip
     rows.sort(key=lambda one: one["key"])
