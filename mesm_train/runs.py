@@ -99,7 +99,8 @@ def report(setup: Setup, run: Path) -> Path:
     batch = setup.loader.batch(keys)
     model = setup.model.eval()
     write_json(run / "operations.json", looks.operations(model, batch))
-    return page.write(run, model=model, batch=batch, texts={key: setup.dataset[key].text for key in keys})
+    texts = {key: setup.dataset[key].text for key in keys}
+    return page.write(run, model=model, batch=batch, texts=texts, frame_interval=setup.frame_interval)
 
 
 def shown(setup: Setup, part: str) -> list[str]:
