@@ -39,11 +39,11 @@ from mesm_data.corpora import scan
 from mesm_data.recipe import Recipe
 source, out, workers, clips, faces = sys.argv[1:]
 if faces == "0":
-    import mesm_data.media.watch as watch
+    import mesm_data.step as step
     class Blind:
         def detect(self, picture):
             return []
-    watch.detector = lambda size: Blind()
+    step.detector_of = lambda job: Blind()
 if __name__ == "__main__":
     recipe = Recipe(corpus="iemocap", clips=clips == "1")
     build(scan("iemocap", Path(source)), Path(out), recipe, workers=int(workers))

@@ -83,7 +83,8 @@ def write(folder: Path, count: int) -> Dataset:
             }
             placed = {"status": "ok", "source": "all", "part": part, "members": digests}
             rows.append({"key": key, **described, **placed, **counts})
-    facts = {"corpus": "iemocap", "recipe": {"face_size": 48}, "synthetic": True, "notes": []}
+    recipe = {"face_size": 48, "sample_rate": 16_000, "frame_interval": "0.5"}
+    facts = {"corpus": "iemocap", "recipe": recipe, "synthetic": True, "notes": []}
     dataset.write(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
     return Dataset(folder / "data")
 

@@ -47,20 +47,24 @@ def build(
     engine: str = "local",
     overwrite: bool = False,
     lock: Lock | None = None,
+    face_model: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Build `corpus` into the folder `out`; returns what dataset.json says.
 
     The same call goes on where a stopped one ended. `split` groups the files by its parts: a rule, a published list or
-    the path of lists. With a `lock` faces are cut where it says, not looked for. `progress(what, total, todo)` is
-    called as "build", "pack" and "lock" begin, with numbers of utterances; what it returns is told how many more are
-    done. Raises InputError if `out` holds something else, there is no such split or the lock is of another corpus or
-    recipe, MesmError if there is no room; utterances that cannot be built do not raise, they are rows with a reason.
+    the path of lists. With a `lock` faces are cut where it says, not looked for. `face_model` is the model file of the
+    recipe's face detector, if it needs one. `progress(what, total, todo)` is called as "build", "pack" and "lock"
+    begin, with numbers of utterances; what it returns is told how many more are done. Raises InputError if `out` holds
+    something else, there is no such split or the lock is of another corpus or recipe, MesmError if there is no room;
+    utterances that cannot be built do not raise, they are rows with a reason.
     """
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
         lock.check(recipe)
+    else:
+        recipe.detector(face_model)
     found = listing(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
@@ -75,7 +79,17 @@ def build(
         remember(out, corpus, found)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
-        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, lock=lock, progress=progress)
+        return go_on(
+            corpus,
+            out,
+            plan,
+            recipe,
+            engine=engine,
+            workers=workers,
+            lock=lock,
+            face_model=face_model,
+            progress=progress,
+        )
 
 
 def plan_of(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
@@ -99,6 +113,7 @@ def go_on(
     engine: str,
     workers: int | None,
     lock: Lock | None = None,
+    face_model: Path | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Do what OUT/.build/parts lacks of `plan`, then finish. The caller holds the lock."""
@@ -120,6 +135,7 @@ def go_on(
                 tools=plan["toolchain"],
                 stamps=stamps(corpus.root, recording),
                 places=lock.places(recording.utterances) if lock else {},
+                face_model=face_model and face_model.resolve(),  # workers may have another working directory
             )
             for recording in todo
         ]

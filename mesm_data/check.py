@@ -29,7 +29,7 @@ from mesm_data.shards.reader import Dataset, Sample
 # A sentence's own file need not be as long as the annotation says; a word's last frame may reach over the end.
 FILE_SLACK, WORD_SLACK = 1.0, 0.1
 ROUNDING = 1e-3
-AAC_SLACK = 0.2  # AAC comes in packets of 64 ms
+AAC_SLACK = 3200  # samples: AAC comes in packets of 1024
 Progress = Callable[[int], object]
 
 
@@ -130,11 +130,11 @@ def sound(sample: Sample) -> Iterator[str]:
     span = source["span"]
     seconds = record["end"] - record["start"]
     if span is None:
-        is_short = status == "ok" and length / 16_000 < seconds - FILE_SLACK
-        if is_short or length / 16_000 > seconds + FILE_SLACK:
-            yield f"its sound lasts {length / 16_000:.3f} s, the utterance {seconds:.3f} s"
+        is_short = status == "ok" and length / sample.sample_rate < seconds - FILE_SLACK
+        if is_short or length / sample.sample_rate > seconds + FILE_SLACK:
+            yield f"its sound lasts {length / sample.sample_rate:.3f} s, the utterance {seconds:.3f} s"
         return
-    first, last = sample_span((span[0], span[1]))
+    first, last = sample_span((span[0], span[1]), sample.sample_rate)
     if length != last - first if status == "ok" else length > last - first:
         yield f"its sound has {length} samples, its span {last - first}"
 
@@ -142,8 +142,9 @@ def sound(sample: Sample) -> Iterator[str]:
 def picture(sample: Sample, interval: float) -> Iterator[str]:
     """One crop for each moment of the grid, at times inside the utterance, cut from inside the picture."""
     record, faces = sample.record, sample.record["faces"]
-    if len({len(sample.faces), *(len(faces[name]) for name in ("times", "boxes", "scores", "detected"))}) != 1:
-        yield f"{len(sample.faces)} crops, and other numbers of times, boxes, scores or detected"
+    lists = ("times", "boxes", "scores", "detected", "counts")
+    if len({len(sample.faces), *(len(faces[name]) for name in lists)}) != 1:
+        yield f"{len(sample.faces)} crops, and other numbers of {', '.join(lists)}"
     status, seconds = record["video"]["status"], record["end"] - record["start"]
     if status not in ("ok", "partial", "none") or (status == "none" and len(sample.faces)):
         yield f"its picture is said to be {status}, and has {len(sample.faces)} crops"
@@ -163,11 +164,15 @@ def picture(sample: Sample, interval: float) -> Iterator[str]:
             yield f"a box {left, top, right, bottom} lies outside the picture of {width}x{height}"
     if not all(0 <= score <= 1 for score in faces["scores"]):
         yield "a score is no probability"
+    if faces["detected"] != [count > 0 for count in faces["counts"]] or min(faces["counts"], default=0) < 0:
+        yield "its counts of faces do not fit detected"
+    if ("several_faces" in record["flags"]) != any(count > 1 for count in faces["counts"]):
+        yield "its flag several_faces does not fit its counts of faces"
 
 
 def words(sample: Sample) -> Iterator[str]:
     """Words inside the utterance, each from its t0 to its t1."""
-    end = max(sample.record["end"] - sample.record["start"], len(sample.samples) / 16_000) + WORD_SLACK
+    end = max(sample.record["end"] - sample.record["start"], len(sample.samples) / sample.sample_rate) + WORD_SLACK
     for word in sample.record["words"] or ():
         if not 0 <= word["t0"] <= word["t1"] <= end:
             yield f"the word {word['w']!r} lies at {word['t0']} .. {word['t1']} s, the utterance ends at {end:.3f} s"
@@ -207,8 +212,9 @@ def film(sample: Sample, mp4: bytes) -> Iterator[str]:
         yield f"its clip has {shape} pixels, its picture {record['video']['width'], record['video']['height']}"
     if not times or times != sorted(times) or times[0] < -ROUNDING or times[-1] >= end + ROUNDING:
         yield f"the frames of its clip lie at {times[:1]} .. {times[-1:]} s, the utterance lasts {end:.3f} s"
-    if abs(seconds - len(sample.samples) / 16_000) > AAC_SLACK:
-        yield f"the sound of its clip lasts {seconds:.3f} s, its wav {len(sample.samples) / 16_000:.3f} s"
+    length = len(sample.samples) / sample.sample_rate
+    if abs(seconds - length) > AAC_SLACK / sample.sample_rate:
+        yield f"the sound of its clip lasts {seconds:.3f} s, its wav {length:.3f} s"
 
 
 def stock(dataset: Dataset, progress: Progress) -> Iterator[str]:
@@ -239,7 +245,7 @@ def _same(dataset: Dataset, shard: str, key: str | None, theirs: Mapping[str, An
         "faces.npy": np.array_equal(theirs["faces.npy"], ours.faces),
         "json": theirs["json"] == ours.record,
         "txt": theirs["txt"] == ours.text,
-        "wav": theirs["wav"] == encode_wav(ours.samples),
+        "wav": theirs["wav"] == encode_wav(ours.samples, ours.sample_rate),
     }
     differs = [name for name, equal in same.items() if not equal]
     return [f"sample {key}: webdataset reads another {differs[0]}"] if differs else []

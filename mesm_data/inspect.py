@@ -26,7 +26,7 @@ def inspect(path: Path) -> dict[str, Any]:
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")
     built = rows[rows["status"] == "ok"]
-    seconds = built["n_samples"].astype(float) / 16_000
+    seconds = built["n_samples"].astype(float) / said["recipe"]["sample_rate"]
     faces = int(built["n_faces"].sum())
     return {
         "corpus": said["corpus"],

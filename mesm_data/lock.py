@@ -94,9 +94,9 @@ def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     sound, picture = used(record)
     return {
         "id": sample.key,
-        "audio": sound and {"source": sound["sha256"], "samples": _samples(sound["span"], len(sample.samples))},
+        "audio": sound and {"source": sound["sha256"], "samples": _samples(sound["span"], sample)},
         "video": picture and {"source": picture["sha256"], "span": picture["span"], "times": record["faces"]["times"]},
-        "faces": {name: record["faces"][name] for name in ("boxes", "scores", "detected")},
+        "faces": {name: record["faces"][name] for name in ("boxes", "scores", "detected", "counts")},
         "sha256": {
             "wav": row["wav_sha256"],
             "faces": row["faces_sha256"],
@@ -108,9 +108,9 @@ def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _samples(span: list[float] | None, length: int) -> list[int]:
-    """The samples [first, last) of the source at 16 kHz that were asked for; a file of one utterance is taken whole."""
-    return list(sample_span((span[0], span[1]))) if span else [0, length]
+def _samples(span: list[float] | None, sample: "Sample") -> list[int]:
+    """The samples [first, last) of the source that were asked for, at the rate of the sample; no span: all it has."""
+    return list(sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
 
 
 def used(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -16,12 +16,10 @@ from mesm_data.errors import InputError
 from mesm_data.files import read_json
 from mesm_data.lock import KEYED, VERSION
 from mesm_data.media.crop import Place
-from mesm_data.media.mtcnn import CELL
 from mesm_data.recipe import Recipe, difference, other_toolchain, seconds
 from mesm_data.schema.corpus import CorpusSchema
 
 SAME, EQUIVALENT, DIFFERENT = "identical", "equivalent", "different"
-SHORTEST, LONGEST = 0.01, 3600.0  # seconds between crops that anyone means
 AAC_SLACK = 2  # packets by which encoders differ at the ends of a sound
 _CORPUS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -44,9 +42,9 @@ class Lock:
         for utterance in utterances:
             if utterance.key in self.samples:
                 faces = self.samples[utterance.key]["faces"]
-                each = zip(faces["boxes"], faces["scores"], faces["detected"], strict=True)
+                each = zip(faces["boxes"], faces["scores"], faces["counts"], strict=True)
                 found[utterance.key] = tuple(
-                    Place(box=tuple(box), score=score, detected=seen) for box, score, seen in each
+                    Place(box=tuple(box), score=score, count=count) for box, score, count in each
                 )
         return found
 
@@ -106,7 +104,7 @@ def recipe_of(path: Path, said: Any) -> Recipe:
         raise InputError(
             f"{path}: its options are not those of this version of mesm ({', '.join(differs) or 'detector'})"
         )
-    whole = ("face_size", "face_margin", "min_face_size", "shard_bytes")
+    whole = ("face_margin", "shard_bytes")
     split = said["split"]
     checks = {
         "corpus": isinstance(said["corpus"], str) and _CORPUS.fullmatch(said["corpus"]) is not None,
@@ -121,18 +119,15 @@ def recipe_of(path: Path, said: Any) -> Recipe:
             and is_digest(split["digest"])
         ),
         **{name: _is_whole(said[name]) and said[name] < 2**40 for name in whole},
-        "face_size": _is_whole(said["face_size"], least=2) and said["face_size"] <= 1024,
-        "min_face_size": _is_whole(said["min_face_size"], least=CELL) and said["min_face_size"] < 2**16,
         **{name: isinstance(said[name], str) for name in ("video_offset", "frame_interval", "detector")},
     }
     if wrong := [name for name, good in checks.items() if not good]:
         raise InputError(f"{path}: its option {wrong[0]} is {repr(said[wrong[0]])[:80]}, which cannot be")
-    recipe = Recipe(**{name: said[name] for name in names})
-    if recipe.face_margin >= recipe.face_size:
-        raise InputError(f"{path}: its faces of {recipe.face_size} pixels have a margin of {recipe.face_margin}")
-    if not SHORTEST <= float(seconds(recipe.frame_interval)) <= LONGEST:
-        raise InputError(f"{path}: its option frame_interval is {recipe.frame_interval!r}, which cannot be")
-    return replace(recipe, video_offset=seconds(recipe.video_offset))
+    try:
+        recipe = Recipe(**{name: said[name] for name in names})
+        return replace(recipe, video_offset=seconds(recipe.video_offset))
+    except InputError as error:
+        raise InputError(f"{path}: its option {error}") from None
 
 
 def is_entry(entry: Any) -> bool:
@@ -142,12 +137,13 @@ def is_entry(entry: Any) -> bool:
     faces, digests, private = entry.get("faces"), entry.get("sha256"), entry.get("keyed", "missing")
     if not isinstance(faces, dict) or not isinstance(digests, dict) or {*_DIGESTS} - {*digests}:
         return False
-    lists = [faces.get(name) for name in ("boxes", "scores", "detected")]
+    lists = [faces.get(name) for name in ("boxes", "scores", "detected", "counts")]
     if not all(isinstance(each, list) for each in lists) or len({len(each) for each in lists if each is not None}) > 1:
         return False
     good = all(isinstance(b, list) and len(b) == 4 and all(_is_whole(n, least=0) for n in b) for b in faces["boxes"])
     good &= all(isinstance(score, int | float) and 0 <= score <= 1 for score in faces["scores"])
-    good &= all(isinstance(detected, bool) for detected in faces["detected"])
+    good &= all(_is_whole(count, least=0) for count in faces["counts"])
+    good &= good and faces["detected"] == [count > 0 for count in faces["counts"]]
     good &= all(is_digest(digests[name]) for name in _DIGESTS)
     good &= private is None or (isinstance(private, dict) and all(is_digest(private.get(name)) for name in KEYED))
     good &= all(entry.get(what) is None or isinstance(entry[what], dict) for what in ("audio", "video"))

@@ -53,6 +53,7 @@ def retry(
     *,
     workers: int | None = None,
     engine: str = "local",
+    face_model: Path | None = None,
     progress: Progress = silent,
     say: Callable[[str], object] = lambda sentence: None,
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def retry(
     with folder_lock(out / ".build" / "lock"):
         said = known(out)
         recipe, found = recipe_of(said), listing(corpus)
+        recipe.detector(face_model)
         plan = plan_of(corpus, recipe, fingerprint(corpus, found))
         if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
             raise InputError(f"{out} was made with another toolchain: {differs}. Take that one, or build anew")

@@ -14,6 +14,7 @@ from mesm_data.files import canonical_json, sha256_file
 from mesm_data.machine import raise_resource_error
 from mesm_data.media.audio import Sound
 from mesm_data.media.watch import Sight
+from mesm_data.recipe import Recipe
 from mesm_data.shards.members import encode_faces, encode_wav, normal_text
 
 
@@ -63,6 +64,7 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
             "boxes": [list(face.box) for face in sight.faces],
             "scores": [face.score for face in sight.faces],
             "detected": [face.detected for face in sight.faces],
+            "counts": [face.count for face in sight.faces],
         },
         "video": {"status": sight.status, "fps": sight.fps, "width": width, "height": height},
         "audio": {"status": sound.status, "sample_rate": sound.sample_rate},
@@ -89,16 +91,16 @@ def _source(role: str, path: str, span: tuple[float, float] | None, digest: str 
     return {"role": role, "path": path, "span": span and list(span), "sha256": digest}
 
 
-def encode(record: dict[str, Any], sound: Sound, sight: Sight, face_size: int) -> dict[str, bytes]:
+def encode(record: dict[str, Any], sound: Sound, sight: Sight, recipe: Recipe) -> dict[str, bytes]:
     """The four members of one sample."""
-    faces = np.zeros((len(sight.faces), face_size, face_size, 3), np.uint8)
+    faces = np.zeros((len(sight.faces), recipe.face_size, recipe.face_size, 3), np.uint8)
     for index, face in enumerate(sight.faces):
         faces[index] = face.crop
     return {
         "faces.npy": encode_faces(faces),
         "json": canonical_json(record),
         "txt": record["text"].encode(),
-        "wav": encode_wav(sound.samples),
+        "wav": encode_wav(sound.samples, recipe.sample_rate),
     }
 
 

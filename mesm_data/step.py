@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from mesm_data.corpora.base import Recording, Utterance
-from mesm_data.errors import MesmError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.files import atomic_write
 from mesm_data.machine import is_machine_error, message
 from mesm_data.media import channels
 from mesm_data.media.audio import AudioReader, Sound, duration
-from mesm_data.media.crop import Place
+from mesm_data.media.crop import FaceCutter, Place
 from mesm_data.media.duration import NoDuration, measure_duration
+from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
 from mesm_data.parts import write_rows
@@ -42,6 +43,7 @@ class Job:
     `parts` is the folder of the parts; `tools` the toolchain that the build began with. `stamps` are those of the
     recording's files when the corpus was scanned. `blind` says why the picture must not be looked at: an earlier
     attempt killed its process. `places` says by utterance where the faces are, if the build follows a lock.
+    `face_model` is the model file of the face detector, if it needs one.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class Job:
     stamps: Stamps = field(default_factory=dict)
     blind: str | None = None
     places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    face_model: Path | None = None
 
 
 def run(job: Job) -> Counter[str]:
@@ -102,6 +105,17 @@ def check_machine(job: Job) -> None:
         raise MesmError(
             f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
         )
+    try:
+        detector_of(job)
+    except InputError as error:
+        raise MesmError(f"{socket.gethostname()}: {error}. All machines of a build need the same detector") from None
+
+
+def detector_of(job: Job) -> FaceDetector | None:
+    """The face detector of a job; None if a lock says where faces are, and the detector's model file is not here."""
+    if job.recipe.face_model and not job.face_model:
+        return None
+    return job.recipe.detector(job.face_model)
 
 
 _toolchain = functools.cache(toolchain)
@@ -141,19 +155,21 @@ def build_part(job: Job) -> list[dict[str, Any]]:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
-        reader = AudioReader(job.root, utterances)
+        reader = AudioReader(job.root, utterances, job.recipe.sample_rate)
         sounds = [listen(reader, utterance) for utterance in utterances]
         fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
         sights = look(job, sounds, Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            utterance = replace(utterance, flags=(*utterance.flags, *sound_flags(sound, channel)))
+            flags = sound_flags(sound, channel)
+            flags += ["several_faces"] if any(face.count > 1 for face in sight.faces) else []
+            utterance = replace(utterance, flags=(*utterance.flags, *flags))
             if sound.status == sight.status == "none":
                 rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
             described = record(job.recipe.corpus, utterance, sound, sight, digests)
-            members = encode(described, sound, sight, job.recipe.face_size)
+            members = encode(described, sound, sight, job.recipe)
             start, offsets = samples.size, samples.write(utterance.key, members)
             rows.append(built_row(utterance, sound, sight, members, offsets))
             rows[-1]["channel"] = channel
@@ -211,7 +227,9 @@ def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
     try:
         if job.blind is None:
             heard = [sound.samples for sound in sounds]
-            return watch(job.root, job.recording, job.recipe, heard, scratch, job.places)
+            size, margin = job.recipe.face_size, job.recipe.face_margin
+            faces = FaceCutter(size=size, margin=margin, detector=detector_of(job), places=job.places)
+            return watch(job.root, job.recording, job.recipe, heard, scratch, faces)
         reason = job.blind
     except Exception as error:
         if ends_build(error):

@@ -103,8 +103,9 @@ def report(setup: Setup, run: Path) -> Path:
     model = setup.model.eval()
     write_json(run / "operations.json", looks.operations(model, batch))
     if not setup.config.report.media:
-        return page.write(run, model=None, batch=None, texts=None)
-    return page.write(run, model=model, batch=batch, texts={key: setup.dataset[key].text for key in keys})
+        return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)
+    texts = {key: setup.dataset[key].text for key in keys}
+    return page.write(run, model=model, batch=batch, texts=texts, frame_interval=setup.frame_interval)
 
 
 def shown(setup: Setup, part: str) -> list[str]:

@@ -18,11 +18,12 @@ from mesm_data.splits import PARTS, Split, split
 from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
+from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.plan import Plan, Samples, derived, plan
 from mesm_train.distributed import ALONE, Ranks, all_reduce_sums
 from mesm_train.labels import trainable_view
 from mesm_train.models import text
-from mesm_train.models.model import Model
+from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
 from mesm_train.provenance import provenance
 
@@ -48,6 +49,11 @@ class Setup:
         config = self.config
         return plan(self.samples, seed=config.seed, epoch=epoch, batch=config.optim.batch, window=config.loader.window)
 
+    @property
+    def frame_interval(self) -> float:
+        """Seconds between two faces of an utterance."""
+        return float(self.dataset.info["recipe"]["frame_interval"])
+
     def steps_per_epoch(self) -> int:
         """How many steps the plan of any epoch has."""
         return -(-len(self.samples.keys) // self.config.optim.batch)
@@ -67,6 +73,7 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
         raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
     device = pick_device(config.device, ranks.local)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
+    check_media(config.model.modalities, dataset)
     schema = schema_of(dataset.path, dataset.info)
     asked = trainable_view(schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
@@ -104,6 +111,21 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
         samples=planned(dataset, keys.get("train", ()), config.model.modalities), model=model, device=device,
         provenance=facts, ranks=ranks,
     )  # fmt: skip
+
+
+def check_media(modalities: Sequence[str], dataset: Dataset) -> None:
+    """Raises InputError if the stacks of a model of these modalities cannot take the dataset's faces or sound."""
+    recipe = dataset.info["recipe"]
+    if "v" in modalities and recipe["face_size"] != FACE:
+        raise InputError(
+            f"{dataset.path} holds faces of {recipe['face_size']} pixels, the visual stack takes {FACE}: build it with "
+            f"--face-size {FACE}, or leave v out of model.modalities"
+        )
+    if "a" in modalities and recipe["sample_rate"] != SAMPLE_RATE:
+        raise InputError(
+            f"{dataset.path} holds sound at {recipe['sample_rate']} Hz, the acoustic stack takes {SAMPLE_RATE} Hz: "
+            f"build it with --sample-rate {SAMPLE_RATE}, or leave a out of model.modalities"
+        )
 
 
 def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:

@@ -26,7 +26,8 @@ def test_a_dataset_as_built_makes_sense_and_webdataset_reads_it(ours: Dataset) -
 
 
 def with_record(sample: Sample, record: Any) -> Any:
-    return SimpleNamespace(key=sample.key, faces=sample.faces, samples=sample.samples, text=sample.text, record=record)
+    names = ("key", "faces", "samples", "sample_rate", "text")
+    return SimpleNamespace(**{name: getattr(sample, name) for name in names}, record=record)
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Sample], Sample]:
@@ -51,6 +52,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Sample], Sa
         (check.picture, lambda r: r["faces"]["times"].__setitem__(-1, 99.0), "a crop is from 99.0 s"),
         (check.picture, lambda r: r["faces"]["boxes"].__setitem__(0, [0, 0, 9999, 9]), "outside the picture"),
         (check.picture, lambda r: r["faces"]["scores"].__setitem__(0, 1.5), "no probability"),
+        (check.picture, lambda r: r["faces"]["counts"].__setitem__(0, -1), "counts of faces do not fit detected"),
+        (check.picture, lambda r: r["faces"]["counts"].__setitem__(-1, 2), "several_faces does not fit"),
         (check.picture, lambda r: r.update(end=r["end"] + 5), "crops for"),
         (check.labels, lambda r: r["labels"].update(label="joy"), "'joy' is none of"),
         (check.record_of, lambda r: r.update(speaker="Ses09X"), "speaker is 'Ses09X', the manifest says"),

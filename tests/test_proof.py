@@ -196,9 +196,9 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
-    assert face_at(picture, Place(box=(0, 0, 30, 20), score=1.0, detected=True), 48) is not None
+    assert face_at(picture, Place(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
     for box in ((0, 0, 31, 20), (5, 5, 5, 9), (0, 9, 9, 3), (0, 0, 9, 21)):
-        assert face_at(picture, Place(box=box, score=1.0, detected=True), 48) is None
+        assert face_at(picture, Place(box=box, score=1.0, count=1), 48) is None
 
 
 def test_the_lock_decides_and_is_refused_where_it_cannot(

@@ -1,6 +1,6 @@
 """mesm-data build."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -26,6 +26,13 @@ class BuildEngine(StrEnum):
 
     local = "local"
     ray = "ray"
+
+
+class BuildFaceDetector(StrEnum):
+    """What finds the faces (mesm_data.media.faces.detector.DETECTORS)."""
+
+    mtcnn = "mtcnn"
+    yunet = "yunet"
 
 
 def build(
@@ -54,6 +61,22 @@ def build(
     video_offset: Annotated[
         str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
     ] = "0",
+    face_size: Annotated[
+        int | None, typer.Option(help="Side of a face crop in pixels, 16 to 1024 (default: 48).")
+    ] = None,
+    frame_interval: Annotated[
+        str | None, typer.Option(help="Seconds between face crops, 0.01 to 3600 (default: 0.5).")
+    ] = None,
+    min_face_size: Annotated[
+        int | None, typer.Option(help="Side of the smallest face that is found, in pixels, 12 to 4096 (default: 40).")
+    ] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(help="Sample rate of the stored sound in Hz, 8000 to 48000 (default: 16000).")
+    ] = None,
+    face_detector: Annotated[
+        BuildFaceDetector | None, typer.Option(help="What finds the faces (default: mtcnn).")
+    ] = None,
+    face_model: Annotated[Path | None, typer.Option(help="The ONNX file of --face-detector yunet.")] = None,
     lock: Annotated[
         Path | None, typer.Option(help="Build what this recipe.lock says, and compare (docs/proof.md).")
     ] = None,
@@ -72,17 +95,30 @@ def build(
       mesm-data build clips.csv --root /media/clips --out /data/clips
       mesm-data build corpus.toml --out /data/clips
       mesm-data build iemocap --out /data/iemocap --lock recipe.lock
+      mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
     from mesm_cli.splits import say_leaks
     from mesm_data.build import build as build_dataset
     from mesm_data.corpora import open_corpus
-    from mesm_data.recipe import Recipe, seconds
+    from mesm_data.recipe import Recipe, detector_options, seconds
 
     followed = None
+    media: dict[str, Any] = {
+        "face_size": face_size,
+        "frame_interval": frame_interval,
+        "min_face_size": min_face_size,
+        "sample_rate": sample_rate,
+        "face_detector": face_detector and face_detector.value,
+        "face_model": face_model,
+    }
+    options = {name: value for name, value in media.items() if value is not None}
     found = open_corpus(corpus, source)
     recipe = Recipe(corpus=found.name, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
     if lock:
-        followed, recipe, split = follow(lock, found, recipe, split)
+        followed, recipe, split = follow(lock, found, recipe, split, options)
+    else:
+        options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
+        recipe = replace(recipe, **options)
     show_notes(found.notes)
     with Bar() as bar:
         said = build_dataset(
@@ -94,6 +130,7 @@ def build(
             engine=engine.value,
             overwrite=overwrite,
             lock=followed,
+            face_model=face_model,
             progress=bar,
         )
     say_schema(found, out)
@@ -103,8 +140,13 @@ def build(
     report(out, said)
 
 
-def follow(path: Path, corpus: "Corpus", given: "Recipe", split: str | None) -> "tuple[Lock, Recipe, str | None]":
-    """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given."""
+def follow(
+    path: Path, corpus: "Corpus", given: "Recipe", split: str | None, media: Iterable[str]
+) -> "tuple[Lock, Recipe, str | None]":
+    """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given.
+
+    `media` names further options of the recipe that are given.
+    """
     from mesm_data.locked import read
     from mesm_data.media.tools import toolchain
 
@@ -112,6 +154,7 @@ def follow(path: Path, corpus: "Corpus", given: "Recipe", split: str | None) -> 
     if lock.recipe.corpus != given.corpus:
         raise InputError(f"{path} is of {lock.recipe.corpus}, not of {given.corpus}")
     options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
+    options |= {f"--{name.replace('_', '-')}": True for name in media}
     if named := [name for name, value in options.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
     if differs := lock.other_tools(toolchain()):

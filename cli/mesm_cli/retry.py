@@ -16,6 +16,9 @@ def retry(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
     engine: Annotated[BuildEngine, typer.Option(help="Where to work.")] = BuildEngine.local,
+    face_model: Annotated[
+        Path | None, typer.Option(help="The ONNX file that the dataset was built with, if its --face-detector has one.")
+    ] = None,
 ) -> None:
     """After a repair of the source, do again what was lost (failures.csv) or made of files that are others now.
 
@@ -36,5 +39,13 @@ def retry(
     found = open_corpus(str(remembered_file(path) or corpus), source or (before[0] if before else None))
     show_notes(found.notes)
     with Bar() as bar:
-        said = library.retry(found, path, workers=workers, engine=engine.value, progress=bar, say=console.say)
+        said = library.retry(
+            found,
+            path,
+            workers=workers,
+            engine=engine.value,
+            face_model=face_model,
+            progress=bar,
+            say=console.say,
+        )
     report(path, said)

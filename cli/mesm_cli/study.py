@@ -138,7 +138,8 @@ def explain(
             reason = "its label is not among the classes" if key in setup.dataset.rows else "there is no such utterance"
             raise InputError(f"--keys {key}: {reason} in {setup.dataset.path} with labels {setup.config.labels!r}")
     (path / "looks").mkdir(exist_ok=True)
-    for one in looks.look(setup.model.eval(), setup.loader.batch(chosen)):
+    batch = setup.loader.batch(chosen)
+    for one in looks.look(setup.model.eval(), batch, frame_interval=setup.frame_interval):
         if not one.strips:
             console.say(f"{one.key}: it has neither faces nor sound to show")
             continue

@@ -29,6 +29,7 @@ def verify(
       mesm-data verify /data/iemocap --against recipe.lock
     """
     from mesm_data import locked, rebuild
+    from mesm_data.media.faces.detector import EXACT
     from mesm_data.shards import dataset
     from mesm_data.shards.verify import verify as check
 
@@ -44,6 +45,12 @@ def verify(
         raise MesmError(f"{path} differs from its manifest in {differences} places, the first is named above")
     counts = said["counts"]
     console.say(f"{path}: all {counts['ok']} samples are as recorded, root {said['root']}")
+    if (detector := said["recipe"].get("face_detector", "mtcnn")) not in EXACT:
+        console.say(
+            f"note: the faces were found by {detector!r:.40} ({said['recipe'].get('face_library')!r:.40}), "
+            "whose arithmetic is not exact: a build on another machine can be equivalent only, not identical. With "
+            "recipe.lock (build --lock) faces are cut where they were found, and the build can be identical"
+        )
     if lock:
         found = rebuild.check_shards(path, lock)
         for key, verdict, what in found:

@@ -1,7 +1,7 @@
-"""An utterance's sound: 16 kHz mono 16-bit, cut by sample.
+"""An utterance's sound: mono 16-bit at the recipe's sample rate (default 16 kHz), cut by sample.
 
-soundfile reads what is 16 kHz 16-bit PCM already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit; ffmpeg
-converts everything else (mesm_data.media.tracks), the sound track of a video too.
+soundfile reads what is 16-bit PCM of that rate already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit;
+ffmpeg converts everything else (mesm_data.media.tracks), the sound track of a video too.
 """
 
 import os
@@ -24,12 +24,12 @@ from mesm_data.shards.members import SAMPLE_RATE
 
 # The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
 # samples, compressed ones by a packet, and clips are cut at key frames. For less than this no other source is tried.
-_MISSING, _EXCESS = SAMPLE_RATE // 10, SAMPLE_RATE // 2
+_MISSING, _EXCESS = 0.1, 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """`samples`: int16 (n,) at 16 kHz. `status`: ok, partial (the sound ends before the utterance) or none.
+    """`samples`: int16 (n,) at the reader's rate. `status`: ok, partial (the sound ends before the utterance) or none.
 
     `sample_rate` and `channels` are the source's own; `problems` says why a source could not be used, or not in full.
     """
@@ -61,7 +61,7 @@ class Channels(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """What one source holds of an utterance: `samples` int16 (n,) at 16 kHz of its channel, or the mean of all.
+    """What one source holds of an utterance: `samples` int16 (n,) at `rate` Hz of its channel, or the mean of all.
 
     `expected` is the number of samples that the utterance lasts, `samples` counts as that where it is not known.
     """
@@ -70,6 +70,7 @@ class Take:
     file: Channels
     samples: NDArray[np.int16]
     expected: int
+    rate: int
 
     @property
     def covered(self) -> int:
@@ -79,12 +80,12 @@ class Take:
     @property
     def is_too_long(self) -> bool:
         """Whether a file of one utterance lasts so much longer that it may hold something else."""
-        return len(self.samples) >= self.expected + _EXCESS
+        return len(self.samples) >= self.expected + _EXCESS * self.rate
 
     @property
     def is_complete(self) -> bool:
         """Whether the utterance is there: to the sample where it is cut from a longer file."""
-        return self.expected - self.covered <= (0 if self.source.span else _MISSING)
+        return self.expected - self.covered <= (0 if self.source.span else _MISSING * self.rate)
 
     @property
     def is_silent(self) -> bool:
@@ -94,12 +95,12 @@ class Take:
     @property
     def fits(self) -> bool:
         """Whether no other source needs to be tried."""
-        return self.expected - self.covered <= _MISSING and not self.is_too_long and not self.is_silent
+        return self.expected - self.covered <= _MISSING * self.rate and not self.is_too_long and not self.is_silent
 
     def problem(self) -> str | None:
         """What of the utterance is not there, or too much, in words; None if nothing is."""
         stopped = f" ({self.file.stopped})" if self.file.stopped else ""
-        seconds, expected = len(self.samples) / SAMPLE_RATE, self.expected / SAMPLE_RATE
+        seconds, expected = len(self.samples) / self.rate, self.expected / self.rate
         if not len(self.samples):
             return f"holds no sound for this utterance{stopped}"
         if self.is_too_long:
@@ -107,7 +108,7 @@ class Take:
         if self.is_complete:
             return None
         if len(self.samples) >= self.expected:
-            return f"lacks {self.file.missing / SAMPLE_RATE:.3f} s of the utterance's sound (a hole in the track)"
+            return f"lacks {self.file.missing / self.rate:.3f} s of the utterance's sound (a hole in the track)"
         if self.source.span is None:
             return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"
         return f"ends at {self.source.span[0] + seconds:.3f} s{stopped}, the utterance at {self.source.span[1]:.3f} s"
@@ -116,12 +117,12 @@ class Take:
 class AudioReader:
     """Reads the sound of one recording's `utterances`: a file that must be converted is converted once for them all."""
 
-    def __init__(self, root: Path, utterances: Iterable[Utterance] = ()) -> None:
-        self._root = root
+    def __init__(self, root: Path, utterances: Iterable[Utterance] = (), rate: int = SAMPLE_RATE) -> None:
+        self._root, self.rate = root, rate
         self._sources: dict[str, list[tuple[AudioSource, Span]]] = {}
         for utterance in utterances:
             for source in utterance.audio:
-                self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance))))
+                self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance), rate)))
         self._tracks: dict[str, Track] = {}
 
     def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> Sound:
@@ -167,11 +168,11 @@ class AudioReader:
         else:  # a file with fewer channels is all that there is
             samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
         if source.span:
-            start, stop = sample_span(source.span)
+            start, stop = sample_span(source.span, self.rate)
             expected = stop - start
         else:
-            expected = max(len(samples), 1) if length is None else sample_index(length)
-        return Take(source=source, file=file, samples=samples, expected=expected)
+            expected = max(len(samples), 1) if length is None else sample_index(length, self.rate)
+        return Take(source=source, file=file, samples=samples, expected=expected, rate=self.rate)
 
     def channels(self, source: AudioSource, length: Fraction | None = None) -> Channels:
         """All channels of a source's part; of a file of one utterance of `length` seconds, half a second more at most.
@@ -186,20 +187,20 @@ class AudioReader:
         except OSError as error:
             raise_resource_error(error)
             raise MesmError(describe_error(error)) from None
-        start, stop = wanted(source, length)
+        start, stop = wanted(source, length, self.rate)
         try:
             info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
         # A length of 0 is that of a writer that was killed: ffmpeg reads on to the end of the file.
-        if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16" and info.frames:
+        if info is not None and info.samplerate == self.rate and info.subtype == "PCM_16" and info.frames:
             try:
                 samples, _ = soundfile.read(
                     os.fsencode(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
-            return Channels(samples, SAMPLE_RATE)
+            return Channels(samples, self.rate)
         track = self._track(source, (start, stop))
         return Channels(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
 
@@ -210,7 +211,7 @@ class AudioReader:
             return known
         uses = [*self._sources.get(source.path, ()), (source, span)]
         mix = all(use.channel is None for use, _ in uses)
-        track = convert(self._root / source.path, [span for _, span in uses], mix=mix)
+        track = convert(self._root / source.path, [span for _, span in uses], self.rate, mix=mix)
         if source.span:
             self._tracks[source.path] = track
         return track
@@ -222,14 +223,14 @@ def duration(utterance: Utterance) -> Fraction | None:
     return length if length > 0 else None
 
 
-def wanted(source: AudioSource, length: Fraction | None) -> Span:
+def wanted(source: AudioSource, length: Fraction | None, rate: int) -> Span:
     """The samples [start, stop) of a source that are read for an utterance of `length` seconds."""
     if source.span:
-        return sample_span(source.span)
-    return 0, END if length is None else sample_index(length) + _EXCESS
+        return sample_span(source.span, rate)
+    return 0, END if length is None else sample_index(length, rate) + round(_EXCESS * rate)
 
 
-def sample_span(span: tuple[float, float]) -> tuple[int, int]:
-    """Seconds to samples at 16 kHz: [start, stop), each rounded to the nearest sample, halves up."""
-    start, stop = (sample_index(Fraction(repr(second))) for second in span)
+def sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
+    """Seconds to samples at `rate` Hz: [start, stop), each rounded to the nearest sample, halves up."""
+    start, stop = (sample_index(Fraction(repr(second)), rate) for second in span)
     return max(start, 0), max(stop, start, 0)

@@ -11,7 +11,7 @@ from mesm_data.media.audio import AudioReader
 
 # The middle second, and offsets of up to 2.5 ms: 1 ms of CPU an utterance. The channel that a wav was cut from explains
 # all of it, and labels give times to 0.1 ms, so more would say no more.
-LENGTH, LAGS = 16_000, 40
+SECONDS, OFFSET = 1, 400  # seconds of sound; offsets of up to 1/400 s
 CHUNK = 8000  # a BLAS takes several threads for longer products, which costs more than it gives here
 
 
@@ -31,26 +31,29 @@ def check(reader: AudioReader, sources: Sequence[AudioSource], own: NDArray[np.i
         return None
     if stereo.shape[1] != 2:
         return None
-    mine, other = (unexplained(own, stereo[:, channel]) for channel in (whole.channel, 1 - whole.channel))
+    mine, other = (unexplained(own, stereo[:, channel], reader.rate) for channel in (whole.channel, 1 - whole.channel))
     # Fractions of whole numbers, compared crosswise.
     left, right = mine[0] * other[1], other[0] * mine[1]
     return "own" if 2 * left < right else "other" if 2 * right < left else "unclear"
 
 
-def unexplained(own: NDArray[np.int16], channel: NDArray[np.int16]) -> tuple[int, int]:
+def unexplained(own: NDArray[np.int16], channel: NDArray[np.int16], rate: int) -> tuple[int, int]:
     """The share of the energy of `own` that no multiple of `channel` explains, at the best offset: 1 - r^2.
+
+    Both are at `rate` Hz.
 
     A fraction (numerator, denominator) of whole numbers, exact: sums of products stay below 2**53, so float64 holds
     them whatever the order of summation.
     """
-    length = min(len(own), len(channel), LENGTH + 2 * LAGS)
-    if length <= 2 * LAGS:
+    lags = rate // OFFSET
+    length = min(len(own), len(channel), SECONDS * rate + 2 * lags)
+    if length <= 2 * lags:
         return 1, 1
     first, second = (_middle(sound, length).astype(np.float64) for sound in (own[: len(channel)], channel[: len(own)]))
-    kernel = first[LAGS:-LAGS]
-    dots = np.zeros(2 * LAGS + 1)
+    kernel = first[lags:-lags]
+    dots = np.zeros(2 * lags + 1)
     for at in range(0, len(kernel), CHUNK):
-        dots += np.correlate(second[at : at + CHUNK + 2 * LAGS], kernel[at : at + CHUNK], "valid")
+        dots += np.correlate(second[at : at + CHUNK + 2 * lags], kernel[at : at + CHUNK], "valid")
     lag = int(np.abs(dots).argmax())
     part = second[lag : lag + len(kernel)]
     dot, energy, power = int(dots[lag]), int(kernel @ kernel), int(part @ part)

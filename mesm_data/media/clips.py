@@ -31,7 +31,8 @@ SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac
 class ClipWriter:
     """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds).
 
-    `shape` is the width and height of the speaker's picture, `colours` what `picture.colour_tags` says of it.
+    `shape` is the width and height of the speaker's picture, `colours` what `picture.colour_tags` says of it,
+    `rate` that of the samples in Hz.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ClipWriter:
         shape: tuple[int, int],
         colours: Mapping[str, str],
         samples: NDArray[np.int16],
+        rate: int,
     ) -> None:
         import av
 
@@ -51,7 +53,7 @@ class ClipWriter:
             raise MesmError(f"a picture of {shape[0]}x{shape[1]} pixels is too small for a clip")
         self._sound = path.with_suffix(".wav")
         self._process = subprocess.Popen(
-            self._command(samples), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            self._command(samples, rate), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
@@ -61,13 +63,13 @@ class ClipWriter:
         self._stream.time_base = Fraction(1, TICKS)
         self.frames = 0
 
-    def _command(self, samples: NDArray[np.int16]) -> list[str]:
+    def _command(self, samples: NDArray[np.int16], rate: int) -> list[str]:
         import ffmpeg
 
         streams = [ffmpeg.input("pipe:0", format="nut").video]
         settings = dict(SETTINGS)
         if len(samples):
-            self._sound.write_bytes(encode_wav(samples))
+            self._sound.write_bytes(encode_wav(samples, rate))
             streams.append(ffmpeg.input("SOUND").audio)
         tags = ":".join(f"{name}={value}" for name, value in self._colours.items())
         # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
@@ -143,13 +145,13 @@ def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
 class ClipSet:
     """The clips of one film while it is decoded: each is finished as soon as its span is over.
 
-    They are files in `folder` whose names begin with `name`.
+    They are files in `folder` whose names begin with `name`; `sounds` are at `rate` Hz.
     """
 
     def __init__(
-        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], name: str = ""
+        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], *, rate: int, name: str = ""
     ) -> None:
-        self._folder, self._spans, self._sounds, self._name = folder, spans, sounds, name
+        self._folder, self._spans, self._sounds, self._rate, self._name = folder, spans, sounds, rate, name
         self._open: dict[int, ClipWriter] = {}
         self._done: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
@@ -182,6 +184,7 @@ class ClipSet:
                 shape=shape,
                 colours=colour_tags(cut.frame.image),
                 samples=self._sounds[cut.index],
+                rate=self._rate,
             )
         except MesmError as error:
             self._failed[cut.index] = str(error)

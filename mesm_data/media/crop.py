@@ -1,13 +1,13 @@
 """From a picture and what was found in it to one square face, in integers: the same bytes everywhere."""
 
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.media.mtcnn import Detection
+from mesm_data.media.faces.detector import Detection, FaceDetector
 
 _BAND = 6  # rows of a new picture that are made together
 
@@ -17,22 +17,52 @@ class Face:
     """The face of a picture.
 
     `crop` is (size, size, 3) uint8 RGB; `box` the pixels of the picture that it shows: left, top, right, bottom,
-    right and bottom not included; `score` the probability of the detection (2 decimals), 0.0 if there was none.
+    right and bottom not included; `score` the probability of the detection (2 decimals), 0.0 if there was none; `count`
+    how many faces were found in the picture, of which this is the largest.
     """
 
     crop: NDArray[np.uint8]
     box: tuple[int, int, int, int]
     score: float
-    detected: bool
+    count: int
+
+    @property
+    def detected(self) -> bool:
+        """Whether a face was found; else the crop is the centre of the picture."""
+        return self.count > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the face of a picture is, as a lock says: `box`, `score` and `detected` of the Face that was cut there."""
+    """Where the face of a picture is, as a lock says: `box`, `score` and `count` of the Face that was cut there."""
 
     box: tuple[int, int, int, int]
     score: float
-    detected: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceCutter:
+    """Cuts the speaker's face from pictures: at a known place, else where the detector finds the largest face.
+
+    Args:
+        size, margin: see `face`.
+        detector: None: no face is found where no place is known.
+        places: key -> one place for each crop of the utterance, as a lock says.
+    """
+
+    size: int
+    margin: int
+    detector: FaceDetector | None
+    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+
+    def cut(self, picture: NDArray[np.uint8], key: str, number: int, *, square: int) -> Face:
+        """Crop `number` of an utterance from its picture (height, width, 3) uint8 RGB; `square` as for `face`."""
+        known = self.places.get(key, ())[number : number + 1]
+        if known and (there := face_at(picture, known[0], self.size)):
+            return there
+        detections = self.detector.detect(picture) if self.detector else []
+        return face(picture, detections, size=self.size, margin=self.margin, square=square)
 
 
 def face_at(picture: NDArray[np.uint8], place: Place, size: int) -> Face | None:
@@ -40,7 +70,7 @@ def face_at(picture: NDArray[np.uint8], place: Place, size: int) -> Face | None:
     left, top, right, bottom = place.box
     if not (0 <= left < right <= picture.shape[1] and 0 <= top < bottom <= picture.shape[0]):
         return None
-    return Face(crop=_cut(picture, place.box, size), box=place.box, score=place.score, detected=place.detected)
+    return Face(crop=_cut(picture, place.box, size), box=place.box, score=place.score, count=place.count)
 
 
 def face(
@@ -50,17 +80,19 @@ def face(
 
     Args:
         picture: (height, width, 3) uint8 RGB.
-        detections: of `Detector.detect`, largest first.
+        detections: of `FaceDetector.detect`, largest first.
         size: side of the crop in pixels.
         margin: pixels of the crop, both sides together, that lie around the detected box.
         square: side of the centre square in pixels of the picture, cut to the picture.
     """
+    height, width = picture.shape[:2]
+    found = []
     for detection in detections:
-        box = _with_margin(detection.box, picture.shape[0], picture.shape[1], margin / (size - margin))
-        if box[0] < box[2] and box[1] < box[3]:
-            return Face(crop=_cut(picture, box, size), box=box, score=detection.score, detected=True)
-    box = _centre(picture.shape[0], picture.shape[1], square)
-    return Face(crop=_cut(picture, box, size), box=box, score=0.0, detected=False)
+        box = _with_margin(detection.box, height, width, margin / (size - margin))
+        if box[0] < box[2] and box[1] < box[3]:  # it has a pixel inside the picture
+            found.append((box, detection.score))
+    box, score = found[0] if found else (_centre(height, width, square), 0.0)
+    return Face(crop=_cut(picture, box, size), box=box, score=score, count=len(found))
 
 
 def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

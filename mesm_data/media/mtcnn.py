@@ -9,12 +9,12 @@ point, exact).
 
 import hashlib
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.media.boxes import inside, shift, square, suppress
+from mesm_data.media.faces.detector import LONG, SHORT, Detection, check_picture, sampling_step
 from mesm_data.media.network import ACTIVATION_BITS, Array, Network
 from mesm_data.media.sums import Sums
 from mesm_data.media.weights import SHA256, load_weights
@@ -24,22 +24,8 @@ LOGIT_60 = 0.4054651081081644  # P-net
 LOGIT_70 = 0.8472978603872036  # R-net and O-net
 FACTOR = 0.709  # from one level of the pyramid to the next: half of the area
 CELL, STRIDE = 12, 2  # what P-net sees at one place of its output, and the step between places
-LONG, SHORT = 960, 576  # sides up to which every pixel of a picture is looked at
 BATCH = 24  # patches that go through a net together: bounds the memory, has no influence on the result
 METHOD = "mtcnn fixed point 2"  # counted up with any change that can move a box
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """A face. Coordinates are pixels of the picture, from its top left corner; the box may reach over the edge.
-
-    `box` is left, top, right, bottom; `score` the probability, rounded to 2 decimals; `landmarks` are the left eye,
-    right eye, nose, left and right corner of the mouth (left as seen in the picture), each (x, y).
-    """
-
-    box: tuple[float, float, float, float]
-    score: float
-    landmarks: tuple[tuple[float, float], ...]
 
 
 class Detector:
@@ -48,6 +34,9 @@ class Detector:
     Where several processes share a machine, set OPENBLAS_NUM_THREADS=1 before they start: the matrices are small,
     and more threads cost more CPU than they save time. The result does not depend on it.
     """
+
+    model: str | None = None
+    library: str | None = None
 
     def __init__(self, *, min_face_size: int = 40) -> None:
         """
@@ -77,12 +66,8 @@ class Detector:
         is as much larger: 80 pixels instead of 40 of 720 or 1080 lines. That takes a third of the
         time (docs/benchmarks.md). Means of 2x2 pixels gave no better boxes, and took as long as the detection.
         """
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            raise ValueError(
-                f"expected a picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}"
-            )
-        sides = picture.shape[:2]
-        every = max(1, -(-max(sides) // LONG), -(-min(sides) // SHORT))
+        check_picture(picture)
+        every = sampling_step(*picture.shape[:2])
         sums = Sums(picture[::every, ::every])
         boxes, heads = self._final(sums, self._second(sums, self._first(sums)))
         boxes *= every

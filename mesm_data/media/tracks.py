@@ -1,4 +1,4 @@
-"""The sound track of any file that FFmpeg reads, as 16 kHz PCM: only the parts that are wanted of it are kept.
+"""The sound track of any file that FFmpeg reads, as 16-bit PCM of one rate: only the parts that are wanted are kept.
 
 ffmpeg's SIMD code rounds differently from CPU to CPU, so it runs without. It writes NUT, a container in which every
 piece of sound has its time: holes of any length cost nothing, and nothing is written to a disk.
@@ -22,7 +22,6 @@ from mesm_data.machine import check_exit, raise_resource_error
 from mesm_data.media.containers import WHITELIST, open_container
 from mesm_data.media.tools import ErrorOutput, compile_command, describe_error
 from mesm_data.media.video import origin
-from mesm_data.shards.members import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import av
@@ -31,8 +30,8 @@ Span = tuple[int, int]  # samples [start, stop) of the container's clock
 Block = NDArray[np.int16]  # (n, channels)
 END = 2**62  # a stop that lies behind every track
 
-# Smaller steps of the time stamps are rounding and drift: the sound goes on without a seam.
-_HOLE = SAMPLE_RATE // 10
+# Seconds. Smaller steps of the time stamps are rounding and drift: the sound goes on without a seam.
+_HOLE = Fraction(1, 10)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,19 +90,19 @@ class Track:
         return part.blocks[0][start - part.start : stop - part.start if stop > self.first else 0]
 
 
-def convert(path: Path, spans: Sequence[Span], *, mix: bool = False) -> Track:
-    """Decode the first sound track of `path` as far as `spans` reach; `mix` keeps the mean of its channels alone.
+def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) -> Track:
+    """Decode the first sound track of `path` at `rate` Hz as far as `spans` reach; `mix` keeps the mean of its channels.
 
     Before a track that begins late, and in its holes, there is silence. Raises MesmError with the reason if there is no
     sound track or nothing of it can be decoded, OSError if the machine fails.
     """
-    channels, rate, begin = probe(path)
-    channels, first = 1 if mix else channels, sample_index(begin)
+    channels, own_rate, begin = probe(path)
+    channels, first = 1 if mix else channels, sample_index(begin, rate)
     parts = [Part(start=start, stop=stop, position=start) for start, stop in merge(spans)]
     waiting = deque(part for part in parts if part.stop > first)
     holes: list[Span] = []
     end, stopped = first, None
-    with closing(_decode(path, first)) as blocks:
+    with closing(_decode(path, first, rate)) as blocks:
         try:
             for place, block in blocks if waiting else ():
                 block = mean(block)[:, None] if mix else block
@@ -123,25 +122,27 @@ def convert(path: Path, spans: Sequence[Span], *, mix: bool = False) -> Track:
                 raise MesmError(f"its sound cannot be decoded ({stopped})") from None
     for part in parts:
         part.fill(end, channels)
-    return Track(parts=parts, first=first, holes=holes, sample_rate=rate, channels=channels, stopped=stopped)
+    return Track(parts=parts, first=first, holes=holes, sample_rate=own_rate, channels=channels, stopped=stopped)
 
 
 class _Stopped(Exception):
     """Why ffmpeg ended before the track did."""
 
 
-def _decode(path: Path, first: int) -> Generator[tuple[int, Block]]:
+def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
     """The sound of a file in blocks, each with the sample that it begins at; the first one begins at `first`.
 
     Raises _Stopped where ffmpeg fails. The process ends with the generator.
     """
     import av
 
-    process = subprocess.Popen(_command(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        _command(path, rate), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         errors, problem = ErrorOutput(process, path), None
         try:
-            yield from _blocks(process, first)
+            yield from _blocks(process, first, rate)
         except av.FFmpegError as error:  # what ffmpeg wrote ends early, or it wrote nothing
             raise_resource_error(error)
             problem = describe_error(error)
@@ -156,23 +157,23 @@ def _decode(path: Path, first: int) -> Generator[tuple[int, Block]]:
         process.wait()
 
 
-def _command(path: Path) -> list[str]:
+def _command(path: Path, rate: int) -> list[str]:
     import ffmpeg
 
     # The number of channels is that of the file: for a layout such as FL+FC ffmpeg knows no other.
-    stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE)
+    stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", rate)
     output = ffmpeg.output(stream, "pipe:1", format="nut", acodec="pcm_s16le")
     return compile_command(output, "-cpuflags", "0", files={"FILE": path})
 
 
-def _blocks(process: subprocess.Popen[bytes], first: int) -> Generator[tuple[int, Block]]:
+def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generator[tuple[int, Block]]:
     """The sound that ffmpeg writes, each block with the sample that it begins at; the first one begins at `first`."""
     import av
 
-    shift, end = None, first
+    shift, end, hole = None, first, math.floor(_HOLE * rate)
     with av.open(process.stdout, "r", format="nut") as container:
         stream = container.streams.audio[0]
-        unit = (stream.time_base or Fraction(1)) * SAMPLE_RATE
+        unit = (stream.time_base or Fraction(1)) * rate
         for packet in container.demux(stream):
             block = np.frombuffer(bytes(packet), "<i2").reshape(-1, stream.codec_context.channels)
             if packet.pts is None or not len(block):
@@ -180,9 +181,9 @@ def _blocks(process: subprocess.Popen[bytes], first: int) -> Generator[tuple[int
             place = round(packet.pts * unit)
             shift = first - place if shift is None else shift
             step = place + shift - end
-            if step > _HOLE:
+            if step > hole:
                 end += step
-            elif step < -_HOLE:
+            elif step < -hole:
                 block = block[-step:]
             if len(block):
                 yield end, block
@@ -208,9 +209,9 @@ def mean(block: Block) -> NDArray[np.int16]:
     return rounded
 
 
-def sample_index(seconds: Fraction) -> int:
-    """The nearest sample at 16 kHz, halves up."""
-    return math.floor(seconds * SAMPLE_RATE + Fraction(1, 2))
+def sample_index(seconds: Fraction, rate: int) -> int:
+    """The nearest sample at `rate` Hz, halves up."""
+    return math.floor(seconds * rate + Fraction(1, 2))
 
 
 def probe(path: Path) -> tuple[int, int, Fraction]:

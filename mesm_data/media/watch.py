@@ -4,33 +4,25 @@ The film is the recording's video. Where that is missing, broken, or over before
 excerpt (a video file, or a folder of images) is looked at too, and the better of both is kept.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import Excerpt, Picture, Recording, Utterance
+from mesm_data.corpora.base import Excerpt, Recording, Utterance
 from mesm_data.errors import MesmError
 from mesm_data.media.clips import ClipSet, rounds
-from mesm_data.media.crop import Face, Place, face, face_at
+from mesm_data.media.crop import Face, FaceCutter
 from mesm_data.media.cut import Cutter, FrameSource, Span
 from mesm_data.media.images import Images
 from mesm_data.media.picture import columns, rgb, size
 from mesm_data.media.video import Video
 from mesm_data.recipe import Recipe
-
-if TYPE_CHECKING:
-    from mesm_data.media.mtcnn import Detector
-
-
-Places = Mapping[str, Sequence[Place]]  # utterance id -> one place for each of its crops
 
 
 class Film(FrameSource, Protocol):
@@ -76,7 +68,7 @@ class Scene:
     """One film and what is to be cut from it: utterances, their spans in its seconds, their sounds.
 
     `name` stands for the film in sentences and records; `scratch` is the folder for clips, whose names begin with
-    `clip`. `places` says by utterance where the faces are, if a lock does: they need not be found.
+    `clip`. `faces` cuts the faces.
     """
 
     open: Callable[[], Film]
@@ -86,8 +78,8 @@ class Scene:
     sounds: Sequence[NDArray[np.int16]]
     recipe: Recipe
     scratch: Path
+    faces: FaceCutter
     clip: str = ""
-    places: Places = field(default_factory=dict)
 
 
 def watch(
@@ -96,12 +88,13 @@ def watch(
     recipe: Recipe,
     sounds: Sequence[NDArray[np.int16]],
     scratch: Path,
-    places: Places = MappingProxyType({}),
+    faces: FaceCutter | None = None,
 ) -> list[Sight]:
     """What is seen of a recording's utterances, in their order. Clips, with `sounds` in them, go to `scratch`.
 
-    `places` says by utterance where the faces are, if a lock does.
+    `faces` cuts the faces; by default by the recipe's detector, if that needs no model file.
     """
+    faces = faces or FaceCutter(size=recipe.face_size, margin=recipe.face_margin, detector=recipe.detector())
     utterances, offset = recording.utterances, Fraction(recipe.video_offset)
     sights = [Sight() for _ in utterances]
     if recording.video is not None:
@@ -114,14 +107,14 @@ def watch(
             sounds=sounds,
             recipe=recipe,
             scratch=scratch,
-            places=places,
+            faces=faces,
         )
         sights = show(scene)
     for index, (utterance, sound) in enumerate(zip(utterances, sounds, strict=True)):
         if sights[index].status == "ok":
             continue
         if utterance.excerpt:
-            own = show_excerpt(root, utterance, utterance.excerpt, recipe, sound, scratch, f"excerpt-{index}-", places)
+            own = show_excerpt(root, utterance, utterance.excerpt, recipe, sound, scratch, f"excerpt-{index}-", faces)
             sights[index] = better(sights[index], own)
         elif recording.video is None:
             sights[index].problems.append("no video file")
@@ -136,7 +129,7 @@ def show_excerpt(
     sound: NDArray[np.int16],
     scratch: Path,
     clip: str,
-    places: Places,
+    faces: FaceCutter,
 ) -> Sight:
     """What is seen of one utterance in the excerpt that shows it alone."""
     path, rate = root / excerpt.path, excerpt.rate
@@ -154,7 +147,7 @@ def show_excerpt(
             recipe=recipe,
             scratch=scratch,
             clip=clip,
-            places=places,
+            faces=faces,
         )
     )
     return sight
@@ -178,7 +171,8 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
     """Fill in `sights`, with the clips of the utterances `clipped`. Raises MesmError if the film cannot be opened."""
     interval = Fraction(scene.recipe.frame_interval)
     late = [Fraction(0)] * len(sights)
-    clips = ClipSet(scene.scratch, scene.spans, scene.sounds, scene.clip)
+    rate = scene.recipe.sample_rate
+    clips = ClipSet(scene.scratch, scene.spans, scene.sounds, rate=rate, name=scene.clip)
     with closing(scene.open()) as film:
         cutter = Cutter(film, scene.spans, interval)
         try:
@@ -194,9 +188,9 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                     sight.size = (right - left, height)
                     sight.fps = round(float(film.rate), 6)
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
-                    known = scene.places.get(scene.utterances[index].key, ())[len(sight.faces) :]
-                    found = look(rgb(cut.frame, left, right), part, scene.recipe, known[0] if known else None)
-                    sight.faces += [found] * cut.ticks
+                    square = min(round(part.square * height), right - left, height)
+                    picture, key = rgb(cut.frame, left, right), scene.utterances[index].key
+                    sight.faces += [scene.faces.cut(picture, key, len(sight.faces), square=square)] * cut.ticks
                     sight.times += [round(float(cut.frame.time - start), 4)] * cut.ticks
                 if clipped_now:
                     clips.add(cut, left, right)
@@ -210,7 +204,8 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
 def more_clips(scene: Scene, sights: list[Sight], group: list[int]) -> None:
     """Another pass over the film, for the clips of the utterances `group` alone."""
     spans = [scene.spans[index] for index in group]
-    clips = ClipSet(scene.scratch, spans, [scene.sounds[index] for index in group], f"{scene.clip}{group[0]}-")
+    sounds, name = [scene.sounds[index] for index in group], f"{scene.clip}{group[0]}-"
+    clips = ClipSet(scene.scratch, spans, sounds, rate=scene.recipe.sample_rate, name=name)
     with closing(scene.open()) as film:
         try:
             for cut in Cutter(film, spans, Fraction(scene.recipe.frame_interval)):
@@ -240,23 +235,6 @@ def better(main: Sight, own: Sight) -> Sight:
     chosen = own if order.index(own.status) > order.index(main.status) else main
     chosen.problems = [*main.problems, *own.problems]
     return chosen
-
-
-def look(picture: NDArray[np.uint8], part: Picture, recipe: Recipe, known: Place | None = None) -> Face:
-    """The speaker's face in one picture: where it is `known` to be, else where it is found."""
-    if known and (there := face_at(picture, known, recipe.face_size)):
-        return there
-    square = min(round(part.square * picture.shape[0]), *picture.shape[:2])
-    detections = detector(recipe.min_face_size).detect(picture)
-    return face(picture, detections, size=recipe.face_size, margin=recipe.face_margin, square=square)
-
-
-@functools.cache
-def detector(min_face_size: int) -> "Detector":
-    """The detector of this process."""
-    from mesm_data.media.mtcnn import Detector
-
-    return Detector(min_face_size=min_face_size)
 
 
 def judge(sight: Sight, scene: Scene, index: int, end: Fraction | None, film: Film, *, hole: bool) -> None:

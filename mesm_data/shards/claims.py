@@ -23,7 +23,8 @@ from mesm_data.shards.members import EXTENSIONS, NPY_DATA, WAV_DATA
 from mesm_data.shards.tar import BLOCK, RECORD, check_key
 
 STATUSES = ("ok", "failed", "excluded")
-_MAX_FACE_SIZE = 4096
+_SIZES = {"face_size": 4096, "sample_rate": 2**20}  # of the recipe: at most
+_INTERVAL = re.compile(r"(?=.*[1-9])[0-9]{1,4}(\.[0-9]{1,9})?")  # above 0
 _SHARD = re.compile(r"[A-Za-z0-9_-]{1,200}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {
@@ -81,8 +82,12 @@ def _description(said: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
     if not all(isinstance(note, str) for note in said["notes"]):
         yield "'notes' are not sentences"
-    if not _is_count(said["recipe"].get("face_size"), _MAX_FACE_SIZE) or not said["recipe"]["face_size"]:
-        yield "the recipe's 'face_size' is not a size"
+    for name, most in _SIZES.items():
+        if not _is_count(said["recipe"].get(name), most) or not said["recipe"][name]:
+            yield f"the recipe's {name!r} is not a number from 1 to {most}"
+    interval = said["recipe"].get("frame_interval")
+    if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
+        yield "the recipe's 'frame_interval' is not a number of seconds"
     if not all(_is_count(said["counts"].get(name)) for name in ("total", *STATUSES)):
         yield "'counts' are not numbers of utterances by status"
     if not _is_count(said["manifest"].get("rows")) or not _is_digest(said["manifest"].get("sha256")):

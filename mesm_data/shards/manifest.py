@@ -70,6 +70,7 @@ def record_schema(corpus: CorpusSchema) -> pa.Schema:
         "boxes": pa.list_(pa.list_(pa.int64())),
         "scores": pa.list_(pa.float64()),
         "detected": pa.list_(pa.bool_()),
+        "counts": pa.list_(pa.int64()),
     }
     return pa.schema(
         {

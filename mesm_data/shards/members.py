@@ -3,7 +3,7 @@
 <key>.faces.npy   uint8 (n, size, size, 3)   data at byte 128
 <key>.json        canonical JSON
 <key>.txt         UTF-8, NFC
-<key>.wav         int16 (n,) at 16 kHz       data at byte 44
+<key>.wav         int16 (n,)                 data at byte 44
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = ("faces.npy", "json", "txt", "wav")
-SAMPLE_RATE = 16_000
+SAMPLE_RATE = 16_000  # Hz, unless the recipe says another
 NPY_DATA = 128
 WAV_DATA = 44
 
@@ -46,23 +46,23 @@ def decode_faces(member: bytes | memoryview) -> NDArray[np.uint8]:
     return np.frombuffer(member, np.uint8, offset=NPY_DATA).reshape(shape)
 
 
-def encode_wav(samples: NDArray[np.int16]) -> bytes:
-    """int16 (n,) at 16 kHz as a RIFF file with the plain 44-byte header."""
+def encode_wav(samples: NDArray[np.int16], rate: int = SAMPLE_RATE) -> bytes:
+    """int16 (n,) at `rate` Hz as a RIFF file with the plain 44-byte header."""
     assert samples.dtype == np.int16
     assert samples.ndim == 1
-    return _wav_header(2 * len(samples)) + samples.astype("<i2").tobytes()
+    return _wav_header(2 * len(samples), rate) + samples.astype("<i2").tobytes()
 
 
-def decode_wav(member: bytes | memoryview) -> NDArray[np.int16]:
-    """The samples in a wav member, int16 (n,), without a copy. Raises ValueError on anything else."""
-    if bytes(member[:WAV_DATA]) != _wav_header(len(member) - WAV_DATA):
-        raise ValueError("not a 16 kHz mono 16-bit wav with a plain 44-byte header")
+def decode_wav(member: bytes | memoryview, rate: int = SAMPLE_RATE) -> NDArray[np.int16]:
+    """The samples in a wav member of `rate` Hz, int16 (n,), without a copy. Raises ValueError on anything else."""
+    if bytes(member[:WAV_DATA]) != _wav_header(len(member) - WAV_DATA, rate):
+        raise ValueError(f"not a mono 16-bit wav of {rate} Hz with a plain 44-byte header")
     return np.frombuffer(member, "<i2", offset=WAV_DATA)
 
 
-def _wav_header(size: int) -> bytes:
-    """RIFF header for `size` bytes of 16 kHz mono 16-bit PCM."""
-    form = struct.pack("<IHHIIHH", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+def _wav_header(size: int, rate: int) -> bytes:
+    """RIFF header for `size` bytes of mono 16-bit PCM at `rate` Hz."""
+    form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
     return (
         struct.pack("<4sI4s4s", b"RIFF", (36 + size) % 2**32, b"WAVE", b"fmt ")
         + form

@@ -29,14 +29,16 @@ MAX_RECORD = 8 * 2**20  # ten hours of one utterance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One utterance. `faces`: uint8 (n, size, size, 3) RGB; `samples`: int16 (n,) at 16 kHz; both read-only views.
+    """One utterance. `faces`: uint8 (n, size, size, 3) RGB; `samples`: int16 (n,) at `sample_rate` Hz.
 
-    `json` is the member as it lies in the shard; `record` parses it, which takes longer than all the rest.
+    Both are read-only views. `json` is the member as it lies in the shard; `record` parses it, which takes longer than
+    all the rest.
     """
 
     key: str
     faces: NDArray[np.uint8]
     samples: NDArray[np.int16]
+    sample_rate: int
     text: str
     json: memoryview
 
@@ -75,6 +77,7 @@ class Dataset:
         self._built = {key: number for number, (key, status) in enumerate(pairs) if status == "ok"}
         self.keys = list(self._built)
         self._face_size = int(self.info["recipe"]["face_size"])
+        self._sample_rate = int(self.info["recipe"]["sample_rate"])
         self._maps: dict[str, mmap.mmap] = {}
         self._left: Counter[str] = Counter()  # reads that were announced, by shard
         self._lock = Lock()
@@ -100,7 +103,14 @@ class Dataset:
             crops = decode_faces(faces)
             if crops.shape[1:3] != (self._face_size, self._face_size):
                 raise ValueError(f"its faces are not {self._face_size} pixels wide and high")
-            return Sample(key=key, faces=crops, samples=decode_wav(wav), text=str(text, "utf-8"), json=record)
+            return Sample(
+                key=key,
+                faces=crops,
+                samples=decode_wav(wav, self._sample_rate),
+                sample_rate=self._sample_rate,
+                text=str(text, "utf-8"),
+                json=record,
+            )
         except ValueError as error:
             file = f"shards/{self.shard(key)}"
             raise MesmError(

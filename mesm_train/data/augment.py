@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.shards.members import SAMPLE_RATE
 from mesm_train.config import AugmentConfig
-from mesm_train.data.mel import HOP, MELS, SHORTEST
+from mesm_train.data.mel import HOP, MELS, SAMPLE_RATE, SHORTEST
 from mesm_train.data.plan import derived
 
 Ints = NDArray[np.int64]

@@ -16,7 +16,7 @@ class Batch:
     """
 
     keys: tuple[str, ...]
-    faces: Tensor  # uint8 (F, 48, 48, 3) RGB
+    faces: Tensor  # uint8 (F, 48, 48, 3) RGB; another size for models without faces
     face_counts: Tensor  # int64 (N,), summing to F
     samples: Tensor  # int16 (S,) PCM, 16 kHz
     sample_counts: Tensor  # int64 (N,), summing to S

@@ -16,8 +16,6 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.memory import Memory
 from mesm_train.models.text import tokenize
 
-FACES = (0, 48, 48, 3)
-
 
 class Loader:
     """Batches of a dataset's utterances. `targets` holds the label vector, float32 (classes,), of each key.
@@ -41,6 +39,8 @@ class Loader:
         self.dataset, self.targets, self.settings = dataset, targets, settings
         self._tokenizer, self._max_tokens = tokenizer, max_tokens
         self._memory = Memory()
+        size = dataset.info["recipe"]["face_size"]
+        self._no_faces = np.zeros((0, size, size, 3), np.uint8)
         self._augmentation, self._seed, self._pin = augmentation, seed, pin
 
     def batches(self, steps: Sequence[Sequence[str]], *, epoch: int | None = None) -> Iterator[Batch]:
@@ -79,7 +79,7 @@ class Loader:
         classes = len(next(iter(self.targets.values())))
         batch = Batch(
             keys=tuple(keys),
-            faces=torch.from_numpy(self._memory.concatenate([np.zeros(FACES, np.uint8), *faces])),
+            faces=torch.from_numpy(self._memory.concatenate([self._no_faces, *faces])),
             face_counts=torch.tensor([len(crops) for crops in faces], dtype=torch.int64),
             samples=torch.from_numpy(self._memory.concatenate([np.zeros(0, np.int16), *sounds])),
             sample_counts=torch.tensor([len(sound) for sound in sounds], dtype=torch.int64),

@@ -19,7 +19,7 @@ from mesm_train.report.pictures import colours
 Pixels = NDArray[np.uint8]
 
 SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
-INTERVAL = {"v": 0.5, "a": COLUMNS * HOP / SAMPLE_RATE}  # seconds that a face or a piece of sound stands for
+PIECE = COLUMNS * HOP / SAMPLE_RATE  # seconds of a piece of sound
 SIZES = {"v": f"{FACE} × {FACE} pixels", "a": f"{MELS} mels ×\n{COLUMNS} columns"}
 WORDS = {"t": "text", "v": "faces", "a": "sound"}
 DIM, DROPPED, DARK = 0.3, 50, 14  # brightness: what is left of the picture and its least where dropped; not on offer
@@ -50,8 +50,10 @@ class Seen:
 
 
 @torch.no_grad()
-def look(model: Model, batch: Batch) -> list[Seen]:
+def look(model: Model, batch: Batch, *, frame_interval: float = 0.5) -> list[Seen]:
     """What the model sees in each utterance of a batch, and what it makes of it.
+
+    `frame_interval` is the time between two faces in seconds, as the dataset's recipe says.
 
     The sound is always shown on a log scale, as viridis colours from 70 dB below the utterance's loudest site; whether
     the model reads the logarithm is a setting. Raises ValueError if the model is not in evaluation mode.
@@ -64,16 +66,18 @@ def look(model: Model, batch: Batch) -> list[Seen]:
     counts = {"t": batch.token_counts, "v": batch.face_counts, "a": piece_counts}
     starts = {m: (count.cumsum(0) - count).tolist() for m, count in counts.items()}
     modalities: tuple[str, ...] = model.settings.modalities
+    interval = {"v": frame_interval, "a": PIECE}
     seen = []
     for n, key in enumerate(batch.keys):
         amounts = {m: int(counts[m][n]) for m in modalities}
         strips = []
         for m in (m for m in ("v", "a") if amounts.get(m)):
-            shown = min(amounts[m], round(SHOWN / INTERVAL[m]))
+            shown = min(amounts[m], max(1, round(SHOWN / interval[m])))
             part = slice(starts[m][n], starts[m][n] + shown)
             whole = slice(starts[m][n], starts[m][n] + amounts[m])
             pictures = batch.faces[part].numpy() if m == "v" else _spectrogram(pieces[whole, 0].numpy())[:shown]
-            strips += _strips(m, pictures, [_cut(trace, part) for trace in look.traces[m]])
+            traces = [_cut(trace, part) for trace in look.traces[m]]
+            strips += _strips(m, pictures, traces, min(len(pictures) * interval[m], SHOWN))
         seen.append(
             Seen(
                 key=key,
@@ -129,16 +133,14 @@ def _cut(trace: Trace, part: slice) -> Trace:
     return Trace(active=trace.active[part].cpu(), weights=trace.weights[part].cpu(), kept=trace.kept[part].cpu())
 
 
-def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace]) -> list[Strip]:
-    """The pictures (n, H, W, 3) as they are, and as each block of `traces` left them."""
+def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: float) -> list[Strip]:
+    """The pictures (n, H, W, 3) as they are, and as each block of `traces` left them; they stand for `seconds`."""
     count = len(pictures)
 
     def strip(title: str, note: str, shown: Pixels) -> Strip:
         upright = shown if modality == "v" else shown[:, ::-1]  # low tones below
         row = np.concatenate(list(upright), axis=1)
-        return Strip(
-            modality=modality, title=title, note=note, pixels=row, count=count, seconds=count * INTERVAL[modality]
-        )
+        return Strip(modality=modality, title=title, note=note, pixels=row, count=count, seconds=seconds)
 
     strips = [strip(WORDS[modality].capitalize(), SIZES[modality], pictures)]
     for number, trace in enumerate(traces, 1):

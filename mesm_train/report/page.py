@@ -25,8 +25,8 @@ LEAKED = "What the model scores on test may rest on what it knows of these from 
 FLATTERING = "In each validation the thresholds are chosen on the very part that is scored, which flatters its F1."
 WEIGHED = "The train loss weighs what is true of a class by its false / true, the validation loss does not."
 LAID_OUT = (
-    f"The first {looks.SHOWN:g} s of some utterances, laid out in time: a face every 0.5 s, a piece of sound every "
-    "0.4 s with low tones below. The last piece of sound is filled up with silence."
+    f"The first {looks.SHOWN:g} s of some utterances, laid out in time: the faces, and pieces of sound of "
+    f"{looks.PIECE:g} s with low tones below. The last piece of sound is filled up with silence."
 )
 SHADED = (
     "Below them is what each sparse block kept, in colour. Grey is what it dropped; nearly black is what it could not "
@@ -40,7 +40,14 @@ UNTRAINED = (
 )
 
 
-def write(run: Path, *, model: Model | None, batch: Batch | None, texts: Mapping[str, str] | None) -> Path:
+def write(
+    run: Path,
+    *,
+    model: Model | None,
+    batch: Batch | None,
+    texts: Mapping[str, str] | None,
+    frame_interval: float = 0.5,
+) -> Path:
     """Write RUN/report.html and the pictures on it, as far as the run has come; returns its path.
 
     Args:
@@ -48,12 +55,15 @@ def write(run: Path, *, model: Model | None, batch: Batch | None, texts: Mapping
         model: with the weights of the best epoch, in evaluation mode; None: no looks.
         batch: a handful of utterances to look at; None: no looks.
         texts: their transcripts by key, as far as they are to be shown.
+        frame_interval: the time between two faces in seconds, as the dataset's recipe says.
 
     Besides it writes RUN/curves.png and, for each utterance, RUN/looks-<key>.png. Raises InputError if there is no
     folder `run`.
     """
     record = read(run)
-    seen = looks.look(model, batch) if model is not None and batch is not None else []
+    seen = []
+    if model is not None and batch is not None:
+        seen = looks.look(model, batch, frame_interval=frame_interval)
     weights = looks.fusion(model) if model is not None else {}
     drawn = {theme: _curves(record, theme) for theme in (pictures.LIGHT, pictures.DARK)} if record.train else {}
     _save(run / "curves.png", drawn.get(pictures.LIGHT))

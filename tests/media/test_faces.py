@@ -378,3 +378,12 @@ def test_a_box_outside_the_picture_is_no_face() -> None:
     outside = at(320, 10, 400, 90)
     assert face(picture, [outside, at(10, 10, 56, 56)], square=100).box == (9, 9, 57, 57)
     assert not face(picture, [outside], square=100).detected
+
+
+def test_faces_are_counted_and_the_largest_is_cut() -> None:
+    """Of those that have a pixel inside the picture."""
+    picture = np.zeros((200, 300, 3), np.uint8)
+    largest, small, outside = at(10, 10, 56, 56), at(100, 100, 130, 130), at(320, 10, 400, 90)
+    alone, both = (face(picture, found, square=100) for found in ([largest], [outside, largest, small]))
+    assert (alone.count, both.count, both.box) == (1, 2, alone.box)
+    assert face(picture, [outside], square=100).count == 0

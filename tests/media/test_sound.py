@@ -212,7 +212,7 @@ def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Pa
     source = AudioSource(path="ticks.wav")
     asked = [replace(one(str(span), *span), audio=(replace(source, span=span),)) for span in spans]
     reader = AudioReader(tmp_path, asked)
-    whole = convert(tmp_path / "ticks.wav", [(0, 2**40)]).cut(0, 2**40)[:, 0]
+    whole = convert(tmp_path / "ticks.wav", [(0, 2**40)], 16_000).cut(0, 2**40)[:, 0]
     tracks = set()
     for utterance, (start, end) in zip(asked, spans, strict=True):
         sound = reader.read(utterance.audio, Fraction(end) - Fraction(start))

@@ -79,7 +79,8 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
     rows = write_parts(folder / "parts", count, face_size)
     rows.append({**row("Ses01F_impro02_F000", 9), "status": "failed", "reason": "Session1/a.wav: broken"})
     facts = {
-        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": face_size},
+        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [],
+        "recipe": {"face_size": face_size, "sample_rate": 16_000, "frame_interval": "0.5"},
         "source": {}, "toolchain": {}, "schema": built_in_schema("iemocap").as_dict(),
     }  # fmt: skip
     rows.sort(key=lambda one: one["key"])

@@ -231,6 +231,8 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
     [
         (("corpus",), "other"), (("corpus",), ["iemocap"]), (("synthetic",), 1), (("notes",), [1]), (("root",), "x"),
         (("recipe", "face_size"), True), (("recipe", "face_size"), 0), (("recipe", "face_size"), 2**40),
+        (("recipe", "frame_interval"), "0.0"), (("recipe", "frame_interval"), 0.5),
+        (("recipe", "sample_rate"), None), (("recipe", "sample_rate"), 0), (("recipe", "sample_rate"), 2**40),
         (("counts", "ok"), -1), (("counts", "ok"), "1"), (("manifest", "rows"), 1.5), (("manifest", "rows"), 10**30),
         (("manifest", "sha256"), None), (("shards",), []), (("shards", "all-000000.tar"), None),
         (("shards", "all-000000.tar", "size"), -1), (("shards", "all-000000.tar", "size"), 10**400),

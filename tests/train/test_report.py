@@ -277,6 +277,12 @@ def test_the_looks_are_those_of_the_forward_pass() -> None:
     assert [(strip.count, strip.seconds) for strip in seen[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
 
 
+@pytest.mark.parametrize(("interval", "expected"), [(0.25, (11, 2.75)), (1.0, (4, 4.0)), (9.0, (1, 4.0))])
+def test_faces_are_laid_out_by_the_datasets_frame_interval(interval: float, expected: tuple[int, float]) -> None:
+    strip = looks.look(model("fe2e"), batch(), frame_interval=interval)[0].strips[0]
+    assert (strip.count, strip.seconds) == expected
+
+
 def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
     mesm, given = model("mesm"), batch()
     plain, *blocks = looks.look(mesm, given)[0].strips[:3]

@@ -1,0 +1,1 @@
+"""Face detectors: the protocol, and YuNet; MTCNN, the default, is in mesm_data.media.mtcnn."""

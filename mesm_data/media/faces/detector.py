@@ -1,0 +1,80 @@
+"""What a build needs of a face detector, and which detectors there are."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+DETECTORS = ("mtcnn", "yunet")
+EXACT = ("mtcnn",)  # detectors that find the same boxes on every machine
+LONG, SHORT = 960, 576  # sides of a picture, in pixels, up to which a detector looks at every pixel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """A face. Coordinates are pixels of the picture, from its top left corner; the box may reach over the edge.
+
+    `box` is left, top, right, bottom; `score` the probability, rounded to 2 decimals; `landmarks` are the left eye,
+    right eye, nose, left and right corner of the mouth (left as seen in the picture), each (x, y).
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: tuple[tuple[float, float], ...]
+
+
+class FaceDetector(Protocol):
+    """Finds faces in pictures.
+
+    `model` is the sha256 of the model file that the user gave, `library` what computes it; None: there is none.
+    """
+
+    model: str | None
+    library: str | None
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits for the weights, the settings and all else that decides which boxes are found."""
+        ...
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        """The faces in a picture (height, width, 3) RGB, largest box first. Raises ValueError on any other array."""
+        ...
+
+
+@functools.cache
+def load_detector(name: str, min_face_size: int = 40, model: Path | None = None) -> FaceDetector:
+    """The detector `name` of DETECTORS, loaded once a process.
+
+    Args:
+        name: one of DETECTORS.
+        min_face_size: side of the smallest face in pixels.
+        model: the model file of yunet; mtcnn has none.
+
+    Raises:
+        InputError: the model file is missing, cannot be read, or is no model of this detector.
+        MesmError: a package that the detector needs is not installed.
+    """
+    if name == "mtcnn":
+        from mesm_data.media.mtcnn import Detector
+
+        return Detector(min_face_size=min_face_size)
+    from mesm_data.media.faces.yunet import YuNet
+
+    assert name == "yunet"
+    assert model is not None
+    return YuNet(model, min_face_size=min_face_size)
+
+
+def check_picture(picture: NDArray[np.uint8]) -> None:
+    """Raises ValueError if an array is not a picture (height, width, 3) of uint8."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"expected a picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}")
+
+
+def sampling_step(height: int, width: int) -> int:
+    """Every how many rows and columns of a picture a detector looks at: 1 up to 960x576 pixels, 2 up to twice that."""
+    return max(1, -(-max(height, width) // LONG), -(-min(height, width) // SHORT))

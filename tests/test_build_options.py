@@ -1,0 +1,150 @@
+"""The options of a build for faces and sound: what they name is what is built, recorded, checked and rebuilt."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from mesm_cli.data import app
+from stub_yunet import model
+from typer.testing import CliRunner
+
+from mesm_data import rebuild
+from mesm_data.build import build
+from mesm_data.check import check
+from mesm_data.corpora import scan
+from mesm_data.errors import InputError, MesmError
+from mesm_data.inspect import inspect
+from mesm_data.locked import read
+from mesm_data.recipe import Recipe
+from mesm_data.retry import retry
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.verify import verify
+from mesm_train.config import LoaderConfig
+from mesm_train.data.loader import Loader
+from mesm_train.setup import check_media
+
+ONLY = "Ses01*_[FM]000"
+OPTIONS = {"face_size": 96, "frame_interval": "0.25", "min_face_size": 60, "sample_rate": 44_100}
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="module")
+def other(once: Once, corpus: Path) -> Path:
+    """Some utterances of the corpus, built with other options."""
+    recipe = Recipe(corpus="iemocap", only=ONLY, **OPTIONS)  # type: ignore[arg-type]
+    return once("other", lambda path: build(scan("iemocap", corpus), path, recipe, workers=1) and None)
+
+
+def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
+    held, usual = Dataset(other, check=True), Dataset(dataset)
+    assert held.keys
+    assert {name: held.info["recipe"][name] for name in OPTIONS} == OPTIONS
+    for key in held.keys:
+        ours, theirs = held[key], usual[key]
+        assert ours.faces.shape[1:] == (96, 96, 3)
+        assert ours.record["faces"]["times"][::2] == theirs.record["faces"]["times"]
+        assert abs(len(ours.samples) / 44_100 - len(theirs.samples) / 16_000) < 1e-3
+        played, rate = soundfile.read(io.BytesIO(held.member(key, "wav")), dtype="int16")
+        assert (rate, ours.sample_rate) == (44_100, 44_100)
+        assert np.array_equal(played, ours.samples)
+        assert ours.record["audio"]["sample_rate"] == 16_000
+    assert held.info["features"]["faces.npy"]["shape"] == [None, 96, 96, 3]
+
+
+def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path, dataset: Path) -> None:
+    assert list(verify(other)) == []
+    assert list(check(other)) == []
+    rows = {key: row for key, row in Dataset(dataset).rows.items() if key in Dataset(other).keys}
+    seconds = sum(row["n_samples"] for row in rows.values()) / 16_000
+    assert abs(inspect(other)["seconds"]["total"] - seconds) <= 0.1
+
+
+def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
+    lock = read(other / "recipe.lock")
+    said = build(scan("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
+    assert {verdict for _, verdict, _ in rebuild.check(tmp_path / "out", lock)} == {"identical"}
+    assert said["root"] == lock.said["root"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--face-size", "48"), ("--frame-interval", "0.5"), ("--min-face-size", "40"), ("--sample-rate", "16000"),
+        ("--face-detector", "mtcnn"), ("--face-model", "m.onnx"),
+    ],
+)  # fmt: skip
+def test_the_lock_decides_every_option(tmp_path: Path, corpus: Path, other: Path, option: str, value: str) -> None:
+    command = ["build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", other / "recipe.lock"]
+    done = CliRunner().invoke(app, [*map(str, command), option, value])
+    assert isinstance(done.exception, InputError)
+    assert f"{option} cannot be given with --lock" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--face-size", "15", "face_size is 15, expected 16 to 1024 pixels"),
+        ("--face-size", "1025", "face_size is 1025, expected"),
+        ("--min-face-size", "11", "min_face_size is 11, expected 12 to 4096 pixels"),
+        ("--sample-rate", "7999", "sample_rate is 7999, expected 8000 to 48000 Hz"),
+        ("--frame-interval", "0.001", r"frame_interval is '0\.001', expected 0\.01 to 3600 s"),
+        ("--frame-interval", "-1", "frame_interval is '-1', expected"),
+        ("--frame-interval", "0.3333333333", "with up to 9 decimals"),
+        ("--frame-interval", "1/2", "'1/2' is not a number of seconds"),
+        ("--face-detector", "yunet", "needs its model file: give it with --face-model"),
+        ("--face-model", "m.onnx", "--face-model goes with --face-detector yunet"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_before_any_work(
+    tmp_path: Path, corpus: Path, option: str, value: str, sentence: str
+) -> None:
+    command = ["build", "iemocap", "--source", str(corpus), "--out", str(tmp_path / "out"), option, value]
+    done = CliRunner().invoke(app, command)
+    with pytest.raises(InputError, match=sentence):
+        raise done.exception or AssertionError(done.output)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_takes_what_its_stacks_are_made_for(other: Path, dataset: Path) -> None:
+    for modalities in (("t", "v", "a"), ("v",), ("a",)):
+        check_media(modalities, Dataset(dataset))
+    with pytest.raises(InputError, match="faces of 96 pixels, the visual stack takes 48"):
+        check_media(("v",), Dataset(other))
+    with pytest.raises(InputError, match="sound at 44100 Hz, the acoustic stack takes 16000 Hz"):
+        check_media(("t", "a"), Dataset(other))
+    held = Dataset(other)
+    check_media(("t",), held)
+    loader = Loader(held, {key: np.zeros(1, np.float32) for key in held.keys}, None, 10, LoaderConfig())
+    assert loader.batch(held.keys).faces.shape[1:] == (96, 96, 3)
+
+
+def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dataset: Path) -> None:
+    """Recorded by digest and version, told by verify; a lock needs no model file, a retry does."""
+    onnx, out = tmp_path / "stub.onnx", tmp_path / "out"
+    onnx.write_bytes(model())
+    command = ["build", "iemocap", "--source", corpus, "--out", out, "--only", ONLY, "--no-video", "--workers", "1"]
+    options = ["--face-detector", "yunet", "--face-model", onnx]
+    done = CliRunner().invoke(app, [*map(str, (*command, *options))])
+    assert done.exception is None, done.output
+    recipe = Dataset(out).info["recipe"]
+    assert (recipe["face_detector"], len(recipe["face_model"])) == ("yunet", 64)
+    assert str(tmp_path) not in (out / "dataset.json").read_text() + (out / "recipe.lock").read_text()
+    detected = [seen for sample in Dataset(out) for seen in sample.record["faces"]["detected"]]
+    assert any(detected)  # the stub takes what is bright for faces
+    note = "arithmetic is not exact: a build on another machine can be equivalent only, not identical"
+    for path, expected in ((out, True), (dataset, False)):
+        done = CliRunner().invoke(app, ["verify", str(path)])
+        assert (note in done.output) == expected
+    lock = read(out / "recipe.lock")
+    said = build(scan("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
+    assert said["root"] == lock.said["root"]
+    assert list(check(tmp_path / "again")) == []
+    with pytest.raises(InputError, match="needs its model file"):
+        retry(scan("iemocap", corpus), out)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(model() + b"\x08\x07")
+    with pytest.raises(MesmError, match=r"face_model is .* in the recipe and .* here"):
+        retry(scan("iemocap", corpus), out, face_model=other)
