@@ -26,8 +26,8 @@ from typing import Any
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.corpora.known import compare
-from mesm_data.corpora.registry import built_in_facts, built_in_schema
 from mesm_data.corpora.table import corpus_from_table
+from mesm_data.schema.built_in import built_in_facts, built_in_schema
 
 MAX_SHOWN = 8  # differences in the notes
 
