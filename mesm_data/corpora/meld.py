@@ -70,7 +70,8 @@ def _clips(tree: Tree) -> tuple[Clips, list[str]]:
     clips: Clips = {}
     unplaced, repeated = [], []
     for match, path in tree.match(_CLIP):
-        part = next((word for name in reversed(path.split("/")[:-1]) if (word := _part(name))), _part(tree.root.name))
+        folders = path.split("/")[:-1] or [tree.root.name]
+        part = next((part for folder in reversed(folders) if (part := _part(folder))), None)
         if part is None:
             unplaced.append(path)
             continue
