@@ -43,7 +43,9 @@ def scan(root: Path) -> Corpus:
     if not clips:
         raise InputError(f"{root}: there is no clip of CREMA-D (such as AudioWAV/1001_IEO_ANG_HI.wav) below it")
     tables = {match[1]: tree.root / path for match, path in tree.match(_TABLE)}
-    notes = [f"{name}.csv is not there: what it says is left out" for name in _TABLES if name not in tables]
+    for name in _TABLES:
+        if name not in tables:
+            tree.notes.add("tables that are not there", f"{name}.csv is not there: what it says is left out")
     if "SentenceFilenames" in tables:
         for row in read_rows(tables["SentenceFilenames"], ["Filename"]):
             if re.fullmatch(_CLIP, row["Filename"]):
@@ -54,7 +56,7 @@ def scan(root: Path) -> Corpus:
     for id_ in clips.keys() & set(built_in_facts("crema-d")["anomalies"]["wrong_picture"]):
         clips[id_] = {suffix: path for suffix, path in clips[id_].items() if suffix not in _VIDEOS}
     rows = [_row(id_, clips[id_]) | actors.get(id_[:4], {}) | votes.get(id_, {}) for id_ in sorted(clips)]
-    return corpus_from_rows("crema-d", tree.root, rows, (*tree.notes, *notes))
+    return corpus_from_rows("crema-d", tree.root, rows, tree.notes)
 
 
 def _id(name: str) -> str:

@@ -47,7 +47,7 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
     tables: dict[str, Path] = {}
     for match, path in tree.match(_TABLE):
         tables.setdefault(match[1], tree.root / path)
-    clips, notes = _clips(tree)
+    clips = _clips(tree)
     rows: list[dict[str, str]] = []
     for part in FOLDERS:
         names = {id_ for id_ in clips if id_.startswith(part)}
@@ -57,33 +57,25 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
             rows += [_row_of_clip(id_) for id_ in sorted(names - {row["id"] for row in labelled})]
         elif part in tables or names:
             missing = "clip" if part in tables else f"{part}_sent_emo.csv"
-            notes.append(f"the split {part} is left out: no {missing} is there")
+            tree.notes.add("splits that are left out", f"the split {part} is left out: no {missing} is there")
     if not rows:
         raise InputError(f"{root}: expected MELD.Raw with train_sent_emo.csv and train_splits/, or another split's")
     bad_cuts = frozenset(built_in_facts("meld")["plain_clips"]["length_mismatch"])
     rows = [row | _media(row["id"], clips.get(row["id"], {}), prefer_final, bad_cuts) for row in rows]
-    return corpus_from_rows("meld", tree.root, rows, (*tree.notes, *notes))
+    return corpus_from_rows("meld", tree.root, rows, tree.notes)
 
 
-def _clips(tree: Tree) -> tuple[Clips, list[str]]:
-    """The clips by id, and notes on files that are no clip of a split or have the name of another one."""
+def _clips(tree: Tree) -> Clips:
     clips: Clips = {}
-    unplaced, repeated = [], []
     for match, path in tree.match(_CLIP):
         folders = path.split("/")[:-1] or [tree.root.name]
         part = next((part for folder in reversed(folders) if (part := _part(folder))), None)
-        if part is None:
-            unplaced.append(path)
-            continue
         kind = f"{'final' if match[1] else 'plain'}.{match[3]}"
-        if clips.setdefault(f"{part}_{match[2]}", {}).setdefault(kind, path) != path:
-            repeated.append(path)
-    notes = []
-    if unplaced:
-        notes.append(f"{len(unplaced)} clips lie in no folder of a split, {unplaced[0]} among them: they are left out")
-    if repeated:
-        notes.append(f"{len(repeated)} clips have the name of another one, {repeated[0]} among them: one each is read")
-    return clips, notes
+        if part is None:
+            tree.notes.count("clips lie in no folder of a split and are left out", path)
+        elif clips.setdefault(f"{part}_{match[2]}", {}).setdefault(kind, path) != path:
+            tree.notes.count("clips have the name of another one, of which one is read", path)
+    return clips
 
 
 def _part(folder: str) -> str | None:

@@ -16,7 +16,7 @@ from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.csd import read_segments
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 
 _LABELS = "OpinionLevelSentiment.csv"
 _MEDIA = re.compile(r"([\w-]{11}(?:_\d+)?)\.(mp4|mkv|webm|avi|wav)", re.ASCII)
@@ -33,13 +33,12 @@ def scan(root: Path) -> Corpus:
     stands in (flag `segmented`). Raises InputError if there are no labels, or files are Git LFS pointers.
     """
     tree = Tree(Path(root))
-    segments, notes = _segments(tree)
-    texts = _texts(tree, notes)
+    segments, texts = _segments(tree), _texts(tree)
     media: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
         kind = "audio" if match[2] == "wav" else "video"
         media.setdefault(match[1], {}).setdefault(kind, path)
-    rows, stand_ins = [], 0
+    rows = []
     for id_ in sorted(segments.keys() | texts.keys()):
         video = id_.rpartition("_")[0]
         start, end, sentiment = segments.get(id_, ("", "", ""))
@@ -47,41 +46,47 @@ def scan(root: Path) -> Corpus:
         row["flags"] = "" if row["text"] else "no_transcript"
         row["excluded"] = "" if id_ in segments else "unlabelled"
         if "video" not in media.get(video, {}) and "video" in media.get(id_, {}):
-            stand_ins += 1
+            tree.notes.count("segments are read from files of their own: their whole videos are not there", id_)
             row |= media[id_]
             row["flags"] += ";segmented"
         else:
             row |= {"start": start, "end": end} | media.get(video, {"video": f"Video/Full/{video}.mp4"})
         rows.append(row)
-    if stand_ins:
-        notes.append(f"{stand_ins} segments are read from files of their own: their whole videos are not there")
-    return corpus_from_rows("mosi", tree.root, rows, (*tree.notes, *notes))
+    return corpus_from_rows("mosi", tree.root, rows, tree.notes)
 
 
-def _segments(tree: Tree) -> tuple[Segments, list[str]]:
+def _segments(tree: Tree) -> Segments:
     """The labelled segments, from the table or else from the SDK's file."""
     for _, path in tree.match(re.compile(re.escape(_LABELS))):
         lines = csv.reader((tree.text(path) or "").splitlines())
         cells = [[cell.strip() for cell in line] for line in lines if line]
         if bad := [",".join(line) for line in cells if len(line) != 5]:
             raise InputError(f"{tree.root / path}: {bad[0]!r:.80} is not start,end,video,segment,sentiment")
-        return {f"{video}_{number}": (start, end, value) for start, end, video, number, value in cells}, []
+        if not cells:
+            raise InputError(f"{tree.root / path} is empty or cannot be read")
+        return {f"{video}_{number}": (start, end, value) for start, end, video, number, value in cells}
     for _, path in tree.match(re.compile(r"CMU_MOSI_Opinion_Labels\.csd", re.IGNORECASE)):
         # Row 0 of a video is its segment 1.
-        found, problems = read_segments(tree.root / path)
-        segments = {
+        try:
+            found, problems = read_segments(tree.root / path)
+        except InputError:
+            raise
+        except MesmError as error:
+            raise InputError(f"{tree.root / path} {error}") from None
+        for note in (f"{_LABELS} is not there: labels and times are those of {path}", *problems):
+            tree.notes.add("things about the labels", note)
+        return {
             f"{video}_{number}": (str(start), str(end), str(value))
             for video, rows in found.items()
             for number, (start, end, value) in enumerate(rows, 1)
         }
-        return segments, [f"{_LABELS} is not there: labels and times are those of {path}", *problems]
     raise InputError(
         f"{tree.root}: there is neither {_LABELS} nor CMU_MOSI_Opinion_Labels.csd below it, which say where segments "
         "begin and end. Most copies lack both: put one into the folder"
     )
 
 
-def _texts(tree: Tree, notes: list[str]) -> dict[str, str]:
+def _texts(tree: Tree) -> dict[str, str]:
     """Segment -> text, in capitals as the corpus has it."""
     texts: dict[str, str] = {}
     for match, path in tree.match(_TRANSCRIPT):
@@ -89,5 +94,6 @@ def _texts(tree: Tree, notes: list[str]) -> dict[str, str]:
             if found := _LINE.fullmatch(line.strip()):
                 texts.setdefault(f"{match[1]}_{found[1]}", found[2].strip())
             elif line.strip():
-                notes.append(f"{path}:{number} is not <number>_DELIM_<text>: {line.strip()[:60]!r}")
+                what = f"{path}:{number} is not <number>_DELIM_<text>: {line.strip()[:60]!r}"
+                tree.notes.add("lines that are no segment", what)
     return texts

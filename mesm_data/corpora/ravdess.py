@@ -32,21 +32,16 @@ def scan(root: Path) -> Corpus:
     """
     tree = Tree(Path(root))
     takes: dict[str, dict[str, str]] = {}
-    repeated, other = [], []
     for match, path in tree.match(_NAME):
         kind = match[1] + match[3]
         if kind not in (_PICTURE_AND_SOUND, _PICTURE, _SOUND):
-            other.append(path)
+            tree.notes.count("files are not of the release's kinds and not read", path)
         elif takes.setdefault(match[2], {}).setdefault(kind, path) != path:
-            repeated.append(path)
+            tree.notes.count("files have the name of another one, of which one is read", path)
     if not takes:
         raise InputError(f"{root}: there is no file of RAVDESS (such as Actor_01/03-01-05-02-01-02-01.wav) below it")
-    notes = [*tree.notes]
-    if repeated:
-        notes.append(f"{len(repeated)} files have the name of another one, {repeated[0]} among them: one each is read")
-    if other:
-        notes.append(f"{len(other)} files are not of the release's kinds, {other[0]} among them: they are not read")
-    return corpus_from_rows("ravdess", tree.root, (_row(take, takes[take]) for take in sorted(takes)), notes)
+    rows = [_row(take, takes[take]) for take in sorted(takes)]
+    return corpus_from_rows("ravdess", tree.root, rows, tree.notes)
 
 
 def _row(take: str, files: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.corpora.known import compare
+from mesm_data.corpora.parsed import Notes
 from mesm_data.corpora.table import corpus_from_table
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 
@@ -34,7 +35,7 @@ MAX_SHOWN = 8  # differences in the notes
 Rows = Sequence[tuple[Recording, Utterance]]
 
 
-def corpus_from_rows(name: str, root: Path, rows: Iterable[Mapping[str, str]], notes: Iterable[str]) -> Corpus:
+def corpus_from_rows(name: str, root: Path, rows: Iterable[Mapping[str, str]], notes: Notes) -> Corpus:
     """The corpus `name` from rows of text cells under canonical column names; an absent cell is empty.
 
     The flags of the known anomalies are added. The first note says whether this is the release as it is known.
@@ -50,7 +51,9 @@ def corpus_from_rows(name: str, root: Path, rows: Iterable[Mapping[str, str]], n
             frame[column] = ""
     known = known_flags(built_in_facts(name).get("anomalies", {}), frame["id"])
     frame["flags"] = frame["flags"] + frame["id"].map(lambda id_: "".join(f";{flag}" for flag in known.get(id_, ())))
-    corpus = corpus_from_table(frame, schema, root, where=f"{schema.title or name} in {root}", notes=tuple(notes))
+    corpus = corpus_from_table(
+        frame, schema, root, where=f"{schema.title or name} in {root}", notes=tuple(notes.sentences())
+    )
     return replace(corpus, notes=(*release_check(corpus), *corpus.notes))
 
 

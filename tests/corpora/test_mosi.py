@@ -67,6 +67,20 @@ def test_times_and_labels_of_the_sdk_are_read_where_the_table_is_not_there(tmp_p
     assert [note for note in corpus.notes if "OpinionLevelSentiment.csv is not there" in note]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (LABELS, b"\n", "OpinionLevelSentiment.csv is empty or cannot be read"),
+        ("CMU_MOSI_Opinion_Labels.csd", b"<html>", "CMU_MOSI_Opinion_Labels.csd is not a readable HDF5 file"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    pytest.importorskip("h5py")
+    put(tmp_path / name, content)
+    with pytest.raises(InputError, match=message):
+        scan(tmp_path)
+
+
 def test_a_line_that_is_no_label_is_quoted(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n<html>\n")
     with pytest.raises(InputError, match="'<html>' is not start,end,video,segment,sentiment"):

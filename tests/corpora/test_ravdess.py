@@ -59,7 +59,11 @@ def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: 
     corpus = scan(tmp_path)
     assert len(corpus.utterances()) == len(takes) == 1440
     assert {sound.path.split("/")[0][:5] for one in corpus.utterances() for sound in one.audio} == {"Actor"}
-    assert [note for note in corpus.notes if note.startswith("1440 files have the name of another one")]
+    assert [
+        note
+        for note in corpus.notes
+        if note.startswith("1440 files have the name of another one, of which one is read, the first is audio_")
+    ]
     assert [note for note in corpus.notes if note.startswith("1 files are not of the release's kinds")]
     assert corpus.notes[:2] == (
         "utterances: 1440 here, 2452 in the release as it is known",
