@@ -66,6 +66,21 @@ def read_labels(path: Path) -> tuple[dict[str, list[Rated]], list[str]]:
     return rated, problems
 
 
+def read_segments(path: Path) -> tuple[dict[str, list[tuple[float, float, float]]], list[str]]:
+    """Video -> start, end and the one value of each row, in the file's order, and what could not be used of the file.
+
+    Raises MesmError if the file cannot be read, InputError without h5py.
+    """
+    _, tables, problems = _read(path)
+    segments: dict[str, list[tuple[float, float, float]]] = {}
+    for video, features, intervals in tables:
+        if any(len(values) != 1 or isinstance(values[0], str) for values in features):
+            problems.append(f"{video}: its features are not one number a row")
+            continue
+        segments[video] = [(*times, value) for times, (value,) in zip(intervals, features, strict=True)]
+    return segments, problems
+
+
 def read_words(path: Path) -> tuple[dict[str, list[Word]], list[str]]:
     """Video -> the words of CMU_MOSEI_TimestampedWords.csd by time, in seconds of the video; pauses are left out.
 

@@ -4,7 +4,7 @@ import codecs
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,12 @@ _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
 _SHOWN = 5
+_DEPTH = 8  # of folders in each other: a link may lead back to a folder above
+# version https://git-lfs.github.com/spec/v1
+# oid sha256:4d7a...
+# size 12345
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_POINTER_BYTES = 1024  # a pointer is shorter, says its specification
 
 
 @dataclass(slots=True)
@@ -62,6 +68,19 @@ class Tree:
         """Whether there is a folder of this path, upper and lower case aside."""
         above, _, name = folder.rpartition("/")
         return any(name.casefold() == other.casefold() for other in self.folders(above or "."))
+
+    def walk(self, folder: str = ".", depth: int = _DEPTH) -> Iterator[str]:
+        """A folder and the folders in it, each before those that it holds, sorted by name."""
+        yield folder
+        for name in self.folders(folder) if depth else ():
+            yield from self.walk(name if folder == "." else f"{folder}/{name}", depth - 1)
+
+    def match(self, name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
+        """The files at any depth whose whole name matches (the suffix in lower case): the match and the path."""
+        for folder in self.walk():
+            for file, path in self.files(folder).items():
+                if match := name.fullmatch(file):
+                    yield match, path
 
     def text(self, path: str) -> str | None:
         """The text of a file (see `decode`), or None, noted, if it is unreadable or binary."""
@@ -139,6 +158,15 @@ class Tree:
 def is_junk(name: str) -> bool:
     """Whether a file or folder of this name is left behind by an operating system, or hidden."""
     return name.startswith(".") or name.lower() in _JUNK
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the text that Git LFS leaves in the place of a file that was not fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def printable(text: str) -> str:

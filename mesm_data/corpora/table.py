@@ -6,12 +6,14 @@ Columns, all text: a path (`path`, `video` or `audio`) and, as far as there are,
 
 import math
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.base import AudioSource, Corpus, Picture, Recording, Utterance, key_of
+from mesm_data.corpora.files import LFS_POINTER_BYTES, is_lfs_pointer
 from mesm_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ def corpus_from_table(
         file, table_sha256: the file that the user named, for `retry`, and the digest of the table (and its ratings).
 
     Raises:
-        InputError: names every bad row and column, or a column that is missing.
+        InputError: names every bad row and column, or a column that is missing, or counts the media files that are
+            Git LFS pointers.
     """
     _check_columns(frame, schema, where)
     problems = Problems(where)
@@ -83,21 +86,22 @@ def corpus_from_table(
     utterances: dict[str, list[Utterance]] = {}
     first_row: dict[str, int] = {}
     read_labels = _label_reader(schema, problems)
-    exists = _file_check(root)
+    files = MediaFiles(root)
     for number, (row, id_) in enumerate(zip(rows, ids, strict=True), 1):
         media = _media(row, root, number, problems)
         if media is None:
             continue
         labels = read_labels(number, row)
         labels["raters"] = (ratings or {}).get(id_, [])
-        utterance = _utterance(number, row, id_, media, labels, exists, problems)
+        utterance = _utterance(number, row, id_, media, labels, files.exists, problems)
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
             problems.add(number, "id", f"{id_!r} stands also in row {earlier}; an id may stand once")
         utterances.setdefault(media.recording, []).append(utterance)
+    files.refuse_lfs_pointers()
     problems.raise_if_any()
     return Corpus(
-        schema=schema, root=root, recordings=_recordings(utterances, exists), notes=notes, file=file,
+        schema=schema, root=root, recordings=_recordings(utterances, files.exists), notes=notes, file=file,
         table_sha256=table_sha256,
     )  # fmt: skip
 
@@ -184,15 +188,40 @@ def _relative(cell: str, root: Path) -> str | None:
     return "/".join(parts) if parts and ".." not in parts and "\0" not in text else None
 
 
-def _file_check(root: Path) -> Callable[[str], bool]:
-    known: dict[str, bool] = {}
+class MediaFiles:
+    """Which media files there are below a root. Each is looked at once."""
 
-    def exists(path: str) -> bool:
-        if path not in known:
-            known[path] = (root / path).is_file()
-        return known[path]
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, bool] = {}
+        self._lfs_pointers: list[str] = []
 
-    return exists
+    def exists(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        if path not in self._known:
+            self._known[path] = self._look(path)
+        return self._known[path]
+
+    def _look(self, path: str) -> bool:
+        file = self._root / path
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if 0 < status.st_size < LFS_POINTER_BYTES and is_lfs_pointer(file):
+            self._lfs_pointers.append(path)
+        return True
+
+    def refuse_lfs_pointers(self) -> None:
+        """Raises InputError if files that were looked at are pointers: nothing could be built of them."""
+        if self._lfs_pointers:
+            raise InputError(
+                f"{self._root}: {len(self._lfs_pointers)} media files, {min(self._lfs_pointers)} among them, are Git "
+                "LFS pointers, which hold no media: fetch the files with `git lfs pull` in a clone (a zip download "
+                "never holds them)"
+            )
 
 
 def _utterance(

@@ -6,7 +6,7 @@ supervisions, audformat tables, Hugging Face metadata, and the usual names of a 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,25 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.Data
     Raises:
         InputError: the file cannot be read, is no table, or `columns` names a header that is not there.
     """
+    return _canonical(path, read_plain_table(path), columns or {})
+
+
+def read_rows(path: Path, headers: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a corpus' own table as text cells under its own headers.
+
+    Raises InputError if the file cannot be read, is no table, or lacks one of `headers`.
+    """
+    frame = read_plain_table(path)
+    if missing := [header for header in headers if header not in frame]:
+        raise InputError(f"{path} has no column {missing[0]!r}; there are {', '.join(map(str, frame.columns))}")
+    return [{str(name): str(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+
+
+def read_plain_table(path: Path) -> "pd.DataFrame":
+    """The table in `path` under its own headers: every cell text ("" where empty).
+
+    Raises InputError if the file cannot be read or is no table.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} is no table: expected one of {', '.join(SUFFIXES)}")
     try:
@@ -63,7 +82,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.Data
     frame.columns = [str(name).strip() for name in frame.columns]
     if duplicated := [name for name in frame.columns if list(frame.columns).count(name) > 1]:
         raise InputError(f"{path} has two columns {duplicated[0]!r}")
-    return _canonical(path, frame, columns or {})
+    return frame
 
 
 def decode(path: Path, data: bytes) -> str:
@@ -124,7 +143,8 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # Not splitlines: a text may hold U+2028 or U+0085, which JSON does not escape.
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _json(path: Path, number: int, line: str) -> Any:

@@ -19,7 +19,7 @@ from mesm_data.errors import MesmError
 from mesm_data.files import open_regular_file
 from mesm_data.machine import raise_resource_error
 from mesm_data.media.tools import describe_error
-from mesm_data.media.tracks import END, Block, Span, Track, convert, mean, sample_index
+from mesm_data.media.tracks import END, Block, Span, Track, convert, mix_down, sample_index
 from mesm_data.shards.members import SAMPLE_RATE
 
 # The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
@@ -164,7 +164,7 @@ class AudioReader:
         file = self.channels(source, length)
         channels = file.samples.shape[1]
         if source.channel is None:
-            samples = mean(file.samples)
+            samples = mix_down(file.samples, (1,) * channels)
         else:  # a file with fewer channels is all that there is
             samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
         if source.span:
@@ -193,7 +193,9 @@ class AudioReader:
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
         # A length of 0 is that of a writer that was killed: ffmpeg reads on to the end of the file.
-        if info is not None and info.samplerate == self.rate and info.subtype == "PCM_16" and info.frames:
+        # What the channels of a surround recording are, only ffmpeg says.
+        is_plain = info is not None and info.subtype == "PCM_16" and (source.channel is not None or info.channels <= 2)
+        if info is not None and is_plain and info.samplerate == self.rate and info.frames:
             try:
                 samples, _ = soundfile.read(
                     os.fsencode(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True

@@ -91,13 +91,14 @@ class Track:
 
 
 def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) -> Track:
-    """Decode the first sound track of `path` at `rate` Hz as far as `spans` reach; `mix` keeps the mean of its channels.
+    """Decode the first sound track of `path` at `rate` Hz as far as `spans` reach; `mix` mixes it down.
 
     Before a track that begins late, and in its holes, there is silence. Raises MesmError with the reason if there is no
     sound track or nothing of it can be decoded, OSError if the machine fails.
     """
-    channels, own_rate, begin = probe(path)
-    channels, first = 1 if mix else channels, sample_index(begin, rate)
+    names, own_rate, begin = probe(path)
+    channels, first = 1 if mix else len(names), sample_index(begin, rate)
+    weights = channel_weights(names)
     parts = [Part(start=start, stop=stop, position=start) for start, stop in merge(spans)]
     waiting = deque(part for part in parts if part.stop > first)
     holes: list[Span] = []
@@ -105,7 +106,7 @@ def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) 
     with closing(_decode(path, first, rate)) as blocks:
         try:
             for place, block in blocks if waiting else ():
-                block = mean(block)[:, None] if mix else block
+                block = mix_down(block, weights)[:, None] if mix else block
                 holes += [(end, place)] if place > end else []
                 end = place + len(block)
                 while waiting and waiting[0].stop <= place:
@@ -201,12 +202,23 @@ def merge(spans: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def mean(block: Block) -> NDArray[np.int16]:
-    """int16 (n,): the mean of all channels (n, channels), halves up."""
-    channels = block.shape[1]
-    total = block.sum(axis=1, dtype=np.int32)
-    rounded: NDArray[np.int16] = ((2 * total + channels) // (2 * channels)).astype(np.int16)
+def mix_down(block: Block, weights: Sequence[int]) -> NDArray[np.int16]:
+    """int16 (n,): the mean of the channels of (n, channels), each with its weight, halves up. Exact integer arithmetic."""
+    factors, total = np.array(weights, np.int64), sum(weights)
+    rounded: NDArray[np.int16] = ((2 * (block.astype(np.int64) @ factors) + total) // (2 * total)).astype(np.int16)
     return rounded
+
+
+def channel_weights(names: Sequence[str]) -> tuple[int, ...]:
+    """The weight of each channel in a downmix, from the channels' names in FFmpeg ("FL", "FC", "LFE", ...).
+
+    In a layout with a centre, which carries the speech of a film, the weights are those of ITU-R BS.775-4, table 2: 1 for
+    the centre, 0.7071 for left and right, 0.5 for the others, and none for low-frequency effects. In any other layout all
+    channels weigh the same.
+    """
+    if "FC" not in names or len(names) < 3:
+        return (1,) * len(names)
+    return tuple({"FC": 1000, "FL": 707, "FR": 707, "LFE": 0, "LFE2": 0}.get(name, 500) for name in names)
 
 
 def sample_index(seconds: Fraction, rate: int) -> int:
@@ -214,8 +226,8 @@ def sample_index(seconds: Fraction, rate: int) -> int:
     return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def probe(path: Path) -> tuple[int, int, Fraction]:
-    """Channels and sample rate of a file's first sound track, and its first sample's time from the container's start.
+def probe(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
+    """Names of the channels, sample rate and first sample's time (from the container's start) of the first sound track.
 
     Raises MesmError if there is no sound in it.
     """
@@ -228,14 +240,15 @@ def probe(path: Path) -> tuple[int, int, Fraction]:
             stream = container.streams.audio[0]
             if stream.codec_context is None:
                 raise MesmError("holds sound of a kind that this FFmpeg cannot decode")
-            channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
+            names = tuple(channel.name for channel in stream.codec_context.layout.channels)
+            names, rate = names or ("",) * stream.codec_context.channels, stream.codec_context.sample_rate
             begin = _first(container, stream)
     except (av.FFmpegError, OSError) as error:
         raise_resource_error(error)
         raise MesmError(f"not a sound file ({describe_error(error)})") from None
-    if begin is None or not channels or not rate:
+    if begin is None or not names or not rate:
         raise MesmError("its sound cannot be decoded")
-    return channels, rate, begin
+    return names, rate, begin
 
 
 def _first(container: "av.container.InputContainer", stream: "av.AudioStream") -> Fraction | None:

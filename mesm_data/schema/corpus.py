@@ -128,7 +128,7 @@ class CorpusSchema(BaseModel):
             raise ValueError(f'{where}: task = "number" goes with numbers, and with nothing else')
         if task == "single" and (target != "category" or spec.none):
             raise ValueError(f"{where}: task = \"single\" needs one category a row, and no 'none'")
-        if target in ("positive", "number"):
+        if target in ("positive", "share", "number"):
             kinds, known = {"number"}, {name for name, scheme in self.labels.items() if scheme.type == "number"}
         else:
             if not spec.label:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mesm_data.schema.labels import Name, Text, pairs_to_mapping
 
-Target = Literal["category", "multilabel", "positive", "rater_share", "number"]
+Target = Literal["category", "multilabel", "positive", "rater_share", "share", "number"]
 Task = Literal["one_vs_rest", "single", "number"]
 
 
@@ -20,7 +20,7 @@ class ViewSpec(BaseModel):
     Attributes:
         label: the scheme asked about (targets category, multilabel, rater_share); or
         labels: several number schemes (target number).
-        classes: class -> the values (positive: the number schemes) that count as it; default: one class a value.
+        classes: class -> the values (positive, share: the number schemes) that count as it; default: one class a value.
         none: values that are no class, yet in the view: the answer to every class is no.
         target: how targets are computed; default by the scheme's type.
         task: one_vs_rest (a sigmoid a class), single (one softmax over exclusive classes) or number (regression).
@@ -57,6 +57,8 @@ class View:
             an utterance without any of these numbers.
         rater_share: the share of the raters' votes for each class, see `votes`; not in the view is an utterance
             without a vote.
+        share: likewise, from number schemes that hold the shares; those of one class are added. Not in the view is an
+            utterance that lacks one.
         number: the values of the number schemes themselves; not in the view is an utterance that lacks one.
     """
 
@@ -77,7 +79,7 @@ class View:
     @property
     def soft(self) -> bool:
         """Whether targets are shares, not 0 or 1."""
-        return self.target_rule == "rater_share"
+        return self.target_rule in ("rater_share", "share")
 
     def target(self, labels: Mapping[str, Any]) -> NDArray[np.float32] | None:
         """The target of an utterance, float32 (n_classes,); None if the utterance is not in the view.
@@ -91,6 +93,10 @@ class View:
         if self.target_rule == "number":
             numbers = [labels.get(source) for (source,) in self.sources]
             return None if None in numbers else np.array(numbers, np.float32)
+        if self.target_rule == "share":
+            if any(labels.get(name) is None for names in self.sources for name in names):
+                return None
+            return np.array([sum(labels[name] for name in names) for names in self.sources], np.float32)
         if self.target_rule == "positive":
             means = {name: labels.get(name) for names in self.sources for name in names}
             if all(mean is None for mean in means.values()):

@@ -25,7 +25,7 @@ from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt
 from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.tracks import convert, mean, merge
+from mesm_data.media.tracks import convert, merge
 from mesm_data.media.video import Video
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
@@ -107,15 +107,24 @@ def test_a_voice_in_any_channel_is_heard_where_no_channel_is_meant(tmp_path: Pat
     ffmpeg("-channel_layout", layout, "-i", tmp_path / "voice.wav", "-c:a", "flac", tmp_path / "film.mkv")
     sound = read(tmp_path, AudioSource(path="film.mkv", span=(0.5, 3.5)))
     assert (sound.status, sound.problems, sound.is_silent) == ("ok", (), False)
-    assert np.abs(sound.samples).max() == pytest.approx(9000 / channels, rel=0.02)
+    # In a layout with a centre, where a film's speech is, the centre weighs most (ITU-R BS.775).
+    share = 1 / (1 + 2 * 0.707 + 2 * 0.5) if layout == "5.1" else 1 / channels
+    assert np.abs(sound.samples).max() == pytest.approx(9000 * share, rel=0.02)
 
 
 @given(st.lists(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=3, max_size=3), min_size=1, max_size=20))
 def test_the_downmix_is_the_mean_to_the_nearest_sample(rows: list[list[int]]) -> None:
     block = np.array(rows, np.int16)
-    assert mean(block).tolist() == [(2 * sum(row) + 3) // 6 for row in rows]
-    assert mean(block[:, :1]).tolist() == block[:, 0].tolist()
-    assert mean(np.repeat(block[:, :1], 2, 1)).tolist() == block[:, 0].tolist()
+    assert mix_down(block, (1, 1, 1)).tolist() == [(2 * sum(row) + 3) // 6 for row in rows]
+    assert mix_down(block[:, :1], (1,)).tolist() == block[:, 0].tolist()
+    assert mix_down(np.repeat(block[:, :1], 2, 1), (1, 1)).tolist() == block[:, 0].tolist()
+    weighted = [(2 * (1000 * row[0] + 707 * row[1]) + 1707) // 3414 for row in rows]
+    assert mix_down(block, (1000, 707, 0)).tolist() == weighted
+
+
+def test_channels_weigh_by_their_layout() -> None:
+    assert channel_weights(("FL", "FR", "FC", "LFE", "BL", "BR")) == (707, 707, 1000, 0, 500, 500)
+    assert channel_weights(("FL", "FC")) == channel_weights(("FL", "FR")) == (1, 1)
 
 
 def test_digital_silence_is_taken_only_if_nothing_else_holds_sound(tmp_path: Path) -> None:

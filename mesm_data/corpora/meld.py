@@ -1,0 +1,134 @@
+"""MELD: dialogues of the TV series Friends, cut into clips of one utterance.
+
+MELD.Raw/
+    train_splits/dia0_utt0.mp4               numbers begin anew in every split
+    dev_splits_complete/dia0_utt0.mp4
+    output_repeated_splits_test/dia0_utt0.mp4, final_videos_testdia93_utt3.mp4     the second is the first, cut again
+    train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv
+        Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime
+        1,You must’ve had your hands full.,The Interviewer,neutral,neutral,0,1,8,21,"00:16:21,940","00:16:23,442"
+
+The folders are found at any depth by the word train, dev or test in their names. Times are those of the episode.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mesm_data.corpora.base import Corpus
+from mesm_data.corpora.files import Tree
+from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.table import parse_seconds
+from mesm_data.corpora.table_file import read_rows
+from mesm_data.errors import InputError
+from mesm_data.schema.built_in import built_in_facts
+
+FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+_SUFFIXES = ("mp4", "wav", "flac", "m4a")  # the first that is there is taken; the others are their users' extracts
+_CLIP = re.compile(rf"(final_videos_test)?(dia\d+_utt\d+)\.({'|'.join(_SUFFIXES)})", re.ASCII)
+_TABLE = re.compile(r"(train|dev|test)_sent_emo\.csv")
+_PART = re.compile(r"(?<![a-z])(train|dev|val|valid|test)(?![a-z])")
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",
+            "StartTime", "EndTime")  # fmt: skip
+
+Clips = dict[str, dict[str, str]]  # test_dia0_utt0 -> "plain.mp4", "final.mp4" -> path
+
+
+def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
+    """Every row of the three tables, and every clip without a row (excluded by `no_row`).
+
+    Args:
+        prefer_final: take the final_videos_test* twin of a test clip where there is one (flag `final_video`).
+
+    A split of which there is no clip at all is left out, noted. Raises InputError if there is no table or no clip, a
+    table cannot be read, or files are Git LFS pointers.
+    """
+    tree = Tree(Path(root))
+    tables: dict[str, Path] = {}
+    for match, path in tree.match(_TABLE):
+        tables.setdefault(match[1], tree.root / path)
+    clips = _clips(tree)
+    rows: list[dict[str, str]] = []
+    for part in FOLDERS:
+        names = {id_ for id_ in clips if id_.startswith(part)}
+        if part in tables and names:
+            labelled = [_row(part, cells) for cells in read_rows(tables[part], _COLUMNS)]
+            rows += labelled
+            rows += [_row_of_clip(id_) for id_ in sorted(names - {row["id"] for row in labelled})]
+        elif part in tables or names:
+            missing = "clip" if part in tables else f"{part}_sent_emo.csv"
+            tree.notes.add("splits that are left out", f"the split {part} is left out: no {missing} is there")
+    if not rows:
+        raise InputError(f"{root}: expected MELD.Raw with train_sent_emo.csv and train_splits/, or another split's")
+    bad_cuts = frozenset(built_in_facts("meld")["plain_clips"]["length_mismatch"])
+    rows = [row | _media(row["id"], clips.get(row["id"], {}), prefer_final, bad_cuts) for row in rows]
+    return corpus_from_rows("meld", tree.root, rows, tree.notes)
+
+
+def _clips(tree: Tree) -> Clips:
+    clips: Clips = {}
+    for match, path in tree.match(_CLIP):
+        folders = path.split("/")[:-1] or [tree.root.name]
+        part = next((part for folder in reversed(folders) if (part := _part(folder))), None)
+        kind = f"{'final' if match[1] else 'plain'}.{match[3]}"
+        if part is None:
+            tree.notes.count("clips lie in no folder of a split and are left out", path)
+        elif clips.setdefault(f"{part}_{match[2]}", {}).setdefault(kind, path) != path:
+            tree.notes.count("clips have the name of another one, of which one is read", path)
+    return clips
+
+
+def _part(folder: str) -> str | None:
+    found = _PART.search(folder.lower())
+    return None if found is None else {"val": "dev", "valid": "dev"}.get(found[1], found[1])
+
+
+def _media(id_: str, files: Mapping[str, str], prefer_final: bool, bad_cuts: frozenset[str]) -> dict[str, str]:
+    order = ("final", "plain") if prefer_final else ("plain", "final")
+    kind = next((f"{cut}.{suffix}" for suffix in _SUFFIXES for cut in order if f"{cut}.{suffix}" in files), None)
+    part, _, name = id_.partition("_")
+    path = files[kind] if kind else f"{FOLDERS[part]}/{name}.mp4"
+    flag = "final_video" if kind and kind.startswith("final") else "length_mismatch" if id_ in bad_cuts else ""
+    return {"path": path, "flags": flag}
+
+
+def _row_of_clip(id_: str) -> dict[str, str]:
+    part, dialog, _ = id_.split("_")
+    return {"id": id_, "dialog": f"{part}_{dialog}", "split": part, "excluded": "no_row"}
+
+
+def _row(part: str, cells: Mapping[str, str]) -> dict[str, str]:
+    dialog = f"{part}_dia{cells['Dialogue_ID'].strip()}"
+    season, episode = cells["Season"].strip(), cells["Episode"].strip()
+    return {
+        "id": f"{dialog}_utt{cells['Utterance_ID'].strip()}",
+        "dialog": dialog,
+        "session": f"s{season.zfill(2)}e{episode.zfill(2)}",
+        "split": part,
+        "speaker": repair(cells["Speaker"]),
+        "text": repair(cells["Utterance"]),
+        "emotion": cells["Emotion"],
+        "sentiment": cells["Sentiment"],
+        "season": season,
+        "episode": episode,
+        "episode_start": _seconds(cells["StartTime"]),
+        "episode_end": _seconds(cells["EndTime"]),
+    }
+
+
+def _seconds(cell: str) -> str:
+    seconds = parse_seconds(cell)
+    return "" if seconds is None else str(seconds)
+
+
+def repair(text: str) -> str:
+    """The text, with the smart quotes of Windows-1252 where the archive's tables hold C1 control characters.
+
+    Before November 2020 the tables were Windows-1252 read as Latin-1: You must\x92ve. Others are left as they are.
+    """
+    if re.search("[\x80-\x9f\xa0]", text):
+        text = re.sub(
+            "[\x80-\x9f]", lambda found: found[0].encode("latin-1").decode("cp1252", "ignore") or found[0], text
+        )
+        text = text.replace("\xa0", " ")
+    return text.strip()

@@ -1,0 +1,22 @@
+"""Complete copies of the open corpora, written and scanned once for all tests."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from open_trees import WRITERS
+
+from mesm_data.corpora.base import Corpus
+from mesm_data.corpora.registry import find_scan
+
+
+@pytest.fixture(scope="session")
+def complete_copy(once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[[str], Corpus]:
+    """complete_copy("meld"): the scan of a tree with the layout, names and counts of the release; media are empty."""
+
+    @cache
+    def scan(name: str) -> Corpus:
+        return find_scan(name)(once(f"complete-{name}", WRITERS[name]))
+
+    return scan

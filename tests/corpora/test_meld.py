@@ -1,0 +1,108 @@
+"""MELD: splits in the ids, twins of test clips, rows without clips and clips without rows, repaired texts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from open_trees import MELD, MELD_FOLDERS, by_id, flagged, put, table
+
+from mesm_data.corpora.base import Corpus
+from mesm_data.corpora.meld import repair, scan
+
+ROW = (1, "Hi.", "Joey", "joy", "positive", 0, 0, 8, 21, "00:16:16,059", "0:16:21,7")
+
+
+def write(root: Path, part: str, rows: Sequence[Sequence[object]], folder: str | None = None) -> None:
+    put(root / f"{part}_sent_emo.csv", table(MELD, rows, "\r\n"))
+    for row in rows:
+        put(root / (folder or MELD_FOLDERS[part]) / f"dia{row[5]}_utt{row[6]}.mp4")
+
+
+def numbered(dialog: int, number: int) -> tuple[object, ...]:
+    return (*ROW[:5], dialog, number, *ROW[7:])
+
+
+def test_every_row_and_every_clip_of_a_complete_copy_is_accounted_for(complete_copy: Callable[[str], Corpus]) -> None:
+    corpus = complete_copy("meld")
+    status = Counter(one.unbuilt for one in corpus.utterances())
+    assert status == {
+        None: 13_707,
+        ("excluded", "no_row"): 9,
+        ("failed", "dev_splits_complete/dia110_utt7.mp4 not found"): 1,
+    }
+    assert Counter(one.split for one in corpus.utterances()) == {"train": 9989, "valid": 1113, "test": 2615}
+    assert flagged(corpus, "final_video") == ["test_dia101_utt0", "test_dia1_utt0"]
+    assert by_id(corpus)["test_dia0_utt0"].text == 'You must’ve said "0", Monica.'
+
+
+def test_ids_begin_anew_in_every_split_and_hold_its_name(tmp_path: Path) -> None:
+    folders = ("MELD.Raw/train/train_splits", "MELD.Raw/dev", "MELD.Raw/test/output_repeated_splits_test")
+    for part, folder in zip(MELD_FOLDERS, folders, strict=True):
+        write(tmp_path, part, [ROW], folder)
+    clips = by_id(scan(tmp_path))
+    assert {id_: one.split for id_, one in clips.items()} == {
+        "train_dia0_utt0": "train",
+        "dev_dia0_utt0": "valid",
+        "test_dia0_utt0": "test",
+    }
+    assert {one.dialog for one in clips.values()} == {"train_dia0", "dev_dia0", "test_dia0"}
+    first = clips["train_dia0_utt0"]
+    assert (first.speaker, first.session, first.start) == ("Joey", "s08e21", 0.0)
+    assert (first.labels["episode_start"], first.labels["episode_end"]) == (976.059, 981.7)
+
+
+@pytest.mark.parametrize("prefer_final", [True, False])
+def test_the_twin_of_a_test_clip_is_taken_unless_the_plain_one_is_preferred(tmp_path: Path, prefer_final: bool) -> None:
+    """1/0 is a bad cut by its length, of which the twin is free; of 101/0 there is the twin alone."""
+    write(tmp_path, "test", [numbered(1, 0), numbered(1, 6)])
+    folder = tmp_path / MELD_FOLDERS["test"]
+    put(tmp_path / "test_sent_emo.csv", table(MELD, [numbered(1, 0), numbered(1, 6), numbered(101, 0)], "\r\n"))
+    for name in ("dia1_utt0", "dia101_utt0"):
+        put(folder / f"final_videos_test{name}.mp4")
+    corpus = scan(tmp_path, prefer_final=prefer_final)
+    clips = by_id(corpus)
+    plain = f"{MELD_FOLDERS['test']}/dia1_utt0.mp4"
+    twin = f"{MELD_FOLDERS['test']}/final_videos_testdia1_utt0.mp4"
+    assert clips["test_dia1_utt0"].audio[0].path == (twin if prefer_final else plain)
+    assert clips["test_dia1_utt0"].flags == (("final_video",) if prefer_final else ("length_mismatch",))
+    assert clips["test_dia1_utt6"].flags == ("length_mismatch",)
+    assert clips["test_dia101_utt0"].flags == ("final_video",)
+
+
+def test_sound_that_users_extracted_does_not_replace_the_clip(tmp_path: Path) -> None:
+    write(tmp_path, "dev", [ROW, numbered(0, 1)])
+    put(tmp_path / MELD_FOLDERS["dev"] / "dia0_utt0.wav")
+    (tmp_path / MELD_FOLDERS["dev"] / "dia0_utt1.mp4").rename(tmp_path / MELD_FOLDERS["dev"] / "dia0_utt1.wav")
+    clips = by_id(scan(tmp_path))
+    assert [sound.path for sound in clips["dev_dia0_utt0"].audio] == [f"{MELD_FOLDERS['dev']}/dia0_utt0.mp4"]
+    assert [sound.path for sound in clips["dev_dia0_utt1"].audio] == [f"{MELD_FOLDERS['dev']}/dia0_utt1.wav"]
+
+
+def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_path: Path) -> None:
+    write(tmp_path, "test", [ROW])
+    put(tmp_path / "train_sent_emo.csv", table(MELD, [ROW], "\r\n"))
+    put(tmp_path / "dev_splits_complete/dia0_utt0.mp4")
+    put(tmp_path / "elsewhere/dia7_utt7.mp4")
+    corpus = scan(tmp_path)
+    assert [*by_id(corpus)] == ["test_dia0_utt0"]
+    assert "the split train is left out: no clip is there" in corpus.notes
+    assert "the split dev is left out: no dev_sent_emo.csv is there" in corpus.notes
+    assert [note for note in corpus.notes if note.startswith("1 clips lie in no folder of a split")]
+
+
+# The archive's tables -> those of the repository since November 2020.
+@pytest.mark.parametrize(
+    ("stored", "meant"),
+    [
+        ("You must\x92ve had your hands full.", "You must’ve had your hands full."),
+        ("\x93No\x94 \x96 oh\x85", "“No” – oh…"),
+        ("Oh!\xa0 Wow!\xa0", "Oh!  Wow!"),
+        ("café \x81", "café \x81"),
+        ("You must’ve", "You must’ve"),
+    ],
+)
+def test_texts_are_repaired_where_c1_controls_stand_for_windows_1252(tmp_path: Path, stored: str, meant: str) -> None:
+    assert repair(stored) == meant
+    write(tmp_path, "dev", [(1, stored, *ROW[2:])])
+    assert by_id(scan(tmp_path))["dev_dia0_utt0"].text == meant.strip()

@@ -1,0 +1,87 @@
+"""CMU-MOSI: segments are cut from whole videos by the label's times. Media are empty files: no scan opens one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from open_trees import by_id, put
+
+from mesm_data.corpora.base import AudioSource, Corpus
+from mesm_data.corpora.mosi import scan
+from mesm_data.errors import InputError
+
+VIDEO = "I5y0__X72p0"
+LABELS = "Labels/OpinionLevelSentiment.csv"
+
+
+def test_a_complete_copy_is_cut_from_the_whole_videos(complete_copy: Callable[[str], Corpus]) -> None:
+    corpus = complete_copy("mosi")
+    segments = by_id(corpus)
+    assert (len(segments), len(corpus.recordings)) == (2199, 93)
+    second = segments[f"{VIDEO}_2"]
+    assert (second.dialog, second.speaker, second.start, second.end) == (VIDEO, None, 7.9, 11.95)
+    assert second.audio[0] == AudioSource(path=f"Raw/Audio/WAV_16000/Full/{VIDEO}.wav", span=(7.9, 11.95))
+    assert second.text == "I THOUGHT IT WAS 2 TIMES AS GOOD"
+    assert set(second.labels) == {"sentiment", "raters"}
+
+
+def test_sentiment_is_a_number_and_no_emotion(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.90,55.95,{VIDEO},1,2.4\n56,57.5,{VIDEO},2,0.0\n58,59,{VIDEO},3,-3.0\n")
+    put(tmp_path / f"Video/Full/{VIDEO}.mp4")
+    corpus = scan(tmp_path)
+    records = [one.labels for one in corpus.utterances()]
+    number, positive = corpus.schema.view("sentiment"), corpus.schema.view("positive")
+    assert [number.target(record).tolist() for record in records] == [[pytest.approx(2.4)], [0.0], [-3.0]]  # type: ignore[union-attr]
+    assert [positive.target(record).tolist() for record in records] == [[1], [0], [0]]  # type: ignore[union-attr]
+    assert all(one.flags == ("no_transcript",) for one in corpus.utterances())
+
+
+def test_a_segments_own_file_stands_in_for_a_whole_video_that_is_not_there(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n56,57.5,{VIDEO},2,1.0\n")
+    put(tmp_path / f"Video/Segmented/{VIDEO}_1.mp4")
+    put(tmp_path / f"Audio/WAV_16000/Segmented/{VIDEO}_1.wav")
+    put(tmp_path / f"Transcript/Segmented/{VIDEO}.annotprocessed", "1_DELIM_YES\nno line of it\n3_DELIM_NEVER RATED\n")
+    corpus = scan(tmp_path)
+    segments = by_id(corpus)
+    assert segments[f"{VIDEO}_1"].flags == ("segmented",)
+    assert segments[f"{VIDEO}_1"].start == 0.0
+    assert segments[f"{VIDEO}_1"].audio[0] == AudioSource(path=f"Audio/WAV_16000/Segmented/{VIDEO}_1.wav")
+    assert segments[f"{VIDEO}_2"].unbuilt == ("failed", f"Video/Full/{VIDEO}.mp4 not found")
+    assert segments[f"{VIDEO}_3"].unbuilt == ("excluded", "unlabelled")
+    assert [note for note in corpus.notes if note.startswith("1 segments are read from files of their own")]
+    assert [note for note in corpus.notes if "annotprocessed:2 is not <number>_DELIM_<text>" in note]
+
+
+def test_times_and_labels_of_the_sdk_are_read_where_the_table_is_not_there(tmp_path: Path) -> None:
+    """Row 0 of a video is its segment 1."""
+    h5py = pytest.importorskip("h5py")
+    put(tmp_path / f"Raw/Video/Full/{VIDEO}.mp4")
+    with h5py.File(tmp_path / "CMU_MOSI_Opinion_Labels.csd", "w") as file:
+        file[f"Opinion Segment Labels/data/{VIDEO}/features"] = [[2.4], [-0.6]]
+        file[f"Opinion Segment Labels/data/{VIDEO}/intervals"] = [[2.4, 7.5], [8.0, 9.25]]
+    corpus = scan(tmp_path)
+    segments = by_id(corpus)
+    assert sorted(segments) == [f"{VIDEO}_1", f"{VIDEO}_2"]
+    assert (segments[f"{VIDEO}_2"].start, segments[f"{VIDEO}_2"].end) == (8.0, 9.25)
+    assert segments[f"{VIDEO}_2"].labels["sentiment"] == -0.6
+    assert [note for note in corpus.notes if "OpinionLevelSentiment.csv is not there" in note]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (LABELS, b"\n", "OpinionLevelSentiment.csv is empty or cannot be read"),
+        ("CMU_MOSI_Opinion_Labels.csd", b"<html>", "CMU_MOSI_Opinion_Labels.csd is not a readable HDF5 file"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    pytest.importorskip("h5py")
+    put(tmp_path / name, content)
+    with pytest.raises(InputError, match=message):
+        scan(tmp_path)
+
+
+def test_a_line_that_is_no_label_is_quoted(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n<html>\n")
+    with pytest.raises(InputError, match="'<html>' is not start,end,video,segment,sentiment"):
+        scan(tmp_path)

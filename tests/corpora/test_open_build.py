@@ -1,0 +1,132 @@
+"""The open corpora built from real media: test patterns and tones, in the containers and codecs of each."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from open_trees import MELD, VOTES, put, table
+
+from mesm_data.build import build
+from mesm_data.corpora import scan
+from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.recipe import Recipe
+from mesm_data.shards import manifest
+from mesm_data.shards.reader import Dataset
+from mesm_data.shards.verify import verify
+
+
+def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:
+    """A file of a test pattern (`video`: its rate) and of the sound of an `aevalsrc`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inputs = [f"testsrc2=s=128x96:r={video}:d=2"] if video else []
+    inputs += [f"aevalsrc={sound}:d=2"] if sound else []
+    command = [ffmpeg_binary(), "-v", "error", *(word for source in inputs for word in ("-f", "lavfi", "-i", source))]
+    subprocess.run([*command, *options, str(path)], check=True)
+
+
+def built(name: str, root: Path, out: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
+    """The dataset, verified, and its rows by key."""
+    build(scan(name, root), out, Recipe(corpus=name), workers=1)
+    assert list(verify(out)) == []
+    return Dataset(out), {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
+
+
+def hertz(samples: NDArray[np.int16]) -> float:
+    """The strongest frequency."""
+    return float(np.abs(np.fft.rfft(samples.astype(float))).argmax() * 16_000 / len(samples))
+
+
+def test_ravdess_takes_the_lossless_sound_and_the_pictures_of_the_same_take(tmp_path: Path) -> None:
+    take, sung = "01-05-02-01-02-01", "02-02-01-02-01-01"
+    folder = tmp_path / "raw/Actor_01"
+    make(folder / f"01-{take}.mp4", video="30000/1001", sound="sin(2*PI*300*t)", options=("-c:a", "aac"))
+    make(folder / f"02-{take}.mp4", video="30000/1001")
+    make(folder / f"03-{take}.wav", sound="sin(2*PI*600*t)|sin(2*PI*600*t):s=48000")
+    make(folder / f"03-{sung}.wav", sound="sin(2*PI*600*t):s=48000")
+    dataset, rows = built("ravdess", tmp_path / "raw", tmp_path / "out")
+    assert {key: (row["status"], row["audio"], row["video"]) for key, row in rows.items()} == {
+        take: ("ok", "ok", "ok"),
+        sung: ("ok", "ok", "none"),
+    }
+    sample = dataset[take]
+    assert hertz(sample.samples) == 600
+    assert [source["path"] for source in sample.record["sources"]] == [
+        f"Actor_01/01-{take}.mp4",
+        f"Actor_01/03-{take}.wav",
+    ]
+    assert (sample.record["labels"]["emotion"], sample.record["speaker"]) == ("angry", "Actor_01")
+    assert sample.text == "Kids are talking by the door"
+    assert sample.record["start"] == 0.0
+    assert abs(sample.record["end"] - 2) < 0.01  # of the whole file, measured
+
+
+def test_crema_d_takes_the_sound_of_the_wav_and_the_picture_of_the_flash_video(tmp_path: Path) -> None:
+    clip, wrong = "1001_IEO_ANG_HI", "1064_IEO_DIS_MD"
+    for name in (clip, wrong):
+        make(tmp_path / f"raw/AudioWAV/{name}.wav", sound="sin(2*PI*600*t):s=16000")
+        flash = ("-c:v", "flv1", "-c:a", "libmp3lame")
+        make(tmp_path / f"raw/VideoFlash/{name}.flv", video="30", sound="sin(2*PI*300*t):s=44100", options=flash)
+    votes = [["300001", 6, 0, 0, 0, 2, 2, clip, 10, 0.6, "A", *[-1] * 16]]
+    put(tmp_path / "raw/processedResults/tabulatedVotes.csv", table(VOTES, votes, "\n", quoting=2))
+    dataset, rows = built("crema-d", tmp_path / "raw", tmp_path / "out")
+    assert {key: (row["audio"], row["video"], row["flags"]) for key, row in rows.items()} == {
+        clip: ("ok", "ok", []),
+        wrong: ("ok", "none", ["wrong_picture"]),
+    }
+    assert hertz(dataset[clip].samples) == 600
+    labels = dataset[clip].record["labels"]
+    assert (labels["av"], labels["av_anger"], labels["av_neutral"], labels["voice"]) == (["anger"], 0.6, 0.2, None)
+
+
+def test_meld_mixes_surround_sound_down_and_prefers_the_twin(tmp_path: Path) -> None:
+    """The voice is in the centre of 5.1. A broken clip, one without a row and one that is not there are rows too."""
+    surround = "0|0|0.5*sin(2*PI*{}*t)|0|0.2*sin(2*PI*1000*t)|0:c=5.1:s=48000"
+    test, train = (tmp_path / "raw" / folder for folder in ("output_repeated_splits_test", "train_splits"))
+    aac = ("-c:a", "aac")
+    make(test / "dia1_utt0.mp4", video="24000/1001", sound=surround.format(300), options=aac)
+    make(test / "final_videos_testdia1_utt0.mp4", video="24000/1001", sound=surround.format(600), options=aac)
+    make(train / "dia0_utt0.mp4", video="24000/1001", sound="0.3*sin(2*PI*600*t)|0:s=48000", options=aac)
+    put(train / "dia125_utt3.mp4", b"\0" * 5000)
+    put(train / "dia9_utt9.mp4", b"\0" * 5000)
+    times = (8, 21, "00:16:16,059", "00:16:21,731")
+    for part, ids in (("train", ((0, 0), (0, 1), (125, 3))), ("test", ((1, 0),))):
+        lines = [(1, "You must\x92ve", "Joey", "joy", "positive", *id_, *times) for id_ in ids]
+        put(tmp_path / f"raw/{part}_sent_emo.csv", table(MELD, lines, "\n"))
+    dataset, rows = built("meld", tmp_path / "raw", tmp_path / "out")
+    assert {key: row["status"] for key, row in rows.items()} == {
+        "train_dia0_utt0": "ok",
+        "train_dia0_utt1": "failed",
+        "train_dia125_utt3": "failed",
+        "train_dia9_utt9": "excluded",
+        "test_dia1_utt0": "ok",
+    }
+    assert rows["train_dia9_utt9"]["reason"] == "no_row"
+    assert rows["train_dia125_utt3"]["flags"] == ["unreadable"]
+    twin = dataset["test_dia1_utt0"]
+    assert hertz(twin.samples) == 600
+    assert (twin.record["split"], twin.record["flags"], twin.text) == ("test", ["final_video"], "You must’ve")
+    # One source for the picture and the sound, with one digest.
+    assert {source["path"].rpartition("/")[2] for source in twin.record["sources"]} == {
+        "final_videos_testdia1_utt0.mp4"
+    }
+
+
+def test_mosi_is_cut_from_the_whole_video_by_the_labels_times(tmp_path: Path) -> None:
+    """The tone rises from 400 Hz by 200 Hz a second, so that a cut from 0.5 s to 1.25 s is around 575 Hz."""
+    video = "I5y0__X72p0"
+    rising = "sin(2*PI*(400*t+100*t*t))|0:s=16000"
+    make(tmp_path / f"raw/Raw/Video/Full/{video}.mp4", video="30")
+    make(tmp_path / f"raw/Raw/Audio/WAV_16000/Full/{video}.wav", sound=rising)
+    put(tmp_path / "raw/Raw/Labels/OpinionLevelSentiment.csv", f"0.5,1.25,{video},1,-1.4\n1.5,9,{video},2,3.0\n")
+    put(tmp_path / f"raw/Raw/Transcript/Segmented/{video}.annotprocessed", "1_DELIM_IT WAS FUN\n2_DELIM_YES\n")
+    dataset, rows = built("mosi", tmp_path / "raw", tmp_path / "out")
+    assert {key: (row["audio"], row["video"], row["n_faces"]) for key, row in rows.items()} == {
+        f"{video}_1": ("ok", "ok", 2),
+        f"{video}_2": ("partial", "partial", 1),
+    }
+    first = dataset[f"{video}_1"]
+    assert len(first.samples) == 12_000
+    assert abs(hertz(first.samples) - 575) < 80
+    assert (first.text, first.record["labels"]["sentiment"], first.record["dialog"]) == ("IT WAS FUN", -1.4, video)
