@@ -203,7 +203,7 @@ def merge(spans: Sequence[Span]) -> list[Span]:
 
 
 def mix_down(block: Block, weights: Sequence[int]) -> NDArray[np.int16]:
-    """int16 (n,): the mean of the channels of (n, channels), each with its weight, halves up. Exact integer arithmetic."""
+    """int16 (n,): the mean of the channels of (n, channels), each with its weight; in integers, halves up."""
     factors, total = np.array(weights, np.int64), sum(weights)
     rounded: NDArray[np.int16] = ((2 * (block.astype(np.int64) @ factors) + total) // (2 * total)).astype(np.int16)
     return rounded
@@ -212,9 +212,9 @@ def mix_down(block: Block, weights: Sequence[int]) -> NDArray[np.int16]:
 def channel_weights(names: Sequence[str]) -> tuple[int, ...]:
     """The weight of each channel in a downmix, from the channels' names in FFmpeg ("FL", "FC", "LFE", ...).
 
-    In a layout with a centre, which carries the speech of a film, the weights are those of ITU-R BS.775-4, table 2: 1 for
-    the centre, 0.7071 for left and right, 0.5 for the others, and none for low-frequency effects. In any other layout all
-    channels weigh the same.
+    In a layout with a centre, which carries the speech of a film, the weights are those of the mono downmix of ITU-R
+    BS.775: 1 for the centre, 0.7071 for left and right, 0.5 for the others, and none for low-frequency effects. In any
+    other layout all channels weigh the same.
     """
     if "FC" not in names or len(names) < 3:
         return (1,) * len(names)

@@ -25,7 +25,7 @@ from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt
 from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.tracks import convert, merge
+from mesm_data.media.tracks import channel_weights, convert, merge, mix_down
 from mesm_data.media.video import Video
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
