@@ -71,7 +71,7 @@ def row(run: Path) -> Row:
     config = load_recipe(str(run / "config.yaml"))
     counted = read_checked_json(run / "operations.json", OPERATIONS)
     models, kept = counted["models"], counted.get("kept", {})
-    if not {"fe2e", "mesm"} <= models.keys():
+    if not {"fe2e", "mesm"} <= models.keys() or sum(models["fe2e"].values()) <= 0:
         raise InputError(f"{run / 'operations.json'} is damaged: it counts no sparse model and its dense counterpart")
     scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
     records = Journal(run / "metrics.jsonl").read()
