@@ -6,18 +6,20 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.shards import dataset
+from mesm_data.shards.store import LocalShards
 from mesm_data.splits import Split, available
 
 
 def inspect(path: Path) -> dict[str, Any]:
     """Counts by status, label, speaker and modality, durations, detection rate, what is missing and why, splits.
 
-    Durations are in seconds. Raises InputError if `path` is not a dataset.
+    Durations are in seconds. Raises InputError if `path` is not a dataset, or the manifest is not that of its root.
     """
     import pandas as pd
 
     said = dataset.describe(path)
     table = dataset.rows(path, said)
+    dataset.check_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")

@@ -33,16 +33,22 @@ def save(
     """
     from safetensors.torch import save_file
 
-    target, temporary = folder / _name(step), folder / f".{_name(step)}.tmp"
+    target, temporary, previous = folder / _name(step), folder / f".{_name(step)}.tmp", _previous(folder, step)
     try:
         with translate_machine_errors(target):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             _write(temporary / "model.safetensors", lambda path: save_file(_apart(model), path))
             _write(temporary / "state.pt", lambda path: torch.save(state, path))
-            shutil.rmtree(target, ignore_errors=True)
+            sync_folder(temporary)
+            if (
+                target.exists()
+            ):  # the same step again: a checkpoint that `last` may name stays until the new one is there
+                shutil.rmtree(previous, ignore_errors=True)
+                target.rename(previous)
             temporary.rename(target)
             sync_folder(folder)
+            shutil.rmtree(previous, ignore_errors=True)
             kept = [one for one in kept_best(folder) if one["step"] != step]
             if score is not None:
                 kept = sorted([*kept, {"step": step, "score": score}], key=lambda one: (-one["score"], one["step"]))
@@ -66,19 +72,22 @@ def kept_best(folder: Path) -> list[dict[str, Any]]:
 
 
 def load(folder: Path, which: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The weights and the state of the `last` or the `best` checkpoint; None if there is none yet.
+    """The weights and the state of the `last` or the `best` checkpoint, on the CPU; None if there is none yet.
 
-    Raises MesmError that names the file if it is damaged.
+    They may have been saved on a device that is not here. Raises MesmError that names the file if it is damaged.
     """
     from safetensors.torch import load_file
 
     if not (folder / f"{which}.json").exists():
         return None
-    place = folder / _name(read_checked_json(folder / f"{which}.json", LAST)["step"])
+    step = read_checked_json(folder / f"{which}.json", LAST)["step"]
+    place = folder / _name(step)
+    if not place.exists() and _previous(folder, step).exists():  # killed between the two renames of `save`
+        place = _previous(folder, step)
     try:
         weights = load_file(place / "model.safetensors")
         refuse_compressed(place / "state.pt")
-        state = torch.load(place / "state.pt", weights_only=True)
+        state = torch.load(place / "state.pt", weights_only=True, map_location="cpu")
         if not isinstance(state, dict):
             raise TypeError("the state is no dictionary")
     except Exception as error:  # what a torn file raises depends on where it is torn
@@ -96,6 +105,11 @@ def refuse_compressed(path: Path) -> None:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
+
+
+def _previous(folder: Path, step: int) -> Path:
+    """Where a checkpoint of the same step waits while a new one takes its name."""
+    return folder / f".{_name(step)}.previous"
 
 
 def _write(path: Path, write: Any) -> None:

@@ -26,11 +26,11 @@ class OptimConfig:
     lr: float = 5e-5
     """Learning rate of everything but the text branch."""
     text_lr_factor: float = 0.1
-    """The text branch learns at lr times this; 0 freezes it."""
+    """The text branch learns at lr times this; 0 freezes its encoder, and its output layer learns at lr."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's running means."""
     weight_decay: float = 0.0
-    """Decoupled weight decay."""
+    """Decoupled weight decay, of matrices and filters only: never of norms and biases."""
     clip_norm: float | None = None
     """Gradients longer than this are scaled down to it; null: never."""
     epochs: int = 40
@@ -46,7 +46,7 @@ class OptimConfig:
     patience: int = 6
     """Stop after so many epochs in a row without a better validation score; 0: never."""
     ema: float = 0.0
-    """Judge and keep a running mean of the weights, of which an update leaves this share; 0: the last weights."""
+    """Decay of a moving average of the weights, which is then validated and kept; 0: the weights themselves."""
     pos_weight: bool = True
     """Weigh what is true of a class by its false / true in the train part."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -35,7 +35,7 @@ class View:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one class is true of each utterance, so that the highest logit is an answer."""
+        """Whether exactly one class is true of each utterance, so that the most probable class is an answer."""
         return self.rule == "label" and not self.none
 
     @property

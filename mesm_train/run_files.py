@@ -37,7 +37,7 @@ PROVENANCE = {
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,
 }
-THRESHOLDS = {"classes": [str], "thresholds": [NUMBER], "epoch": int}
+THRESHOLDS = {"classes": [str], "thresholds": [NUMBER], "epoch": int, "pos_weight?": [NUMBER]}
 OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER])}
 LAST = {"step": int}
 BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}

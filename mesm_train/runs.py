@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.files import atomic_write, folder_lock, write_json
 from mesm_data.shapes import read_checked_json
@@ -24,6 +22,7 @@ from mesm_train.journal import Journal
 from mesm_train.loop import train
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
+from mesm_train.reproduction import Deviation, deviation
 from mesm_train.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
@@ -171,11 +170,16 @@ def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs."""
+    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs.
+
+    `deviation`: how far the logits are from the recorded ones where the scores differ; None if the recorded scores are
+    not those of the recorded logits.
+    """
 
     scores: dict[str, Any]
     before: dict[str, Any] | None
     differences: list[str]
+    deviation: Deviation | None = None
 
 
 def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
@@ -184,16 +188,18 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,))
-    thresholds = read_checked_json(run / "thresholds.json", THRESHOLDS)
-    if thresholds["classes"] != list(setup.view.classes) or len(thresholds["thresholds"]) != len(setup.view.classes):
+    thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
+    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
+    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
     answers = answer(setup, part)
-    result = score(setup, answers, np.array(thresholds["thresholds"]))
+    result = score(setup, answers, limits, weight)
     began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
-    return Judged(
-        scores=result, before=stored(run, part) if same else None, differences=differences(began, setup.provenance)
-    )
+    before, far = stored(run, part) if same else None, None
+    if before is not None and before != result:
+        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
+    return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
 
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:

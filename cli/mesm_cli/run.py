@@ -100,7 +100,7 @@ def evaluate(
         str | None, typer.Option(help="The folder or URL of another dataset to ask the model about.")
     ] = None,
 ) -> None:
-    """Compute the scores of a run again, and say whether they are those that it wrote down.
+    """Compute the scores of a run again, and say whether they are those that it wrote down, and how far off.
 
     \b
     Examples:
@@ -118,9 +118,13 @@ def evaluate(
         console.say(f"differs: {sentence}")
     if judged.before is None:
         return
-    if judged.before != judged.scores:
-        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl")
-    console.say(f"{path}: the same scores as the run wrote down")
+    if judged.before == judged.scores:
+        console.say(f"{path}: the same scores as the run wrote down")
+    elif judged.deviation is not None and judged.deviation.within_tolerance:
+        console.say(f"{path}: the same scores as the run wrote down but for rounding: {judged.deviation}")
+    else:
+        far = f": {judged.deviation}" if judged.deviation is not None else ""
+        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl{far}")
 
 
 def compare(

@@ -30,6 +30,19 @@ class TextBranch(nn.Module):
         self.encoder = encoder
         self.width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.out = nn.Linear(self.width, classes)
+        self.frozen = False
+
+    def freeze_encoder(self) -> None:
+        """The encoder gets no gradient and stays in evaluation mode; the output layer goes on learning."""
+        self.frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "TextBranch":
+        """As usual, but for a frozen encoder."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, tokens: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens int64 (N, L), counts int64 (N,) to text vectors (N, width) and logits (N, classes).

@@ -15,7 +15,7 @@ UNTESTED = (
     "model."
 )
 CONFUSED = (
-    "Utterances by the class with the highest logit: true class down, answered class across, shaded by the share of "
+    "Utterances by their most probable class: true class down, answered class across, shaded by the share of "
     "the true class."
 )
 COLUMNS = {  # the metric: its heading, and where it has one, the heading of its floor
@@ -70,7 +70,7 @@ def _headline(found: Mapping[str, Any]) -> Iterator[Html]:
     if found.get("single"):
         supports = [of["support"] for of in found["classes"].values()]
         often = max(supports) / found["n"] if supports and found["n"] else None
-        yield _score("Accuracy, highest logit", found["single"]["accuracy"], often, "always the most frequent")
+        yield _score("Accuracy, most probable class", found["single"]["accuracy"], often, "always the most frequent")
 
 
 def _score(name: str, value: float | None, floor: float | None, of: str) -> Html:

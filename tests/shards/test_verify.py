@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.inspect import inspect
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.verify import verify
@@ -94,6 +95,8 @@ def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> Non
     exchange_labels(own / "manifest.parquet")
     with pytest.raises(InputError, match=r"own/manifest\.parquet is not the table that dataset\.json names .*verify"):
         Dataset(own, check=True)
+    with pytest.raises(InputError, match="is not the table"):
+        inspect(own)
     said = json.loads((own / "dataset.json").read_text())
     said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
     (own / "dataset.json").write_text(json.dumps(said))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from mesm_data.files import sha256_file
 from mesm_data.shards import manifest
@@ -200,6 +202,30 @@ def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> Non
     last["metrics"]["mean"]["f1"] = 0.99
     (run / "metrics.jsonl").write_text("\n".join([*journal[:-1], json.dumps(last)]) + "\n")
     assert "not the scores" in call("eval", run, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("factor", "code", "sentence"),
+    [
+        (1 + 1e-5, 0, "the same scores as the run wrote down"),
+        (
+            1.5,
+            1,
+            r"not the scores that the run wrote down in metrics.jsonl: logits differ by up to 0.\d+ \(tolerance 0.01",
+        ),
+    ],
+)
+def test_eval_tells_rounding_from_other_answers(
+    unbroken: Path, tmp_path: Path, factor: float, code: int, sentence: str
+) -> None:
+    """Weights that differ in their fifth digit stand for another machine's rounding, which is smaller."""
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    for path in run.glob("checkpoints/*/model.safetensors"):
+        weights = {
+            name: value * factor if value.is_floating_point() else value for name, value in load_file(path).items()
+        }
+        save_file(weights, path)
+    assert re.search(sentence, call("eval", run, code=code).stderr)
 
 
 def test_a_run_that_is_there_is_not_overwritten_and_not_gone_on_with_otherwise(unbroken: Path, recipe: Path) -> None:
