@@ -3,13 +3,15 @@
 import os
 from hashlib import sha256
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
-from mesm_data.files import canonical_json, read_json, write_compact_json
+from mesm_data.files import canonical_json, write_compact_json
 from mesm_data.machine import raise_resource_error
+from mesm_data.shapes import Each, read_checked_json
 
 Listing = dict[str, int]  # path relative to the corpus root -> bytes
 Stamps = dict[str, tuple[int, int]]  # path relative to the corpus root -> bytes, time of the last change in ns
@@ -74,8 +76,8 @@ def remember(out: Path, corpus: Corpus, found: Listing) -> None:
 def remembered_file(out: Path) -> Path | None:
     """The table or corpus.toml that the dataset `out` was built from, None if it was a corpus of the registry."""
     path = out / ".build" / "source.json"
-    file = read_json(path).get("file") if path.exists() else None
-    return _from_uri(file) if file else None
+    known = read_checked_json(path, {"file?": (str, NoneType)}) if path.exists() else {}
+    return _from_uri(known["file"]) if known.get("file") else None
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:
@@ -83,7 +85,7 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    known = read_json(path)
+    known = read_checked_json(path, {"root": str, "files": Each(int)})
     return _from_uri(known["root"]), known["files"]
 
 

@@ -136,7 +136,7 @@ def _built(samples: SampleWriter, key: str, number: int, face_size: int) -> dict
 
 
 DATASET = "dataset"
-ALL = {DATASET: 60, "lock": 12, "run": 12, "part": 8, "csd": 4, "server": 4}  # subjects and their weights
+ALL = {DATASET: 60, "lock": 12, "run": 12, "part": 8, "csd": 2, "server": 4}  # subjects and their weights
 
 
 # What reads a dataset
