@@ -11,7 +11,8 @@ from mesm_data.corpora.files import decode, printable
 from mesm_data.corpora.iemocap import scan
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json
-from mesm_data.rows import findings, row
+from mesm_data.rows import findings
+from mesm_data.rows import row as manifest_row
 
 DIALOG = "Ses01F_impro01"
 TURNS = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (6.5, 9.25)}
@@ -39,9 +40,9 @@ def test_an_empty_text_has_the_flag_of_a_missing_one(release: Path) -> None:
 
 
 def test_lost_texts_are_a_finding_of_the_build(release: Path) -> None:
-    assert findings([row(u, "ok", None) for u in scan(release).utterances()]) == []
+    assert findings([manifest_row(u, "ok", None) for u in scan(release).utterances()]) == []
     texts_of(release, DIALOG)[1].unlink()
-    rows = [row(u, "ok", None) for u in scan(release).utterances()]
+    rows = [manifest_row(u, "ok", None) for u in scan(release).utterances()]
     assert findings(rows) == ["4 of 6 utterances have no text (flag no_transcript), in 1 of 2 dialogs"]
 
 
