@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import raise_resource_error
+from mesm_data.media.containers import open_container
+from mesm_data.media.tools import describe_error
 
 MICRO = 1_000_000  # libavformat's AV_TIME_BASE
 
@@ -22,7 +25,7 @@ def measure_duration(path: Path) -> float:
     import av
 
     try:
-        with av.open(str(path), "r") as container:
+        with open_container(path) as container:
             streams = [stream for stream in container.streams if stream.type in ("audio", "video")]
             if not streams:
                 raise NoDuration(f"{path.name} holds neither sound nor picture")
@@ -31,8 +34,13 @@ def measure_duration(path: Path) -> float:
             for packet in container.demux(streams):
                 if packet.pts is not None and packet.time_base is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise NoDuration(f"{path.name} cannot be read ({str(error).partition(chr(10))[0]})") from None
+    except (av.FFmpegError, OSError) as error:
+        raise_resource_error(error)
+        raise NoDuration(f"{path.name} cannot be read ({describe_error(error)})") from None
+    except NoDuration:
+        raise
+    except MesmError as error:
+        raise NoDuration(f"{path.name} cannot be read ({error})") from None
     if end <= start:
         raise NoDuration(f"{path.name} has no length")
     return round(end - start, 6)

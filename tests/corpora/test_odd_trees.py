@@ -166,14 +166,14 @@ def test_a_copy_in_capitals_gives_the_same_rows(release: Path) -> None:
     rows = by_id(corpus)
     assert rows.keys() == clean.keys()
     assert [note for note in corpus.notes if "is not there" in note] == []
-    for key, row in rows.items():
-        assert (row.text, row.labels, row.words, row.flags) == (
+    for key, utterance in rows.items():
+        assert (utterance.text, utterance.labels, utterance.words, utterance.flags) == (
             clean[key].text,
             clean[key].labels,
             clean[key].words,
             clean[key].flags,
         )
-        assert [source.path for source in row.audio] == [source.path.upper() for source in clean[key].audio]
+        assert [source.path for source in utterance.audio] == [source.path.upper() for source in clean[key].audio]
     assert corpus.recordings[0].video == "SESSION1/DIALOG/AVI/DIVX/SES01F_IMPRO01.AVI"
     assert all((corpus.root / path).exists() for row in rows.values() for path in row.texts)
     for path in (release / "SESSION1/DIALOG").glob("*/SES01F_IMPRO02.TXT"):
