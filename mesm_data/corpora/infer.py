@@ -15,6 +15,21 @@ MAX_VALUES = 50  # different words that a category may have
 # A column of whole numbers under one of these headers holds codes of classes, not measurements.
 CLASS_HEADERS = frozenset(("emotion", "emo", "label", "class", "category", "annotation", "discrete"))
 FOLDS = 5
+# Columns of known manifests that describe a file, not a person.
+TECHNICAL = frozenset(
+    (
+        "samplerate",
+        "samplingrate",
+        "numframe",
+        "numframes",
+        "numsamples",
+        "type",
+        "task",
+        "dataset",
+        "wavformat",
+        "wavopts",
+    )
+)
 
 
 def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple[str, ...]]:
@@ -27,6 +42,9 @@ def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple
     unused: list[str] = []
     for header in frame.columns:
         if header in STRUCTURE:
+            continue
+        if re.sub(r"[^a-z]", "", header.lower()) in TECHNICAL:
+            unused.append(header)
             continue
         scheme = _scheme(header, frame[header])
         name = _name(header)

@@ -35,6 +35,7 @@ STRUCTURE = frozenset(
      *("channel", "flags", "failed", "excluded"))
 )  # fmt: skip
 MAX_SHOWN = 20
+MAX_SECONDS = 1e7  # of a recording: 115 days
 
 Row = Mapping[str, str]
 
@@ -97,7 +98,7 @@ def corpus_from_table(
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
             problems.add(number, "id", f"{id_!r} stands also in row {earlier}; an id may stand once")
-        utterances.setdefault(media.recording, []).append(utterance)
+        utterances.setdefault(media.recording or id_, []).append(utterance)
     files.refuse_lfs_pointers()
     problems.raise_if_any()
     return Corpus(
@@ -170,7 +171,7 @@ def _media(row: Row, root: Path, number: int, problems: Problems) -> _Media | No
             problems.add(number, column, f"{cell!r:.120} is an audio file")
             return None
         found.setdefault(kind if column != "audio" else "audio", path)
-    if not found:
+    if not found and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
         problems.add(number, "path", "no media file is named")
         return None
     return _Media(video=found.get("video"), audio=found.get("audio"))
@@ -252,7 +253,7 @@ def _utterance(
         ),
         picture=Picture(),
         texts=(),
-        flags=tuple(part for part in re.split(r"[;,\s]+", row.get("flags", "")) if part),
+        flags=_flags(row, text),
         unbuilt=_unbuilt(row, media, exists),
     )
 
@@ -265,6 +266,11 @@ def _unbuilt(row: Row, media: _Media, exists: Callable[[str], bool]) -> tuple[st
     if not any(exists(path) for path in paths):
         return "failed", f"{' and '.join(dict.fromkeys(paths))} not found"
     return None
+
+
+def _flags(row: Row, text: str) -> tuple[str, ...]:
+    flags = [part for part in re.split(r"[;,\s]+", row.get("flags", "")) if part]
+    return tuple(dict.fromkeys([*flags, *([] if text else ["no_transcript"])]))
 
 
 def _part(cell: str) -> str | None:
@@ -308,9 +314,9 @@ def parse_seconds(cell: str) -> float | None:
     text = cell.strip()
     if text.lower() in ("", "nat", "nan", "none"):
         return None
-    if re.fullmatch(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+    if re.fullmatch(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", text, re.ASCII) and abs(float(text)) < MAX_SECONDS:
         return max(0.0, float(text))
-    parts = re.fullmatch(r"(?:(\d+) days? )?(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)", text, re.ASCII)
+    parts = re.fullmatch(r"(?:(\d+) days?\s*)?(?:(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?))?", text, re.ASCII)
     if parts is None:
         raise InputError(f"{text!r:.40} is not a time: expected seconds (12.5) or 00:01:02.500")
     days, hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in parts.groups())

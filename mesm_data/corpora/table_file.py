@@ -114,12 +114,16 @@ def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFra
     if separator is None:
         separator = max((",", ";", "\t"), key=first.count)
     try:
-        return pd.read_csv(
+        # Without a header pandas does not rename a column that stands twice.
+        cells = pd.read_csv(
             BytesIO(text.encode()), sep=separator, dtype=str, keep_default_na=False, na_filter=False, index_col=False,
-            skipinitialspace=True, on_bad_lines="error", encoding="utf-8",
+            skipinitialspace=True, on_bad_lines="error", encoding="utf-8", header=None,
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is no table ({' '.join(str(error).split())[:200]})") from None
+    frame = cells.iloc[1:].reset_index(drop=True)
+    frame.columns = [str(name) for name in cells.iloc[0]]
+    return frame
 
 
 def _read_parquet(path: Path) -> "pd.DataFrame":
@@ -193,6 +197,14 @@ def _canonical(path: Path, frame: "pd.DataFrame", columns: Mapping[str, str]) ->
         if header not in names:
             raise InputError(f"{path} has no column {header!r} (for {wanted}); there are {', '.join(names)}")
     taken = dict(columns)
+    if {"recordingid", "start", "duration"} <= set(names.values()):
+        frame = _with_recordings(path, frame, {normal: header for header, normal in names.items()}["recordingid"])
+        names = {header: _normal(header) for header in frame.columns}
+    if {"id", "wav", "start", "stop"} <= set(names.values()) and "start" not in columns:
+        raise InputError(
+            f"{path}: start and stop of a SpeechBrain manifest are samples: divide them by the sample rate, and name "
+            "the columns start and end"
+        )
     if "videoid" in names.values() and "clipid" in names.values():
         return _mmsa(frame, names, taken)
     for wanted, aliases in ALIASES.items():
@@ -214,6 +226,31 @@ def _mmsa(frame: "pd.DataFrame", names: Mapping[str, str], taken: Mapping[str, s
     made = made.rename(columns={"mode": "split"}).drop(columns=[header["videoid"], header["clipid"]])
     made = made.rename(columns={name: wanted for wanted, name in taken.items()})
     return made.assign(id=video + "_" + clip, video="Raw/" + video + "/" + clip + ".mp4", dialog=video)
+
+
+def _with_recordings(path: Path, frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """lhotse's supervisions with the file of each recording, from the manifest of recordings beside them.
+
+    supervisions.jsonl  {"id": "a1", "recording_id": "a", "start": 0.5, "duration": 2.0, "channel": 0, "text": "Hello."}
+    recordings.jsonl    {"id": "a", "sources": [{"type": "file", "channels": [0], "source": "audio/a.wav"}], …}
+    """
+    manifest = path.with_name(path.name.replace("supervisions", "recordings"))
+    if manifest == path or not manifest.is_file():
+        raise InputError(f"{path} names recordings of lhotse: put their manifest beside it, as recordings.jsonl")
+    sources = {}
+    for number, line in _lines(decode(manifest, manifest.read_bytes())):
+        record = _json(manifest, number, line)
+        try:
+            sources[str(record["id"])] = str(record["sources"][0]["source"])
+        except (KeyError, IndexError, TypeError):
+            raise InputError(f"{manifest}:{number} is no recording of lhotse: it has no id or no source") from None
+    made = frame.assign(path=frame[column].map(sources).fillna("")).drop(columns=[column])
+    if "channel" in made.columns:  # lhotse counts from 0, and may give a list
+        counted = (
+            made["channel"].str.partition(";")[0].where(lambda cells: cells.str.fullmatch(r"\d+"), "-1").astype(int)
+        )
+        made = made.assign(channel=(counted + 1).astype(str).where(counted >= 0, ""))
+    return made
 
 
 def _normal(header: str) -> str:

@@ -1,0 +1,348 @@
+"""A table of any origin becomes the corpus that it describes, or a message that names every bad row and column."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesm_data.corpora import open_corpus
+from mesm_data.corpora.base import Corpus, Utterance, key_of
+from mesm_data.corpora.export import write_table
+from mesm_data.corpora.table import corpus_from_table, parse_seconds
+from mesm_data.corpora.table_file import read_table
+from mesm_data.errors import InputError
+from mesm_data.schema.corpus import CorpusSchema
+from mesm_data.shards.tar import check_key
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Empty media files: a scan opens none."""
+    for name in ("a.mp4", "b.wav", "sub/c.mov", "Raw/v1/0001.mp4", "Raw/v1/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def corpus_of(folder: Path, name: str, content: str | bytes) -> Corpus:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return open_corpus(str(folder / name), None)
+
+
+def by_id(corpus: Corpus) -> dict[str, Utterance]:
+    return {utterance.id: utterance for utterance in corpus.utterances()}
+
+
+# Where a table comes from
+
+
+def test_a_path_is_enough(media: Path) -> None:
+    """No start or end: the whole file. No id: the file's name. No text: empty, with its flag."""
+    rows = by_id(corpus_of(media, "t.csv", "file\na.mp4\nb.wav\nsub/c.mov\n"))
+    assert set(rows) == {"a", "b", "sub/c"}
+    assert rows["sub/c"].key == key_of("sub/c") != "sub/c"
+    assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["a"].speaker) == (0.0, math.inf, "", None)
+    assert rows["a"].flags == ("no_transcript",)
+    assert [source.path for source in rows["a"].audio] == ["a.mp4"]
+
+
+def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> None:
+    corpus = corpus_of(media, "t.csv", "video,start,end\na.mp4,5,6.5\na.mp4,0.5,2\nb.mp4,00:00:01.5,00:01:02\n")
+    recording, missing = corpus.recordings
+    assert [(u.id, u.start, u.end) for u in recording.utterances] == [("a_2", 0.5, 2.0), ("a_1", 5.0, 6.5)]
+    assert recording.utterances[0].audio[0].span == (0.5, 2.0)
+    assert (missing.utterances[0].start, missing.utterances[0].end) == (1.5, 62.0)
+    assert missing.utterances[0].unbuilt == ("failed", "b.mp4 not found")
+
+
+MMSA = """video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
+v1,0001, It is so.,0.6,,,,Positive,train
+v1,2,No.,-1.4,,,,Negative,valid
+"""
+AUDFORMAT = "file,start,end,emotion\na.mp4,0 days 00:00:01.500000000,0 days 00:00:03,happy\nb.wav,0 days,NaT,sad\n"
+EMOBOX = """{"key": "x-1", "dataset": "d", "wav": "b.wav", "num_frame": 16000, "length": 1, "emo": "hap", "channel": 1}
+{"key": "x-2", "dataset": "d", "wav": "a.mp4", "num_frame": 16000, "length": 1, "emo": "sad", "channel": 2}
+"""
+SPEECHBRAIN = {
+    "u1": {"wav": "$data_folder/b.wav", "length": 1.0, "emo": "n"},
+    "u2": {"wav": "a.mp4", "length": 2.0, "emo": "a"},
+}
+HUGGING_FACE = '{"file_name": "b.wav", "emotion": "sad"}\n{"file_name": "sub/c.mov", "emotion": "sad"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("label.csv", MMSA, {"v1_0001": ("Raw/v1/0001.mp4", "train"), "v1_2": ("Raw/v1/2.mp4", "valid")}),
+        ("db.emotion.csv", AUDFORMAT, {"a": ("a.mp4", None), "b": ("b.wav", None)}),
+        ("d.jsonl", EMOBOX, {"x-1": ("b.wav", None), "x-2": ("a.mp4", None)}),
+        ("s.json", json.dumps(SPEECHBRAIN), {"u1": ("b.wav", None), "u2": ("a.mp4", None)}),
+        ("metadata.jsonl", HUGGING_FACE, {"b": ("b.wav", None), "sub/c": ("sub/c.mov", None)}),
+        ("n.tsv", "file\temotion\tsplit\nb.wav\thappy\tDevelopment\n", {"b": ("b.wav", "valid")}),
+        ("e.csv", "sep=;\r\nfile;emotion\r\nb.wav;happy\r\n", {"b": ("b.wav", None)}),
+        ("u.csv", "file,emotion\nb.wav,happy\n".encode("utf-16"), {"b": ("b.wav", None)}),
+    ],
+)
+def test_headers_that_people_have_are_recognised(
+    media: Path, name: str, content: str | bytes, expected: dict[str, tuple[str, str | None]]
+) -> None:
+    rows = by_id(corpus_of(media, name, content))
+    assert {id_: (row.audio[0].path, row.split) for id_, row in rows.items()} == expected
+    assert all(row.unbuilt is None for row in rows.values())
+
+
+def test_what_the_known_tables_say_beside_the_path_is_read(media: Path) -> None:
+    mmsa = corpus_of(media, "label.csv", MMSA)
+    assert by_id(mmsa)["v1_0001"].labels == {
+        "label": 0.6, "annotation": "Positive", "raters": [],
+    }  # fmt: skip
+    assert (by_id(mmsa)["v1_0001"].text, by_id(mmsa)["v1_0001"].dialog) == ("It is so.", "v1")
+    audformat = by_id(corpus_of(media, "db.emotion.csv", AUDFORMAT))
+    assert (audformat["a"].start, audformat["a"].end, audformat["b"].end) == (1.5, 3.0, math.inf)
+    emobox = corpus_of(media, "d.jsonl", EMOBOX)
+    assert [by_id(emobox)[id_].audio[0].channel for id_ in ("x-1", "x-2")] == [0, 1]
+    assert set(emobox.schema.labels) == {"emo"}
+
+
+def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
+    common = {"recording_id": "r", "speaker": "s", "custom": {"emotion": "sad"}}
+    lines = [
+        {"id": "a1", "start": 0.5, "duration": 2.0, "channel": 1, **common},
+        {"id": "a2", "start": 3.0, "duration": 1.0, "channel": [0], **common},
+    ]
+    content = "\n".join(map(json.dumps, lines))
+    with pytest.raises(InputError, match=r"put their manifest beside it, as recordings.jsonl"):
+        corpus_of(media, "supervisions.jsonl", content)
+    (media / "recordings.jsonl").write_text(json.dumps({"id": "r", "sources": [{"source": "b.wav"}]}))
+    rows = by_id(corpus_of(media, "supervisions.jsonl", content))
+    assert [(u.start, u.end, u.audio[0].channel) for u in rows.values()] == [(0.5, 2.5, 1), (3.0, 4.0, 0)]
+    assert rows["a1"].labels["emotion"] == "sad"
+
+
+def test_samples_are_not_taken_for_seconds(media: Path) -> None:
+    with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are samples"):
+        corpus_of(media, "t.csv", "ID,duration,wav,start,stop,spk_id\nx,1.0,b.wav,0,16000,s\n")
+
+
+# What is wrong with a table
+
+
+def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Path) -> None:
+    (media / "corpus.toml").write_text(
+        'name = "mine"\ntable = "t.csv"\n[labels.emotion]\ntype = "category"\nvalues = ["happy", "sad"]\n'
+        '[labels.valence]\ntype = "number"\nminimum = 1\nmaximum = 5\n'
+    )
+    (media / "t.csv").write_text(
+        "id,file,start,end,emotion,valence\n"
+        "one,a.mp4,1,2,happy,3\n"
+        "two,../secret.wav,,,happy,3\n"
+        "three,a.mp4,5,4,joyful,9\n"
+        "one,b.wav,,,sad,\n"
+        "five,notes.txt,,,sad,1\n"
+        "six,a.mp4,soon,,sad,1\n"
+        "seven,,,,sad,1\n"
+    )
+    with pytest.raises(InputError) as error:
+        open_corpus(str(media / "corpus.toml"), None)
+    lines = str(error.value).splitlines()
+    assert "8 problems, nothing was built" in lines[0]
+    assert [line.split(": ", 1)[0].strip() for line in lines[1:]] == [
+        "row 2, column path", "row 3, column emotion", "row 3, column valence", "row 3, column end", "row 4, column id",
+        "row 5, column path", "row 6, column start", "row 7, column path",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "x,y\n1,2\n", r"no column with a media file: name it path, video or audio"),
+        ("t.csv", "file\n", "has no rows"),
+        ("t.csv", "file,file\na.mp4,b.wav\n", "has two columns 'file'"),
+        ("t.csv", b"file\nb\xe9.wav\n", r"t.csv:2 is not utf-8-sig text: save the table as UTF-8"),
+        ("t.parquet", "no parquet", "not a readable Parquet file"),
+        ("t.jsonl", '{"file": "a.mp4"}\n{', r"t.jsonl:2 is not valid JSON"),
+        ("t.jsonl", "[1]\n", "row 1 is not an object"),
+        ("corpus.toml", 'name = "x"\nlabelz = 1\n', "labelz: Extra inputs are not permitted"),
+        ("corpus.toml", "name = ", "not valid TOML"),
+        ("corpus.toml", 'name = "x"\ntable = "none.csv"\n', "none.csv cannot be read"),
+        ("corpus.toml", 'name = "x"\ntable = 1\n', "table: expected a path as text"),
+        ("corpus.toml", 'name = "x"\n', "names no table .* beside it there are: none"),
+        ("corpus.toml", 'name = "x"\n[views.v]\nlabel = "emotion"\n', "views.v: there is no label 'emotion'"),
+    ],
+)
+def test_what_is_no_table_or_no_schema_is_said(media: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        corpus_of(media, name, content)
+
+
+# Labels
+
+
+def test_labels_are_inferred_and_the_schema_can_be_edited(media: Path) -> None:
+    table = "file,emotion,valence,note,code\n" + "".join(
+        f"{name},{'happy' if n % 2 else 'sad'},{n}.5,free text {n},{n % 3}\n"
+        for n, name in enumerate(["a.mp4", "b.wav", "sub/c.mov", "Raw/v1/2.mp4"])
+    )
+    corpus = corpus_of(media, "t.csv", table)
+    assert {name: scheme.type for name, scheme in corpus.schema.labels.items()} == {
+        "emotion": "category", "valence": "number", "code": "number",
+    }  # fmt: skip
+    assert "columns that are not used: note" in corpus.notes
+    assert corpus.schema.view("emotion").classes == ("happy", "sad")
+    assert corpus.schema.view("valence").task == "number"
+    (media / "corpus.toml").write_text(
+        'name = "mine"\ntable = "t.csv"\n[labels.emotion]\ntype = "category"\nvalues = ["happy", "sad", "angry"]\n'
+        '[views.mood]\nlabel = "emotion"\ntask = "single"\n'
+        '[views.mood.classes]\nup = ["happy"]\ndown = ["sad", "angry"]\n'
+    )
+    edited = open_corpus(str(media / "corpus.toml"), None)
+    view = edited.schema.view("mood")
+    assert (edited.name, view.classes, view.task, view.exclusive) == ("mine", ("up", "down"), "single", True)
+    target = view.target(by_id(edited)["a"].labels)
+    assert target is not None
+    assert target.tolist() == [0.0, 1.0]
+
+
+def test_several_categories_stand_in_a_column_each_or_in_one(media: Path) -> None:
+    for columns, header, cells in (
+        ('columns = ["joy", "fear"]', "file,joy,fear", ("a.mp4,1,0", "b.wav,1,1", "sub/c.mov,,")),
+        ('column = "both"\nseparator = "|"', "file,both", ("a.mp4,joy", "b.wav,joy|fear", "sub/c.mov,")),
+    ):
+        (media / "corpus.toml").write_text(
+            f'name = "m"\ntable = "t.csv"\n[labels.present]\ntype = "multilabel"\nvalues = ["joy", "fear"]\n{columns}\n'
+            '[views.all]\nlabel = "present"\n'
+        )
+        (media / "t.csv").write_text("\n".join([header, *cells]))
+        corpus = open_corpus(str(media / "corpus.toml"), None)
+        rows, view = by_id(corpus), corpus.schema.view("all")
+        assert [rows[id_].labels["present"] for id_ in ("a", "b", "sub/c")] == [["joy"], ["joy", "fear"], None]
+        targets = [view.target(rows[id_].labels) for id_ in ("a", "b", "sub/c")]
+        assert [target if target is None else target.tolist() for target in targets] == [[1, 0], [1, 1], None]
+
+
+def test_raters_stand_in_a_table_of_their_own(media: Path) -> None:
+    (media / "corpus.toml").write_text(
+        'name = "m"\ntable = "t.csv"\n[ratings]\ntable = "r.csv"\nlabels = ["emotion", "valence"]\n'
+        '[labels.emotion]\ntype = "category"\nvalues = ["happy", "sad"]\n[labels.valence]\ntype = "number"\n'
+        '[views.soft]\nlabel = "emotion"\ntarget = "rater_share"\n'
+    )
+    (media / "t.csv").write_text("file,emotion,valence\na.mp4,happy,3\nb.wav,sad,1\n")
+    rows = (
+        "id,rater,label,value,self\na,r1,emotion,happy,no\na,r1,valence,4,no\n"
+        "a,r2,emotion,sad,no\na,me,emotion,sad,yes\n"
+    )
+    (media / "r.csv").write_text(rows)
+    corpus = open_corpus(str(media / "corpus.toml"), None)
+    labels = by_id(corpus)["a"].labels
+    assert labels["raters"] == [
+        {"rater": "r1", "self": False, "comment": None, "emotion": ["happy"], "valence": 4.0},
+        {"rater": "r2", "self": False, "comment": None, "emotion": ["sad"], "valence": None},
+        {"rater": "me", "self": True, "comment": None, "emotion": ["sad"], "valence": None},
+    ]
+    target = corpus.schema.view("soft").target(labels)
+    assert target is not None
+    assert target.tolist() == [0.5, 0.5]
+    assert by_id(corpus)["b"].labels["raters"] == []
+    (media / "r.csv").write_text(rows.replace("r2,emotion,sad", "r2,emotion,angry"))
+    with pytest.raises(InputError, match=r"r.csv: row 3: emotion 'angry' is none of happy, sad"):
+        open_corpus(str(media / "corpus.toml"), None)
+
+
+# Parsers
+
+
+@given(st.decimals(0, 10**6, places=3))
+def test_seconds_are_read_in_every_spelling(seconds: Any) -> None:
+    value = float(seconds)
+    hours, rest = divmod(seconds, 3600)
+    minutes, second = divmod(rest, 60)
+    assert parse_seconds(str(value)) == value
+    if hours < 1000:
+        for mark in (".", ","):
+            clock = f"{int(hours)}:{int(minutes):02}:{second:06.3f}".replace(".", mark)
+            assert parse_seconds(clock) == pytest.approx(value, abs=1e-6)
+
+
+@given(st.text(max_size=40) | st.from_regex(r"\A-?[0-9.e:,]{1,12}\Z"))
+def test_any_other_text_is_refused_with_a_sentence(text: str) -> None:
+    message = ""
+    try:
+        value = parse_seconds(text)
+    except InputError as error:
+        value, message = None, str(error)
+    assert value is None or value >= 0
+    assert not message or "is not a time" in message
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_every_id_has_a_key_that_can_name_a_sample(id_: str) -> None:
+    key = key_of(id_)
+    check_key(key)
+    assert key == key_of(id_)
+    assert (key == id_) == (re.fullmatch(r"[A-Za-z0-9_-]{1,88}", id_) is not None)
+
+
+@given(st.lists(st.text(min_size=1, max_size=100), unique=True, max_size=20))
+def test_different_ids_have_different_keys(ids: list[str]) -> None:
+    assert len({key_of(id_) for id_ in ids}) == len(ids)
+
+
+def test_a_table_of_100_000_rows_is_read_in_less_than_a_gigabyte(media: Path) -> None:
+    n = 100_000
+    table = {"file": ["a.mp4"] * n, "start": range(n), "end": range(1, n + 1), "emotion": ["x", "y"] * (n // 2)}
+    pd.DataFrame(table).to_csv(media / "t.csv", index=False)
+    program = (
+        "import resource, sys; from mesm_data.corpora import open_corpus\n"
+        "print(len(open_corpus(sys.argv[1], None).utterances()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(media / "t.csv")], capture_output=True, text=True, check=True
+    )
+    rows, kilobytes = map(int, done.stdout.split())
+    assert (rows, kilobytes < 1_000_000) == (n, True)
+
+
+# And back
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_what_a_scan_found_can_be_looked_at_as_a_table(media: Path, suffix: str) -> None:
+    corpus = corpus_of(
+        media, "t.csv", "id,video,start,end,speaker,emotion\nx 1,a.mp4,0,1.5,s,sad\ny,gone.mp4,1,2,s,sad\n"
+    )
+    write_table(corpus, media / f"out{suffix}")
+    frame = read_table(media / f"out{suffix}")
+    assert frame["id"].tolist() == ["x 1", "y"]
+    assert frame["emotion"].tolist() == ["sad", "sad"]
+    assert frame["failed"].tolist()[1] == "gone.mp4 not found"
+    again = corpus_from_table(frame, corpus.schema, media, where="again")
+    assert [(u.id, u.start, u.end, u.unbuilt) for u in again.utterances()] == [
+        (u.id, u.start, u.end, u.unbuilt) for u in corpus.utterances()
+    ]
+
+
+def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:
+    """Whatever sorts the keys of an object: the order of labels, values, classes, views and splits stays."""
+    import tomllib
+
+    from mesm_data.corpora.toml_text import to_toml
+    from mesm_data.schema.built_in import built_in_names, built_in_schema
+
+    for name in built_in_names():
+        schema = built_in_schema(name)
+        sorted_json = json.loads(json.dumps(schema.as_dict(), sort_keys=True))
+        toml = tomllib.loads(to_toml(schema.as_mapping()))
+        for again in (CorpusSchema.parse(sorted_json, "json"), CorpusSchema.parse(toml, "toml")):
+            assert again == schema
+            assert list(again.labels) == list(schema.labels)
+            assert list(again.splits) == list(schema.splits)
+            for view in schema.views:
+                assert again.view(view).classes == schema.view(view).classes
