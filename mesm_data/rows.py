@@ -111,6 +111,7 @@ def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]
         "id": utterance.id,
         "status": status,
         "reason": reason,
+        "recording": utterance.recording or utterance.dialog,
         "dialog": utterance.dialog,
         "speaker": utterance.speaker,
         "session": utterance.session,

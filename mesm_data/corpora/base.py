@@ -84,8 +84,8 @@ def key_of(id_: str) -> str:
 class Utterance:
     """One row of a corpus, before any media is touched.
 
-    `start` and `end` are seconds of the recording; an infinite `end` means the file's end, which is measured when it is
-    read. `speaker` is None where it is not known.
+    `start` and `end` are seconds of the recording whose id is `recording` (None: that of the dialog). An infinite `end`
+    means the file's end, which is measured when it is read. `speaker` is None where it is not known.
     """
 
     id: str
@@ -100,6 +100,7 @@ class Utterance:
     picture: Picture
     texts: tuple[str, ...]  # the text files that this record was read from
     excerpt: Excerpt | None = None  # where its picture is too, if the recording's video cannot be used
+    recording: str | None = None
     session: str | None = None
     split: str | None = None  # the part in which the corpus' own table puts it
     flags: tuple[str, ...] = ()

@@ -237,6 +237,7 @@ def _utterance(
     return Utterance(
         id=id_,
         dialog=row.get("dialog", "").strip() or key_of(media.recording.rsplit(".", 1)[0]),
+        recording=key_of(media.recording),
         speaker=row.get("speaker", "").strip() or None,
         session=row.get("session", "").strip() or None,
         split=_part(row.get("split", "")),

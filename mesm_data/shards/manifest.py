@@ -40,7 +40,8 @@ def schema(corpus: CorpusSchema) -> pa.Schema:
         for column in member_columns(extension)
     }
     digests = {name: pa.string() for name in ("pcm_sha256", "pixels_sha256", "text_sha256")}
-    text = {name: pa.string() for name in ("key", "id", "status", "reason", "dialog", "speaker", "session", "split")}
+    names = ("key", "id", "status", "reason", "recording", "dialog", "speaker", "session", "split")
+    text = {name: pa.string() for name in names}
     return pa.schema(
         {
             **text,

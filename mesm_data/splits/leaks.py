@@ -13,8 +13,8 @@ Rows = Mapping[str, Mapping[str, Any]]  # by key: what a manifest says of an utt
 class Leaks:
     """What two parts share, among the utterances that the dataset holds.
 
-    `overlaps` are pairs of utterances of one dialog, in different parts, that overlap in time: the same moment is heard
-    (and, with two speakers in the picture, seen) in both.
+    `overlaps` are pairs of utterances of one recording, in different parts, that overlap in time: the same moment is
+    heard (and, with two speakers in the picture, seen) in both. Files of their own have no time in common.
     """
 
     speakers: tuple[str, ...]
@@ -27,14 +27,16 @@ class Leaks:
 
 
 def leaks(parts: Mapping[str, Iterable[str]], rows: Rows) -> Leaks:
-    """What the parts share; `rows` must hold every key, with speaker, dialog, start and end."""
+    """What the parts share; `rows` must hold every key, with speaker, dialog, recording, start and end."""
     where = {key: part for part, keys in parts.items() for key in keys}
-    dialogs: dict[str, list[str]] = {}
+    recordings: dict[str, list[str]] = {}
     for key in where:
-        dialogs.setdefault(rows[key]["dialog"], []).append(key)
-    pairs = [pair for keys in dialogs.values() for pair in _overlapping(keys, rows) if where[pair[0]] != where[pair[1]]]
+        recordings.setdefault(rows[key]["recording"], []).append(key)
+    pairs = [pair for keys in recordings.values() for pair in _overlapping(keys, rows)]
     return Leaks(
-        speakers=_shared(where, rows, "speaker"), dialogs=_shared(where, rows, "dialog"), overlaps=tuple(sorted(pairs))
+        speakers=_shared(where, rows, "speaker"),
+        dialogs=_shared(where, rows, "dialog"),
+        overlaps=tuple(sorted(pair for pair in pairs if where[pair[0]] != where[pair[1]])),
     )
 
 

@@ -79,6 +79,7 @@ def test_folds_keep_their_groups_apart_and_a_random_split_is_shown_to_leak(compl
         assert split.counts in ({}, {part: len(keys) for part, keys in parts.items()})
     shared = leaks_of(complete, "random")
     assert shared.speakers or shared.dialogs
+    assert bool(shared.overlaps) == (complete.name == "mosi")  # elsewhere each utterance is a file of its own
 
 
 @pytest.mark.parametrize("name", TOTALS)

@@ -110,6 +110,7 @@ def row(key: str, number: int) -> dict[str, Any]:
     rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     return {
         "key": key, "id": key, "status": "ok", "reason": None, "dialog": key[:14], "speaker": key[:6],
+        "recording": key[:14],
         "session": key[4], "split": None, "start": 1.0 * number, "end": number + 2.0, "flags": ["no_alignment"],
         "group": "all", "source": "p",
         "labels": {"emotion": "ang", **numbers, "raters": [rater]},

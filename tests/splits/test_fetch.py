@@ -93,7 +93,7 @@ def published(server: Server, shared: Path) -> Callable[[str], Server]:
 
 def rows(keys: list[str]) -> list[dict[str, Any]]:
     said = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
-    return [{"key": key, "dialog": f"of {key}", **said} for key in keys]
+    return [{"key": key, "dialog": f"of {key}", "recording": f"of {key}", **said} for key in keys]
 
 
 @pytest.mark.parametrize("corpus", ["iemocap", "mosei"])

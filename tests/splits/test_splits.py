@@ -33,7 +33,7 @@ def row(
     dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
     session = key[4] if key.startswith("Ses0") else None
     said = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
-    return {**said, "dialog": dialog, "speaker": speaker, "session": session}
+    return {**said, "recording": dialog, "dialog": dialog, "speaker": speaker, "session": session}
 
 
 def sessions(*numbers: int) -> list[dict[str, Any]]:
@@ -113,6 +113,16 @@ def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list
 def test_too_few_dialogs_are_said() -> None:
     with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
         split([row("one_0")], MOSEI, "dialog")
+
+
+def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> None:
+    """Each begins at 0 of its own file; two of the same file do overlap."""
+    first, second = (row(f"video_{number}", end=3.0) for number in range(2))
+    apart = {item["key"]: {**item, "recording": item["key"]} for item in (first, second)}
+    parts = {"train": [first["key"]], "test": [second["key"]]}
+    assert leaks(parts, apart).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 0}
+    same = {item["key"]: item for item in (first, second)}
+    assert leaks(parts, same).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 1}
 
 
 # Lists

@@ -22,7 +22,15 @@ from mesm_train.typed_yaml import to_dict
 IEMOCAP = built_in_schema("iemocap")
 ROWS = [
     {"key": f"Ses0{n}F_impro01_F000", "id": f"Ses0{n}F_impro01_F000", "dialog": f"Ses0{n}F_impro01"}
-    | {"speaker": f"Ses0{n}F", "session": str(n), "start": 0.0, "end": 1.0, "flags": [], "labels": {"raters": []}}
+    | {
+        "recording": f"Ses0{n}F_impro01",
+        "speaker": f"Ses0{n}F",
+        "session": str(n),
+        "start": 0.0,
+        "end": 1.0,
+        "flags": [],
+        "labels": {"raters": []},
+    }
     for n in range(1, 6)
 ]
 
