@@ -33,6 +33,7 @@ def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunCon
             "format": info["format"],
             "synthetic": info["synthetic"],
             "counts": dict(info["counts"]),
+            "licence": dict(info["schema"].get("licence", {})),
         },
         "split": split.summary(),
         "labels": {"view": view.name, "classes": list(view.classes)},

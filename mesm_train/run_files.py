@@ -32,7 +32,13 @@ SETTINGS = {
     "report?": {"media?": bool},
 }
 PROVENANCE = {
-    "dataset": {"corpus": str, "root": str, "format": int, "synthetic?": bool},
+    "dataset": {
+        "corpus": str,
+        "root": str,
+        "format": int,
+        "synthetic?": bool,
+        "licence?": {"name?": str, "terms?": str, "issuer?": str},
+    },
     "split": {"name": str, "digest": str, "counts?": Each(int), "missing?": Each(int), "leaks?": Each(int)},
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,

@@ -7,8 +7,6 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-import mesm_manifests
-
 from mesm_data.files import atomic_write
 from mesm_data.splits import PARTS
 from mesm_train.data.batch import Batch
@@ -203,9 +201,10 @@ def _licence(record: Record) -> Iterator[Html]:
     dataset = record.provenance.get("dataset", {})
     if not dataset or dataset.get("synthetic"):
         return
-    known = mesm_manifests.names()
-    terms = mesm_manifests.load(dataset["corpus"])["licence"] if dataset["corpus"] in known else None
-    named = f" of {terms['issuer']}: “{terms['terms']}”" if terms else ", which mesm does not know."
+    licence = dataset.get("licence", {})
+    terms = " ".join(part for part in (licence.get("name"), licence.get("terms")) if part)
+    issuer = f" of {licence['issuer']}" if licence.get("issuer") else ""
+    named = f"{issuer}: “{terms}”" if terms else ", which its schema does not state."
     yield el("p", el("strong", "LICENSED MEDIA"), f"{LICENSED}{named} {WITHOUT}", class_="synthetic")
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import write_json
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shapes import mismatch, read_checked_json
 from mesm_train import checkpoint
 from mesm_train.compare import compare
@@ -381,7 +382,8 @@ def test_a_report_of_a_licensed_corpus_says_whose_it_is_and_can_leave_it_out(tmp
     from test_report import KEYS, batch, model
 
     folder = tmp_path / "run"
-    real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False}}
+    licence = built_in_schema("iemocap").as_dict()["licence"]
+    real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False, "licence": licence}}
     write_json(folder / "provenance.json", real)
     texts = dict.fromkeys(KEYS, "a spoken sentence")
     page = write(folder, model=model("fe2e"), batch=batch(), texts=texts).read_text()

@@ -41,7 +41,7 @@ def info(tmp_path: Path) -> dict[str, Any]:
     facts = {
         "corpus": "iemocap",
         "schema": IEMOCAP.as_dict(),
-        "recipe": {"face_size": 48},
+        "recipe": {"face_size": 48, "sample_rate": 16_000, "frame_interval": "0.5"},
         "source": {},
         "synthetic": True,
         "toolchain": {},
@@ -69,6 +69,7 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
         "format": 2,
         "synthetic": True,
         "counts": {"total": 5, "ok": 0, "failed": 5, "excluded": 0},
+        "licence": IEMOCAP.as_dict()["licence"],
     }
     assert said["split"] == {
         "name": "session-5",
