@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile import run, write
+from hostile import DATASET, run, write
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import MAX_JSON, parse_json, read_json
@@ -60,13 +60,18 @@ def test_the_tiny_dataset_itself_is_right(base: Path) -> None:
     assert list(verify(base)) == []
 
 
-def test_hundreds_of_lies_are_refused_without_harm(base: Path, tmp_path: Path) -> None:
-    assert list(run(base, 200, 7, tmp_path, workers=1)) == []
+def test_hundreds_of_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(200, 7, tmp_path, subjects={DATASET: 1}, workers=1)) == []
+
+
+@pytest.mark.parametrize(("subject", "cases"), [("lock", 150), ("part", 60), ("run", 60), ("server", 15), ("csd", 6)])
+def test_other_files_that_lie_are_refused_without_harm(tmp_path: Path, subject: str, cases: int) -> None:
+    assert list(run(cases, 7, tmp_path, subjects={subject: 1}, workers=1)) == []
 
 
 @pytest.mark.slow
-def test_twenty_thousand_lies_are_refused_without_harm(base: Path, tmp_path: Path) -> None:
-    assert list(run(base, 20_000, 1, tmp_path)) == []
+def test_twenty_thousand_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(20_000, 1, tmp_path)) == []
 
 
 def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> None:
