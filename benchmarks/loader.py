@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from mesm_data.files import canonical_json
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import dataset
 from mesm_data.shards.members import encode_faces, encode_wav
 from mesm_data.shards.reader import Dataset
@@ -79,12 +80,17 @@ def write(folder: Path, count: int) -> Dataset:
                 "start": 0.0,
                 "end": 1.0,
                 "flags": [],
-                "labels": {},
+                "labels": {"raters": []},
+                "id": key,
+                "session": None,
+                "split": None,
+                "recording": key,
             }
             placed = {"status": "ok", "source": "all", "part": part, "members": digests}
             rows.append({"key": key, **described, **placed, **counts})
     recipe = {"face_size": 48, "sample_rate": 16_000, "frame_interval": "0.5"}
-    facts = {"corpus": "iemocap", "recipe": recipe, "synthetic": True, "notes": []}
+    schema = built_in_schema("iemocap").as_dict()
+    facts = {"corpus": "iemocap", "schema": schema, "recipe": recipe, "synthetic": True, "notes": []}
     dataset.write(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
     return Dataset(folder / "data")
 

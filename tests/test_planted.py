@@ -19,6 +19,7 @@ from mesm_data import locked
 from mesm_data.build import open_place
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
+from mesm_data.lock import VERSION
 from mesm_data.recipe import Recipe
 from mesm_data.remote import fetch_file
 from mesm_data.retry import known
@@ -141,7 +142,7 @@ def test_nobody_waits_at_a_pipe_in_a_published_folder(tmp_path: Path) -> None:
 def lock(**changes: Any) -> dict[str, Any]:
     """A lock of no samples; `changes` are to its recipe."""
     recipe = {**asdict(Recipe(corpus="iemocap")), "detector": DIGEST, **changes}
-    return {"lock": 1, "recipe": recipe, "toolchain": {}, "root": DIGEST, "failed": [], "samples": []}
+    return {"lock": VERSION, "recipe": recipe, "toolchain": {}, "root": DIGEST, "failed": [], "samples": []}
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "secret.yaml", ".", "mine", "session-5/../secret"])

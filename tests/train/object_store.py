@@ -103,7 +103,10 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
     for row in rows:
         row.pop("clip", None)
     said = read_json(source / "dataset.json")
-    facts = {name: said[name] for name in ("corpus", "recipe", "toolchain", "synthetic", "source", "notes", "findings")}
+    facts = {
+        name: said[name]
+        for name in ("corpus", "schema", "recipe", "toolchain", "synthetic", "source", "notes", "findings")
+    }
     dataset.write(out, parts, rows, facts, limit=limit, step=lambda _: None)
     for path in sorted(parts.iterdir()):
         path.unlink()
