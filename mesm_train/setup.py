@@ -17,7 +17,7 @@ from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import Plan, Samples, derived, plan
-from mesm_train.distributed import ALONE, Ranks, all_reduce_sums
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import View, view
 from mesm_train.models import text
 from mesm_train.models.model import Model
@@ -63,6 +63,11 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     """
     if config.data is None:
         raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
+    if config.optim.batch < ranks.world:
+        raise InputError(
+            f"optim.batch is {config.optim.batch}, fewer utterances than there are ranks ({ranks.world}): raise it to "
+            f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
+        )
     device = pick_device(config.device, ranks.local)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     corpus = dataset.info["corpus"]
@@ -84,8 +89,8 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
     model = Model(config.model, encoder).to(device)
-    if config.ranks.sync_batch_norm and ranks.world > 1:
-        synchronise(model, all_reduce_sums)
+    if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
+        synchronise(model, ranks.sum_statistics)
     changes = config.augment if config.augment != AugmentConfig() else None
     loader = Loader(
         dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
