@@ -41,7 +41,7 @@ class State:
         """Before the first step."""
         config = setup.config.optim
         return cls(
-            optimizer=torch.optim.AdamW(groups(setup), betas=config.betas, fused=False),
+            optimizer=torch.optim.AdamW(groups(setup), betas=config.betas, fused=setup.device.type == "cuda"),
             scaler=torch.amp.GradScaler(setup.device.type, enabled=config.precision == "fp16"),
             mean=running_mean(setup.model, config.ema),
             position=Position(),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import MesmError
+from mesm_train.models import accelerator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Status:
     def pack(self, device: torch.device) -> Tensor:
         """float32 (5 + micro-batches,) on `device`."""
         known = torch.tensor([self.data_wait, self.operations, self.failed, self.stop, self.overdue])
-        return torch.cat([to_device(known, device), self.losses])
+        return torch.cat([accelerator.to_device(known, device), self.losses])
 
     @classmethod
     def unpack(cls, row: Tensor) -> "Status":
@@ -77,8 +78,3 @@ class Report:
             self._copied.synchronize()
         rows, norm = self._numbers[:-1].view(self._shape), float(self._numbers[-1])
         return [Status.unpack(row) for row in rows], norm if math.isfinite(norm) else None
-
-
-def to_device(value: Tensor, device: torch.device) -> Tensor:
-    """A small tensor of the host on `device`, without waiting for what that computes."""
-    return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value
