@@ -47,8 +47,8 @@ class OptimConfig:
     """Judge and keep a running mean of the weights, of which an update leaves this share; 0: the last weights."""
     pos_weight: bool = True
     """Weigh what is true of a class by its false / true in the train part."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; weights stay float32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights stay float32. tf32: products on a card round their factors to 10 bits, as fp16."""
 
     def __post_init__(self) -> None:
         need(self.lr > 0, "optim.lr", self.lr, "above 0")

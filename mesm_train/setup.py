@@ -69,6 +69,7 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
             f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
         )
     device = pick_device(config.device, ranks.local)
+    set_products(device, config.optim.precision)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     corpus = dataset.info["corpus"]
     asked = view(corpus, config.labels)
@@ -134,6 +135,16 @@ def pick_device(name: str, local: int = 0) -> torch.device:
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
         ) from None
     return device
+
+
+def set_products(device: torch.device, precision: str) -> None:
+    """Whether float32 products and convolutions on a card are computed in TF32: a setting of the process.
+
+    By default torch's convolutions use it and its matrix products do not.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def encoder_place(config: RunConfig, run: Path) -> str:
