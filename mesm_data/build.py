@@ -7,7 +7,7 @@ the finished dataset.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,11 +19,12 @@ from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.engines import Engine, WorkerDied
 from mesm_data.engines import engine as engine_named
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import folder_lock, read_json, sync_folder, write_compact_json, write_json
+from mesm_data.files import folder_lock, read_json, sync_folder, write_json
 from mesm_data.locked import Lock
+from mesm_data.parts import DamagedPart, parts_of, remaining, remove, write_rows
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
-from mesm_data.source import fingerprint, listing, remember
+from mesm_data.source import fingerprint, listing, remember, stamps
 from mesm_data.splits.groups import grouped, saved
 from mesm_data.step import Job, run
 
@@ -67,6 +68,7 @@ def build(
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
             sweep(out, out / ".build")
+            shutil.rmtree(out / ".build" / "parts", ignore_errors=True)  # it was killed before they were deleted
             if not (out / lock_file.NAME).exists():  # it was killed between the two
                 write_lock(out, finished, progress)
             return finished
@@ -104,27 +106,45 @@ def go_on(
     parts.mkdir(exist_ok=True)
     for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
         (out / name).unlink(missing_ok=True)
-    todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
-    jobs = [
-        Job(
-            root=corpus.root,
-            parts=parts,
-            recipe=recipe,
-            recording=recording,
-            tools=plan["toolchain"],
-            places=lock.places(recording.utterances) if lock else {},
-        )
-        for recording in todo
-    ]
-    step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
     sweep(out, parts.parent, parts)
-    try:
+
+    def attempt() -> dict[str, Any]:
+        todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
+        jobs = [
+            Job(
+                root=corpus.root,
+                parts=parts,
+                recipe=recipe,
+                recording=recording,
+                tools=plan["toolchain"],
+                stamps=stamps(corpus.root, recording),
+                places=lock.places(recording.utterances) if lock else {},
+            )
+            for recording in todo
+        ]
+        step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
         work(engine_named(engine), jobs, workers, step)
-        said = finish(corpus, out, plan, recordings, excluded, progress)
+        return finish(corpus, out, plan, recordings, excluded, progress)
+
+    try:
+        said = undamaged(attempt, parts)
         write_lock(out, said, progress)
         return said
     finally:
         sweep(out, parts)
+
+
+def undamaged(attempt: Callable[[], dict[str, Any]], parts: Path) -> dict[str, Any]:
+    """The result of `attempt`, which is repeated without the parts that prove damaged. Raises if one does so twice."""
+    removed: set[str] = set()
+    while True:
+        try:
+            return attempt()
+        except DamagedPart as damaged:
+            if damaged.name in removed:
+                raise
+            removed.add(damaged.name)
+            remove(parts, damaged.name)
 
 
 def write_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
@@ -143,29 +163,13 @@ def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> No
     for job, result in engine(run, blind, workers) if blind else ():
         if isinstance(result, WorkerDied):
             rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
-            write_compact_json(job.parts / f"{job.recording.id}.json", rows)
+            write_rows(job.parts, job.recording.id, rows)
         step(len(job.recording.utterances))
 
 
 def seconds(recording: Recording) -> float:
     """How much there is to look at. The longest are begun first, so that no core is left alone with one."""
     return sum(utterance.end - utterance.start for utterance in recording.utterances)
-
-
-def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The parts of a recording that are done: (name, rows). There are two where `retry` kept some utterances."""
-    for name in (recording.id, f"{recording.id}.retry"):
-        if (parts / f"{name}.json").exists():
-            yield name, read_json(parts / f"{name}.json")
-
-
-def remaining(recording: Recording, parts: Path) -> Recording | None:
-    """What is still to be done of a recording, under the name that its part will have; None if it is complete."""
-    done = {row["key"] for _, rows in parts_of(recording, parts) for row in rows}
-    if not done:
-        return recording
-    missing = tuple(utterance for utterance in recording.utterances if utterance.id not in done)
-    return replace(recording, id=f"{recording.id}.retry", utterances=missing) if missing else None
 
 
 def sweep(*folders: Path) -> None:
@@ -180,10 +184,18 @@ def check_place(out: Path, source: Path) -> None:
     here, there = out.resolve(), source.resolve()
     if here == there or there in here.parents or here in there.parents:
         raise InputError(f"--out {out} and --source {source} lie inside each other: choose a folder of its own")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: give a folder")
     ours = {".build", "dataset.json"}
-    if out.is_dir() and (names := {path.name for path in out.iterdir()}) and not names & ours:
+    try:
+        names = {path.name for path in out.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InputError(f"--out {out} is a file, or lies below one: give a folder") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be used ({error.strerror}): give another folder") from None
+    if names and not names & ours:
         raise InputError(f"--out {out} holds other things ({sorted(names)[0]}): choose an empty or a new folder")
 
 
@@ -197,7 +209,7 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
         if differs := difference(known.get("source", {}), plan["source"]):
             raise InputError(
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
-                f"after a repair of the same source, `mesm-data retry {out}` does again what was lost"
+                f"after a repair of the same source, `mesm-data retry {out}` does again what it changes"
             )
         if known.get("locked_by") != plan.get("locked_by"):
             then = "another lock" if known.get("locked_by") else "no lock"

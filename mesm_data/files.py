@@ -4,25 +4,30 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
-import resource
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any
 from uuid import uuid4
 
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import InputError
+from mesm_data.machine import is_resource_error, translate_machine_errors
 
-_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+# What file systems answer that have no locks, no modes, or nothing to synchronise a folder with (NFS, Lustre, FUSE...).
+_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.ENOTTY)
 
 # The largest that is written (the parts of a long build, the list of a source's files) has a few MB.
 MAX_JSON = 64 * 2**20
 
-_LIMITED = Lock()  # a second limit would take the first for what it has to put back
+NOT_REGULAR = "it is not a regular file"
+
+_log = logging.getLogger(__name__)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -31,8 +36,8 @@ def canonical_json(value: Any) -> bytes:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex sha256 of a file's bytes. Raises OSError if it cannot be read or is no regular file."""
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -40,18 +45,17 @@ def sha256_file(path: Path) -> str:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing so that it appears whole or not at all: a temporary file beside it, fsync, rename.
 
-    The mode is 0644 whatever the umask. Raises MesmError where there is no room, and leaves nothing behind.
+    The mode is 0644 whatever the umask, where the file system has modes. Raises MesmError where there is no room, and
+    leaves nothing behind.
     """
     # A random name, not the process id: processes of several machines may write into one folder.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
-        with no_room_is_said(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with translate_machine_errors(path):
+            make_folder(path.parent)
             with temporary.open("wb") as file:
                 yield file
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
+                make_durable(file)
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
@@ -104,7 +108,7 @@ def _finite(text: str) -> float:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises InputError that names the file if it is missing, too large to be ours, or not JSON."""
     try:
-        with open_plain(path) as file:
+        with open_regular_file(path) as file:
             if len(data := file.read(MAX_JSON + 1)) > MAX_JSON:
                 raise InputError(f"{path} has more than {MAX_JSON >> 20} MiB: that is no JSON file of mesm")
         return parse_json(data)
@@ -118,82 +122,144 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON ({error})") from None
 
 
-def open_plain(path: Path) -> IO[bytes]:
-    """Open a file to read. Raises OSError if it is a pipe or a device, which may keep its reader waiting for ever."""
-    if not path.is_file() and path.exists():
-        raise OSError(errno.EINVAL, "not a file")
-    return path.open("rb")
+def open_regular_file(path: Path) -> BufferedReader:
+    """Open a file to read, without waiting for the writer of a pipe. Links are followed: corpora are often links.
+
+    Raises OSError if it cannot be opened, or is a pipe, a device or a folder.
+    """
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def open_for_update(path: Path) -> BufferedRandom:
+    """Open a file to read and append, made if it is not there; a link that somebody planted in its place is refused.
+
+    Raises OSError if it cannot be opened, or is a link, a pipe, a device or a folder.
+    """
+    return os.fdopen(_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW), "a+b")
+
+
+def _regular(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            raise OSError(errno.EINVAL, NOT_REGULAR, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+    return descriptor
+
+
+def make_durable(file: IO[bytes]) -> None:
+    """Write a finished file to the disk, readable for everybody. The mode is best effort: CIFS and exFAT have none."""
+    file.flush()
+    with _best_effort():
+        os.fchmod(file.fileno(), 0o644)
+    os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename inside `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_no_room(error: Exception) -> bool:
-    """Whether a write failed because of the disk, not because of what was written."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+    """Make a rename inside `path` survive a power cut, where the file system can do that."""
+    with _best_effort():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
-def no_room_is_said(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a sentence that names the place."""
+def _best_effort() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_no_room(error):
+        if not is_unsupported(error):
             raise
-        raise MesmError(
-            f"{path.parent}: {_NO_ROOM[error.errno or 0]}. Nothing unfinished is kept as finished: "
-            "make room and run the same command again, it goes on where it stopped"
-        ) from error
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Whether a file system has refused what some cannot do: lock, change a mode, synchronise a folder."""
+    return error.errno in _UNSUPPORTED
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises InputError if it cannot be made, as below a file or with a long name."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        raise
+    except OSError as error:
+        if is_resource_error(error):
+            raise
+        raise InputError(f"{path} cannot be made a folder ({error.strerror}): choose another place") from None
+
+
+def check_new_file(path: Path) -> None:
+    """Raises InputError or PermissionError if no file can be written at `path`: to be asked before long work."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def home_folder(variable: str) -> Path:
+    """The user's home. Raises InputError if HOME is not set and the user is not in the passwd file.
+
+    `variable` is the environment variable that does without it.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise InputError(f"this user has no home folder: set {variable} to a folder to use instead") from None
+
+
+def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
+    """Lock an open file with flock; False if LOCK_NB is in `operation` and another process holds it.
+
+    On a file system without locks it warns and returns True: other processes are not kept away there.
+    """
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+        _log.warning(
+            "note: %s: this file system has no locks (%s): start nothing else that writes to this folder",
+            path.parent,
+            error.strerror,
+        )
+    return True
 
 
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for this process; raises InputError if another process holds it.
 
-    The kernel drops the lock with the process, however it dies: there are no stale locks.
+    The kernel drops the lock with the process, however it dies: there are no stale locks. Warns where there are none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    make_folder(path.parent)
+    try:
+        opened = open_for_update(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
+    with opened as file:
+        if not lock_file(file, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
             file.seek(0)
             holder = file.read(32).decode(errors="replace").strip() or "unknown"
             raise InputError(
                 f"{path.parent.parent} is being written by another process (pid {holder}): wait for it, or stop it"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())
         file.flush()
         yield
-
-
-@contextmanager
-def memory_limit(size: int) -> Iterator[None]:
-    """Let this process take at most `size` bytes more than it has: beyond, MemoryError. On Linux; elsewhere nothing.
-
-    It counts for all threads of the process, so it is for short work, one at a time.
-    """
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        yield
-        return
-    with _LIMITED:
-        yield from _limited(size, statm)
-
-
-def _limited(size: int, statm: Path) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = int(statm.read_text().split()[0]) * resource.getpagesize() + size
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,23 +1,25 @@
 """What is in a dataset, counted from its manifest alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.shards import dataset
+from mesm_data.shards.store import LocalShards
 from mesm_data.splits import Split, available
 
 
 def inspect(path: Path) -> dict[str, Any]:
     """Counts by status, label, speaker and modality, durations, detection rate, what is missing and why, splits.
 
-    Durations are in seconds. Raises InputError if `path` is not a dataset.
+    Durations are in seconds. Raises InputError if `path` is not a dataset, or the manifest is not that of its root.
     """
     import pandas as pd
 
     said = dataset.describe(path)
     table = dataset.rows(path, said)
+    dataset.check_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")
@@ -33,7 +35,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "shards": len(said["shards"]),
         "bytes": sum(shard["size"] for shard in said["shards"].values()),
         "clip_bytes": sum(shard["size"] for shard in said["video"].values()),
-        "labels": count(built["labels"].map(lambda labels: labels.get("label") or "no label")),
+        "labels": count(built["labels"].map(label_names).explode()),
         "speakers": count(built["speaker"]),
         "audio": count(built["audio"]),
         "video": count(built["video"]),
@@ -52,6 +54,14 @@ def inspect(path: Path) -> dict[str, Any]:
         "splits": splits(table, said["corpus"]),
         "notes": said["notes"],
     }
+
+
+def label_names(labels: Mapping[str, Any]) -> list[str]:
+    """What is counted of an utterance's labels: its label, or each of the emotions that are present (mean above 0)."""
+    emotions = labels.get("emotions")
+    if emotions is None or all(mean is None for mean in emotions.values()):
+        return [labels.get("label") or "no label"]
+    return [name for name, mean in emotions.items() if mean is not None and mean > 0] or ["no emotion"]
 
 
 def splits(rows: Iterable[dict[str, Any]], corpus: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ can check it, and nobody can guess it. docs/proof.md says what it holds, and wha
 """
 
 import hmac
-import io
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.files import atomic_write, canonical_json
+from mesm_data.files import atomic_write, canonical_json, open_regular_file
 from mesm_data.media.audio import sample_span
 from mesm_data.media.clips import TICKS
+from mesm_data.media.containers import open_clip
 
 if TYPE_CHECKING:
     from mesm_data.shards.reader import Dataset, Sample
@@ -31,15 +31,24 @@ _BLOCK = 4096  # values
 _APART = ("text", "words", "labels", "sources")  # of the record: keyed on their own, or not content
 
 
-def write(out: Path, step: Callable[[int], object] = lambda number: None) -> dict[str, Any]:
-    """Write OUT/recipe.lock of the finished dataset `out`; returns what it says. `step` is told of each sample."""
+def write(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
+    """Write OUT/recipe.lock of the finished dataset `out`. `step` is called with 1 for each sample.
+
+    The memory that this takes is that of the file and of one shard.
+    """
     from mesm_data.shards.reader import Dataset
 
     dataset = Dataset(out)
-    said = {**head(dataset), "samples": [*_counted(entries(dataset), step)]}
+    samples: dict[str, bytes] = {}
+    for made in entries(dataset):
+        samples[made["id"]] = canonical_json(made)
+        step(1)
+    before, empty, after = canonical_json({**head(dataset), "samples": []}).partition(b'"samples":[]')
     with atomic_write(out / NAME) as file:
-        file.write(canonical_json(said) + b"\n")
-    return said
+        file.write(before + empty[:-1])
+        for number, key in enumerate(dataset.keys):
+            file.write((b"," if number else b"") + samples[key])
+        file.write(b"]" + after + b"\n")
 
 
 def head(dataset: "Dataset") -> dict[str, Any]:
@@ -57,24 +66,20 @@ def head(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def _counted(items: Iterator[dict[str, Any]], step: Callable[[int], object]) -> Iterator[dict[str, Any]]:
-    for item in items:
-        yield item
-        step(1)
-
-
 def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
-    """The table of a lock, one entry per built sample, by key."""
+    """The table of a lock, one entry per built sample, shard by shard: one of them is mapped at a time."""
     from mesm_data.shards import manifest
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
-    built = (row for row in dataset.rows.values() if row["status"] == "ok")
-    for key, row in zip(dataset.keys, built, strict=True):
+    rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in ("wav", "faces", "pcm", "pixels"))).items())
+    order = sorted(dataset.keys, key=dataset.shard)
+    dataset.expect(order)
+    for key in order:
         clip = clips.get(key)
         yield {
-            **entry(dataset[key], row),
+            **entry(dataset[key], rows[key]),
             "clip": clip_facts(read_clip(dataset.path, clip)) if clip else None,
         }
 
@@ -82,7 +87,7 @@ def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
 def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
 
-    `row` is its manifest row.
+    `row` holds the digests of its manifest row.
     """
     record = sample.record
     kind, key = secret(sample.samples, sample.faces)
@@ -155,7 +160,7 @@ def keyed(key: bytes, name: str, data: bytes) -> str:
 
 def read_clip(out: Path, row: dict[str, Any]) -> bytes:
     """The bytes of a clip by its row of video/index.parquet."""
-    with (out / "video" / Path(row["shard"]).name).open("rb") as file:
+    with open_regular_file(out / "video" / Path(row["shard"]).name) as file:
         file.seek(row["offset"])
         return file.read(int(row["size"]))
 
@@ -165,12 +170,10 @@ def clip_facts(mp4: bytes) -> dict[str, Any] | None:
 
     Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (4 ms a clip).
     """
-    import av
-
     if not mp4:
         return None
     times, sound = [], 0
-    with av.open(io.BytesIO(mp4), "r") as container:
+    with open_clip(mp4) as container:
         picture = container.streams.video[0]
         width, height = picture.width, picture.height
         for packet in container.demux():

@@ -18,6 +18,7 @@ from mesm_data.lock import KEYED, VERSION
 from mesm_data.media.crop import Place
 from mesm_data.media.mtcnn import CELL
 from mesm_data.recipe import Recipe, difference, other_toolchain, seconds
+from mesm_data.splits.registry import registered
 
 SAME, EQUIVALENT, DIFFERENT = "identical", "equivalent", "different"
 SHORTEST, LONGEST = 0.01, 3600.0  # seconds between crops that anyone means
@@ -54,6 +55,20 @@ class Lock:
         if differs := difference(theirs, asdict(recipe)):
             raise InputError(f"{self.path} was made with other options: {differs}")
 
+    @property
+    def split(self) -> str | None:
+        """The split that groups the files, which is looked up by its name; None without one.
+
+        Raises InputError if it is neither a rule nor a published list: a lock names no place on this machine.
+        """
+        name = (self.recipe.split or {}).get("name")
+        if name is not None and name not in registered(self.recipe.corpus):
+            raise InputError(
+                f"{self.path} groups the files by the split {name[:80]!r}, which is not published: give its lists "
+                "with --split"
+            )
+        return name
+
     def other_tools(self, now: dict[str, str]) -> str | None:
         """The first version that matters and differs between the lock's toolchain and `now`, as words."""
         return other_toolchain(self.said["toolchain"], now)
@@ -65,7 +80,7 @@ def read(path: Path) -> Lock:
     if not isinstance(said, dict) or "lock" not in said or not isinstance(said.get("samples"), list):
         raise InputError(f"{path} is no recipe.lock: give the file that `mesm-data build` wrote beside dataset.json")
     if said["lock"] != VERSION:
-        raise InputError(f"{path} has version {said['lock']!r}; this version of mesm reads version {VERSION}")
+        raise InputError(f"{path} has version {repr(said['lock'])[:40]}; this version of mesm reads version {VERSION}")
     table: dict[str, dict[str, Any]] = {}
     for number, entry in enumerate(said.pop("samples")):
         if not is_entry(entry) or entry["id"] in table:
@@ -98,14 +113,20 @@ def recipe_of(path: Path, said: Any) -> Recipe:
         "clips": isinstance(said["clips"], bool),
         "only": said["only"] is None or isinstance(said["only"], str),
         "limit": said["limit"] is None or _is_whole(said["limit"]),
-        "split": split is None or (isinstance(split, dict) and all(isinstance(v, str) for v in split.values())),
+        "split": split is None
+        or (
+            isinstance(split, dict)
+            and {*split} == {"name", "digest"}
+            and isinstance(split["name"], str)
+            and is_digest(split["digest"])
+        ),
         **{name: _is_whole(said[name]) and said[name] < 2**40 for name in whole},
         "face_size": _is_whole(said["face_size"], least=2) and said["face_size"] <= 1024,
         "min_face_size": _is_whole(said["min_face_size"], least=CELL) and said["min_face_size"] < 2**16,
         **{name: isinstance(said[name], str) for name in ("video_offset", "frame_interval", "detector")},
     }
     if wrong := [name for name, good in checks.items() if not good]:
-        raise InputError(f"{path}: its option {wrong[0]} is {said[wrong[0]]!r}, which cannot be")
+        raise InputError(f"{path}: its option {wrong[0]} is {repr(said[wrong[0]])[:80]}, which cannot be")
     recipe = Recipe(**{name: said[name] for name in names})
     if recipe.face_margin >= recipe.face_size:
         raise InputError(f"{path}: its faces of {recipe.face_size} pixels have a margin of {recipe.face_margin}")

@@ -15,7 +15,17 @@ from typing import cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import atomic_write, no_room_is_said, sha256_file, sync_folder
+from mesm_data.files import (
+    NOT_REGULAR,
+    atomic_write,
+    lock_file,
+    make_durable,
+    make_folder,
+    open_for_update,
+    sha256_file,
+    sync_folder,
+)
+from mesm_data.machine import translate_machine_errors
 from mesm_data.remote_bytes import (
     BLOCK,
     PIECE,
@@ -81,16 +91,15 @@ def fetch_file(
     """
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
     report = progress or (lambda _: None)
-    with no_room_is_said(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with translate_machine_errors(target):
+        make_folder(target.parent)
         with _alone(part) as file:
             if target.is_file() and target.stat().st_size == size and sha256_file(target) == sha256:
                 report(size)
                 part.unlink()
                 return
             _download(url, file, size, sha256, report)
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
+            make_durable(file)
             part.replace(target)
             sync_folder(target.parent)
 
@@ -133,11 +142,20 @@ def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Ca
 def _alone(part: Path) -> Iterator[BufferedRandom]:
     """The partial file, for this thread of this process alone. The kernel drops the lock with the process."""
     while True:
-        with part.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _open_part(part) as file:
+            lock_file(file, fcntl.LOCK_EX, part)
             if _is_named(part, file):
                 yield file
                 return
+
+
+def _open_part(part: Path) -> BufferedRandom:
+    try:
+        return open_for_update(part)
+    except OSError as error:
+        if error.strerror != NOT_REGULAR:
+            raise
+        raise InputError(f"{part} stands where a download is kept, and {error.strerror}: remove it") from None
 
 
 def _is_named(part: Path, file: BufferedRandom) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.files import open_regular_file
 from mesm_data.remote_errors import Again, shown, translated
 
 CONNECT = 10.0  # seconds until a server must have answered a connection
@@ -82,7 +83,7 @@ def pieces(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[b
     if is_http(url):
         yield from http(url, start, end, whole=whole)
     elif path := local(url):
-        with translated(url), path.open("rb") as file:
+        with translated(url), open_regular_file(path) as file:
             file.seek(start)
             while piece := file.read(min(PIECE, end - start)):
                 start += len(piece)
@@ -99,18 +100,15 @@ def pieces(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[b
 
 
 def http(url: str, start: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
-    import requests
+    from mesm_data.http_client import get
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with (
-        translated(url),
-        requests.get(url, headers=headers, stream=True, timeout=(CONNECT, STALL)) as response,
-    ):
-        response.raise_for_status()
+    with translated(url), get(url, headers, connect=CONNECT, stall=STALL) as response:
         # 200 to a request for a range: the server knows none, and sends the file from its beginning.
         skip = start if response.status_code == 200 else 0
-        if whole and (length := response.headers.get("Content-Length")) and int(length) != end - start + skip:
-            raise Again(f"the server has {int(length) + start - skip} bytes of it, the dataset names {end}")
+        length = response.raw.length_remaining
+        if whole and length is not None and length != end - start + skip:
+            raise Again(f"the server has {length + start - skip} bytes of it, the dataset names {end}")
         window, gained = time.monotonic(), 0
         while start < end and (piece := response.raw.read1(PIECE)):
             gained += len(piece)

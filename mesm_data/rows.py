@@ -10,6 +10,7 @@ import numpy as np
 
 from mesm_data.corpora.base import Utterance
 from mesm_data.files import canonical_json, sha256_file
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.audio import Sound
 from mesm_data.media.watch import Sight
 from mesm_data.shards.members import encode_faces, encode_wav, normal_text
@@ -27,7 +28,8 @@ class Digests:
         if path not in self._known:
             try:
                 self._known[path] = sha256_file(self._root / path)
-            except OSError:
+            except OSError as error:
+                raise_resource_error(error)
                 self._known[path] = None
         return self._known[path]
 
@@ -134,8 +136,25 @@ def built_row(
     }
 
 
-def findings(rows: Iterable[dict[str, Any]]) -> list[str]:
+def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What a build found out about the corpus as a whole, one sentence each, from the rows that steps left."""
+    return [*_without_text(rows), *_channels(rows)]
+
+
+def _without_text(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Lost transcripts: a text branch trained on empty texts learns nothing, and nothing else would tell."""
+    built = [row for row in rows if row["status"] == "ok"]
+    without = [row for row in built if "no_transcript" in row["flags"]]
+    if not without:
+        return []
+    dialogs = len({row["dialog"] for row in without})
+    return [
+        f"{len(without)} of {len(built)} utterances have no text (flag no_transcript), in {dialogs} of "
+        f"{len({row['dialog'] for row in built})} dialogs"
+    ]
+
+
+def _channels(rows: Iterable[dict[str, Any]]) -> list[str]:
     fits = Counter(row.get("channel") for row in rows)
     compared = fits["own"] + fits["other"] + fits["unclear"]
     if not compared:

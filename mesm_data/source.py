@@ -1,14 +1,18 @@
 """What identifies a source without reading it: the paths and sizes of the files that matter."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, read_json, write_compact_json
+from mesm_data.machine import raise_resource_error
 
 Listing = dict[str, int]  # path relative to the corpus root -> bytes
+Stamps = dict[str, tuple[int, int]]  # path relative to the corpus root -> bytes, time of the last change in ns
 
 
 def files(recording: Recording, utterance: Utterance) -> set[str]:
@@ -28,6 +32,23 @@ def listing(corpus: Corpus) -> Listing:
     return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
 
 
+def stamps(root: Path, recording: Recording) -> Stamps:
+    """What tells whether a recording's files were exchanged; without those that are not there."""
+    names = {name for utterance in recording.utterances for name in files(recording, utterance)}
+    names |= {utterance.excerpt.path for utterance in recording.utterances if utterance.excerpt}
+    return {name: found for name in sorted(names) if (found := stamp(root / name))}
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file or folder; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise_resource_error(error)
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
     """What dataset.json says of the source: how many files and bytes, and a digest of the paths and sizes."""
     return {
@@ -39,8 +60,11 @@ def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
 
 
 def remember(out: Path, root: Path, found: Listing) -> None:
-    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json."""
-    write_compact_json(out / ".build" / "source.json", {"root": str(root.resolve()), "files": found})
+    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
+
+    The root is written as a URI, which escapes what a name can hold and JSON cannot: bytes that are not UTF-8.
+    """
+    write_compact_json(out / ".build" / "source.json", {"root": root.resolve().as_uri(), "files": found})
 
 
 def remembered(out: Path) -> tuple[Path, Listing] | None:
@@ -49,7 +73,7 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     if not path.exists():
         return None
     known = read_json(path)
-    return Path(known["root"]), known["files"]
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(known["root"]).path))), known["files"]
 
 
 def changes(before: Listing, now: Listing) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """One recording -> one part of the dataset: the step that engines run, wherever they run it.
 
-A part is three files: <id>.tar (samples), <id>.clips.tar (clips) and, written last, <id>.json (one row an utterance).
-A recording is done if its <id>.json is there.
+See parts.py for what a part consists of.
 """
 
 import functools
@@ -20,24 +19,27 @@ import numpy as np
 
 from mesm_data.corpora.base import Recording, Utterance
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, is_no_room, no_room_is_said, write_compact_json
+from mesm_data.files import atomic_write
+from mesm_data.machine import is_machine_error, message
 from mesm_data.media import channels
-from mesm_data.media.audio import AudioReader, Sound
+from mesm_data.media.audio import AudioReader, Sound, duration
 from mesm_data.media.crop import Place
 from mesm_data.media.tools import toolchain
 from mesm_data.media.watch import Sight, watch
+from mesm_data.parts import write_rows
 from mesm_data.recipe import Recipe, other_toolchain
 from mesm_data.rows import Digests, built_row, encode, record, row
 from mesm_data.shards.tar import SampleWriter
+from mesm_data.source import Stamps, stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """All that a step needs to know.
 
-    `parts` is the folder of the parts; `tools` the toolchain that the build began with. `blind` says why the picture
-    must not be looked at: an earlier attempt killed its process. `places` says by utterance where the faces are, if
-    the build follows a lock.
+    `parts` is the folder of the parts; `tools` the toolchain that the build began with. `stamps` are those of the
+    recording's files when the corpus was scanned. `blind` says why the picture must not be looked at: an earlier
+    attempt killed its process. `places` says by utterance where the faces are, if the build follows a lock.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class Job:
     recipe: Recipe
     recording: Recording
     tools: dict[str, str]
+    stamps: Stamps = field(default_factory=dict)
     blind: str | None = None
     places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
 
@@ -53,19 +56,35 @@ def run(job: Job) -> Counter[str]:
     """Build the part of one recording. Returns how many of its utterances are ok and failed.
 
     Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
-    MesmError only for what is wrong with the machine, such as a full disk.
+    MesmError for what is wrong with the machine, such as a full disk, and if a source changes meanwhile; then there
+    is no part.
     """
     check_machine(job)
-    refuse_vanished(job)
+    check_sources(job)
     try:
-        with no_room_is_said(job.parts / job.recording.id):
-            rows = build_part(job)
+        rows = rows_of(job)
+        check_sources(job)
+        write_rows(job.parts, job.recording.id, rows)
     except MesmError:
         raise
-    except Exception as error:  # a corpus of 65 hours must not be lost to one file that nobody foresaw
-        rows = [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
-    write_compact_json(job.parts / f"{job.recording.id}.json", rows)
+    except Exception as error:
+        raise MesmError(message(error, job.parts.parent.parent)) from error
     return Counter(row["status"] for row in rows)
+
+
+def rows_of(job: Job) -> list[dict[str, Any]]:
+    """The rows of `build_part`; failed ones after an unforeseen exception: a build of 65 hours must not end for it."""
+    try:
+        return build_part(job)
+    except Exception as error:
+        if ends_build(error):
+            raise
+        return [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
+
+
+def ends_build(error: Exception) -> bool:
+    """Whether an exception is no answer to a damaged source: then it must not become a reason of utterances."""
+    return isinstance(error, MesmError) or is_machine_error(error)
 
 
 def check_machine(job: Job) -> None:
@@ -92,15 +111,22 @@ def unforeseen(error: Exception) -> str:
     return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
 
 
-def refuse_vanished(job: Job) -> None:
-    """Raises MesmError if a file that the scan saw is gone: an unmounted disk is no reason to fail utterances."""
-    paths = {source.path for utterance in job.recording.utterances for source in utterance.audio}
-    paths |= {utterance.excerpt.path for utterance in job.recording.utterances if utterance.excerpt}
-    for path in sorted(paths | ({job.recording.video} if job.recording.video else set())):
-        if not (job.root / path).exists():
+def check_sources(job: Job) -> None:
+    """Raises MesmError if a file that the scan saw is gone, or another one now.
+
+    An unmounted disk is no reason to fail utterances, and a digest must be of the file that was decoded.
+    """
+    for path, before in job.stamps.items():
+        now = stamp(job.root / path)
+        if now is None:
             raise MesmError(
                 f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "
-                "When it is back, the same command goes on"
+                "When it is back, the same command resumes"
+            )
+        if now != before:
+            raise MesmError(
+                f"{job.root / path} was changed after the corpus was scanned. Nothing is recorded of it: run the same "
+                "command again when nothing else writes to the corpus"
             )
 
 
@@ -113,15 +139,14 @@ def build_part(job: Job) -> list[dict[str, Any]]:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
-        reader = AudioReader(job.root, Path(scratch))
+        reader = AudioReader(job.root, utterances)
         sounds = [listen(reader, utterance) for utterance in utterances]
         fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
         sights = look(job, sounds, Path(scratch))
         samples = stack.enter_context(part_writer(job, "tar"))
         clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            if channel == "other":
-                utterance = replace(utterance, flags=(*utterance.flags, "other_channel"))
+            utterance = replace(utterance, flags=(*utterance.flags, *sound_flags(job.recipe.corpus, sound, channel)))
             if sound.status == sight.status == "none":
                 rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
@@ -138,6 +163,14 @@ def build_part(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
+def sound_flags(corpus: str, sound: Sound, channel: str | None) -> list[str]:
+    """What is doubtful about a sound: `channel` is what the check of the stereo channels says."""
+    # IEMOCAP's stereo files have an actor on each channel; with one channel they hold both.
+    is_shared = corpus == "iemocap" and bool(sound.source and sound.source.channel is not None) and sound.channels == 1
+    flags = {"other_channel": channel == "other", "both_voices": is_shared, "silent_sound": sound.is_silent}
+    return [flag for flag, is_so in flags.items() if is_so]
+
+
 def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:
     """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
     own = bool(utterance.audio) and sound.source == utterance.audio[0]
@@ -147,10 +180,10 @@ def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> 
 def listen(reader: AudioReader, utterance: Utterance) -> Sound:
     """The sound of an utterance; what nobody foresaw costs the sound alone."""
     try:
-        return reader.read(utterance.audio)
-    except MesmError:
-        raise
+        return reader.read(utterance.audio, duration(utterance))
     except Exception as error:
+        if ends_build(error):
+            raise
         nothing = np.zeros(0, np.int16)
         return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=(unforeseen(error),))
 
@@ -162,10 +195,8 @@ def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
             heard = [sound.samples for sound in sounds]
             return watch(job.root, job.recording, job.recipe, heard, scratch, job.places)
         reason = job.blind
-    except MesmError:
-        raise
     except Exception as error:
-        if is_no_room(error):
+        if ends_build(error):
             raise
         reason = unforeseen(error)
     return [Sight(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]

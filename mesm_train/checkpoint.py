@@ -8,6 +8,8 @@ RUN/checkpoints/best.json        the same for the epoch with the best validation
 
 import os
 import shutil
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import MesmError
-from mesm_data.files import no_room_is_said, read_json, sync_folder, write_json
+from mesm_data.files import open_regular_file, sync_folder, write_json
+from mesm_data.machine import translate_machine_errors
+from mesm_train.run_files import BEST, LAST, read_run_json
 
 
 def save(
@@ -28,16 +32,22 @@ def save(
     """
     from safetensors.torch import save_file
 
-    target, temporary = folder / _name(step), folder / f".{_name(step)}.tmp"
+    target, temporary, previous = folder / _name(step), folder / f".{_name(step)}.tmp", _previous(folder, step)
     try:
-        with no_room_is_said(target):
+        with translate_machine_errors(target):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             _write(temporary / "model.safetensors", lambda path: save_file(_apart(model), path))
             _write(temporary / "state.pt", lambda path: torch.save(state, path))
-            shutil.rmtree(target, ignore_errors=True)
+            sync_folder(temporary)
+            if (
+                target.exists()
+            ):  # the same step again: a checkpoint that `last` may name stays until the new one is there
+                shutil.rmtree(previous, ignore_errors=True)
+                target.rename(previous)
             temporary.rename(target)
             sync_folder(folder)
+            shutil.rmtree(previous, ignore_errors=True)
             kept = [one for one in kept_best(folder) if one["step"] != step]
             if score is not None:
                 kept = sorted([*kept, {"step": step, "score": score}], key=lambda one: (-one["score"], one["step"]))
@@ -56,36 +66,57 @@ def kept_best(folder: Path) -> list[dict[str, Any]]:
     """The best checkpoints that are kept, best first: step and score of each."""
     if not (folder / "best.json").exists():
         return []
-    found: list[dict[str, Any]] = read_json(folder / "best.json")["kept"]
+    found: list[dict[str, Any]] = read_run_json(folder / "best.json", BEST)["kept"]
     return found
 
 
 def load(folder: Path, which: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The weights and the state of the `last` or the `best` checkpoint; None if there is none yet.
+    """The weights and the state of the `last` or the `best` checkpoint, on the CPU; None if there is none yet.
 
-    Raises MesmError that names the file if it is damaged.
+    They may have been saved on a device that is not here. Raises MesmError that names the file if it is damaged.
     """
     from safetensors.torch import load_file
 
     if not (folder / f"{which}.json").exists():
         return None
-    place = folder / _name(read_json(folder / f"{which}.json")["step"])
+    step = read_run_json(folder / f"{which}.json", LAST)["step"]
+    place = folder / _name(step)
+    if not place.exists() and _previous(folder, step).exists():  # killed between the two renames of `save`
+        place = _previous(folder, step)
     try:
         weights = load_file(place / "model.safetensors")
-        state = torch.load(place / "state.pt", weights_only=True)
+        refuse_compressed(place / "state.pt")
+        state = torch.load(place / "state.pt", weights_only=True, map_location="cpu")
+        if not isinstance(state, dict):
+            raise TypeError("the state is no dictionary")
     except Exception as error:  # what a torn file raises depends on where it is torn
         raise MesmError(f"{place} is not a whole checkpoint ({type(error).__name__}: {error})") from None
     return weights, state
+
+
+def refuse_compressed(path: Path) -> None:
+    """Raises ValueError if a file of torch.save unfolds to more than its own size: torch stores without compression."""
+    with open_regular_file(path) as file, zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > file.seek(0, os.SEEK_END):
+            raise ValueError(f"it unfolds to {size} bytes")
 
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def _previous(folder: Path, step: int) -> Path:
+    """Where a checkpoint of the same step waits while a new one takes its name."""
+    return folder / f".{_name(step)}.previous"
+
+
 def _write(path: Path, write: Any) -> None:
     """Write one file and make it safe on disk. Libraries report a full disk in their own ways: all become OSError."""
     try:
         write(path)
+        with suppress(PermissionError):  # a file system without modes
+            path.chmod(0o644)  # safetensors makes it 0600, all else of a run can be read by everybody
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except OSError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import read_json
+from mesm_train.run_files import OPERATIONS, PROVENANCE, read_run_json
 from mesm_train.runs import stored
 
 HEAD = ("run", "kind", "macro F1", "constant", "accuracy", "always no", "AUC", "M MAC", "report")
@@ -25,8 +25,7 @@ def compare(runs: Sequence[Path], part: str = "test") -> tuple[list[tuple[str, .
 def _facts(run: Path) -> dict[str, Any]:
     if not (run / "provenance.json").exists():
         raise InputError(f"{run} holds no provenance.json, so it is not a run of `mesm-train run`")
-    facts: dict[str, Any] = read_json(run / "provenance.json")
-    return facts
+    return read_run_json(run / "provenance.json", PROVENANCE)
 
 
 def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
@@ -34,9 +33,10 @@ def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
     if scores is None:
         raise MesmError(f"{run} has no scores of its part {part!r} yet: `mesm-train run --resume` brings it to its end")
     mean, floor = scores["mean"], scores["floor"]
-    operations = read_json(run / "operations.json") if (run / "operations.json").exists() else None
-    kind = facts["config"]["model"]["kind"]
-    cost = f"{sum(operations['models'][kind].values()) / 1e6:.0f}" if operations else "-"
+    path = run / "operations.json"
+    models = read_run_json(path, OPERATIONS)["models"] if path.exists() else {}
+    kind = facts["config"].get("model", {}).get("kind", "-")
+    cost = f"{sum(models[kind].values()) / 1e6:.0f}" if kind in models else "-"
     numbers = (mean["f1"], floor["f1"], mean["accuracy"], floor["accuracy"], mean["auc"])
     said = ("-" if number is None else f"{number:.3f}" for number in numbers)
     report = run / "report.html"
@@ -55,6 +55,6 @@ def _differences(runs: Sequence[Path], facts: Sequence[dict[str, Any]]) -> list[
         odd = [run.name for run, value in zip(runs, values, strict=True) if value != values[0]]
         if odd:
             found.append(f"not comparable: {', '.join(odd)} has another {what} than {runs[0].name}")
-    if any(fact["dataset"]["synthetic"] for fact in facts):
+    if any(fact["dataset"].get("synthetic") for fact in facts):
         found.append("SYNTHETIC data: these numbers say nothing about people, and stand beside no published number")
     return found

@@ -4,6 +4,7 @@ The text below a field explains it. Defaults are the published ones of Dai et al
 their code), so a recipe says only in what it differs.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from mesm_data.errors import InputError
+from mesm_data.files import open_regular_file
 from mesm_train.models.settings import ModelSettings, TextSettings
-from mesm_train.typed_yaml import need, parse
+from mesm_train.typed_yaml import MAX_YAML, need, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,11 @@ class OptimConfig:
     lr: float = 5e-5
     """Learning rate of everything but the text branch."""
     text_lr_factor: float = 0.1
-    """The text branch learns at lr times this; 0 freezes it."""
+    """The text branch learns at lr times this; 0 freezes its encoder, and its output layer learns at lr."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's running means."""
     weight_decay: float = 0.0
-    """Decoupled weight decay."""
+    """Decoupled weight decay, of matrices and filters only: never of norms and biases."""
     clip_norm: float | None = None
     """Gradients longer than this are scaled down to it; null: never."""
     epochs: int = 40
@@ -44,7 +46,7 @@ class OptimConfig:
     patience: int = 6
     """Stop after so many epochs in a row without a better validation score; 0: never."""
     ema: float = 0.0
-    """Judge and keep a running mean of the weights, of which an update leaves this share; 0: the last weights."""
+    """Decay of a moving average of the weights, which is then validated and kept; 0: the weights themselves."""
     pos_weight: bool = True
     """Weigh what is true of a class by its false / true in the train part."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
@@ -138,6 +140,18 @@ class RanksConfig:
         return batch <= 2 * world if self.sync_batch_norm is None else self.sync_batch_norm
 
 
+_WORD = r"[\w][\w .+=-]{0,99}"
+_NAME = re.compile(rf"{_WORD}(/{_WORD})*")  # of the folder runs/NAME, which nothing leads out of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """What RUN/report.html shows."""
+
+    media: bool = True
+    """Faces, pictures of sound and transcripts of some utterances; false leaves out all that shows the corpus."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run, but for the data's content, the code and the machine (see provenance.py)."""
@@ -172,9 +186,11 @@ class RunConfig:
     """How training samples are changed."""
     ranks: RanksConfig = field(default_factory=RanksConfig)
     """How several processes work together."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """What the report shows."""
 
     def __post_init__(self) -> None:
-        need(bool(self.name), "name", self.name, "a word")
+        need(_NAME.fullmatch(self.name) is not None, "name", self.name, "a word, or words with / between them")
         need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
         need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
 
@@ -199,10 +215,10 @@ def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
             )
         return parse(RunConfig, (_folder() / f"{name}.yaml").read_bytes(), f"recipe {name}", sets)
     try:
-        text = path.read_bytes()
+        with open_regular_file(path) as file:
+            return parse(RunConfig, file.read(MAX_YAML + 1), str(path), sets)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): expected a file of settings in YAML") from None
-    return parse(RunConfig, text, str(path), sets)
 
 
 def _folder() -> Traversable:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
 from mesm_data.files import atomic_write
@@ -53,10 +53,12 @@ def answer(setup: Setup, part: str) -> Answers:
     return Answers(keys=keys, logits=scores.numpy(), targets=wanted, labels=truth(wanted), loss=loss)
 
 
-def score(setup: Setup, answers: Answers, limits: NDArray[np.float64]) -> dict[str, Any]:
-    """What metrics.evaluate says of answers, with the thresholds `limits` (classes,)."""
+def score(setup: Setup, answers: Answers, limits: ArrayLike, pos_weight: ArrayLike) -> dict[str, Any]:
+    """What metrics.evaluate says of answers, with the thresholds and the weights of positives, (classes,) each."""
     view = setup.view
-    return metrics.evaluate(answers.logits, answers.labels, limits, view.classes, exclusive=view.exclusive)
+    return metrics.evaluate(
+        answers.logits, answers.labels, limits, view.classes, exclusive=view.exclusive, pos_weight=pos_weight
+    )
 
 
 def write_predictions(path: Path, setup: Setup, answers: Answers) -> None:

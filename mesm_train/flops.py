@@ -15,7 +15,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.models.conv import Trace
 from mesm_train.models.model import STACKS, Look
 from mesm_train.models.settings import ModelSettings, TextSettings
-from mesm_train.models.text import find
+from mesm_train.models.text import LOCAL, find
 
 Parts = dict[str, int]
 
@@ -112,7 +112,7 @@ def encoder_sizes(settings: TextSettings) -> Any:
     """
     from transformers import AlbertConfig, AutoConfig
 
-    from mesm_data.errors import InputError
+    from mesm_data.errors import InputError, first_line
 
     if settings.encoder == "tiny":
         tiny = settings.tiny
@@ -125,9 +125,12 @@ def encoder_sizes(settings: TextSettings) -> Any:
             embedding_size=128, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
         )
     try:
-        return AutoConfig.from_pretrained(find(settings), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {error}") from error
+        return AutoConfig.from_pretrained(find(settings), **LOCAL)
+    except InputError:
+        raise
+    except Exception as error:  # as in text.load
+        said = first_line(error)
+        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {said}") from error
 
 
 def active_pairs(kept: Tensor) -> int:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import atomic_write, no_room_is_said
+from mesm_data.errors import InputError
+from mesm_data.files import atomic_write, open_regular_file
+from mesm_data.machine import translate_machine_errors
+from mesm_train.run_files import parse_line
 
 
 class Journal:
@@ -19,14 +22,27 @@ class Journal:
         if not self._write:
             return
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        with no_room_is_said(self.path), self.path.open("ab", buffering=0) as file:
+        with translate_machine_errors(self.path), self.path.open("ab", buffering=0) as file:
             file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """All whole lines. Raises InputError that names the line if one is damaged."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_bytes().split(b"\n")[:-1] if line]
+        try:
+            with open_regular_file(self.path) as file:
+                lines = file.read().split(b"\n")[:-1]
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read ({error.strerror})") from None
+        records = []
+        for number, line in enumerate(lines, 1):
+            try:
+                records += [parse_line(line)] if line else []
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path}:{number} is damaged: {error}. Remove the line, or get the file again"
+                ) from None
+        return records
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Keep the whole lines for which `keep` is true, and nothing else."""

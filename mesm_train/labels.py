@@ -35,7 +35,7 @@ class View:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one class is true of each utterance, so that the highest logit is an answer."""
+        """Whether exactly one class is true of each utterance, so that the most probable class is an answer."""
         return self.rule == "label" and not self.none
 
     @property
@@ -52,7 +52,7 @@ class View:
             return votes(labels.get("raters") or (), self.sources)
         if self.rule == "means":
             emotions = labels.get("emotions")
-            if emotions is None:
+            if emotions is None or all(mean is None for mean in emotions.values()):
                 return None
             # "Present if the mean rating is above 0" is the corpus' own rule (README of the CMU-MOSEI SDK).
             told = {name for name, mean in emotions.items() if mean is not None and mean > 0}

@@ -243,7 +243,7 @@ def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: 
     judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
     answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
-    found = score(setup, answers, limits)
+    found = score(setup, answers, limits, positive_weight(setup))
     by = setup.config.eval.select_by
     value = -answers.loss if by == "loss" else found["mean"][by]
     better = value is not None and value > position.best
@@ -272,14 +272,18 @@ def finish(setup: Setup, run: Path, position: Position, journal: Journal, watche
         return
     limits = metrics.thresholds(answers["valid"].logits, answers["valid"].labels, setup.config.eval.thresholds)
     classes = list(setup.view.classes)
-    chosen = {"classes": classes, "thresholds": limits.tolist(), "epoch": position.best_epoch, "part": "valid"}
+    weight = positive_weight(setup)
+    chosen = {
+        "classes": classes, "thresholds": limits.tolist(), "epoch": position.best_epoch, "part": "valid",
+        "pos_weight": weight.tolist(),
+    }  # fmt: skip
     write_json(run / "thresholds.json", chosen)
     for part, found_answers in answers.items():
         write_predictions(run / f"predictions-{part}.parquet", setup, found_answers)
     journal.rewind(lambda record: record["kind"] != "test")
     if "test" not in answers:
         return
-    result = score(setup, answers["test"], limits)
+    result = score(setup, answers["test"], limits, weight)
     best, loss = position.best_epoch, answers["test"].loss
     record = {"kind": "test", "epoch": best, "step": position.total, "loss": loss, "metrics": result}
     journal.append(record)

@@ -20,7 +20,13 @@ METRICS = ("accuracy", "weighted_accuracy", "f1", "auc", "average_precision")
 
 
 def evaluate(
-    logits: ArrayLike, labels: ArrayLike, limits: ArrayLike, classes: Sequence[str], *, exclusive: bool = False
+    logits: ArrayLike,
+    labels: ArrayLike,
+    limits: ArrayLike,
+    classes: Sequence[str],
+    *,
+    exclusive: bool = False,
+    pos_weight: ArrayLike = 1.0,
 ) -> dict[str, Any]:
     """All scores of some answers, ready for JSON: None where a score is not defined.
 
@@ -29,7 +35,10 @@ def evaluate(
         labels: (n, n_classes), 0 or 1.
         limits: (n_classes,), probabilities: the answer is "yes" where sigmoid(logit) >= limit (see `thresholds`).
         classes: their names.
-        exclusive: each row has exactly one label; adds the scores of the class with the highest logit.
+        exclusive: each row has exactly one label; adds the scores of the most probable class.
+        pos_weight: (n_classes,), what the positives of each class weighed in the loss. It shifts the logit that a model
+            learns from log(p / (1 - p)) to log(p / (1 - p)) + log(pos_weight), so the most probable class is that
+            with the highest logit - log(pos_weight).
 
     Returns:
         n           how many utterances
@@ -68,7 +77,7 @@ def evaluate(
             if (absent := [name for name, of in by_class.items() if of[metric] is None])
         },
     }
-    return {**said, "single": single(scores, truth)} if exclusive else said
+    return {**said, "single": single(scores - np.log(np.asarray(pos_weight, np.float64)), truth)} if exclusive else said
 
 
 def decide(logits: ArrayLike, limits: ArrayLike) -> Bools:

@@ -11,19 +11,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
+from mesm_train.models.model import Model
 from mesm_train.setup import Setup
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def groups(setup: Setup) -> list[dict[str, Any]]:
-    """The optimizer's groups: the text branch learns at a rate of its own."""
-    config, model = setup.config.optim, setup.model
-    text = {"params": list(model.text_parameters()), "factor": config.text_lr_factor}
-    other = {"params": list(model.other_parameters()), "factor": 1.0}
-    return [
-        {**group, "lr": config.lr, "weight_decay": config.weight_decay} for group in (text, other) if group["params"]
-    ]
+def groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
+    """The optimizer's groups: the text branch learns at a rate of its own; vectors (norms, biases) do not decay.
+
+    Frozen parameters are in none. The output layer of a frozen text encoder learns at the rate of all others.
+    """
+    branches = ((model.text_parameters(), config.text_lr_factor or 1.0), (model.other_parameters(), 1.0))
+    found = []
+    for parameters, factor in branches:
+        learnt = [parameter for parameter in parameters if parameter.requires_grad]
+        vectors = [parameter for parameter in learnt if parameter.ndim < 2]
+        matrices = [parameter for parameter in learnt if parameter.ndim >= 2]
+        for chosen, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
+            if chosen:
+                found.append({"params": chosen, "lr": config.lr, "factor": factor, "weight_decay": decay})
+    return found
 
 
 def positive_weight(setup: Setup) -> Tensor:
@@ -57,13 +65,29 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def running_mean(model: torch.nn.Module, decay: float) -> AveragedModel | None:
-    """The mean of a model's weights over its updates, each worth `decay` of the next; None if it is 0.
+    """The exponential moving average of a model's weights over its updates; None if `decay` is 0.
 
-    Statistics of batch norm are the model's own. It starts with the weights after the first update.
+    Each update keeps `ema_decay` of the average. It starts with the weights after the first update, and statistics of
+    batch norm are the model's own.
     """
     if not decay:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+    def average(means: Any, weights: Any, updates: Tensor | int) -> None:
+        # Counted on the CPU: `updates` is on the device of the weights, and reading it would wait for the card.
+        rate = ema_decay(decay, int(averaged.n_averaged))
+        get_ema_multi_avg_fn(rate)(means, weights, updates)  # type: ignore[no-untyped-call]
+
+    averaged = AveragedModel(model, multi_avg_fn=average)
+    return averaged
+
+
+def ema_decay(decay: float, updates: int) -> float:
+    """The decay after so many updates: (1 + n) / (10 + n) until that reaches `decay`.
+
+    A constant .999 would leave two thirds of the average to the first weights after 400 updates.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
 
 
 def update(

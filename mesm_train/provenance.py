@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,14 @@ def _without_places(value: Any) -> Any:
         return urlsplit(value).path.rstrip("/").rpartition("/")[2]
     if isinstance(value, str) and value.startswith(("/", "~", ".")):
         last = Path(value).name
-        at_home = last.startswith("~") or last == Path("~").expanduser().name
-        return "~" if at_home else last
+        return "~" if last.startswith("~") or last == _home_name() else last
     return value
+
+
+def _home_name() -> str | None:
+    with suppress(RuntimeError):  # HOME is not set, and the user is not in the passwd file
+        return Path.home().name
+    return None
 
 
 def code(file: Path = Path(__file__)) -> dict[str, Any]:

@@ -11,10 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mesm_data.errors import InputError, MesmError
-from mesm_data.files import atomic_write, folder_lock, read_json, write_json
+from mesm_data.errors import InputError, MesmError, first_line
+from mesm_data.files import atomic_write, folder_lock, write_json
 from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.distributed import ALONE, Ranks
@@ -23,6 +21,8 @@ from mesm_train.journal import Journal
 from mesm_train.loop import train
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
+from mesm_train.reproduction import Deviation, deviation
+from mesm_train.run_files import PROVENANCE, THRESHOLDS, read_run_json
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
@@ -30,7 +30,7 @@ from mesm_train.watch import Watcher
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {
     "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
-    "loader.cache_gb", "ranks.timeout_seconds",
+    "loader.cache_gb", "ranks.timeout_seconds", "report.media",
 }  # fmt: skip
 
 
@@ -91,7 +91,10 @@ def refuse_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
 
 
 def report(setup: Setup, run: Path) -> Path:
-    """Count the operations of the best epoch's model on a few utterances and write RUN/report.html about them."""
+    """Count the operations of the best epoch's model on a few utterances and write RUN/report.html about them.
+
+    Without `report.media` the page and the folder show nothing of these utterances.
+    """
     from mesm_train.report import looks, page
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
@@ -99,6 +102,8 @@ def report(setup: Setup, run: Path) -> Path:
     batch = setup.loader.batch(keys)
     model = setup.model.eval()
     write_json(run / "operations.json", looks.operations(model, batch))
+    if not setup.config.report.media:
+        return page.write(run, model=None, batch=None, texts=None)
     return page.write(run, model=model, batch=batch, texts={key: setup.dataset[key].text for key in keys})
 
 
@@ -133,7 +138,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def refuse_changes(setup: Setup, run: Path) -> None:
     """Raises InputError if a run is to go on with other data or another split than it was begun with."""
-    before, now = read_json(run / "provenance.json"), setup.provenance
+    before, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance
     for what in ("root", "format"):
         if before["dataset"][what] != now["dataset"][what]:
             raise InputError(f"{run} was begun on another dataset: its {what} differs. {differences(before, now)[0]}")
@@ -153,17 +158,27 @@ def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test"
     found = checkpoint.load(run / "checkpoints", "best")
     if found is None:
         raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
-    setup.model.load_state_dict(found[0])
+    try:
+        setup.model.load_state_dict(found[0])
+    except RuntimeError as error:  # names or shapes of other weights
+        raise MesmError(
+            f"{run / 'checkpoints'}: the best checkpoint is not of this run ({first_line(error)})"
+        ) from None
     return setup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs."""
+    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs.
+
+    `deviation`: how far the logits are from the recorded ones where the scores differ; None if the recorded scores are
+    not those of the recorded logits.
+    """
 
     scores: dict[str, Any]
     before: dict[str, Any] | None
     differences: list[str]
+    deviation: Deviation | None = None
 
 
 def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
@@ -172,20 +187,24 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,))
-    thresholds = read_json(run / "thresholds.json")
+    thresholds, classes = read_run_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
+    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
+    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
+        raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
     answers = answer(setup, part)
-    result = score(setup, answers, np.array(thresholds["thresholds"]))
-    began, now = read_json(run / "provenance.json"), setup.provenance
+    result = score(setup, answers, limits, weight)
+    began, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
-    return Judged(
-        scores=result, before=stored(run, part) if same else None, differences=differences(began, setup.provenance)
-    )
+    before, far = stored(run, part) if same else None, None
+    if before is not None and before != result:
+        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
+    return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
 
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:
     """The scores of a part as the run wrote them down for its best epoch; None if it did not."""
-    best = read_json(run / "thresholds.json")["epoch"]
+    best = read_run_json(run / "thresholds.json", THRESHOLDS)["epoch"]
     records = Journal(run / "metrics.jsonl").read()
-    kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best)]
+    kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best) and "metrics" in record]
     found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None
     return found

@@ -90,6 +90,8 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
     model = Model(config.model, encoder).to(device)
+    if model.text is not None and config.optim.text_lr_factor == 0:
+        model.text.freeze_encoder()
     if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
         synchronise(model, ranks.sum_statistics)
     changes = config.augment if config.augment != AugmentConfig() else None
@@ -129,8 +131,9 @@ def pick_device(name: str, local: int = 0) -> torch.device:
     name = f"cuda:{local}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
         ) from None

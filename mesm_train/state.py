@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from mesm_data.errors import MesmError
+from mesm_data.errors import MesmError, first_line
 from mesm_train import checkpoint
 from mesm_train.journal import Journal
 from mesm_train.optimize import groups, running_mean
+from mesm_train.run_files import NUMBER, mismatch
 from mesm_train.setup import Setup
 
 
@@ -25,6 +26,9 @@ class Position:
     best: float = -math.inf
     best_epoch: int = -1
     finished: bool = False
+
+
+POSITION = {"epoch": int, "step": int, "total": int, "best": NUMBER, "best_epoch": int, "finished": bool}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,9 @@ class State:
         """Before the first step."""
         config = setup.config.optim
         return cls(
-            optimizer=torch.optim.AdamW(groups(setup), betas=config.betas, fused=setup.device.type == "cuda"),
+            optimizer=torch.optim.AdamW(
+                groups(setup.model, config), betas=config.betas, fused=setup.device.type == "cuda"
+            ),
             scaler=torch.amp.GradScaler(setup.device.type, enabled=config.precision == "fp16"),
             mean=running_mean(setup.model, config.ema),
             position=Position(),
@@ -73,21 +79,32 @@ class State:
                 folder, keep = run / "checkpoints", setup.config.keep_best
                 checkpoint.save(folder, self.position.total, weights, state, score=score, keep=keep)
 
+    def _load(self, setup: Setup, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        if problem := mismatch(state["position"], POSITION):
+            raise ValueError(f"position: {problem}")
+        if self.mean is not None:
+            self.mean.module.load_state_dict(weights)
+            self.mean.n_averaged.fill_(state["averaged"])
+            weights = state["weights"]
+        setup.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name in POSITION:
+            setattr(self.position, name, state["position"][name])
+
     def resume(self, setup: Setup, run: Path, journal: Journal) -> None:
         """Go back to the last checkpoint, if there is one; forget what was written after it."""
         position = self.position
         found = checkpoint.load(run / "checkpoints", "last")
         if found:
             weights, state = found
-            if self.mean is not None:
-                self.mean.module.load_state_dict(weights)
-                self.mean.n_averaged.fill_(state["averaged"])
-                weights = state["weights"]
-            setup.model.load_state_dict(weights)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            for name, value in state["position"].items():
-                setattr(position, name, value)
+            try:
+                self._load(setup, weights, state)
+            except Exception as error:  # what a damaged state raises depends on where it is damaged
+                raise MesmError(
+                    f"{run / 'checkpoints'}: the last checkpoint is not of this run ({first_line(error)}): --resume "
+                    "cannot go on from it"
+                ) from None
         here, epoch = position.total, position.epoch
         journal.rewind(
             lambda one: one["step"] < here or (one["step"] == here and (one["kind"] == "train" or one["epoch"] < epoch))

@@ -1,15 +1,16 @@
 """Several runs that differ in a setting or two, beside each other: what they scored, kept, cost and took."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write, read_json
+from mesm_data.files import atomic_write
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.journal import Journal
+from mesm_train.run_files import OPERATIONS, read_run_json
 from mesm_train.runs import begin, stored
 from mesm_train.watch import Watcher
 
@@ -67,9 +68,13 @@ def finished(run: Path) -> bool:
 def row(run: Path) -> Row:
     """The row of a run that has ended."""
     config = load_recipe(str(run / "config.yaml"))
-    counted: dict[str, Any] = read_json(run / "operations.json")
+    counted = read_run_json(run / "operations.json", OPERATIONS)
+    models, kept = counted["models"], counted.get("kept", {})
+    if not {"fe2e", "mesm"} <= models.keys():
+        raise InputError(f"{run / 'operations.json'} is damaged: it counts no sparse model and its dense counterpart")
     scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
-    steps = [record["seconds"] for record in Journal(run / "metrics.jsonl").read() if record["kind"] == "train"]
+    records = Journal(run / "metrics.jsonl").read()
+    steps = [record["seconds"] for record in records if record["kind"] == "train" and record.get("seconds") is not None]
     return Row(
         name=run.name,
         p=config.model.sparse.p,
@@ -77,10 +82,10 @@ def row(run: Path) -> Row:
         seed=config.seed,
         f1=scores["mean"]["f1"],
         auc=scores["mean"]["auc"],
-        kept={m: sum(kept) / len(kept) for m, kept in counted["kept"].items()},
-        macs=sum(counted["models"]["mesm"].values()),
-        dense_macs=sum(counted["models"]["fe2e"].values()),
-        step_seconds=median(steps),
+        kept={m: sum(shares) / max(len(shares), 1) for m, shares in kept.items()},
+        macs=sum(models["mesm"].values()),
+        dense_macs=sum(models["fe2e"].values()),
+        step_seconds=median(steps or [math.nan]),
     )
 
 

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from mesm_data.errors import InputError
 
 T = TypeVar("T")
+
+MAX_YAML = 2**20  # bytes; the largest settings file has a few KiB
+QUOTED = 200  # characters of a value in a message
 
 _SCALARS = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -35,11 +38,20 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # nested ones unfold to any size
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used here", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value[:80]} stands twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -82,13 +94,13 @@ def parse(kind: type[T], text: bytes | str, name: str, sets: Sequence[str] = ())
     `name` is the file's, for messages. Raises InputError that names the file or the override, the key, and what was
     expected; one that a dataclass' __post_init__ raises is passed on with the same names before it.
     """
-    values = _load(text, name)
+    values = load_yaml(text, name)
     overrides: dict[str, str] = {}
     for item in sets:
         key, equals, said = item.partition("=")
         if not equals or not all(key.split(".")):
             raise InputError(f"--set {item}: expected a key and a value, such as optim.lr=1e-3")
-        inner = _load(said, f"--set {item}")
+        inner = load_yaml(said, f"--set {item}")
         for part in reversed(key.split(".")):
             inner = {part: inner}
         values = _merged(values, inner)
@@ -117,11 +129,15 @@ def dump(config: Any) -> str:
     return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, default_flow_style=None)
 
 
-def _load(text: bytes | str, name: str) -> Any:
+def load_yaml(source: IO[bytes] | bytes | str, name: str) -> Any:
+    """Dicts, lists and scalars. Raises InputError that names the file if it is too large, or no YAML of this kind."""
+    text = source if isinstance(source, bytes | str) else source.read(MAX_YAML + 1)
+    if len(text) > MAX_YAML:
+        raise InputError(f"{name}: has more than {MAX_YAML >> 10} KiB: settings are much smaller")
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{name}: is not valid YAML ({' '.join(str(error).split())[:500]})") from None
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -150,7 +166,7 @@ def _build(kind: Any, value: Any, key: str, source: _Source, wanted: Any = None)
             return float(value)
     elif type(value) is kind:  # not isinstance: true is no number
         return value
-    found = "a section" if isinstance(value, dict) else "nothing" if value is None else repr(value)
+    found = "a section" if isinstance(value, dict) else "nothing" if value is None else _quoted(value)
     raise source.wrong(key, f"expected {expected(wanted or kind)}, found {found}")
 
 
@@ -158,13 +174,14 @@ def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
     if value is None:
         value = {}  # an empty file, or a section of comments
     if not isinstance(value, dict):
-        raise source.wrong(key, f"expected {expected(kind)}, found {value!r}")
+        raise source.wrong(key, f"expected {expected(kind)}, found {_quoted(value)}")
     types = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     for name in value:
         if name not in names:
             raise source.wrong(
-                _dotted(key, str(name)), f"there is no such setting; {_hint(source.kind, key, str(name), names)}"
+                _dotted(key, str(name)[:80]),
+                f"there is no such setting; {_hint(source.kind, key, str(name)[:80], names)}",
             )
     given = {name: _build(types[name], inner, _dotted(key, name), source) for name, inner in value.items()}
     for field in dataclasses.fields(kind):
@@ -223,7 +240,13 @@ def expected(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}[kind]
 
 
+def _quoted(value: Any) -> str:
+    """A value as it is quoted in a message."""
+    text = repr(value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]} …"
+
+
 def need(good: bool, option: str, value: Any, expected: str) -> None:
     """Raises InputError that names an option if its value is not `good`."""
     if not good:
-        raise InputError(f"{option} is {value!r}; it must be {expected}")
+        raise InputError(f"{option} is {_quoted(value)}; it must be {expected}")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from mesm_data.errors import InputError
+from mesm_data.terminal import printable_message
 
 
 class Watcher(Protocol):
@@ -49,7 +50,7 @@ class Lines(Silent):
 
     def say(self, line: str) -> None:
         """Write it."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable_message(line), file=sys.stderr, flush=True)
 
     def _left(self, record: dict[str, Any], done: int, count: int) -> float:
         """Seconds to the end of the epoch, by the mean speed of its steps so far."""
@@ -79,7 +80,7 @@ class Bar(Silent):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        print(line, file=sys.stderr, flush=True)
+        print(printable_message(line), file=sys.stderr, flush=True)
 
 
 class Curves(ABC):

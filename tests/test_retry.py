@@ -22,6 +22,7 @@ from mesm_data.engines import WorkerDied, local
 from mesm_data.errors import InputError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.media.tools import toolchain
+from mesm_data.parts import read_rows
 from mesm_data.recipe import Recipe
 from mesm_data.retry import retry
 from mesm_data.shards.reader import Dataset
@@ -171,6 +172,95 @@ def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, 
     assert everything(out) == fresh
 
 
+@pytest.fixture(scope="module")
+def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
+    """A folder with `source`, a whole corpus in which one sentence wav says something else, and `out`, its build."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(corpus, path / "source")
+        for wav in wrong_wavs(path / "source"):
+            change_sound(wav)
+        build(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+
+    return once("whole", make)
+
+
+def wrong_wavs(root: Path) -> list[Path]:
+    """The sentence wavs of the second dialog's utterances that the recipe builds."""
+    keys = [key for key in utterances(root)[sorted(utterances(root))[1]] if fnmatch(key, RECIPE.only or "")]
+    return [files_of(root, key)[0] for key in keys[:1]]
+
+
+def change_sound(wav: Path) -> None:
+    """Another sound of the same size."""
+    data = bytearray(wav.read_bytes())
+    data[2000] ^= 1
+    wav.write_bytes(data)
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
+    whole: Path, corpus: Path, fresh: dict[str, Any], tmp_path: Path, longer: bool
+) -> None:
+    """By the sizes of files, and where those are the same by their digests."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(whole / "out", out)
+    assert not (out / "failures.csv").exists()
+    shutil.copytree(corpus, source)
+    if longer:  # what the build does not use has changed in size too
+        for name in read_json(out / ".build" / "source.json")["files"]:
+            if name.endswith(".wdseg"):
+                (source / name).write_bytes((source / name).read_bytes() + b"\n")
+        with pytest.raises(InputError, match="mesm-data retry"):
+            build(scan("iemocap", source), out, RECIPE)
+    told: list[str] = []
+    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    assert any("changed: " in sentence for sentence in told) is longer
+    if not longer:
+        assert any(sentence.startswith("1 of ") for sentence in told)
+        assert everything(out) == fresh
+    assert build(scan("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
+    told.clear()
+    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    assert [sentence for sentence in told if "nothing to retry" in sentence]
+
+
+@pytest.mark.parametrize("command", ["build", "retry"])
+def test_a_stopped_build_or_retry_goes_on_after_a_repair(
+    broken: Path, corpus: Path, fresh: dict[str, Any], tmp_path: Path, command: str
+) -> None:
+    """Parts of what was broken, or is another file now, are made again; the others are kept."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(broken / "source", source)
+    if command == "retry":
+        shutil.copytree(broken / "out", out)
+    killed(source, out, "pack", command)
+    assert not (out / "dataset.json").exists()
+    parts = out / ".build" / "parts"
+    done = {path.name for path in parts.glob("*.json")}
+    shutil.rmtree(source)
+    shutil.copytree(corpus, source)
+    with pytest.raises(InputError, match="mesm-data retry"):
+        build(scan("iemocap", source), out, RECIPE)
+    assert {path.name for path in parts.glob("*.json")} == done
+    told: list[str] = []
+    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    assert everything(out) == fresh
+    assert list(verify(out)) == []
+    assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
+
+
+def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(broken / "source", source)
+    killed(source, out, "build", "build")
+    before = sorted(path.name for path in (out / ".build" / "parts").iterdir())
+    video_of(source, sorted(utterances(source))[0]).unlink()
+    with pytest.raises(InputError, match="are gone"):
+        retry(scan("iemocap", source), out)
+    assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
+
+
 def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
     tmp_path: Path, corpus: Path, fresh: dict[str, Any]
 ) -> None:
@@ -213,6 +303,7 @@ def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
         "only the dataset holds": lambda: (
             evaluation.unlink(),
             (texts.parent / "transcriptions" / evaluation.name).unlink(),
+            shutil.rmtree(texts.parents[1] / "sentences" / "wav" / evaluation.stem),  # each wav is a row of its own
         ),
         "are gone": lambda: video_of(source, sorted(names)[0]).unlink(),
     }
@@ -240,7 +331,8 @@ def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound
 
     steps: list[int] = []
     work(fatal, [job], 1, steps.append)
-    rows = read_json(parts / f"{recording.id}.json")
+    rows = read_rows(parts, recording.id)
+    assert rows
     assert sum(steps) == len(rows) == len(recording.utterances)
     assert {(row["status"], row["audio"], row["video"]) for row in rows} == {("ok", "ok", "none")}
     assert all("the worker process died" in row["lost"]["video"] for row in rows)

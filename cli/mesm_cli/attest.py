@@ -27,9 +27,11 @@ def attest(
     from tqdm import tqdm
 
     from mesm_data import attest as library
-    from mesm_data.files import write_json
+    from mesm_data.files import check_new_file, write_json
     from mesm_data.shards import dataset
 
+    if out:
+        check_new_file(out)
     there = library.read(against) if against else None
     total = sum(file["size"] for file in dataset.describe(path)["shards"].values())
     with tqdm(total=total, unit="B", unit_scale=True, desc="hash", dynamic_ncols=True, leave=False) as bar:
@@ -38,11 +40,11 @@ def attest(
         write_json(out, said)
     if there is None:
         if not out:
-            typer.echo(json.dumps(said, ensure_ascii=False, indent=2))
+            console.show(json.dumps(said, ensure_ascii=False, indent=2))
         return
     data, made = library.differences(there, said)
     for sentence in data:
-        typer.echo(sentence)
+        console.show(sentence)
     for sentence in made:
         console.say(f"note: made otherwise: {sentence}")
     if data:

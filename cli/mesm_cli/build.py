@@ -114,7 +114,7 @@ def follow(path: Path, given: "Recipe", split: str | None) -> "tuple[Lock, Recip
     if differs := lock.other_tools(toolchain()):
         console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
     recipe = replace(lock.recipe, clips=lock.recipe.clips and given.clips)
-    return lock, recipe, split or (recipe.split["name"] if recipe.split else None)
+    return lock, recipe, split or lock.split
 
 
 def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def report(out: Path, said: dict[str, Any]) -> None:
     )
     for finding in said.get("findings", ()):
         console.say(finding)
-    typer.echo(said["root"])
+    console.show(said["root"])
     asked = counts["ok"] + counts["failed"]
     lost = out / "failures.csv"
     if counts["failed"] > TOLERATED * asked:

@@ -3,15 +3,20 @@
 Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no, 2 the input is wrong, 130 stopped.
 """
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Never
 
 import typer
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import is_resource_error, message
+from mesm_data.terminal import printable, printable_message
 
 
 class Stopped(BaseException):
@@ -19,26 +24,55 @@ class Stopped(BaseException):
 
 
 def say(message: str) -> None:
-    """A message for people."""
-    typer.echo(message, err=True)
+    """A message for people, on stderr."""
+    typer.echo(printable_message(message), err=True)
+
+
+def show(data: object) -> None:
+    """A line of data, on stdout."""
+    typer.echo(printable(str(data)))
 
 
 def run(app: typer.Typer) -> None:
     """Run an app. Errors that the user can act on end as one sentence, Ctrl-C and SIGTERM as a clean stop."""
+    open_standard_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does: a name that this locale cannot show is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except MesmError as error:
         if not error.said_elsewhere:
             say(f"error: {error}")
         sys.exit(error.exit_code)
-    except PermissionError as error:
-        say(f"error: {error.filename}: {error.strerror}: give this user the right to it, or choose another place")
+    except OSError as error:
+        if error.filename is None or is_resource_error(error):
+            say(f"error: {message(error, Path())}")
+            sys.exit(1)
+        remedy = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"
+        say(f"error: {error.filename}: {error.strerror}: {remedy}, or choose another place")
         sys.exit(2)
+    except MemoryError as error:
+        say(f"error: {message(error, Path())}")
+        sys.exit(1)
     except Stopped:
         say("stopped: nothing half-written is kept as finished; the same command goes on where it stopped")
         sys.exit(130)
+
+
+def open_standard_streams() -> None:
+    """Open those of stdin, stdout and stderr that the caller has closed on /dev/null.
+
+    Else the next file that is opened would get the number of stderr, and what libraries write there.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or os.fdopen(number, "r" if number == 0 else "w", closefd=False)
+        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr))
+    )
 
 
 def _stop(*_: object) -> Never:
@@ -48,9 +82,9 @@ def _stop(*_: object) -> Never:
 def table(rows: Mapping[Any, Any], title: str) -> None:
     """Two aligned columns on stdout."""
     width = max((len(str(name)) for name in rows), default=0)
-    typer.echo(f"\n{title}")
+    show(f"\n{title}")
     for name, value in rows.items():
-        typer.echo(f"  {name!s:<{width}}  {value}")
+        show(f"  {name!s:<{width}}  {value}")
 
 
 @contextmanager

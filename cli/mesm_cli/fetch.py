@@ -25,7 +25,7 @@ def fetch(
 
     with console.bytes_bar("fetch") as progress:
         tier, root = get(url, path, progress=progress)
-    typer.echo(path)
+    console.show(path)
     if tier == "recipe":
         console.say(f"the recipe of root {root}; next: build it from your copy of the corpus, see {path / 'README.md'}")
         return

@@ -39,9 +39,11 @@ def fingerprint(
     from tqdm import tqdm
 
     from mesm_data import fingerprint as library
-    from mesm_data.files import write_json
+    from mesm_data.files import check_new_file, write_json
     from mesm_data.locked import Lock
 
+    if out:
+        check_new_file(out)
     other = library.read_other(against) if against else None
     found = look(source, corpus)
     show_notes(found.notes)
@@ -53,9 +55,9 @@ def fingerprint(
         write_json(out, said)
     if other is None:
         if as_json:
-            typer.echo(json.dumps(said, ensure_ascii=False, indent=2))
+            console.show(json.dumps(said, ensure_ascii=False, indent=2))
         elif not out:
-            typer.echo("".join(library.lines(said["files"])), nl=False)
+            console.show("".join(library.lines(said["files"])).removesuffix("\n"))
         return
     if isinstance(other, Lock):
         if other.recipe.corpus != found.name:
@@ -64,10 +66,10 @@ def fingerprint(
     else:
         differences = library.compare(other, said["files"])
     if as_json:
-        typer.echo(json.dumps([[d.kind, d.path, d.what] for d in differences], ensure_ascii=False, indent=2))
+        console.show(json.dumps([[d.kind, d.path, d.what] for d in differences], ensure_ascii=False, indent=2))
     else:
         for difference in differences:
-            typer.echo(f"{difference.kind:<8} {difference.path}: {difference.what}")
+            console.show(f"{difference.kind:<8} {difference.path}: {difference.what}")
     counted = [sum(d.kind == kind for d in differences) for kind in ("missing", "altered", "extra", "moved")]
     words = "{} missing, {} altered, {} extra, {} moved".format(*counted)
     if any(counted[:3]):

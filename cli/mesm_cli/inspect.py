@@ -1,12 +1,15 @@
 """mesm-data inspect."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mesm_cli import console
+
+SHOWN = 20
 
 
 def inspect(
@@ -25,13 +28,13 @@ def inspect(
 
     found = look(path)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        console.show(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    typer.echo(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
-    typer.echo(f"root {found['root']}")
+    console.show(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
+    console.show(f"root {found['root']}")
     console.table(found["counts"], "utterances")
     console.table(found["labels"], "labels (of the built)")
-    console.table(found["speakers"], "speakers")
+    console.table(shortened(found["speakers"], "speakers"), "speakers")
     console.table(found["audio"], "audio")
     console.table(found["video"], "video")
     console.table(found["seconds"], "seconds")
@@ -44,7 +47,18 @@ def inspect(
     console.table(size, "size")
     for name in ("flags", "reasons", "incomplete"):
         if found[name]:
-            console.table(found[name], {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name))
+            console.table(
+                shortened(found[name], name),
+                {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name),
+            )
     console.table({name: line(said) for name, said in found["splits"].items()}, "splits")
     if found["notes"]:
         console.table(dict(enumerate(found["notes"], 1)), "notes of the scan")
+
+
+def shortened(counts: Mapping[str, int], what: str) -> dict[str, int]:
+    """The first counts, and the sum of the others; CMU-MOSEI has 3293 speakers."""
+    first = dict(list(counts.items())[:SHOWN])
+    if more := len(counts) - len(first):
+        first[f"and {more} more {what}"] = sum(counts.values()) - sum(first.values())
+    return first

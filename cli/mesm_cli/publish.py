@@ -53,5 +53,5 @@ def publish(
     console.say(f"{kind}{made.corpus}, tier {made.tier}: {len(made.files)} files, root {made.root}")
     if made.tier != "recipe" and not url.startswith("hf://"):
         console.say("who may read this place is yours to see to: it could not be checked that access is controlled")
-    typer.echo(shown(url))
+    console.show(shown(url))
     console.say(f"next: mesm-data fetch {shown(url)} DIR")

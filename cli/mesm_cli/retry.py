@@ -17,9 +17,10 @@ def retry(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
     engine: Annotated[BuildEngine, typer.Option(help="Where to work.")] = BuildEngine.local,
 ) -> None:
-    """Do again only what was lost (failures.csv), after a file was replaced or a disk came back.
+    """After a repair of the source, do again what was lost (failures.csv) or made of files that are others now.
 
-    The result is the same dataset as if it were built anew. Stopped or killed, the same command goes on.
+    All else is kept, whether the dataset is finished or its build was stopped, and the result is the same as if it were
+    built anew. Stopped or killed, the same command goes on.
 
     \b
     Examples:

@@ -49,7 +49,7 @@ def run(
 
     if recipe is None:
         for name in recipes():
-            typer.echo(name)
+            console.show(name)
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
@@ -113,7 +113,7 @@ def evaluate(
         str | None, typer.Option(help="The folder or URL of another dataset to ask the model about.")
     ] = None,
 ) -> None:
-    """Compute the scores of a run again, and say whether they are those that it wrote down.
+    """Compute the scores of a run again, and say whether they are those that it wrote down, and how far off.
 
     \b
     Examples:
@@ -126,14 +126,18 @@ def evaluate(
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
     judged = runs.evaluate(path, part=part, data=data)
-    typer.echo(json.dumps(judged.scores, indent=2))
+    console.show(json.dumps(judged.scores, indent=2))
     for sentence in judged.differences:
         console.say(f"differs: {sentence}")
     if judged.before is None:
         return
-    if judged.before != judged.scores:
-        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl")
-    console.say(f"{path}: the same scores as the run wrote down")
+    if judged.before == judged.scores:
+        console.say(f"{path}: the same scores as the run wrote down")
+    elif judged.deviation is not None and judged.deviation.within_tolerance:
+        console.say(f"{path}: the same scores as the run wrote down but for rounding: {judged.deviation}")
+    else:
+        far = f": {judged.deviation}" if judged.deviation is not None else ""
+        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl{far}")
 
 
 def compare(
@@ -150,9 +154,9 @@ def compare(
     rows, remarks = comparison.compare(runs)
     widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]
     for row in (comparison.HEAD, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        console.show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for remark in remarks:
-        typer.echo(remark)
+        console.show(remark)
 
 
 SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one

@@ -42,16 +42,16 @@ def show_all(as_json: AsJson = False) -> None:
                 said["fetched"] = is_stored(split)
             found.append(said)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        console.show(json.dumps(found, ensure_ascii=False, indent=2))
         return
     for said in found:
         counts = ", ".join(f"{part} {number}" for part, number in said["counts"].items())
-        typer.echo(f"{said['corpus']} {said['name']}  ({said['kind']})  {counts}".rstrip())
-        typer.echo(f"    {said['title']}")
+        console.show(f"{said['corpus']} {said['name']}  ({said['kind']})  {counts}".rstrip())
+        console.show(f"    {said['title']}")
         if said["kind"] == "list":
-            typer.echo(f"    {said['licence']}; {'in' if said['fetched'] else 'not in'} {said['folder']}; from")
+            console.show(f"    {said['licence']}; {'in' if said['fetched'] else 'not in'} {said['folder']}; from")
             for url in said["urls"]:
-                typer.echo(f"      {url}")
+                console.show(f"      {url}")
 
 
 @app.command("fetch")
@@ -62,7 +62,7 @@ def get(
         Path | None,
         typer.Option(help="Another folder; the default is where `--split NAME` looks ($MESM_SPLITS/CORPUS/SPLIT)."),
     ] = None,
-    mirror: Annotated[str | None, typer.Option(help="A URL that holds the same files, by name.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="A folder or URL that holds the same files, by name.")] = None,
 ) -> None:
     """Download published lists, and keep them if they are what was published (sha256, number of ids).
 
@@ -76,7 +76,7 @@ def get(
 
     folder, needed = fetch(corpus, name, to, mirror=mirror)
     console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
-    typer.echo(folder)
+    console.show(folder)
     console.say(f"next: mesm-data splits show {to or name} --data DIR")
 
 
@@ -102,20 +102,20 @@ def show(
     if as_json:
         missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
         shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
-        typer.echo(json.dumps({**made.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
+        console.show(json.dumps({**made.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
         return
     said = made.summary()
-    typer.echo(f"{corpus} {made.name}: lists of {made.of}, sha256 {made.digest}")
+    console.show(f"{corpus} {made.name}: lists of {made.of}, sha256 {made.digest}")
     console.table(said["counts"], "utterances that the dataset holds")
     console.table(said["missing"], "ids that it does not hold")
     for item in made.missing[:SHOWN]:
-        typer.echo(f"    {item.key} ({item.part}): {item.status}{f', {item.reason}' if item.reason else ''}")
+        console.show(f"    {item.key} ({item.part}): {item.status}{f', {item.reason}' if item.reason else ''}")
     console.table(said["leaks"], "shared between parts")
     for what, first in (("speakers", made.leaks.speakers), ("dialogs", made.leaks.dialogs)):
         if first:
-            typer.echo(f"    {what}: {', '.join(first[:SHOWN])}{' ...' if len(first) > SHOWN else ''}")
+            console.show(f"    {what}: {', '.join(first[:SHOWN])}{' ...' if len(first) > SHOWN else ''}")
     for one, other in made.leaks.overlaps[:SHOWN]:
-        typer.echo(f"    {one} and {other} overlap in time")
+        console.show(f"    {one} and {other} overlap in time")
 
 
 def line(said: Mapping[str, Any]) -> str:

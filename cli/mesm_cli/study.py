@@ -47,17 +47,17 @@ def flops(
         models["mesm"], kept = fresh_macs(config.model, encoder, **amounts)
     if as_json:
         found = {"input": amounts, "unit": "MAC", "p": config.model.sparse.p, "models": models, "kept": kept}
-        typer.echo(json.dumps(found, indent=2))
+        console.show(json.dumps(found, indent=2))
         return
-    typer.echo(f"million MAC of one utterance: {faces} faces, {pieces} pieces of sound, {tokens} tokens")
-    typer.echo("".join(f"{cell:>14}" for cell in ("part", *models)))
+    console.show(f"million MAC of one utterance: {faces} faces, {pieces} pieces of sound, {tokens} tokens")
+    console.show("".join(f"{cell:>14}" for cell in ("part", *models)))
     for part in [*dict.fromkeys(part for model in models.values() for part in model)]:
         cells = (f"{model[part] / 1e6:.2f}" if part in model else "-" for model in models.values())
-        typer.echo("".join(f"{cell:>14}" for cell in (part, *cells)))
+        console.show("".join(f"{cell:>14}" for cell in (part, *cells)))
     totals = {name: sum(parts.values()) for name, parts in models.items()}
-    typer.echo("".join(f"{cell:>14}" for cell in ("total", *(f"{total / 1e6:.2f}" for total in totals.values()))))
+    console.show("".join(f"{cell:>14}" for cell in ("total", *(f"{total / 1e6:.2f}" for total in totals.values()))))
     for modality, shares in kept.items():
-        typer.echo(f"{modality}: its blocks keep {', '.join(f'{share:.3f}' for share in shares)} of all sites")
+        console.show(f"{modality}: its blocks keep {', '.join(f'{share:.3f}' for share in shares)} of all sites")
 
 
 @sweep.callback()
@@ -107,7 +107,7 @@ def sweep_p(
     table = [library.HEAD, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        console.show("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     console.say(f"{place / 'sweep.csv'}, {place / 'sweep.png'}")
 
 
@@ -145,4 +145,4 @@ def explain(
         place = path / "looks" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', one.key)}.png"
         with atomic_write(place) as file:
             file.write(pictures.sheet(one.key, one.strips))
-        typer.echo(place)
+        console.show(place)

@@ -48,7 +48,7 @@ def verify(
         found = rebuild.check_shards(path, lock)
         for key, verdict, what in found:
             if verdict != locked.SAME:
-                typer.echo(f"{verdict}: {key}: {what}")
+                console.show(f"{verdict}: {key}: {what}")
         console.say(f"against {against}: {rebuild.summary(found, lock, said)}")
         if different := sum(verdict == locked.DIFFERENT for _, verdict, _ in found):
             raise MesmError(f"{different} of {len(found)} samples are different from the lock")
@@ -62,6 +62,6 @@ def show(differences: Callable[[Callable[[int], object]], Iterator[str]], what: 
     with tqdm(total=total, unit=unit, unit_scale=True, desc=what, dynamic_ncols=True, leave=False) as bar:
         for difference in differences(bar.update):
             bar.clear()
-            typer.echo(difference)
+            console.show(difference)
             number += 1
     return number

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.files import printable
+
 SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
 
 
@@ -97,7 +99,10 @@ class Corpus:
     name: str
     root: Path
     recordings: tuple[Recording, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # valid Unicode, whatever names they quote: a finished build can be written
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
 
     def utterances(self) -> list[Utterance]:
         """All utterances, in the order of the recordings."""

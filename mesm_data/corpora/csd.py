@@ -6,13 +6,18 @@
 
 A row says nothing but its times about what it belongs to. In CMU_MOSEI_Labels.csd the rows of a video stand in the
 order of the clips' numbers as texts ("10" before "2"), other files have another order: rows are joined by their times.
+The files come from strangers' mirrors: see hdf5_tables.py, which reads them.
 """
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,8 @@ from mesm_data.errors import InputError, MesmError
 _ITEMS = {**{item: item for item in ITEMS}, "happy": "happiness", "sad": "sadness"}
 _PART = re.compile(r"\[\d+\]$", re.ASCII)  # `<vid>[k]`: a file that was aligned with another
 PAUSE = "sp"
+
+Table = tuple[str, list[list[Any]], list[list[float]]]  # video, features (n, d), intervals (n, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +48,21 @@ def read_labels(path: Path) -> tuple[dict[str, list[Rated]], list[str]]:
 
     Raises MesmError if the file cannot be read or does not name its columns, InputError without h5py.
     """
-    with _Csd(path) as file:
-        names = [_ITEMS.get(name.strip().casefold(), name) for name in file.dimensions()]
-        if missing := [item for item in ITEMS if item not in names]:
-            raise MesmError(f"names no column for {missing[0]} (`dimension names`: {', '.join(names) or 'none'})")
-        columns = {item: names.index(item) for item in ITEMS}
-        found: dict[str, list[Rated]] = {}
-        for video, features, intervals in file.tables():
-            if features.ndim != 2 or features.shape[1] != len(names) or features.dtype.kind not in "fiu":
-                file.problems.append(f"{video}: its features are {features.shape}, expected (n, {len(names)})")
-                continue
-            rows = found.setdefault(video, [])
-            for (start, end), values in zip(intervals.tolist(), features.tolist(), strict=True):
-                rated = {item: _finite(values[column]) for item, column in columns.items()}
-                rows.append(Rated(index=len(rows), start=start, end=end, values=rated))
-        return found, file.problems
+    names, tables, problems = _read(path)
+    names = [_ITEMS.get(name.strip().casefold(), name) for name in names]
+    if missing := [item for item in ITEMS if item not in names]:
+        raise MesmError(f"names no column for {missing[0]} (`dimension names`: {', '.join(names)[:200] or 'none'})")
+    columns = {item: names.index(item) for item in ITEMS}
+    rated: dict[str, list[Rated]] = {}
+    for video, features, intervals in tables:
+        if any(len(values) != len(names) or isinstance(values[0], str) for values in features):
+            problems.append(f"{video}: its features are not {len(names)} numbers a row")
+            continue
+        rows = rated.setdefault(video, [])
+        for (start, end), values in zip(intervals, features, strict=True):
+            by_item = {item: _finite(values[column]) for item, column in columns.items()}
+            rows.append(Rated(index=len(rows), start=start, end=end, values=by_item))
+    return rated, problems
 
 
 def read_words(path: Path) -> tuple[dict[str, list[Word]], list[str]]:
@@ -63,19 +70,19 @@ def read_words(path: Path) -> tuple[dict[str, list[Word]], list[str]]:
 
     Raises MesmError if the file cannot be read, InputError without h5py.
     """
-    with _Csd(path) as file:
-        found: dict[str, list[Word]] = {}
-        for video, features, intervals in file.tables():
-            if features.size != len(intervals):
-                file.problems.append(f"{video}: its features are {features.shape}, expected ({len(intervals)}, 1)")
-                continue
-            words = found.setdefault(video, [])
-            for (start, end), raw in zip(intervals.tolist(), features.reshape(-1).tolist(), strict=True):
-                word = (raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)).strip("\0 ")
-                if word and word != PAUSE:
-                    words.append(Word(w=word, t0=start, t1=end))
-            words.sort(key=lambda word: (word.t0, word.t1))
-        return found, file.problems
+    _, tables, problems = _read(path)
+    timed: dict[str, list[Word]] = {}
+    for video, features, intervals in tables:
+        if any(len(values) != 1 for values in features):
+            problems.append(f"{video}: its features are not one word a row")
+            continue
+        words = timed.setdefault(video, [])
+        for (start, end), [value] in zip(intervals, features, strict=True):
+            word = str(value).strip("\0 ")
+            if word and word != PAUSE:
+                words.append(Word(w=word, t0=start, t1=end))
+        words.sort(key=lambda word: (word.t0, word.t1))
+    return timed, problems
 
 
 def words_within(words: list[Word], start: float, end: float) -> tuple[Word, ...]:
@@ -87,61 +94,24 @@ def words_within(words: list[Word], start: float, end: float) -> tuple[Word, ...
     )
 
 
-class _Csd:
-    """An open file; whatever h5py makes of a damaged one is a MesmError."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            import h5py
-        except ImportError:
-            raise InputError(f"{path}: to read .csd files, pip install 'mesm[csd]' (or h5py)") from None
-        self.problems: list[str] = []
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise MesmError(f"is not a readable HDF5 file ({error})") from None
-        self._group = h5py.Group
-
-    def __enter__(self) -> "_Csd":
-        roots = [root for root in self._file.values() if isinstance(root, self._group) and "data" in root]
-        if len(roots) != 1:
-            self._file.close()
-            raise MesmError(f"is not a computational sequence: {len(roots)} groups in it hold `data`, expected one")
-        self._root = roots[0]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def dimensions(self) -> list[str]:
-        """The names of the columns; none if the file does not say."""
-        try:
-            raw = self._root["metadata/dimension names"][()]
-            first = raw if isinstance(raw, bytes | str) else raw.reshape(-1)[0]
-            names = json.loads(first)
-        except (KeyError, OSError, ValueError, IndexError, TypeError, AttributeError):
-            return []
-        return [str(name) for name in names] if isinstance(names, list) else []
-
-    def tables(self) -> Iterator[tuple[str, Any, Any]]:
-        """(video, features, intervals (n, 2)) of every video whose table is whole."""
-        for name, group in self._root["data"].items():
-            try:
-                features, intervals = group["features"][()], group["intervals"][()]
-            except (KeyError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-                self.problems.append(f"{name}: cannot be read ({str(error)[:200]})")
-                continue
-            good = intervals.ndim == 2 and intervals.shape[1] == 2 and intervals.dtype.kind in "fiu"
-            if not good or len(features) != len(intervals) or not _all_finite(intervals):
-                self.problems.append(f"{name}: {len(features)} features and intervals of the shape {intervals.shape}")
-                continue
-            yield _PART.sub("", name), features, intervals
-
-
-def _all_finite(values: Any) -> bool:
-    import numpy as np
-
-    return bool(np.isfinite(values).all())
+def _read(path: Path) -> tuple[list[str], list[Table], list[str]]:
+    """The names of the columns, the tables, and what could not be read, by hdf5_tables.py in a process of its own."""
+    if find_spec("h5py") is None:
+        raise InputError(f"{path}: to read .csd files, pip install 'mesm[csd]' (or h5py)")
+    # -P: nothing is imported from the folder that the user is in. What this process can import, the other one can.
+    command = [sys.executable, "-P", "-m", "mesm_data.corpora.hdf5_tables", str(path.absolute())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise MesmError("takes too much time or memory to read: it is damaged, or made to do so")
+    if done.returncode != 0:
+        why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise MesmError(f"is damaged: the HDF5 library ends with {why} on it")
+    found = json.loads(done.stdout)
+    if "error" in found:
+        raise MesmError(found["error"])
+    tables = [(_PART.sub("", video), features, intervals) for video, features, intervals in found["tables"]]
+    return found["dimensions"], tables, found["problems"]
 
 
 def _finite(value: float) -> float | None:

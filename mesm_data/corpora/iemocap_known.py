@@ -23,13 +23,14 @@ def differences(utterances: Iterable[Utterance]) -> list[str]:
     total = known["counts"]
     return [
         f"as released: {total['dialogs']} dialogs and {total['utterances']} utterances; every session, label and "
-        "speaker's letter, scripted and improvised turns, and those without alignment as they should be"
+        "speaker's letter, scripted and improvised turns, texts, and those without alignment as they should be"
     ]
 
 
 def expected(known: Mapping[str, Any]) -> dict[str, int]:
     """The counts of the manifest under the names that `counts` uses."""
     names = {name: known[name] for name in ("dialogs", "utterances", "scripted", "improvised")}
+    names["utterances with text"] = known["texts"]
     for session, numbers in known["sessions"].items():
         names |= {f"{what} of {session}": numbers[what] for what in ("dialogs", "utterances")}
     names |= {f"label {label}": number for label, number in known["labels"].items()}
@@ -45,6 +46,7 @@ def counts(utterances: Iterable[Utterance]) -> dict[str, int]:
         kind = "scripted" if "_script" in utterance.dialog else "improvised"
         found.update(["utterances", kind, f"utterances of {session}", f"label {utterance.labels['label']}"])
         found[f"utterances of speakers {utterance.speaker[-1]}"] += 1
+        found["utterances with text"] += bool(utterance.text)
         dialogs.add((session, utterance.dialog))
     found.update(name for session, _ in dialogs for name in ("dialogs", f"dialogs of {session}"))
     return dict(found)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora import csd
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance, Word
-from mesm_data.corpora.csd import Rated, words_within
 from mesm_data.corpora.mosei_known import NO_CLIP, NO_TIMES, UNLABELLED, beside, summary
-from mesm_data.corpora.mosei_labels import ITEMS, Values, labels, means
+from mesm_data.corpora.mosei_labels import ITEMS, Values, is_incomplete, labels, means, possible_means
 from mesm_data.corpora.mosei_sources import (
     Lines,
     Official,
+    Rated,
     Ratings,
     Timed,
     read_official,
@@ -26,13 +27,12 @@ from mesm_data.corpora.mosei_sources import (
 )
 from mesm_data.corpora.mosei_text import Clip, key_of
 from mesm_data.corpora.mosei_tree import locate
-from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError
 
 # The label file repeats the transcript's times as floats of other widths.
 _SAME_TIME = 0.001 + 1e-9
 # Means are thirds, quarters, fifths or sixths, in a file perhaps with two decimals.
-_SAME_MEAN = 0.01
+SAME_MEAN = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,10 @@ def scan(root: Path) -> Corpus:
 
     Clips without ratings are excluded by the rule "unlabelled", rows of the label file that match no clip by "no_clip"
     (as `<vid>_csd<row>`); a rated clip whose times are not known has failed. Flags: `no_transcript` (text ""),
-    `no_alignment` (words None), `negative_start` (start is 0), `labels_from_csd` (no raters), `not_in_csd` (rated, not
-    in the label file), `csd_differs` (the label file has other means: they count), and of the known anomalies
-    `mistimed`, `faceless` and `corrupt_segmented`. What could not be used is in the notes.
+    `no_alignment` (words None), `negative_start` (start is 0), `labels_from_csd` (no raters), `empty_answers` (a rater
+    left an answer empty), `not_in_csd` (rated, not in the label file), `csd_differs` (the label file has other means:
+    they count), and of the known anomalies `mistimed`, `faceless` and `corrupt_segmented`. What could not be
+    used is in the notes.
 
     Raises InputError if this is no copy of CMU-MOSEI, or one without labels, times or media.
     """
@@ -64,7 +65,7 @@ def scan(root: Path) -> Corpus:
 
     manifest = mesm_manifests.load("mosei")
     layout = locate(Path(root))
-    notes = Notes()
+    notes = layout.tree.notes
     found = _Found(
         lines=read_transcripts(layout, notes),
         ratings=read_ratings(layout, notes),
@@ -79,14 +80,14 @@ def scan(root: Path) -> Corpus:
     recordings = tuple(_recording(found, video) for video in sorted(names))
     corpus = Corpus(name="mosei", root=layout.tree.root, recordings=recordings, notes=())
     if not any(utterance.unbuilt is None for utterance in corpus.utterances()):
-        said = "".join(f"\n  {note}" for note in [*layout.tree.notes, *notes.sentences()][:5])
+        said = "".join(f"\n  {note}" for note in notes.sentences()[:5])
         raise InputError(f"{layout.tree.root}: no clip has both times and labels. {layout.describe()}{said}")
     first = [layout.describe(), *beside(layout), *summary(corpus, found.videos, found.sound, manifest["counts"])]
     return Corpus(
         name="mosei",
         root=layout.tree.root,
         recordings=recordings,
-        notes=(*first, *layout.tree.notes, *notes.sentences()),
+        notes=(*first, *notes.sentences()),
     )
 
 
@@ -94,10 +95,11 @@ def _recording(found: _Found, video: str) -> Recording:
     """All clips of one video."""
     lines, ratings = found.lines.get(video, {}), found.ratings.get(video, {})
     rows = found.official.rows.get(video, []) if found.official else []
-    matched = match([clip for _, clip in lines.values()], rows, {n: means(r.raters) for n, r in ratings.items()})
+    matched = match([clip for _, clip in lines.values()], rows, ratings)
     taken = {row.index for row in matched.values()}
     utterances = [_utterance(found, video, number, matched.get(number)) for number in {*lines, *ratings, *matched}]
-    utterances += [_lost(found, video, row) for row in rows if row.index not in taken]
+    if found.official:
+        utterances += [clipless(found.official.path, video, row) for row in rows if row.index not in taken]
     return Recording(
         id=video,
         video=found.videos.get(video),
@@ -105,13 +107,14 @@ def _recording(found: _Found, video: str) -> Recording:
     )
 
 
-def match(clips: list[Clip], rows: list[Rated], rated: dict[int, Values]) -> dict[int, Rated]:
+def match(clips: list[Clip], rows: list[csd.Rated], rated: dict[int, Rated]) -> dict[int, csd.Rated]:
     """Clip number -> its row of the label file: the nearest of those that begin and end within 1 ms of it.
 
     Rated clips of which the transcripts know nothing have no times of their own. They get the rows that are left over
     only if there are as many of both and all seven means agree, in the file's order: that of the numbers as texts.
+    Whether clips count for which nobody answered anything is seen from the numbers.
     """
-    found: dict[int, Rated] = {}
+    found: dict[int, csd.Rated] = {}
     left = []
     for row in rows:
         near = [
@@ -125,9 +128,16 @@ def match(clips: list[Clip], rows: list[Rated], rated: dict[int, Values]) -> dic
         else:
             left.append(row)
     untimed = sorted(set(rated) - {clip.number for clip in clips}, key=str)
-    if len(untimed) == len(left) and all(agree(rated[n], row.values) for n, row in zip(untimed, left, strict=True)):
-        found.update(zip(untimed, left, strict=True))
+    for numbers in (untimed, [number for number in untimed if rated[number].answered]):
+        pairs = list(zip(numbers, left, strict=False))
+        if len(numbers) == len(left) and all(published(rated[number], row) for number, row in pairs):
+            return {**found, **dict(pairs)}
     return found
+
+
+def published(rated: Rated, row: csd.Rated) -> dict[str, float | None] | None:
+    """The means of a clip's raters, by the reading of missing answers that gives those of the label file's row."""
+    return next((means for means in possible_means(rated.raters) if agree(means, row.values)), None)
 
 
 def agree(ours: Values, theirs: Values) -> bool:
@@ -136,10 +146,10 @@ def agree(ours: Values, theirs: Values) -> bool:
     What nobody answered is 0 to the label file; what it has no number for agrees with everything.
     """
     pairs = [(ours[item] or 0.0, their) for item in ITEMS if (their := theirs[item]) is not None]
-    return all(abs(our - their) <= _SAME_MEAN for our, their in pairs)
+    return all(abs(our - their) <= SAME_MEAN for our, their in pairs)
 
 
-def _utterance(found: _Found, video: str, number: int, row: Rated | None) -> Utterance:
+def _utterance(found: _Found, video: str, number: int, row: csd.Rated | None) -> Utterance:
     """One row from what the transcripts, the raters and the label file say of a clip, of which one knows it."""
     id_ = key_of(video, number)
     line = found.lines.get(video, {}).get(number)
@@ -149,7 +159,7 @@ def _utterance(found: _Found, video: str, number: int, row: Rated | None) -> Utt
     labelled = said["emotions"] is not None
     words = _words(found, video, start, end) if timed and labelled else None
     flags = {
-        "no_transcript": line is None,
+        "no_transcript": line is None or not line[1].text,
         "no_times": timed is None,
         "no_alignment": words is None,
         "negative_start": timed is not None and timed.start < 0,
@@ -180,24 +190,27 @@ def _utterance(found: _Found, video: str, number: int, row: Rated | None) -> Utt
 
 
 def _labels(
-    found: _Found, video: str, number: int, row: Rated | None
+    found: _Found, video: str, number: int, row: csd.Rated | None
 ) -> tuple[dict[str, Any], list[str], dict[str, bool]]:
     """The record `labels`, the files that the ratings are from, and what is doubtful about them.
 
-    The raters' means count; where the label file has others, its own: they are what others train and test on.
+    The raters' means count; where the label file has others by every reading of missing answers, its own: they are what
+    others train and test on.
     """
     rated = found.ratings.get(video, {}).get(number)
-    if rated is None:
+    if rated is None or not (rated.answered or row):
         return labels(row.values if row else None, []), [], {"labels_from_csd": row is not None}
-    ours = means(rated.raters)
-    differs = row is not None and not agree(ours, row.values)
-    doubts = {"not_in_csd": found.official is not None and row is None, "csd_differs": differs}
-    return labels(row.values if row and differs else ours, rated.raters), rated.files, doubts
+    ours = published(rated, row) if row else means(rated.raters)
+    doubts = {
+        "empty_answers": any(map(is_incomplete, rated.raters)),
+        "not_in_csd": found.official is not None and row is None,
+        "csd_differs": ours is None,
+    }
+    return labels(ours or (row.values if row else None), rated.raters), rated.files, doubts
 
 
-def _lost(found: _Found, video: str, row: Rated) -> Utterance:
-    """A row of the label file that belongs to no clip: which one is not known, so it is not built."""
-    assert found.official is not None
+def clipless(path: str, video: str, row: csd.Rated) -> Utterance:
+    """A row of the label file `path` that belongs to no clip: which one is not known, so it is not built."""
     return Utterance(
         id=key_of(video, f"csd{row.index}"),
         dialog=video,
@@ -209,7 +222,7 @@ def _lost(found: _Found, video: str, row: Rated) -> Utterance:
         labels=labels(row.values, []),
         audio=(),
         picture=Picture(),
-        texts=(found.official.path,),
+        texts=(path,),
         flags=("no_transcript",),
         unbuilt=NO_CLIP,
     )
@@ -218,7 +231,7 @@ def _lost(found: _Found, video: str, row: Rated) -> Utterance:
 def _words(found: _Found, video: str, start: float, end: float) -> tuple[Word, ...] | None:
     if found.timed is None or video not in found.timed.words:
         return None
-    return words_within(found.timed.words[video], start, end)
+    return csd.words_within(found.timed.words[video], start, end)
 
 
 def _audio(found: _Found, video: str, clip: str | None, span: tuple[float, float]) -> tuple[AudioSource, ...]:

@@ -6,13 +6,14 @@ from typing import Any
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus
 from mesm_data.corpora.files import Tree
-from mesm_data.corpora.known import compare
+from mesm_data.corpora.known import compare, lacking_text
 from mesm_data.corpora.mosei_labels import EMOTIONS
 from mesm_data.corpora.mosei_tree import Layout
 
 # (status, reason) of the rows that are not built.
 UNLABELLED = ("excluded", "unlabelled")
 NO_CLIP = ("excluded", "no_clip")
+DOUBTS = ("empty_answers", "not_in_csd", "csd_differs")
 NO_TIMES = ("failed", "no times are known: it has neither a line in a transcript nor a row in the label file")
 
 
@@ -52,5 +53,6 @@ def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], cou
         if absent := sorted(dialogs.difference(files)):
             said.append(f"{len(absent)} labelled videos have no {kind} of the whole, the first is {absent[0]}")
     said += [f"{n} clips: {reason}" for (_, reason), n in Counter(u.unbuilt for u in every if u.unbuilt).items()]
-    doubts = Counter(flag for u in labelled for flag in u.flags if flag in ("not_in_csd", "csd_differs"))
+    said += lacking_text(labelled)
+    doubts = Counter(flag for u in labelled for flag in u.flags if flag in DOUBTS)
     return said + [f"{count} clips have the flag {flag}" for flag, count in sorted(doubts.items())]

@@ -5,6 +5,7 @@ tell copies of a row apart while a file is read and are not kept.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mesm_data.corpora.files import open_table
 from mesm_data.corpora.mosei_text import clip_of, video_of
 from mesm_data.corpora.parsed import Parsed
 
@@ -25,6 +27,7 @@ LARGEST = 1e6  # what is beyond is no number that anyone answered
 _VIDEO, _CLIP = "input.video_id", "input.clip"
 _ANSWERS = {f"answer.{item}": item for item in ITEMS}
 _NEEDED = (_VIDEO, _CLIP, *_ANSWERS)
+_SEPARATOR = re.compile(r'"?sep=([^"])"?', re.IGNORECASE)  # Excel's own first line
 _EMPTY = frozenset({"", "nan", "na", "n/a", "none", "null", "{}"})
 
 Values = Mapping[str, float | None]
@@ -47,7 +50,7 @@ def parse_answers(lines: Iterable[str]) -> Parsed[Answer]:
     HITId,HITTypeId,Title,...,WorkerId,...,Input.VIDEO_ID,Input.CLIP,Answer.anger,Answer.disgust,...,Answer.surprise,...
     3X0,3Y1,"Rate ""emotion"",\nand sentiment",...,A1,...,folder/-3g5yACwYnA,2.0,0,0,0,...,1,...
 
-    A row in which no item is answered is no rating (skipped, counted), nor is one without a video or a clip. Never
+    A row without a video or a clip is no rating (skipped, counted); one in which no item is answered may be. Never
     raises; a file without the needed columns is a problem of line 1.
     """
     parsed: Parsed[Answer] = Parsed()
@@ -68,16 +71,23 @@ def parse_answers(lines: Iterable[str]) -> Parsed[Answer]:
 
 
 def _reader(lines: Iterable[str]) -> Iterator[list[str]]:
-    """A reader with the delimiter of the first line: a spreadsheet may have saved a copy with another."""
+    """A reader with the delimiter of the first line: a spreadsheet may have saved a copy with another.
+
+    sep=;
+    """
     source = iter(lines)
     first = next(source, "")
-    delimiter = max(",;\t", key=first.count)
+    named = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
+    delimiter = named[1] if named else max(",;\t", key=first.count)
 
     def again() -> Iterator[str]:
         yield first
         yield from source
 
-    return csv.reader(again(), delimiter=delimiter)
+    reader = csv.reader(again(), delimiter=delimiter)
+    if named:
+        next(reader)
+    return reader
 
 
 def _parse_row(parsed: Parsed[Answer], line: int, cells: Sequence[str], columns: Mapping[str, int]) -> None:
@@ -95,9 +105,6 @@ def _parse_row(parsed: Parsed[Answer], line: int, cells: Sequence[str], columns:
             parsed.problem(line, "names no clip", "{}, {}".format(*where))
         return
     values = tuple(_value(parsed, line, item, cells[columns[name]]) for name, item in _ANSWERS.items())
-    if values == (None,) * len(ITEMS):
-        parsed.skipped["without an answer"] += 1
-        return
     parsed.records.append(Answer(line=line, video=video, clip=clip, values=values, origin=_origin(cells, columns)))
 
 
@@ -142,19 +149,48 @@ def large_fields() -> Iterator[None]:
 
 def read_answers(path: Path) -> Parsed[Answer]:
     """The answers in a file; other bytes than UTF-8 occur only in columns that are not read. Raises OSError."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with open_table(path) as file:
         return parse_answers(file)
 
 
-def means(raters: Sequence[Values]) -> dict[str, float | None]:
-    """Item -> the mean over the raters who answered it; None if nobody did.
+def leaves_zeros_empty(answers: Iterable[Answer]) -> bool:
+    """Whether the file of these answers has an empty cell where others have a 0: it holds the one and not the other."""
+    values = {value for answer in answers for value in answer.values}
+    return None in values and 0.0 not in values
 
-    An emotion counts as present if its mean is above 0 (README of the CMU-MultimodalSDK). For that it is the same
-    whether an empty cell is left out, as here, or is a 0, and whether answers are averaged or, as in the paper's
-    notebook, summed: no answer is below 0.
+
+def means(raters: Sequence[Values]) -> dict[str, float | None]:
+    """Item -> the mean over all raters, a missing answer counting as 0.
+
+    The means that were published are all multiples of 1/3 or 1/6, for three or six raters, and never of 1/2: a missing
+    answer is a 0 in them. An emotion counts as present if its mean is above 0 (README of the CMU-MultimodalSDK). For
+    that it is the same whether answers are averaged or, as in the paper's notebook, summed: no answer is below 0.
     """
-    answered = {item: [value for rater in raters if (value := rater[item]) is not None] for item in ITEMS}
-    return {item: fmean(values) if values else None for item, values in answered.items()}
+    return {item: fmean(rater[item] or 0.0 for rater in raters) for item in ITEMS}
+
+
+def possible_means(raters: Sequence[Values]) -> list[dict[str, float | None]]:
+    """The means by every reading of missing answers, the most likely first; one only where every rater answered all.
+
+    A missing answer is a 0; or raters who answered nothing do not count; or missing answers are left out.
+    """
+    found = [means(raters)]
+    if any(is_incomplete(rater) for rater in raters):
+        some = [rater for rater in raters if answered(rater)]
+        found += [means(some)] if some else []
+        values = {item: [value for rater in raters if (value := rater[item]) is not None] for item in ITEMS}
+        found.append({item: fmean(given) if given else None for item, given in values.items()})
+    return found
+
+
+def answered(rater: Values) -> bool:
+    """Whether a rater answered anything."""
+    return any(value is not None for value in rater.values())
+
+
+def is_incomplete(rater: Values) -> bool:
+    """Whether a rater left an answer empty."""
+    return any(value is None for value in rater.values())
 
 
 def labels(means: Values | None, raters: Sequence[Values]) -> dict[str, Any]:

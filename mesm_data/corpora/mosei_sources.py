@@ -9,23 +9,27 @@ from typing import TypeVar
 
 from mesm_data.corpora import csd
 from mesm_data.corpora.base import Word
-from mesm_data.corpora.mosei_labels import ITEMS, Values, read_answers
+from mesm_data.corpora.mosei_labels import ITEMS, Values, answered, leaves_zeros_empty, read_answers
 from mesm_data.corpora.mosei_text import Clip, is_video, key_of, parse_transcript
 from mesm_data.corpora.mosei_tree import Layout
 from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError, MesmError
 
-Read = TypeVar("Read")
+Rows = TypeVar("Rows")  # of a video
 
 _WORDS = re.compile(r"timestamped_?words", re.IGNORECASE | re.ASCII)  # not ...WordVectors
 
 
 @dataclass(slots=True, kw_only=True)
 class Rated:
-    """The raters of one clip, in the order of the files and their rows, and the files."""
+    """The raters of one clip, in the order of the files and their rows, and the files.
+
+    `answered`: somebody answered something, or empty cells are answers of 0 in one of the files.
+    """
 
     raters: list[Values] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,12 @@ def read_ratings(layout: Layout, notes: Notes) -> Ratings:
         for line, message in parsed.problems:
             notes.add("odd rows of ratings", f"{path}:{line}: {message}")
         skipped: Counter[str] = Counter(parsed.skipped)
+        zeros_empty = leaves_zeros_empty(parsed.records)
+        if zeros_empty:
+            sentence = (
+                f"{path}: holds empty cells and no 0 in {len(parsed.records)} rows: each empty cell is taken as 0"
+            )
+            notes.add("files of ratings without a 0", sentence)
         for answer in parsed.records:
             if answer.origin is not None:
                 row = (answer.origin, answer.video, answer.clip)
@@ -97,7 +107,9 @@ def read_ratings(layout: Layout, notes: Notes) -> Ratings:
                     continue
                 seen.add(row)
             rated = found.setdefault(answer.video, {}).setdefault(answer.clip, Rated())
-            rated.raters.append(dict(zip(ITEMS, answer.values, strict=True)))
+            rater = dict(zip(ITEMS, answer.values, strict=True))
+            rated.raters.append(rater)
+            rated.answered |= zeros_empty or answered(rater)
             if path not in rated.files:
                 rated.files.append(path)
         for kind, count in sorted(skipped.items()):
@@ -132,7 +144,9 @@ def read_words(layout: Layout, notes: Notes) -> Timed | None:
     return None
 
 
-def _from_csd(read: Callable[[Path], tuple[Read, list[str]]], layout: Layout, path: str, notes: Notes) -> Read | None:
+def _from_csd(
+    read: Callable[[Path], tuple[dict[str, Rows], list[str]]], layout: Layout, path: str, notes: Notes
+) -> dict[str, Rows] | None:
     """What is read of a .csd file, None if it cannot be; both with a note. Raises InputError where h5py is missing."""
     try:
         found, problems = read(layout.tree.root / path)
@@ -141,10 +155,7 @@ def _from_csd(read: Callable[[Path], tuple[Read, list[str]]], layout: Layout, pa
     except MesmError as error:
         notes.add(".csd files that are not read", f"{path}: {error}; not read")
         return None
-    _note_problems(notes, path, problems)
-    return found
-
-
-def _note_problems(notes: Notes, path: str, problems: list[str]) -> None:
+    problems += [f"{video[:40]!r} is no id of a video" for video in found if not is_video(video)]
     for problem in problems:
         notes.add("tables of .csd files that cannot be used", f"{path}: {problem}")
+    return {video: rows for video, rows in found.items() if is_video(video)}

@@ -113,7 +113,7 @@ def locate(given: Path) -> Layout:
     if here:
         return _usable(Layout(tree=tree, folders=here))  # raises: one kind alone
     seen = ", ".join([f"{name}/" for name in tree.folders(".")] + [*tree.files(".")]) or "nothing"
-    why = f" ({tree.notes[0]})" if tree.notes else ""
+    why = "".join(f" ({note})" for note in tree.notes.sentences()[:1])
     raise InputError(f"{given}: is not CMU-MOSEI; expected {_WANTED}, found {seen[:200]}{why}")
 
 
@@ -124,13 +124,14 @@ def _is_copy(found: dict[str, str], base: str) -> bool:
 
 def _find(tree: Tree, base: str) -> dict[str, str]:
     """Kind -> the first of its places under `base` that holds a file of its suffix."""
-    found: dict[str, str] = {}
-    for kind, (suffixes, places) in PLACES.items():
-        folders = (folder for place in places for folder in _resolve(tree, base, place))
-        held = (folder for folder in folders if any(name.endswith(suffixes) for name in tree.files(folder)))
-        if folder := next(held, None):
-            found[kind] = folder
-    return found
+    return {kind: folder for kind in PLACES if (folder := find_folder(tree, base, kind))}
+
+
+def find_folder(tree: Tree, base: str, kind: str) -> str | None:
+    """The first of a kind's places under `base` that holds a file of its suffix."""
+    suffixes, places = PLACES[kind]
+    folders = (folder for place in places for folder in _resolve(tree, base, place))
+    return next((folder for folder in folders if any(name.endswith(suffixes) for name in tree.files(folder))), None)
 
 
 def _resolve(tree: Tree, base: str, place: str) -> list[str]:

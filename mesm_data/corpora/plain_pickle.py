@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.files import printable
 from mesm_data.errors import InputError
 
 LIMIT = 512 * 2**20  # bytes; the released files are a few MB
@@ -90,7 +91,7 @@ class _Machine:
         if name in ("PROTO", "FRAME"):
             return
         if name in _ARGUMENTS:
-            stack.append(argument)
+            stack.append(printable(argument) if isinstance(argument, str) else argument)  # a dataset's text is UTF-8
         elif name in _VALUES:
             stack.append(_VALUES[name])
         elif name in _EMPTY:

@@ -9,6 +9,7 @@ The images' rate is not written down (of MOSEI's it is not even known whether it
 it is found from the number of images and the length of the sound.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from typing import Any
 
 from mesm_data.corpora.base import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
 from mesm_data.corpora.files import Tree
-from mesm_data.corpora.iemocap import UTTERANCE, dialog_of, is_left, speaker_of
+from mesm_data.corpora.iemocap_ids import UTTERANCE, dialog_of, is_left, speaker_of
 from mesm_data.corpora.image_rates import Counted, number, rates_of
+from mesm_data.corpora.known import lacking_text
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
 from mesm_data.media.images import numbered
@@ -27,6 +29,7 @@ FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
 META = "meta.pkl"
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")  # the order of MOSEI's labels
 FLAG = "processed_release"
+_STRANGE = "folders that are not named after an utterance"
 
 _MOSEI = re.compile(r"[A-Za-z0-9_-]+_\d+", re.ASCII)
 
@@ -66,7 +69,8 @@ def scan(corpus: str, root: Path) -> Corpus:
     folders: dict[str, str] = {}
     for id_, folder in _folders(corpus, tree):
         if folders.setdefault(id_, folder) != folder:
-            tree.notes.append(f"{folder}/: a second folder of this utterance; {folders[id_]}/ counts")
+            sentence = f"{folder}/: a second folder of this utterance; {folders[id_]}/ counts"
+            tree.notes.add("second folders of utterances", sentence)
     ids = sorted({*entries, *folders})
     if not ids:
         raise InputError(f"{root}: holds no utterances; expected {META} and a folder for each utterance")
@@ -75,7 +79,7 @@ def scan(corpus: str, root: Path) -> Corpus:
         ("entries of meta.pkl have no folder", entries.keys() - folders.keys()),
     ):
         if missing:
-            tree.notes.append(f"{len(missing)} {said} (such as {min(missing)})")
+            tree.notes.add(said, f"{len(missing)} {said} (such as {min(missing)})")
     found = {id_: _look(corpus, tree, id_, folder) for id_, folder in folders.items()}
     times = {id_: _times(tree, id_, entries.get(id_)) for id_ in ids}
     rates, notes = rates_of(
@@ -84,7 +88,8 @@ def scan(corpus: str, root: Path) -> Corpus:
             for id_, each in found.items()
         }
     )
-    tree.notes += notes
+    for note in notes:
+        tree.notes.add("remarks on the images' rate", note)
     recordings: dict[str, list[Utterance]] = {}
     for id_ in ids:
         utterance = _utterance(corpus, tree, id_, entries.get(id_), found.get(id_), times[id_], rates.get(id_))
@@ -100,7 +105,11 @@ def scan(corpus: str, root: Path) -> Corpus:
             )
             for dialog in sorted(recordings)
         ),
-        notes=(f"the processed release of the paper's authors: {root}", *tree.notes),
+        notes=(
+            f"the processed release of the paper's authors: {root}",
+            *lacking_text(utterance for utterances in recordings.values() for utterance in utterances),
+            *tree.notes.sentences(),
+        ),
     )
 
 
@@ -111,7 +120,7 @@ def _is_id(corpus: str, name: str) -> bool:
 def _entries(corpus: str, tree: Tree) -> dict[str, dict[str, Any]]:
     """meta.pkl: utterance id -> what it says."""
     if META not in tree.files("."):
-        tree.notes.append(f"{META}: is not there; labels, texts and times are unknown")
+        tree.notes.add("missing files", f"{META}: is not there; labels, texts and times are unknown")
         return {}
     meta = load(tree.root / META)
     if not isinstance(meta, dict):
@@ -120,9 +129,12 @@ def _entries(corpus: str, tree: Tree) -> dict[str, dict[str, Any]]:
     for id_, entry in meta.items():
         if not isinstance(id_, str) or not _is_id(corpus, id_):
             name = repr(id_[:100]) if isinstance(id_, str) else f"a key that is a {type(id_).__name__}"
-            tree.notes.append(f"{META}: {name} is not an utterance id; left out")
+            tree.notes.add(
+                f"keys of {META} that are no utterance id", f"{META}: {name} is not an utterance id; left out"
+            )
         elif not isinstance(entry, dict):
-            tree.notes.append(f"{META}: {id_}: holds a {type(entry).__name__}, not a dictionary; taken as empty")
+            sentence = f"{META}: {id_}: holds a {type(entry).__name__}, not a dictionary; taken as empty"
+            tree.notes.add(f"entries of {META} that are no dictionary", sentence)
             entries[id_] = {}
         else:
             entries[id_] = entry
@@ -137,10 +149,11 @@ def _folders(corpus: str, tree: Tree) -> Iterator[tuple[str, str]]:
         elif corpus == "iemocap":
             inside = tree.folders(name)
             yield from ((id_, f"{name}/{id_}") for id_ in inside if _is_id(corpus, id_))
-            strange = [each for each in inside if not _is_id(corpus, each)]
-            tree.notes += [f"{name}/{each}/: is not named after an utterance; left out" for each in strange]
+            for each in inside:
+                if not _is_id(corpus, each):
+                    tree.notes.add(_STRANGE, f"{name}/{each}/: is not named after an utterance; left out")
         else:
-            tree.notes.append(f"{name}/: is not named after an utterance; left out")
+            tree.notes.add(_STRANGE, f"{name}/: is not named after an utterance; left out")
 
 
 def _side(corpus: str, id_: str) -> str:
@@ -155,7 +168,7 @@ def _look(corpus: str, tree: Tree, id_: str, folder: str) -> _Found:
     """One utterance's folder. The headers of its wavs are read for their length, nothing else of them."""
     listing = Tree(tree.root)  # not kept: there are millions of images
     files = listing.files(folder)
-    tree.notes += listing.notes
+    tree.notes.extend(listing.notes)
     images = numbered(iter(files), _prefix(corpus, id_))
     wavs = {name: path for name, path in files.items() if name.endswith(".wav")}
     lengths = (_length(tree.root / path) for name, path in sorted(wavs.items(), reverse=True))
@@ -168,7 +181,7 @@ def _length(path: Path) -> float | None:
     import soundfile
 
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
     except (soundfile.LibsndfileError, OSError):
         return None
     return float(info.frames / info.samplerate)
@@ -180,7 +193,8 @@ def _times(tree: Tree, id_: str, entry: dict[str, Any] | None) -> tuple[float, f
     if start is None or end is None:
         return None
     if end <= start:
-        tree.notes.append(f"{META}: {id_} ends at {end} s, not after its start at {start} s; its times are not used")
+        sentence = f"{META}: {id_} ends at {end} s, not after its start at {start} s; its times are not used"
+        tree.notes.add("utterances that end before they begin", sentence)
         return None
     return start, end
 
@@ -197,15 +211,16 @@ def _utterance(
     length = (found.length if found else None) or (found.images / rate if found and rate else 0.0)
     start, end = times or (0.0, round(length, 6))
     text = (entry or {}).get("text")
+    text = text if isinstance(text, str) else ""
     dialog = dialog_of(id_) if corpus == "iemocap" else id_.rpartition("_")[0]
-    flags = {"no_meta": entry is None, "no_transcript": not isinstance(text, str), "no_times": times is None}
+    flags = {"no_meta": entry is None, "no_transcript": not text, "no_times": times is None}
     return Utterance(
         id=id_,
         dialog=dialog,
         speaker=speaker_of(id_) if corpus == "iemocap" else dialog,
         start=start,
         end=end,
-        text=text if isinstance(text, str) else "",
+        text=text,
         words=None,
         labels=_labels(corpus, tree, id_, entry),
         audio=_audio(corpus, id_, found) if found else (),
@@ -231,11 +246,12 @@ def _labels(corpus: str, tree: Tree, id_: str, entry: dict[str, Any] | None) -> 
     label = (entry or {}).get("label")
     if corpus == "iemocap":
         if entry is not None and not isinstance(label, str):
-            tree.notes.append(f"{META}: {id_} has no label that is text; taken as null")
+            tree.notes.add("utterances without a label", f"{META}: {id_} has no label that is text; taken as null")
         return {"label": label if isinstance(label, str) else None, "vad": None, "raters": []}
     values = [number(value) for value in label] if isinstance(label, (list, tuple)) else []
     if len(values) != len(EMOTIONS) or any(value not in (0.0, 1.0) for value in values):
         if entry is not None:
-            tree.notes.append(f"{META}: {id_} has no label of six numbers, each 0 or 1; taken as null")
+            sentence = f"{META}: {id_} has no label of six numbers, each 0 or 1; taken as null"
+            tree.notes.add("utterances without a label", sentence)
         values = [None] * len(EMOTIONS)
     return {"emotions": dict(zip(EMOTIONS, values, strict=True)), "sentiment": None, "raters": []}

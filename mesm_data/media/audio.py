@@ -1,37 +1,37 @@
 """An utterance's sound: 16 kHz mono 16-bit, cut by sample.
 
 soundfile reads what is 16 kHz 16-bit PCM already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit; ffmpeg
-converts everything else, the sound track of a video too. Its SIMD code rounds differently from CPU to CPU, so it runs
-without.
+converts everything else (mesm_data.media.tracks), the sound track of a video too.
 """
 
-import math
-import subprocess
-import tempfile
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import AudioSource
+from mesm_data.corpora.base import AudioSource, Utterance
 from mesm_data.errors import MesmError
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.media.video import origin
+from mesm_data.files import open_regular_file
+from mesm_data.machine import raise_resource_error
+from mesm_data.media.tools import describe_error
+from mesm_data.media.tracks import END, Block, Span, Track, convert, mean, sample_index
 from mesm_data.shards.members import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    import av
+# The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
+# samples, compressed ones by a packet, and clips are cut at key frames. For less than this no other source is tried.
+_MISSING, _EXCESS = SAMPLE_RATE // 10, SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """`samples`: int16 (n,) at 16 kHz. `status`: ok, partial (the file ends before the utterance) or none.
+    """`samples`: int16 (n,) at 16 kHz. `status`: ok, partial (the sound ends before the utterance) or none.
 
-    `sample_rate` is the source's own; `problems` says why a source could not be used.
+    `sample_rate` and `channels` are the source's own; `problems` says why a source could not be used, or not in full.
     """
 
     samples: NDArray[np.int16]
@@ -39,167 +39,197 @@ class Sound:
     sample_rate: int | None
     source: AudioSource | None
     problems: tuple[str, ...]
+    channels: int = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there are samples and all are 0: digital silence, which no microphone records."""
+        return len(self.samples) > 0 and not self.samples.any()
+
+
+class Channels(NamedTuple):
+    """The part of a file that holds an utterance: int16 (n, channels) at 16 kHz, and the file's own sample rate.
+
+    `missing` samples of it lie in holes of the track; `stopped` says why the file could not be read to its end, if so.
+    """
+
+    samples: Block
+    sample_rate: int
+    missing: int = 0
+    stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """A whole converted file: `samples` int16 (n, channels) at 16 kHz, of which the first is at sample `lead`.
+class Take:
+    """What one source holds of an utterance: `samples` int16 (n,) at 16 kHz of its channel, or the mean of all.
 
-    `lead` counts from the container's start; `sample_rate` is the file's own.
+    `expected` is the number of samples that the utterance lasts, `samples` counts as that where it is not known.
     """
 
+    source: AudioSource
+    file: Channels
     samples: NDArray[np.int16]
-    lead: int
-    sample_rate: int
+    expected: int
 
-    def cut(self, start: int, stop: int | None) -> NDArray[np.int16]:
-        """The samples [start, stop) of the container's clock, silence before the track's first."""
-        stop = self.lead + len(self.samples) if stop is None else stop
-        if stop <= self.lead:
-            return self.samples[:0]
-        found = self.samples[max(start - self.lead, 0) : stop - self.lead]
-        silence = np.zeros((max(self.lead - start, 0), found.shape[1]), np.int16)
-        return np.concatenate([silence, found]) if len(found) else found
+    @property
+    def covered(self) -> int:
+        """How many samples of the utterance are there."""
+        return min(len(self.samples), self.expected) - self.file.missing
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether a file of one utterance lasts so much longer that it may hold something else."""
+        return len(self.samples) >= self.expected + _EXCESS
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the utterance is there: to the sample where it is cut from a longer file."""
+        return self.expected - self.covered <= (0 if self.source.span else _MISSING)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all samples are 0."""
+        return not self.samples.any()
+
+    @property
+    def fits(self) -> bool:
+        """Whether no other source needs to be tried."""
+        return self.expected - self.covered <= _MISSING and not self.is_too_long and not self.is_silent
+
+    def problem(self) -> str | None:
+        """What of the utterance is not there, or too much, in words; None if nothing is."""
+        stopped = f" ({self.file.stopped})" if self.file.stopped else ""
+        seconds, expected = len(self.samples) / SAMPLE_RATE, self.expected / SAMPLE_RATE
+        if not len(self.samples):
+            return f"holds no sound for this utterance{stopped}"
+        if self.is_too_long:
+            return f"lasts {seconds:.3f} s or more, the utterance {expected:.3f} s"
+        if self.is_complete:
+            return None
+        if len(self.samples) >= self.expected:
+            return f"lacks {self.file.missing / SAMPLE_RATE:.3f} s of the utterance's sound (a hole in the track)"
+        if self.source.span is None:
+            return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"
+        return f"ends at {self.source.span[0] + seconds:.3f} s{stopped}, the utterance at {self.source.span[1]:.3f} s"
 
 
 class AudioReader:
-    """Reads the sound of one recording's utterances; the last converted file is kept for the next cut.
+    """Reads the sound of one recording's `utterances`: a file that must be converted is converted once for them all."""
 
-    Converted files lie in `scratch` (default: the system's folder for temporary files), not in memory.
-    """
+    def __init__(self, root: Path, utterances: Iterable[Utterance] = ()) -> None:
+        self._root = root
+        self._sources: dict[str, list[tuple[AudioSource, Span]]] = {}
+        for utterance in utterances:
+            for source in utterance.audio:
+                self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance))))
+        self._tracks: dict[str, Track] = {}
 
-    def __init__(self, root: Path, scratch: Path | None = None) -> None:
-        self._root, self._scratch = root, scratch
-        self._converted: tuple[str, Track] | None = None
+    def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> Sound:
+        """The first source that covers the utterance, else that which covers most; and what is wrong with the others.
 
-    def read(self, sources: Sequence[AudioSource]) -> Sound:
-        """The first source that can be read, and what was wrong with those before it."""
+        `length` are the utterance's seconds: a file of it alone is held against them. A source of digital silence is
+        taken only if no other has sound. Raises OSError if the machine fails, never for what is wrong with a source.
+        """
         problems = [] if sources else ["no sound file"]
+        takes: list[Take] = []
         for source in sources:
             try:
-                sound, rate, complete = self.cut(source)
-            except (MesmError, OSError) as error:
-                problems.append(f"{source.path}: {error.strerror if isinstance(error, OSError) else error}")
+                take = self.take(source, length)
+            except MesmError as error:
+                problems.append(f"{source.path}: {error}")
                 continue
-            if len(sound) == 0:
-                problems.append(f"{source.path}: holds no sound for this utterance")
-                continue
-            # A mono file where two channels were expected: both actors are in the one.
-            channel = source.channel if source.channel and source.channel < sound.shape[1] else 0
-            return Sound(
-                samples=np.ascontiguousarray(sound[:, channel]),
-                status="ok" if complete else "partial",
-                sample_rate=rate,
-                source=source,
-                problems=tuple(problems),
-            )
-        nothing = np.zeros(0, np.int16)
-        return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
+            if problem := take.problem():
+                problems.append(f"{source.path}: {problem}")
+            takes += [take] if len(take.samples) else []
+            if take.fits:
+                break
+        best = max(takes, key=lambda take: (not take.is_silent, take.covered, not take.is_too_long), default=None)
+        if best is None:
+            nothing = np.zeros(0, np.int16)
+            return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
+        if not best.is_silent:
+            problems += [f"{take.source.path}: holds only digital silence here" for take in takes if take.is_silent]
+        return Sound(
+            samples=best.samples,
+            status="ok" if best.is_complete else "partial",
+            sample_rate=best.file.sample_rate,
+            source=best.source,
+            problems=tuple(problems),
+            channels=best.file.samples.shape[1],
+        )
 
-    def cut(self, source: AudioSource) -> tuple[NDArray[np.int16], int, bool]:
-        """int16 (n, channels) at 16 kHz of a source's span, the file's own rate, and whether the span is all there.
+    def take(self, source: AudioSource, length: Fraction | None = None) -> Take:
+        """What a source holds of an utterance of `length` seconds. Raises MesmError if the file cannot be used."""
+        file = self.channels(source, length)
+        channels = file.samples.shape[1]
+        if source.channel is None:
+            samples = mean(file.samples)
+        else:  # a file with fewer channels is all that there is
+            samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
+        if source.span:
+            start, stop = sample_span(source.span)
+            expected = stop - start
+        else:
+            expected = max(len(samples), 1) if length is None else sample_index(length)
+        return Take(source=source, file=file, samples=samples, expected=expected)
 
-        Spans are seconds of the container. Raises MesmError or OSError if the file cannot be used.
+    def channels(self, source: AudioSource, length: Fraction | None = None) -> Channels:
+        """All channels of a source's part; of a file of one utterance of `length` seconds, half a second more at most.
+
+        Spans are seconds of the container. Raises MesmError if the file cannot be used, OSError if the machine fails.
         """
         import soundfile
 
         path = self._root / source.path
-        path.open("rb").close()  # libsndfile calls whatever keeps it from opening a file a "System error"
-        start, stop = sample_span(source.span) if source.span else (0, None)
         try:
-            info = soundfile.info(str(path))
+            open_regular_file(path).close()  # libsndfile calls whatever keeps it from opening a file a "System error"
+        except OSError as error:
+            raise_resource_error(error)
+            raise MesmError(describe_error(error)) from None
+        start, stop = wanted(source, length)
+        try:
+            info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
             info = None  # not a sound file for it: ffmpeg reads more
-        if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16":
+        # A length of 0 is that of a writer that was killed: ffmpeg reads on to the end of the file.
+        if info is not None and info.samplerate == SAMPLE_RATE and info.subtype == "PCM_16" and info.frames:
             try:
-                sound, _ = soundfile.read(
-                    str(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
+                samples, _ = soundfile.read(
+                    os.fsencode(path), start=min(start, info.frames), stop=stop, dtype="int16", always_2d=True
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
-            rate = SAMPLE_RATE
-        else:
-            track = self._track(source.path)
-            sound, rate = track.cut(start, stop), track.sample_rate
-        return sound, rate, stop is None or len(sound) == stop - start
+            return Channels(samples, SAMPLE_RATE)
+        track = self._track(source, (start, stop))
+        return Channels(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
 
-    def _track(self, name: str) -> Track:
-        if self._converted is None or self._converted[0] != name:
-            self._converted = None  # its file goes first
-            self._converted = (name, convert(self._root / name, self._scratch))
-        return self._converted[1]
+    def _track(self, source: AudioSource, span: Span) -> Track:
+        """The converted file of a source, with `span` in it. Those that hold several utterances are kept."""
+        known = self._tracks.get(source.path)
+        if known and known.holds(*span):
+            return known
+        uses = [*self._sources.get(source.path, ()), (source, span)]
+        mix = all(use.channel is None for use, _ in uses)
+        track = convert(self._root / source.path, [span for _, span in uses], mix=mix)
+        if source.span:
+            self._tracks[source.path] = track
+        return track
+
+
+def duration(utterance: Utterance) -> Fraction | None:
+    """The seconds that an utterance lasts, None if its times are no interval."""
+    length = Fraction(repr(utterance.end)) - Fraction(repr(utterance.start))
+    return length if length > 0 else None
+
+
+def wanted(source: AudioSource, length: Fraction | None) -> Span:
+    """The samples [start, stop) of a source that are read for an utterance of `length` seconds."""
+    if source.span:
+        return sample_span(source.span)
+    return 0, END if length is None else sample_index(length) + _EXCESS
 
 
 def sample_span(span: tuple[float, float]) -> tuple[int, int]:
     """Seconds to samples at 16 kHz: [start, stop), each rounded to the nearest sample, halves up."""
-    start, stop = (nearest(Fraction(repr(second))) for second in span)
+    start, stop = (sample_index(Fraction(repr(second))) for second in span)
     return max(start, 0), max(stop, start, 0)
-
-
-def nearest(seconds: Fraction) -> int:
-    """The nearest sample at 16 kHz, halves up."""
-    return math.floor(seconds * SAMPLE_RATE + Fraction(1, 2))
-
-
-def convert(path: Path, scratch: Path | None) -> Track:
-    """The first sound track of any file that FFmpeg reads. Raises MesmError with the reason if there is none."""
-    import ffmpeg
-
-    channels, rate, begin = probe(path)
-    # Holes in the track are filled with silence (`async=1`), so that what follows keeps its time.
-    stream = ffmpeg.input(f"file:{path}")["a:0"].filter("aresample", SAMPLE_RATE, **{"async": 1})
-    command = ffmpeg.output(stream, "pipe:1", format="s16le", ac=channels)
-    arguments = command.global_args("-v", "error", "-nostdin", "-cpuflags", "0").compile(cmd=ffmpeg_binary())
-    with tempfile.TemporaryFile(dir=scratch) as raw:
-        problem = _run(arguments, raw.fileno())
-        size = raw.seek(0, 2) // (2 * channels) * channels
-        if size == 0:
-            raise MesmError(f"its sound cannot be decoded ({problem or 'it is empty'})")
-        samples: NDArray[np.int16] = np.memmap(raw, "<i2", "r", shape=(size // channels, channels))
-    return Track(samples=samples, lead=nearest(begin), sample_rate=rate)
-
-
-def _run(arguments: list[str], output: int) -> str | None:
-    """Run ffmpeg; what it says if it fails. What it could decode until then is kept: the rest is missing."""
-    done = subprocess.run(arguments, stdout=output, stderr=subprocess.PIPE, check=False)
-    return done.stderr.decode(errors="replace").strip()[-300:] if done.returncode else None
-
-
-def probe(path: Path) -> tuple[int, int, Fraction]:
-    """Channels and sample rate of a file's first sound track, and its first sample's time from the container's start.
-
-    Raises MesmError if there is no sound in it.
-    """
-    import av
-
-    try:
-        with av.open(f"file:{path}") as container:
-            if not container.streams.audio:
-                raise MesmError("holds no sound track")
-            stream = container.streams.audio[0]
-            if stream.codec_context is None:
-                raise MesmError("holds sound of a kind that this FFmpeg cannot decode")
-            channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
-            begin = _first(container, stream)
-    except (av.FFmpegError, OSError) as error:
-        raise MesmError(f"not a sound file ({error.strerror})") from None
-    if begin is None or not channels or not rate:
-        raise MesmError("its sound cannot be decoded")
-    return channels, rate, begin
-
-
-def _first(container: "av.container.InputContainer", stream: "av.AudioStream") -> Fraction | None:
-    """The time of the first sample that can be decoded; None if there is none."""
-    import av
-
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        if frames:
-            first = frames[0]
-            if first.pts is None or first.time_base is None:
-                return Fraction(0)
-            return first.pts * first.time_base - origin(container)
-    return None

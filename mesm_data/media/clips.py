@@ -4,10 +4,9 @@ ffmpeg encodes in a process of its own. It is fed through NUT, a container that 
 variable frame rate keep their times. Cutting with `-c copy` would be wrong by up to a group of pictures.
 """
 
-import errno
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import check_exit
 from mesm_data.media.cut import Cut, Span
 from mesm_data.media.frame import Frame
 from mesm_data.media.picture import colour_tags, planes, size
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.tools import ErrorOutput, describe_error, ffmpeg_binary
 from mesm_data.shards.members import encode_wav
 
 # Encoders that run at once: one takes up to 200 MB at 1920x1080.
@@ -53,6 +53,7 @@ class ClipWriter:
         self._process = subprocess.Popen(
             self._command(samples), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+        self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
         self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
         self._stream.width, self._stream.height = self._width, self._height
@@ -92,27 +93,20 @@ class ClipWriter:
         packet.is_keyframe = True
         try:
             self._pipe.mux(packet)
-        except (av.FFmpegError, OSError):
-            self.abort()
-            raise MesmError(f"ffmpeg stopped while encoding {self.path.name}: {self._said()}") from None
+        except (av.FFmpegError, OSError) as error:
+            self._check_end(error)
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file. Raises MesmError with ffmpeg's own words if it failed."""
+        """Finish the file. Raises MesmError with ffmpeg's first error line if it failed, OSError if the machine did."""
         import av
 
+        problem = None
         try:
             self._pipe.close()
-            assert self._process.stdin
-            self._process.stdin.close()
-        except (av.FFmpegError, OSError):
-            pass  # ffmpeg has ended early: its exit code and words say why
-        said = self._said()
-        self._sound.unlink(missing_ok=True)
-        if self._process.wait() != 0:
-            if os.strerror(errno.ENOSPC) in said:
-                raise OSError(errno.ENOSPC, said)
-            raise MesmError(f"ffmpeg could not encode {self.path.name}: {said}")
+        except (av.FFmpegError, OSError) as error:
+            problem = error
+        self._check_end(problem)
 
     def abort(self) -> None:
         """Stop the encoder; what it wrote is left to the caller's clean-up."""
@@ -120,9 +114,19 @@ class ClipWriter:
         self._process.wait()
         self._sound.unlink(missing_ok=True)
 
-    def _said(self) -> str:
-        assert self._process.stderr
-        return self._process.stderr.read().decode(errors="replace").strip()[-300:]
+    def _check_end(self, error: Exception | None = None) -> None:
+        """Wait for ffmpeg's end. Raises MesmError if it failed or could not be fed (`error`), OSError if the machine is
+        the cause.
+        """
+        with suppress(OSError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        status = self._process.wait()
+        self._sound.unlink(missing_ok=True)
+        check_exit(status, self._errors.text())
+        if status or error:
+            reason = describe_error(error) if error and not status else self._errors.reason()
+            raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
 
 
 def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:

@@ -69,7 +69,7 @@ class Cutter:
                 live.append(waiting.pop())
             for index in live:
                 ticks = self._ticks(index, now + 1)
-                inside = now < self._ends[index]
+                inside = self._starts[index] <= now < self._ends[index]
                 if ticks or inside:
                     yield Cut(index=index, frame=frame, ticks=ticks, inside=inside)
             live = [index for index in live if now < self._ends[index]]

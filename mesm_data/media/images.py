@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.frame import Frame, turn
+from mesm_data.media.tools import describe_error
 
 if TYPE_CHECKING:
     import av
@@ -29,7 +31,8 @@ class Images:
         try:
             self._numbers = numbered((path.name for path in folder.iterdir()), name)
         except OSError as error:
-            raise MesmError(f"cannot be listed ({error.strerror})") from None
+            raise_resource_error(error)
+            raise MesmError(f"cannot be listed ({describe_error(error)})") from None
         if not self._numbers:
             raise MesmError("holds no images")
         if self.rate <= 0:
@@ -90,6 +93,7 @@ def _decode(path: Path) -> "av.VideoFrame | None":
         codec.flags |= Flags.bitexact
         codec.thread_count = 1
         images = [*codec.decode(av.Packet(data)), *codec.decode(None)]
-    except (OSError, av.FFmpegError, EOFError):
+    except (OSError, av.FFmpegError, EOFError) as error:
+        raise_resource_error(error)
         return None
     return images[0] if images else None

@@ -1,10 +1,67 @@
-"""The media tools of this machine: which ffmpeg runs, and the versions that a dataset records."""
+"""The media tools of this machine: which ffmpeg runs, why it failed, and the versions that a dataset records."""
 
 import functools
+import os
 import platform
+import re
 import shutil
+import signal
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+_KEPT_BYTES = 4096  # of a process's standard error: the first lines say what went wrong, the last ones what followed
+_LONGEST_REASON = 300
+# [aac @ 0x55a0f2c1ad00] Error: the part of FFmpeg that speaks and its address, other in every run.
+_SPEAKER = re.compile(r"(\[[^\]]* @ 0x[0-9a-f]+\] *)+")
+
+
+class ErrorOutput:
+    """Reads the standard error of a process in a thread, so that the process never waits, and keeps the beginning.
+
+    The file that the process works on, `path`, is called by its name alone.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+        assert process.stderr is not None
+        self._process, self._path, self._kept = process, path, b""
+        self._thread = Thread(target=self._read, args=(process.stderr,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            while block := os.read(stream.fileno(), _KEPT_BYTES):
+                self._kept += block[: _KEPT_BYTES - len(self._kept)]
+
+    def text(self) -> str:
+        """Waits for the end of the process. Returns the beginning of what it wrote, without speakers and addresses."""
+        self._process.wait()
+        self._thread.join()
+        text = self._kept.decode(errors="replace").replace(f"file:{self._path}", self._path.name)
+        return _SPEAKER.sub("", text).strip()
+
+    def reason(self) -> str:
+        """Waits for the end of the process. Returns its first error line and how it ended, never an empty text."""
+        lines = [line.strip() for line in self.text().splitlines()]
+        first = next(filter(None, lines), "no error message")
+        return f"{first[:_LONGEST_REASON]} ({describe_exit(self._process.wait())})"
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, from its return code."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"ended by signal {-status}"
+
+
+def describe_error(error: Exception) -> str:
+    """What an error of the operating system or of PyAV says, never an empty text."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @functools.cache

@@ -7,31 +7,67 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
+from mesm_data.machine import raise_resource_error
+from mesm_data.media.containers import open_container
 from mesm_data.media.frame import Frame, Turn, turn
+from mesm_data.media.tools import describe_error
 
 if TYPE_CHECKING:
     import av
 
 
+# Larger steps of the time stamps are no clock of this film, and the ffmpeg command closes the gap in the sound: seconds
+# back, and ahead in transport streams and their kin, and in other containers.
+_STEP_BACK, _STEP_AHEAD, _LONGEST_GAP = Fraction(1, 10), Fraction(10), Fraction(30 * 3600)
+
+
+class Stamps:
+    """Chooses the time stamp of each decoded frame, as FFmpeg's best-effort rule does.
+
+    The presentation time (pts) counts. Where it is missing (AVI has none), or has stepped back more often than the
+    decoding time (dts) (files that were copied from AVI give pts in coding order), the dts counts.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._steps_back = {"pts": 0, "dts": 0}
+
+    def choose(self, pts: int | None, dts: int | None) -> int | None:
+        """The time stamp of the next frame; None if it has none."""
+        for name, stamp, substitute in (("dts", dts, pts), ("pts", pts, dts)):
+            if stamp is not None and name in self._last:
+                self._steps_back[name] += stamp <= self._last[name]
+            known = stamp if stamp is not None else substitute
+            if known is not None:
+                self._last[name] = known
+        if pts is None or (dts is not None and self._steps_back["pts"] > self._steps_back["dts"]):
+            return dts
+        return pts
+
+
 class Video:
     """One video file, decoded once from front to back: its first picture stream that is not a cover image.
 
-    All times are whole numbers of 1 / `scale` seconds. After the pass `stopped` says why the file could not be read to
-    its end, if so. Raises MesmError from the constructor if the file is not a video.
+    All times are whole numbers of 1 / `scale` seconds and never decrease. The file ends where its time stamps begin
+    anew, as in two recordings that were joined: what follows has no time in common with the sound. After the pass
+    `stopped` says why the file could not be read to its end, if so. Raises MesmError from the constructor if the file
+    is not a video.
     """
 
     def __init__(self, path: Path) -> None:
         import av
-        from av.codec.context import Flags
+        from av.codec.context import Flags as CodecFlags
+        from av.format import Flags
         from av.stream import Disposition
 
         try:
-            self._container = av.open(f"file:{path}")
+            self._container = open_container(path)
         except (av.FFmpegError, OSError) as error:
-            raise MesmError(f"not a video that can be opened ({error.strerror})") from None
+            raise_resource_error(error)
+            raise MesmError(f"not a video that can be opened ({describe_error(error)})") from None
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
         streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
         if not streams:
@@ -42,14 +78,17 @@ class Video:
         if stream.codec_context is None:
             self._container.close()
             raise MesmError("holds a picture of a kind that this FFmpeg cannot decode")
-        stream.codec_context.flags |= Flags.bitexact
+        stream.codec_context.flags |= CodecFlags.bitexact
         stream.codec_context.thread_count = 1
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
         self._broken: list[Fraction] = []  # times of packets that could not be decoded, so far
+        self._disordered: list[Fraction] = []  # times of pictures that came after later ones, so far
         self._keys: list[Fraction] = []  # times of key frames
         self._base = Fraction(stream.time_base or 1)
         self._origin = origin(self._container)
         self._usual = 1 / self.rate if self.rate else Fraction(0)
+        may_leap = self._container.format.flags & cast(int, Flags.ts_discont.value)
+        self._longest_gap = _STEP_AHEAD if may_leap else _LONGEST_GAP
         self.scale = math.lcm(*(part.denominator for part in (self._base, self._origin, self._usual)))
         self.stopped: str | None = None
 
@@ -57,14 +96,22 @@ class Video:
         """All frames that can be decoded, in the order in which they are shown; all are turned as the first one is."""
         # Whole numbers: arithmetic on Fractions took a tenth of the time of decoding.
         tick, zero, each = (int(part * self.scale) for part in (self._base, self._origin, self._usual))
-        end = 0
+        back, ahead = (int(step * self.scale) for step in (_STEP_BACK, self._longest_gap))
+        last, end = -math.inf, 0
+        stamps = Stamps()
         turned: Turn | None = None
         for number, image in enumerate(self._images()):
             turned = turned if number else turn(image)
-            stamp = image.pts if image.pts is not None else image.dts
-            # A stream without time stamps (raw video, some AVIs) shows each frame for the usual time.
+            stamp = stamps.choose(image.pts, image.dts)
+            # A stream without time stamps (raw video) shows each frame for the usual time.
             begin = stamp * tick - zero if stamp is not None else end
-            end = begin + (image.duration * tick if image.duration else each)
+            if number and (begin < last - back or begin > end + ahead):
+                self.stopped = "its time stamps begin anew there"
+                return
+            if begin < last:
+                self._disordered.append(Fraction(begin, self.scale))
+                continue
+            last, end = begin, begin + (image.duration * tick if image.duration else each)
             yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turned)
 
     def _images(self) -> Iterator["av.VideoFrame"]:
@@ -81,10 +128,11 @@ class Video:
             except StopIteration:
                 return
             except av.FFmpegError as error:
+                raise_resource_error(error)
                 if isinstance(error, av.error.InvalidDataError) and packet is not None:
                     self._broken.append(self._time(packet))
                     continue
-                self.stopped = str(error.strerror)
+                self.stopped = describe_error(error)
                 return
             yield from images
 
@@ -93,14 +141,17 @@ class Video:
         return (stamp or 0) * self._base - self._origin
 
     def damage(self, start: Fraction, end: Fraction) -> str | None:
-        """What could not be decoded of the packets that the frames with start <= t < end are made of.
+        """What could not be decoded of the packets that the frames with start <= t < end are made of, or not shown.
 
         They begin at the last key frame before: a lost picture shows in all that are predicted from it. The number
         depends on the file and the span alone, not on how far beyond the span the file has been read.
         """
         begin = max((time for time in self._keys if time <= start), default=Fraction(0))
         broken = sum(begin <= time < end for time in self._broken)
-        return f"{broken} packets could not be decoded" if broken else None
+        disordered = sum(start <= time < end for time in self._disordered)
+        problems = [f"{broken} packets could not be decoded"] if broken else []
+        problems += [f"{disordered} pictures are out of order"] if disordered else []
+        return " and ".join(problems) or None
 
     def close(self) -> None:
         """Release the file."""

@@ -124,6 +124,7 @@ def mono_dialog_wav(bed: Bed) -> None:
     soundfile.write(path, samples[:, 0], rate, "PCM_16")
     (bed.root / sentence_wav(id_)).unlink()
     bed.expect(id_, sound=dialog_wav(id_[:-5]))
+    bed.flag(id_, "both_voices")
     bed.planted("mono_dialog_wav", dialog_wav(id_[:-5]), sentence_wav(id_))
 
 

@@ -60,6 +60,8 @@ def _says(bed: MoseiBed, name: str, raw: str | bytes, text: str) -> str:
     lines[place] = head + b"___" + (raw if isinstance(raw, bytes) else raw.encode()) + b"\n"
     (bed.root / path).write_bytes(b"".join(lines))
     bed.expect(id_, text=text)
+    if not text:
+        bed.flag(id_, "no_transcript")
     bed.planted(name, path)
     return path
 
@@ -162,7 +164,7 @@ def more_workers(bed: MoseiBed) -> None:
 
 
 def empty_answers(bed: MoseiBed) -> None:
-    """Workers who answered nothing, as empty cells and as NaN: they are no raters."""
+    """Copies of assignments without their answers, as empty cells and as NaN: they are no raters."""
     for empty in ("", "nan", "NaN"):
         id_ = bed.some()
         row = bed.rows(id_)[0]
@@ -177,6 +179,7 @@ def empty_answer(bed: MoseiBed) -> None:
     rows = bed.rows(id_)
     name = next(name for name in EMOTIONS if not any(float(row[f"Answer.{name}"]) for row in rows))
     rows[1][f"Answer.{name}"] = ""
+    bed.flag(id_, "empty_answers")
     bed.planted("empty_answer", bed.file_of(id_))
 
 

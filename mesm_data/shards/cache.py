@@ -9,12 +9,17 @@ A shard appears when it is whole and has its digest; who reads one holds a share
 files that nobody holds are deleted. All locks are the kernel's (flock): they end with their process, however it ends.
 """
 
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
+
+from mesm_data.errors import MesmError
+from mesm_data.files import NOT_REGULAR, home_folder, is_unsupported, open_for_update, open_regular_file
 
 GB = 10**9
 _ROOT = re.compile(r"[0-9a-f]{64}")
@@ -24,7 +29,7 @@ def cache_folder() -> Path:
     """$MESM_CACHE, or else mesm in $XDG_CACHE_HOME (~/.cache)."""
     if told := os.environ.get("MESM_CACHE"):
         return Path(told).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mesm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_folder("MESM_CACHE") / ".cache").expanduser() / "mesm"
 
 
 class Cache:
@@ -42,16 +47,14 @@ class Cache:
         """Be the only one on this machine who writes `name`: a descriptor for make_room; None if another one is."""
         path = self.place(root) / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        with _open_lock(path) as file:
+            descriptor = file.fileno()
             if not _locked(descriptor, wait=wait):
                 yield None
                 return
             os.ftruncate(descriptor, 0)
             yield descriptor
             os.ftruncate(descriptor, 0)  # not after an error: then what is half-written counts as a dead one's
-        finally:
-            os.close(descriptor)
 
     def make_room(self, writer: int, size: int, *, must: bool) -> bool:
         """Room for the `size` bytes that `writer` is about to write, by deleting what was not used for longest.
@@ -59,8 +62,8 @@ class Cache:
         If that does not suffice: False, and nothing was deleted; or, where they `must` be written, go above the bound.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _open_lock(self.folder / ".lock") as file:
+            _locked(file.fileno(), wait=True)
             shards, coming = self._shards(), self._coming()
             excess = sum(size for _, size, _ in shards) + coming + size - self.limit
             free: list[tuple[Path, int]] = []
@@ -81,7 +84,8 @@ class Cache:
             finally:
                 for _, descriptor in free:
                     os.close(descriptor)
-            os.pwrite(writer, b"%d" % size, 0)
+            os.ftruncate(writer, 0)
+            os.write(writer, b"%d" % size)
             return True
 
     def hold(self, path: Path, size: int) -> int | None:
@@ -90,8 +94,13 @@ class Cache:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            path.unlink(missing_ok=True)  # a link or a socket is not what we put there
+            return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            _flock(descriptor, fcntl.LOCK_SH)
             found = os.fstat(descriptor)
             if found.st_nlink and found.st_size == size:  # else it was deleted in between, or is not what we put there
                 os.utime(descriptor)
@@ -126,11 +135,13 @@ class Cache:
         total = 0
         for folder in self._folders():
             for lock in folder.glob("locks/*"):
-                if not (said := lock.read_bytes()):
+                with open_regular_file(lock) as file:
+                    said = file.read(32)
+                if not said:
                     continue
-                with lock.open("r+b") as file:
+                with _open_lock(lock) as file:
                     if not _locked(file.fileno(), wait=False):
-                        total += int(said)
+                        total += int(said) if said.isdigit() else 0
                         continue
                     for partial in folder.glob(f"shards/.{lock.name}.*"):
                         partial.unlink(missing_ok=True)
@@ -138,10 +149,32 @@ class Cache:
         return total
 
 
+def _open_lock(path: Path) -> BufferedRandom:
+    """A lock of the cache. Raises MesmError if a link, a pipe or a folder was put in its place."""
+    try:
+        return open_for_update(path)
+    except OSError as error:
+        if error.strerror != NOT_REGULAR:
+            raise
+        raise MesmError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
+
+
 def _locked(descriptor: int, *, wait: bool) -> bool:
     """Take the exclusive lock of an open file; False if another one has it and we do not `wait`."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _flock(descriptor: int, operation: int) -> None:
+    """Raises MesmError where the file system has no locks: a shard that is in use could be deleted there."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+        raise MesmError(
+            f"the cache's file system has no locks ({error.strerror}): set MESM_CACHE to a folder on a local disk"
+        ) from None

@@ -42,8 +42,10 @@ def open_dataset(place: str, *, check: bool = False, cache_gb: float = 50, windo
     folder = cache.place(said["root"])
     with cache.writing(said["root"], "dataset", wait=True):
         _keep(place, said, folder)
-    store = FetchedShards(place, said, cache, most=2 * window)
-    return Dataset(folder, check=check, store=store)
+    dataset = Dataset(folder, check=check, store=FetchedShards(place, said, cache, most=2 * window))
+    if not check:
+        dataset.check_root()  # the cache is shared: its copies are compared in any case
+    return dataset
 
 
 def _described(url: str) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def _described(url: str) -> dict[str, Any]:
 def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
     """The manifest and dataset.json in the cache. Raises MesmError if the manifest is not the one that is named."""
     (folder / "shards").mkdir(parents=True, exist_ok=True)
-    if not (folder / "dataset.json").exists():  # which is written when the manifest has been checked
+    # dataset.json is written when the manifest has been checked.
+    if not ((folder / "dataset.json").exists() and (folder / "manifest.parquet").exists()):
         place = remote.join(url, "manifest.parquet")
         with atomic_write(folder / "manifest.parquet") as file:
             file.write(remote.read_bytes(place, limit=MANIFEST))
@@ -80,8 +83,6 @@ class FetchedShards(ShardStore):
     `most` shards are held at a time: those that are read, and then the next ones in the order of use, which threads
     fetch ahead. A held shard stays in the cache. One that is asked for and is not there is fetched at once.
     """
-
-    keeps = False
 
     def __init__(self, url: str, said: dict[str, Any], cache: Cache, *, most: int) -> None:
         self.url, self.root, self.shards, self.cache = url, said["root"], said["shards"], cache
@@ -118,9 +119,10 @@ class FetchedShards(ShardStore):
                 os.close(self._held.pop(name))
                 self._changed.notify_all()
 
-    def remedy(self, name: str) -> str:
+    def remedy(self, file: str) -> str:
         """A copy can be fetched again."""
-        return f"it is a copy of {shown(remote.join(self.url, 'shards', name))}: delete it, and it is fetched again"
+        place = shown(remote.join(self.url, *file.split("/")))
+        return f"it is a copy of {place}: delete it, and it is fetched again"
 
     def _hold(self, name: str) -> bool:
         """Keep a shard that is there from being deleted."""

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write, canonical_json, memory_limit
+from mesm_data.files import atomic_write, canonical_json
+from mesm_data.shards import parquet_pages
 from mesm_data.shards.members import EXTENSIONS
 
 _RATER = pa.struct(
@@ -120,24 +121,36 @@ def read(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
 def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
     """The columns of a Parquet file. Raises InputError that names the file if it cannot be read, or is not as expected.
 
-    A file of 1 kB can unfold to a terabyte (a text once in a dictionary, and a million rows that refer to it), which
-    shows only while Arrow makes the columns. So the kernel keeps it from taking more memory than a manifest of this
-    size can need: 100,000 rows are a file of 25 MB and take 0.3 GB.
+    A file of 1 kB can unfold to a terabyte (a text once in a dictionary, and a million rows that refer to it). So the
+    memory that its pages take is computed first; texts stay in their dictionaries until it is known how long they all
+    are. 100,000 rows are a file of 25 MB and take 0.3 GB.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file")
     try:
-        with memory_limit(MEMORY + 16 * path.stat().st_size):
-            # One thread: where memory ends, Arrow's threads would take the process with them.
-            file = pq.ParquetFile(path, pre_buffer=False, thrift_container_size_limit=MAX_LIST)
-            if expected is not None and not file.schema_arrow.equals(expected):
-                raise InputError(
-                    f"{path} has other columns than this format's: {_difference(file.schema_arrow, expected)}"
-                )
+        size = path.stat().st_size
+        with (
+            path.open("rb") as stream,  # Arrow opens no path that is not UTF-8
+            pq.ParquetFile(stream, thrift_container_size_limit=MAX_LIST) as file,
+            path.open("rb") as pages,
+        ):
+            found, texts = file.schema_arrow, parquet_pages.text_columns(file.metadata)
+            if expected is not None and not found.equals(expected):
+                raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
+            if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
+                raise MemoryError
+        with (
+            path.open("rb") as stream,
+            pq.ParquetFile(
+                stream, read_dictionary=texts, pre_buffer=False, thrift_container_size_limit=MAX_LIST
+            ) as file,
+        ):
             table = file.read(use_threads=False)
-            table.validate(full=True)
-        if table.nbytes > UNFOLDED + 8 * path.stat().st_size:
+        table.validate(full=True)
+        if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
             raise MemoryError
+        table = table.cast(found)
+        table.validate(full=True)
         return table
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from mesm_data.files import atomic_write
+from mesm_data.parts import DamagedPart
 from mesm_data.shards.manifest import member_columns
-from mesm_data.shards.tar import BLOCK, end, padded
+from mesm_data.shards.tar import BLOCK, end, header, padded
+
+Members = dict[str, tuple[int, str]]  # extension -> bytes, sha256; in the order in which they stand in a tar
 
 
 def order(key: str) -> bytes:
@@ -49,8 +52,8 @@ def pack(
     """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
 
     Rows carry `group`; `source` (the recording's id), `part` and `clip` as the step left them. Returns what
-    dataset.json says of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is told how many
-    are done.
+    dataset.json says of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is called with
+    the number of samples that each shard adds. Raises DamagedPart if a part does not hold what its rows say.
     """
     models, videos = {}, {}
     for name, samples in names(rows, limit).items():
@@ -65,8 +68,11 @@ def _write_shard(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict
     with atomic_write(path) as file:
         shard = _Shard(file)
         for row in samples:
-            span = row["part"]
-            moved = shard.copy(parts / f"{row['source']}.tar", span["start"], span["stop"] - span["start"])
+            members = {
+                extension: (row["members"][extension]["size"], row["members"][extension]["sha256"])
+                for extension in sorted(row["members"])
+            }
+            moved = shard.copy(parts, f"{row['source']}.tar", row["part"]["start"], row, members)
             row["shard"] = path.name
             for extension, member in row["members"].items():
                 values = (member["offset"] + moved, member["size"], member["sha256"])
@@ -79,11 +85,22 @@ def _write_clips(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict
         shard = _Shard(file)
         for row in samples:
             clip = row["clip"]
-            size = BLOCK + padded(clip["size"])
-            clip["offset"] = (
-                shard.copy(parts / f"{row['source']}.clips.tar", clip["start"], size) + clip["start"] + BLOCK
-            )
+            members = {"mp4": (clip["size"], clip["sha256"])}
+            moved = shard.copy(parts, f"{row['source']}.clips.tar", clip["start"], row, members)
+            clip["offset"] = moved + clip["start"] + BLOCK
         return shard.finish(len(samples))
+
+
+def _holds(data: bytes, key: str, members: Members) -> bool:
+    """Whether `data` are these members of a sample as tar blocks, byte for byte."""
+    view, at = memoryview(data), 0
+    for extension, (size, digest) in members.items():
+        start, stop, at = at + BLOCK, at + BLOCK + size, at + BLOCK + padded(size)
+        if view[start - BLOCK : start] != header(f"{key}.{extension}", size) or any(view[stop:at]):
+            return False
+        if sha256(view[start:stop]).hexdigest() != digest:
+            return False
+    return at == len(data)
 
 
 class _Shard:
@@ -92,13 +109,20 @@ class _Shard:
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._size, self._digest = file, 0, sha256()
 
-    def copy(self, source: Path, start: int, size: int) -> int:
-        """Append `size` bytes of `source` from `start`. Returns how far they moved."""
+    def copy(self, parts: Path, name: str, start: int, row: dict[str, Any], members: Members) -> int:
+        """Append the `members` of a row's sample, which stand one after the other in the part's file from `start`.
+
+        Returns how far they moved. Raises DamagedPart if they are not what the row says.
+        """
         moved = self._size - start
-        with source.open("rb") as part:
-            part.seek(start)
-            data = part.read(size)
-        assert len(data) == size, f"{source} is shorter than its rows say"
+        try:
+            with (parts / name).open("rb") as file:
+                file.seek(start)
+                data = file.read(sum(BLOCK + padded(size) for size, _ in members.values()))
+        except FileNotFoundError:
+            raise DamagedPart(parts, row["source"]) from None
+        if not _holds(data, row["key"], members):
+            raise DamagedPart(parts, row["source"])
         self._append(data)
         return moved
 

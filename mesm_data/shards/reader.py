@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.files import open_plain, parse_json
+from mesm_data.files import open_regular_file, parse_json
 from mesm_data.shards import dataset
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS, decode_faces, decode_wav
@@ -57,8 +57,9 @@ class Sample:
 class Dataset:
     """A dataset on disk. `info` is dataset.json, `rows` the manifest, `keys` what was built, in manifest order.
 
-    `check`: compare each member with its digest, and its tar header with the format's, when it is first read. `store`:
-    where the shards are (default: beside the manifest). Safe for several threads.
+    `check`: compare the manifest with its digest and the root, and each member with its digest and its tar header with
+    the format's when it is first read; InputError or MesmError if they differ. `store`: where the shards are (default:
+    beside the manifest). Safe for several threads.
     """
 
     def __init__(self, path: Path, *, check: bool = False, store: ShardStore | None = None) -> None:
@@ -66,6 +67,8 @@ class Dataset:
         self.info = dataset.describe(path)
         self.store = store or LocalShards(path / "shards")
         self.rows = Rows(dataset.table(path, self.info))
+        if check:
+            self.check_root()
         self._shards = self.rows.column("shard")
         self._places = [tuple(self.rows.numbers(name) for name in member_columns(ext)[:2]) for ext in EXTENSIONS]
         pairs = zip(self.rows, self.rows.column("status"), strict=True)
@@ -73,9 +76,13 @@ class Dataset:
         self.keys = list(self._built)
         self._face_size = int(self.info["recipe"]["face_size"])
         self._maps: dict[str, mmap.mmap] = {}
-        self._left: Counter[str] = Counter()  # reads that were announced, by shard; not where shards stay
+        self._left: Counter[str] = Counter()  # reads that were announced, by shard
         self._lock = Lock()
         self._unchecked = set(self.keys) if check else set()
+
+    def check_root(self) -> None:
+        """Compare the manifest with its digest and the root. Raises InputError if they differ."""
+        dataset.check_root(self.path, self.info, self.rows.dictionaries(), self.store.remedy("manifest.parquet"))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -95,9 +102,9 @@ class Dataset:
                 raise ValueError(f"its faces are not {self._face_size} pixels wide and high")
             return Sample(key=key, faces=crops, samples=decode_wav(wav), text=str(text, "utf-8"), json=record)
         except ValueError as error:
-            shard = self.shard(key)
+            file = f"shards/{self.shard(key)}"
             raise MesmError(
-                f"{self.path / 'shards' / shard}: sample {key} is damaged ({error}); {self.store.remedy(shard)}"
+                f"{self.path / file}: sample {key} is damaged ({error}); {self.store.remedy(file)}"
             ) from None
         finally:
             self._read(self.shard(key))
@@ -113,20 +120,17 @@ class Dataset:
     def expect(self, keys: Iterable[str]) -> None:
         """Say in which order samples will be read, each as often as it is named; what was said before is void.
 
-        So the store can have their shards ready, and let go of each after its last sample.
+        So the store can have their shards ready, and each is unmapped after its last sample.
         """
         left = Counter(map(self.shard, keys))
-        if not self.store.keeps:
-            with self._lock:
-                self._left = left
-                for name in self._maps.keys() - left.keys():
-                    self._drop(name)
+        with self._lock:
+            self._left = left
+            for name in self._maps.keys() - left.keys():
+                self._drop(name)
         self.store.expect(list(left))
 
     def _read(self, shard: str) -> None:
-        """Count a read that was announced; after the last one the shard is let go."""
-        if self.store.keeps:
-            return
+        """Count a read that was announced; after the last one the shard is unmapped."""
         with self._lock:
             self._left[shard] -= 1
             if self._left[shard] == 0:
@@ -162,7 +166,7 @@ class Dataset:
         if found is None:
             path, size = self.store.path(name), self.info["shards"][name]["size"]
             try:
-                with open_plain(path) as file:
+                with open_regular_file(path) as file:
                     if (there := file.seek(0, 2)) != size:
                         raise MesmError(
                             f"{path} has {there} bytes, dataset.json says {size}; `mesm-data verify {self.path}` says "

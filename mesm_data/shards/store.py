@@ -6,9 +6,7 @@ from typing import Protocol
 
 
 class ShardStore(Protocol):
-    """Shards by name, as files on this machine. Safe for several threads. `keeps`: a shard once there stays there."""
-
-    keeps: bool
+    """Shards by name, as files on this machine. Safe for several threads."""
 
     def path(self, name: str) -> Path:
         """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
@@ -19,14 +17,12 @@ class ShardStore(Protocol):
     def release(self, name: str) -> None:
         """Say that the shard `name` is not read any more: it may go, until it is asked for again."""
 
-    def remedy(self, name: str) -> str:
-        """What a person can do about a shard that is damaged."""
+    def remedy(self, file: str) -> str:
+        """What a person can do about a damaged file, by its name in the dataset's folder."""
 
 
 class LocalShards:
     """Shards in a folder."""
-
-    keeps = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,6 +37,6 @@ class LocalShards:
     def release(self, name: str) -> None:
         """It stays."""
 
-    def remedy(self, name: str) -> str:
+    def remedy(self, file: str) -> str:
         """Look for more of them."""
-        return f"`mesm-data verify {self.folder.parent}` lists all that are"
+        return f"`mesm-data verify {self.folder.parent}` lists all that is damaged"

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, open_plain, write_compact_json
+from mesm_data.files import atomic_write, open_regular_file
+from mesm_data.parts import write_rows
 from mesm_data.shards import dataset as shards
 from mesm_data.shards.manifest import member_columns
 from mesm_data.shards.members import EXTENSIONS
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.tar import SampleWriter
+
+_DAMAGED = (MesmError, ValueError, OSError, LookupError, TypeError)  # also a record that names no sources
 
 
 class Unpacker:
@@ -38,7 +41,7 @@ class Unpacker:
                         continue
                     clip = self._clip(key)
                     members = dict(zip(EXTENSIONS, map(bytes, self._dataset.members(key)), strict=True))
-                except (MesmError, ValueError, OSError, LookupError, TypeError):  # also a record that names no sources
+                except _DAMAGED:
                     continue
                 if samples is None:
                     samples = _writer(stack, place.with_name(f"{place.name}.tar"))
@@ -47,9 +50,21 @@ class Unpacker:
                 if clips and clip is not None:
                     rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                     clips.write(key, {"mp4": clip})
+        self._dataset.expect(())  # unmaps the shards: a recording's samples are spread over all of them
         if rows:
-            write_compact_json(place.with_name(f"{place.name}.json"), rows)
+            write_rows(place.parent, place.name, rows)
         return [row["key"] for row in rows]
+
+    def kept(self, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:
+        """The keys of the samples whose record can be read and `keep` wants. The other members are not looked at."""
+        found = []
+        for key in keys:
+            try:
+                found += [key] if keep(self._dataset[key].record) else []
+            except _DAMAGED:
+                continue
+        self._dataset.expect(())
+        return found
 
     def _clip(self, key: str) -> bytes | None:
         """The bytes of a clip; None in a dataset without clips. ValueError if they are damaged or missing."""
@@ -58,7 +73,7 @@ class Unpacker:
         row = self._clips.get(key)
         if row is None:
             raise ValueError(f"no clip of {key}")
-        with open_plain(self._dataset.path / "video" / row["shard"]) as file:
+        with open_regular_file(self._dataset.path / "video" / row["shard"]) as file:
             room = file.seek(0, 2) - row["offset"]
             if row["size"] > room:
                 raise ValueError(f"the shard ends inside the clip of {key}")

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from mesm_data.files import open_plain
+from mesm_data.files import open_regular_file
 from mesm_data.shards import dataset, manifest, merkle
 from mesm_data.shards.claims import STATUSES
 from mesm_data.shards.manifest import member_columns
@@ -79,7 +79,7 @@ def _folder(
     for name, facts in sorted(files.items()):
         expected = sorted(by_shard[name], key=lambda sample: sample[1][0][1])
         try:
-            with open_plain(folder / name) as file:
+            with open_regular_file(folder / name) as file:
                 yield from _shard(f"{folder.name}/{name}", file, expected, facts, progress)
         except OSError as error:
             yield f"{folder.name}/{name}: cannot be read ({error.strerror})"

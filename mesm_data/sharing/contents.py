@@ -44,13 +44,20 @@ def read_publication(data: bytes, where: str) -> Publication:
         and all(isinstance(said.get(name), str) for name in ("corpus", "date"))
         and isinstance(said.get("synthetic"), bool)
         and is_digest(said.get("root"))
-        and isinstance(said.get("statement"), dict | None)
+        and _is_statement(said.get("statement"))
         and isinstance(said.get("files"), dict)
     )
     if not sound:
         raise InputError(f"{where} is damaged: it lacks the tier, the root or the files of a publication")
     names = ("tier", "corpus", "synthetic", "root", "date", "statement")
     return Publication(**{name: said[name] for name in names}, files=checked_files(said["files"], where))
+
+
+def _is_statement(value: Any) -> bool:
+    """Whether this is what terms.statement makes, or None."""
+    if value is None:
+        return True
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("corpus", "terms", "date"))
 
 
 def small_files(path: Path, said: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import mesm_manifests
 
 from mesm_data.errors import InputError
+from mesm_data.remote_bytes import tried
 from mesm_data.remote_errors import shown, translated
 
 
@@ -51,8 +52,12 @@ def check_access(url: str, tier: str) -> None:
     from huggingface_hub import HfApi
 
     kind, name = repository(url)
-    with translated(url):
-        facts = HfApi().repo_info(name, repo_type=kind)
+
+    def ask() -> Any:
+        with translated(url):
+            return HfApi().repo_info(name, repo_type=kind)
+
+    facts = tried(url, ask)
     if not (facts.private or (tier == "gated" and facts.gated)):
         need = "gated or private" if tier == "gated" else "private"
         raise InputError(

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.files import printable
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json
 from mesm_data.splits.leaks import Leaks, Rows, leaks
@@ -24,7 +25,11 @@ __all__ = ["PARTS", "Missing", "Split", "available", "split"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """An id of a list that the dataset does not hold. `status`: failed, excluded, or absent (there is no such id)."""
+    """An id of a list that the dataset does not hold. `status`: failed, excluded, or absent (there is no such id).
+
+    Of a split by a rule or by lists of dialogs an utterance that is excluded is not missing: CMU-MOSEI's videos have
+    thousands of clips that were never rated.
+    """
 
     key: str
     part: str
@@ -81,11 +86,13 @@ def split(rows: Iterable[Mapping[str, Any]], corpus: str, name: str) -> Split:
     if not any(held.values()):
         some = next((key for keys in given.values() for key in keys), "none")
         raise InputError(f"split {name}: this dataset of {corpus} holds none of its utterances (the first is {some})")
+    # A list of utterances names each of them; a rule, or a list of dialogs, means those that can be built.
+    expected = ("ok",) if of == "utterances" and name not in RULES else ("ok", "excluded")
     unbuilt = tuple(
         Missing(key=key, part=part, status=status, reason=table.get(key, {}).get("reason"))
         for part, keys in lists.items()
         for key in keys
-        if (status := _status(table, key)) != "ok"
+        if (status := _status(table, key)) not in expected
     )
     return Split(
         name=name,
@@ -124,7 +131,7 @@ def lists_of(rows: Rows, corpus: str, name: str) -> tuple[Lists, str]:
     if not (path.is_dir() or (path.suffix in SUFFIXES and path.is_file())):
         raise _unknown(name, corpus)
     lists, digests = read_lists(path)
-    return lists, name_of(corpus, digests) or (path.resolve().name if path.is_dir() else path.stem)
+    return lists, name_of(corpus, digests) or printable(path.resolve().name if path.is_dir() else path.stem)
 
 
 def utterances(given: Lists, rows: Rows) -> tuple[str, Lists, tuple[Missing, ...]]:

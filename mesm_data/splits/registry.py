@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import mesm_manifests
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.files import home_folder
 from mesm_data.splits.lists import Lists, once, parse
 
 
@@ -63,7 +64,7 @@ def place() -> Path:
         return Path(given)
     home = os.environ.get("XDG_DATA_HOME", "")
     # The XDG specification: a relative path is to be ignored.
-    base = Path(home) if home.startswith("/") else Path("~/.local/share").expanduser()
+    base = Path(home) if home.startswith("/") else home_folder("MESM_SPLITS") / ".local" / "share"
     return base / "mesm" / "splits"
 
 

@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, first_line
 from mesm_data.files import sha256_file
 from mesm_train.models import accelerator
 from mesm_train.models.settings import TextSettings, TinySettings
@@ -20,6 +21,8 @@ PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
 # Encoders that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits for the device to
 # see whether it is needed (masking_utils.py of 5.17).
 MASKS_AS_THEY_ARE = ("albert", "bert", "roberta", "xlm-roberta")
+# trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 LONGEST_PIECE = 8  # characters of a piece of the tiny vocabulary
 
 
@@ -33,6 +36,19 @@ class TextBranch(nn.Module):
         self.width = int(config.hidden_size)
         self._masks_as_they_are = config.model_type in MASKS_AS_THEY_ARE
         self.out = nn.Linear(self.width, classes)
+        self.frozen = False
+
+    def freeze_encoder(self) -> None:
+        """The encoder gets no gradient and stays in evaluation mode; the output layer goes on learning."""
+        self.frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "TextBranch":
+        """As usual, but for a frozen encoder."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, tokens: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens int64 (N, L), counts int64 (N,) on the CPU to text vectors (N, width) and logits (N, classes).
@@ -77,17 +93,32 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would cut through the lines of the loop
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
         if getattr(config, "hidden_act", "") == "gelu_new":  # ALBERT's: eight operators for the same function
             config.hidden_act = "gelu_pytorch_tanh"
-        encoder = AutoModel.from_pretrained(folder, config=config, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+        encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, **LOCAL)
+        refuse_other_models(tokenizer, encoder)
+    except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
         raise InputError(
             f"text.encoder {settings.encoder!r} does not load: {_sentence(error)} It must hold config.json, "
             "model.safetensors and a tokenizer"
         ) from error
     return tokenizer, encoder
+
+
+def refuse_other_models(tokenizer: Any, encoder: Any) -> None:
+    """Raises ValueError if an encoder cannot read what the tokenizer makes of a text, or gives no vectors."""
+    embeddings = encoder.get_input_embeddings()
+    if not isinstance(embeddings, nn.Embedding):
+        raise ValueError("it is no model of texts")
+    if len(tokenizer) > embeddings.num_embeddings:
+        raise ValueError("its tokenizer has more tokens than the model")
+    tokens, counts = tokenize(tokenizer, ["yes"], max_tokens=8)
+    with torch.no_grad():
+        states = encoder(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+    if states.shape != (1, int(counts[0]), encoder.config.hidden_size):
+        raise ValueError("its last hidden state is not one vector a token")
 
 
 def find(settings: TextSettings) -> Path:
@@ -174,6 +205,9 @@ def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: Tex
     folder.mkdir(parents=True, exist_ok=True)
     fast.save_pretrained(folder)
     encoder.save_pretrained(folder)
+    for path in folder.iterdir():
+        with suppress(PermissionError):  # a file system without modes
+            path.chmod(0o644)  # safetensors makes it 0600, all else of a run can be read by everybody
 
 
 def tiny_vocabulary(words: Counter[str], settings: TinySettings) -> list[tuple[str, float]]:
@@ -194,5 +228,5 @@ def tiny_vocabulary(words: Counter[str], settings: TinySettings) -> list[tuple[s
 
 def _sentence(error: Exception) -> str:
     """The first line of what a library says, ended by a full stop."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    first = first_line(error)
     return first if first.endswith(".") else f"{first}."

@@ -37,7 +37,7 @@ def section(record: Record) -> Iterator[Html]:
         )
     for modality, kept in sorted(record.operations.get("kept", {}).items(), reverse=True):
         shares = ", ".join(f"{100 * share:.0f} %" for share in kept)
-        yield el("p", f"{WORDS[modality].capitalize()}: its blocks keep {shares} of all sites.")
+        yield el("p", f"{WORDS.get(modality, modality).capitalize()}: its blocks keep {shares} of all sites.")
 
 
 def _place(part: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import mesm_manifests
+
 from mesm_data.files import atomic_write
 from mesm_data.splits import PARTS
 from mesm_train.data.batch import Batch
@@ -30,6 +32,8 @@ SHADED = (
     "Below them is what each sparse block kept, in colour. Grey is what it dropped; nearly black is what it could not "
     "choose, because an earlier block had dropped all of it."
 )
+LICENSED = "This page holds pictures, sound and transcripts of the corpus. Whoever gets it must hold its licence"
+WITHOUT = "A report without them: --set report.media=false."
 UNTRAINED = (
     "With the selection “published” the attention that chooses gets no gradient and stays as it was initialised: that "
     "a site was kept is no evidence that the model found it important."
@@ -56,6 +60,9 @@ def write(run: Path, *, model: Model | None, batch: Batch | None, texts: Mapping
     for one in seen:
         # A key names a file here, and must not lead out of the folder.
         _save(run / f"looks-{re.sub(r'[^A-Za-z0-9._-]', '_', one.key)}.png", pictures.sheet(one.key, one.strips))
+    if not seen:
+        for picture in run.glob("looks-*.png"):  # of an earlier report
+            picture.unlink()
     path = run / "report.html"
     _save(path, render(record, tuple(drawn.values()), seen, weights, texts or {}).encode())
     return path
@@ -151,6 +158,9 @@ def _looks(
     record: Record, seen: Sequence[looks.Seen], weights: Mapping[str, float], texts: Mapping[str, str]
 ) -> Iterator[Html]:
     yield el("h2", "What the model looks at")
+    if record.settings.get("report", {}).get("media") is False:
+        yield el("p", "Pictures and transcripts of the corpus are left out (report.media=false).")
+        return
     if not seen:
         yield el("p", "No model and no utterances were given to look at.")
         return
@@ -166,6 +176,7 @@ def _looks(
         )
         words += [UNTRAINED] if sparse.get("selection") == "published" else []
     yield from (el("p", paragraph, class_="faint") for paragraph in words)
+    yield from _licence(record)
     for one in seen:
         yield el("h3", one.key)
         if texts.get(one.key, "").strip():
@@ -175,6 +186,17 @@ def _looks(
             yield el("p", f"It has no {' and no '.join(absent)}: these add exactly 0.", class_="faint")
         yield el("div", *(part for strip in one.strips for part in _strip(strip)), class_="strips")
         yield el("div", scores.answers(record, one, weights), class_="wide")
+
+
+def _licence(record: Record) -> Iterator[Html]:
+    """What may be done with a page that shows people of a licensed corpus."""
+    dataset = record.provenance.get("dataset", {})
+    if not dataset or dataset.get("synthetic"):
+        return
+    known = mesm_manifests.names()
+    terms = mesm_manifests.load(dataset["corpus"])["licence"] if dataset["corpus"] in known else None
+    named = f" of {terms['issuer']}: “{terms['terms']}”" if terms else ", which mesm does not know."
+    yield el("p", el("strong", "LICENSED MEDIA"), f"{LICENSED}{named} {WITHOUT}", class_="synthetic")
 
 
 def _strip(strip: looks.Strip) -> tuple[Html, Html]:

@@ -1,15 +1,17 @@
 """What a run left in its folder, read so that a report can be made at any time: whatever is missing is remarked."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import read_json
+from mesm_data.files import open_regular_file
+from mesm_train.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, mismatch, parse_line, read_run_json
+from mesm_train.typed_yaml import load_yaml
 
 Line = Mapping[str, Any]
+PARTIAL_PROVENANCE = {f"{name}?": shape for name, shape in PROVENANCE.items()}  # a report is made at any time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ def read(run: Path) -> Record:
     if not run.is_dir():
         raise InputError(f"{run} is not the folder of a run: expected what `mesm-train run --out` wrote")
     remarks: list[str] = []
-    provenance = _json(run / "provenance.json", "nothing is known of the data, the code and the machine", remarks)
+    unknown = "nothing is known of the data, the code and the machine"
+    provenance = _json(run / "provenance.json", PARTIAL_PROVENANCE, unknown, remarks)
     settings = provenance.get("config") or _yaml(run / "config.yaml", remarks)
     lines = _lines(run / "metrics.jsonl", remarks)
     tests = [line for line in lines if line["kind"] == "test"]
@@ -52,40 +55,37 @@ def read(run: Path) -> Record:
         name=str(settings.get("name") or run.resolve().name),
         settings=settings,
         provenance=provenance,
-        thresholds=_json(run / "thresholds.json", "no epoch has been chosen yet", remarks),
+        thresholds=_json(run / "thresholds.json", THRESHOLDS, "no epoch has been chosen yet", remarks),
         train=_in_order(lines, "train"),
         valid=_in_order(lines, "valid"),
         test=tests[-1] if tests else None,
-        operations=_json(run / "operations.json", "operations were not counted", remarks),
+        operations=_json(run / "operations.json", OPERATIONS, "operations were not counted", remarks),
         remarks=tuple(remarks),
     )
 
 
-def _json(path: Path, so: str, remarks: list[str]) -> dict[str, Any]:
+def _json(path: Path, shape: Any, so: str, remarks: list[str]) -> dict[str, Any]:
     if not path.exists():
         remarks.append(f"There is no {path.name}: {so}.")
         return {}
     try:
-        found = read_json(path)
+        return read_run_json(path, shape)
     except InputError:
-        found = None
-    if not isinstance(found, dict):
         remarks.append(f"{path.name} is damaged: {so}.")
         return {}
-    return found
 
 
 def _yaml(path: Path, remarks: list[str]) -> dict[str, Any]:
-    import yaml
-
     try:
-        found = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError):
-        found = None
-    if not isinstance(found, dict):
+        with open_regular_file(path) as file:
+            settings = load_yaml(file, path.name)
+    except (OSError, InputError):
+        settings = None
+    if mismatch(settings, SETTINGS):
         remarks.append(f"{path.name} is missing or damaged: the settings are not known.")
         return {}
-    return found
+    assert isinstance(settings, dict)
+    return settings
 
 
 def _lines(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
@@ -94,13 +94,17 @@ def _lines(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
         remarks.append(f"There is no {path.name}: nothing has been trained yet.")
         return []
     lines, torn = [], 0
-    for raw in path.read_bytes().split(b"\n"):
+    try:
+        with open_regular_file(path) as file:
+            data = file.read()
+    except OSError as error:
+        remarks.append(f"{path.name} cannot be read ({error.strerror}).")
+        return []
+    for raw in filter(bytes.strip, data.split(b"\n")):
         try:
-            found = json.loads(raw) if raw.strip() else None
+            lines.append(parse_line(raw))
         except ValueError:
-            found, torn = None, torn + 1
-        if isinstance(found, dict) and {"kind", "epoch", "step"} <= found.keys():
-            lines.append(found)
+            torn += 1
     if torn:
         remarks.append(
             f"{path.name}: {torn} line{'s' * (torn > 1)} could not be read and {'are' if torn > 1 else 'is'} "

@@ -15,7 +15,7 @@ UNTESTED = (
     "model."
 )
 CONFUSED = (
-    "Utterances by the class with the highest logit: true class down, answered class across, shaded by the share of "
+    "Utterances by their most probable class: true class down, answered class across, shaded by the share of "
     "the true class."
 )
 COLUMNS = {  # the metric: its heading, and where it has one, the heading of its floor
@@ -51,8 +51,9 @@ def section(record: Record) -> Iterator[Html]:
 
 def undefined(metrics: Mapping[str, list[str]]) -> Iterator[Html]:
     """Which means leave out which classes."""
-    for absent in dict.fromkeys(map(tuple, metrics.values())):
-        names = ", ".join(COLUMNS[metric][0] for metric, classes in metrics.items() if tuple(classes) == absent)
+    known = {metric: tuple(classes) for metric, classes in metrics.items() if metric in COLUMNS}
+    for absent in dict.fromkeys(known.values()):
+        names = ", ".join(COLUMNS[metric][0] for metric, classes in known.items() if classes == absent)
         yield el("p", f"Not defined for {', '.join(absent)}, and without them in the mean: {names}.", class_="faint")
 
 
@@ -68,8 +69,8 @@ def _headline(found: Mapping[str, Any]) -> Iterator[Html]:
     yield _score("Mean AUC", mean["auc"], None if mean["auc"] is None else 0.5, "chance")
     if found.get("single"):
         supports = [of["support"] for of in found["classes"].values()]
-        often = max(supports) / found["n"] if found["n"] else None
-        yield _score("Accuracy, highest logit", found["single"]["accuracy"], often, "always the most frequent")
+        often = max(supports) / found["n"] if supports and found["n"] else None
+        yield _score("Accuracy, most probable class", found["single"]["accuracy"], often, "always the most frequent")
 
 
 def _score(name: str, value: float | None, floor: float | None, of: str) -> Html:
@@ -125,8 +126,10 @@ def confusion(single: Mapping[str, Any], classes: list[str]) -> Html:
 
 def answers(record: Record, one: Seen, weights: Mapping[str, float]) -> Html:
     """One utterance's logits by modality, their fusion, and what was answered with the run's thresholds."""
-    names = list(record.classes) or [f"class {n}" for n in range(1, len(one.logits) + 1)]
-    limits = record.thresholds.get("thresholds")
+    names, limits = list(record.classes), record.thresholds.get("thresholds")
+    if len(names) != len(one.logits):  # nothing names them, or files of another run do
+        names = [f"class {n}" for n in range(1, len(one.logits) + 1)]
+    limits = limits if limits and len(limits) == len(names) else None
     said = ["–"] * len(names) if limits is None else [_yes(answer) for answer in decide(one.logits, limits)]
     head = [f"{WORDS[m].capitalize()}{f' × {_signed(weights[m])}' if m in weights else ''}" for m in one.amounts]
     rows = [

@@ -52,6 +52,10 @@ def write_release(root: Path) -> None:
         evaluation = session / "dialog/EmoEvaluation" / f"{dialog}.txt"
         evaluation.parent.mkdir(parents=True, exist_ok=True)
         evaluation.write_text("".join(turns))
+        lines = [f"{key} [{n}.0-{n}.9]: Words.\n" for n, key in enumerate(keys)]
+        transcription = session / "dialog/transcriptions" / f"{dialog}.txt"
+        transcription.parent.mkdir(parents=True, exist_ok=True)
+        transcription.write_text("".join(lines))
         folder = session / "sentences/ForcedAlignment" / dialog
         folder.mkdir(parents=True)
         for key in set(keys) - set(KNOWN["anomalies"]["no_alignment"]):
@@ -76,6 +80,8 @@ def test_a_complete_release_is_said_to_be_one_and_every_difference_is_told(tmp_p
     first = before.split("\n\n")[0]
     label, letter = first.split("\t")[2], first.split("\t")[1][-4]
     file.write_text(before.removeprefix(first + "\n\n"))
+    transcription = release / "Session2/dialog/transcriptions/Ses02F_script01_1.txt"
+    transcription.write_text(transcription.read_text().partition("\n")[2])
     lost.rename(extra)
 
     def differs(name: str, known: int) -> str:
@@ -84,12 +90,31 @@ def test_a_complete_release_is_said_to_be_one_and_every_difference_is_told(tmp_p
     assert about_counts(release) == [
         differs("utterances", 10_039),
         differs("scripted", COUNTS["scripted"]),
+        differs("utterances with text", 10_039),
         differs("utterances of Session2", 1811),
         differs(f"label {label}", COUNTS["labels"][label]),
         differs(f"utterances of speakers {letter}", COUNTS["speaker_letters"][letter]),
         f"without forced alignment, which the release has: 1 utterances ({lost.stem})",
         "with a forced alignment, which the release as it is known does not have: Ses03F_impro07_M030",
     ]
+
+
+def test_lost_transcriptions_are_counted_and_are_a_difference_from_the_release(tmp_path: Path) -> None:
+    write_release(tmp_path)
+    lost = tmp_path / "Session5/dialog/transcriptions"
+    names = sorted(path.name for path in lost.iterdir())
+    for name in names[1:]:
+        (lost / name).unlink()
+    corpus = scan(tmp_path)
+    without = [u for u in corpus.utterances() if "no_transcript" in u.flags]
+    assert without
+    assert {u.text for u in without} == {""}
+    assert corpus.notes[:2] == (
+        f"utterances with text: {10_039 - len(without)} here, 10039 in the release as it is known",
+        f"{len(without)} of 10039 utterances have no text (flag no_transcript), in {len(names) - 1} of 151 dialogs; "
+        f"the first is {without[0].id}",
+    )
+    assert not [note for note in corpus.notes if "as released" in note]
 
 
 def test_a_part_of_a_release_and_a_synthetic_corpus_are_not_compared(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The scan of a CMU-MOSEI folder, on small trees as users have them. Media are empty files: none is opened."""
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -131,7 +133,7 @@ def test_a_clip_that_begins_below_zero_begins_at_zero(raw: Path) -> None:
     clip = by_id(scan(raw))["188343_0"]
     assert (clip.start, clip.end) == (0.0, 3.25)
     assert clip.audio[0].span == (0.0, 3.25)
-    assert clip.flags == ("no_alignment", "negative_start")
+    assert clip.flags == ("no_alignment", "negative_start", "empty_answers")
 
 
 def test_the_label_file_is_joined_by_times_and_never_by_place(raw: Path) -> None:
@@ -197,6 +199,100 @@ def test_without_transcripts_the_label_files_rows_give_the_times_if_all_means_ag
     assert rows["188343_0"].unbuilt is not None
     assert rows["188343_csd0"].unbuilt == ("excluded", "no_clip")
     assert len(rows) == 4
+
+
+def empty_zeros(raw: Path, *names: str) -> None:
+    """What a spreadsheet that hides zeros leaves of label files."""
+    for name in names:
+        path = raw / LABELS / f"{name}.csv"
+        rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+        hidden = [
+            {k: "" if k.startswith("Answer.") and v in ("0", "0.0") else v for k, v in row.items()} for row in rows
+        ]
+        path.write_text(table(hidden))
+
+
+@pytest.mark.parametrize("transcripts", [True, False])
+def test_a_file_that_leaves_its_zeros_empty_gives_the_published_means(raw: Path, transcripts: bool) -> None:
+    """One rater of clip 2 and all of clip 3 saw nothing: their rows are wholly empty."""
+    path = raw / LABELS / "5000_batch_raw.csv"
+    rated = [answer(VIDEO, 2, rater, happiness=rater, sentiment=rater) for rater in range(3)]
+    path.write_text(table([*rated, answer(VIDEO, 10, sadness=3), answer(VIDEO, 3)]))
+    official = {**OFFICIAL, VIDEO: [*OFFICIAL[VIDEO][:1], (4.84, 14.052, {"happiness": 1.0, "sentiment": 1.0})]}
+    official[VIDEO] = [*official[VIDEO], (14.0, 15.0, {})]
+    label_csd(raw / "CMU_MOSEI_Labels.csd", official)
+    if not transcripts:
+        shutil.rmtree(raw / "Transcript")
+        official["188343"] = [(0.0, 3.25, {"fear": 1.0})]
+    clean = by_id(scan(raw))
+    empty_zeros(raw, "5000_batch_raw")
+    for csd_is_there in (True, False) if transcripts else (True,):
+        if not csd_is_there:
+            (raw / "CMU_MOSEI_Labels.csd").unlink()
+        corpus = scan(raw)
+        rows = by_id(corpus)
+        assert rows.keys() == clean.keys()
+        for key, row in rows.items():
+            assert (row.labels["emotions"], row.labels["sentiment"]) == (
+                clean[key].labels["emotions"],
+                clean[key].labels["sentiment"],
+            )
+            assert (row.unbuilt, row.start, row.end) == (clean[key].unbuilt, clean[key].start, clean[key].end)
+            assert "empty_answers" in row.flags
+            assert "csd_differs" not in row.flags
+        assert len(rows[f"{VIDEO}_2"].labels["raters"]) == 3
+        assert notes_about(corpus, "5000_batch_raw.csv: holds empty cells and no 0")
+        assert notes_about(corpus, "4 clips have the flag empty_answers")
+
+
+@pytest.mark.parametrize(("fear", "differs"), [(1.0, False), (1.5, False), (3.0, False), (2.0, True)])
+def test_the_published_means_decide_what_a_missing_answer_is(raw: Path, fear: float, differs: bool) -> None:
+    """3, nothing for this item, and nothing at all: 0 counts, or the last one does not, or neither."""
+    rows = [
+        answer("188343", 0, 0, fear=3),
+        answer("188343", 0, 1, fear=""),
+        answer("188343", 0, 2, **dict.fromkeys(ITEMS, "")),
+    ]
+    put(raw / LABELS / "mturk_extra_v2.csv", table(rows))
+    label_csd(raw / "CMU_MOSEI_Labels.csd", {**OFFICIAL, "188343": [(-0.4875, 3.25, {"fear": fear})]})
+    clip = by_id(scan(raw))["188343_0"]
+    assert clip.labels["emotions"]["fear"] == fear
+    assert len(clip.labels["raters"]) == 3
+    assert ("csd_differs" in clip.flags) is differs
+    (raw / "CMU_MOSEI_Labels.csd").unlink()
+    clip = by_id(scan(raw))["188343_0"]
+    assert clip.labels["emotions"]["fear"] == 1.0
+    assert "empty_answers" in clip.flags
+
+
+def test_a_clip_for_which_nobody_answered_anything_is_not_rated(raw: Path) -> None:
+    put(raw / LABELS / "a.csv", table([answer(VIDEO, 3, **dict.fromkeys(ITEMS, "")), answer(VIDEO, 10, anger=1)]))
+    clip = by_id(scan(raw))[f"{VIDEO}_3"]
+    assert clip.unbuilt == ("excluded", "unlabelled")
+    assert clip.labels["emotions"] is None
+
+
+@pytest.mark.parametrize("with_csd", [True, False])
+def test_lost_transcripts_are_counted(raw: Path, with_csd: bool) -> None:
+    if with_csd:
+        label_csd(raw / "CMU_MOSEI_Labels.csd", OFFICIAL)
+        shutil.rmtree(raw / "Transcript")
+    else:
+        path = raw / TRANSCRIPTS / "188343.txt"
+        path.write_text("188343___0___-0.4875___3.25___\n")
+    corpus = scan(raw)
+    rows = [row for row in corpus.utterances() if row.unbuilt is None]
+    without = [row.id for row in rows if "no_transcript" in row.flags]
+    assert without == [row.id for row in rows if not row.text]
+    assert len(without) == (3 if with_csd else 1)
+    assert notes_about(corpus, f"{len(without)} of {len(rows)} utterances have no text (flag no_transcript)")
+
+
+def test_videos_of_the_label_file_whose_names_are_no_ids_are_noted(raw: Path) -> None:
+    label_csd(raw / "CMU_MOSEI_Labels.csd", {**OFFICIAL, "a b": [(0.0, 1.0, {})]})
+    corpus = scan(raw)
+    assert "a b" not in {recording.id for recording in corpus.recordings}
+    assert notes_about(corpus, "CMU_MOSEI_Labels.csd", "'a b' is no id of a video")
 
 
 def test_the_columns_of_the_label_file_are_found_by_name(raw: Path) -> None:

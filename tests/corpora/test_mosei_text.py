@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import COLUMNS, answer, put, table
 
-from mesm_data.corpora.mosei_labels import EMOTIONS, ITEMS, labels, means, parse_answers, read_answers
+from mesm_data.corpora.mosei_labels import (
+    EMOTIONS,
+    ITEMS,
+    labels,
+    means,
+    parse_answers,
+    possible_means,
+    read_answers,
+)
 from mesm_data.corpora.mosei_text import Clip, clip_of, is_video, parse_transcript, video_of
 from mesm_data.corpora.parsed import Parsed
 
@@ -155,9 +163,7 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     text = table(written, columns, lineterminator=line_end, quoting=quoting)
     parsed = parse_answers(io.StringIO(text, newline=""))
     assert parsed.problems == []
-    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == [
-        row for row in said if row[2] != [None] * len(ITEMS)
-    ]
+    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == said
     assert parsed.skipped.total() == len(said) - len(parsed.records)
 
 
@@ -174,12 +180,13 @@ def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_a
         answer("4321", 5, happiness=""),
     ]
     parsed = parse_answers(io.StringIO(table(rows), newline=""))
-    assert parsed.skipped == {"without a video or a clip": 3, "without an answer": 2}
+    assert parsed.skipped == {"without a video or a clip": 3}
     by_clip = {a.clip: dict(zip(ITEMS, a.values, strict=True)) for a in parsed.records}
     assert by_clip[3] == {**dict.fromkeys(ITEMS, 0.0), "anger": 3.0, "sentiment": -3.0}
     odd = {"anger": 4.0, "sentiment": -3.5, "surprise": -1.0, "fear": None, "sadness": None, "disgust": None}
     assert by_clip[2] == {"happiness": 0.0, **odd}
     assert by_clip[5]["happiness"] is None
+    assert [a.values for a in parsed.records if a.clip == 1] == [(None,) * len(ITEMS)] * 2
     said = [problem.message for problem in parsed.problems]
     assert [sum(word in message for message in said) for word in ("names no clip", "outside", "no number")] == [1, 3, 3]
 
@@ -233,11 +240,35 @@ def test_an_emotion_is_present_whether_empty_cells_are_skipped_or_zero_and_answe
     json.dumps(labels(found, said), allow_nan=False)
 
 
-def test_the_mean_is_over_the_raters_who_answered() -> None:
+def test_a_missing_answer_counts_as_zero_as_in_the_published_means() -> None:
     zeros = dict.fromkeys(ITEMS, 0.0)
     found = means([{**zeros, "fear": 1.0, "sentiment": -3.0}, {**zeros, "fear": None}, {**zeros, "anger": 1.0}])
-    assert found == {**zeros, "fear": 0.5, "anger": 1 / 3, "sentiment": -1.0}
-    assert means([{**zeros, "fear": None}])["fear"] is None
+    assert found == {**zeros, "fear": 1 / 3, "anger": 1 / 3, "sentiment": -1.0}
+    assert means([{**zeros, "fear": None}])["fear"] == 0.0
+
+
+def test_every_reading_of_missing_answers_is_a_possible_mean() -> None:
+    zeros, nothing = dict.fromkeys(ITEMS, 0.0), dict.fromkeys(ITEMS, None)
+    whole = [{**zeros, "fear": 3.0}, zeros]
+    assert possible_means(whole) == [means(whole)]
+    found = possible_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
+    assert [said["fear"] for said in found] == [1.0, 1.5, 3.0]
+    assert possible_means([nothing])[0] == zeros
+
+
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
+def test_a_table_in_utf16_is_read_by_its_mark(tmp_path: Path, mark: str) -> None:
+    path = put(tmp_path / "a.csv", ("\ufeff" + table([answer("4321", 1, anger=2)], delimiter="\t")).encode(mark))
+    [found] = read_answers(path).records
+    assert (found.video, found.clip, found.values[0]) == ("4321", 1, 2.0)
+
+
+@pytest.mark.parametrize(("line", "delimiter"), [("sep=,", ","), ("sep=;", ";"), ('"SEP=|"', "|"), ("sep=\t", "\t")])
+def test_the_line_by_which_a_spreadsheet_names_its_separator_is_no_header(line: str, delimiter: str) -> None:
+    text = f"{line}\r\n" + table([answer("4321", 1), answer("", 1)], delimiter=delimiter)
+    parsed = parse_answers(io.StringIO(text, newline=""))
+    assert [(a.video, a.clip) for a in parsed.records] == [("4321", 1)]
+    assert (parsed.problems, parsed.skipped) == ([], {"without a video or a clip": 1})
 
 
 def test_the_record_has_the_emotions_by_name_and_no_workers() -> None:

@@ -243,6 +243,14 @@ def test_plain_pickles_are_read_as_pickle_reads_them(value: Any, protocol: int) 
 
 
 @pytest.mark.parametrize("protocol", range(6))
+def test_text_with_lone_surrogates_is_read_as_text_that_a_dataset_can_hold(protocol: int) -> None:
+    assert loads(pickle.dumps({"text": "\ud83d né", "\udce9": "fine"}, protocol)) == {
+        "text": "\\ud83d né",
+        "\\xe9": "fine",
+    }
+
+
+@pytest.mark.parametrize("protocol", range(6))
 def test_numpy_scalars_are_read_as_numbers(protocol: int) -> None:
     values = [np.float64(1.5), np.float32(0.25), np.int64(-7), np.int32(3), np.uint8(200), np.bool_(True)]
     values.append(np.dtype(">f8").type(2.5))

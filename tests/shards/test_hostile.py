@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import struct
@@ -66,6 +67,21 @@ def test_hundreds_of_lies_are_refused_without_harm(base: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_twenty_thousand_lies_are_refused_without_harm(base: Path, tmp_path: Path) -> None:
     assert list(run(base, 20_000, 1, tmp_path)) == []
+
+
+def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> None:
+    """Neither in what is data on stdout, nor in what is a message on stderr."""
+    said, text = read_json(own / "dataset.json"), "\x1b]0;owned\x07 \x9b2J \u202etxt.exe"
+    said["notes"] = [text]
+    (own / "dataset.json").write_text(json.dumps(said))
+    rewrite(own, lambda rows: [row.update(reason=text, status="failed") for row in rows if row["status"] == "failed"])
+    for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
+        command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        shown = (done.stdout + done.stderr).decode()
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", shown), shown
+        assert "Traceback" not in shown
+        assert r"\u001b]0;owned" in shown or arguments[0] == "verify"
 
 
 # A manifest that lies

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesm_data.errors import MesmError
+from mesm_data.errors import InputError, MesmError
+from mesm_data.inspect import inspect
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.verify import verify
@@ -77,6 +78,30 @@ def test_a_manifest_that_lies_is_found(own: Path) -> None:
     rows[0]["speaker"] = "Ses09X"
     manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
     assert any("manifest.parquet: the table has sha256" in difference for difference in verify(own))
+
+
+def exchange_labels(path: Path) -> None:
+    """Give two utterances of the manifest at `path` each other's labels."""
+    rows = manifest.read(path)
+    first = next(row for row in rows if row["status"] == "ok")
+    other = next(row for row in rows if row["status"] == "ok" and row["labels"] != first["labels"])
+    first["labels"], other["labels"] = other["labels"], first["labels"]
+    manifest.write(path, rows, manifest.schema("iemocap"))
+
+
+def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> None:
+    """Whoever reports the root in dataset.json has read the labels that it stands for."""
+    Dataset(own, check=True)
+    exchange_labels(own / "manifest.parquet")
+    with pytest.raises(InputError, match=r"own/manifest\.parquet is not the table that dataset\.json names .*verify"):
+        Dataset(own, check=True)
+    with pytest.raises(InputError, match="is not the table"):
+        inspect(own)
+    said = json.loads((own / "dataset.json").read_text())
+    said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
+    (own / "dataset.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"own/dataset\.json contradicts itself: its root is"):
+        Dataset(own, check=True)
 
 
 def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:

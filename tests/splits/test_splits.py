@@ -95,6 +95,18 @@ def test_dialogs_fall_80_10_10() -> None:
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
+def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list_of_dialogs(tmp_path: Path) -> None:
+    rows = [row(f"video{number}_{clip}") for number in range(50) for clip in range(3)]
+    for item in rows[::3]:
+        item.update(status="excluded", reason="unlabelled")
+    rows[1].update(status="failed", reason="no sound")
+    (tmp_path / "train.txt").write_text("\n".join(f"video{number}" for number in range(50)))
+    for name in ("dialog", str(tmp_path)):
+        made = split(rows, "mosei", name)
+        assert [(item.key, item.status) for item in made.missing] == [(rows[1]["key"], "failed")]
+        assert made.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
+
+
 def test_too_few_dialogs_are_said() -> None:
     with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
         split([row("one_0")], "mosei", "dialog")

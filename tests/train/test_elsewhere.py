@@ -14,6 +14,7 @@ from rank_workers import journal, ranks, server, small_recipe, trained
 from mesm_data import remote_bytes
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import read_json, sha256_file
+from mesm_data.shards import manifest
 from mesm_data.shards.cache import GB, Cache
 from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
@@ -199,6 +200,19 @@ def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectSt
         open_dataset(http(store), check=True)[key]
     path.unlink()
     assert open_dataset(http(store), check=True)[key].text == Dataset(local)[key].text
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_labels_that_were_exchanged_in_the_cache_are_refused(store: ObjectStore, local: Path, check: bool) -> None:
+    path = open_dataset(http(store), check=check).path / "manifest.parquet"
+    rows = manifest.read(path)
+    one, other = (next(row for row in rows if row["labels"]["label"] == label) for label in ("ang", "hap"))
+    one["labels"], other["labels"] = other["labels"], one["labels"]
+    manifest.write(path, rows, manifest.schema("iemocap"))
+    with pytest.raises(InputError, match=rf"{path} is not the table .* delete it, and it is fetched again"):
+        open_dataset(http(store), check=check)
+    path.unlink()
+    assert open_dataset(http(store), check=check).rows[one["key"]] == Dataset(local).rows[one["key"]]
 
 
 @pytest.mark.parametrize(

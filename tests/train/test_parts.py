@@ -279,11 +279,12 @@ def test_the_running_mean_of_the_weights_is_the_sum_that_defines_it() -> None:
     model = torch.nn.BatchNorm1d(2)
     mean, expected = running_mean(model, 0.75), None
     assert mean is not None
-    for value in (1.0, 5.0, -3.0):
+    for updates, value in enumerate((1.0, 5.0, -3.0, 2.0)):
         model.weight.data.fill_(value)
         model.running_mean.fill_(value)  # type: ignore[union-attr]
         mean.update_parameters(model)
-        expected = value if expected is None else 0.75 * expected + 0.25 * value
-        assert mean.module.weight.tolist() == [expected, expected]
+        decay = min(0.75, (1 + updates) / (10 + updates))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+        assert mean.module.weight.tolist() == pytest.approx([expected, expected])
         assert mean.module.running_mean.tolist() == [value, value]  # statistics are the model's own
     assert running_mean(model, 0.0) is None

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from mesm_data.files import sha256_file
+from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_train.checkpoint import load
 
@@ -199,6 +202,30 @@ def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> Non
     assert "not the scores" in call("eval", run, code=1).stderr
 
 
+@pytest.mark.parametrize(
+    ("factor", "code", "sentence"),
+    [
+        (1 + 1e-5, 0, "the same scores as the run wrote down"),
+        (
+            1.5,
+            1,
+            r"not the scores that the run wrote down in metrics.jsonl: logits differ by up to 0.\d+ \(tolerance 0.01",
+        ),
+    ],
+)
+def test_eval_tells_rounding_from_other_answers(
+    unbroken: Path, tmp_path: Path, factor: float, code: int, sentence: str
+) -> None:
+    """Weights that differ in their fifth digit stand for another machine's rounding, which is smaller."""
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    for path in run.glob("checkpoints/*/model.safetensors"):
+        weights = {
+            name: value * factor if value.is_floating_point() else value for name, value in load_file(path).items()
+        }
+        save_file(weights, path)
+    assert re.search(sentence, call("eval", run, code=code).stderr)
+
+
 def test_a_run_that_is_there_is_not_overwritten_and_not_gone_on_with_otherwise(unbroken: Path, recipe: Path) -> None:
     assert "--resume" in call("run", recipe, "--out", unbroken, code=2).stderr
     done = call("run", recipe, "--out", unbroken, "--resume", "--set", "optim.lr=0.5", code=2)
@@ -246,6 +273,19 @@ def test_a_damaged_shard_is_named_and_nothing_is_saved_from_it(recipe: Path, dat
     assert f"sample {key} is damaged" in done.stderr
     assert row["shard"] in done.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_training_and_evaluation_refuse_exchanged_labels(
+    unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(dataset, tmp_path / "own"))
+    rows = manifest.read(own / "manifest.parquet")
+    one, other = (next(row for row in rows if row["labels"]["label"] == label) for label in ("ang", "hap"))
+    one["labels"], other["labels"] = other["labels"], one["labels"]
+    manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
+    for command in (("run", recipe, "--out", tmp_path / "run"), ("eval", unbroken)):
+        refused = call(*command, "--data", own, code=2)
+        assert f"{own}/manifest.parquet is not the table that dataset.json names" in refused.stderr
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(recipe: Path, tmp_path: Path) -> None:

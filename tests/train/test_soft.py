@@ -44,7 +44,7 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
     logits = torch.from_numpy(answers.logits)
     loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(wanted))
     assert answers.loss == pytest.approx(float(loss))
-    found = score(setup, answers, np.full(10, 0.5))
+    found = score(setup, answers, np.full(10, 0.5), np.ones(10))
     assert {name: said["support"] for name, said in found["classes"].items()} == dict(
         zip(setup.view.classes, (wanted > 0.5).sum(axis=0), strict=True)
     )

@@ -14,6 +14,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from mesm_data.errors import MesmError
+from mesm_data.files import atomic_write, sha256_file
+
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared")
@@ -34,16 +37,30 @@ def library() -> ctypes.CDLL:
     openmp = loaded_openmp()
     path = cache_folder() / f"kernels-{digest(compiler, openmp)}.so"
     try:
-        if not path.exists():
-            _compile(compiler, openmp, path)
+        if not is_whole(path):
+            compile_library(compiler, openmp, path)
         return ctypes.CDLL(str(path))
-    except OSError as error:
+    except (OSError, MesmError) as error:
         raise BuildError(f"{path} cannot be written or loaded ({error})") from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a library is in the cache with the digest that stands beside it.
+
+    A power cut may leave it empty or torn: to load that ends the process (SIGBUS), or fails at every start.
+    """
+    try:
+        return path.with_suffix(".sha256").read_text() == sha256_file(path)
+    except (OSError, ValueError):
+        return False
+
+
 def cache_folder() -> Path:
-    """XDG_CACHE_HOME/mesm, ~/.cache/mesm without it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesm"
+    """XDG_CACHE_HOME/mesm, ~/.cache/mesm without it. Raises BuildError if there is no home either."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesm"
+    except RuntimeError:
+        raise BuildError("this user has no home folder: set XDG_CACHE_HOME to a folder to use instead") from None
 
 
 def digest(compiler: str, openmp: str | None) -> str:
@@ -78,8 +95,12 @@ def loaded_openmp() -> str | None:
     return found.group() if found else None
 
 
-def _compile(compiler: str, openmp: str | None, path: Path) -> None:
-    """Under a name of its own, then renamed: whoever is last wins, with the same bytes."""
+def compile_library(compiler: str, openmp: str | None, path: Path) -> None:
+    """Compile to `path`, in a folder of its own and then renamed, and write the digest beside it.
+
+    Of several processes the last one wins. The compiler gives the same bytes each time; if it did not, the digest
+    would not fit, and the next process would compile again. Raises BuildError, OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
@@ -96,4 +117,9 @@ def _compile(compiler: str, openmp: str | None, path: Path) -> None:
                 # The last ones are what comes of it: on a full disk, that there is no such file.
                 said = next((line for line in lines if "error:" in line.lower()), lines[-1])
                 raise BuildError(f"{compiler} does not compile them ({said})")
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        sha256 = sha256_file(made)
         made.replace(path)
+    with atomic_write(path.with_suffix(".sha256")) as file:
+        file.write(sha256.encode())

@@ -1,0 +1,163 @@
+"""python -m mesm_data.corpora.hdf5_tables FILE: print the tables of a computational sequence (.csd) as JSON.
+
+{"dimensions": [...], "tables": [[video, features (n, d), intervals (n, 2)], ...], "problems": [...]} or {"error": ...}
+
+It runs in a process of its own with limits, because the HDF5 library reads any file that an HDF5 file names, and loops,
+crashes or takes all memory on damaged ones. Only what lies in the file itself is read.
+"""
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import MesmError
+from mesm_data.files import open_regular_file
+
+# The largest tables of CMU-MOSEI: 66 h of words and pauses are about a million rows of 48 bytes, 3 h some 50 000.
+MAX_ROWS = 2_000_000
+MAX_TABLE_BYTES = 64 * 2**20
+MEMORY = 2 * 2**30  # bytes beyond those of the libraries
+CPU_SECONDS = 60
+
+
+def main() -> None:
+    """Read the file named by the only argument, within the limits."""
+    import h5py
+    import numpy  # noqa: F401  # before the limit: its libraries map much that is not used
+
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _LINUX else 0
+    for kind, limit in (
+        (resource.RLIMIT_AS, mapped + MEMORY if _LINUX else resource.RLIM_INFINITY),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    path = Path(sys.argv[1])
+    try:
+        open_regular_file(path).close()
+        with h5py.File(path, "r", locking=False) as file:
+            found = _sequence(file)
+    except MesmError as error:
+        found = {"error": str(error)}
+    except MemoryError:
+        found = {"error": f"needs more than {MEMORY >> 30} GiB of memory to read"}
+    except Exception as error:  # what h5py raises on a damaged file depends on where it is damaged
+        found = {"error": f"is not a readable HDF5 file ({_short(error)})"}
+    sys.stdout.write(json.dumps(found))  # json.dump takes several times as long
+
+
+_LINUX = sys.platform == "linux"
+
+
+def _sequence(file: Any) -> dict[str, Any]:
+    groups = [group for name in file if (group := _group(file, name)) is not None]
+    roots = [group for group in groups if _group(group, "data") is not None]
+    if len(roots) != 1:
+        raise MesmError(f"is not a computational sequence: {len(roots)} groups in it hold `data`, expected one")
+    problems: list[str] = []
+    tables = list(_tables(_group(roots[0], "data"), problems))
+    return {"dimensions": _dimensions(roots[0]), "tables": tables, "problems": problems}
+
+
+def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
+    rows = 0
+    for name in data:
+        video = _text(name)
+        try:
+            group = _group(data, name)
+            if group is None:
+                raise MesmError("is not a group of this file")
+            features, intervals = _read(group, "features"), _read(group, "intervals")
+            rows += len(intervals)
+            if rows > MAX_ROWS:
+                problems.append(f"{video}: is not read, nor what follows it: the file has more than {MAX_ROWS} rows")
+                return
+            yield video, _features(features, len(intervals)), _intervals(intervals)
+        except MemoryError:
+            raise
+        except Exception as error:  # as in main
+            problems.append(f"{video}: cannot be read ({_short(error)})")
+
+
+def _read(group: Any, name: str) -> Any:
+    """A dataset of numbers or texts (n, d), whose size is checked before anything of it is read."""
+    import h5py
+    import numpy as np
+
+    found = _own(group, name)
+    if not isinstance(found, h5py.Dataset):
+        raise MesmError(f"has no {name}")
+    if found.is_virtual or found.external is not None:
+        raise MesmError(f"its {name} lie in another file, which is not read")
+    shape: tuple[int, ...] = found.shape or (1,)
+    size = found.dtype.itemsize
+    text = h5py.check_string_dtype(found.dtype)
+    if len(shape) > 2 or (text is None and found.dtype.kind not in "fiu"):
+        raise MesmError(f"its {name} are {found.dtype} of the shape {shape}, expected numbers or texts (n, d)")
+    if max(math.prod(shape), math.prod(found.chunks or (0,))) * size > MAX_TABLE_BYTES or shape[0] > MAX_ROWS:
+        raise MesmError(f"its {name} of the shape {shape} are larger than those of any video")
+    values = np.atleast_1d(np.asarray(found[()]))
+    return values if values.ndim == 2 else values.reshape(-1, 1)
+
+
+def _features(values: Any, rows: int) -> list[list[Any]]:
+    if len(values) != rows:
+        raise MesmError(f"{len(values)} features and {rows} intervals")
+    if values.dtype.kind in "SO":
+        return [[item.decode("utf-8", "replace") for item in row] for row in values.tolist()]
+    listed: list[list[Any]] = values.tolist()
+    return listed
+
+
+def _intervals(values: Any) -> list[list[float]]:
+    import numpy as np
+
+    if values.dtype.kind not in "fiu" or values.shape[1] != 2 or not np.isfinite(values).all():
+        raise MesmError(f"its intervals are {values.dtype} of the shape {values.shape}, expected finite times (n, 2)")
+    listed: list[list[float]] = values.astype(np.float64).tolist()
+    return listed
+
+
+def _dimensions(root: Any) -> list[str]:
+    """The names of the columns; none if the file does not say."""
+    try:
+        names = json.loads(_read(_group(root, "metadata"), "dimension names")[0, 0])
+    except MemoryError:
+        raise
+    except Exception:  # as in main
+        return []
+    return [_text(str(name)[:100]) for name in names] if isinstance(names, list) else []
+
+
+def _group(parent: Any, name: str) -> Any:
+    import h5py
+
+    found = _own(parent, name)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def _own(parent: Any, name: str) -> Any:
+    """The object that `name` is a hard link to; None for soft and external links, which may lead to another file."""
+    import h5py
+
+    if parent is None or not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        return None
+    return parent[name]
+
+
+def _short(error: Exception) -> str:
+    return _text(str(error)[:200]) or type(error).__name__
+
+
+def _text(name: str) -> str:
+    """A name that can be written as UTF-8: h5py gives bytes that are no UTF-8 as lone surrogates."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Guarantee: pictures and sound have one clock, that of the ffmpeg command; what has none is not shown."""
+
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from test_exact import FPS, WIDTH, Slots, encode, number, numbered, shown
+from test_films import X264, ffmpeg, numbers, one, seen
+
+from mesm_data.corpora.base import AudioSource
+from mesm_data.errors import MesmError
+from mesm_data.media.audio import AudioReader
+from mesm_data.media.clips import ClipWriter
+from mesm_data.media.cut import Cutter, Span
+from mesm_data.media.frame import Frame
+from mesm_data.media.picture import rgb
+from mesm_data.media.tools import ErrorOutput, ffmpeg_binary
+from mesm_data.media.video import Video
+
+COUNT = 99
+B_FRAMES = (*X264, "-bf", "3")
+FILES = {
+    "xvid.avi": ("-c:v", "libxvid", "-q:v", "2", "-bf", "2", "-vtag", "XVID"),
+    "divx.avi": ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2", "-vtag", "DIVX"),
+    "h264.avi": B_FRAMES,
+    "mjpeg.avi": ("-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"),
+    "h264.mkv": B_FRAMES,
+    "h264.mp4": B_FRAMES,
+    "fragments.mp4": (*B_FRAMES, "-movflags", "frag_keyframe+empty_moov"),
+    "h264.mov": B_FRAMES,
+    "h264.ts": B_FRAMES,
+    "mpeg2.ts": ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2"),
+    "mpeg2.mpg": ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2"),
+    "wmv2.wmv": ("-c:v", "wmv2", "-q:v", "2"),
+    "h264.flv": B_FRAMES,
+    "vp8.webm": ("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "2M"),
+    "theora.ogv": ("-c:v", "libtheora", "-q:v", "9"),
+    "raw.h264": B_FRAMES,
+    "raw.m4v": ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2"),
+}
+
+
+def times_of_ffmpeg(path: Path) -> list[Fraction]:
+    """The time stamps of all frames as the ffmpeg command has them, in seconds."""
+    command = [ffmpeg_binary(), "-nostdin", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough", "-copyts"]
+    command += ["-vf", "showinfo", "-f", "null", "-"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    base = re.search(r"config in time_base: (\d+)/(\d+)", said)
+    assert base
+    return [int(pts) * Fraction(int(base[1]), int(base[2])) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+)", said)]
+
+
+def check_times(path: Path) -> None:
+    """Frame times are those of ffmpeg, but for one origin, and never decrease."""
+    ours, theirs = [frame.time for frame in Video(path).frames()], times_of_ffmpeg(path)
+    assert ours == sorted(ours)
+    assert [time - ours[0] for time in ours] == [time - theirs[0] for time in theirs]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_frame_times_are_those_of_ffmpeg_in_every_container(tmp_path: Path, name: str) -> None:
+    path = encode(tmp_path / name, *FILES[name], count=COUNT)
+    check_times(path)
+    order = list(shown(path).values())
+    # Encoders of MPEG-4 and Theora leave out the last B-frames or repeat a picture; none comes before an earlier one.
+    assert order == sorted(order)
+    assert len(order) >= COUNT - 3
+
+
+def test_an_avi_with_b_frames_shows_the_picture_of_each_moment_and_gives_a_clip(tmp_path: Path) -> None:
+    encode(tmp_path / "film.avi", *B_FRAMES, count=90)
+    late = 2 / FPS  # the encoder's delay, which is in the file
+    [sight] = seen(tmp_path, "film.avi", one("a", 1.0, 2.0))
+    assert (sight.status, sight.problems) == ("ok", [])
+    assert numbers(sight.clip) == [count for count in range(90) if 1 <= count / FPS + late < 2]
+    assert sight.times == [pytest.approx(0.0, abs=0.034), pytest.approx(0.5, abs=0.034)]
+
+
+def test_time_stamps_in_coding_order_give_way_to_the_decoders(tmp_path: Path) -> None:
+    """H.264 with B-frames that was copied from AVI to mp4 has no presentation times. ffmpeg's last ones step back."""
+    encode(tmp_path / "film.avi", *B_FRAMES, count=90)
+    ffmpeg("-i", tmp_path / "film.avi", "-c", "copy", tmp_path / "copied.mp4")
+    ours, theirs = (
+        [frame.time for frame in Video(tmp_path / "copied.mp4").frames()],
+        times_of_ffmpeg(tmp_path / "copied.mp4"),
+    )
+    assert ours == sorted(ours)
+    assert 85 <= len(ours) <= len(theirs) == 90
+    assert ours == [time - theirs[0] for time in theirs][: len(ours)]
+    order = list(shown(tmp_path / "copied.mp4").values())
+    assert order == sorted(order)
+
+
+def parts(folder: Path, *lengths: int) -> list[bytes]:
+    """Transport streams of so many seconds of one recording, picture and sound, each with time stamps of its own."""
+    encode(folder / "flat.mp4", *X264, count=30 * sum(lengths))
+    ticks = (np.arange(sum(lengths) * 48_000) // 8 % 30_000).astype(np.int16)
+    soundfile.write(folder / "ticks.wav", ticks, 48_000)
+    found, start = [], 0
+    for length in lengths:
+        cut = ("-ss", start, "-t", length)
+        ffmpeg(
+            *cut, "-i", folder / "flat.mp4", *cut, "-i", folder / "ticks.wav", "-map", "0:v", "-map", "1:a", *B_FRAMES,
+            "-c:a", "mp2", folder / "part.ts",
+        )  # fmt: skip
+        found.append((folder / "part.ts").read_bytes())
+        start += length
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_pictures_behind_time_stamps_that_begin_anew_are_not_shown_at_another_moment(
+    tmp_path: Path, suffix: str
+) -> None:
+    """Two joined transport streams: ffmpeg gives the sound of the second a new time, which its pictures have not."""
+    name = f"joined.{suffix}"
+    (tmp_path / name).write_bytes(b"".join(parts(tmp_path, 1, 3)))
+    asked = [one("a", 0.1, 0.8), one("b", 0.5, 1.5), one("c", 1.5, 2.5), one("d", 0.2, 0.7)]
+    before, across, behind, early = seen(tmp_path, name, *asked)
+    assert (before.status, early.status, across.status, behind.status) == ("ok", "ok", "partial", "none")
+    assert (before.problems, behind.faces, behind.clip) == ([], [], None)
+    for sight, start, end in ((before, 0.1, 0.8), (across, 0.5, 1.0), (early, 0.2, 0.7)):
+        assert all(start - 0.05 <= count / FPS <= end for count in numbers(sight.clip))
+    assert "its time stamps begin anew" in behind.problems[0]
+    assert "the utterance at 2.500 s" in behind.problems[0]
+    sound = AudioReader(tmp_path).read([AudioSource(path=name, span=(1.5, 2.5))])
+    assert sound.status == "ok"
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "delayed.mkv"])
+def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_moment(tmp_path: Path, name: str) -> None:
+    """100 s ahead in a transport stream, 2000 h in another container: ffmpeg joins the sound without a gap."""
+    if name == "joined.ts":
+        first, _ = parts(tmp_path, 1, 3)
+        ffmpeg("-i", tmp_path / "part.ts", "-c", "copy", "-output_ts_offset", 100, tmp_path / "late.ts")
+        (tmp_path / name).write_bytes(first + (tmp_path / "late.ts").read_bytes())
+    else:
+        encode(tmp_path / "flat.mp4", *X264, count=120)
+        ffmpeg("-i", tmp_path / "flat.mp4", "-vf", "setpts=PTS+7200000/TB*gte(N\\,30)", *X264, tmp_path / name)
+    before, behind = seen(tmp_path, name, one("a", 0.1, 0.8), one("b", 1.5, 2.5))
+    assert (before.status, behind.status, behind.faces, behind.clip) == ("ok", "none", [], None)
+    assert "its time stamps begin anew" in behind.problems[0]
+
+
+@given(
+    times=st.lists(st.fractions(min_value=0, max_value=8, max_denominator=30), min_size=1, max_size=30),
+    start=st.fractions(min_value=0, max_value=8, max_denominator=30),
+)
+def test_no_frame_outside_an_utterance_is_inside_it_whatever_the_order_of_times(
+    times: list[Fraction], start: Fraction
+) -> None:
+    span = Span(start=start, end=start + 1)
+    for cut in Cutter(Slots(times, Fraction(1, 10)), [span, Span(start=Fraction(0), end=Fraction(9))], Fraction(1, 2)):
+        if cut.index == 0 and cut.inside:
+            assert span.start <= cut.frame.time < span.end
+
+
+def test_the_reason_of_a_lost_clip_is_never_empty(tmp_path: Path) -> None:
+    """A picture that comes before the one before it cannot be encoded: ffmpeg itself has nothing to say of it."""
+    import av
+
+    image = av.VideoFrame.from_ndarray(np.repeat(numbered(1)[:, :, None], 3, axis=2), format="rgb24")
+    image = image.reformat(format="yuv420p")
+    writer = ClipWriter(
+        tmp_path / "clip.mp4", start=Fraction(0), shape=(WIDTH, 64), colours={}, samples=np.zeros(0, np.int16)
+    )
+    writer.add(Frame(begin=5, end=6, scale=30, image=image), 0, WIDTH)
+    with pytest.raises(MesmError, match=r"could not encode clip\.mp4: \S.{5}"):
+        writer.add(Frame(begin=2, end=3, scale=30, image=image), 0, WIDTH)
+
+
+SPEAKERS = {
+    "import sys; sys.exit(3)": "no error message (exit status 3)",
+    "import sys; sys.stderr.write('\\n[aac @ 0x55a0] [SWR @ 0x1f] the cause\\nthe rest'); sys.exit(1)": "the cause "
+    "(exit status 1)",
+    "import sys; sys.stderr.write('the cause\\n' + 'noise\\n' * 10**6); sys.exit(1)": "the cause (exit status 1)",
+    "import sys; sys.stderr.write('file:/some/where/a b.mp4: broken'); sys.exit(1)": "a b.mp4: broken (exit status 1)",
+    "import os; os.kill(os.getpid(), 9)": "no error message (ended by SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("program", SPEAKERS)
+def test_a_process_is_quoted_with_its_first_error_line_and_its_end(program: str) -> None:
+    """However much it writes, and however little; without addresses and folders, which differ from run to run."""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    assert ErrorOutput(process, Path("/some/where/a b.mp4")).reason() == SPEAKERS[program]
+
+
+def test_numbers_are_read_back_from_a_film(tmp_path: Path) -> None:
+    """The measure itself: a frame that is shown twice or late would be seen."""
+    frames = [number(rgb(frame, 0, WIDTH)) for frame in Video(encode(tmp_path / "a.mkv", *X264, count=9)).frames()]
+    assert frames == list(range(9))

@@ -1,0 +1,34 @@
+"""Guarantee: whatever files and folders are called, and in any locale, a build ends as a dataset and can be retried."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from mesm_data.shards import dataset as shards
+from mesm_data.source import remembered
+
+
+def test_names_that_are_not_utf8_or_not_ascii_in_an_ascii_locale_keep_no_build_from_its_end(
+    corpus: Path, tmp_path: Path, mesm_data: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9 \xc3\xbc 100%")
+    shutil.copytree(corpus, source, symlinks=True)
+    for name in (b"caf\xe9.txt", b"caf\xc3\xa9.txt"):
+        (next(source.glob("Session*/dialog/transcriptions")) / os.fsdecode(name)).touch()
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = ("--only", "*_F000", "--limit", "1", "--no-video")
+    for number, environment in enumerate((dict(os.environ), ascii_only)):
+        out = tmp_path / os.fsdecode(b"out \xe9 %d" % number)
+        mesm_data("build", "iemocap", "--source", source, "--out", out, *options, env=environment)
+        said = shards.describe(out)
+        [built] = [row for row in shards.rows(out, said) if row["status"] == "ok"]
+        assert (built["audio"], built["video"], built["reason"]) == ("ok", "ok", None)
+        noted = [note for note in said["notes"] if "not text in" in note]
+        assert any("transcriptions/caf\\xe9.txt" in note for note in noted)
+        mesm_data("inspect", out, env=environment)
+        known = remembered(out)
+        assert known is not None
+        assert known[0] == source.resolve()
+        assert "nothing to retry" in mesm_data("retry", out, env=environment).stderr

@@ -1,0 +1,225 @@
+"""Guarantee: files that a stranger planted do no harm: nothing else is read, written, waited for, or executed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesm_data import locked
+from mesm_data.errors import InputError, MesmError
+from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
+from mesm_data.recipe import Recipe
+from mesm_data.remote import fetch_file
+from mesm_data.shards.cache import Cache
+from mesm_data.sharing.contents import read_publication
+from mesm_data.sharing.fetch import fetch
+from mesm_data.terminal import LONGEST_MESSAGE, printable, printable_message
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+DIGEST = "0" * 64
+PRECIOUS = b"a thesis\n"
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    """A file of the user that nobody may change."""
+    path = tmp_path / "thesis.tex"
+    path.write_bytes(PRECIOUS)
+    return path
+
+
+# Links and pipes
+
+
+def plant(kind: str, path: Path, precious: Path) -> None:
+    """Put something that is no regular file at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match kind:
+        case "link":
+            path.symlink_to(precious)
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+
+
+KINDS = ["link", "pipe", "device", "folder"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_regular_file_is_not_opened_for_writing(tmp_path: Path, precious: Path, kind: str) -> None:
+    plant(kind, tmp_path / "file", precious)
+    with pytest.raises(OSError, match="not a regular file"):
+        open_for_update(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, precious: Path, kind: str) -> None:
+    plant(kind, tmp_path / "file", precious)
+    for read in (open_regular_file, sha256_file):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(tmp_path / "file")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_json(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lock_is_never_taken_through_a_link(tmp_path: Path, precious: Path, kind: str) -> None:
+    plant(kind, tmp_path / "out" / ".build" / "lock", precious)
+    path = tmp_path / "out" / ".build" / "lock"
+    with pytest.raises(InputError, match=r"lock \(it is not a regular file\): remove it"), folder_lock(path):
+        pass
+    assert precious.read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_download_is_never_written_through_a_link(tmp_path: Path, precious: Path, kind: str) -> None:
+    (tmp_path / "there").write_bytes(b"data")
+    digest = sha256(b"data").hexdigest()
+    part = tmp_path / "out" / f".shard.tar.{digest[:12]}.part"
+    plant(kind, part, precious)
+    with pytest.raises(InputError, match="not a regular file: remove it"):
+        fetch_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
+    assert precious.read_bytes() == PRECIOUS
+    part.rmdir() if kind == "folder" else part.unlink()
+    plant(kind, tmp_path / "out" / "shard.tar", precious)
+    if kind != "folder":  # what stands where the file belongs is replaced, not what it points to
+        fetch_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
+        assert (tmp_path / "out" / "shard.tar").read_bytes() == b"data"
+        assert not (tmp_path / "out" / "shard.tar").is_symlink()
+    assert precious.read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cache_is_never_written_through_a_link(tmp_path: Path, precious: Path, kind: str) -> None:
+    cache = Cache(tmp_path / "cache", 1000)
+    plant(kind, cache.place(DIGEST) / "locks" / "a.tar", precious)
+    with pytest.raises(MesmError, match="cannot be used as a lock"), cache.writing(DIGEST, "a.tar", wait=True):
+        pass
+    plant(kind, tmp_path / "cache" / ".lock", precious)
+    with (
+        cache.writing(DIGEST, "b.tar", wait=True) as writer,
+        pytest.raises(MesmError, match="cannot be used as a lock"),
+    ):
+        cache.make_room(writer or 0, 1, must=False)
+    assert precious.read_bytes() == PRECIOUS
+
+
+def test_a_link_in_place_of_a_cached_shard_is_removed_and_fetched_anew(tmp_path: Path, precious: Path) -> None:
+    shard = tmp_path / "cache" / DIGEST / "shards" / "a.tar"
+    plant("link", shard, precious)
+    assert Cache(tmp_path / "cache", 1000).hold(shard, len(PRECIOUS)) is None
+    assert not shard.is_symlink()
+    assert precious.read_bytes() == PRECIOUS
+
+
+def test_nobody_waits_at_a_pipe_in_a_published_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "published.json")
+    with pytest.raises(MesmError, match="not a regular file"):
+        fetch(str(tmp_path), tmp_path / "out")
+
+
+# recipe.lock
+
+
+def lock(**changes: Any) -> dict[str, Any]:
+    """A lock of no samples; `changes` are to its recipe."""
+    recipe = {**asdict(Recipe(corpus="iemocap")), "detector": DIGEST, **changes}
+    return {"lock": 1, "recipe": recipe, "toolchain": {}, "root": DIGEST, "failed": [], "samples": []}
+
+
+@pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "secret.yaml", ".", "mine", "session-5/../secret"])
+def test_a_lock_names_no_place_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mesm_data: Command, name: str
+) -> None:
+    """Its split is looked up among the published ones; the file of that name is neither opened nor quoted."""
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("token: swordfish\n")
+    (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
+    found = locked.read(tmp_path / "out.lock")
+    with pytest.raises(InputError, match="not published: give its lists with --split"):
+        str(found.split)
+    done = mesm_data("build", "iemocap", "--out", tmp_path / "out", "--lock", "out.lock", check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "swordfish" not in done.stderr
+    assert "not published" in done.stderr
+
+
+def test_a_published_split_of_a_lock_is_taken(tmp_path: Path) -> None:
+    for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
+        (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
+        assert locked.read(tmp_path / "recipe.lock").split == name
+
+
+@pytest.mark.parametrize(
+    "split",
+    [{}, {"name": "session-5"}, {"digest": DIGEST}, {"name": 5, "digest": DIGEST}, {"name": "session-5", "digest": "x"},
+     {"name": "session-5", "digest": DIGEST, "path": "/etc/passwd"}, [], "session-5"],
+)  # fmt: skip
+def test_a_split_of_the_wrong_shape_is_named(tmp_path: Path, split: Any) -> None:
+    (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
+    with pytest.raises(InputError, match=r"recipe\.lock: its option split is .*, which cannot be"):
+        locked.read(tmp_path / "recipe.lock")
+
+
+@pytest.mark.parametrize("field", ["lock", "recipe"])
+def test_a_lock_is_not_quoted_at_length(tmp_path: Path, field: str) -> None:
+    said = {**lock(), field: "x" * 10**6} if field == "lock" else lock(corpus="x" * 10**6)
+    (tmp_path / "recipe.lock").write_text(json.dumps(said))
+    with pytest.raises(InputError) as refused:
+        locked.read(tmp_path / "recipe.lock")
+    assert len(str(refused.value)) < 500 + len(str(tmp_path))
+
+
+# published.json
+
+
+@pytest.mark.parametrize("statement", [{}, {"date": "x"}, {"corpus": 1, "terms": "x", "date": "x"}, [], "x", 1])
+def test_a_statement_of_the_wrong_shape_is_refused(statement: Any) -> None:
+    said = {
+        "publication": 1, "tier": "private", "corpus": "iemocap", "synthetic": False, "root": DIGEST, "date": "x",
+        "files": {},
+    }  # fmt: skip
+    read_publication(json.dumps({**said, "statement": None}).encode(), "published.json")
+    with pytest.raises(InputError, match=r"published\.json is damaged"):
+        read_publication(json.dumps({**said, "statement": statement}).encode(), "published.json")
+
+
+# Terminals
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_executes_is_printed(text: str) -> None:
+    shown = printable(text)
+    shown.encode()
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    assert all(character in shown for character in text if character.isalnum())
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_on_a_terminal_is_the_same_json(value: Any) -> None:
+    assert json.loads(printable(json.dumps(value, ensure_ascii=False, indent=2))) == value
+
+
+def test_a_message_is_not_longer_than_a_screen_or_two() -> None:
+    assert len(printable_message("x" * 10**7)) < LONGEST_MESSAGE + 100
+    assert "9996000 characters more" in printable_message("x" * 10**7)
+
+
+def test_every_command_prints_through_the_console() -> None:
+    """A command that calls typer.echo or print prints what a stranger wrote as it is."""
+    folder = Path(sys.modules["mesm_data"].__path__[0]).parent / "cli" / "mesm_cli"
+    printing = [path.name for path in folder.glob("*.py") if re.search(r"typer\.echo\(|\bprint\(", path.read_text())]
+    assert printing == ["console.py"]

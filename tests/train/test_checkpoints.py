@@ -1,0 +1,83 @@
+"""A checkpoint is there whole whenever the process ends, and is read where its device is not."""
+
+import os
+import shutil
+import signal
+import zipfile
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mesm_train import checkpoint
+
+
+def save(folder: Path, value: float, position: int) -> None:
+    checkpoint.save(folder, 7, {"w": torch.full((3,), value)}, {"position": position}, score=value)
+
+
+def save_and_die(folder: Path, number: int) -> None:
+    """Save step 7 again, and be killed before the `number`-th call that renames or removes something."""
+    calls = [0]
+
+    def killing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return call
+
+    os.rename, os.replace, shutil.rmtree = killing(os.rename), killing(os.replace), killing(shutil.rmtree)  # type: ignore[assignment]
+    save(folder, 2.0, 2)
+
+
+def test_a_kill_while_a_step_is_saved_again_leaves_the_old_or_the_new_checkpoint(tmp_path: Path) -> None:
+    values = []
+    for number in range(1, 30):
+        folder = tmp_path / str(number)
+        save(folder, 1.0, 1)
+        process = get_context("fork").Process(target=save_and_die, args=(folder, number))
+        process.start()
+        process.join()
+        for which in ("last", "best"):
+            found = checkpoint.load(folder, which)
+            assert found is not None
+            weights, state = found
+            assert weights["w"].tolist() == [float(state["position"])] * 3, "one checkpoint, not a mixture"
+        values.append(state["position"])
+        save(folder, 3.0, 3)  # and the run goes on
+        assert checkpoint.load(folder, "last") is not None
+        assert [path.name for path in folder.iterdir() if path.is_dir()] == ["step-00000007"]
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    else:
+        pytest.fail("no process came to its end")
+    assert {1, 2} == set(values)
+    assert len(values) >= 5
+
+
+def test_what_was_saved_on_a_card_is_read_where_there_is_none(tmp_path: Path) -> None:
+    """The file is that of a card: torch writes the device as a word beside each storage."""
+    save(tmp_path, 1.0, 1)
+    place = tmp_path / "step-00000007" / "state.pt"
+    torch.save({"optimizer": torch.arange(3.0)}, place)
+    with zipfile.ZipFile(place) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    with zipfile.ZipFile(place, "w") as target:
+        for name, data in members.items():
+            cpu, card = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:3"
+            assert name.rpartition("/")[2] != "data.pkl" or cpu in data
+            target.writestr(name, data.replace(cpu, card))
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(place, weights_only=True)
+    found = checkpoint.load(tmp_path, "last")
+    assert found is not None
+    assert found[1]["optimizer"].device == torch.device("cpu")
+    assert found[1]["optimizer"].tolist() == [0.0, 1.0, 2.0]
