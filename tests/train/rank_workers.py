@@ -22,7 +22,7 @@ from mesm_data.files import atomic_write
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import Exchange, LostRanks, Ranks, connected
+from mesm_train.distributed import Exchange, LostRanks, Ranks, connected, no_sync
 from mesm_train.models.model import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.settings import ModelSettings, SparseSettings
@@ -46,13 +46,18 @@ server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs", "rank_workers"])
 
 
-def ranks(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60) -> list[Any]:
-    """What `work(ranks, *arguments)` returns on each of `world` ranks; a MesmError as (its class, its text)."""
+def ranks(
+    world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60, limit: float = 20
+) -> list[Any]:
+    """What `work(ranks, *arguments)` returns on each of `world` ranks; a MesmError as (its class, its text).
+
+    `limit`: seconds of a collective.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pipes, processes = [], []
     for rank in range(world):
         mine, theirs = server.Pipe(duplex=False)
-        process = server.Process(target=_rank, args=(rank, world, folder / "store", theirs, work, arguments))
+        process = server.Process(target=_rank, args=(rank, world, folder / "store", theirs, work, arguments, limit))
         process.start()
         theirs.close()
         pipes.append(mine)
@@ -82,11 +87,19 @@ def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -
     return processes
 
 
-def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _rank(
+    rank: int,
+    world: int,
+    store: Path,
+    pipe: Any,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    limit: float = 20,
+) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
     try:
-        with connected("cpu", 20, _store(rank, world, store)) as connection:
+        with connected("cpu", limit, _store(rank, world, store)) as connection:
             found = work(connection, *arguments)
             if pipe is not None:
                 pipe.send(found)
@@ -154,6 +167,30 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     exchange.finish()
     found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
     return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+
+
+def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, Any]:
+    """Gradients of the sum of losses over several micro-batches, each dealt in its own way; summed over ranks once."""
+    torch.manual_seed(0)
+    model = Model(SMALL)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    parallel = connection.data_parallel(model)
+    for number, deal in enumerate(deals, 1):
+        part = batch(deal[connection.rank])
+        with no_sync(parallel, unless=number == len(deals)):
+            logits = parallel(part)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, part.labels, reduction="sum").backward()
+    return {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
+
+
+def slow_to_prepare(connection: Ranks, seconds: float) -> bool:
+    """Rank 0 prepares for longer than the time limit of a collective."""
+    with connection.together(), connection.first_alone():
+        if connection.first:
+            time.sleep(seconds)
+    return bool(connection.any(connection.rank == 1))
 
 
 def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict[str, Any]:
