@@ -68,10 +68,9 @@ class Model(nn.Module):
         """The same with the logits of each modality and the choices of the sparse blocks.
 
         mesm's choice of sites is a hard threshold: rounding can change which sites are kept, and rounding depends on
-        the batch (5.6 % of the choices differed, mostly ties in silence, and moved logits by up to 0.006; published
-        sizes, random weights). In evaluation with kernels that are exact (C++, without gradients) sums have an order of
-        their own, and the text encoder takes utterances one by one: then nothing depends on the batch. With others the
-        differences remain.
+        the batch. In evaluation with kernels that are exact (C++, without gradients) sums have an order of their own,
+        and the text encoder takes utterances one by one: then nothing depends on the batch. With others the differences
+        remain (docs/training.md has a measurement).
 
         Raises ValueError if an attention of the sparse blocks is not finite.
         """
