@@ -33,18 +33,21 @@ class Host(torch.Tensor):
 
 
 class Launches(TorchDispatchMode):
-    """Counts kernels by operator. Waits of the host are counted as "wait"."""
+    """Counts kernels by operator, and the bytes that they write. Waits of the host are counted as "wait"."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count, and compute."""
         name = func._schema.name.removeprefix("aten::")
-        if not any(isinstance(value, Host) for value in tree_leaves((args, kwargs))):
-            self.counts["wait" if name in WAITS else name] += 0 if name in FREE else SEVERAL.get(name, 1)
-        return func(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs or {}))
+        if name not in FREE and not any(isinstance(value, Host) for value in tree_leaves((args, kwargs))):
+            self.counts["wait" if name in WAITS else name] += SEVERAL.get(name, 1)
+            self.bytes[name] += sum(value.nbytes for value in tree_leaves(found) if isinstance(value, Tensor))
+        return found
 
 
 @contextmanager

@@ -68,6 +68,24 @@ def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mesm"]) -> None:
+    """Of convolutions, batch norms, ReLUs and gathers, forward and backward."""
+    streams = {
+        "convolution", "convolution_backward", "native_batch_norm", "native_batch_norm_backward", "relu_",
+        "threshold_backward", "index_select",
+    }  # fmt: skip
+    written = []
+    for low in (True, False):
+        made, data = model(kind).train(), batch()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low), recorded() as forward:
+            loss = made(data).sum()
+        with recorded() as backward:
+            loss.backward()
+        written.append(sum((forward.bytes + backward.bytes)[name] for name in streams))
+    assert written[0] < 0.55 * written[1]
+
+
+@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_way_with_few_launches_gives_the_same(
     kind: Literal["fe2e", "mesm"], training: bool, monkeypatch: pytest.MonkeyPatch
