@@ -38,9 +38,9 @@ class OptimConfig:
     batch: int = 8
     """Utterances of a step, over all ranks. The steps of an epoch are even: some may have one less."""
     accumulate: int = 1
-    """Steps whose gradients are added up before the weights change."""
+    """Steps whose gradients are added up before the weights change: an update."""
     warmup_steps: int = 0
-    """The learning rate grows linearly over the first steps."""
+    """The learning rate grows linearly over the first updates."""
     schedule: Literal["constant", "cosine"] = "constant"
     """After the warm-up: constant, or a half cosine down to 0 at the last epoch."""
     patience: int = 6
@@ -49,8 +49,8 @@ class OptimConfig:
     """Decay of a moving average of the weights, which is then validated and kept; 0: the weights themselves."""
     pos_weight: bool = True
     """Weigh what is true of a class by its false / true in the train part."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; weights stay float32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights stay float32. tf32: products on a card round their factors to 10 bits, as fp16."""
 
     def __post_init__(self) -> None:
         need(self.lr > 0, "optim.lr", self.lr, "above 0")
@@ -127,13 +127,17 @@ class AugmentConfig:
 class RanksConfig:
     """How the processes of a run work together. See docs/distributed.md."""
 
-    sync_batch_norm: bool = False
-    """Batch norm sees the items of a step on all ranks; else each rank's own, as one card would see a smaller batch."""
+    sync_batch_norm: bool | None = None
+    """Batch norm sees the items of a step on all ranks; false: each rank's own; null: all, if a rank has 1 or 2."""
     timeout_seconds: float = 300.0
     """A rank that has not heard of the others for so long ends the run with an error."""
 
     def __post_init__(self) -> None:
         need(self.timeout_seconds >= 1, "ranks.timeout_seconds", self.timeout_seconds, "at least 1")
+
+    def synchronised(self, batch: int, world: int) -> bool:
+        """Whether batch norm takes the items of all ranks: the statistics of one or two utterances are too noisy."""
+        return batch <= 2 * world if self.sync_batch_norm is None else self.sync_batch_norm
 
 
 _WORD = r"[\w][\w .+=-]{0,99}"

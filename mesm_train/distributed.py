@@ -1,33 +1,40 @@
 """The ranks of a run: processes that share its steps, on one machine or several. Everything that passes between them.
 
-Gradients are summed by one explicit reduction after the backward pass, not by DistributedDataParallel: a rank or a
-modality may be empty in a step, so which parameters get a gradient differs from rank to rank and step to step; here
-that is one bit a parameter beside the gradients, every rank makes the same calls in the same order whatever it holds,
-and the sums have one order. What is given up is the overlap with the backward pass (benchmarks/scale.py counts it).
+Gradients are summed by torch's DistributedDataParallel while the backward pass still runs. A rank or a modality may be
+empty in a step, so the used parameters differ from rank to rank and step to step (`find_unused_parameters`), and
+running statistics are averaged here instead of being overwritten by those of rank 0 (`broadcast_buffers=False`).
 """
 
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
-from torch.distributed import FileStore, PrefixStore, Store, rendezvous  # type: ignore[attr-defined]
+from torch.distributed import (  # type: ignore[attr-defined]
+    GradBucket,
+    PrefixStore,
+    ProcessGroup,
+    Store,
+    Work,
+    rendezvous,
+)
+from torch.nn.parallel import DistributedDataParallel
 
 from mesm_data.errors import InputError, MesmError
-from mesm_train.launch import RENDEZVOUS
 
-BUCKET = 2**23  # numbers that are reduced at a time: 32 MiB
 STATISTICS = ("running_mean", "running_var")
 LINGER = 5.0  # seconds
 START = timedelta(seconds=300)  # that ranks are given at least to start: others may still be importing
+POLL = 0.1  # seconds between two looks at the store
+PREPARED = "mesm/prepared"  # the key that rank 0 sets when it has prepared the run
 
 
 class LostRanks(MesmError):
@@ -41,6 +48,8 @@ class Ranks:
     rank: int = 0
     world: int = 1
     local: int = 0
+    store: Store | None = None  # of all ranks; None if there is one rank
+    norms: ProcessGroup | None = None  # for batch norm, whose sums come in between those of the gradients
 
     @property
     def first(self) -> bool:
@@ -101,37 +110,69 @@ class Ranks:
         agreed.said_elsewhere = not self.first
         raise agreed
 
-    def reduce(self, model: nn.Module) -> None:
-        """Sum the gradients of all ranks, and average the running statistics of batch norm, in place.
+    def data_parallel(self, model: nn.Module) -> nn.Module:
+        """The model with gradients that are summed over all ranks in the backward pass; itself if there is one rank.
 
         A parameter that no rank's batch reached keeps the gradient None; where some rank's did, the others add 0. The
-        statistics are the same everywhere afterwards, so what is evaluated and saved does not depend on the rank.
+        weights of rank 0 are copied to all.
         """
         if self.world == 1:
+            return model
+        with self.backend_errors():
+            parallel = DistributedDataParallel(
+                model, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        parallel.register_comm_hook(distributed.group.WORLD, _sum_bucket)
+        return parallel
+
+    def sum_statistics(self, sums: Tensor) -> Tensor:
+        """The sums of all ranks added up, without a gradient; for `synchronise`. All ranks call it in the same order.
+
+        In a process group of its own: in the backward pass its calls come in between those of DistributedDataParallel,
+        in an order that depends on what a rank's batch reaches.
+        """
+        total = sums.detach().clone(memory_format=torch.contiguous_format)
+        with self.backend_errors():
+            distributed.all_reduce(total, group=self.norms)
+        return total
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Rank 0 runs the block (the others check `first`) and may take as long as it likes, for a download say.
+
+        The others wait at the end without a collective, whose time is limited. Once per connection.
+        """
+        if self.store is None:
+            yield
             return
-        learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        numbers = [buffer for name, buffer in model.named_buffers() if name.endswith(STATISTICS)]
-        reached = torch.tensor([float(p.grad is not None) for p in learnt], device=learnt[0].device)
-        last = torch.cat([reached, *(number.flatten() for number in numbers)])
-        groups = list(_buckets(learnt))
-        flats = [torch.cat([_gradient(p) for p in group]) for group in groups]
-        with _noticed(self):
-            works = [distributed.all_reduce(flat, async_op=True) for flat in (last, *flats)]
-            for work in works:
-                work.wait()
-        seen = iter((last[: len(learnt)] > 0).tolist())
-        for group, flat in zip(groups, flats, strict=True):
-            for parameter, gradient in zip(group, torch.split(flat, [p.numel() for p in group]), strict=True):
-                parameter.grad = gradient.view_as(parameter) if next(seen) else None
-        parts = torch.split(last[len(learnt) :], [number.numel() for number in numbers])
-        for number, part in zip(numbers, parts, strict=True):
-            number.copy_(part.view_as(number) / self.world)
+        try:
+            yield
+        finally:
+            with self.backend_errors():
+                if self.first:
+                    self.store.set(PREPARED, "")
+                while not self.store.check([PREPARED]):
+                    time.sleep(POLL)
+
+    @contextmanager
+    def backend_errors(self) -> Iterator[None]:
+        """Turn what the backends raise when a rank is gone into a LostRanks error."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world == 1 or not _is_backend_error(error):
+                raise
+            reason = str(error).splitlines()[0][:200]
+            raise LostRanks(
+                f"rank {self.rank} of {self.world} has lost the others ({reason}): one of them has ended, or the "
+                "network is cut. The last checkpoint is whole: start the same command again with --resume"
+            ) from None
 
     def _all_gather(self, mine: Tensor) -> list[Tensor]:
         if self.world == 1:
             return [mine]
         found = [torch.empty_like(mine) for _ in range(self.world)]
-        with _noticed(self):
+        with self.backend_errors():
             distributed.all_gather(found, mine)
         return found
 
@@ -139,37 +180,58 @@ class Ranks:
 ALONE = Ranks()
 
 
-def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in their order, in groups of about BUCKET numbers."""
-    group: list[nn.Parameter] = []
-    for parameter in parameters:
-        group.append(parameter)
-        if sum(p.numel() for p in group) >= BUCKET:
-            yield group
-            group = []
-    if group:
-        yield group
+class Exchange:
+    """A few numbers of every rank, and the mean of the running statistics of batch norm, summed in one collective.
+
+    Started before the backward pass and finished after it, so it takes no time of its own. A rank without items in a
+    step adds its old statistics to the mean. They are the same everywhere afterwards, so what is evaluated and saved
+    does not depend on the rank.
+    """
+
+    def __init__(self, ranks: Ranks, row: Tensor, model: nn.Module) -> None:
+        """`row` (k,) float32, on the device of the model; k is the same on all ranks."""
+        self._ranks, self._statistics = ranks, list[Tensor]()
+        self._work: Work | None = None
+        rows = row.new_zeros(ranks.world, len(row))
+        rows[ranks.rank] = row
+        self._shape, self._sums = rows.shape, rows.flatten()
+        if ranks.world > 1:
+            self._statistics = [value for name, value in model.named_buffers() if name.endswith(STATISTICS)]
+            self._sums = torch.cat([self._sums, *(value.flatten() for value in self._statistics)])
+            with ranks.backend_errors():
+                self._work = distributed.all_reduce(self._sums, async_op=True)
+
+    def finish(self) -> Tensor:
+        """The rows of all ranks, (world, k); the statistics are averaged in place."""
+        if self._work is not None:
+            with self._ranks.backend_errors():
+                self._work.wait()
+        sizes = [self._shape.numel(), *(value.numel() for value in self._statistics)]
+        rows, *means = torch.split(self._sums, sizes)
+        for value, mean in zip(self._statistics, means, strict=True):
+            value.copy_(mean.view_as(value) / self._ranks.world)
+        return rows.view(self._shape)
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten()
+def no_sync(model: nn.Module, *, unless: bool) -> AbstractContextManager[Any]:
+    """Gradients of this forward and backward pass stay this rank's own, `unless` it is the last one of an update."""
+    return nullcontext() if unless or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
 
-@contextmanager
-def _noticed(ranks: Ranks) -> Iterator[None]:
-    """Turn what the backends raise when a rank is gone into a sentence."""
-    try:
-        yield
-    except RuntimeError as error:  # gloo and nccl have no exceptions of their own for it
-        reason = str(error).splitlines()[0][:200]
-        raise LostRanks(
-            f"rank {ranks.rank} of {ranks.world} has lost the others ({reason}): one of them has ended, or the network "
-            "is cut. The last checkpoint is whole: start the same command again with --resume"
-        ) from None
+def _sum_bucket(group: ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """The hook of DistributedDataParallel that adds up gradients; torch's own takes their mean."""
+    work: Work = distributed.all_reduce(bucket.buffer(), group=group, async_op=True)
+    summed: torch.futures.Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
+    return summed
+
+
+def _is_backend_error(error: RuntimeError) -> bool:
+    """gloo has no exception of its own, and its errors pass through autograd: they name its source files."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower() or "NCCL" in str(error)
 
 
 def here() -> Ranks:
-    """This process, as torchrun or `--nproc-per-node` told it through its environment; alone if they did not."""
+    """This process, as torchrun or `--nproc-per-node` set it in the environment; alone if they did not."""
     told = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     if not told["RANK"] or not told["WORLD_SIZE"]:
         return ALONE
@@ -183,12 +245,13 @@ def here() -> Ranks:
 
 
 @contextmanager
-def connected(device: str, timeout: float) -> Iterator[Ranks]:
+def connected(device: str, timeout: float, store: Store | None = None) -> Iterator[Ranks]:
     """The ranks of this run, connected: gloo between processors, NCCL between graphics cards.
 
     Args:
         device: of the settings; "cpu" needs no NCCL.
         timeout: seconds after which a rank that hears nothing of the others gives up.
+        store: through which the ranks find each other; None: the one that torchrun's environment names.
     """
     ranks = here()
     if ranks.world == 1:
@@ -197,13 +260,9 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
     cards = torch.cuda.is_available() and device != "cpu"
     if cards:
         torch.cuda.set_device(ranks.local)
-    limit, file = timedelta(seconds=timeout), os.environ.get(RENDEZVOUS)
-    with _noticed(ranks):
-        if file:
-            store: Store = FileStore(file, ranks.world)
-        else:
-            start = max(limit, START)
-            store = _fresh(next(rendezvous("env://", timeout=start))[0], ranks, start)
+    limit = timedelta(seconds=timeout)
+    with ranks.backend_errors():
+        store = store or _torchrun_store(max(limit, START))
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cards else "gloo",
             store=store,
@@ -211,63 +270,50 @@ def connected(device: str, timeout: float) -> Iterator[Ranks]:
             world_size=ranks.world,
             timeout=limit,
         )
+        norms = distributed.new_group(timeout=limit)
+    ranks = replace(ranks, store=store, norms=norms)
     try:
         yield ranks
     except LostRanks:
         raise  # there may be nobody left to take leave of
     except MesmError:
-        _leave(store, ranks)
+        _leave(store, ranks, failed=True)
         raise
-    _leave(store, ranks)
+    _leave(store, ranks, failed=False)
     distributed.destroy_process_group()
 
 
-def _leave(store: Store, ranks: Ranks) -> None:
+def _torchrun_store(timeout: timedelta) -> Store:
+    """The store that the environment names, without what stands there of processes that torchrun started before.
+
+    torchrun keeps its store over restarts (torch 2.13), and gloo would wait for processes that are gone. On one machine
+    the number of the restart tells them apart; machines count their restarts each for itself.
+    """
+    environment = os.environ
+    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    machines = environment.get("LOCAL_WORLD_SIZE") != environment.get("WORLD_SIZE")
+    if shared and machines and environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise InputError(
+            "torchrun cannot restart ranks on several machines through its own store: set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 where torchrun starts, or leave --max-restarts out"
+        )
+    store: Store = next(rendezvous("env://", timeout=timeout))[0]
+    return PrefixStore(f"restart {environment['TORCHELASTIC_RESTART_COUNT']}", store) if shared else store
+
+
+def _leave(store: Store, ranks: Ranks, *, failed: bool) -> None:
     """Wait until all ranks want to go, for LINGER seconds at most.
 
     A process that ends resets its connections, and what others have not yet read of the last exchange would be lost.
+    Of ranks that failed, rank 0, which has the message, ends first: torchrun ends the others as soon as one has failed.
     """
     deadline = time.monotonic() + LINGER
     try:
         store.add("mesm/left", 1)
         while store.add("mesm/left", 0) < ranks.world and time.monotonic() < deadline:
             time.sleep(0.02)
+        while failed and not ranks.first and time.monotonic() < deadline:
+            time.sleep(0.02)
+            store.add("mesm/left", 0)  # fails when rank 0, which holds the store, has ended
     except RuntimeError:  # the store has gone with the process that held it
         return
-
-
-def _fresh(store: Store, ranks: Ranks, timeout: timedelta) -> Store:
-    """A part of the store where nothing stands that ranks wrote before torchrun started them again.
-
-    torchrun keeps its store over restarts, and counts them on each machine for itself; gloo then finds addresses of
-    processes that are gone, and waits for them (torch 2.13). So rank 0 makes up a name: each other rank says hello with
-    a word of its own, and only the answer to that very word counts.
-    """
-    deadline = time.monotonic() + timeout.total_seconds()
-    if ranks.first:
-        name, silent = uuid4().hex, set(range(1, ranks.world))
-        while silent:
-            for rank in sorted(silent):
-                if store.check([f"mesm/hello/{rank}"]):
-                    word = store.get(f"mesm/hello/{rank}").decode()
-                    store.set(f"mesm/answer/{rank}/{word}", name)
-                if store.check([f"mesm/{name}/{rank}"]):
-                    silent.discard(rank)
-            if silent and time.monotonic() > deadline:
-                raise RuntimeError(f"nothing heard of {len(silent)} ranks, {min(silent)} among them")
-            time.sleep(0.02)
-    else:
-        word = uuid4().hex
-        store.set(f"mesm/hello/{ranks.rank}", word)
-        store.wait([f"mesm/answer/{ranks.rank}/{word}"], timeout)
-        name = store.get(f"mesm/answer/{ranks.rank}/{word}").decode()
-        store.set(f"mesm/{name}/{ranks.rank}", "here")
-    return PrefixStore(f"mesm/{name}", store)
-
-
-def all_reduce_sums(sums: Tensor) -> Tensor:
-    """The sums of all ranks added up, without a gradient. Every rank must call it, in the same order."""
-    total = sums.detach().clone(memory_format=torch.contiguous_format)
-    with _noticed(here()):
-        distributed.all_reduce(total)
-    return total

@@ -1,71 +1,59 @@
-"""Start the ranks of a run on this machine, without torchrun: one process each, signals passed on, one exit code."""
+"""Start the ranks of a run on this machine: what torchrun does, with one exit code and without its log."""
 
 import ctypes
+import logging
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from pathlib import Path
+from uuid import uuid4
 
-RENDEZVOUS = "MESM_RENDEZVOUS"  # the file through which the ranks find each other
-GRACE = 60.0  # seconds that the others have to end by themselves after one has failed
+STOPPED = 130  # the exit code after Ctrl-C or SIGTERM
+GRACE = "60"  # seconds that ranks have to save and end after a signal
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 def launch(count: int, command: Sequence[str]) -> int:
     """Run `command` as `count` ranks until all have ended; the exit code is 0, or that of the first rank that failed.
 
-    The ranks get SIGINT and SIGTERM that this process gets, once each; those that outlive a failed one by a minute are
-    ended.
+    The ranks get SIGINT and SIGTERM that this process gets. When one has failed, the others are ended.
     """
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.ERROR)  # ranks write their own errors; of this process only
+    for name, value in {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
+        "GLOO_SOCKET_IFNAME": LOOPBACK.get(sys.platform, ""),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": GRACE,
+    }.items():
+        os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="mesm-") as folder:
-        environment = {
-            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
-            "GLOO_SOCKET_IFNAME": LOOPBACK.get(sys.platform, ""),
-            **os.environ,
-            "WORLD_SIZE": str(count),
-            RENDEZVOUS: str(Path(folder) / "store"),
-        }
-        ranks: list[subprocess.Popen[bytes]] = []
-
-        def pass_on(number: int, _: object) -> None:
-            for process in ranks:
-                process.send_signal(number)
-
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
         try:
-            for rank in range(count):
-                own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                # In a session of its own a rank does not get the terminal's Ctrl-C beside ours.
-                ranks.append(subprocess.Popen(command, env=own, start_new_session=True))
-            return _wait(ranks)
-        finally:
-            for process in ranks:
-                process.kill()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            elastic_launch(config, command[0])(*command[1:])
+        except SignalException:
+            return STOPPED
+        except ChildFailedError as error:
+            codes = [failure.exitcode for failure in error.failures.values()]
+            return next((code for code in codes if code > 0), 1)  # negative: killed by a signal
+    return 0
 
 
 def end_with_launcher() -> None:
-    """Where this process is a rank that `launch` started: get SIGTERM when the launcher dies, however (Linux only)."""
-    if RENDEZVOUS in os.environ and sys.platform == "linux":
+    """Where torchrun or `launch` started this process: get SIGTERM when that one dies, however (Linux only)."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
         parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
-
-
-def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
-    """Wait for all; the exit code of the first that failed (1 for one that was killed)."""
-    failed, deadline = 0, float("inf")
-    while any(process.poll() is None for process in ranks):
-        codes = [process.returncode for process in ranks if process.returncode]
-        if codes and not failed:
-            failed, deadline = codes[0], time.monotonic() + GRACE
-        if time.monotonic() > deadline:
-            for process in ranks:
-                process.kill()
-        time.sleep(0.05)
-    failed = failed or next((process.returncode for process in ranks if process.returncode), 0)
-    return failed if failed >= 0 else 1

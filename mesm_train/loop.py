@@ -5,6 +5,9 @@ run that is stopped or killed anywhere goes on from its last checkpoint as if no
 same number of ranks and threads, bit for bit. On another number of ranks it goes on with exactly the samples that
 remain.
 
+A step is a micro-batch, an update is `optim.accumulate` of them. The host queues an update and only then reads what the
+one before reported (status.py), so a card always has work.
+
 Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
 """
 
@@ -17,140 +20,217 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mesm_data.errors import MesmError
 from mesm_data.files import write_json
-from mesm_train import checkpoint, metrics
+from mesm_train import checkpoint, metrics, throughput
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived
+from mesm_train.distributed import Exchange, no_sync
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
 from mesm_train.models.model import Model
 from mesm_train.optimize import autocast, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
 from mesm_train.state import Position, State
+from mesm_train.status import Report, Status
 from mesm_train.watch import Watcher
 
 
 def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
     """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
 
-    `watcher` is told of every step and epoch. Raises MesmError on a loss that is not finite, naming the batch.
+    `watcher` is told of every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
-    config, model, ranks = setup.config.optim, setup.model, setup.ranks
+    config, ranks = setup.config.optim, setup.ranks
     state = State.start(setup)
     position, optimizer, scaler = state.position, state.optimizer, state.scaler
-    weight = positive_weight(setup).to(setup.device)
+    pos_weight = positive_weight(setup).to(setup.device)
     journal = Journal(run / "metrics.jsonl", write=ranks.first)
     with ranks.together():
         state.resume(setup, run, journal)
-    per_epoch = setup.steps_per_epoch()
+    model, operations = ranks.data_parallel(setup.model), throughput.Operations(setup.model)
+    updates = -(-setup.steps_per_epoch() // config.accumulate)  # of an epoch
+    reporter = Reporter(setup, run, journal, watcher, updates)
 
     while position.epoch < config.epochs and not position.finished:
         plan = setup.plan(position.epoch)
-        shares = plan.shares(ranks.rank, ranks.world, start=position.step)
-        batches = setup.loader.batches(shares, epoch=position.epoch)
-        saved = time.monotonic()
+        batches = feed(setup, plan.shares(ranks.rank, ranks.world, start=position.step), position.epoch)
+        ahead = next(batches, None)
+        last_save = time.monotonic()
         model.train()
-        for step in range(position.step, len(plan)):
-            began = time.monotonic()
-            rate = learning_rate(config, position.total, config.epochs * per_epoch)
+        while ahead is not None:
+            start, first = time.monotonic(), position.step
+            rate = learning_rate(config, position.total, config.epochs * updates)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            share = forward(setup, batches, weight, position, plan.size(step))
-            overdue = time.monotonic() - saved >= setup.config.checkpoint_seconds
-            told = ranks.gather([share.value, share.waited, share.error is not None, stop(), ranks.first and overdue])
-            value, waited = float(told[:, 0].sum()), float(told[:, 1].max())
-            if told[:, 2].any():
-                ranks.agree(share.error)
-            refuse_nan(setup, told[:, 0].tolist(), share, position, run)
-            first = step - step % config.accumulate
-            scaler.scale(share.loss / min(config.accumulate, len(plan) - first)).backward()  # type: ignore[no-untyped-call]
-            last = step + 1 == len(plan)
-            whole = last or (step + 1) % config.accumulate == 0
-            if whole:
-                ranks.reduce(model)
-                update(model, optimizer, scaler, config)
-                if state.mean is not None:
-                    state.mean.update_parameters(model)
-            position.step, position.total = step + 1, position.total + 1
-            seconds = time.monotonic() - began
-            record = {
-                "kind": "train", "epoch": position.epoch, "step": position.total, "loss": value, "lr": rate,
-                "samples": plan.size(step), "ranks": ranks.world, "samples_per_s": plan.size(step) / seconds,
-                "data_wait": waited, "seconds": seconds,
-            }  # fmt: skip
-            journal.append(record)
-            watcher.step(record, position.step, len(plan))
-            stopping = bool(told[:, 3].any())
-            if whole and not last and (stopping or told[:, 4].any()):
+            count = min(config.accumulate, len(plan) - first)
+            fed, losses = list[Fed](), list[Tensor]()
+            while len(fed) < count:
+                assert ahead is not None  # the plan has a share for each of its steps
+                fed.append(ahead)
+                whole = len(fed) == count
+                with no_sync(model, unless=whole):
+                    loss = forward(setup, model, ahead.batch, pos_weight, position, plan.size(position.step))
+                    losses.append(loss.detach())
+                    if whole:
+                        overdue = ranks.first and time.monotonic() - last_save >= setup.config.checkpoint_seconds
+                        last_save = time.monotonic() if overdue else last_save
+                        status = Status(
+                            losses=torch.stack(losses),
+                            data_wait=sum(one.wait for one in fed),
+                            operations=sum(operations.of(one.batch) for one in fed),
+                            failed=ahead.error is not None,
+                            stop=stop(),
+                            overdue=overdue,
+                        )
+                        exchange = Exchange(ranks, status.pack(setup.device), setup.model)
+                    with ranks.backend_errors():
+                        scaler.scale(loss / count).backward()  # type: ignore[no-untyped-call]
+                position.step += 1
+                ahead = next(batches, None)
+            rows = exchange.finish()
+            norm = update(setup.model, optimizer, scaler, config)
+            if state.mean is not None:
+                state.mean.update_parameters(setup.model)
+            position.total += 1
+            report = Report(
+                {
+                    "kind": "train", "epoch": position.epoch, "step": position.total, "lr": rate,
+                    "samples": sum(plan.size(step) for step in range(first, position.step)), "ranks": ranks.world,
+                },
+                first=first, keys=[one.batch.keys for one in fed], error=fed[-1].error, rows=rows, norm=norm,
+            )  # fmt: skip
+            reporter.read()
+            report.seconds = time.monotonic() - start
+            reporter.put(report)
+            if ahead is not None and (reporter.stopping or reporter.overdue):
+                reporter.read()  # nothing is saved of an update that is not known to be good
                 state.save(setup, run)
-                saved = time.monotonic()
-                if stopping:
+                if reporter.stopping:
                     return False
+        reporter.read()
         end_epoch(setup, run, state, journal, watcher)
-        if ranks.any(stop()) and not position.finished:
+        if (ranks.any(stop()) or reporter.stopping) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """One rank's part of a step. `value` is its part of the loss, `waited` the seconds that its batch let it wait."""
+class Fed:
+    """A batch of this rank on its device; `wait`: the seconds that the loop waited for it."""
 
-    keys: tuple[str, ...] = ()
-    loss: Tensor
-    value: float = math.nan
-    waited: float = 0.0
-    error: MesmError | None = None
+    batch: Batch
+    wait: float
+    error: MesmError | None
 
 
-def forward(setup: Setup, batches: Iterator[Batch], weight: Tensor, position: Position, count: int) -> Share:
-    """The next batch through the model: its loss is a sum over its own samples, divided by the `count` of all ranks.
+def feed(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[Fed]:
+    """The batches of this rank in order.
+
+    From one that cannot be read on they are empty and have its error: the other ranks go on until all of them know.
+    """
+    batches, error = setup.loader.batches(shares, epoch=epoch), None
+    for _ in shares:
+        start = time.monotonic()
+        try:
+            batch = next(batches) if error is None else setup.loader.batch(())
+        except MesmError as caught:
+            batch, error = setup.loader.batch(()), caught
+        yield Fed(batch=batch.to(setup.device), wait=time.monotonic() - start, error=error)
+
+
+def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, position: Position, count: int) -> Tensor:
+    """The loss of a batch: a sum over its own samples, divided by the `count` of all ranks.
 
     So the ranks' gradients add up to that of the mean over the whole step, however its samples were dealt.
     """
-    nothing, began = torch.zeros(()), time.monotonic()
-    try:
-        batch = next(batches)
-    except MesmError as error:
-        return Share(loss=nothing, error=error)
-    waited = time.monotonic() - began
     # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
     torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
-    batch = batch.to(setup.device)
     try:
         with autocast(setup.device, setup.config.optim.precision):
-            logits = setup.model(batch)
+            logits = model(batch)
     except ValueError as error:  # an attention that is not finite cannot choose
         if "not finite" not in str(error):
             raise
-        return Share(keys=batch.keys, loss=nothing, waited=waited)
-    loss = functional.binary_cross_entropy_with_logits(
-        logits.float(), batch.labels, pos_weight=weight, reduction="sum"
-    ) / (count * logits.shape[1])
-    return Share(keys=batch.keys, loss=loss, value=float(loss.detach()), waited=waited)
+        empty = setup.loader.batch(()).to(setup.device)
+        return forward(setup, model, empty, pos_weight, position, count) * math.nan
+    total = functional.binary_cross_entropy_with_logits(
+        logits.float(), batch.labels, pos_weight=pos_weight, reduction="sum"
+    )
+    loss: Tensor = total / (count * logits.shape[1])
+    return loss
 
 
-def refuse_nan(setup: Setup, values: list[float], share: Share, position: Position, run: Path) -> None:
-    """Raises MesmError on all ranks if a share of the loss is not finite, after writing down the keys that gave it."""
-    if math.isfinite(sum(values)):
+class Reporter:
+    """Reads what updates reported, one update late, and tells it to the journal and the watcher."""
+
+    def __init__(self, setup: Setup, run: Path, journal: Journal, watcher: Watcher, updates: int) -> None:
+        """`updates`: of an epoch."""
+        self.stopping = False  # a rank is asked to stop
+        self.overdue = False  # a checkpoint is
+        self._setup, self._run, self._journal, self._watcher, self._updates = setup, run, journal, watcher, updates
+        self._peak = throughput.peak(setup.device, setup.config.optim.precision)
+        self._waiting: Report | None = None
+
+    def put(self, report: Report) -> None:
+        """Keep the report of an update, to be read later."""
+        self._waiting = report
+
+    def read(self) -> None:
+        """Read the report that was put last, if it was not read yet.
+
+        Raises MesmError on all ranks if one of them failed, or a part of the loss is not finite.
+        """
+        report, self._waiting = self._waiting, None
+        if report is None:
+            return
+        setup = self._setup
+        statuses, norm = report.read()
+        if any(status.failed for status in statuses):
+            setup.ranks.agree(report.error)
+        refuse_nan(setup, statuses, report, self._run)
+        self.stopping = self.stopping or any(status.stop for status in statuses)
+        self.overdue = any(status.overdue for status in statuses)
+        per_second = sum(status.operations for status in statuses) / report.seconds
+        record = {
+            **report.record,
+            "loss": sum(float(status.losses.double().sum()) for status in statuses) / len(report.keys),
+            "grad_norm": norm,
+            "samples_per_s": report.record["samples"] / report.seconds,
+            "data_wait": max(status.data_wait for status in statuses),
+            "seconds": report.seconds,
+            "tflops": per_second / 1e12,
+            "mfu": None if self._peak is None else per_second / (self._peak * setup.ranks.world),
+            "memory_gb": throughput.peak_memory_gb(setup.device),
+        }
+        self._journal.append(record)
+        done = -(-(report.first + len(report.keys)) // setup.config.optim.accumulate)
+        self._watcher.step(record, done, self._updates)
+
+
+def refuse_nan(setup: Setup, statuses: list[Status], report: Report, run: Path) -> None:
+    """Raises MesmError on all ranks if a part of the loss is not finite, after writing down the keys that gave it."""
+    losses = torch.stack([status.losses for status in statuses])  # (world, micro-batches)
+    finite = losses.isfinite()
+    if finite.all():
         return
-    keys = [json.loads(text) for text in setup.ranks.gather_texts(json.dumps(share.keys))]
-    loss = next((value for value in values if not math.isfinite(value)), sum(values))
-    bad = [rank for rank, value in enumerate(values) if not math.isfinite(value)]
+    micro = int(finite.all(0).int().argmin())
+    bad = [rank for rank, good in enumerate(finite[:, micro].tolist()) if not good]
+    keys = [json.loads(text) for text in setup.ranks.gather_texts(json.dumps(report.keys[micro]))]
+    loss, epoch, step = float(losses[bad[0], micro]), report.record["epoch"], report.first + micro
     where = {
-        "epoch": position.epoch, "step": position.step, "loss": str(loss), "ranks": bad,
+        "epoch": epoch, "step": step, "loss": str(loss), "ranks": bad,
         "keys": [key for rank in bad for key in keys[rank]],
     }  # fmt: skip
     if setup.ranks.first:
         write_json(run / "diverged.json", where)
     setup.ranks.agree(
         MesmError(
-            f"the loss is {loss} at epoch {position.epoch}, step {position.step}; the batch is written down in "
+            f"the loss is {loss} at epoch {epoch}, step {step}; the batch is written down in "
             f"{run / 'diverged.json'}. A smaller optim.lr or optim.clip_norm=1 may help; --resume goes back to the "
             "last checkpoint"
         )

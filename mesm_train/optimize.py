@@ -92,11 +92,14 @@ def ema_decay(decay: float, updates: int) -> float:
 
 def update(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: OptimConfig
-) -> None:
-    """One step of the optimizer on the gradients that have come together."""
+) -> Tensor:
+    """One step of the optimizer on the gradients that have come together; returns their norm before clipping, ()."""
+    scaler.unscale_(optimizer)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
     if config.clip_norm is not None:
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.clip_norm, norm)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    return norm

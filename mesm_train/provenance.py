@@ -91,7 +91,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """What computes: versions, processor, graphics card (None on a CPU) and threads of torch."""
+    """What computes: versions, processor, graphics card and its TF32 setting (None on a CPU) and threads of torch."""
     import torch
 
     return {
@@ -100,6 +100,7 @@ def environment(device: str) -> dict[str, Any]:
         **{name: _version(name) for name in ("torch", "numpy", "transformers")},
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "tf32": torch.backends.cudnn.allow_tf32 if device.startswith("cuda") else None,
         "threads": torch.get_num_threads(),
     }
 

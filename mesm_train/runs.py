@@ -51,7 +51,7 @@ def begin(
         refuse_folder(config, run, resume=resume)
     with ExitStack() as held:
         setup: Setup
-        with ranks.together():
+        with ranks.together(), ranks.first_alone():
             if ranks.first:  # makes or fetches what is made or fetched once
                 setup = prepare(config, run, ranks=ranks)
                 positive_weight(setup)  # refuses a class that cannot be learnt before anything is written

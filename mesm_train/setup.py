@@ -20,12 +20,15 @@ from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.plan import Plan, Samples, derived, plan
-from mesm_train.distributed import ALONE, Ranks, all_reduce_sums
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import trainable_view
 from mesm_train.models import text
 from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
 from mesm_train.provenance import provenance
+
+# What a split is made of.
+SPLIT_COLUMNS = ("id", "status", "reason", "recording", "dialog", "speaker", "session", "split", "start", "end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +74,19 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     """
     if config.data is None:
         raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
+    if config.optim.batch < ranks.world:
+        raise InputError(
+            f"optim.batch is {config.optim.batch}, fewer utterances than there are ranks ({ranks.world}): raise it to "
+            f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
+        )
     device = pick_device(config.device, ranks.local)
+    set_products(device, config.optim.precision)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     check_media(config.model.modalities, dataset)
     schema = schema_of(dataset.path, dataset.info)
     asked = trainable_view(schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
-    described = dataset.rows.select("id", "status", "reason", "dialog", "speaker", "session", "split", "start", "end")
+    described = dataset.rows.select(*SPLIT_COLUMNS)
     parted = split(described.values(), schema, config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
     held = set(dataset.keys)
@@ -95,8 +104,8 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     model = Model(config.model, encoder).to(device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
-    if config.ranks.sync_batch_norm and ranks.world > 1:
-        synchronise(model, all_reduce_sums)
+    if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
+        synchronise(model, ranks.sum_statistics)
     changes = config.augment if config.augment != AugmentConfig() else None
     loader = Loader(
         dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
@@ -156,6 +165,16 @@ def pick_device(name: str, local: int = 0) -> torch.device:
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
         ) from None
     return device
+
+
+def set_products(device: torch.device, precision: str) -> None:
+    """Whether float32 products and convolutions on a card are computed in TF32: a setting of the process.
+
+    By default torch's convolutions use it and its matrix products do not.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def encoder_place(config: RunConfig, run: Path) -> str:

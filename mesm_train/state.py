@@ -45,7 +45,9 @@ class State:
         """Before the first step."""
         config = setup.config.optim
         return cls(
-            optimizer=torch.optim.AdamW(groups(setup.model, config), betas=config.betas, fused=False),
+            optimizer=torch.optim.AdamW(
+                groups(setup.model, config), betas=config.betas, fused=setup.device.type == "cuda"
+            ),
             scaler=torch.amp.GradScaler(setup.device.type, enabled=config.precision == "fp16"),
             mean=running_mean(setup.model, config.ema),
             position=Position(),

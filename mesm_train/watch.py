@@ -1,9 +1,11 @@
-"""What a person sees of a run: a line a step in a file, a bar on a terminal, curves in TensorBoard."""
+"""What a person sees of a run: a line an update in a file, a bar on a terminal, curves in TensorBoard or W&B."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from mesm_data.errors import InputError
 from mesm_data.terminal import printable_message
@@ -13,7 +15,7 @@ class Watcher(Protocol):
     """Told of what the loop does."""
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """A step is done, `done` of the epoch's `count`; `record` is its line of metrics.jsonl."""
+        """An update is done, `done` of the epoch's `count`; `record` is its line of metrics.jsonl."""
 
     def epoch(self, record: dict[str, Any]) -> None:
         """A part of the split was judged; `record` is its line of metrics.jsonl."""
@@ -36,7 +38,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line a step on stderr: loss, utterances a second, time spent waiting for data, time left of the epoch."""
+    """One line an update on stderr, see `told`, and the time left of the epoch."""
 
     def __init__(self) -> None:
         self._speeds: list[float] = []
@@ -81,8 +83,42 @@ class Bar(Silent):
         print(printable_message(line), file=sys.stderr, flush=True)
 
 
-class Curves:
-    """What another watcher shows, and TensorBoard's files beside it: everything that metrics.jsonl holds, by step."""
+class Curves(ABC):
+    """What another watcher shows, and beside it curves of everything that metrics.jsonl holds, by update."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._other = watcher
+
+    def step(self, record: dict[str, Any], done: int, count: int) -> None:
+        """Add a point to each curve of training."""
+        self._other.step(record, done, count)
+        self._draw(record)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Add a point to each curve of the part, classes included."""
+        self._other.epoch(record)
+        self._draw(record)
+
+    def say(self, line: str) -> None:
+        """Pass it on; what was added is on disk afterwards."""
+        self._other.say(line)
+        self.flush()
+
+    @abstractmethod
+    def add(self, points: dict[str, float], step: int) -> None:
+        """A point of some curves, by name."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write what was added."""
+
+    def _draw(self, record: dict[str, Any]) -> None:
+        values = {key: value for key, value in record.items() if key not in ("kind", "step")}
+        self.add({f"{record['kind']}/{name}": value for name, value in _numbers(values)}, record["step"])
+
+
+class TensorBoard(Curves):
+    """Curves in TensorBoard's files."""
 
     def __init__(self, folder: Path, watcher: Watcher) -> None:
         """Raises InputError if tensorboard is not installed."""
@@ -90,30 +126,87 @@ class Curves:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard needs a package: pip install 'mesm[tensorboard]'") from None
-        self._other, self._folder, self._new = watcher, folder, SummaryWriter
+        super().__init__(watcher)
+        self._folder, self._new = folder, SummaryWriter
         self._writer: Any = None
 
-    def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Add a point to each curve of training."""
-        self._other.step(record, done, count)
-        self._add(record)
+    def add(self, points: dict[str, float], step: int) -> None:
+        """See Curves."""
+        if self._writer is None:  # points of a run that goes on replace those behind its last checkpoint
+            self._writer = self._new(self._folder, purge_step=step)
+        for name, value in points.items():
+            self._writer.add_scalar(name, value, step)
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Add a point to each curve of the part, classes included."""
-        self._other.epoch(record)
-        self._add(record)
-
-    def say(self, line: str) -> None:
-        """Pass it on; what was added is on disk afterwards."""
-        self._other.say(line)
+    def flush(self) -> None:
+        """See Curves."""
         if self._writer is not None:
             self._writer.flush()
 
-    def _add(self, record: dict[str, Any]) -> None:
-        if self._writer is None:  # points of a run that goes on replace those behind its last checkpoint
-            self._writer = self._new(self._folder, purge_step=record["step"])
-        for name, value in _numbers({key: value for key, value in record.items() if key not in ("kind", "step")}):
-            self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+
+class WeightsAndBiases(Curves):
+    """Curves in Weights & Biases: online, or in `folder` only if WANDB_MODE=offline; set up by WANDB_* variables."""
+
+    def __init__(self, folder: Path, watcher: Watcher) -> None:
+        """Raises InputError if wandb is not installed."""
+        try:
+            import wandb
+        except ImportError:
+            raise InputError("--wandb needs a package: pip install 'mesm[wandb]'") from None
+        super().__init__(watcher)
+        self._wandb, self._folder = wandb, folder
+        self._run: Any = None
+
+    def add(self, points: dict[str, float], step: int) -> None:
+        """See Curves. A run that goes on has the same id; what it does again is not drawn twice."""
+        if self._run is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            name = self._folder.absolute().parent.name
+            self._run = self._wandb.init(project="mesm", name=name, id=self._id(), resume="allow", dir=self._folder)
+        self._run.log(points, step=step)
+
+    def flush(self) -> None:
+        """W&B writes by itself."""
+
+    def _id(self) -> str:
+        """Of this run, kept in its folder."""
+        path = self._folder / "id"
+        if not path.exists():
+            path.write_text(uuid4().hex)
+        return path.read_text()
+
+
+class Profile(Silent):
+    """What another watcher shows, and a trace of some updates for chrome://tracing or Perfetto."""
+
+    def __init__(self, file: Path, first: int, last: int, watcher: Watcher) -> None:
+        """The trace lasts from the end of update `first` to that of `last`, counted from 1 in this process."""
+        self._file, self._first, self._last, self._other = file, first, last, watcher
+        self._updates = 0
+        self._profile: Any = None
+
+    def step(self, record: dict[str, Any], done: int, count: int) -> None:
+        """Begin or end the trace."""
+        from torch.profiler import profile
+
+        self._other.step(record, done, count)
+        self._updates += 1
+        if self._updates == self._first:
+            self._profile = profile()
+            self._profile.start()
+        elif self._updates == self._last and self._profile is not None:
+            self._profile.stop()
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._profile.export_chrome_trace(str(self._file))
+            self._profile = None
+            self._other.say(f"profile: {self._file}")
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Pass it on."""
+        self._other.epoch(record)
+
+    def say(self, line: str) -> None:
+        """Pass it on."""
+        self._other.say(line)
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -126,5 +219,10 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 def told(record: dict[str, Any]) -> str:
-    """The numbers of a step."""
-    return f"loss {record['loss']:.4f} {record['samples_per_s']:.1f} utt/s wait {record['data_wait']:.3f} s"
+    """The numbers of an update. MFU only where the device's peak is known."""
+    norm = "-" if record["grad_norm"] is None else f"{record['grad_norm']:.3g}"
+    mfu = "" if record["mfu"] is None else f" mfu {100 * record['mfu']:.1f}%"
+    return (
+        f"loss {record['loss']:.4f} lr {record['lr']:.3g} grad {norm} {record['samples_per_s']:.1f} utt/s{mfu} "
+        f"wait {record['data_wait']:.3f} s mem {record['memory_gb']:.1f} GB"
+    )

@@ -29,6 +29,10 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out if there is one.")] = False,
     processes: Annotated[int, typer.Option("--nproc-per-node", min=1, help="Ranks on this machine.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard/ too.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases too.")] = False,
+    profile: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="Trace these updates to RUN/profile.json.gz.")
+    ] = None,
 ) -> None:
     """Train a model and test its best epoch.
 
@@ -49,7 +53,7 @@ def run(
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
-    watcher = _watcher(place, tensorboard=tensorboard)
+    watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile)
     if processes > 1:
         _launch(processes)
     from mesm_train.distributed import connected
@@ -84,12 +88,21 @@ def _launch(count: int) -> Never:
     sys.exit(launch(count, [sys.executable, "-c", program, *arguments]))
 
 
-def _watcher(place: Path, *, tensorboard: bool) -> "Watcher":
-    """Who is told of the run: nobody on the ranks but the first."""
-    from mesm_train.watch import Bar, Curves, Lines, Silent
+def _watcher(place: Path, *, tensorboard: bool, wandb: bool, profile: str | None) -> "Watcher":
+    """What shows the run; nothing on the ranks but the first."""
+    from mesm_data.errors import InputError
+    from mesm_train.watch import Bar, Lines, Profile, Silent, TensorBoard, Watcher, WeightsAndBiases
 
-    shown = Bar() if sys.stderr.isatty() else Lines()
-    watcher = Curves(place / "tensorboard", shown) if tensorboard else shown
+    watcher: Watcher = Bar() if sys.stderr.isatty() else Lines()
+    if tensorboard:
+        watcher = TensorBoard(place / "tensorboard", watcher)
+    if wandb:
+        watcher = WeightsAndBiases(place / "wandb", watcher)
+    if profile is not None:
+        first, _, last = profile.partition(":")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) < int(last)):
+            raise InputError(f"--profile {profile!r}: expected two numbers of updates, as in 10:20")
+        watcher = Profile(place / "profile.json.gz", int(first), int(last), watcher)
     return watcher if os.environ.get("RANK", "0") == "0" else Silent()
 
 

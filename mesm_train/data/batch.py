@@ -1,8 +1,7 @@
 """The packed batch: what the loader makes and the models take. Items of all utterances lie behind each other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +11,8 @@ from torch import Tensor
 class Batch:
     """N utterances with F face crops and S samples in all; each of N, F, S may be 0, in any combination.
 
-    Only `tokens` is padded, with any valid token id. A count of 0 means that the utterance lacks that modality.
+    Only `tokens` is padded, with any valid token id. A count of 0 means that the utterance lacks that modality. Counts
+    and masks stay on the CPU, where their values decide sizes: a model on a graphics card need not wait for them.
     """
 
     keys: tuple[str, ...]
@@ -26,7 +26,7 @@ class Batch:
     masks: Tensor | None = None  # int64 (N, 4), of augmented sound: see MelPieces
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on `device`; from pinned memory, the copy does not wait."""
+        """The same batch with its contents on `device`; from pinned memory, the copy does not wait."""
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
@@ -34,9 +34,13 @@ class Batch:
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, **changed)
+        return replace(
+            self,
+            faces=change(self.faces),
+            samples=change(self.samples),
+            tokens=change(self.tokens),
+            labels=change(self.labels),
+        )
 
     def split(self) -> list["Batch"]:
         """Each utterance as a batch of its own, without padding, whatever the others are."""

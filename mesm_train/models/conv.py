@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mesm_train.models import accelerator
 from mesm_train.models.kernels import Kernels, Table, kernels
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
@@ -73,7 +74,7 @@ class ConvNorm(nn.Module):
 def full_table(x: Tensor, outputs: int, ops: Kernels) -> Table | None:
     """Of all sites of x (B, C, H, W), if `ops` has the faster convolution for it; in lower precision torch has."""
     batch, channels, height, width = x.shape
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or channels * outputs < ops.grids:
+    if accelerator.on_card(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.grids:
         return None
     sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
     return ops.tables(sites, sites.numel(), sites.numel() // 4)

@@ -1,13 +1,14 @@
 """FE2E and MESM: a branch per modality, fused late. They differ in the convolutional stacks only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mesm_train.data.batch import Batch
+from mesm_train.data.batch import Batch, places
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
+from mesm_train.models import accelerator
 from mesm_train.models.conv import Stack, Trace
 from mesm_train.models.kernels import kernels
 from mesm_train.models.sequence import SequenceBranch
@@ -25,7 +26,7 @@ class Look:
 
     logits: Tensor  # (N, classes), fused
     branches: Mapping[str, Tensor]  # modality -> logits (N, classes); exactly 0 where the utterance lacks it
-    present: Mapping[str, Tensor]  # modality -> bool (N,): the utterance has it
+    present: Mapping[str, Tensor]  # modality -> bool (N,) on the CPU: the utterance has it
     traces: Mapping[str, Sequence[Trace]]  # v, a -> the choices of each sparse block, per face / piece; fe2e: empty
 
 
@@ -66,39 +67,37 @@ class Model(nn.Module):
     def look(self, batch: Batch) -> Look:
         """The same with the logits of each modality and the choices of the sparse blocks.
 
-        mesm's choice of sites is a jump that rounding can tip: in evaluation it must not depend on the batch, or logits
-        do (5.6 % of the choices differed, mostly ties in silence, and moved logits by up to 0.006; published sizes,
-        random weights). Rounding the weights first only moves the edges to tip over. So with kernels that are
-        exact (C++, without gradients) a batch is computed as one, by sums in an order of their own, and only the
-        text encoder takes utterances one by one; with others the whole model does.
+        mesm's choice of sites is a hard threshold: rounding can change which sites are kept, and rounding depends on
+        the batch. In evaluation with kernels that are exact (C++, without gradients) sums have an order of their own,
+        and the text encoder takes utterances one by one: then nothing depends on the batch. With others the differences
+        remain (docs/training.md has a measurement).
 
         Raises ValueError if an attention of the sparse blocks is not finite.
         """
-        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2 or self._exact(batch):
-            return self._look(batch)
-        return _join([self._look(utterance) for utterance in batch.split()])
-
-    def _exact(self, batch: Batch) -> bool:
-        device = batch.faces.device
-        return exactly(kernels(self.settings.sparse.engine, device), device) is not None
-
-    def _look(self, batch: Batch) -> Look:
         text, branches, present, traces = None, {}, {}, {}
         if self.text is not None:
             text, branches["t"] = self._texts(self.text, batch)
             present["t"] = batch.token_counts > 0
         for modality in self.stacks:
             pictures, counts = self._pictures(modality, batch)
-            guide = None if text is None else text.repeat_interleave(counts, dim=0, output_size=len(pictures))
-            vectors, traces[modality] = self.stacks[modality](pictures, guide)
+            vectors, traces[modality] = self.stacks[modality](pictures, self._guide(text, counts))
             branches[modality] = self.sequences[modality](vectors, counts)
             present[modality] = counts > 0
-        branches = {m: torch.where(present[m][:, None], _wide(b), 0) for m, b in branches.items()}
+        branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
 
+    def _guide(self, text: Tensor | None, counts: Tensor) -> Tensor | None:
+        """The text vector of each picture's utterance, which sparse blocks look at."""
+        if text is None or self.settings.kind == "fe2e":
+            return None
+        owner, _ = places(counts)
+        return text.index_select(0, accelerator.to_device(owner, text.device))
+
     def _texts(self, branch: TextBranch, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The text vectors and logits; where they choose sites in evaluation, each as if it were alone."""
-        if self.training or self.settings.kind == "fe2e" or len(batch.keys) < 2:
+        """The text vectors and logits; where they choose sites by exact kernels, each as if it were alone."""
+        device = batch.faces.device
+        exact = self.settings.kind == "mesm" and exactly(kernels(self.settings.sparse.engine, device), device)
+        if self.training or not exact or len(batch.keys) < 2:
             vectors, logits = branch(batch.tokens, batch.token_counts)
             return vectors, logits
         each = [
@@ -124,7 +123,7 @@ class Model(nn.Module):
         return SparseStack(self.settings, channels, size, self.text.width, name)
 
     def _pictures(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,)."""
+        """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,) on the CPU."""
         if modality == "a":
             pieces, counts = self.mel(batch.samples, batch.sample_counts, batch.masks)
             return pieces, counts
@@ -141,22 +140,11 @@ class Model(nn.Module):
         return fused
 
 
-def _join(looks: Sequence[Look]) -> Look:
-    """The looks at parts of a batch as one."""
-
-    def traces(modality: str) -> list[Trace]:
-        blocks = zip(*(look.traces[modality] for look in looks), strict=True)
-        return [
-            Trace(**{f.name: torch.cat([getattr(trace, f.name) for trace in block]) for f in fields(Trace)})
-            for block in blocks
-        ]
-
-    return Look(
-        logits=torch.cat([look.logits for look in looks]),
-        branches={m: torch.cat([look.branches[m] for look in looks]) for m in looks[0].branches},
-        present={m: torch.cat([look.present[m] for look in looks]) for m in looks[0].present},
-        traces={m: traces(m) for m in looks[0].traces},
-    )
+def _only(logits: Tensor, present: Tensor) -> Tensor:
+    """The logits where an utterance has the modality, exactly 0 elsewhere."""
+    if all(present.tolist()):
+        return logits
+    return torch.where(accelerator.to_device(present, logits.device)[:, None], logits, 0)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from mesm_train.models import accelerator
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import NormRelu
 
@@ -47,10 +49,31 @@ class BatchNorm(nn.BatchNorm2d):
         `pool` names each row once; -1 is no row.
         """
         assert self.weight is not None and self.bias is not None  # noqa: PT018
+        if accelerator.on_card(rows.device) and self.reduce is None:
+            return self._with_few_launches(rows, pool)
         x = rows.to(self.weight.dtype).contiguous()
         stats = self._statistics(x.detach(), kernels)
         found: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
         return found.to(rows.dtype)
+
+    def _with_few_launches(self, rows: Tensor, pool: Tensor | None) -> Tensor:
+        """The same by torch's own operators, in the rows' precision: the card's library adds up in float32."""
+        assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
+        if len(rows) < 2:
+            scale = self.weight * (self.running_var + self.eps).rsqrt()
+            y = torch.addcmul(self.bias - self.running_mean * scale, rows.to(scale.dtype), scale).relu().to(rows.dtype)
+        else:
+            x = rows.view(1, len(rows), 1, rows.shape[1]).permute(0, 3, 1, 2)  # channels_last
+            x = functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum or 0.0,
+                self.eps,
+            )  # fmt: skip
+            y = x.relu_().permute(0, 2, 3, 1).reshape(rows.shape)
+        if pool is None:
+            return y
+        padded = functional.pad(y, (0, 0, 0, 1))  # features are >= 0, so that a row of zeros stands for no row
+        children = padded.index_select(0, pool.flatten().long().remainder(len(padded)))
+        return children.view(len(pool), 4, rows.shape[1]).max(1).values
 
     @torch.no_grad()
     def _statistics(self, x: Tensor, kernels: Kernels) -> Statistics:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.data.batch import places
+from mesm_train.models import accelerator
 from mesm_train.models.settings import ModelSettings
 
 
@@ -24,14 +25,16 @@ class SequenceBranch(nn.Module):
         self.out = nn.Linear(settings.dim, settings.classes)
 
     def forward(self, items: Tensor, counts: Tensor) -> Tensor:
-        """Packed items (sum of counts, dim) and int64 counts (N,) to logits (N, classes)."""
+        """Packed items (sum of counts, dim) and int64 counts (N,) on the CPU to logits (N, classes)."""
         if not len(counts):  # torch's attention cannot; empty rows of the items keep the graph in one piece
             logits: Tensor = self.out(items[:0])
             return logits
+        longest = max(counts.tolist())
         owner, position = places(counts)
-        padded = items.new_zeros(len(counts), 1 + int(counts.max()), items.shape[1])
-        padded[owner, position + 1] = items
-        padded[:, 0] = self.cls.to(items.dtype)
-        padding = torch.arange(padded.shape[1], device=items.device) > counts[:, None]
-        logits = self.out(self.encoder(padded, src_key_padding_mask=padding)[:, 0])
+        rows = accelerator.to_device(owner * longest + position, items.device)
+        padded = items.new_zeros(len(counts) * longest, items.shape[1]).index_copy(0, rows, items)
+        first = self.cls.to(items.dtype).expand(len(counts), 1, -1)
+        sequence = torch.cat([first, padded.view(len(counts), longest, items.shape[1])], dim=1)
+        padding = accelerator.to_device(torch.arange(longest + 1) > counts[:, None], items.device)
+        logits = self.out(self.encoder(sequence, src_key_padding_mask=padding)[:, 0])
         return logits

@@ -168,7 +168,8 @@ class SparseBlock(nn.Module):
         pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
         # The only place where a block waits for the device: sizes must be known here.
         counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
-        if counts[2]:
+        # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
+        if counts[2] and self.norms[0].reduce is None:
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
         table = ops.tables(kept, counts[0], counts[1])
         x = self._chosen(rows, places, table.sites, active)

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from mesm_data.errors import InputError, first_line
 from mesm_data.files import sha256_file
+from mesm_train.models import accelerator
 from mesm_train.models.settings import TextSettings, TinySettings
 
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
 PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
+# Encoders that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits for the device to
+# see whether it is needed (masking_utils.py of 5.17).
+MASKS_AS_THEY_ARE = ("albert", "bert", "roberta", "xlm-roberta")
 # trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 LONGEST_PIECE = 8  # characters of a piece of the tiny vocabulary
@@ -28,7 +32,9 @@ class TextBranch(nn.Module):
     def __init__(self, encoder: nn.Module, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        config: Any = encoder.config
+        self.width = int(config.hidden_size)
+        self._masks_as_they_are = config.model_type in MASKS_AS_THEY_ARE
         self.out = nn.Linear(self.width, classes)
         self.frozen = False
 
@@ -45,18 +51,33 @@ class TextBranch(nn.Module):
         return self
 
     def forward(self, tokens: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens int64 (N, L), counts int64 (N,) to text vectors (N, width) and logits (N, classes).
+        """Tokens int64 (N, L), counts int64 (N,) on the CPU to text vectors (N, width) and logits (N, classes).
 
         The vector of an utterance without tokens is 0; its logits are then the bias and mean nothing.
         """
-        there = counts > 0
-        vectors = self.out.weight.new_zeros(len(tokens), self.width)
-        if bool(there.any()):
-            length = int(counts.max())
-            mask = torch.arange(length, device=tokens.device) < counts[there, None]
-            states = self.encoder(input_ids=tokens[there, :length], attention_mask=mask.long()).last_hidden_state
-            vectors = vectors.to(states.dtype).index_put((there,), states[:, 0])
+        lengths = [length for length in counts.tolist() if length]
+        if not lengths:
+            vectors = self.out.weight.new_zeros(len(tokens), self.width)
+        elif len(lengths) == len(tokens):
+            vectors = self._encode(tokens, lengths)
+        else:
+            rows = torch.tensor([row for row, length in enumerate(counts.tolist()) if length])
+            rows = accelerator.to_device(rows, tokens.device)
+            states = self._encode(tokens.index_select(0, rows), lengths)
+            vectors = states.new_zeros(len(tokens), self.width).index_copy(0, rows, states)
         return vectors, self.out(vectors)
+
+    def _encode(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The state of the first token, (n, width), for tokens (n, L) of which each row has one at least."""
+        longest = max(lengths)
+        there = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        mask: Tensor | None = None  # of no padding
+        if not self._masks_as_they_are:
+            mask = accelerator.to_device(there.long(), tokens.device)
+        elif min(lengths) < longest:
+            mask = accelerator.to_device(there, tokens.device)[:, None, None].expand(-1, 1, longest, -1)
+        states: Tensor = self.encoder(input_ids=tokens[:, :longest], attention_mask=mask).last_hidden_state
+        return states[:, 0]
 
 
 def load(settings: TextSettings) -> tuple[Any, nn.Module]:
@@ -68,12 +89,15 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
     Raises InputError if there is no such model, or no network to fetch it and no cached copy.
     """
     folder = find(settings)
-    from transformers import AutoModel, AutoTokenizer, logging
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would cut through the lines of the loop
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
-        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, **LOCAL)
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
+        if getattr(config, "hidden_act", "") == "gelu_new":  # ALBERT's: eight operators for the same function
+            config.hidden_act = "gelu_pytorch_tanh"
+        encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, **LOCAL)
         refuse_other_models(tokenizer, encoder)
     except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
         raise InputError(

@@ -140,7 +140,7 @@ def test_no_utterance_reaches_another_within_a_batch(kind: Kind, selection: str)
     model = trained_a_little(small(kind, selection)).double()
     parts = [utterance(2, 9000, 5, 1), utterance(0, 3000, 7, 2), utterance(3, 0, 0, 3), utterance(1, 150, 2, 4)]
     with torch.no_grad():
-        together = model._look(pack(parts)).logits
+        together = model.look(pack(parts)).logits
         alone = torch.cat([model(part) for part in parts])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
 

@@ -12,7 +12,7 @@ import torch
 from mesm_data.errors import InputError
 from mesm_data.files import sha256_file
 from mesm_train.models.settings import TextSettings
-from mesm_train.models.text import TextBranch, find, load, make_tiny, provenance, tokenize
+from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, make_tiny, provenance, tokenize
 
 TRANSCRIPTS = ["I am so happy today!", "Why would you do that?", "Okay. Let us go, I am happy to go.", "  ", ""]
 
@@ -26,6 +26,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "encoder"
     make_tiny(TRANSCRIPTS, folder, 7, TextSettings(encoder="tiny"))
     return folder
+
+
+@pytest.mark.parametrize("kind", MASKS_AS_THEY_ARE)
+def test_padding_changes_nothing_for_encoders_that_take_masks_as_they_are(kind: str) -> None:
+    """In a batch as alone; transformers would say nothing of a mask that it takes for something else."""
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    branch = TextBranch(AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=50, **sizes)), 4).eval()
+    tokens, counts = torch.randint(4, 50, (3, 9)), torch.tensor([9, 4, 1])
+    with torch.no_grad():
+        together, _ = branch(tokens, counts)
+        alone = [branch(tokens[i : i + 1], counts[i : i + 1])[0] for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-5)
 
 
 def test_tiny_encoder_is_the_same_bytes_in_another_process(tiny: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch.distributed import TCPStore
 
 from mesm_data.errors import MesmError
+from mesm_data.files import atomic_write
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import LostRanks, Ranks, all_reduce_sums, connected
-from mesm_train.launch import RENDEZVOUS
+from mesm_train.distributed import Exchange, LostRanks, Ranks, connected, no_sync
 from mesm_train.models.model import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.settings import ModelSettings, SparseSettings
@@ -44,13 +46,18 @@ server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs", "rank_workers"])
 
 
-def ranks(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60) -> list[Any]:
-    """What `work(ranks, *arguments)` returns on each of `world` ranks; a MesmError as (its class, its text)."""
+def ranks(
+    world: int, work: Callable[..., Any], *arguments: Any, folder: Path, timeout: float = 60, limit: float = 20
+) -> list[Any]:
+    """What `work(ranks, *arguments)` returns on each of `world` ranks; a MesmError as (its class, its text).
+
+    `limit`: seconds of a collective.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pipes, processes = [], []
     for rank in range(world):
         mine, theirs = server.Pipe(duplex=False)
-        process = server.Process(target=_rank, args=(rank, world, folder / "store", theirs, work, arguments))
+        process = server.Process(target=_rank, args=(rank, world, folder / "store", theirs, work, arguments, limit))
         process.start()
         theirs.close()
         pipes.append(mine)
@@ -80,12 +87,19 @@ def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -
     return processes
 
 
-def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _rank(
+    rank: int,
+    world: int,
+    store: Path,
+    pipe: Any,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    limit: float = 20,
+) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), RENDEZVOUS: str(store)}
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
     try:
-        with connected("cpu", 20) as connection:
+        with connected("cpu", limit, _store(rank, world, store)) as connection:
             found = work(connection, *arguments)
             if pipe is not None:
                 pipe.send(found)
@@ -93,6 +107,23 @@ def _rank(rank: int, world: int, store: Path, pipe: Any, work: Callable[..., Any
         if pipe is None:
             raise SystemExit(1) from None
         pipe.send((type(error).__name__, str(error), error.said_elsewhere))
+
+
+def _store(rank: int, world: int, file: Path) -> TCPStore | None:
+    """The store that rank 0 serves at a free port, which it writes to `file`: as torchrun's ends with its process."""
+    if world == 1:
+        return None
+    if rank == 0:
+        store = TCPStore("127.0.0.1", 0, world, is_master=True, wait_for_workers=False)
+        with atomic_write(file) as written:
+            written.write(str(store.port).encode())
+        return store
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise MesmError("rank 0 serves no store")
+        time.sleep(0.02)
+    return TCPStore("127.0.0.1", int(file.read_text()), world, is_master=False)
 
 
 def batch(indices: list[int]) -> Batch:
@@ -122,18 +153,44 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     torch.manual_seed(0)
     model = Model(SMALL)
     if sync and connection.world > 1:
-        synchronise(model, all_reduce_sums)
+        synchronise(model, connection.sum_statistics)
     if not sync:
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
     part = batch(deal[connection.rank])
-    logits = model(part)
+    parallel = connection.data_parallel(model)
+    logits = parallel(part)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, part.labels, reduction="sum")
+    exchange = Exchange(connection, torch.zeros(1), model)
     (loss / (6 * sum(map(len, deal)))).backward()
-    connection.reduce(model)
+    exchange.finish()
     found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
     return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+
+
+def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, Any]:
+    """Gradients of the sum of losses over several micro-batches, each dealt in its own way; summed over ranks once."""
+    torch.manual_seed(0)
+    model = Model(SMALL)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    parallel = connection.data_parallel(model)
+    for number, deal in enumerate(deals, 1):
+        part = batch(deal[connection.rank])
+        with no_sync(parallel, unless=number == len(deals)):
+            logits = parallel(part)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, part.labels, reduction="sum").backward()
+    return {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
+
+
+def slow_to_prepare(connection: Ranks, seconds: float) -> bool:
+    """Rank 0 prepares for longer than the time limit of a collective."""
+    with connection.together(), connection.first_alone():
+        if connection.first:
+            time.sleep(seconds)
+    return bool(connection.any(connection.rank == 1))
 
 
 def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict[str, Any]:
@@ -153,11 +210,20 @@ def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict
 
 def unreached(connection: Ranks) -> list[bool]:
     """Which of three layers has a gradient: used by no rank, by one rank, by all."""
-    layers = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
-    used = [layers[2], *([layers[1]] if connection.rank == 1 else [])]
-    torch.stack([layer(torch.ones(2)).sum() for layer in used]).sum().backward()
-    connection.reduce(layers)
-    return [layer.weight.grad is not None for layer in layers]
+
+    class Some(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            used = [self.layers[2], *([self.layers[1]] if connection.rank == 1 else [])]
+            return torch.stack([layer(x).sum() for layer in used]).sum()
+
+    model = Some()
+    parallel = connection.data_parallel(model)
+    parallel(torch.ones(2)).backward()
+    return [layer.weight.grad is not None for layer in model.layers]  # type: ignore[union-attr]
 
 
 def failing(connection: Ranks) -> None:
@@ -187,10 +253,9 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     given: list[Any] = []
     forward = loop.forward
 
-    def recorded(setup: Any, batches: Any, weight: Any, position: Any, count: int) -> Any:
-        share = forward(setup, batches, weight, position, count)
-        given.append((position.epoch, position.step, share.keys))
-        return share
+    def recorded(setup: Any, model: Any, batch: Any, weight: Any, position: Any, count: int) -> Any:
+        given.append((position.epoch, position.step, batch.keys))
+        return forward(setup, model, batch, weight, position, count)
 
     loop.forward = recorded
     config = load_recipe(recipe, sets)
@@ -222,11 +287,11 @@ def diverging(connection: Ranks, recipe: str, run: Path) -> None:
 
     forward = loop.forward
 
-    def broken(setup: Any, batches: Any, weight: Any, position: Any, count: int) -> Any:
+    def broken(setup: Any, model: Any, batch: Any, weight: Any, position: Any, count: int) -> Any:
         if connection.rank == 1 and position.step == 1:
             for parameter in setup.model.parameters():
                 parameter.data.fill_(float("nan"))
-        return forward(setup, batches, weight, position, count)
+        return forward(setup, model, batch, weight, position, count)
 
     loop.forward = broken
     begin(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=Silent(), ranks=connection)
@@ -234,7 +299,7 @@ def diverging(connection: Ranks, recipe: str, run: Path) -> None:
 
 def journal(run: Path) -> list[Any]:
     """What must not differ between two runs on as many ranks: every loss and every score, in order."""
-    timing = ("seconds", "samples_per_s", "data_wait")
+    timing = ("seconds", "samples_per_s", "data_wait", "tflops", "memory_gb")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in timing} for line in lines]
 

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,42 @@ def test_under_torchrun_a_run_goes_on_by_itself_after_kills(recipe: str, unbroke
     assert killed == 3
     assert journal(run) == journal(unbroken)
     assert weights(run) == weights(unbroken)
+
+
+KILLED_ONCE = """
+import os, signal
+from mesm_train.distributed import connected
+
+with connected("cpu", 60) as ranks:
+    ranks.gather([0.0])  # all are connected
+    if ranks.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("sum", ranks.gather([1.0]).sum(), "after restart", os.environ["TORCHELASTIC_RESTART_COUNT"])
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_differently(tmp_path: Path) -> None:
+    """Two agents of torchrun (torch 2.13), as docs/distributed.md starts them; a rank of the second is killed."""
+    program = tmp_path / "killed_once.py"
+    program.write_text(KILLED_ONCE)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = {**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    agents = [
+        subprocess.Popen(
+            [
+                *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--rdzv-backend", "c10d",
+                "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "x", "--rdzv-conf", f"is_host={number == 0}",
+                "--local-addr", "127.0.0.1", str(program),
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own,
+        )
+        for number in (0, 1)
+    ]  # fmt: skip
+    said = [agent.communicate(timeout=300)[0].strip() for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0]
+    assert sorted(said) == ["sum 2.0 after restart 0", "sum 2.0 after restart 1"]
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """The parts of a run on their own: batches, augmentation, the journal, checkpoints, the learning rate."""
 
+import gzip
 import json
 import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from mesm_train.data.memory import Memory
 from mesm_train.data.plan import in_order
 from mesm_train.journal import Journal
 from mesm_train.optimize import autocast, learning_rate, running_mean
-from mesm_train.watch import Curves, Silent
+from mesm_train.watch import Profile, Silent, TensorBoard, WeightsAndBiases
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +208,7 @@ def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first in (1, 2):  # stopped after step 3, gone on with from step 2
-        curves = Curves(tmp_path, Silent())
+        curves = TensorBoard(tmp_path, Silent())
         for step in range(first, 4):
             curves.step({"kind": "train", "step": step, "loss": 0.5 * step + first}, step, 9)
         curves.epoch({"kind": "valid", "step": 3, "metrics": {"mean": {"f1": 0.25, "auc": None}}})
@@ -214,6 +216,43 @@ def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does
     found = EventAccumulator(str(tmp_path)).Reload()
     assert set(found.Tags()["scalars"]) == {"train/loss", "valid/metrics/mean/f1"}
     assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 1.5), (2, 3.0), (3, 3.5)]
+
+
+def record(step: int) -> dict[str, Any]:
+    return {
+        "kind": "train", "epoch": 0, "step": step, "loss": 1 / step, "lr": 1e-3, "grad_norm": None,
+        "samples_per_s": 2.5, "data_wait": 0.0, "seconds": 0.1, "mfu": None, "memory_gb": 0.5,
+    }  # fmt: skip
+
+
+def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package itself, offline; a run that goes on keeps its id."""
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    ids = []
+    for first in (1, 3):
+        curves = WeightsAndBiases(tmp_path / "run" / "wandb", Silent())
+        for step in (first, first + 1):
+            curves.step(record(step), step, 9)
+        assert wandb.run.name == "run"
+        assert wandb.run.summary["train/loss"] == 1 / first  # a step is written when the next one begins
+        ids.append(wandb.run.id)
+        wandb.finish()
+    assert ids[0] == ids[1]
+    assert list((tmp_path / "run" / "wandb").glob("**/*.wandb"))
+
+
+def test_a_profile_is_a_trace_of_the_updates_that_were_asked_for(tmp_path: Path) -> None:
+    watcher = Profile(tmp_path / "profile.json.gz", 2, 4, Silent())
+    for step in range(1, 7):
+        watcher.step(record(step), step, 9)
+        with torch.profiler.record_function(f"after update {step}"):
+            torch.ones(3).sum()
+    names = {
+        event.get("name")
+        for event in json.loads(gzip.decompress((tmp_path / "profile.json.gz").read_bytes()))["traceEvents"]
+    }
+    assert {name for name in names if str(name).startswith("after update")} == {"after update 2", "after update 3"}
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:

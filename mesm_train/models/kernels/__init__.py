@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from mesm_train.models import accelerator
+
 EngineName = Literal["auto", "torch", "cpp"]
 # Measured for 64 to 512 channels, with one's own kernels and with PyTorch's:
 LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is the faster one for them
@@ -85,7 +87,7 @@ def kernels(engine: EngineName, device: torch.device) -> Kernels:
     """
     from mesm_train.models.kernels.pure import PureKernels
 
-    if engine == "torch" or device.type != "cpu":
+    if engine == "torch" or accelerator.on_card(device):
         return PureKernels()
     return _native(required=engine == "cpp")
 

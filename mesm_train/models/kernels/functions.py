@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mesm_train.models import accelerator
 from mesm_train.models.kernels import Kernels, Table
 
 
@@ -34,7 +35,7 @@ class SubmanifoldConv(torch.autograd.Function):
 def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor | None = None) -> Tensor:
     """The same in the dtype of the weight; under autocast on a graphics card in autocast's."""
     device = x.device.type
-    lower = device != "cpu" and torch.is_autocast_enabled(device)
+    lower = accelerator.on_card(x.device) and torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
     with torch.autocast(device, enabled=False):
         found: Tensor = SubmanifoldConv.apply(x.to(dtype), weight.to(dtype), bias, table, kernels)  # type: ignore[no-untyped-call]

@@ -4,20 +4,23 @@ A convolution takes one of three ways, which differ in rounding only:
 
 windows on a CPU, for 4x4 sites most of which are active: see winograd.py.
 pairs   on a CPU, for the others: see pairs.py.
-gather  on other devices: a gather and a product a tap, with a row of zeros for neighbours that are not active. The
-        number of launches is constant, nothing waits for the device, and nothing is summed in an order of chance.
+gather  on other devices: the nine neighbours of a row are gathered side by side, with a row of zeros for those that are
+        not active, and multiplied at once. Two launches for up to PATCHES numbers; nothing waits for the device, and
+        nothing is summed in an order of chance.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models import kernels
+from mesm_train.models import accelerator, kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
 
 Way = Literal["auto", "windows", "pairs", "gather"]
+PATCHES = 2**26  # numbers that are gathered at a time: 256 MiB of float32
 PIECE = 4096  # rows whose sums are then added in float64
 
 
@@ -74,9 +77,8 @@ class PureKernels:
         """See Kernels."""
         dw = x.new_zeros(9, x.shape[1], dy.shape[1])
         if self._gathers(x):
-            padded, places = _padded(x, table)
-            for k in range(9):
-                torch.mm(padded.index_select(0, places[k]).t(), dy, out=dw[k])
+            for patches, rows in _patches(x, table):
+                dw.flatten(0, 1).addmm_(patches.t(), dy[rows])
             return dw
         plan = self._plan(table)
         winograd.conv_weight(x, dy, plan[0], dw)
@@ -95,7 +97,7 @@ class PureKernels:
         # 400,000 rows on a CPU to a variance that is off by 1.5e-3, in the same time.
         found = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
         for piece in _pieces(x):
-            if x.device.type == "cpu":
+            if not accelerator.on_card(x.device):
                 mean, variance = torch.batch_norm_update_stats(_columns(piece), None, None, 0.0)
             else:
                 variance, mean = torch.var_mean(piece, dim=0, correction=0)
@@ -136,7 +138,7 @@ class PureKernels:
         return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
 
     def _gathers(self, x: Tensor) -> bool:
-        return self.way == "gather" or (self.way == "auto" and x.device.type != "cpu")
+        return self.way == "gather" or (self.way == "auto" and accelerator.on_card(x.device))
 
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
@@ -151,7 +153,7 @@ class PureKernels:
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
     """So many rows that a CPU may sum them in their own precision."""
-    return torch.split(x, PIECE) if x.device.type == "cpu" else (x,)
+    return torch.split(x, PIECE) if not accelerator.on_card(x.device) else (x,)
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ def _columns(x: Tensor) -> Tensor:
 
 def _sums(g: Tensor, x: Tensor, mean: Tensor) -> Tensor:
     """float64 (2, C): of g and of g * (x - mean)."""
-    if x.device.type != "cpu" or not len(x):
+    if accelerator.on_card(x.device) or not len(x):
         return torch.stack([g.sum(0), (g * (x - mean)).sum(0)]).double()
     one = torch.ones_like(mean)  # as the weight and the 1 / standard deviation; torch sums both in one pass
     _, centred, plain = torch.ops.aten.native_batch_norm_backward(
@@ -181,16 +183,22 @@ def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None) -> Tensor:
     return g[:-1]
 
 
-def _padded(x: Tensor, table: Table) -> tuple[Tensor, Tensor]:
-    """x with a row of zeros behind it, and the rows of the neighbours in that, int64 (9, n)."""
-    if "gather" not in table.plans:
-        table.plans["gather"] = table.near.t().long().remainder(len(x) + 1).contiguous()
-    return functional.pad(x, (0, 0, 0, 1)), table.plans["gather"]
+def _patches(x: Tensor, table: Table) -> Iterator[tuple[Tensor, slice]]:
+    """The neighbours of some rows side by side, (rows, 9 C), and which rows."""
+    count, channels = x.shape
+    if "gather" not in table.plans:  # -1 becomes the row of zeros
+        table.plans["gather"] = table.near.long().remainder(count + 1)
+    padded, places = functional.pad(x, (0, 0, 0, 1)), table.plans["gather"]
+    step = max(1, PATCHES // (9 * channels))
+    for start in range(0, count, step):
+        some = places[start : start + step]
+        patches = padded.index_select(0, some.flatten()).view(len(some), 9 * channels)
+        yield patches, slice(start, start + len(some))
 
 
 def _gathered(x: Tensor, weight: Tensor, table: Table) -> Tensor:
-    padded, places = _padded(x, table)
-    y = x @ weight[4]
-    for k in (0, 1, 2, 3, 5, 6, 7, 8):
-        y.addmm_(padded.index_select(0, places[k]), weight[k])
+    y = x.new_empty(len(x), weight.shape[2])
+    taps = weight.flatten(0, 1)
+    for patches, rows in _patches(x, table):
+        torch.mm(patches, taps, out=y[rows])
     return y

@@ -1,0 +1,131 @@
+"""What a step gives a graphics card to do, counted without one: so few launches that the host keeps up."""
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+from launches import Host, recorded
+from torch import nn
+
+from mesm_train.data.batch import Batch
+from mesm_train.models import accelerator, kernels
+from mesm_train.models.kernels.pure import PureKernels
+from mesm_train.models.model import Model
+from mesm_train.models.norm import BatchNorm
+from mesm_train.models.settings import ModelSettings, SparseSettings
+
+OPTIMIZER = 40  # launches of the gradients' norm, clipping and fused AdamW at most: they take many tensors at once
+
+
+def model(kind: Literal["fe2e", "mesm"]) -> Model:
+    """The published model with narrow layers: their number is what counts."""
+    from transformers import AlbertConfig, AlbertModel
+
+    torch.manual_seed(0)
+    encoder = AlbertModel(
+        AlbertConfig(
+            vocab_size=50, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=16,
+            num_hidden_layers=12, hidden_act="gelu_pytorch_tanh",
+        )
+    )  # fmt: skip
+    sizes = {"channels": (4, 4, 4, 4), "hidden": 8, "dim": 8, "heads": 2, "feedforward": 8}
+    return Model(ModelSettings(kind=kind, sparse=SparseSettings(p=0.8, engine="torch"), **sizes), encoder)  # type: ignore[arg-type]
+
+
+def batch(utterances: int = 8) -> Batch:
+    """Texts of different lengths, two faces and two pieces of sound each."""
+    g = torch.Generator().manual_seed(0)
+    host = {
+        "face_counts": torch.full((utterances,), 2),
+        "sample_counts": torch.full((utterances,), 9000),
+        "token_counts": torch.tensor([12, 9] * (utterances // 2)),
+    }
+    return Batch(
+        keys=tuple(map(str, range(utterances))),
+        faces=torch.randint(0, 256, (2 * utterances, 48, 48, 3), dtype=torch.uint8, generator=g),
+        samples=torch.randint(-9000, 9000, (9000 * utterances,), dtype=torch.int16, generator=g),
+        tokens=torch.randint(4, 50, (utterances, 12), generator=g),
+        labels=torch.zeros(utterances, 6),
+        **{name: counts.as_subclass(Host) for name, counts in host.items()},
+    )
+
+
+@pytest.mark.parametrize(("kind", "most", "waits"), [("fe2e", 1800, 0), ("mesm", 2600, 6)])
+def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
+    kind: Literal["fe2e", "mesm"], most: int, waits: int
+) -> None:
+    """Forward and backward of the published architecture; mesm waits once in each of its six sparse blocks."""
+    made, data = model(kind).train(), batch()
+    with recorded() as forward:
+        loss = made(data).sum()
+    with recorded() as backward:
+        loss.backward()
+    assert forward.counts.pop("wait", 0) == waits
+    assert backward.counts.pop("wait", 0) == 0
+    total = forward.counts.total() + backward.counts.total() + OPTIMIZER
+    assert most / 2 < total <= most, (forward.counts.most_common(20), backward.counts.most_common(20))
+
+
+@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mesm"]) -> None:
+    """Of convolutions, batch norms, ReLUs and gathers, forward and backward."""
+    streams = {
+        "convolution", "convolution_backward", "native_batch_norm", "native_batch_norm_backward", "relu_",
+        "threshold_backward", "index_select",
+    }  # fmt: skip
+    written = []
+    for low in (True, False):
+        made, data = model(kind).train(), batch()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low), recorded() as forward:
+            loss = made(data).sum()
+        with recorded() as backward:
+            loss.backward()
+        written.append(sum((forward.bytes + backward.bytes)[name] for name in streams))
+    assert written[0] < 0.55 * written[1]
+
+
+@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_way_with_few_launches_gives_the_same(
+    kind: Literal["fe2e", "mesm"], training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits, gradients and running statistics; in float64, where rounding chooses no other sites.
+
+    Without Winograd's way, which leaves 1e-22 where a sum is 0, and ReLU passes a gradient there.
+    """
+    monkeypatch.setattr(kernels, "FEW", 10**9)
+    found = []
+    for few in (True, False):
+        made, data = model(kind).double(), batch(4)
+        for module in made.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        made = made.train(training)
+        data = replace(data, token_counts=torch.tensor([12, 0, 9, 12]).as_subclass(Host))
+        if few:
+            with recorded():
+                logits = made(data)
+                logits.square().sum().backward()
+        else:
+            logits = made(data)
+            logits.square().sum().backward()
+        gradients = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
+        found.append({"logits": logits, **gradients, **dict(made.named_buffers())})
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-6, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_batch_norm_of_less_than_two_rows_takes_the_running_statistics(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm = BatchNorm(3).train()
+    norm.running_mean.fill_(0.5)  # type: ignore[union-attr]
+    x = torch.randn(rows, 3)
+    expected = norm(x, PureKernels())
+    monkeypatch.setattr(accelerator, "on_card", lambda device: True)
+    torch.testing.assert_close(norm(x, PureKernels()), expected)
+    assert norm.running_mean is not None
+    assert norm.running_mean.tolist() == [0.5] * 3
