@@ -18,7 +18,7 @@ from pathlib import Path
 from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.table import parse_seconds
+from mesm_data.corpora.table_cells import parse_seconds
 from mesm_data.corpora.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mesm_data.corpora import open_corpus
 from mesm_data.corpora.base import Corpus, Utterance, key_of
 from mesm_data.corpora.export import write_table
-from mesm_data.corpora.table import corpus_from_table, parse_seconds
+from mesm_data.corpora.table import corpus_from_table
+from mesm_data.corpora.table_cells import parse_seconds
 from mesm_data.corpora.table_file import read_table
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
@@ -130,6 +131,13 @@ def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
 def test_samples_are_not_taken_for_seconds(media: Path) -> None:
     with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are samples"):
         corpus_of(media, "t.csv", "ID,duration,wav,start,stop,spk_id\nx,1.0,b.wav,0,16000,s\n")
+
+
+def test_a_line_of_json_ends_at_a_line_feed_alone(media: Path) -> None:
+    """U+2028 and U+0085 are characters of a text, whatever str.splitlines thinks of them."""
+    rows = [{"file": "a.mp4", "text": "one\u2028two"}, {"file": "b.wav", "text": "three\u0085four"}]
+    content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert [u.text for u in corpus_of(media, "t.jsonl", content).utterances()] == ["one\u2028two", "three\u0085four"]
 
 
 # What is wrong with a table
