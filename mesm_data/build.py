@@ -19,11 +19,12 @@ from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.engines import Engine, WorkerDied
 from mesm_data.engines import engine as engine_named
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import folder_lock, read_json, sync_folder, write_json
+from mesm_data.files import folder_lock, sync_folder, write_json
 from mesm_data.locked import Lock
 from mesm_data.parts import DamagedPart, parts_of, remaining, remove, write_rows
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import findings, row
+from mesm_data.shapes import PLAN, read_checked_json
 from mesm_data.source import fingerprint, listing, remember, stamps
 from mesm_data.splits.groups import grouped, saved
 from mesm_data.step import Job, run
@@ -202,7 +203,7 @@ def check_place(out: Path, source: Path) -> None:
 def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
     """Make `out` ready for `plan`. Returns its dataset.json if that is already built."""
     dataset, begun = out / "dataset.json", out / ".build" / "recipe.json"
-    known = read_json(dataset) if dataset.exists() else read_json(begun) if begun.exists() else None
+    known = next((read_checked_json(path, PLAN) for path in (dataset, begun) if path.exists()), None)
     if known and not overwrite:
         if differs := difference(known.get("recipe", {}), plan["recipe"]):
             raise InputError(f"{out} was begun with another recipe: {differs}. Give another --out, or --overwrite")

@@ -139,7 +139,7 @@ def is_entry(entry: Any) -> bool:
     """Whether this is one sample's entry of a lock: all that is used of it has its type."""
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         return False
-    faces, digests, private = entry.get("faces"), entry.get("sha256"), entry.get("keyed")
+    faces, digests, private = entry.get("faces"), entry.get("sha256"), entry.get("keyed", "missing")
     if not isinstance(faces, dict) or not isinstance(digests, dict) or {*_DIGESTS} - {*digests}:
         return False
     lists = [faces.get(name) for name in ("boxes", "scores", "detected")]

@@ -17,10 +17,11 @@ from typing import Any
 from mesm_data.build import Progress, go_on, plan_of, select, silent
 from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.errors import InputError
-from mesm_data.files import canonical_json, folder_lock, read_json, sync_folder, write_json
+from mesm_data.files import canonical_json, folder_lock, sync_folder, write_json
 from mesm_data.parts import DamagedPart, parts_of, record_of, remove
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import Digests, row
+from mesm_data.shapes import PLAN, read_checked_json
 from mesm_data.shards import dataset, manifest
 from mesm_data.source import changes, files, fingerprint, listing, remember, remembered
 
@@ -31,7 +32,7 @@ def known(out: Path) -> dict[str, Any]:
     """What is being retried: dataset.json, or the plan of a retry that was stopped. InputError if there is neither."""
     plan = out / ".build" / "recipe.json"
     if not (out / "dataset.json").exists() and plan.exists():
-        return dict(read_json(plan))
+        return read_checked_json(plan, PLAN)
     return dataset.describe(out)
 
 

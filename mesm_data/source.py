@@ -8,8 +8,9 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
 from mesm_data.errors import InputError
-from mesm_data.files import canonical_json, read_json, write_compact_json
+from mesm_data.files import canonical_json, write_compact_json
 from mesm_data.machine import raise_resource_error
+from mesm_data.shapes import Each, read_checked_json
 
 Listing = dict[str, int]  # path relative to the corpus root -> bytes
 Stamps = dict[str, tuple[int, int]]  # path relative to the corpus root -> bytes, time of the last change in ns
@@ -72,7 +73,7 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    known = read_json(path)
+    known = read_checked_json(path, {"root": str, "files": Each(int)})
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(known["root"]).path))), known["files"]
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from mesm_data.errors import MesmError
 from mesm_data.files import open_regular_file, sync_folder, write_json
 from mesm_data.machine import translate_machine_errors
-from mesm_train.run_files import BEST, LAST, read_run_json
+from mesm_data.shapes import read_checked_json
+from mesm_train.run_files import BEST, LAST
 
 
 def save(
@@ -66,7 +67,7 @@ def kept_best(folder: Path) -> list[dict[str, Any]]:
     """The best checkpoints that are kept, best first: step and score of each."""
     if not (folder / "best.json").exists():
         return []
-    found: list[dict[str, Any]] = read_run_json(folder / "best.json", BEST)["kept"]
+    found: list[dict[str, Any]] = read_checked_json(folder / "best.json", BEST)["kept"]
     return found
 
 
@@ -79,7 +80,7 @@ def load(folder: Path, which: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 
     if not (folder / f"{which}.json").exists():
         return None
-    step = read_run_json(folder / f"{which}.json", LAST)["step"]
+    step = read_checked_json(folder / f"{which}.json", LAST)["step"]
     place = folder / _name(step)
     if not place.exists() and _previous(folder, step).exists():  # killed between the two renames of `save`
         place = _previous(folder, step)

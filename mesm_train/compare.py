@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError, MesmError
-from mesm_train.run_files import OPERATIONS, PROVENANCE, read_run_json
+from mesm_data.shapes import read_checked_json
+from mesm_train.run_files import OPERATIONS, PROVENANCE
 from mesm_train.runs import stored
 
 HEAD = ("run", "kind", "macro F1", "constant", "accuracy", "always no", "AUC", "M MAC", "report")
@@ -25,7 +26,7 @@ def compare(runs: Sequence[Path], part: str = "test") -> tuple[list[tuple[str, .
 def _facts(run: Path) -> dict[str, Any]:
     if not (run / "provenance.json").exists():
         raise InputError(f"{run} holds no provenance.json, so it is not a run of `mesm-train run`")
-    return read_run_json(run / "provenance.json", PROVENANCE)
+    return read_checked_json(run / "provenance.json", PROVENANCE)
 
 
 def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
         raise MesmError(f"{run} has no scores of its part {part!r} yet: `mesm-train run --resume` brings it to its end")
     mean, floor = scores["mean"], scores["floor"]
     path = run / "operations.json"
-    models = read_run_json(path, OPERATIONS)["models"] if path.exists() else {}
+    models = read_checked_json(path, OPERATIONS)["models"] if path.exists() else {}
     kind = facts["config"].get("model", {}).get("kind", "-")
     cost = f"{sum(models[kind].values()) / 1e6:.0f}" if kind in models else "-"
     numbers = (mean["f1"], floor["f1"], mean["accuracy"], floor["accuracy"], mean["auc"])

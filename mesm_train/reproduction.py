@@ -38,8 +38,8 @@ class Deviation:
 
     def __str__(self) -> str:
         return (
-            f"logits differ by up to {self.logits:.2g} (tolerance {TOLERANCE:g}), and {self.answers} of {self.count} "
-            "answers yes or no"
+            f"logits differ by up to {self.logits:.2g} (tolerance {TOLERANCE:g}), "
+            f"{self.answers} of {self.count} answers yes or no change"
         )
 
 

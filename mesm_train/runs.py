@@ -13,6 +13,7 @@ from typing import Any
 
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.files import atomic_write, folder_lock, write_json
+from mesm_data.shapes import read_checked_json
 from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.distributed import ALONE, Ranks
@@ -22,7 +23,7 @@ from mesm_train.loop import train
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
-from mesm_train.run_files import PROVENANCE, THRESHOLDS, read_run_json
+from mesm_train.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.setup import Setup, prepare
 from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
@@ -138,7 +139,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def refuse_changes(setup: Setup, run: Path) -> None:
     """Raises InputError if a run is to go on with other data or another split than it was begun with."""
-    before, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance
+    before, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
     for what in ("root", "format"):
         if before["dataset"][what] != now["dataset"][what]:
             raise InputError(f"{run} was begun on another dataset: its {what} differs. {differences(before, now)[0]}")
@@ -187,13 +188,13 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,))
-    thresholds, classes = read_run_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
+    thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
     limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
     if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
     answers = answer(setup, part)
     result = score(setup, answers, limits, weight)
-    began, now = read_run_json(run / "provenance.json", PROVENANCE), setup.provenance
+    began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
     before, far = stored(run, part) if same else None, None
     if before is not None and before != result:
@@ -203,7 +204,7 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
 
 def stored(run: Path, part: str) -> dict[str, Any] | None:
     """The scores of a part as the run wrote them down for its best epoch; None if it did not."""
-    best = read_run_json(run / "thresholds.json", THRESHOLDS)["epoch"]
+    best = read_checked_json(run / "thresholds.json", THRESHOLDS)["epoch"]
     records = Journal(run / "metrics.jsonl").read()
     kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best) and "metrics" in record]
     found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None

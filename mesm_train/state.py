@@ -9,10 +9,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from mesm_data.errors import MesmError, first_line
+from mesm_data.shapes import NUMBER, mismatch
 from mesm_train import checkpoint
 from mesm_train.journal import Journal
 from mesm_train.optimize import groups, running_mean
-from mesm_train.run_files import NUMBER, mismatch
 from mesm_train.setup import Setup
 
 

@@ -8,9 +8,10 @@ from statistics import median
 
 from mesm_data.errors import InputError
 from mesm_data.files import atomic_write
+from mesm_data.shapes import read_checked_json
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.journal import Journal
-from mesm_train.run_files import OPERATIONS, read_run_json
+from mesm_train.run_files import OPERATIONS
 from mesm_train.runs import begin, stored
 from mesm_train.watch import Watcher
 
@@ -68,9 +69,9 @@ def finished(run: Path) -> bool:
 def row(run: Path) -> Row:
     """The row of a run that has ended."""
     config = load_recipe(str(run / "config.yaml"))
-    counted = read_run_json(run / "operations.json", OPERATIONS)
+    counted = read_checked_json(run / "operations.json", OPERATIONS)
     models, kept = counted["models"], counted.get("kept", {})
-    if not {"fe2e", "mesm"} <= models.keys():
+    if not {"fe2e", "mesm"} <= models.keys() or sum(models["fe2e"].values()) <= 0:
         raise InputError(f"{run / 'operations.json'} is damaged: it counts no sparse model and its dense counterpart")
     scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
     records = Journal(run / "metrics.jsonl").read()

@@ -16,13 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data import locked
+from mesm_data.build import open_place
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
 from mesm_data.recipe import Recipe
 from mesm_data.remote import fetch_file
+from mesm_data.retry import known
 from mesm_data.shards.cache import Cache
 from mesm_data.sharing.contents import read_publication
 from mesm_data.sharing.fetch import fetch
+from mesm_data.source import remembered
+from mesm_data.splits.groups import saved
 from mesm_data.terminal import LONGEST_MESSAGE, printable, printable_message
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -195,6 +199,26 @@ def test_a_statement_of_the_wrong_shape_is_refused(statement: Any) -> None:
     read_publication(json.dumps({**said, "statement": None}).encode(), "published.json")
     with pytest.raises(InputError, match=r"published\.json is damaged"):
         read_publication(json.dumps({**said, "statement": statement}).encode(), "published.json")
+
+
+# What a build left behind
+
+
+@pytest.mark.parametrize(
+    "data", ["[]", "null", "1", '"x"', "{}", '{"recipe": 1}', '{"recipe": {}, "source": [1]}', "{"]
+)
+def test_a_begun_build_of_the_wrong_shape_is_named(tmp_path: Path, data: str) -> None:
+    for name in ("recipe.json", "source.json", "groups.json"):
+        (tmp_path / ".build").mkdir(exist_ok=True)
+        (tmp_path / ".build" / name).write_text(data)
+    with pytest.raises(InputError, match=r"recipe\.json is"):
+        open_place(tmp_path, {}, overwrite=False)
+    with pytest.raises(InputError, match=r"recipe\.json is"):
+        known(tmp_path)
+    with pytest.raises(InputError, match=r"source\.json is"):
+        remembered(tmp_path)
+    with pytest.raises(InputError, match=r"groups\.json is"):
+        saved(tmp_path, {"name": "session-5", "digest": DIGEST})
 
 
 # Terminals

@@ -24,6 +24,7 @@ from typing import Any
 from mesm_data.corpora.base import Word
 from mesm_data.corpora.mosei_labels import ITEMS
 from mesm_data.errors import InputError, MesmError
+from mesm_data.machine import check_exit
 
 # The SDK's names of the label file's columns -> ours.
 _ITEMS = {**{item: item for item in ITEMS}, "happy": "happiness", "sad": "sadness"}
@@ -109,6 +110,7 @@ def _read(path: Path) -> tuple[list[str], list[Table], list[str]]:
         raise MesmError(f"is damaged: the HDF5 library ends with {why} on it")
     found = json.loads(done.stdout)
     if "error" in found:
+        check_exit(1, found["error"])
         raise MesmError(found["error"])
     tables = [(_PART.sub("", video), features, intervals) for video, features, intervals in found["tables"]]
     return found["dimensions"], tables, found["problems"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from mesm_data.corpora.parsed import Notes
+from mesm_data.machine import raise_resource_error
 
 # Besides hidden names: AppleDouble files `._*` and `.DS_Store` begin with a dot, what Windows and zip leave does not.
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -117,6 +118,7 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            raise_resource_error(error)
             self.notes.add("folders that cannot be listed", f"{folder}: cannot be listed ({error.strerror or error})")
         return []
 
@@ -130,6 +132,7 @@ class Tree:
         return other and (other if parent.path == "." else f"{parent.path}/{other}")
 
     def _note_unreadable(self, path: str, error: OSError) -> None:
+        raise_resource_error(error)
         self.notes.add("files that cannot be read", f"{path}: cannot be read ({error.strerror or error})")
 
 

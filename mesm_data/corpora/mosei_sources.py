@@ -14,6 +14,7 @@ from mesm_data.corpora.mosei_text import Clip, is_video, key_of, parse_transcrip
 from mesm_data.corpora.mosei_tree import Layout
 from mesm_data.corpora.parsed import Notes
 from mesm_data.errors import InputError, MesmError
+from mesm_data.machine import raise_resource_error
 
 Rows = TypeVar("Rows")  # of a video
 
@@ -88,6 +89,7 @@ def read_ratings(layout: Layout, notes: Notes) -> Ratings:
         try:
             parsed = read_answers(layout.tree.root / path)
         except OSError as error:
+            raise_resource_error(error)
             notes.add("files that cannot be read", f"{path}: cannot be read ({error.strerror or error})")
             continue
         for line, message in parsed.problems:

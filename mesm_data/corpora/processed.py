@@ -23,6 +23,7 @@ from mesm_data.corpora.image_rates import Counted, number, rates_of
 from mesm_data.corpora.known import lacking_text
 from mesm_data.corpora.plain_pickle import load
 from mesm_data.errors import InputError
+from mesm_data.machine import raise_resource_error
 from mesm_data.media.images import numbered
 
 FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
@@ -182,7 +183,8 @@ def _length(path: Path) -> float | None:
 
     try:
         info = soundfile.info(os.fsencode(path))
-    except (soundfile.LibsndfileError, OSError):
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise_resource_error(error)
         return None
     return float(info.frames / info.samplerate)
 

@@ -45,13 +45,13 @@ def run(
             yield item, function(item)
         return
     suspects: list[Item] = []
-    for item, result in _pool(function, items, workers):
+    for item, result in pool(function, items, workers):
         if isinstance(result, WorkerDied):
             suspects.append(item)
         else:
             yield item, result
     for item in suspects:
-        yield from _pool(function, [item], 1)
+        yield from pool(function, [item], 1)
 
 
 class _Worker(Generic[Item, Result]):
@@ -96,7 +96,7 @@ class _Worker(Generic[Item, Result]):
         self.pipe.close()
 
 
-def _pool(
+def pool(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """Each item with its result, or with WorkerDied; another worker is started in the place of one that died."""

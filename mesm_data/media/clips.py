@@ -18,7 +18,7 @@ from mesm_data.machine import check_exit
 from mesm_data.media.cut import Cut, Span
 from mesm_data.media.frame import Frame
 from mesm_data.media.picture import colour_tags, planes, size
-from mesm_data.media.tools import ErrorOutput, describe_error, ffmpeg_binary
+from mesm_data.media.tools import ErrorOutput, compile_command, describe_error
 from mesm_data.shards.members import encode_wav
 
 # Encoders that run at once: one takes up to 200 MB at 1920x1080.
@@ -68,16 +68,14 @@ class ClipWriter:
         settings = dict(SETTINGS)
         if len(samples):
             self._sound.write_bytes(encode_wav(samples))
-            streams.append(ffmpeg.input(f"file:{self._sound}").audio)
+            streams.append(ffmpeg.input("SOUND").audio)
         tags = ":".join(f"{name}={value}" for name, value in self._colours.items())
         # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
         output = ffmpeg.output(
-            *streams, f"file:{self.path}", threads=1, fps_mode="passthrough", enc_time_base="demux",
+            *streams, "CLIP", threads=1, fps_mode="passthrough", enc_time_base="demux",
             video_track_timescale=TICKS, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
         )  # fmt: skip
-        flags = ("-v", "error", "-nostdin", "-copyts")
-        command: list[str] = output.global_args(*flags).overwrite_output().compile(cmd=ffmpeg_binary())
-        return command
+        return compile_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
 
     def add(self, frame: Frame, left: int, right: int) -> None:
         """Append the columns left <= x < right of a frame."""

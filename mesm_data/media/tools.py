@@ -7,15 +7,26 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, Any
 
 _KEPT_BYTES = 4096  # of a process's standard error: the first lines say what went wrong, the last ones what followed
 _LONGEST_REASON = 300
 # [aac @ 0x55a0f2c1ad00] Error: the part of FFmpeg that speaks and its address, other in every run.
 _SPEAKER = re.compile(r"(\[[^\]]* @ 0x[0-9a-f]+\] *)+")
+
+
+def compile_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[str]:
+    """The command of an output of ffmpeg-python, with global `flags`.
+
+    In `output` names stand for the `files`: ffmpeg-python refuses paths that are not valid Unicode.
+    """
+    paths = {name: f"file:{path}" for name, path in files.items()}
+    command = output.global_args("-v", "error", "-nostdin", *flags).overwrite_output().compile(cmd=ffmpeg_binary())
+    return [paths.get(argument, argument) for argument in command]
 
 
 class ErrorOutput:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mesm_data.errors import MesmError
 from mesm_data.machine import check_exit, raise_resource_error
 from mesm_data.media.containers import WHITELIST, open_container
-from mesm_data.media.tools import ErrorOutput, describe_error, ffmpeg_binary
+from mesm_data.media.tools import ErrorOutput, compile_command, describe_error
 from mesm_data.media.video import origin
 from mesm_data.shards.members import SAMPLE_RATE
 
@@ -160,10 +160,9 @@ def _command(path: Path) -> list[str]:
     import ffmpeg
 
     # The number of channels is that of the file: for a layout such as FL+FC ffmpeg knows no other.
-    stream = ffmpeg.input(f"file:{path}", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE)
+    stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", SAMPLE_RATE)
     output = ffmpeg.output(stream, "pipe:1", format="nut", acodec="pcm_s16le")
-    command: list[str] = output.global_args("-v", "error", "-nostdin", "-cpuflags", "0").compile(cmd=ffmpeg_binary())
-    return command
+    return compile_command(output, "-cpuflags", "0", files={"FILE": path})
 
 
 def _blocks(process: subprocess.Popen[bytes], first: int) -> Generator[tuple[int, Block]]:

@@ -1,16 +1,17 @@
 """Writing a folder that is whole or absent, and running jobs that must not share a process."""
 
 import fcntl
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from mesm_data.engines import WorkerDied
+from mesm_data.engines.local import pool
 from mesm_data.errors import InputError, MesmError
+from mesm_data.files import lock_file
 
 MARKER = "SYNTHETIC.txt"
 
@@ -32,7 +33,7 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     _remove_stale(partial)
     partial.mkdir(parents=True)
     with (partial / MARKER).open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock.fileno(), fcntl.LOCK_EX, partial / MARKER)
         lock.write(marker)
         lock.flush()
         try:
@@ -49,33 +50,27 @@ def _remove_stale(partial: Path) -> None:
     if not (partial / MARKER).is_file():
         raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it")
     with (partial / MARKER).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{partial}: another run is writing here; wait for it or name another folder") from None
+        if not lock_file(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB, partial / MARKER):
+            raise InputError(f"{partial}: another run is writing here; wait for it or name another folder")
         shutil.rmtree(partial)
 
 
 def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
     """The results of `function` in the order in which they are done, `workers` at a time, each job in a new process.
 
-    What a job finds in its process then never depends on the jobs before it. A pool with max_tasks_per_child=1 would do
-    the same, but can hang: https://github.com/python/cpython/issues/115634.
+    What a job finds in its process then never depends on the jobs before it.
     """
-    pool = ThreadPoolExecutor(workers)
+    threads = ThreadPoolExecutor(workers)
     try:
-        futures = [pool.submit(_alone, function, job) for job in jobs]
+        futures = [threads.submit(_alone, function, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
 
 
 def _alone(function: Callable[[Job], Result], job: Job) -> Result:
-    try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            return process.submit(function, job).result()
-    except BrokenProcessPool:
-        raise MesmError(
-            "A worker process was killed (perhaps memory ran out). Run it again, with fewer workers."
-        ) from None
+    [(_, result)] = pool(function, [job], 1)
+    if isinstance(result, WorkerDied):
+        raise MesmError("A worker process was killed (perhaps memory ran out). Run it again, with fewer workers.")
+    return result

@@ -127,6 +127,7 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file")
+    unfolds = InputError(f"{path} is not a manifest: it unfolds to more memory than its size can need")
     try:
         size = path.stat().st_size
         with (
@@ -138,7 +139,7 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
             if expected is not None and not found.equals(expected):
                 raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
             if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
-                raise MemoryError
+                raise unfolds
         with (
             path.open("rb") as stream,
             pq.ParquetFile(
@@ -148,14 +149,14 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
             table = file.read(use_threads=False)
         table.validate(full=True)
         if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
-            raise MemoryError
+            raise unfolds
         table = table.cast(found)
         table.validate(full=True)
         return table
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except MemoryError:
-        raise InputError(f"{path} is not a manifest: it unfolds to more memory than its size can need") from None
+        raise InputError(f"{path} cannot be read: it takes more memory than there is") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable Parquet file ({str(error).partition(chr(10))[0]})") from None
 

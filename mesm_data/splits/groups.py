@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import read_json, write_json
+from mesm_data.files import write_json
+from mesm_data.shapes import Each, read_checked_json
 from mesm_data.splits import split as split_of
 
 ALL = "all"
@@ -48,7 +49,7 @@ def saved(out: Path, split: dict[str, str] | None) -> Groups:
     """The groups that `Groups.save` kept in `out` for this split. Raises InputError if they are not there."""
     if split is None:
         return Groups(split=None, parts={})
-    said = read_json(_file(out))
+    said = read_checked_json(_file(out), {"split": {"name": str, "digest": str}, "parts": Each(str)})
     if said["split"] != split:
         raise InputError(f"{_file(out)} groups by {said['split']}, the recipe by {split}: build anew with --overwrite")
     return Groups(split=split, parts=said["parts"])

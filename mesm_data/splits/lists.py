@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mesm_data.errors import InputError
+from mesm_data.files import open_regular_file
 
 PARTS = ("train", "valid", "test")
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
@@ -83,7 +84,8 @@ def once(found: Found) -> Lists:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with open_regular_file(file) as opened:
+            return opened.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror})") from None
 

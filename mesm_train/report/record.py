@@ -7,7 +7,8 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.files import open_regular_file
-from mesm_train.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, mismatch, parse_line, read_run_json
+from mesm_data.shapes import mismatch, read_checked_json
+from mesm_train.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
 from mesm_train.typed_yaml import load_yaml
 
 Line = Mapping[str, Any]
@@ -69,7 +70,7 @@ def _json(path: Path, shape: Any, so: str, remarks: list[str]) -> dict[str, Any]
         remarks.append(f"There is no {path.name}: {so}.")
         return {}
     try:
-        return read_run_json(path, shape)
+        return read_checked_json(path, shape)
     except InputError:
         remarks.append(f"{path.name} is damaged: {so}.")
         return {}

@@ -128,7 +128,7 @@ def test_the_oracle_of_iemocap_asks_for_everything_that_can_happen(quirky_iemoca
     assert {utterance.get("video") for utterance in expected} == {"ok", "partial", "none", None}
     assert {utterance.get("audio") for utterance in expected} == {"ok", "none", None}
     flags = Counter(flag for utterance in expected for flag in utterance["flags"])
-    assert flags == {"no_alignment": 3, "no_evaluation": 1, "no_transcript": 1}
+    assert flags == {"no_alignment": 3, "no_evaluation": 1, "no_transcript": 1, "both_voices": 1}
 
 
 @pytest.fixture(scope="session")

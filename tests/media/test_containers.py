@@ -34,7 +34,7 @@ def test_a_text_that_names_other_media_is_no_media(tmp_path: Path, name: str, sc
     with pytest.raises(MesmError):
         Video(tmp_path / name)
     with pytest.raises(MesmError):
-        convert(tmp_path / name, tmp_path)
+        convert(tmp_path / name, [(0, 1)])
     with pytest.raises((MesmError, av.FFmpegError)):
         open_clip(SCRIPTS[script].encode())
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 import shutil
 import struct
 import subprocess
@@ -16,14 +17,16 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_films import ffmpeg, one, tone
+from test_exact import encode
+from test_films import X264, ffmpeg, one, seen, tone, write_images
 
 from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
-from mesm_data.corpora.base import AudioSource
+from mesm_data.corpora.base import AudioSource, Excerpt
 from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.tracks import convert, mean, merge
+from mesm_data.media.video import Video
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 
@@ -286,3 +289,20 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     assert (third[0].id, "audio") not in lost
     assert "digital silence" in lost[third[1].id, "audio"]
     assert list(check(out)) == []
+
+
+def test_sound_and_picture_are_read_whatever_the_bytes_of_a_file_name(tmp_path: Path) -> None:
+    for rate in (16_000, 44_100):
+        soundfile.write(tmp_path / "plain.wav", TICKS[: 2 * rate], rate)
+        name = os.fsdecode(b"caf\xe9.wav")
+        (tmp_path / "plain.wav").rename(tmp_path / name)
+        sound = read(tmp_path, AudioSource(path=name, span=(0.5, 1.5)))
+        assert (sound.status, len(sound.samples), sound.problems) == ("ok", SECOND, ())
+    encode(tmp_path / "film.mp4", *X264, count=9).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    assert len(list(Video(tmp_path / os.fsdecode(b"caf\xe9.mp4")).frames())) == 9
+    folder = tmp_path / os.fsdecode(b"out \xff")
+    folder.mkdir()
+    write_images(folder / "a", 30)
+    [sight] = seen(folder, None, one("a", 0.0, 1.0, Excerpt(path="a", images="image_", rate=30.0)))
+    assert (sight.status, sight.problems) == ("ok", [])
+    assert sight.clip

@@ -1,4 +1,6 @@
-"""Datasets that lie, by the thousand: a seeded mutator, and what may happen when such a dataset is read.
+"""Files that lie, by the thousand: a seeded mutator, and what may happen when such a file is read.
+
+Here are datasets; what else strangers may send (.csd files, locks, runs, parts, web servers) is in hostile_files.py.
 
     python tests/shards/hostile.py --cases 20000 --seed 1        (PYTHONPATH as for the tests)
 
@@ -18,10 +20,10 @@ import struct
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, process
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,20 @@ VALUES = [None, True, [], {}, [[]], {"a": None}, 0.5, *NUMBERS, *TEXTS]
 
 def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
     """A dataset of `count` samples with clips, and a row that failed, as `mesm-data build` writes them."""
-    parts, rows = folder / "parts", []
+    rows = write_parts(folder / "parts", count, face_size)
+    rows.append({**row("Ses01F_impro02_F000", 9), "status": "failed", "reason": "Session1/a.wav: broken"})
+    facts = {
+        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": face_size},
+        "source": {}, "toolchain": {},
+    }  # fmt: skip
+    rows.sort(key=lambda one: one["key"])
+    dataset.write(folder, folder / "parts", rows, facts, limit=9_000, step=lambda _: None)
+    shutil.rmtree(folder / "parts")
+
+
+def write_parts(parts: Path, count: int, face_size: int) -> list[dict[str, Any]]:
+    """The part `p` of `count` samples with clips, and its rows."""
+    rows = []
     parts.mkdir(parents=True)
     with (parts / "p.tar").open("wb") as one, (parts / "p.clips.tar").open("wb") as other:
         samples, clips = SampleWriter(one), SampleWriter(other)
@@ -79,14 +94,9 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
             rows.append({**row(key, number), **_built(samples, key, number, face_size)})
             rows[-1]["clip"] = {"start": clips.size, "size": 700, "sha256": sha256(b"c" * 700).hexdigest()}
             clips.write(key, {"mp4": b"c" * 700})
-    rows.append({**row("Ses01F_impro02_F000", 9), "status": "failed", "reason": "Session1/a.wav: broken"})
-    facts = {
-        "corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": face_size},
-        "source": {}, "toolchain": {},
-    }  # fmt: skip
-    rows.sort(key=lambda one: one["key"])
-    dataset.write(folder, parts, rows, facts, limit=9_000, step=lambda _: None)
-    shutil.rmtree(parts)
+        samples.close()
+        clips.close()
+    return rows
 
 
 def row(key: str, number: int) -> dict[str, Any]:
@@ -116,6 +126,10 @@ def _built(samples: SampleWriter, key: str, number: int, face_size: int) -> dict
             for name, data in members.items()
         },
     }  # fmt: skip
+
+
+DATASET = "dataset"
+ALL = {DATASET: 60, "lock": 12, "run": 12, "part": 8, "csd": 2, "server": 4}  # subjects and their weights
 
 
 # What reads a dataset
@@ -162,7 +176,7 @@ def _open(path: Path, check: bool) -> str:
 # Lies
 
 
-def _bytes(choose: random.Random, data: bytearray, places: range | None = None) -> None:
+def edit_bytes(choose: random.Random, data: bytearray, places: range | None = None) -> None:
     """Change bytes in place: bits, values, a piece cut, doubled, moved or lost at the end."""
     places = places or range(len(data))
     if not len(places):
@@ -191,7 +205,7 @@ def raw(choose: random.Random, path: Path) -> None:
     """Bytes of any file."""
     file = choose.choice(sorted(one for one in path.rglob("*") if one.is_file()))
     data = bytearray(file.read_bytes())
-    _bytes(choose, data)
+    edit_bytes(choose, data)
     file.write_bytes(data)
 
 
@@ -200,7 +214,7 @@ def footer(choose: random.Random, path: Path) -> None:
     file = choose.choice([path / "manifest.parquet", path / "manifest.parquet", path / "video" / "index.parquet"])
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[-8:-4], "little")
-    _bytes(choose, data, range(max(0, len(data) - 8 - size), len(data)) if choose.random() < 0.7 else range(4, 60))
+    edit_bytes(choose, data, range(max(0, len(data) - 8 - size), len(data)) if choose.random() < 0.7 else range(4, 60))
     if choose.random() < 0.8:
         data[-4:] = b"PAR1"
     file.write_bytes(data)
@@ -285,7 +299,7 @@ def cell(choose: random.Random, path: Path) -> None:
     kind = table.schema.field(name).type
     for one in choose.choices(rows, k=choose.choice([1, 1, 2, len(rows)])):
         if name == "labels":
-            _json_edit(choose, one["labels"])
+            edit_json(choose, one["labels"])
         elif pa.types.is_integer(kind) and isinstance(one[name], int):
             one[name] = choose.choice([*NUMBERS, one[name] + choose.choice([-512, -1, 1, 512]), None])
         else:
@@ -348,12 +362,12 @@ def _save(choose: random.Random, file: Path, held: pa.Table, path: Path) -> None
     (path / "dataset.json").write_text(json.dumps(said))
 
 
-def _json_edit(choose: random.Random, value: Any) -> None:
+def edit_json(choose: random.Random, value: Any) -> None:
     """Change one place in a JSON value, at any depth."""
     if isinstance(value, dict) and value:
         name = choose.choice(sorted(value))
         if isinstance(value[name], (dict, list)) and value[name] and choose.random() < 0.7:
-            _json_edit(choose, value[name])
+            edit_json(choose, value[name])
         elif choose.random() < 0.2:
             del value[name]
         elif choose.random() < 0.2:
@@ -363,7 +377,7 @@ def _json_edit(choose: random.Random, value: Any) -> None:
     elif isinstance(value, list) and value:
         at = choose.randrange(len(value))
         if isinstance(value[at], (dict, list)) and choose.random() < 0.7:
-            _json_edit(choose, value[at])
+            edit_json(choose, value[at])
         else:
             value[at] = choose.choice(VALUES)
 
@@ -374,7 +388,7 @@ def description(choose: random.Random, path: Path) -> None:
     said = json.loads(file.read_text())
     said.pop("features", None)
     for _ in range(choose.choice([1, 1, 2])):
-        _json_edit(choose, said)
+        edit_json(choose, said)
     text = json.dumps(said)
     odd = choose.choice(
         ["1e9999", "-" + "9" * 5000, "NaN", '"\\ud800"', "[" * 5000, '{"a":' * 5000, '{"a":1,"a":2}', "1" * 400]
@@ -424,28 +438,53 @@ def mutate(seed: str, path: Path) -> list[str]:
 # Running cases
 
 
-def case(base: Path, seed: str, scratch: Path) -> str | None:
-    """Run one case; None, or what was found."""
-    path = Path(tempfile.mkdtemp(dir=scratch))
+def case(bases: Path, name: str, scratch: Path) -> str | None:
+    """Run the case `name` (subject:seed-number); None, or what was found."""
+    from hostile_files import SUBJECTS
+
+    kind, _, seed = name.rpartition(":")
+    choose, path = random.Random(seed), Path(tempfile.mkdtemp(dir=scratch))
     try:
-        shutil.copytree(base, path / "d", dirs_exist_ok=True)
-        told, choose = mutate(seed, path / "d"), random.Random(seed)
+        if kind != DATASET:
+            import_readers(kind, bases, scratch)
+        shutil.copytree(bases / kind, path / "d", dirs_exist_ok=True)
+        if kind == DATASET:
+            told, choose = mutate(seed, path / "d"), random.Random(seed)
+            work, writes, seconds = partial(read, path / "d", choose.random() < 0.7), False, float(SECONDS)
+        else:
+            subject, told = SUBJECTS[kind], [kind]
+            with suppress(Exception):  # as in mutate
+                subject.change(choose, path / "d")
+            work, writes, seconds = partial(subject.read, choose, path / "d"), subject.writes, subject.seconds
         before = _files(path)
         try:
-            limited(partial(read, path / "d", choose.random() < 0.7))
+            limited(work, seconds, may_write=writes)
         except BaseException:
-            return f"{seed} {'+'.join(told)}: {traceback.format_exc(limit=-6)}"
-        return None if _files(path) == before else f"{seed} {'+'.join(told)}: wrote files"
+            return f"{name} {'+'.join(told)}: {traceback.format_exc(limit=-6)}"
+        return None if writes or _files(path) == before else f"{name} {'+'.join(told)}: wrote files"
     finally:
         shutil.rmtree(path)
 
 
-def limited(work: Callable[[], object]) -> None:
-    """Run `work` where it can write no file, take no more than ADDRESSES, and not longer than SECONDS."""
-    kinds = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_AS: ADDRESSES, resource.RLIMIT_CORE: 0}
+@cache
+def import_readers(kind: str, bases: Path, scratch: Path) -> None:
+    """Read a subject as it was written, once a process: what that imports may write files and take memory."""
+    from hostile_files import SUBJECTS
+
+    with tempfile.TemporaryDirectory(dir=scratch) as place:
+        folder = Path(shutil.copytree(bases / kind, Path(place) / kind))
+        SUBJECTS[kind].read(random.Random(0), folder)
+
+
+def limited(work: Callable[[], object], seconds: float = SECONDS, *, may_write: bool = False) -> None:
+    """Run `work` where it takes at most ADDRESSES and `seconds`, and can write no file, unless it `may_write`."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    # torch alone maps more than ADDRESSES
+    kinds = {resource.RLIMIT_AS: max(ADDRESSES, mapped + ADDRESSES // 2), resource.RLIMIT_CORE: 0}
+    kinds |= {} if may_write else {resource.RLIMIT_FSIZE: 0}
     before = {kind: resource.getrlimit(kind) for kind in kinds}
     signal.signal(signal.SIGALRM, _too_long)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     for kind, limit in kinds.items():
         resource.setrlimit(kind, (limit, before[kind][1]))
     try:
@@ -457,29 +496,38 @@ def limited(work: Callable[[], object]) -> None:
 
 
 def _too_long(*_: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
+    raise TimeoutError("more time than a case has")
 
 
 def _files(path: Path) -> list[tuple[str, int]]:
     return sorted((str(one), one.lstat().st_size) for one in path.rglob("*"))
 
 
-def batch(base: Path, seeds: Iterable[str], scratch: Path) -> list[str]:
+def batch(bases: Path, seeds: Iterable[str], scratch: Path) -> list[str]:
     """Run cases one after the other; the seed of the one at work stands in a file, should it end the process."""
     found = []
     for seed in seeds:
         (scratch / f"at.{multiprocessing.current_process().pid}").write_text(seed)
-        found += filter(None, [case(base, seed, scratch)])
+        found += filter(None, [case(bases, seed, scratch)])
     return found
 
 
-def run(base: Path, cases: int, seed: int, scratch: Path, *, workers: int = 2, step: int = 500) -> Iterator[str]:
-    """Yield what was found in `cases` cases on copies of the dataset `base`."""
-    names = [f"{seed}-{number}" for number in range(cases)]
+def run(
+    cases: int, seed: int, scratch: Path, *, subjects: Mapping[str, int] = ALL, workers: int = 2, step: int = 500
+) -> Iterator[str]:
+    """Yield what was found in `cases` cases of the `subjects`, which have these weights."""
+    from hostile_files import SUBJECTS
+
+    bases = scratch / "bases"
+    bases.mkdir()
+    for kind in subjects:
+        write(bases / kind) if kind == DATASET else SUBJECTS[kind].write(bases / kind)
+    kinds = random.Random(seed).choices(list(subjects), list(subjects.values()), k=cases)
+    names = [f"{kind}:{seed}-{number}" for number, kind in enumerate(kinds)]
     pieces = [names[at : at + step] for at in range(0, cases, step)]
     while pieces:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(batch, base, piece, scratch) for piece in pieces[: 4 * workers]]
+            jobs = [pool.submit(batch, bases, piece, scratch) for piece in pieces[: 4 * workers]]
             for job in jobs:
                 try:
                     yield from job.result()
@@ -490,14 +538,15 @@ def run(base: Path, cases: int, seed: int, scratch: Path, *, workers: int = 2, s
 
 def main() -> None:
     """Run cases and print what was found."""
-    parser = argparse.ArgumentParser(description="Datasets that lie.")
+    parser = argparse.ArgumentParser(description="Files that lie.")
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--subjects", help=f"of {','.join(ALL)}")
     asked = parser.parse_args()
     began, found = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as place:
-        write(Path(place) / "base")
-        for one in run(Path(place) / "base", asked.cases, asked.seed, Path(place)):
+        weights = {kind: ALL[kind] for kind in asked.subjects.split(",")} if asked.subjects else ALL
+        for one in run(asked.cases, asked.seed, Path(place), subjects=weights):
             found += 1
             print(one, flush=True)
     print(f"{asked.cases} cases, seed {asked.seed}, {time.monotonic() - began:.0f} s: {found} found")

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile import run, write
+from hostile import DATASET, run, write
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import MAX_JSON, parse_json, read_json
@@ -60,21 +60,29 @@ def test_the_tiny_dataset_itself_is_right(base: Path) -> None:
     assert list(verify(base)) == []
 
 
-def test_hundreds_of_lies_are_refused_without_harm(base: Path, tmp_path: Path) -> None:
-    assert list(run(base, 200, 7, tmp_path, workers=1)) == []
+def test_hundreds_of_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(200, 7, tmp_path, subjects={DATASET: 1}, workers=1)) == []
+
+
+@pytest.mark.parametrize(("subject", "cases"), [("lock", 150), ("part", 60), ("run", 60), ("server", 15), ("csd", 6)])
+def test_other_files_that_lie_are_refused_without_harm(tmp_path: Path, subject: str, cases: int) -> None:
+    assert list(run(cases, 7, tmp_path, subjects={subject: 1}, workers=1)) == []
 
 
 @pytest.mark.slow
-def test_twenty_thousand_lies_are_refused_without_harm(base: Path, tmp_path: Path) -> None:
-    assert list(run(base, 20_000, 1, tmp_path)) == []
+def test_twenty_thousand_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(20_000, 1, tmp_path)) == []
 
 
 def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> None:
     """Neither in what is data on stdout, nor in what is a message on stderr."""
-    said, text = read_json(own / "dataset.json"), "\x1b]0;owned\x07 \x9b2J \u202etxt.exe"
-    said["notes"] = [text]
-    (own / "dataset.json").write_text(json.dumps(said))
+    text = "\x1b]0;owned\x07 \x9b2J \u202etxt.exe"
     rewrite(own, lambda rows: [row.update(reason=text, status="failed") for row in rows if row["status"] == "failed"])
+    said = read_json(own / "dataset.json")
+    said["notes"] = [text]
+    said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
+    said["root"] = dataset.root(said["manifest"]["sha256"], said["shards"])  # whoever lies can count
+    (own / "dataset.json").write_text(json.dumps(said))
     for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)

@@ -11,6 +11,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mesm_data.files import read_json
+from mesm_data.parts import read_rows
 from mesm_data.shards import dataset
 from mesm_data.shards.reader import Dataset
 from mesm_data.shards.unpack import Unpacker
@@ -98,7 +99,7 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
     parts = out / ".parts"
     parts.mkdir(parents=True)
     Unpacker(source).part(parts / "all", Dataset(source).keys, lambda _: True)
-    rows = [{**row, "source": "all", "group": "all"} for row in read_json(parts / "all.json")]
+    rows = [{**row, "source": "all", "group": "all"} for row in read_rows(parts, "all") or ()]
     for row in rows:
         row.pop("clip", None)
     said = read_json(source / "dataset.json")

@@ -124,13 +124,13 @@ def test_an_abandoned_stream_leaves_no_thread_behind(loaded: tuple[Dataset, dict
 def test_a_journal_survives_a_torn_line_and_forgets_what_is_done_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "metrics.jsonl")
     for step in range(5):
-        journal.append({"step": step})
+        journal.append({"kind": "train", "epoch": 0, "step": step})
     with journal.path.open("a") as file:
         file.write('{"step": 5, "lo')
     assert [record["step"] for record in journal.read()] == [0, 1, 2, 3, 4]
     journal.rewind(lambda record: record["step"] < 3)
     assert [json.loads(line)["step"] for line in journal.path.read_text().splitlines()] == [0, 1, 2]
-    journal.append({"step": 3})
+    journal.append({"kind": "train", "epoch": 0, "step": 3})
     assert [record["step"] for record in journal.read()] == [0, 1, 2, 3]
 
 

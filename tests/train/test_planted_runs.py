@@ -18,6 +18,7 @@ from torch import nn
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import write_json
+from mesm_data.shapes import mismatch, read_checked_json
 from mesm_train import checkpoint
 from mesm_train.compare import compare
 from mesm_train.config import load_recipe
@@ -27,7 +28,7 @@ from mesm_train.models.kernels import build
 from mesm_train.models.settings import TextSettings, TinySettings
 from mesm_train.report.page import render, write
 from mesm_train.report.record import read
-from mesm_train.run_files import LAST, mismatch, parse_line, read_run_json
+from mesm_train.run_files import LAST, parse_line
 from mesm_train.run_files import PROVENANCE as PROVENANCE_SHAPE
 from mesm_train.runs import stored
 from mesm_train.state import State
@@ -149,7 +150,7 @@ def test_a_pipe_or_a_link_in_a_run_is_no_trap(run: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="not a regular file"):
         Journal(run / "metrics.jsonl").read()
     with pytest.raises(InputError, match="not a regular file"):
-        read_run_json(run / "provenance.json", PROVENANCE_SHAPE)
+        read_checked_json(run / "provenance.json", PROVENANCE_SHAPE)
     with pytest.raises(InputError, match="not a regular file"):
         load_recipe(str(run / "config.yaml"))
 

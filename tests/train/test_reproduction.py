@@ -1,0 +1,59 @@
+"""Scores that are computed again elsewhere may differ by rounding, which is measured on the logits."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mesm_data.errors import MesmError
+from mesm_train.evaluation import Answers, score, write_predictions
+from mesm_train.labels import view
+from mesm_train.reproduction import deviation
+
+SETUP: Any = SimpleNamespace(view=view("iemocap", "four"))
+CLASSES = len(SETUP.view.classes)
+LIMITS, WEIGHT = [0.5] * CLASSES, [2.0] * CLASSES
+
+
+@pytest.fixture
+def recorded() -> Answers:
+    """Twenty utterances; the first logit lies at its threshold."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20, CLASSES)).astype(np.float32)
+    logits[0, 0] = 0.0
+    labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 20)]
+    keys = tuple(f"u{number:02}" for number in range(20))
+    return Answers(keys=keys, logits=logits, targets=labels, labels=labels, loss=0.0)
+
+
+def test_rounding_is_told_from_other_answers(recorded: Answers, tmp_path: Path) -> None:
+    path = tmp_path / "predictions-test.parquet"
+    write_predictions(path, SETUP, recorded)
+    scores = score(SETUP, recorded, LIMITS, WEIGHT)
+    rounded = replace(recorded, logits=recorded.logits - np.float32(1e-4))
+    assert score(SETUP, rounded, LIMITS, WEIGHT) != scores, "one answer changes"
+    far = deviation(path, SETUP, rounded, LIMITS, WEIGHT, scores)
+    assert far is not None
+    assert far.logits == pytest.approx(1e-4, rel=1e-2)
+    assert (far.answers, far.count) == (1, 20 * CLASSES)
+    assert far.within_tolerance
+    assert str(far) == f"logits differ by up to 0.0001 (tolerance 0.01), 1 of {20 * CLASSES} answers yes or no change"
+    other = deviation(path, SETUP, replace(recorded, logits=recorded.logits + 1), LIMITS, WEIGHT, scores)
+    assert other is not None
+    assert not other.within_tolerance
+
+
+def test_recorded_scores_must_be_those_of_the_recorded_logits(recorded: Answers, tmp_path: Path) -> None:
+    path = tmp_path / "predictions-test.parquet"
+    write_predictions(path, SETUP, recorded)
+    scores = score(SETUP, recorded, LIMITS, WEIGHT)
+    changed = {**scores, "mean": {**scores["mean"], "f1": 0.99}}
+    assert deviation(path, SETUP, recorded, LIMITS, WEIGHT, changed) is None
+    others = replace(recorded, keys=tuple(f"v{number}" for number in range(20)))
+    assert deviation(path, SETUP, others, LIMITS, WEIGHT, scores) is None
+    path.write_bytes(b"PAR1")
+    with pytest.raises(MesmError, match=r"predictions-test.parquet is not a readable Parquet file"):
+        deviation(path, SETUP, recorded, LIMITS, WEIGHT, scores)
