@@ -18,8 +18,8 @@ from mesm_train.models.settings import TextSettings, TinySettings
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
 PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
-# Classes of transformers that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits for
-# the device to see whether it is needed (masking_utils.py of 5.17).
+# Classes of transformers that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits
+# for the device to see whether it is needed (masking_utils.py of 5.17).
 MASKS_AS_THEY_ARE = ("AlbertModel", "BertModel", "RobertaModel", "XLMRobertaModel")
 # trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
