@@ -6,12 +6,11 @@ running statistics are averaged here instead of being overwritten by those of ra
 """
 
 import json
-import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.distributed import (  # type: ignore[attr-defined]
     GradBucket,
-    PrefixStore,
     ProcessGroup,
     Store,
     Work,
-    rendezvous,
 )
 from torch.nn.parallel import DistributedDataParallel
 
 from mesm_data.errors import InputError, MesmError
 
 STATISTICS = ("running_mean", "running_var")
-LINGER = 5.0  # seconds
-START = timedelta(seconds=300)  # that ranks are given at least to start: others may still be importing
 POLL = 0.1  # seconds between two looks at the store
 PREPARED = "mesm/prepared"  # the key that rank 0 sets when it has prepared the run
 
@@ -118,7 +113,8 @@ class Ranks:
         """
         if self.world == 1:
             return model
-        with self.backend_errors():
+        with self.backend_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of broadcast_buffers: torch 2.6 has no other name for it
             parallel = DistributedDataParallel(
                 model, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
             )
@@ -228,92 +224,3 @@ def _sum_bucket(group: ProcessGroup, bucket: GradBucket) -> torch.futures.Future
 def _is_backend_error(error: RuntimeError) -> bool:
     """gloo has no exception of its own, and its errors pass through autograd: they name its source files."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower() or "NCCL" in str(error)
-
-
-def here() -> Ranks:
-    """This process, as torchrun or `--nproc-per-node` set it in the environment; alone if they did not."""
-    told = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    if not told["RANK"] or not told["WORLD_SIZE"]:
-        return ALONE
-    try:
-        found = Ranks(rank=int(told["RANK"]), world=int(told["WORLD_SIZE"]), local=int(told["LOCAL_RANK"] or 0))
-    except ValueError:
-        raise InputError(f"the environment has {told}: expected numbers, as torchrun sets them") from None
-    if not 0 <= found.rank < found.world:
-        raise InputError(f"the environment has RANK={found.rank} of WORLD_SIZE={found.world}")
-    return found
-
-
-@contextmanager
-def connected(device: str, timeout: float, store: Store | None = None) -> Iterator[Ranks]:
-    """The ranks of this run, connected: gloo between processors, NCCL between graphics cards.
-
-    Args:
-        device: of the settings; "cpu" needs no NCCL.
-        timeout: seconds after which a rank that hears nothing of the others gives up.
-        store: through which the ranks find each other; None: the one that torchrun's environment names.
-    """
-    ranks = here()
-    if ranks.world == 1:
-        yield ranks
-        return
-    cards = torch.cuda.is_available() and device != "cpu"
-    if cards:
-        torch.cuda.set_device(ranks.local)
-    limit = timedelta(seconds=timeout)
-    with ranks.backend_errors():
-        store = store or _torchrun_store(max(limit, START))
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cards else "gloo",
-            store=store,
-            rank=ranks.rank,
-            world_size=ranks.world,
-            timeout=limit,
-        )
-        norms = distributed.new_group(timeout=limit)
-    ranks = replace(ranks, store=store, norms=norms)
-    try:
-        yield ranks
-    except LostRanks:
-        raise  # there may be nobody left to take leave of
-    except MesmError:
-        _leave(store, ranks, failed=True)
-        raise
-    _leave(store, ranks, failed=False)
-    distributed.destroy_process_group()
-
-
-def _torchrun_store(timeout: timedelta) -> Store:
-    """The store that the environment names, without what stands there of processes that torchrun started before.
-
-    torchrun keeps its store over restarts (torch 2.13), and gloo would wait for processes that are gone. On one machine
-    the number of the restart tells them apart; machines count their restarts each for itself.
-    """
-    environment = os.environ
-    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    machines = environment.get("LOCAL_WORLD_SIZE") != environment.get("WORLD_SIZE")
-    if shared and machines and environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
-        raise InputError(
-            "torchrun cannot restart ranks on several machines through its own store: set "
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 where torchrun starts, or leave --max-restarts out"
-        )
-    store: Store = next(rendezvous("env://", timeout=timeout))[0]
-    return PrefixStore(f"restart {environment['TORCHELASTIC_RESTART_COUNT']}", store) if shared else store
-
-
-def _leave(store: Store, ranks: Ranks, *, failed: bool) -> None:
-    """Wait until all ranks want to go, for LINGER seconds at most.
-
-    A process that ends resets its connections, and what others have not yet read of the last exchange would be lost.
-    Of ranks that failed, rank 0, which has the message, ends first: torchrun ends the others as soon as one has failed.
-    """
-    deadline = time.monotonic() + LINGER
-    try:
-        store.add("mesm/left", 1)
-        while store.add("mesm/left", 0) < ranks.world and time.monotonic() < deadline:
-            time.sleep(0.02)
-        while failed and not ranks.first and time.monotonic() < deadline:
-            time.sleep(0.02)
-            store.add("mesm/left", 0)  # fails when rank 0, which holds the store, has ended
-    except RuntimeError:  # the store has gone with the process that held it
-        return

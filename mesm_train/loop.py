@@ -11,7 +11,6 @@ one before reported (status.py), so a card always has work.
 Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ from mesm_train.models.model import Model
 from mesm_train.optimize import autocast, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
 from mesm_train.state import Position, State
-from mesm_train.status import Report, Status
+from mesm_train.status import Report, Reporter, Status
 from mesm_train.watch import Watcher
 
 
@@ -163,78 +162,6 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
     )
     loss: Tensor = total / (count * logits.shape[1])
     return loss
-
-
-class Reporter:
-    """Reads what updates reported, one update late, and tells it to the journal and the watcher."""
-
-    def __init__(self, setup: Setup, run: Path, journal: Journal, watcher: Watcher, updates: int) -> None:
-        """`updates`: of an epoch."""
-        self.stopping = False  # a rank is asked to stop
-        self.overdue = False  # a checkpoint is
-        self._setup, self._run, self._journal, self._watcher, self._updates = setup, run, journal, watcher, updates
-        self._peak = throughput.peak(setup.device, setup.config.optim.precision)
-        self._waiting: Report | None = None
-
-    def put(self, report: Report) -> None:
-        """Keep the report of an update, to be read later."""
-        self._waiting = report
-
-    def read(self) -> None:
-        """Read the report that was put last, if it was not read yet.
-
-        Raises MesmError on all ranks if one of them failed, or a part of the loss is not finite.
-        """
-        report, self._waiting = self._waiting, None
-        if report is None:
-            return
-        setup = self._setup
-        statuses, norm = report.read()
-        if any(status.failed for status in statuses):
-            setup.ranks.agree(report.error)
-        refuse_nan(setup, statuses, report, self._run)
-        self.stopping = self.stopping or any(status.stop for status in statuses)
-        self.overdue = any(status.overdue for status in statuses)
-        per_second = sum(status.operations for status in statuses) / report.seconds
-        record = {
-            **report.record,
-            "loss": sum(float(status.losses.double().sum()) for status in statuses) / len(report.keys),
-            "grad_norm": norm,
-            "samples_per_s": report.record["samples"] / report.seconds,
-            "data_wait": max(status.data_wait for status in statuses),
-            "seconds": report.seconds,
-            "tflops": per_second / 1e12,
-            "mfu": None if self._peak is None else per_second / (self._peak * setup.ranks.world),
-            "memory_gb": throughput.peak_memory_gb(setup.device),
-        }
-        self._journal.append(record)
-        done = -(-(report.first + len(report.keys)) // setup.config.optim.accumulate)
-        self._watcher.step(record, done, self._updates)
-
-
-def refuse_nan(setup: Setup, statuses: list[Status], report: Report, run: Path) -> None:
-    """Raises MesmError on all ranks if a part of the loss is not finite, after writing down the keys that gave it."""
-    losses = torch.stack([status.losses for status in statuses])  # (world, micro-batches)
-    finite = losses.isfinite()
-    if finite.all():
-        return
-    micro = int(finite.all(0).int().argmin())
-    bad = [rank for rank, good in enumerate(finite[:, micro].tolist()) if not good]
-    keys = [json.loads(text) for text in setup.ranks.gather_texts(json.dumps(report.keys[micro]))]
-    loss, epoch, step = float(losses[bad[0], micro]), report.record["epoch"], report.first + micro
-    where = {
-        "epoch": epoch, "step": step, "loss": str(loss), "ranks": bad,
-        "keys": [key for rank in bad for key in keys[rank]],
-    }  # fmt: skip
-    if setup.ranks.first:
-        write_json(run / "diverged.json", where)
-    setup.ranks.agree(
-        MesmError(
-            f"the loss is {loss} at epoch {epoch}, step {step}; the batch is written down in "
-            f"{run / 'diverged.json'}. A smaller optim.lr or optim.clip_norm=1 may help; --resume goes back to the "
-            "last checkpoint"
-        )
-    )
 
 
 def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher) -> None:

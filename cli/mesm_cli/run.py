@@ -56,7 +56,7 @@ def run(
     watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile)
     if processes > 1:
         _launch(processes)
-    from mesm_train.distributed import connected
+    from mesm_train.connection import connected
     from mesm_train.launch import end_with_launcher
     from mesm_train.runs import begin
 

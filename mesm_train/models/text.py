@@ -18,9 +18,9 @@ from mesm_train.models.settings import TextSettings, TinySettings
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
 PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
-# Encoders that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits for the device to
-# see whether it is needed (masking_utils.py of 5.17).
-MASKS_AS_THEY_ARE = ("albert", "bert", "roberta", "xlm-roberta")
+# Classes of transformers that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits
+# for the device to see whether it is needed (masking_utils.py of 5.17).
+MASKS_AS_THEY_ARE = ("AlbertModel", "BertModel", "RobertaModel", "XLMRobertaModel")
 # trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 LONGEST_PIECE = 8  # characters of a piece of the tiny vocabulary
@@ -34,7 +34,7 @@ class TextBranch(nn.Module):
         self.encoder = encoder
         config: Any = encoder.config
         self.width = int(config.hidden_size)
-        self._masks_as_they_are = config.model_type in MASKS_AS_THEY_ARE
+        self._masks_as_they_are = type(encoder).__name__ in MASKS_AS_THEY_ARE
         self.out = nn.Linear(self.width, classes)
         self.frozen = False
 

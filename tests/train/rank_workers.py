@@ -21,8 +21,9 @@ from mesm_data.errors import MesmError
 from mesm_data.files import atomic_write
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import load_recipe
+from mesm_train.connection import connected
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import Exchange, LostRanks, Ranks, connected, no_sync
+from mesm_train.distributed import Exchange, LostRanks, Ranks, no_sync
 from mesm_train.models.model import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.settings import ModelSettings, SparseSettings
@@ -325,6 +326,7 @@ def small_recipe(folder: Path, dataset: Path) -> str:
             "heads": 2, "feedforward": 16,
         },
         "optim": {"lr": 1e-3, "batch": -(-len(parts["train"]) // 5), "epochs": 2, "clip_norm": 1.0},
+        "ranks": {"sync_batch_norm": False},
         "augment": {"face_flip": 0.5, "face_shift": 2, "face_light": 0.1, "mask_seconds": 0.3, "mask_mels": 8},
     }  # fmt: skip
     path = folder / "ranks.yaml"

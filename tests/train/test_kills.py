@@ -118,7 +118,7 @@ def test_under_torchrun_a_run_goes_on_by_itself_after_kills(recipe: str, unbroke
 
 KILLED_ONCE = """
 import os, signal
-from mesm_train.distributed import connected
+from mesm_train.connection import connected
 
 with connected("cpu", 60) as ranks:
     ranks.gather([0.0])  # all are connected

@@ -28,7 +28,8 @@ from mesm_data.errors import InputError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import RanksConfig, load_recipe
-from mesm_train.distributed import ALONE, Ranks, connected
+from mesm_train.connection import connected
+from mesm_train.distributed import ALONE, Ranks
 from mesm_train.setup import prepare
 
 DEALS = {
@@ -179,6 +180,7 @@ def test_ranks_that_are_empty_in_some_steps_train_along_with_text_and_sparse_blo
     """Steps of at most three samples on three ranks, MESM with all modalities and a text encoder that rank 0 makes."""
     sets = [
         "model.kind=mesm", "model.modalities=[t, v, a]", "text.encoder=tiny", "optim.batch=3", "optim.epochs=1",
+        "ranks.sync_batch_norm=true",
         "augment.word_dropout=0.2",
     ]  # fmt: skip
     given = ranks(3, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
