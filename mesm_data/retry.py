@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mesm_data.build import Progress, go_on, plan_of, select, silent
+from mesm_data.pipeline import Progress, go_on, plan_of, select, silent
 from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, folder_lock, sync_folder, write_json

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.inspect import inspect
 from mesm_data.media.tools import ffmpeg_binary

@@ -12,7 +12,7 @@ from stub_yunet import model
 from typer.testing import CliRunner
 
 from mesm_data import rebuild
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError, MesmError

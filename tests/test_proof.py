@@ -26,7 +26,7 @@ from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
 from mesm_data import lock as locks
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import canonical_json, read_json

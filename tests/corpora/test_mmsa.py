@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import VIDEO, by_id, label_csd, notes_about, put, write_csd
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt, Utterance, Word
 from mesm_data.corpora.mmsa_table import parse_table

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.mosei_labels import EMOTIONS

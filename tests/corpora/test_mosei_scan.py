@@ -25,7 +25,7 @@ from mosei_trees import (
     write_csd,
 )
 
-from mesm_data.build import select
+from mesm_data.pipeline import select
 from mesm_data.corpora import scan as scan_named
 from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Utterance, Word
 from mesm_data.corpora.known import compare

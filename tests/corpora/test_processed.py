@@ -17,7 +17,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import processed, scan
 from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Utterance
 from mesm_data.corpora.plain_pickle import loads

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from test_exact import encode
 from test_films import X264, ffmpeg, one, seen, tone, write_images
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError
 from mesm_data.recipe import Recipe
