@@ -122,6 +122,10 @@ class FetchedShards(ShardStore):
         """Read the shard where it lies."""
         return remote.open_stream(remote.join(self.url, "shards", name), self.shards[name]["size"])
 
+    def source(self, name: str) -> str:
+        """The URL, without what may be secret."""
+        return shown(remote.join(self.url, "shards", name))
+
     def __reduce__(self) -> tuple[Callable[[], "FetchedShards"], tuple[()]]:
         # In another process: it holds no shard, and has no threads, until it reads.
         info = {"root": self.root, "shards": self.shards}

@@ -183,10 +183,10 @@ class Dataset:
         Examples:
             >>> import mesm_data
             >>> dataset = mesm_data.open_dataset("data/iemocap")
-            >>> split = dataset.split("dialog")
-            >>> sum(len(keys) for keys in split.parts.values()) == len(dataset)
-            True
+            >>> split = dataset.split("session-1")
             >>> train = dataset.select(split.part("train"))
+            >>> {sample.record["session"] for sample in train}.isdisjoint({"1", "2"})
+            True
         """
         from mesm_data.splits import split
 
@@ -236,7 +236,10 @@ class Dataset:
         try:
             return self._decode(key, self.members(key))
         except ValueError as error:
-            raise self._damaged(key, error) from None
+            file = f"shards/{self.shard(key)}"
+            raise MesmError(
+                f"{self.path / file}: sample {key} is damaged ({error}); {self.store.remedy(file)}"
+            ) from None
         finally:
             self._read(self.shard(key))
 
@@ -250,7 +253,7 @@ class Dataset:
     def sample(self, key: str, members: Sequence[bytes]) -> Sample:
         """The sample `key`, whose members, in the order of EXTENSIONS, were read from its shard in another way.
 
-        Where checked, they are compared with their digests the first time. Raises as `dataset[key]`.
+        Where checked, they are compared with their digests the first time. Raises as `dataset[key]` does.
         """
         self._number(key)
         try:
@@ -259,11 +262,10 @@ class Dataset:
                 self._unchecked.discard(key)
             return self._decode(key, [memoryview(member) for member in members])
         except ValueError as error:
-            raise self._damaged(key, error) from None
-
-    def _damaged(self, key: str, error: ValueError) -> MesmError:
-        file = f"shards/{self.shard(key)}"
-        return MesmError(f"{self.path / file}: sample {key} is damaged ({error}); {self.store.remedy(file)}")
+            source = self.store.source(self.shard(key))
+            raise MesmError(
+                f"{source}: sample {key} is damaged ({error}); `mesm-data verify` on this dataset lists all that is"
+            ) from None
 
     def _decode(self, key: str, members: Sequence[memoryview]) -> Sample:
         """Raises ValueError if the members are not those of a sample."""

@@ -17,6 +17,9 @@ class ShardStore(Protocol):
     def stream(self, name: str) -> BufferedReader:
         """The bytes of the shard `name` from front to back, of which nothing is kept. Raises MesmError or OSError."""
 
+    def source(self, name: str) -> str:
+        """The path or URL that `stream` reads, for messages."""
+
     def expect(self, names: Sequence[str]) -> None:
         """Say which shards will be asked for next, in this order; what was said before is void."""
 
@@ -40,6 +43,10 @@ class LocalShards:
     def stream(self, name: str) -> BufferedReader:
         """The file."""
         return open_regular_file(self.folder / name)
+
+    def source(self, name: str) -> str:
+        """The path."""
+        return str(self.folder / name)
 
     def expect(self, names: Sequence[str]) -> None:
         """Nothing has to be fetched."""

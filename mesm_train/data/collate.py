@@ -106,27 +106,23 @@ def pack(
     concatenate: Callable[[Sequence[NDArray[Any]]], NDArray[Any]] = np.concatenate,
 ) -> Batch:
     """The batch of some utterances, or none. `face_shape`: (size, size, 3); `concatenate`: into memory of its own."""
-    counts = {
-        "faces": torch.tensor([len(one.faces) for one in utterances], dtype=torch.int64),
-        "samples": torch.tensor([len(one.samples) for one in utterances], dtype=torch.int64),
-    }
     if tokenizer is None:
         tokens = torch.zeros(len(utterances), 0, dtype=torch.int64)
         token_counts = torch.zeros(len(utterances), dtype=torch.int64)
     else:
         tokens, token_counts = tokenize(tokenizer, [one.text for one in utterances], max_tokens)
-    targets = np.array([one.target for one in utterances], np.float32).reshape(-1, classes)
+    targets = np.array([one.target for one in utterances], np.float32).reshape(len(utterances), classes)
     masks = [one.masks for one in utterances if one.masks is not None]
     faces = [one.faces for one in utterances if len(one.faces)]
     return Batch(
         keys=tuple(one.key for one in utterances),
         faces=torch.from_numpy(concatenate([np.zeros((0, *face_shape), np.uint8), *faces])),
-        face_counts=counts["faces"],
+        face_counts=torch.tensor([len(one.faces) for one in utterances], dtype=torch.int64),
         samples=torch.from_numpy(concatenate([np.zeros(0, np.int16), *(one.samples for one in utterances)])),
-        sample_counts=counts["samples"],
+        sample_counts=torch.tensor([len(one.samples) for one in utterances], dtype=torch.int64),
         tokens=tokens,
         token_counts=token_counts,
-        labels=torch.from_numpy(targets if classes else np.zeros((len(utterances), 0), np.float32)),
+        labels=torch.from_numpy(targets),
         masks=torch.from_numpy(np.stack(masks)) if masks else None,
     )
 

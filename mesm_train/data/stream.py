@@ -57,7 +57,7 @@ class ShardStream:
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
         for name in shards:
-            file, missing = self.dataset.path / "shards" / name, set(self.shards[name])
+            source, missing = self.dataset.store.source(name), set(self.shards[name])
             try:
                 with self.dataset.store.stream(name) as stream:
                     if stream.peek(6)[:6].startswith(COMPRESSED):
@@ -69,7 +69,9 @@ class ShardStream:
             except MesmError as error:
                 raise type(error)(error.args[0]) from None  # webdataset adds arguments of its own
             except (OSError, ValueError, tarfile.TarError) as error:
-                raise MesmError(f"{file} cannot be read ({error.args[0] or type(error).__name__})") from None
+                raise MesmError(f"{source} cannot be read ({error.args[0] or type(error).__name__})") from None
             if missing:
-                remedy = self.dataset.store.remedy(f"shards/{name}")
-                raise MesmError(f"{file} lacks {len(missing)} samples of the manifest ({min(missing)}); {remedy}")
+                raise MesmError(
+                    f"{source} lacks {len(missing)} samples of the manifest, the first is {min(missing)}; `mesm-data "
+                    "verify` on this dataset lists all that is damaged"
+                )
