@@ -136,17 +136,20 @@ def _of_sample(sample: Sample, target: Target | None) -> Utterance:
 
 def _of_mapping(sample: Mapping[str, Any], target: Target | None) -> Utterance:
     key = str(sample.get("__key__", "without __key__"))
-    try:
-        text = sample.get("txt") or ""
-        return Utterance(
-            key=key,
-            faces=_faces(sample.get("faces.npy")),
-            samples=_samples(sample.get("wav")),
-            text=str(text, "utf-8") if isinstance(text, bytes) else text,
-            target=_target(key, _labels(sample.get("json")), target) if target else NO_TARGET,
-        )
-    except ValueError as error:
-        raise InputError(f"sample {key} cannot be put into a batch: {error}") from None
+
+    def decoded(member: str, decode: Callable[[Any], Any]) -> Any:
+        try:
+            return decode(sample.get(member))
+        except ValueError as error:
+            raise InputError(f"sample {key}: its {member} cannot be put into a batch: {error}") from None
+
+    return Utterance(
+        key=key,
+        faces=decoded("faces.npy", _faces),
+        samples=decoded("wav", _samples),
+        text=decoded("txt", _text),
+        target=_target(key, decoded("json", _labels), target) if target else NO_TARGET,
+    )
 
 
 def _target(key: str, labels: Mapping[str, Any], target: Target) -> NDArray[np.float32]:
@@ -160,9 +163,16 @@ def _labels(record: Any) -> Mapping[str, Any]:
     if isinstance(record, bytes | str):
         record = parse_json(record if isinstance(record, bytes) else record.encode())
     if not isinstance(record, Mapping) or not isinstance(record.get("labels"), Mapping):
-        raise ValueError("json has no mapping `labels`, which the target is computed from")
+        raise ValueError("it has no mapping `labels`, which the target is computed from")
     labels: Mapping[str, Any] = record["labels"]
     return labels
+
+
+def _text(value: Any) -> str:
+    text = str(value, "utf-8") if isinstance(value, bytes) else value or ""
+    if not isinstance(text, str):
+        raise ValueError(f"it is of type {type(text).__name__}, expected str or UTF-8")
+    return text
 
 
 def _faces(value: Any) -> NDArray[np.uint8]:
@@ -174,7 +184,7 @@ def _faces(value: Any) -> NDArray[np.uint8]:
     if faces.size == 0:
         return NO_FACES
     if faces.ndim != 4 or faces.shape[3] != 3 or faces.dtype.kind not in "iu" or faces.min() < 0 or faces.max() > 255:
-        raise ValueError(f"faces.npy is {faces.dtype} {faces.shape}, expected uint8 (n, size, size, 3)")
+        raise ValueError(f"it is {faces.dtype} {faces.shape}, expected uint8 (n, size, size, 3)")
     return np.ascontiguousarray(faces, np.uint8)
 
 
@@ -187,10 +197,10 @@ def _samples(value: Any) -> NDArray[np.int16]:
         try:
             value, rate = soundfile.read(io.BytesIO(value), dtype="int16")
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"wav is not a sound file ({error})") from None
+            raise ValueError(f"it is not a sound file ({error})") from None
         if rate != SAMPLE_RATE:
-            raise ValueError(f"wav has {rate} Hz, expected {SAMPLE_RATE} Hz")
+            raise ValueError(f"it has {rate} Hz, expected {SAMPLE_RATE} Hz")
     samples = np.asarray(value)
     if samples.ndim != 1 or (samples.dtype != np.int16 and samples.size):
-        raise ValueError(f"wav is {samples.dtype} {samples.shape}, expected a sound file, or int16 (n,)")
+        raise ValueError(f"it is {samples.dtype} {samples.shape}, expected a sound file, or int16 (n,)")
     return samples.astype(np.int16, copy=False)

@@ -153,8 +153,11 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     assert keys_of(ShardStream(held, held.keys, seed=3)) == keys_of(ShardStream(Dataset(local), held.keys, seed=3))
     assert not any(store.faults.values()), "all faults were met"
     assert not list((tmp_path / "cache").glob("*/shards/*"))
-    store.faults = {names[0]: ["bad"]}
-    with pytest.raises(MesmError, match=f"{scheme}.*{names[0]}: sample .* is damaged|{names[0]} cannot be read"):
+    (tmp_path / "damaged" / "shards").mkdir(parents=True)
+    shutil.copy(local / "shards" / names[0], tmp_path / "damaged" / "shards")
+    flip_a_byte(tmp_path / "damaged" / "shards" / names[0])
+    store.put(tmp_path / "damaged", "small")
+    with pytest.raises(MesmError, match=f"{scheme}://.*/{names[0]}: sample .* is damaged .*faces.npy"):
         keys_of(ShardStream(open_dataset(url, check=True), held.keys, seed=3))
     store.faults = {names[0]: [404]}
     with pytest.raises(MesmError, match=f"{names[0]} is not there"):
