@@ -34,7 +34,7 @@ MINUTES_OF_A_DIALOG = 1.44  # of 30 turns
 BUILD = """
 import sys
 from pathlib import Path
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.recipe import Recipe
 source, out, workers, clips, faces = sys.argv[1:]

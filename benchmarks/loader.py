@@ -11,6 +11,8 @@ raw         every byte of the shards by readinto, 1 MiB at a time
 ours        Loader: index and memory maps, in the order of an epoch's plan; 1 thread ahead of use
 ours, checked   the same with the sha256 of every member compared, as in a run's first epoch
 webdataset  WebDataset(...).decode() from front to back, soundfile for the wav; it decodes the json too
+stock loop  the loop of docs/api.md: the same, shuffled, packed by mesm_train.collate, no workers
+loader.source   loader.source=webdataset: the Loader of a run on a stream, sha256 of every member compared
 litdata     StreamingDataset of the same arrays, unshuffled, if it is installed
 """
 
@@ -21,6 +23,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -29,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import mesm_train
 from mesm_data.files import canonical_json
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import dataset
@@ -38,6 +42,7 @@ from mesm_data.shards.tar import SampleWriter
 from mesm_train.config import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import plan
+from mesm_train.data.stream import ShardStream
 from mesm_train.setup import planned
 
 BATCH = 8
@@ -54,7 +59,9 @@ def synthetic(count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
             f"s{number:06d}",
             {
                 "faces.npy": encode_faces(faces),
-                "json": canonical_json({"words": words, "times": [0.5 * i for i in range(len(faces))]}),
+                "json": canonical_json(
+                    {"labels": {"raters": []}, "words": words, "times": [0.5 * i for i in range(len(faces))]}
+                ),
                 "txt": " ".join(["word"] * len(words)).encode(),
                 "wav": encode_wav(random.integers(-9000, 9000, int(16_000 * seconds)).astype(np.int16)),
             },
@@ -128,6 +135,25 @@ def stock(held: Dataset) -> int:
     return _packed(decoded)
 
 
+def stock_loop(held: Dataset) -> int:
+    """Batches of the loop in docs/api.md."""
+    import webdataset
+
+    urls = [str(held.path / "shards" / name) for name in sorted(held.info["shards"])]
+    stream = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(500).decode()
+    batches = stream.batched(BATCH, collation_fn=partial(mesm_train.collate, target=lambda labels: np.zeros(6)))
+    return sum(len(batch.keys) for batch in batches)
+
+
+def streamed(held: Dataset) -> int:
+    """Batches of an epoch with loader.source=webdataset."""
+    targets = {key: np.zeros(6, np.float32) for key in held.keys}
+    stream = ShardStream(held, held.keys, seed=0)
+    loader = Loader(held, targets, None, 100, LoaderConfig(threads=1, source="webdataset"), stream=stream)
+    steps = plan(planned(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    return sum(len(batch.keys) for batch in loader.batches(steps, epoch=0))
+
+
 def litdata(folder: Path) -> int:
     """Packed batches out of a StreamingDataset."""
     from litdata import StreamingDataset
@@ -173,6 +199,8 @@ def main() -> None:
             "ours": lambda: ours(loader),
             "ours, checked": lambda: ours(opened(Dataset(held.path, check=True))),
             "webdataset": lambda: stock(held),
+            "stock loop": lambda: stock_loop(held),
+            "loader.source": lambda: streamed(Dataset(held.path, check=True)),
         }
         if _write_litdata(held, folder / "litdata"):
             readers["litdata"] = lambda: litdata(folder / "litdata")

@@ -9,9 +9,9 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader, RawIOBase
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
@@ -77,6 +77,46 @@ def exists(url: str) -> bool:
     except Absent:
         return False
     return True
+
+
+def open_stream(url: str, size: int) -> BufferedReader:
+    """A file of `size` bytes, to be read from front to back; a connection that breaks is made again where it broke.
+
+    Reading raises InputError or MesmError.
+    """
+    return BufferedReader(_Stream(url, size), PIECE)
+
+
+class _Stream(RawIOBase):
+    """The bytes of `open_stream`."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url, self._size, self._position, self._patience = url, size, 0, Patience(url)
+        self._pieces, self._rest = pieces(url, 0, size), memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the beginning of `buffer`; returns how many bytes that are, 0 at the end."""
+        while not self._rest and self._position < self._size:
+            self._rest = memoryview(self._next())
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._rest))
+        target[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+    def _next(self) -> bytes:
+        try:
+            piece = next(self._pieces, b"")
+            if not piece:
+                raise Again("it ends too early")
+        except Again as error:
+            self._patience.wait(error)
+            self._pieces = pieces(self._url, self._position, self._size)
+            return b""
+        self._position += len(piece)
+        return piece
 
 
 def fetch_file(

@@ -14,11 +14,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mesm_data.build import Progress, go_on, plan_of, select, silent
 from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json, folder_lock, sync_folder, write_json
 from mesm_data.parts import DamagedPart, parts_of, record_of, remove
+from mesm_data.pipeline import Progress, go_on, plan_of, select, silent
 from mesm_data.recipe import Recipe, difference, other_toolchain
 from mesm_data.rows import Digests, row
 from mesm_data.shapes import PLAN, read_checked_json

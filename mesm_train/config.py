@@ -81,6 +81,8 @@ class EvalConfig:
 class LoaderConfig:
     """How samples come from the shards."""
 
+    source: Literal["index", "webdataset"] = "index"
+    """index: by key, every sample once an epoch, exact resume; webdataset: training reads shards front to back."""
     threads: int = 2
     """Threads that read and decode."""
     prefetch: int = 4

@@ -16,6 +16,7 @@ from mesm_data.files import atomic_write, folder_lock, write_json
 from mesm_data.shapes import read_checked_json
 from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
+from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.distributed import ALONE, Ranks
 from mesm_train.evaluation import answer, score
 from mesm_train.journal import Journal
@@ -62,6 +63,8 @@ def begin(
                 if not (run / "config.yaml").exists():
                     raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
                 setup = prepare(config, run, ranks=ranks)
+        if config.loader.source == "webdataset":
+            watcher.say(f"note: {STREAM_NOTE}")
         ended = train(setup, run, stop=stop, watcher=watcher)
         if ended and ranks.first:
             watcher.say(f"report: {report(setup, run)}")

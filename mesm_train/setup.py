@@ -11,24 +11,21 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
 from mesm_data.schema.views import View
-from mesm_data.shards.dataset import schema_of
 from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
-from mesm_data.splits import PARTS, Split, split
+from mesm_data.splits import PARTS, Split
 from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.plan import Plan, Samples, derived, plan
+from mesm_train.data.stream import ShardStream
 from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import trainable_view
 from mesm_train.models import text
 from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
 from mesm_train.provenance import provenance
-
-# What a split is made of.
-SPLIT_COLUMNS = ("id", "status", "reason", "recording", "dialog", "speaker", "session", "split", "start", "end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +80,9 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     set_products(device, config.optim.precision)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     check_media(config.model.modalities, dataset)
-    schema = schema_of(dataset.path, dataset.info)
-    asked = trainable_view(schema, config.labels)
+    asked = trainable_view(dataset.schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
-    described = dataset.rows.select(*SPLIT_COLUMNS)
-    parted = split(described.values(), schema, config.split)
+    parted = dataset.split(config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
     held = set(dataset.keys)
     told = {key: asked.target(said) for key, said in labels if key in held}
@@ -109,7 +104,7 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     changes = config.augment if config.augment != AugmentConfig() else None
     loader = Loader(
         dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
-        seed=config.seed, pin=device.type == "cuda",
+        seed=config.seed, pin=device.type == "cuda", stream=shard_stream(config, dataset, keys.get("train", ()), ranks),
     )  # fmt: skip
     facts = provenance(dataset.info, parted, asked, config, device=str(device))
     if encoder is not None:
@@ -120,6 +115,19 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
         samples=planned(dataset, keys.get("train", ()), config.model.modalities), model=model, device=device,
         provenance=facts, ranks=ranks,
     )  # fmt: skip
+
+
+def shard_stream(config: RunConfig, dataset: Dataset, train: Sequence[str], ranks: Ranks) -> ShardStream | None:
+    """What training reads with loader.source=webdataset. Raises InputError if a rank would have no shard."""
+    if config.loader.source != "webdataset":
+        return None
+    stream = ShardStream(dataset, train, seed=config.seed, rank=ranks.rank, world=ranks.world)
+    if len(stream.shards) < ranks.world:
+        raise InputError(
+            f"loader.source=webdataset gives every rank shards of its own, and the train part lies in "
+            f"{len(stream.shards)} shards for {ranks.world} ranks: start fewer ranks, or take loader.source=index"
+        )
+    return stream
 
 
 def check_media(modalities: Sequence[str], dataset: Dataset) -> None:

@@ -98,8 +98,8 @@ def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 @pytest.fixture(scope="session")
 def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """The corpus, built by two workers."""
-    from mesm_data.build import build
     from mesm_data.corpora import scan
+    from mesm_data.pipeline import build
     from mesm_data.recipe import Recipe
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.inspect import inspect
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 

@@ -12,12 +12,12 @@ from stub_yunet import model
 from typer.testing import CliRunner
 
 from mesm_data import rebuild
-from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError, MesmError
 from mesm_data.inspect import inspect
 from mesm_data.locked import read
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.retry import retry
 from mesm_data.shards.reader import Dataset

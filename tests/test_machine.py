@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.engines.local import run
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 
@@ -48,7 +48,7 @@ def root_without_clips(once: Callable[[str, Callable[[Path], None]], Path], mesm
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from mesm_data.corpora import scan
 from mesm_data.errors import MesmError
 from test_machine import RECIPE

@@ -15,6 +15,7 @@ def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_m
     assert {name for name in top if not name.endswith(".dist-info")} == {
         "mesm_data", "mesm_train", "mesm_cli", "mesm_manifests",
     }  # fmt: skip
+    assert {f"{package}/py.typed" for package in ("mesm_data", "mesm_train", "mesm_cli", "mesm_manifests")} <= {*names}
     assert "mesm_manifests/iemocap.toml" in names
     assert "mesm_cli/data.py" in names
     assert "mesm_train/recipes/demo-fe2e.yaml" in names

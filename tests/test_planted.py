@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data import locked
-from mesm_data.build import open_place
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
 from mesm_data.lock import VERSION
+from mesm_data.pipeline import open_place
 from mesm_data.recipe import Recipe
 from mesm_data.remote import fetch_file
 from mesm_data.retry import known

@@ -26,12 +26,12 @@ from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
 from mesm_data import lock as locks
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import canonical_json, read_json
 from mesm_data.locked import read, verdict
 from mesm_data.media.crop import Place, face_at
+from mesm_data.pipeline import build
 from mesm_data.shards.reader import Dataset
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

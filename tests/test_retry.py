@@ -16,13 +16,13 @@ import pytest
 from test_accounting import files_of, utterances, video_of
 from test_same_bytes import content
 
-from mesm_data.build import build, silent, work
 from mesm_data.corpora import scan
 from mesm_data.engines import WorkerDied, local
 from mesm_data.errors import InputError
 from mesm_data.files import read_json, sha256_file
 from mesm_data.media.tools import toolchain
 from mesm_data.parts import read_rows
+from mesm_data.pipeline import build, silent, work
 from mesm_data.recipe import Recipe
 from mesm_data.retry import retry
 from mesm_data.shards.reader import Dataset
@@ -129,7 +129,7 @@ import os, signal, sys
 from pathlib import Path
 from mesm_data.corpora import scan
 from mesm_data.retry import retry
-from mesm_data.build import build
+from mesm_data.pipeline import build
 from test_retry import RECIPE
 
 def progress(what, total, todo):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.files import sha256_file
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 
 # A part of each dialog, and shards small enough that there are several.

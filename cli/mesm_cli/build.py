@@ -98,8 +98,8 @@ def build(
       mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
     from mesm_cli.splits import say_leaks
-    from mesm_data.build import build as build_dataset
     from mesm_data.corpora import open_corpus
+    from mesm_data.pipeline import build as build_dataset
     from mesm_data.recipe import Recipe, detector_options, seconds
 
     followed = None

@@ -3,7 +3,19 @@
 import tomllib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+__version__: str
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Look up the version when it is first used."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("mesm")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def names() -> list[str]:

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from threading import Condition, Thread, current_thread
 from typing import Any
@@ -22,12 +24,28 @@ AGAIN = 1.0  # seconds after which is looked again whether another process has f
 MANIFEST = 2**28  # bytes at most
 
 
-def open_dataset(place: str, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
-    """The dataset in the folder or at the URL `place`, which is s3://, https:// or hf://.
+def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
+    """Open a dataset in a folder or at a URL.
 
-    What lies elsewhere is kept in the cache (`cache_folder()`), of at most `cache_gb`; twice `window` shards are
-    fetched and kept at a time. Raises InputError if there is no dataset, or the cache has no room for two windows.
+    Args:
+        place: A folder that `mesm-data build` wrote, or its URL: s3://, https:// or hf://.
+        check: Compares the manifest with its digest, and each member of a sample with its digest when it is first read.
+        cache_gb: Bounds the folder of copies of shards that lie elsewhere ($MESM_CACHE), in GB.
+        window: Twice so many of those shards are fetched and kept at a time.
+
+    Raises:
+        InputError: There is no dataset, or the cache has no room for two windows.
+        MesmError: The server cannot be reached.
+
+    Examples:
+        >>> import mesm_data
+        >>> dataset = mesm_data.open_dataset("data/iemocap")
+        >>> dataset  # doctest: +ELLIPSIS
+        Dataset(iemocap (synthetic): ... utterances, ... min, root ...)
+        >>> dataset[dataset.keys[0]]  # doctest: +ELLIPSIS
+        Sample(Ses01...: ... faces, ... s, ...)
     """
+    place = str(place)
     if path := local(place):
         return Dataset(path, check=check)
     said = _described(place)
@@ -99,6 +117,19 @@ class FetchedShards(ShardStore):
         while not self._hold(name):
             self._fetch(name, wait=True)
         return self.folder / name
+
+    def stream(self, name: str) -> BufferedReader:
+        """Read the shard where it lies."""
+        return remote.open_stream(remote.join(self.url, "shards", name), self.shards[name]["size"])
+
+    def source(self, name: str) -> str:
+        """The URL, without what may be secret."""
+        return shown(remote.join(self.url, "shards", name))
+
+    def __reduce__(self) -> tuple[Callable[[], "FetchedShards"], tuple[()]]:
+        # In another process: it holds no shard, and has no threads, until it reads.
+        info = {"root": self.root, "shards": self.shards}
+        return partial(FetchedShards, self.url, info, self.cache, most=self._most), ()
 
     def expect(self, names: Sequence[str]) -> None:
         """Begin to fetch `names`, and let go of all others."""

@@ -1,8 +1,11 @@
 """Where a reader gets whole shards from."""
 
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
+
+from mesm_data.files import open_regular_file
 
 
 class ShardStore(Protocol):
@@ -10,6 +13,12 @@ class ShardStore(Protocol):
 
     def path(self, name: str) -> Path:
         """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
+
+    def stream(self, name: str) -> BufferedReader:
+        """The bytes of the shard `name` from front to back, of which nothing is kept. Raises MesmError or OSError."""
+
+    def source(self, name: str) -> str:
+        """The path or URL that `stream` reads, for messages."""
 
     def expect(self, names: Sequence[str]) -> None:
         """Say which shards will be asked for next, in this order; what was said before is void."""
@@ -30,6 +39,14 @@ class LocalShards:
     def path(self, name: str) -> Path:
         """The shard `name`."""
         return self.folder / name
+
+    def stream(self, name: str) -> BufferedReader:
+        """The file."""
+        return open_regular_file(self.folder / name)
+
+    def source(self, name: str) -> str:
+        """The path."""
+        return str(self.folder / name)
 
     def expect(self, names: Sequence[str]) -> None:
         """Nothing has to be fetched."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Batch:
     """N utterances with F face crops and S samples in all; each of N, F, S may be 0, in any combination.
 
@@ -24,6 +24,11 @@ class Batch:
     token_counts: Tensor  # int64 (N,), each at most L
     labels: Tensor  # float32 (N, classes)
     masks: Tensor | None = None  # int64 (N, 4), of augmented sound: see MelPieces
+
+    def __repr__(self) -> str:
+        faces, seconds = len(self.faces), len(self.samples) / 16_000
+        tokens, classes = self.tokens.shape[1], self.labels.shape[1]
+        return f"Batch({len(self.keys)} utterances: {faces} faces, {seconds:.1f} s, {tokens} tokens, {classes} classes)"
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its contents on `device`; from pinned memory, the copy does not wait."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from open_trees import ravdess_takes
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.verify import verify
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import VIDEO, by_id, label_csd, notes_about, put, write_csd
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt, Utterance, Word
 from mesm_data.corpora.mmsa_table import parse_table
@@ -17,6 +16,7 @@ from mesm_data.corpora.mosei_labels import EMOTIONS
 from mesm_data.errors import InputError
 from mesm_data.inspect import inspect
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
-from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.mosei_labels import EMOTIONS
 from mesm_data.inspect import inspect
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset

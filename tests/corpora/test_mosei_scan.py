@@ -25,7 +25,6 @@ from mosei_trees import (
     write_csd,
 )
 
-from mesm_data.build import select
 from mesm_data.corpora import scan as scan_named
 from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Utterance, Word
 from mesm_data.corpora.known import compare
@@ -33,6 +32,7 @@ from mesm_data.corpora.mosei import scan
 from mesm_data.corpora.mosei_labels import EMOTIONS, ITEMS
 from mesm_data.corpora.mosei_tree import match_case
 from mesm_data.errors import InputError
+from mesm_data.pipeline import select
 from mesm_data.recipe import Recipe
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset

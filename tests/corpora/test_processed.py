@@ -17,13 +17,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.build import build
 from mesm_data.corpora import processed, scan
 from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Utterance
 from mesm_data.corpora.plain_pickle import loads
 from mesm_data.errors import InputError
 from mesm_data.files import sha256_file
 from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 

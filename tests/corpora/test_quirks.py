@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.sample import quirks_iemocap, quirks_mosei
 from mesm_data.shards.reader import Dataset

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from test_local import die_on_seven, refuse, square
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.engines import WorkerDied
 from mesm_data.engines import ray as engine
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import read_json
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]

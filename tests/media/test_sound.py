@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from test_exact import encode
 from test_films import X264, ffmpeg, one, seen, tone, write_images
 
-from mesm_data.build import build
 from mesm_data.check import check
 from mesm_data.corpora import scan
 from mesm_data.corpora.base import AudioSource, Excerpt
 from mesm_data.media.audio import AudioReader, Sound
 from mesm_data.media.tracks import channel_weights, convert, merge, mix_down
 from mesm_data.media.video import Video
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards.reader import Dataset
 

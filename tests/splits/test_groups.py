@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.build import build
 from mesm_data.corpora import scan
 from mesm_data.errors import InputError
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.shards import pack
 from mesm_data.shards.members import EXTENSIONS

@@ -348,8 +348,8 @@ def test_compare_puts_runs_beside_each_other_and_says_what_does_not_belong_there
 
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
-    from mesm_data.build import build
     from mesm_data.corpora import scan
+    from mesm_data.pipeline import build
     from mesm_data.recipe import Recipe
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))

@@ -1,0 +1,206 @@
+"""Guarantees of loader.source=webdataset: what it gives, what it refuses, and that it says what it cannot promise."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from object_store import BUCKET, ObjectStore, in_many_shards
+from rank_workers import journal, ranks, small_recipe, trained
+
+from mesm_data import remote_bytes
+from mesm_data.errors import MesmError
+from mesm_data.shards.fetched import open_dataset
+from mesm_data.shards.reader import Dataset
+from mesm_train.config import LoaderConfig
+from mesm_train.data.loader import Loader
+from mesm_train.data.stream import STREAM_NOTE, ShardStream
+from mesm_train.runs import begin
+from mesm_train.watch import Silent
+
+LIMIT = 300_000  # bytes of a shard
+
+
+@pytest.fixture(scope="module")
+def local(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) -> Path:
+    return once("many-shards", lambda path: in_many_shards(dataset, path, LIMIT))
+
+
+@pytest.fixture
+def copy(local: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(local, tmp_path / "copy"))
+
+
+def keys_of(stream: ShardStream, epoch: int = 0, steps: int = 5) -> list[str]:
+    count = len(stream.dataset) // stream._world
+    return [sample.key for sample in islice(stream.samples(epoch, steps), count)]
+
+
+def test_one_rank_gets_every_sample_once_in_an_order_that_the_seed_and_the_epoch_decide(local: Path) -> None:
+    held = Dataset(local, check=True)
+    stream = ShardStream(held, held.keys, seed=1)
+    first = keys_of(stream)
+    assert sorted(first) == sorted(held.keys)
+    assert keys_of(stream) == first
+    for other in (keys_of(stream, epoch=1), keys_of(stream, steps=4), keys_of(ShardStream(held, held.keys, seed=2))):
+        assert sorted(other) == sorted(first)
+        assert other != first
+
+
+def test_a_streamed_sample_is_the_one_that_the_key_gives(local: Path) -> None:
+    held = Dataset(local)
+    for sample in islice(ShardStream(held, held.keys, seed=0).samples(0, 1), len(held)):
+        expected = held[sample.key]
+        assert np.array_equal(sample.faces, expected.faces)
+        assert np.array_equal(sample.samples, expected.samples)
+        assert (sample.text, sample.record) == (expected.text, expected.record)
+
+
+def test_only_the_keys_of_the_part_are_given_and_only_their_shards_read(local: Path) -> None:
+    held = Dataset(local)
+    some = held.keys[:5]
+    stream = ShardStream(held, some, seed=0)
+    assert {sample.key for sample in islice(stream.samples(0, 1), 5)} == set(some)
+    assert set(stream.shards) == set(map(held.shard, some))
+
+
+def test_ranks_read_shards_of_their_own_and_the_stream_of_each_does_not_end(local: Path) -> None:
+    held = Dataset(local)
+    streams = [ShardStream(held, held.keys, seed=0, rank=rank, world=2) for rank in (0, 1)]
+    read = [{held.shard(key) for key in keys_of(stream)[: len(held) // 4]} for stream in streams]
+    assert not read[0] & read[1]
+    assert len(list(islice(streams[0].samples(0, 1), 3 * len(held)))) == 3 * len(held)
+
+
+def test_a_batch_has_the_size_of_its_step_and_evaluation_its_keys(local: Path) -> None:
+    held = Dataset(local)
+    targets = {key: np.array([index], np.float32) for index, key in enumerate(held.keys)}
+    settings = LoaderConfig(source="webdataset")
+    loader = Loader(held, targets, None, 10, settings, stream=ShardStream(held, held.keys, seed=0))
+    steps = [tuple(held.keys[:3]), (), tuple(held.keys[3:])]
+    training = list(loader.batches(steps, epoch=0))
+    assert [len(batch.keys) for batch in training] == [3, 0, len(held) - 3]
+    assert sorted(key for batch in training for key in batch.keys) == sorted(held.keys)
+    assert all(batch.labels[:, 0].tolist() == [targets[key][0] for key in batch.keys] for batch in training)
+    assert [batch.keys for batch in loader.batches(steps)] == steps
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def drop_the_first_sample(path: Path) -> None:
+    with tarfile.open(path) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    path.write_bytes(b"".join(member.tobuf() + data + bytes(-len(data) % 512) for member, data in members[4:]))
+
+
+def compress(path: Path) -> None:
+    import gzip
+
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (flip_a_byte, "sample {key} is damaged .*faces.npy"),
+        (truncate, "cannot be read .*unexpected end of data"),
+        (drop_the_first_sample, "lacks 1 samples of the manifest, the first is {key}"),
+        (compress, "cannot be read .it is compressed"),
+        (Path.unlink, "cannot be read"),
+    ],
+)
+def test_a_damaged_shard_ends_training_by_name(copy: Path, damage: Callable[[Path], None], sentence: str) -> None:
+    held = Dataset(copy, check=True)
+    key = min(held.keys, key=lambda key: (held.shard(key), held.rows[key]["faces_offset"]))
+    damage(copy / "shards" / held.shard(key))
+    targets = {key: np.zeros(1, np.float32) for key in held.keys}
+    loader = Loader(held, targets, None, 10, LoaderConfig(), stream=ShardStream(held, held.keys, seed=0))
+    with pytest.raises(MesmError, match=f"{held.shard(key)}.*{sentence.format(key=key)}"):
+        list(loader.batches([tuple(held.keys)], epoch=0))
+
+
+@pytest.fixture
+def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    served = ObjectStore()
+    served.put(local, "small")
+    for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
+    yield served
+    served.close()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
+    store: ObjectStore, local: Path, tmp_path: Path, scheme: str
+) -> None:
+    url = f"s3://{BUCKET}/small" if scheme == "s3" else f"{store.endpoint}/{BUCKET}/small"
+    held = open_dataset(url, check=True)
+    names = sorted(held.info["shards"])
+    store.faults = {names[0]: [500, 503], names[1]: ["cut"], names[2]: ["cut", "cut"]}
+    assert keys_of(ShardStream(held, held.keys, seed=3)) == keys_of(ShardStream(Dataset(local), held.keys, seed=3))
+    assert not any(store.faults.values()), "all faults were met"
+    assert not list((tmp_path / "cache").glob("*/shards/*"))
+    (tmp_path / "damaged" / "shards").mkdir(parents=True)
+    shutil.copy(local / "shards" / names[0], tmp_path / "damaged" / "shards")
+    flip_a_byte(tmp_path / "damaged" / "shards" / names[0])
+    store.put(tmp_path / "damaged", "small")
+    with pytest.raises(MesmError, match=f"{scheme}://.*/{names[0]}: sample .* is damaged .*faces.npy"):
+        keys_of(ShardStream(open_dataset(url, check=True), held.keys, seed=3))
+    store.faults = {names[0]: [404]}
+    with pytest.raises(MesmError, match=f"{names[0]} is not there"):
+        keys_of(ShardStream(held, held.keys, seed=3))
+
+
+class Spoken(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Path, tmp_path: Path) -> None:
+    from mesm_train.config import load_recipe
+
+    recipe = small_recipe(tmp_path, local)
+    losses = []
+    for name in ("one", "two"):
+        spoken = Spoken()
+        config = load_recipe(recipe, ["loader.source=webdataset", "optim.epochs=1"])
+        assert begin(config, tmp_path / name, resume=False, stop=lambda: False, watcher=spoken)
+        assert spoken.lines[0] == f"note: {STREAM_NOTE}"
+        losses.append(journal(tmp_path / name))
+    assert losses[0] == losses[1]
+    config = json.loads((tmp_path / "one" / "provenance.json").read_text())["config"]
+    assert config["loader"]["source"] == "webdataset"
+
+
+def test_two_ranks_train_on_streams_of_their_own(local: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, local)
+    sets = ["loader.source=webdataset", "optim.epochs=1"]
+    ranks(2, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    ranks(2, trained, recipe, ["optim.epochs=1"], tmp_path / "index", None, folder=tmp_path / "g")
+    streamed, indexed = journal(tmp_path / "run"), journal(tmp_path / "index")
+    assert [line["samples"] for line in streamed if line["kind"] == "train"] == [
+        line["samples"] for line in indexed if line["kind"] == "train"
+    ]
+    assert streamed[-1]["kind"] == "test"
+
+
+def test_more_ranks_than_shards_are_refused(dataset: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, dataset)
+    found = ranks(3, trained, recipe, ["loader.source=webdataset"], tmp_path / "run", None, folder=tmp_path / "f")
+    assert all("start fewer ranks, or take loader.source=index" in message for _, message, _ in found)
