@@ -2,6 +2,8 @@
 # make test         style, types, tests: under 12 minutes on 2 cores
 # make check-full   the slow tests too
 # make bench        benchmarks, printed
+# make gpu-kit      gpu-kit/: shards and wheels for `make gpu` on a machine without a network
+# make gpu          checks and measurements on a graphics card in 8 minutes, with that machine's Python: gpu-report/
 # make sample       a synthetic corpus and its shards in demo/
 # make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports
 
@@ -9,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup lint test check-full bench sample demo clean
+.PHONY: setup lint test check-full bench gpu-kit gpu sample demo clean
 
 setup: .venv/.ready
 
@@ -37,6 +39,12 @@ check-full: lint
 bench: setup
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+gpu-kit: setup
+	$(BIN)/python benchmarks/gpu/prepare.py gpu-kit
+
+gpu:
+	$(PYTHON) benchmarks/gpu/run.py --kit gpu-kit --out gpu-report
+
 sample: setup
 	test -d demo/iemocap || $(BIN)/mesm-data sample iemocap demo/iemocap
 	$(BIN)/mesm-data build iemocap --source demo/iemocap --out demo/iemocap-shards
@@ -49,4 +57,4 @@ demo: sample
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm
 
 clean:
-	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis

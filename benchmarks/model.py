@@ -5,12 +5,13 @@ fresh initialisation.
 Variants are run in turn, so that whatever else the machine does falls on all alike; medians and their ratios to the
 dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/flops.py.
 
-    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda]
+    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda --precision bf16]
 
 On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -20,15 +21,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mesm_train import throughput
 from mesm_train.allocator import keep_memory
 from mesm_train.flops import active_pairs
 from mesm_train.models.conv import Stack
 from mesm_train.models.settings import ModelSettings, SparseSettings
 from mesm_train.models.sparse import SparseStack
+from mesm_train.optimize import autocast
+from mesm_train.setup import set_products
 
 SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
 TEXT = 768
@@ -94,31 +99,43 @@ class Case:
     """Both streams of a variant."""
 
     def __init__(
-        self, name: str, make: Callable[[str], nn.Module], device: torch.device, clock: Callable[[], float]
+        self,
+        name: str,
+        make: Callable[[str], nn.Module],
+        device: torch.device,
+        clock: Callable[[], float],
+        precision: str = "fp32",
     ) -> None:
         torch.manual_seed(0)
-        self.name, self.device, self.clock = name, device, clock
+        self.name, self.device, self.clock, self.precision = name, device, clock, precision
         self.stacks = {m: make(m).to(device).train() for m in SIZES}
         self.last = name.startswith("dense, channels_last")
         self.forward: list[float] = []
         self.both: list[float] = []
+        self.memory_gb = 0.0  # the most that was in use on a card
 
     def step(self, data: dict[str, tuple[Tensor, Tensor]]) -> None:
         """One forward and backward pass, timed."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         began = self._now()
         total = torch.zeros((), device=self.device)
-        for m, stack in self.stacks.items():
-            pictures, text = data[m]
-            if isinstance(stack, Plain):
-                layout = torch.channels_last if self.last else torch.contiguous_format
-                total = total + stack(pictures.contiguous(memory_format=layout)).square().sum()
-            else:
-                total = total + stack(pictures, text)[0].square().sum()
+        with autocast(self.device, self.precision):
+            for m, stack in self.stacks.items():
+                pictures, text = data[m]
+                if isinstance(stack, Plain):
+                    layout = torch.channels_last if self.last else torch.contiguous_format
+                    vectors = stack(pictures.contiguous(memory_format=layout))
+                else:
+                    vectors = stack(pictures, text)[0]
+                total = total + vectors.float().square().sum()
         middle = self._now()
         total.backward()
         ended = self._now()
         for stack in self.stacks.values():
             stack.zero_grad()
+        if self.device.type == "cuda":
+            self.memory_gb = throughput.peak_memory_gb(self.device)
         self.forward.append(middle - began)
         self.both.append(ended - began)
 
@@ -159,9 +176,13 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--memory", metavar="VARIANT", help="print the peak memory of three steps of one variant only")
     parser.add_argument("--only", default="", help="variants whose names contain this, and dense")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16", "fp16"])
+    parser.add_argument("--engines", nargs="+", help="default: torch and cpp on a CPU, torch and auto on a card")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
     given = parser.parse_args()
     device = torch.device(given.device)
-    engines = ["torch", "cpp"] if device.type == "cpu" else ["torch"]
+    set_products(device, given.precision)
+    engines = given.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
     clock = time.process_time if given.cpu_time else time.perf_counter
     keep_memory()
     data = inputs(device, given.utterances)
@@ -169,13 +190,13 @@ def main() -> None:
         n: m for n, m in variants(given.p, device, engines).items() if given.only in n or n == "dense" or given.memory
     }
     if given.memory:
-        case = Case(given.memory, made[given.memory], device, clock)
+        case = Case(given.memory, made[given.memory], device, clock, given.precision)
         for _ in range(3):
             case.step(data)
         status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
         print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
         return
-    cases = [Case(name, make, device, clock) for name, make in made.items()]
+    cases = [Case(name, make, device, clock, given.precision) for name, make in made.items()]
     for turn in range(given.rounds + 1):
         for case in cases:
             case.step(data)
@@ -185,18 +206,24 @@ def main() -> None:
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
           f"{given.rounds} rounds, {given.utterances} utterances, "
-          f"{device}, {'CPU' if given.cpu_time else 'wall'} seconds")  # fmt: skip
+          f"{device}, {given.precision}, {'CPU' if given.cpu_time else 'wall'} seconds")  # fmt: skip
     print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}  kept by block")
-    base = cases[0]
+    base, rows = cases[0], list[dict[str, Any]]()
     for case in cases:
         forward, both = median(case.forward), median(case.both)
         ratio, kept = operations(case, data)
-        memory = "-" if given.only else peak(case.name, given) if device.type == "cpu" else "-"
-        print(f"{case.name:28}{forward:9.3f}{both:8.3f}{forward / median(base.forward):9.3f}"
-              f"{both / median(base.both):9.3f}{ratio:7.3f}{memory:>9}  {kept}", flush=True)  # fmt: skip
+        memory = case.memory_gb if device.type == "cuda" else None if given.only else peak(case.name, given)
+        rows.append({
+            "variant": case.name, "forward": forward, "both": both, "forward_ratio": forward / median(base.forward),
+            "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
+        })  # fmt: skip
+        print(f"{case.name:28}{forward:9.4f}{both:8.4f}{rows[-1]['forward_ratio']:9.3f}{rows[-1]['both_ratio']:9.3f}"
+              f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}  {kept}", flush=True)  # fmt: skip
+    if given.json is not None:
+        given.json.write_text(json.dumps(rows))
 
 
-def peak(name: str, given: argparse.Namespace) -> str:
+def peak(name: str, given: argparse.Namespace) -> float:
     """The peak memory of a process of its own, in GB."""
     command = [
         sys.executable,
@@ -207,8 +234,10 @@ def peak(name: str, given: argparse.Namespace) -> str:
         str(given.utterances),
         "--p",
         *map(str, given.p),
+        "--precision",
+        given.precision,
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 if __name__ == "__main__":

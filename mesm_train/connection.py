@@ -36,6 +36,8 @@ def here() -> Ranks:
 def connected(device: str, timeout: float, store: Store | None = None) -> Iterator[Ranks]:
     """The ranks of this run, connected: gloo between processors, NCCL between graphics cards.
 
+    Ranks that share a card are connected by gloo, through the host's memory: NCCL refuses them. That is slow.
+
     Args:
         device: of the settings; "cpu" needs no NCCL.
         timeout: seconds after which a rank that hears nothing of the others gives up.
@@ -45,14 +47,15 @@ def connected(device: str, timeout: float, store: Store | None = None) -> Iterat
     if ranks.world == 1:
         yield ranks
         return
-    cards = torch.cuda.is_available() and device != "cpu"
+    cards = torch.cuda.device_count() if device != "cpu" else 0
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > cards
     if cards:
-        torch.cuda.set_device(ranks.local)
+        torch.cuda.set_device(ranks.local % cards)
     limit = timedelta(seconds=timeout)
     with ranks.backend_errors():
         store = store or _torchrun_store(max(limit, START))
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cards else "gloo",
+            "gloo" if shared else "cpu:gloo,cuda:nccl",
             store=store,
             rank=ranks.rank,
             world_size=ranks.world,

@@ -157,13 +157,13 @@ def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) ->
 
 
 def pick_device(name: str, local: int = 0) -> torch.device:
-    """The device `name`; auto is the graphics card number `local` of this machine, if it has any.
+    """The device `name`; auto is the graphics card of rank number `local` of this machine, if it has any.
 
-    Raises InputError if it is not there.
+    More ranks than cards share them. Raises InputError if it is not there.
     """
     if name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")
-    name = f"cuda:{local}" if name in ("auto", "cuda") else name
+    name = f"cuda:{local % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
         # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.

@@ -1,15 +1,44 @@
 """What installing puts on a machine."""
 
+import ctypes
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
+
+import pytest
+import torch
+
+from mesm_train.models import kernels
+from mesm_train.models.kernels import build, compiler
+from mesm_train.models.kernels.native import NativeKernels
+
+ROOT = Path(__file__).parents[1]
+KERNELS = "mesm_train/models/kernels"
+NO_COMPILER = {**os.environ, "CXX": "no-such-compiler"}
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None or sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="an installation compiles on Linux on x86-64 with g++",
+)
+
+
+def built_wheel(folder: Path, environment: dict[str, str]) -> Path:
+    """The wheel of this checkout, made without a network by the hatchling that is installed."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    [wheel] = folder.glob("*.whl")
+    return wheel
 
 
 def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_manifests(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
+    """Made without a compiler, so that it is one for any machine."""
+    wheel = built_wheel(tmp_path, NO_COMPILER)
+    assert wheel.name.endswith("-py3-none-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {
@@ -19,5 +48,80 @@ def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_m
     assert "mesm_manifests/iemocap.toml" in names
     assert "mesm_cli/data.py" in names
     assert "mesm_train/recipes/demo-fe2e.yaml" in names
+    assert {f"{KERNELS}/{name}" for name in ("conv.cpp", "vectors.h", "compiler.py")} <= set(names)
+    assert not any(name.endswith(".so") for name in names)
     [metadata] = [name for name in names if name.endswith("/licenses/LICENSE")]
     assert "Apache License" in zipfile.ZipFile(wheel).read(metadata).decode()
+
+
+@needs_compiler
+@pytest.mark.slow  # the kernels are compiled twice
+def test_a_wheel_of_a_machine_with_a_compiler_holds_kernels_that_give_the_same_bits_at_every_level(
+    tmp_path: Path,
+) -> None:
+    wheel = built_wheel(tmp_path, dict(os.environ))
+    assert wheel.name.endswith("-py3-none-linux_x86_64.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    installed = site / KERNELS / "installed"
+    assert {path.stem for path in installed.glob("*.so")} == {f"kernels-{level}" for level in compiler.LEVELS}
+
+    # Where it is installed there need not be a compiler, and nothing is compiled.
+    show = "from mesm_train.models.kernels.build import library; print(library()._name)"
+    environment = {**NO_COMPILER, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-P", "-c", show], env=environment, capture_output=True, text=True)
+    best = installed / f"kernels-{compiler.supported_levels()[0]}.so"
+    assert done.stdout.strip() == str(best), done.stderr
+    assert not (tmp_path / "cache").exists()
+
+    build.share_openmp()
+    paths = [installed / f"kernels-{level}.so" for level in compiler.supported_levels()]
+    native, *others = (results(library) for library in [build.cached_library(), *map(ctypes.CDLL, map(str, paths))])
+    assert others
+    assert all(torch.equal(*pair) for other in others for pair in zip(native, other, strict=True))
+
+
+def results(library: ctypes.CDLL) -> list[torch.Tensor]:
+    """What each kernel computes, of widths that do and do not fill vectors, in both dtypes, plainly and by Winograd."""
+    found = []
+    mask = torch.rand(9, 24, 24, generator=torch.Generator().manual_seed(0)) < 0.9
+    pooled = mask.view(9, 12, 2, 12, 2).any(4).any(2)
+    for dtype in (torch.float32, torch.float64):
+        for cin, cout in ((64, 80), (17, 33)):
+            ops = NativeKernels(library)
+            table = ops.tables(mask, int(mask.sum()), int(pooled.sum()))
+            generator = torch.Generator().manual_seed(1)
+            sizes = ((int(mask.sum()), cin), (int(mask.sum()), cout), (9, cin, cout), (cout,), (cout,))
+            x, dy, weight, scale, shift = (torch.randn(size, generator=generator).to(dtype) for size in sizes)
+            y = ops.conv(x, weight, table, bias=shift)
+            assert (len(ops._windows(table, x, cin, cout)[0]) >= kernels.FEW) == (cin == 64)  # Winograd's way
+            positive, (most, which) = ops.normalise(y, scale, shift), ops.normalise_pool(y, scale, shift, table.pool)
+            found += [y, ops.conv(dy, weight, table, mirror=True), ops.conv_weight(x, dy, table), positive, most, which]
+            found += [ops.product(x, weight[0]), ops.moments(y), ops.exactly().conv(x, weight, table)]
+            for gradient, kept, pool in ((dy, positive, None), (most, which, table.pool)):
+                sums, dx = ops.norm_backward(gradient, kept, y, pool, shift, lambda _, s=scale: (s, s, s))
+                assert dx is not None
+                found += [sums, dx]
+    return found
+
+
+@needs_compiler
+def test_an_installed_library_is_taken_if_it_is_whole_and_the_processor_can_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, path = tmp_path / "small.cpp", tmp_path / "kernels-avx2.so"
+    source.write_text('extern "C" int seven() { return 7; }\n')
+    monkeypatch.setattr(compiler, "cpu_description", lambda: "x86_64 flags : sse2 avx avx2 fma")
+    assert build.installed_library(tmp_path) is None
+    compiler.compile_sources("g++", compiler.level_options("avx2"), [source], path)
+    path.with_suffix(".sha256").write_text(sha256(path.read_bytes()).hexdigest())
+    taken = build.installed_library(tmp_path)
+    assert taken is not None
+    assert taken.seven() == 7
+    monkeypatch.setattr(compiler, "cpu_description", lambda: "x86_64 flags : sse2 avx")
+    assert build.installed_library(tmp_path) is None
+    monkeypatch.setattr(compiler, "cpu_description", lambda: "x86_64 flags : sse2 avx avx2 fma avx512f")
+    torn = path.read_bytes()[:-1]
+    path.unlink()  # what is loaded stays mapped
+    path.write_bytes(torn)
+    assert build.installed_library(tmp_path) is None

@@ -29,7 +29,8 @@ class SparseSettings:
     pass, with the gate's gradient. published: a hard choice, the attention is never trained; the paper's recipes."""
 
     engine: Literal["auto", "torch", "cpp"] = "auto"
-    """What computes convolutions and batch norms. cpp: compiled on first use, CPU only; auto: that where it can be."""
+    """What computes convolutions and batch norms. cpp: compiled at installation or on first use, CPU only;
+    auto: that where it can be."""
 
     bn_eps: float = 1e-4
     """Added to the variance by the batch norms of the sparse blocks (SparseConvNet's value)."""

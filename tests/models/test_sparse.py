@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mesm_train.models import sparse
 from mesm_train.models.conv import Stack
 from mesm_train.models.kernels import Kernels, build, kernels
+from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
@@ -381,9 +382,7 @@ def test_a_compiler_that_fails_is_quoted_with_its_first_error(tmp_path: Path, mo
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(
-        build.BuildError, match=r"does not compile them \(a\.s: Fatal error: can't write: 'No space left'\)"
-    ):
+    with pytest.raises(BuildError, match=r"does not compile them \(a\.s: Fatal error: can't write: 'No space left'\)"):
         build.library()
     assert not list((tmp_path / "cache" / "mesm").iterdir())
 
@@ -398,7 +397,9 @@ def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
     ]
     assert len({process.communicate()[0].strip() for process in started}) == 1
     assert [process.returncode for process in started] == [0, 0]
-    assert len(list((tmp_path / "mesm").iterdir())) == 1
+    [library] = (tmp_path / "mesm").glob("*.so")
+    assert build.is_whole(library)
+    assert len(list((tmp_path / "mesm").iterdir())) == 2  # it and its digest
 
 
 def test_scales_are_the_selections() -> None:

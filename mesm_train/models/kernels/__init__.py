@@ -95,7 +95,7 @@ def kernels(engine: EngineName, device: torch.device) -> Kernels:
 @cache
 def _native(*, required: bool) -> Kernels:
     from mesm_data.errors import InputError
-    from mesm_train.models.kernels.build import BuildError
+    from mesm_train.models.kernels.compiler import BuildError
     from mesm_train.models.kernels.native import NativeKernels
     from mesm_train.models.kernels.pure import PureKernels
 

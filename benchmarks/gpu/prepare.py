@@ -1,0 +1,77 @@
+"""Write the folder that benchmarks/gpu/run.py needs on a machine without a network: shards, a split and wheels.
+
+    python benchmarks/gpu/prepare.py gpu-kit [--python 3.12] [--no-wheels]
+
+The shards are a small SYNTHETIC corpus (as `mesm-data sample iemocap` writes it), about 6 MB. The wheels are those that
+a machine with torch, transformers, safetensors, pandas, typer and pytest still lacks, about 50 MB, of the versions
+that are installed here; --no-wheels leaves them out.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from mesm_data.build import build
+from mesm_data.corpora import scan
+from mesm_data.recipe import Recipe
+from mesm_data.sample import iemocap
+from mesm_data.shards.reader import Dataset
+
+PACKAGES = (
+    "pyarrow", "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser",
+)  # fmt: skip
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+EMOTIONS = ("ang", "exc", "fru", "hap", "neu", "sad")
+
+
+def write_shards(folder: Path) -> None:
+    """A dataset of five dialogs, one a session, without clips."""
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus = Path(temporary) / "iemocap"
+        iemocap.write(corpus, dialogs=5, turns=10, seed=1)
+        build(scan("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
+
+
+def write_split(dataset: Dataset, file: Path) -> None:
+    """Of each emotion one utterance to valid, one to test, the others to train."""
+    emotion = {key: dataset.rows[key]["labels"]["emotion"] for key in dataset.keys}
+    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for name in EMOTIONS:
+        valid, test, *train = [key for key in dataset.keys if emotion[key] == name]
+        parts["valid"].append(valid)
+        parts["test"].append(test)
+        parts["train"] += train
+    file.write_text(yaml.safe_dump(parts))
+
+
+def download_wheels(folder: Path, python: str) -> None:
+    """Wheels for Linux on x86-64, of the versions that are installed here."""
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    command += ["--python-version", python, *(f"--platform={platform}" for platform in PLATFORMS)]
+    subprocess.run([*command, *(f"{name}=={version(name)}" for name in PACKAGES)], check=True)
+
+
+def main() -> None:
+    """Write what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--python", default="3.12", help="version of the machine with the card")
+    parser.add_argument("--no-wheels", action="store_true")
+    given = parser.parse_args()
+    given.kit.mkdir(parents=True, exist_ok=True)
+    if not (given.kit / "shards" / "dataset.json").exists():
+        write_shards(given.kit / "shards")
+    write_split(Dataset(given.kit / "shards"), given.kit / "split.yaml")
+    if not given.no_wheels:
+        download_wheels(given.kit / "wheels", given.python)
+    size = sum(path.stat().st_size for path in given.kit.rglob("*") if path.is_file())
+    print(f"{given.kit}: {size / 2**20:.1f} MiB. On the machine with the card: make gpu")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Checks and measurements on one graphics card in under 8 minutes, without a network: one JSON file and one table.
+
+    python benchmarks/gpu/prepare.py gpu-kit          where there is a network (make gpu-kit)
+    python benchmarks/gpu/run.py --kit gpu-kit        on the machine with the card (make gpu)
+    python benchmarks/gpu/run.py --kit gpu-kit --device cpu --quick      tests the script itself
+
+Each part runs in a process of its own, with a time limit. A part that fails or runs out of time is recorded as
+failed, and the others go on. Exit code 1: a part failed. The machine must have torch, transformers, safetensors,
+pandas, typer and pytest; what else is needed comes from the kit's wheels, which are unpacked into gpu-kit/site.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from options import ROOT, Options, Result, environment
+from table import table
+
+MINUTES = 7.75
+# Name, module and function, most seconds of MINUTES. In this order: what proves comes before what measures.
+PARTS = (
+    ("environment", "run", "machine", 60),
+    ("parity", "parity", "parity", 90),
+    ("oracle", "run", "oracle", 90),
+    ("training", "training", "training", 120),
+    ("resume", "training", "resume", 90),
+    ("ranks", "training", "ranks", 60),
+    ("streams", "steps", "streams", 150),
+    ("steps", "steps", "steps", 150),
+)
+
+
+def machine(options: Options) -> Result:
+    """What the parts run on."""
+    import torch
+    import transformers
+
+    cuda = options.device.startswith("cuda")
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    triton = importlib.util.find_spec("triton") is not None
+    return {
+        "passed": torch.cuda.is_available() or not cuda,
+        "card": torch.cuda.get_device_name() if cuda else None,
+        "driver": subprocess.run(query, capture_output=True, text=True).stdout.splitlines()[0] if cuda else None,
+        "cuda": torch.version.cuda,
+        "torch": torch.__version__,
+        "triton": importlib.import_module("triton").__version__ if triton else None,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+
+
+def oracle(options: Options) -> Result:
+    """tests/models/test_card.py: the sparse stack against whole grids in float64."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests/models/test_card.py")]
+    done = subprocess.run(
+        command, env=environment(options.kit, MESM_TEST_DEVICE=options.device), cwd=ROOT, capture_output=True, text=True
+    )
+    lines = done.stdout.strip().splitlines()
+    failed = [line[:200] for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return {
+        "passed": done.returncode == 0,
+        "summary": lines[-1] if lines else done.stderr[-300:],
+        "failed": failed[:10],
+    }
+
+
+def unpack_wheels(kit: Path) -> None:
+    """Install into kit/site what is not importable here."""
+    missing = []
+    for wheel in sorted((kit / "wheels").glob("*.whl")):
+        module = wheel.name.split("-")[0]  # all of them have one module, called as they are
+        if importlib.util.find_spec(module) is None:
+            missing.append(str(wheel))
+    if missing and not (kit / "site").exists():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--no-deps",
+            "--target",
+            str(kit / "site"),
+        ]
+        subprocess.run([*command, *missing], check=True)
+
+
+def run_part(name: str, options: Options, seconds: float) -> Result:
+    """The result of a part, from a process and a session of its own; "failed" with the reason if it ended badly."""
+    out, began = options.work / f"{name}.json", time.monotonic()
+    command = [sys.executable, __file__, "--part", name, "--out", str(options.work), *options.arguments()]
+    with (options.work / f"{name}.err").open("w+") as errors:
+        process = subprocess.Popen(command, env=environment(options.kit), stderr=errors, start_new_session=True)
+        try:
+            process.wait(timeout=seconds)
+            reason = f"exit code {process.returncode}"
+        except subprocess.TimeoutExpired:
+            reason = f"still running after {seconds:.0f} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started
+            process.wait()
+        errors.seek(0)
+        end = errors.read()[-600:]
+    result: Result = json.loads(out.read_text()) if out.exists() else {"passed": False, "error": f"{reason}: {end}"}
+    return {
+        "status": "ok" if result.pop("passed") else "failed",
+        "seconds": round(time.monotonic() - began, 1),
+        **result,
+    }
+
+
+def part(name: str, options: Options, out: Path) -> None:
+    """Run a part here and write what it found; what it raises is written too."""
+    [(module, function)] = [(module, function) for key, module, function, _ in PARTS if key == name]
+    try:
+        result = getattr(importlib.import_module(module), function)(options)
+    except Exception as error:  # whatever it is, it belongs into the report
+        traceback.print_exc()
+        result = {"passed": False, "error": f"{type(error).__name__}: {str(error)[-600:]}"}
+    temporary = out / f"{name}.tmp"
+    temporary.write_text(json.dumps(result))
+    temporary.rename(out / f"{name}.json")
+
+
+def main() -> int:
+    """Run the parts and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kit", type=Path, default=ROOT / "gpu-kit", help="what prepare.py wrote")
+    parser.add_argument("--out", type=Path, default=ROOT / "gpu-report", help="for report.json and report.md")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="few steps of small models")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="limit of all parts; theirs are in proportion")
+    parser.add_argument("--only", nargs="+", default=[name for name, *_ in PARTS], help="some of the parts")
+    parser.add_argument("--work", type=Path, help="for runs (default: a temporary folder)")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part:
+        options = Options(device=given.device, quick=given.quick, kit=given.kit, work=given.work)
+        part(given.part, options, given.out)
+        return 0
+    began, report = time.monotonic(), {"date": time.strftime("%Y-%m-%d"), "device": given.device, "quick": given.quick}
+    unpack_wheels(given.kit)
+    parts: dict[str, Result] = {}
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mesm-gpu-") as temporary:
+        work = given.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        options = Options(device=given.device, quick=given.quick, kit=given.kit.resolve(), work=work.resolve())
+        for name, _, _, limit in PARTS:
+            left = 60 * given.minutes - (time.monotonic() - began)
+            if name in given.only:
+                late = {"status": "not run", "error": "no time was left"}
+                parts[name] = run_part(name, options, min(limit * given.minutes / MINUTES, left)) if left > 5 else late
+                print(f"{name}: {parts[name]['status']} ({parts[name].get('seconds', 0)} s)", flush=True)
+                # Written after each part: what is there survives if this process is ended.
+                whole = {**report, "seconds": round(time.monotonic() - began), "parts": parts}
+                (given.out / "report.json").write_text(json.dumps(whole, indent=1))
+                (given.out / "report.md").write_text(table(whole))
+    print((given.out / "report.md").read_text())
+    return int(any(result["status"] != "ok" for result in parts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Where the time goes: the streams beside dense ones, and whole steps of the published sizes from shards."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from options import ROOT, Options, Result, run, train_command
+from training import records
+
+from mesm_train.config import load_recipe
+from mesm_train.models.kernels import kernels
+
+FIRST, LAST = 6, 12  # the traced updates
+
+
+def streams(options: Options) -> Result:
+    """benchmarks/model.py for several numbers of utterances and precisions. One that fails does not end the others."""
+    sizes = (1,) if options.quick else (8, 64, 256)
+    precisions = ("fp32",) if options.quick else ("tf32", "bf16")
+    engine = "auto"
+    result: Result = {"passed": True, "rows": []}
+    for utterances in sizes:
+        for precision in precisions:
+            file = options.work / f"streams-{utterances}-{precision}.json"
+            command = [
+                sys.executable,
+                str(ROOT / "benchmarks/model.py"),
+                "--device",
+                options.device,
+                "--json",
+                str(file),
+            ]
+            command += ["--utterances", str(utterances), "--precision", precision, "--engines", engine]
+            # Several processes to measure memory on a CPU would take minutes.
+            command += ["--rounds", "1", "--only", "fe2e"] if options.quick else ["--rounds", "5"]
+            row = {"utterances": utterances, "precision": precision}
+            try:
+                run(command, options)
+                result["rows"] += [{**row, **found} for found in json.loads(file.read_text())]
+            except RuntimeError as error:
+                result["passed"] = False
+                result["rows"].append({**row, "error": str(error)[-400:]})
+    return result
+
+
+def steps(options: Options) -> Result:
+    """Updates of the published sizes in bf16 from shards of noise: data wait, card, the rest; MFU; peak memory."""
+    data = noise(options.work / "noise", 40 if options.quick else 640)
+    result: Result = {"passed": True, "rows": []}
+    for kind in ("fe2e", "mesm"):
+        for batch in (2,) if options.quick else (8, 64):
+            out = options.work / f"steps-{kind}-{batch}"
+            row: Result = {"kind": kind, "batch": batch, "engine": engine_of(kind, options.device)}
+            try:
+                run(train_command(*arguments(options, kind, batch, out, data)), options)
+                row |= breakdown(out)
+            except Exception as error:  # the other rows are worth having
+                result["passed"] = False
+                row["error"] = str(error)[-400:]
+            result["rows"].append(row)
+    return result
+
+
+def noise(folder: Path, count: int) -> Path:
+    """Shards of `count` utterances of noise (benchmarks/loader.py), and a split with all but 16 in train."""
+    import loader
+
+    folder.mkdir()
+    keys = loader.write(folder, count).keys
+    parts = {"train": list(keys[16:]), "valid": list(keys[:8]), "test": list(keys[8:16])}
+    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
+    return folder
+
+
+def arguments(options: Options, kind: str, batch: int, out: Path, data: Path) -> list[object]:
+    """The published sizes with an ALBERT of base size and random weights; some twenty updates."""
+    tiny = {"embedding": 128, "width": 768, "layers": 12, "heads": 12, "feedforward": 3072}
+    sets: dict[str, Any] = {
+        "device": options.device, "split": data / "split.yaml", "optim.batch": batch, "optim.precision": "bf16",
+        "optim.epochs": 1 if batch == 8 or options.quick else 3, "text.encoder": "tiny", "report.media": "false",
+        "loader.threads": 4, "loader.prefetch": 8,
+        **{f"text.tiny.{name}": value for name, value in tiny.items()},
+    }  # fmt: skip
+    if options.quick:
+        sets |= {f"text.tiny.{name}": 8 for name in tiny} | {"model.channels": "[4,4]", "model.hidden": 8}
+    settings = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
+    profile = ("--profile", f"{FIRST}:{LAST}")
+    return ["run", f"iemocap-{kind}", "--data", data / "data", "--out", out, *profile, *settings]
+
+
+def engine_of(kind: str, device: str) -> str:
+    """What computes the convolutions of the recipe."""
+    import torch
+
+    return kernels(load_recipe(f"iemocap-{kind}").model.sparse.engine, torch.device(device)).name
+
+
+def breakdown(run_folder: Path) -> Result:
+    """Medians over the updates after the trace; the card's time is that of its kernels and copies in the trace."""
+    lines = records(run_folder)[LAST:]
+
+    def middle(name: str) -> float | None:
+        values = [line[name] for line in lines if line[name] is not None]
+        return median(values) if values else None
+
+    seconds, wait = middle("seconds"), middle("data_wait")
+    assert seconds is not None
+    assert wait is not None
+    events = json.loads(gzip.decompress((run_folder / "profile.json.gz").read_bytes()))["traceEvents"]
+    work = [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
+    card = sum(event["dur"] for event in work) / 1e6 / (LAST - FIRST) if work else None
+    return {
+        "updates": len(lines), "seconds": seconds, "data_wait": wait, "card": card,
+        "idle": None if card is None else max(seconds - wait - card, 0.0),
+        "launches": len(work) / (LAST - FIRST) if work else None,
+        "samples_per_s": middle("samples_per_s"), "mfu": middle("mfu"), "tflops": middle("tflops"),
+        "memory_gb": max(line["memory_gb"] for line in lines),
+    }  # fmt: skip

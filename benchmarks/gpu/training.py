@@ -1,0 +1,130 @@
+"""Trainings from shards on the device: the loss curve beside the CPU's, a kill and --resume, two ranks on one card."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from options import ROOT, Options, Result, environment, run, train_command
+
+BINS = 20  # points of a loss curve in the report
+FEW = 5  # steps for which two devices are compared one by one, before rounding has grown
+
+
+def updates(options: Options) -> int:
+    """How long each training is, about: epochs are whole."""
+    return 12 if options.quick else 200
+
+
+def arguments(options: Options, kind: str, out: Path, device: str) -> list[object]:
+    """A small model without dropout, whose random numbers would differ between devices."""
+    import yaml
+
+    parts = yaml.safe_load((options.kit / "split.yaml").read_text())
+    epochs = math.ceil(updates(options) / math.ceil(len(parts["train"]) / 8))
+    sets = {
+        "device": device, "split": options.kit / "split.yaml", "model.dropout": 0, "optim.batch": 8,
+        "optim.epochs": epochs, "optim.patience": 0, "text.encoder": "tiny", "report.media": "false",
+    }  # fmt: skip
+    settings = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
+    return ["run", f"demo-{kind}", "--data", options.kit / "shards", "--out", out, *settings]
+
+
+def losses(run_folder: Path) -> dict[int, float]:
+    """The loss by update, and a ValueError if one is there twice."""
+    found: dict[int, float] = {}
+    for record in records(run_folder):
+        if record["step"] in found:
+            raise ValueError(f"{run_folder.name}: update {record['step']} is in metrics.jsonl twice")
+        found[record["step"]] = record["loss"]
+    return found
+
+
+def records(run_folder: Path) -> list[dict[str, Any]]:
+    """The lines of the updates in metrics.jsonl."""
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == "train"]
+
+
+def compare(one: dict[int, float], other: dict[int, float]) -> Result:
+    """The largest difference of the first losses and of all, relative, and the ratio of the last fifth's means."""
+    if not one or list(one) != list(other):
+        raise ValueError(f"{len(one)} and {len(other)} updates: not the same ones")
+    gaps = [abs(other[step] / one[step] - 1) for step in one]
+    last = list(one)[-max(len(one) // 5, 1) :]
+    ratio = sum(other[step] for step in last) / sum(one[step] for step in last)
+    return {"updates": len(one), "first_gap": max(gaps[:FEW]), "largest_gap": max(gaps), "end_ratio": ratio}
+
+
+def curve(values: list[float]) -> list[float]:
+    """Means of at most BINS equal pieces."""
+    size = math.ceil(len(values) / BINS)
+    pieces = [values[i : i + size] for i in range(0, len(values), size)]
+    return [round(sum(piece) / len(piece), 4) for piece in pieces]
+
+
+def training(options: Options) -> Result:
+    """FE2E and MESM on the device and on the CPU, all at once."""
+    threads = str(max(1, (os.cpu_count() or 1) // 4))
+    places = {
+        (kind, where): options.work / f"{kind}-{where}" for kind in ("fe2e", "mesm") for where in ("device", "cpu")
+    }
+    started = {}
+    for (kind, where), out in places.items():
+        device = options.device if where == "device" else "cpu"
+        command = train_command(*arguments(options, kind, out, device))
+        with (options.work / f"{out.name}.log").open("w") as log:
+            started[out] = subprocess.Popen(
+                command, env=environment(options.kit, OMP_NUM_THREADS=threads), cwd=ROOT, stdout=log, stderr=log
+            )
+    codes = {out: process.wait() for out, process in started.items()}
+    result: Result = {"passed": True, "rows": [], "curves": {}}
+    for kind in ("fe2e", "mesm"):
+        outs = [places[kind, where] for where in ("cpu", "device")]
+        row: Result = {"kind": kind}
+        try:
+            for out in outs:
+                if codes[out] != 0:
+                    raise RuntimeError(f"{out.name}: {(options.work / f'{out.name}.log').read_text()[-800:]}")
+            cpu, device = map(losses, outs)
+            row |= compare(cpu, device)
+            row["passed"] = row["first_gap"] < 1e-2 and abs(row["end_ratio"] - 1) < 0.2
+            result["curves"][kind] = {"cpu": curve([*cpu.values()]), "device": curve([*device.values()])}
+        except Exception as error:  # the other kind's result is kept
+            row |= {"passed": False, "error": str(error)}
+        result["rows"].append(row)
+    result["passed"] = all(row["passed"] for row in result["rows"])
+    return result
+
+
+def resume(options: Options) -> Result:
+    """FE2E, killed by SIGKILL in the middle and resumed, against the run of `training` that nobody disturbed."""
+    out, middle = options.work / "killed", updates(options) // 3
+    command = train_command(*arguments(options, "fe2e", out, options.device), "--set", "checkpoint_seconds=0")
+    with (options.work / "killed.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment(options.kit), cwd=ROOT, stdout=log, stderr=log)
+    while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(records(out)) < middle):
+        time.sleep(0.02)
+    killed = process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = len(records(out))
+    run([*command, "--resume"], options)
+    found = compare(losses(options.work / "fe2e-device"), losses(out))
+    return {"passed": killed and found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2,
+            "killed_after": before, **found}  # fmt: skip
+
+
+def ranks(options: Options) -> Result:
+    """Two ranks on one card, by gloo, with synchronised batch norm: the losses of one rank but for rounding."""
+    out, one = options.work / "ranks", losses(options.work / "fe2e-device")
+    sets = ["--set", "ranks.sync_batch_norm=true", "--set", "optim.epochs=1"]
+    run(train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2), options)
+    two = losses(out)
+    gap = max(abs(two[step] / one[step] - 1) for step in [*two][:FEW])
+    lines = records(out)
+    return {"passed": gap < 1e-2 and all(line["ranks"] == 2 for line in lines), "updates": len(two), "first_gap": gap}
