@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-
 from mesm_data.build import build
+
 from mesm_data.corpora import scan
 from mesm_data.recipe import Recipe
 from mesm_data.sample import iemocap
