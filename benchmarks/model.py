@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="variants whose names contain this, and dense")
     given = parser.parse_args()
     device = torch.device(given.device)
-    engines = ["torch", "cpp"] if device.type == "cpu" else ["torch"]
+    engines = ["torch", "cpp"] if device.type == "cpu" else ["torch", "triton"]
     clock = time.process_time if given.cpu_time else time.perf_counter
     keep_memory()
     data = inputs(device, given.utterances)

@@ -11,10 +11,10 @@ from torch.nn import functional
 from mesm_train.models import accelerator
 from mesm_train.models.kernels import Kernels, Table
 
-# Operations of the dense convolution up to which a card computes that instead of the kernels' sparse one, some 40 us.
-# The host needs longer to start the launches, the dense way has fewer of them than a gather (counts in
-# tests/models/test_launches.py), and so few rows make too few tiles to occupy all processors of a card.
-DENSE_OPERATIONS = 12e9
+# Operations of the dense convolution up to which a card computes that instead of the kernels' sparse one: those of all
+# layers at 8 utterances and published sizes. Launches bound such a step, and the dense way has fewer of them than a
+# gather (tests/models/test_launches.py); and so few rows make too few tiles for all processors of a card.
+DENSE_OPERATIONS = 30e9
 
 
 class SubmanifoldConv(torch.autograd.Function):
