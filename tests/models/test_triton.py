@@ -66,12 +66,13 @@ def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradient
             gather.conv(dy, weight, table, mirror=True),
             gather.conv_weight(x, dy, table),
         )
-        tolerance = DTYPES[values[0].dtype]
+        dtype = values[0].dtype
         for mine, goal in zip(results, expected, strict=True):
-            assert mine.dtype == values[0].dtype
-            torch.testing.assert_close(mine.double(), goal, rtol=tolerance, atol=tolerance * 10)
+            assert mine.dtype == dtype
+            least = 1e-6 * goal.abs().amax().item() if goal.numel() else 0.0  # sums are in float32
+            torch.testing.assert_close(mine.double(), goal, rtol=DTYPES[dtype], atol=least)
         if len(x) > 1000:  # in the order of sites, every tile has all 9 taps
-            assert computed < 0.85 * 9 * -(-len(x) // 128)
+            assert computed < 0.9 * 9 * -(-len(x) // 128)
 
 
 def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: int, warps: int, folder: Path) -> Any:
