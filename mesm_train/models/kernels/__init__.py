@@ -1,10 +1,11 @@
-"""The arithmetic on rows of active sites, twice: in PyTorch, which runs anywhere, and in C++ for a CPU.
+"""The arithmetic on rows of active sites: in PyTorch, which runs anywhere, in C++ for a CPU, in Triton for a CUDA card.
 
 A row is the C features of one site. `Table` says which rows are neighbours; a convolution of sparse blocks has a
 weight (9, Cin, Cout), tap by tap in the order (y, x), as SparseConvNet stores it: y[r] = sum over k of
 x[near[r, k]] @ weight[k] over the neighbours that are active.
 """
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from mesm_train.models import accelerator
 
-EngineName = Literal["auto", "torch", "cpp"]
+EngineName = Literal["auto", "torch", "cpp", "triton"]
 # Measured for 64 to 512 channels, with one's own kernels and with PyTorch's:
 LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is the faster one for them
 FEW = 100  # of them for which it does not pay to transform the weight
+CAPABILITY = (8, 0)  # compute capability from which tensor cores multiply bfloat16 and TF32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +83,47 @@ class Kernels(Protocol):
 
 
 def kernels(engine: EngineName, device: torch.device) -> Kernels:
-    """What computes on `device`. auto is C++ on a CPU with a compiler; without one, PyTorch, which is said once.
+    """What computes on `device`: on a CPU C++, on a card Triton, or PyTorch, if it is asked for or they cannot be had.
 
-    Raises InputError if cpp is asked for and cannot be had.
+    That PyTorch takes over is said once. Raises InputError if it would although the engine of this kind of device was
+    asked for by name.
     """
     from mesm_train.models.kernels.pure import PureKernels
 
-    if engine == "torch" or accelerator.on_card(device):
+    if engine == "torch":
         return PureKernels()
+    if accelerator.on_card(device):
+        return _triton(device, required=engine == "triton")
     return _native(required=engine == "cpp")
+
+
+@cache
+def _triton(device: torch.device, *, required: bool) -> Kernels:
+    from mesm_data.errors import InputError
+    from mesm_train.models.kernels.pure import PureKernels
+
+    reason = _why_not_triton(device)
+    if reason is None:
+        from mesm_train.models.kernels.sorted import TritonKernels
+
+        return TritonKernels()
+    if required:
+        raise InputError(f"model.sparse.engine is 'triton': {reason}; engine auto falls back to PyTorch")
+    if device.type == "cuda":
+        print(f"sparse convolutions run in PyTorch, which takes longer than in Triton: {reason}", file=sys.stderr)
+    return PureKernels()
+
+
+def _why_not_triton(device: torch.device) -> str | None:
+    """None if it can be had."""
+    if device.type != "cuda":
+        return f"its kernels are for CUDA devices, and this one is {device.type}"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed (pip install 'mesm[triton]')"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < CAPABILITY:
+        return f"its kernels need compute capability 8.0, and this card has {capability[0]}.{capability[1]}"
+    return None
 
 
 @cache

@@ -1,13 +1,20 @@
 """The kernels with their gradients."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from mesm_train.models import accelerator
 from mesm_train.models.kernels import Kernels, Table
+
+# Operations of the dense convolution up to which a card computes that instead of the kernels' sparse one: those of all
+# layers at 8 utterances and published sizes. Launches bound such a step, and the dense way has fewer of them than a
+# gather (tests/models/test_launches.py); and so few rows make too few tiles for all processors of a card.
+DENSE_OPERATIONS = 30e9
 
 
 class SubmanifoldConv(torch.autograd.Function):
@@ -33,13 +40,30 @@ class SubmanifoldConv(torch.autograd.Function):
 
 
 def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor | None = None) -> Tensor:
-    """The same in the dtype of the weight; under autocast on a graphics card in autocast's."""
+    """The same in the dtype of the weight; under autocast on a graphics card in autocast's.
+
+    On a card with few pictures the whole grid is computed (`masked_conv`).
+    """
     device = x.device.type
     lower = accelerator.on_card(x.device) and torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
+    operations = 2 * math.prod(table.shape) * weight.numel()
     with torch.autocast(device, enabled=False):
-        found: Tensor = SubmanifoldConv.apply(x.to(dtype), weight.to(dtype), bias, table, kernels)  # type: ignore[no-untyped-call]
-    return found
+        x, weight = x.to(dtype), weight.to(dtype)
+        if accelerator.on_card(x.device) and operations <= DENSE_OPERATIONS:
+            return masked_conv(x, weight, bias, table)
+        y: Tensor = SubmanifoldConv.apply(x, weight, bias, table, kernels)  # type: ignore[no-untyped-call]
+    return y
+
+
+def masked_conv(x: Tensor, weight: Tensor, bias: Tensor | None, table: Table) -> Tensor:
+    """`SubmanifoldConv` by torch's dense convolution, over zeros at the sites that are not active."""
+    batch, height, width = table.shape
+    rows = x.new_zeros(batch * height * width, x.shape[1]).index_copy_(0, table.sites, x)
+    grid = rows.view(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
+    taps = weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1)
+    y = functional.conv2d(grid, taps.contiguous(memory_format=torch.channels_last), bias, padding=1)
+    return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1]).index_select(0, table.sites)
 
 
 class NormRelu(torch.autograd.Function):

@@ -1,0 +1,135 @@
+"""The kernels on a CUDA card: convolutions in Triton (implicit_gemm.py), the rest in PyTorch.
+
+Rows are sorted by which of their nine neighbours are active, and a tile of TILE rows skips the taps that none of them
+has. Tile sizes are fixed, not tuned by measurement, and nothing is added atomically: the same input gives the same bits
+in every run and on every rank, which an exact resume needs.
+
+Why not spconv-triton 1.0.0 (read in November 2026), whose algorithm is the same: it chooses tiles by timing some 40
+configurations for each shape, so that sums may differ from run to run, and every rank tunes by itself; its gradient of
+a submanifold convolution's input skips no tap; for the weight's gradient the host waits for the number of pairs; under
+autocast its layers take float16, also where bfloat16 is set, and float32 in evaluation; no row at all is an error; and
+it refuses CPU tensors, so that Triton's interpreter cannot check it.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mesm_train.models.kernels import Table, implicit_gemm
+from mesm_train.models.kernels.pure import PureKernels
+
+TILE = 128  # rows
+STAGES = 4  # of the software pipeline: loads of indices, loads of features and weights, products
+PROGRAMS = 512  # of the weight's gradient at least, if there are enough rows: a few for each of a card's processors
+MOST_PARTS = 32  # that its rows are divided into
+
+
+class TritonKernels(PureKernels):
+    """See Kernels. What Triton does not compute here, float64 and no row at all, is gathered."""
+
+    name = "triton"
+
+    def __init__(self) -> None:
+        super().__init__("gather")
+
+    def conv(
+        self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
+    ) -> Tensor:
+        """See Kernels."""
+        if x.dtype == torch.float64 or not len(x):
+            return super().conv(x, weight, table, bias=bias, mirror=mirror)
+        with current_device(x):
+            y = multiply(x, weight, sorted_rows(table), mirror=mirror)
+        return y if bias is None else y.add_(bias)
+
+    def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
+        """See Kernels."""
+        if x.dtype == torch.float64 or not len(x):
+            return super().conv_weight(x, dy, table)
+        with current_device(x):
+            return multiply_weight(x, dy, sorted_rows(table))
+
+
+def current_device(x: Tensor) -> AbstractContextManager[None]:
+    """Triton starts kernels on torch's current device: make that the one of x."""
+    return torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorted:
+    """n rows in the order of their neighbour masks, in `tiles` tiles."""
+
+    order: Tensor  # int64 (n,): the row in each slot
+    sources: Tensor  # int32 (9, tiles * TILE): the neighbours of each slot's row; -1 where there is none
+    masks: Tensor  # int32 (tiles,): the taps that any row of the tile has
+    lists: Tensor  # int32 (9, tiles): the tiles that have a tap, ascending
+    counts: Tensor  # int32 (9,): how many these are
+
+
+def sorted_rows(table: Table) -> Sorted:
+    """Of the rows of a table, made once."""
+    if "sorted" not in table.plans:
+        table.plans["sorted"] = sort_rows(table.near)
+    plan: Sorted = table.plans["sorted"]
+    return plan
+
+
+def sort_rows(near: Tensor) -> Sorted:
+    """Of the neighbours int32 (n, 9) of n > 0 rows. Nothing waits for the card."""
+    rows, tiles = len(near), -(-len(near) // TILE)
+    row_masks = near.new_empty(rows, dtype=torch.int16)
+    implicit_gemm.neighbour_masks_kernel[(-(-rows // 1024),)](near, row_masks, rows, BLOCK=1024)
+    order = torch.sort(row_masks, stable=True).indices
+    sources, masks = near.new_empty(9, tiles * TILE), near.new_empty(tiles)
+    implicit_gemm.sort_neighbours_kernel[(tiles,)](
+        near, order, sources, masks, rows, tiles * TILE, TILE=TILE, num_warps=4
+    )
+    lists, counts = near.new_empty(9, tiles), near.new_empty(9)
+    implicit_gemm.list_tiles_kernel[(9,)](masks, lists, counts, tiles, BLOCK=1024)
+    return Sorted(order=order, sources=sources, masks=masks, lists=lists, counts=counts)
+
+
+def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor:
+    """(n, Cin) with (9, Cin, Cout) to (n, Cout), n > 0; `mirror`: (n, Cout) to (n, Cin). float32, bfloat16, float16."""
+    reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
+    y = x.new_empty(len(x), columns)
+    block_n = block(columns, 128)
+    grid = (len(plan.masks) * -(-columns // block_n),)
+    implicit_gemm.conv_kernel[grid](
+        x, weight, plan.sources, plan.order, plan.masks, y, len(x), plan.sources.shape[1],
+        R=reduced, N=columns, MIRROR=mirror, PRECISION=precision(), TILE=TILE, BLOCK_N=block_n,
+        BLOCK_R=block(reduced, depth(x)), num_warps=8 if block_n == 128 else 4, num_stages=STAGES,
+    )  # fmt: skip
+    return y
+
+
+def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
+    """The gradient (9, Cin, Cout) of the weight, from (n, Cin) and (n, Cout), n > 0."""
+    cin, cout, tiles = x.shape[1], dy.shape[1], len(plan.masks)
+    block_i, block_o = block(cin, 128), block(cout, 128)
+    places = 9 * -(-cin // block_i) * -(-cout // block_o)
+    count = max(1, min(-(-PROGRAMS // places), MOST_PARTS, tiles // 4))
+    parts = x.new_empty(count, 9, cin, cout, dtype=torch.float32)
+    implicit_gemm.conv_weight_kernel[(places, count)](
+        x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts, len(x), plan.sources.shape[1], tiles,
+        CIN=cin, COUT=cout, PRECISION=precision(), TILE=TILE, BLOCK_I=block_i, BLOCK_O=block_o, BLOCK_R=depth(x),
+        num_warps=8 if block_i * block_o == 128 * 128 else 4, num_stages=STAGES,
+    )  # fmt: skip
+    return parts.sum(0).to(x.dtype)
+
+
+def block(channels: int, most: int) -> int:
+    """The power of two that covers the channels; at least 16, the smallest side of a product on tensor cores."""
+    return max(16, min(most, 1 << (channels - 1).bit_length()))
+
+
+def depth(x: Tensor) -> int:
+    """How many products are summed in a loop step: 128 bytes of a row."""
+    return 128 // x.element_size()
+
+
+def precision() -> str:
+    """Of products of float32: as the setting for torch's own on a card."""
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"

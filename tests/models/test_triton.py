@@ -1,0 +1,192 @@
+"""Triton's kernels without a card: interpreted, against float64, and compiled for two cards, by what the code holds."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from launches import recorded
+from test_launches import OPTIMIZER, batch, model
+from torch import Tensor
+
+from mesm_data.errors import InputError
+from mesm_train.models import kernels
+from mesm_train.models.kernels import functions
+from mesm_train.models.kernels.pure import PureKernels
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="needs the package triton: pip install 'mesm[triton]'"
+)
+CPU = torch.device("cpu")
+# B, H, W, share of active sites, Cin, Cout: one row, channels below and beyond a block, some tiles, no row at all
+SHAPES = [(1, 2, 2, 0.0, 3, 5), (3, 8, 6, 0.6, 17, 20), (2, 16, 16, 0.8, 64, 130), (5, 24, 24, 0.44, 24, 16)]
+# Rounding of the result, relative: a unit of its last digit, as the interpreter truncates to bfloat16.
+DTYPES = {torch.float32: 1e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
+
+
+def cases() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Each shape in each dtype: mask, x, weight, dy."""
+    generator, made = torch.Generator().manual_seed(0), []
+    for b, h, w, share, cin, cout in SHAPES:
+        mask = torch.rand(b, h, w, generator=generator) < share
+        mask[0, 0, 0] = True
+        n = int(mask.sum())
+        values = [torch.randn(*size, generator=generator) for size in ((n, cin), (9, cin, cout), (n, cout))]
+        made += [(mask, *(value.to(dtype) for value in values)) for dtype in DTYPES]
+    empty = torch.zeros(2, 4, 4, dtype=torch.bool)
+    return [*made, (empty, torch.zeros(0, 3), torch.randn(9, 3, 5), torch.zeros(0, 5))]  # type: ignore[list-item]
+
+
+@pytest.mark.slow
+@needs_triton
+def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradients(tmp_path: Path) -> None:
+    """In float32, bfloat16 and float16, of the same rounded inputs; test_sparse.py compares the gather with grids."""
+    given = cases()
+    torch.save(given, tmp_path / "cases.pt")
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("interpreted.py")),
+        tmp_path / "cases.pt",
+        tmp_path / "y.pt",
+    ]
+    subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, check=True, timeout=900)
+    gather = PureKernels("gather")
+    for (mask, *values), (*results, computed) in zip(given, torch.load(tmp_path / "y.pt"), strict=True):
+        x, weight, dy = (value.double() for value in values)
+        pooled = int(mask.view(len(mask), mask.shape[1] // 2, 2, mask.shape[2] // 2, 2).any(4).any(2).sum())
+        table = gather.tables(mask, len(x), pooled)
+        expected = (
+            gather.conv(x, weight, table),
+            gather.conv(dy, weight, table, mirror=True),
+            gather.conv_weight(x, dy, table),
+        )
+        dtype = values[0].dtype
+        for mine, goal in zip(results, expected, strict=True):
+            assert mine.dtype == dtype
+            least = 1e-6 * goal.abs().amax().item() if goal.numel() else 0.0  # sums are in float32
+            torch.testing.assert_close(mine.double(), goal, rtol=DTYPES[dtype], atol=least)
+        if len(x) > 1000:  # in the order of sites, every tile has all 9 taps
+            assert computed < 0.9 * 9 * -(-len(x) // 128)
+
+
+def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: int, warps: int, folder: Path) -> Any:
+    """(registers, bytes of stack and local memory, Counter of instructions) of a function compiled for a card."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from mesm_train.models.kernels import sorted as engine
+
+    kinds = {
+        **dict.fromkeys(("x", "y", "dy", "weight"), f"*{dtype}"), "parts": "*fp32", "order": "*i64",
+        **dict.fromkeys(("sources", "masks", "lists", "counts"), "*i32"),
+        **dict.fromkeys(("rows", "slots", "tiles"), "i32"),
+    }  # fmt: skip
+    signature = {name: "constexpr" if name in constants else kinds[name] for name in function.arg_names}
+    aligned = [n for n, name in enumerate(function.arg_names) if name == "slots" or signature[name].startswith("*")]
+    source = ASTSource(function, signature, constants, {(n,): [["tt.divisibility", 16]] for n in aligned})
+    options = {"num_warps": warps, "num_stages": engine.STAGES}
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert made.metadata.shared <= {80: 163, 90: 227}[capability] * 1024
+    cubin, tools = folder / "kernel.cubin", Path(triton.__file__).parent / "backends/nvidia/bin"
+    cubin.write_bytes(made.asm["cubin"])
+    # Function conv_kernel:
+    #   REG:107 STACK:0 SHARED:1024 LOCAL:0 CONSTANT[0]:592 TEXTURE:0 SURFACE:0 SAMPLER:0
+    usage = subprocess.run([tools / "cuobjdump", "--dump-resource-usage", cubin], capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
+    assert found is not None, usage
+    registers, stack, local = map(int, found.groups())
+    code = subprocess.run([tools / "nvdisasm", cubin], capture_output=True, text=True, check=True).stdout
+    return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL)\b", code))
+
+
+@pytest.mark.slow
+@needs_triton
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("part", ["forward", "input", "weight"])
+def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
+    capability: int, dtype: str, part: str, tmp_path: Path
+) -> None:
+    """For A100 and H100, 128 to 128 channels, bfloat16 and TF32: two blocks fit the registers of a H100's processor."""
+    from mesm_train.models.kernels import implicit_gemm
+    from mesm_train.models.kernels import sorted as engine
+
+    depth = 64 if dtype == "bf16" else 32
+    shared = {"PRECISION": "tf32", "TILE": engine.TILE, "BLOCK_R": depth}
+    if part == "weight":
+        function, sizes = implicit_gemm.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 128, "BLOCK_O": 128}
+    else:
+        function, sizes = implicit_gemm.conv_kernel, {"R": 128, "N": 128, "MIRROR": part == "input", "BLOCK_N": 128}
+    registers, spilled, instructions = compiled(function, {**sizes, **shared}, dtype, capability, 8, tmp_path)
+    assert spilled == instructions["STL"] == instructions["LDL"] == 0
+    assert registers <= {80: 255, 90: 128}[capability]
+    assert instructions[{80: "HMMA", 90: "HGMMA"}[capability]] > 0
+    assert instructions["FFMA"] == 0
+    assert instructions["LDGSTS"] > 0  # copies to shared memory that the loop does not wait for
+
+
+class Uncomputed:
+    """Stands for a Triton function: counts its starts, and leaves zeros in what it would compute."""
+
+    def __init__(self, output: int | None, counts: Counter[str]) -> None:
+        self.output, self.counts = output, counts
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        def start(*arguments: Any, **constants: Any) -> None:
+            self.counts["triton"] += 1
+            if self.output is not None:
+                arguments[self.output].detach().numpy()[...] = 0
+
+        return start
+
+
+@pytest.mark.slow
+@needs_triton
+def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a step of MESM; fewer than the dense way for few pictures, and no further wait."""
+    from mesm_train.models.kernels import implicit_gemm
+    from mesm_train.models.kernels import sorted as engine
+
+    counts: Counter[str] = Counter()
+    outputs = {
+        "neighbour_masks_kernel": None, "sort_neighbours_kernel": None, "list_tiles_kernel": None,
+        "conv_kernel": 5, "conv_weight_kernel": 6,
+    }  # fmt: skip
+    for name, output in outputs.items():
+        monkeypatch.setattr(implicit_gemm, name, Uncomputed(output, counts))
+    totals = []
+    for ops, dense in ((PureKernels(), 1e30), (engine.TritonKernels(), 0.0)):
+        monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
+        monkeypatch.setattr("mesm_train.models.conv.kernels", lambda name, device, ops=ops: ops)
+        made, data = model("mesm").train(), batch()
+        with recorded() as launches:
+            made(data).sum().backward()
+        assert launches.counts.pop("wait") == 6
+        totals.append(launches.counts.total() + counts.total() + OPTIMIZER)
+    assert counts["triton"] == 6 * (3 + 2 * 3)  # six blocks: the plan, and two convolutions' three products
+    assert totals[1] < totals[0] <= 2600
+
+
+def test_without_triton_a_card_computes_in_pytorch_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = torch.device("cuda:0")
+    reasons = [(False, (9, 0), "the package triton is not installed"), (True, (7, 5), "this card has 7.5")]
+    for there, capability, reason in reasons:
+        kernels._triton.cache_clear()
+        monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name, there=there: there or None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert [kernels.kernels("auto", card).name for _ in range(2)] == ["torch", "torch"]
+        assert capsys.readouterr().err.count(reason) == 1
+        with pytest.raises(InputError, match=rf"model\.sparse\.engine is 'triton': .*{reason}"):
+            kernels.kernels("triton", card)
+    kernels._triton.cache_clear()
+    assert kernels.kernels("triton", CPU).name == kernels.kernels("auto", CPU).name
