@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-from mesm_data.build import build
 
 from mesm_data.corpora import scan
+from mesm_data.pipeline import build
 from mesm_data.recipe import Recipe
 from mesm_data.sample import iemocap
 from mesm_data.shards.reader import Dataset

@@ -1,6 +1,7 @@
 """Guarantees of data that lie elsewhere, with a real S3 server: the same run, each shard once, nothing half-written."""
 
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -142,6 +143,17 @@ def test_a_reader_waits_for_its_own_shard_only_and_the_others_come_ahead(store: 
     for key in keys[1:]:
         assert (held[key].samples == near[key].samples).all()
     assert all(store.sent[name] == size for name, size in sizes(local).items())
+
+
+def test_a_pickled_dataset_reads_the_same_copies_in_another_process(store: ObjectStore, local: Path) -> None:
+    here, there = Dataset(local), open_dataset(http(store), check=True)
+    key = here.keys[0]
+    first = there[key]
+    copy = pickle.loads(pickle.dumps(there.select([key, here.keys[-1]])))
+    assert copy.keys == [key, here.keys[-1]]
+    assert [sample.record for sample in copy] == [here[key].record for key in copy.keys]
+    assert bytes(copy[key].json) == bytes(first.json)
+    assert store.sent[here.shard(key)] == sizes(local)[here.shard(key)]
 
 
 def test_nothing_half_written_is_trusted_after_a_kill(store: ObjectStore, local: Path, tmp_path: Path) -> None:
