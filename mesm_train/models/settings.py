@@ -30,7 +30,8 @@ class SparseSettings:
 
     engine: Literal["auto", "torch", "cpp", "triton"] = "auto"
     """What computes convolutions. auto: cpp on a CPU (compiled at installation or on first use), triton on a CUDA card
-    (compiled on first use), torch where these cannot be had. cpp, triton: required on that kind of device, auto on the other. torch: PyTorch on both."""
+    (compiled on first use), torch where these cannot be had. cpp, triton: required on that kind of device, auto on the
+    other. torch: PyTorch on both."""
 
     bn_eps: float = 1e-4
     """Added to the variance by the batch norms of the sparse blocks (SparseConvNet's value)."""
