@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import cast
 
 import torch
@@ -112,7 +113,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 if reporter.stopping:
                     return False
         reporter.read()
-        end_epoch(setup, run, state, journal, watcher)
+        end_epoch(setup, run, state, journal, watcher, reporter.end_epoch())
         if (ranks.any(stop()) or reporter.stopping) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
@@ -165,6 +166,14 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
     return loss
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The training of an epoch: its mean loss, and the seconds that a whole epoch takes."""
+
+    loss: float
+    seconds: float
+
+
 class Reporter:
     """Reads what updates reported, one update late, and tells it to the journal and the watcher."""
 
@@ -175,6 +184,13 @@ class Reporter:
         self._setup, self._run, self._journal, self._watcher, self._updates = setup, run, journal, watcher, updates
         self._peak = throughput.peak(setup.device, setup.config.optim.precision)
         self._waiting: Report | None = None
+        self._epoch: list[tuple[float, float]] = []  # loss and seconds of each update since `end_epoch`
+
+    def end_epoch(self) -> "Trained":
+        """Mean loss and expected length of an epoch, from the updates since the last call."""
+        losses, seconds = zip(*self._epoch, strict=True)
+        self._epoch = []
+        return Trained(loss=fmean(losses), seconds=fmean(seconds) * self._updates)
 
     def put(self, report: Report) -> None:
         """Keep the report of an update, to be read later."""
@@ -208,6 +224,7 @@ class Reporter:
             "memory_gb": throughput.peak_memory_gb(setup.device),
         }
         self._journal.append(record)
+        self._epoch.append((record["loss"], record["seconds"]))
         done = -(-(report.first + len(report.keys)) // setup.config.optim.accumulate)
         self._watcher.step(record, done, self._updates)
 
@@ -237,9 +254,9 @@ def refuse_nan(setup: Setup, statuses: list[Status], report: Report, run: Path) 
     )
 
 
-def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher) -> None:
+def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained) -> None:
     """Validate, choose thresholds, remember the best, save."""
-    position = state.position
+    position, start = state.position, time.monotonic()
     judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
     answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
@@ -250,8 +267,13 @@ def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: 
     record = {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
     journal.append(record)
     watcher.epoch(record)
-    mark = " *" if better else ""
-    watcher.say(f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}{mark}")
+    seconds = trained.seconds + time.monotonic() - start
+    left = (setup.config.optim.epochs - 1 - position.epoch) * seconds
+    watcher.say(
+        f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}, "
+        f"train loss {trained.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
+        f"{' (best so far)' if better else ''}"
+    )
     if better:
         position.best, position.best_epoch = float(value), position.epoch
     position.epoch, position.step = position.epoch + 1, 0

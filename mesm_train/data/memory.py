@@ -53,4 +53,4 @@ class Memory:
                 if len(self._free[index]) >= size:
                     return self._free.pop(index)
             self._free.clear()  # All of them are too small: larger ones take their place.
-        return memoryview(np.empty(size + size // 4, np.uint8))
+        return np.empty(size + size // 4, np.uint8).data

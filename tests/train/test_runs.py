@@ -112,7 +112,7 @@ def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path)
     """SIGKILL after a random number of lines, with a checkpoint at every update; then to the end."""
     run = tmp_path / "run"
     moments = random.Random(3)
-    command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0")
+    command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0", "--log-seconds", "0")
     for _ in range(5):
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
@@ -134,7 +134,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    command = train("run", recipe, "--out", run)
+    command = train("run", recipe, "--out", run, "--log-seconds", "0")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
     assert process.stderr is not None
     while " step 1/" not in process.stderr.readline():
@@ -155,7 +155,10 @@ def test_a_running_mean_of_the_weights_is_judged_and_goes_on_exactly(recipe: Pat
     call("run", recipe, "--out", tmp_path / "whole", *change)
     stopped = tmp_path / "stopped"
     process = subprocess.Popen(
-        train("run", recipe, "--out", stopped, *change), stderr=subprocess.PIPE, text=True, env=environment()
+        train("run", recipe, "--out", stopped, "--log-seconds", "0", *change),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     assert process.stderr is not None
     while "epoch 0 step 2/" not in process.stderr.readline():
