@@ -116,7 +116,9 @@ def sweep_p(
 def explain(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
     keys: Annotated[str | None, typer.Option(help="Utterances, with commas; else one of each class.")] = None,
-    part: Annotated[str, typer.Option("--split", help="Where those without --keys come from: test or valid.")] = "test",
+    part: Annotated[
+        str, typer.Option("--split", help="Where those without --keys come from: train, valid or test.")
+    ] = "test",
     data: Annotated[str | None, typer.Option(help="Another dataset that holds the utterances.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Another split or labels: --set split=…")] = None,
 ) -> None:
@@ -132,8 +134,8 @@ def explain(
     from mesm_train import runs
     from mesm_train.report import looks, pictures
 
-    if part not in ("test", "valid"):
-        raise InputError(f"--split {part!r}: expected test or valid")
+    if part not in ("train", "valid", "test"):
+        raise InputError(f"--split {part!r}: expected train, valid or test")
     setup = runs.load(path, data=data, parts=() if keys else (part,), sets=sets or ())
     chosen = keys.split(",") if keys else runs.shown(setup, part)
     for key in chosen:
