@@ -222,6 +222,9 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
     dataset, begun = out / "dataset.json", out / ".build" / "recipe.json"
     known = next((read_checked_json(path, PLAN) for path in (dataset, begun) if path.exists()), None)
     if known and not overwrite:
+        other = known.get("recipe", {}).get("corpus")
+        if other is not None and other != plan["recipe"]["corpus"]:
+            raise InputError(f"{out} holds a dataset of {other}, not of {plan['recipe']['corpus']}: give another --out")
         if differs := difference(known.get("recipe", {}), plan["recipe"]):
             raise InputError(f"{out} was begun with another recipe: {differs}. Give another --out, or --overwrite")
         if differs := difference(known.get("source", {}), plan["source"]):

@@ -9,6 +9,11 @@ from mesm_data.shapes import read_checked_json
 from mesm_train.run_files import OPERATIONS, PROVENANCE
 from mesm_train.runs import stored
 
+READING = (
+    "How to read it: macro F1, accuracy and AUC are means over the classes, on the test part; higher is better. A "
+    "model has learnt something if macro F1 is above `constant` (the best constant answer of each class), accuracy "
+    "above `always no`, and AUC above 0.5. M MAC: million multiply-adds of a forward pass, see the report."
+)
 HEAD = ("run", "kind", "macro F1", "constant", "accuracy", "always no", "AUC", "M MAC", "report")
 
 

@@ -202,6 +202,12 @@ def recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
+def recipe_summaries() -> dict[str, str]:
+    """The names of the recipes that come with mesm, each with the first line of its file, a comment."""
+    texts = {name: (_folder() / f"{name}.yaml").read_text(encoding="utf-8") for name in recipes()}
+    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
+
+
 def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
     """The settings of a recipe by its name, or of a YAML file by its path, changed by `sets` ("optim.lr=1e-3").
 

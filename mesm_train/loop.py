@@ -34,7 +34,7 @@ from mesm_train.models.model import Model
 from mesm_train.optimize import autocast, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
 from mesm_train.state import Position, State
-from mesm_train.status import Report, Reporter, Status
+from mesm_train.status import Report, Reporter, Status, Trained
 from mesm_train.watch import Watcher
 
 
@@ -111,7 +111,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 if reporter.stopping:
                     return False
         reporter.read()
-        end_epoch(setup, run, state, journal, watcher)
+        end_epoch(setup, run, state, journal, watcher, reporter.end_epoch())
         if (ranks.any(stop()) or reporter.stopping) and not position.finished:
             return False
     finish(setup, run, position, journal, watcher)
@@ -164,9 +164,9 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
     return loss
 
 
-def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher) -> None:
+def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained) -> None:
     """Validate, choose thresholds, remember the best, save."""
-    position = state.position
+    position, start = state.position, time.monotonic()
     judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
     answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
@@ -177,8 +177,13 @@ def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: 
     record = {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
     journal.append(record)
     watcher.epoch(record)
-    mark = " *" if better else ""
-    watcher.say(f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}{mark}")
+    seconds = trained.seconds + time.monotonic() - start
+    left = (setup.config.optim.epochs - 1 - position.epoch) * seconds
+    watcher.say(
+        f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}, "
+        f"train loss {trained.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
+        f"{' (best so far)' if better else ''}"
+    )
     if better:
         position.best, position.best_epoch = float(value), position.epoch
     position.epoch, position.step = position.epoch + 1, 0

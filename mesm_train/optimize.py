@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
 from mesm_train.models.model import Model
-from mesm_train.setup import Setup
+from mesm_train.setup import Selection
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,17 +34,17 @@ def groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
     return found
 
 
-def positive_weight(setup: Setup) -> Tensor:
+def positive_weight(selection: Selection) -> Tensor:
     """negatives / positives of each class in the train part, (classes,); ones if that is switched off."""
-    positives = setup.positives("train")
-    total = len(setup.keys["train"])
+    positives = selection.positives("train")
+    total = len(selection.keys["train"])
     if (positives == 0).any():
-        absent = [name for name, count in zip(setup.view.classes, positives, strict=True) if not count]
+        absent = [name for name, count in zip(selection.view.classes, positives, strict=True) if not count]
         raise InputError(
             f"no utterance of the train part ({total}) is {' or '.join(absent)}: a class without positives cannot be "
-            "learnt; choose another split or label view"
+            "learnt; choose another split or label view: --set split=…, --set labels=…"
         )
-    if not setup.config.optim.pos_weight:
+    if not selection.config.optim.pos_weight:
         return torch.ones(len(positives))
     return torch.from_numpy(((total - positives) / positives).astype(np.float32))
 

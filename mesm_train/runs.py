@@ -5,7 +5,7 @@ RUN/text/        the text encoder, if it was made for this run
 RUN/report.html
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
 from mesm_train.run_files import PROVENANCE, THRESHOLDS
-from mesm_train.setup import Setup, prepare
+from mesm_train.setup import Selection, Setup, make_model, prepare, select_data
 from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
 
@@ -54,8 +54,11 @@ def begin(
         setup: Setup
         with ranks.together(), ranks.first_alone():
             if ranks.first:  # makes or fetches what is made or fetched once
-                setup = prepare(config, run, ranks=ranks)
-                positive_weight(setup)  # refuses a class that cannot be learnt before anything is written
+                selection = select_data(config, ranks=ranks)
+                positive_weight(selection)  # refuses a class that cannot be learnt before anything is written
+                if (run / "config.yaml").exists():
+                    refuse_changes(selection, run)
+                setup = make_model(selection, run)
                 held.enter_context(folder_lock(run / ".lock" / "pid"))
                 write_down(setup, run)
         with ranks.together():
@@ -141,9 +144,9 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def refuse_changes(setup: Setup, run: Path) -> None:
+def refuse_changes(selection: Selection, run: Path) -> None:
     """Raises InputError if a run is to go on with other data or another split than it was begun with."""
-    before, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
+    before, now = read_checked_json(run / "provenance.json", PROVENANCE), selection.provenance
     for what in ("root", "format"):
         if before["dataset"][what] != now["dataset"][what]:
             raise InputError(f"{run} was begun on another dataset: its {what} differs. {differences(before, now)[0]}")
@@ -151,14 +154,24 @@ def refuse_changes(setup: Setup, run: Path) -> None:
         raise InputError(f"{run} was begun with another split. {differences(before, now)[0]}")
 
 
-def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",)) -> Setup:
+# What changes which utterances a finished run is evaluated on, and with what, but not what was trained.
+EVALUATION = {"split", "labels", "device", "loader.threads", "loader.prefetch", "loader.cache_gb"}
+
+
+def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()) -> Setup:
     """A run's model with its best weights, ready to answer; `data` is another dataset to ask it about.
 
-    Raises InputError if there is no run, MesmError if it has no checkpoint of a best epoch yet.
+    `sets` ("split=session-4") change settings of EVALUATION. Raises InputError if there is no run, MesmError if it has
+    no checkpoint of a best epoch yet.
     """
     if not (run / "config.yaml").exists():
         raise InputError(f"{run} holds no config.yaml, so it is not a run of `mesm-train run`")
-    config = load_recipe(str(run / "config.yaml"))
+    for item in sets:
+        if item.partition("=")[0] not in EVALUATION:
+            raise InputError(
+                f"--set {item}: a finished run keeps its settings; {', '.join(sorted(EVALUATION))} can be set here"
+            )
+    config = load_recipe(str(run / "config.yaml"), sets)
     setup = prepare(replace(config, data=data or config.data), run, parts=parts)
     found = checkpoint.load(run / "checkpoints", "best")
     if found is None:
@@ -186,12 +199,12 @@ class Judged:
     deviation: Deviation | None = None
 
 
-def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
+def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[str] = ()) -> Judged:
     """Scores of a run on a part of its split, with the thresholds it chose; and what differs from its training.
 
-    Raises InputError if the run has not ended, or the part is empty.
+    For `data` and `sets` see `load`. Raises InputError if the run has not ended, or the part is empty.
     """
-    setup = load(run, data=data, parts=(part,))
+    setup = load(run, data=data, parts=(part,), sets=sets)
     thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
     limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
     if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
@@ -199,7 +212,10 @@ def evaluate(run: Path, *, part: str, data: str | None = None) -> Judged:
     answers = answer(setup, part)
     result = score(setup, answers, limits, weight)
     began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
-    same = all(began[what][name] == now[what][name] for what, name in (("dataset", "root"), ("split", "digest")))
+    same = all(
+        began[what][name] == now[what][name]
+        for what, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
+    )
     before, far = stored(run, part) if same else None, None
     if before is not None and before != result:
         far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)

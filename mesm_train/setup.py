@@ -1,7 +1,7 @@
 """From settings to everything that a run needs: data, split, labels, model. Settings are checked before data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
+from mesm_data.remote_bytes import local
 from mesm_data.schema.views import View
 from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
@@ -29,20 +30,36 @@ from mesm_train.provenance import provenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """A run before its first step. `keys` are the parts of the split that the label view asks about."""
+class Selection:
+    """What the settings select of the data: all that can be refused before the text encoder is loaded.
+
+    `keys` are the parts of the split that the label view asks about, `targets` the label vector, float32 (classes,), of
+    each utterance that the view asks about.
+    """
 
     config: RunConfig
     dataset: Dataset
     view: View
     split: Split
     keys: Mapping[str, tuple[str, ...]]
-    loader: Loader
-    samples: Samples
-    model: Model
+    targets: Mapping[str, NDArray[np.float32]]
     device: torch.device
     provenance: dict[str, Any]
     ranks: Ranks = ALONE
+
+    def positives(self, part: str) -> NDArray[np.float64]:
+        """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
+        targets = np.stack([self.targets[key] for key in self.keys[part]])
+        return np.asarray(targets.sum(axis=0, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(Selection):
+    """A run before its first step: the selected data and the model."""
+
+    loader: Loader
+    samples: Samples
+    model: Model
 
     def plan(self, epoch: int) -> Plan:
         """The order of an epoch of the train part."""
@@ -58,14 +75,14 @@ class Setup:
         """How many steps the plan of any epoch has."""
         return -(-len(self.samples.keys) // self.config.optim.batch)
 
-    def positives(self, part: str) -> NDArray[np.float64]:
-        """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
-        told = np.stack([self.loader.targets[key] for key in self.keys[part]])
-        return np.asarray(told.sum(axis=0, dtype=np.float64))
-
 
 def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
-    """Open the data and make the model of a run, the same each time and on each rank. `parts` must hold utterances.
+    """Select the data and make the model of a run, the same each time and on each rank. See `select_data`."""
+    return make_model(select_data(config, parts=parts, ranks=ranks), run)
+
+
+def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Selection:
+    """Open the data of a run and select its utterances and targets. `parts` must hold utterances.
 
     Raises InputError for whatever in the settings does not fit the data.
     """
@@ -78,6 +95,7 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
         )
     device = pick_device(config.device, ranks.local)
     set_products(device, config.optim.precision)
+    check_place(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     check_media(config.model.modalities, dataset)
     asked = trainable_view(dataset.schema, config.labels)
@@ -90,31 +108,52 @@ def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ran
     keys = {part: tuple(key for key in held if key in targets) for part, held in parted.parts.items()}
     for part in parts:
         if not keys.get(part):
+            others = [f"{other} ({len(some)})" for other, some in keys.items() if some]
+            remedy = "Choose" if parts == PARTS else "Give one of them with --split, or choose"
             raise InputError(
                 f"split {config.split} has no utterance in its part {part!r} that label view {config.labels!r} asks "
-                f"about, of {len(parted.parts.get(part, ()))} that {dataset.path} holds: choose another split or view"
+                f"about, of {len(parted.parts.get(part, ()))} that {dataset.path} holds. Parts with such utterances: "
+                f"{', '.join(others) or 'none'}. {remedy} another split or view: --set split=…, --set labels=…"
             )
+    facts = provenance(dataset.info, parted, asked, config, device=str(device))
+    return Selection(
+        config=config, dataset=dataset, view=asked, split=parted, keys=keys, targets=targets, device=device,
+        provenance=facts, ranks=ranks,
+    )  # fmt: skip
+
+
+def make_model(selection: Selection, run: Path) -> Setup:
+    """The run of the selected data: with its text encoder, its model and its loader."""
+    config, dataset, keys, ranks = selection.config, selection.dataset, selection.keys, selection.ranks
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
-    model = Model(config.model, encoder).to(device)
+    model = Model(config.model, encoder).to(selection.device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
     if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
         synchronise(model, ranks.sum_statistics)
     changes = config.augment if config.augment != AugmentConfig() else None
     loader = Loader(
-        dataset, targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
-        seed=config.seed, pin=device.type == "cuda", stream=shard_stream(config, dataset, keys.get("train", ()), ranks),
+        dataset, selection.targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
+        seed=config.seed, pin=selection.device.type == "cuda",
+        stream=shard_stream(config, dataset, keys.get("train", ()), ranks),
     )  # fmt: skip
-    facts = provenance(dataset.info, parted, asked, config, device=str(device))
+    facts = dict(selection.provenance)
     if encoder is not None:
         facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
         facts["text"]["encoder"] = config.text.encoder
-    return Setup(
-        config=config, dataset=dataset, view=asked, split=parted, keys=keys, loader=loader,
-        samples=planned(dataset, keys.get("train", ()), config.model.modalities), model=model, device=device,
-        provenance=facts, ranks=ranks,
-    )  # fmt: skip
+    samples = planned(dataset, keys.get("train", ()), config.model.modalities)
+    selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+    return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
+
+
+def check_place(data: str) -> None:
+    """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
+    if (path := local(data)) and not path.is_dir():
+        raise InputError(
+            f"data: there is no folder {path}: if the dataset was moved, give its new place with --data; else give the "
+            "folder that `mesm-data build` wrote"
+        )
 
 
 def shard_stream(config: RunConfig, dataset: Dataset, train: Sequence[str], ranks: Ranks) -> ShardStream | None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -87,6 +88,14 @@ class Report:
         return [Status.unpack(row) for row in rows], norm if math.isfinite(norm) else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The training of an epoch: its mean loss, and the seconds that a whole epoch takes."""
+
+    loss: float
+    seconds: float
+
+
 class Reporter:
     """Reads what updates reported, one update late, and tells it to the journal and the watcher."""
 
@@ -97,6 +106,13 @@ class Reporter:
         self._setup, self._run, self._journal, self._watcher, self._updates = setup, run, journal, watcher, updates
         self._peak = throughput.peak(setup.device, setup.config.optim.precision)
         self._waiting: Report | None = None
+        self._epoch: list[tuple[float, float]] = []  # loss and seconds of each update since `end_epoch`
+
+    def end_epoch(self) -> Trained:
+        """Mean loss and expected length of an epoch, from the updates since the last call."""
+        losses, seconds = zip(*self._epoch, strict=True)
+        self._epoch = []
+        return Trained(loss=fmean(losses), seconds=fmean(seconds) * self._updates)
 
     def put(self, report: Report) -> None:
         """Keep the report of an update, to be read later."""
@@ -130,6 +146,7 @@ class Reporter:
             "memory_gb": throughput.peak_memory_gb(setup.device),
         }
         self._journal.append(record)
+        self._epoch.append((record["loss"], record["seconds"]))
         done = -(-(report.first + len(report.keys)) // setup.config.optim.accumulate)
         self._watcher.step(record, done, self._updates)
 

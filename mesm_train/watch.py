@@ -1,6 +1,7 @@
-"""What a person sees of a run: a line an update in a file, a bar on a terminal, curves in TensorBoard or W&B."""
+"""What a person sees of a run: a line an epoch in a file, a bar on a terminal, curves in TensorBoard or W&B."""
 
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,18 +39,22 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line an update on stderr, see `told`, and the time left of the epoch."""
+    """One line an epoch on stderr, and in long epochs one line every `interval` seconds, see `told`."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = 60) -> None:
         self._speeds: list[float] = []
+        self._interval, self._last = interval, time.monotonic()
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Write the line."""
+        """Write a line if the last one is old enough."""
         left = self._left(record, done, count)
+        if time.monotonic() - self._last < self._interval:
+            return
         self.say(f"epoch {record['epoch']} step {done}/{count} {told(record)}, epoch ends in {left:.0f} s")
 
     def say(self, line: str) -> None:
         """Write it."""
+        self._last = time.monotonic()
         print(printable_message(line), file=sys.stderr, flush=True)
 
     def _left(self, record: dict[str, Any], done: int, count: int) -> float:

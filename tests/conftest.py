@@ -19,6 +19,18 @@ settings.load_profile("mesm")
 
 REPOSITORY = Path(__file__).parents[1]
 
+# Tests that `make check` leaves out, because they make or decode media, train, or take longer than a second or two.
+MEDIA_FOLDERS = {"engines", "media", "models", "sample"}
+MEDIA_FILES = {"test_bounded.py", "test_planted.py", "test_elsewhere.py", "test_ranks.py", "test_kills.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `media` what uses a corpus or a dataset, which the fixture `once` makes, and what is listed above."""
+    for item in items:
+        uses_media = "once" in getattr(item, "fixturenames", ())
+        if uses_media or item.path.parent.name in MEDIA_FOLDERS or item.path.name in MEDIA_FILES:
+            item.add_marker(pytest.mark.media)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

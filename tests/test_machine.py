@@ -110,7 +110,7 @@ def test_an_ffmpeg_that_is_killed_is_no_clip_that_cannot_be_encoded(
     done = mesm_data(*command, check=False, env=path)
     assert done.returncode == 1
     assert "ended by signal 9" in done.stderr or "no memory is left" in done.stderr
-    assert mesm_data(*command).stdout.strip() == root
+    assert mesm_data(*command).stdout.strip() == f"root {root}"
 
 
 def test_a_worker_that_cannot_start_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_file_system_without_locks_modes_and_folder_sync_is_good_enough(
     """flock ENOSYS, fchmod EPERM, fsync of a folder EINVAL. The missing lock is a note, once a command."""
     environment, out = refuse("flock fchmod folder"), tmp_path / "out"
     done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, *FEW, "--workers", "2", env=environment)
-    assert done.stdout.strip() == root_without_clips
+    assert done.stdout.strip() == f"root {root_without_clips}"
     assert done.stderr.count("this file system has no locks") == 1
     mesm_data("verify", out)
     fetched = mesm_data("fetch", out, tmp_path / "copy", env=environment)
@@ -175,7 +175,7 @@ def test_a_file_system_that_fails_ends_a_build_and_fails_no_utterance(
     assert done.stderr.count("error: ") == 1
     assert not (tmp_path / "out" / "dataset.json").exists()
     if words == "stale:/parts/":
-        assert mesm_data(*command).stdout.strip() == root_without_clips
+        assert mesm_data(*command).stdout.strip() == f"root {root_without_clips}"
 
 
 # Bare environments
@@ -204,7 +204,7 @@ def test_without_home_user_and_shared_memory_a_build_works(
 
     out = tmp_path / "out"
     done = mesm("build", "iemocap", "--source", corpus, "--out", out, *FEW, "--workers", "2")
-    assert done.stdout.strip() == root_without_clips
+    assert done.stdout.strip() == f"root {root_without_clips}"
     mesm("inspect", out)
     refused = mesm("splits", "fetch", "mosei", "official", check=False)
     assert refused.returncode == 2

@@ -116,7 +116,7 @@ def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert not (out / "failures.csv").exists()
-    assert done.stdout.strip() == fresh["described"]["root"]
+    assert done.stdout.strip() == f"root {fresh['described']['root']}"
     assert f"changed: {video_of(source, sorted(utterances(source))[1]).relative_to(source)}" in done.stderr
     assert f"{len(built) - len(kept)} of {len(built)} utterances are done again" in done.stderr
     again = mesm_data("retry", out)  # the source is remembered

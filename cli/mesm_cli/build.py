@@ -35,6 +35,7 @@ class BuildFaceDetector(StrEnum):
     yunet = "yunet"
 
 
+@console.when_stopped(console.RESUMES)
 def build(
     corpus: Annotated[
         str, typer.Argument(help="A corpus (see `mesm-data corpora`), a table (clips.csv) or a corpus.toml.")
@@ -228,7 +229,7 @@ def report(out: Path, said: dict[str, Any]) -> None:
     )
     for finding in said.get("findings", ()):
         console.say(finding)
-    console.show(said["root"])
+    console.show(f"root {said['root']}")
     asked = counts["ok"] + counts["failed"]
     lost = out / "failures.csv"
     if counts["failed"] > TOLERATED * asked:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import Annotated, Any, Never
 
 import typer
 
@@ -18,9 +18,58 @@ from mesm_data.errors import MesmError
 from mesm_data.machine import is_resource_error, message
 from mesm_data.terminal import printable, printable_message
 
+LOG_SECONDS = "30"
+RESUMES = "the same command goes on where it stopped"
+
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which Typer would answer with a bare "Aborted!"."""
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which Typer would answer with a bare "Aborted!".
+
+    `remedy` says how to resume; without it the command begins anew.
+    """
+
+    def __init__(self, remedy: str | None = None) -> None:
+        super().__init__(remedy)
+        self.remedy = remedy
+
+
+@contextmanager
+def when_stopped(remedy: str) -> Iterator[None]:
+    """Say `remedy` if Ctrl-C or SIGTERM stops what is inside. Also a decorator of commands."""
+    try:
+        yield
+    except Stopped:
+        raise Stopped(remedy) from None
+
+
+def new_app(name: str, help_text: str) -> typer.Typer:
+    """An app with -h, --help, --version and the installation of shell completion."""
+    app = typer.Typer(
+        name=name,
+        help=help_text,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
+    ) -> None:
+        pass
+
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        show(f"mesm {version('mesm')}")
+        raise typer.Exit
 
 
 def say(message: str) -> None:
@@ -40,6 +89,8 @@ def run(app: typer.Typer) -> None:
         signal.signal(number, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does: a name that this locale cannot show is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    if not sys.stderr.isatty():  # tqdm, which draws a bar anew at most this often: a log needs few of them
+        os.environ.setdefault("TQDM_MININTERVAL", LOG_SECONDS)
     try:
         app()
     except MesmError as error:
@@ -56,8 +107,9 @@ def run(app: typer.Typer) -> None:
     except MemoryError as error:
         say(f"error: {message(error, Path())}")
         sys.exit(1)
-    except Stopped:
-        say("stopped: nothing half-written is kept as finished; the same command goes on where it stopped")
+    except Stopped as stopped:
+        remedy = f"; {stopped.remedy}" if stopped.remedy else ""
+        say(f"stopped: nothing half-written is kept as finished{remedy}")
         sys.exit(130)
 
 

@@ -2,8 +2,6 @@
 
 import os
 
-import typer
-
 from mesm_cli import console, splits
 from mesm_cli.attest import attest
 from mesm_cli.build import build
@@ -16,13 +14,9 @@ from mesm_cli.retry import retry
 from mesm_cli.sample import sample
 from mesm_cli.verify import verify
 
-app = typer.Typer(
-    name="mesm-data",
-    help="Raw emotion corpora to aligned video, audio and text shards (WebDataset), identical wherever they are built.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+app = console.new_app(
+    "mesm-data",
+    "Raw emotion corpora to aligned video, audio and text shards (WebDataset), identical wherever they are built.",
 )
 for command in (corpora, table, sample, build, retry, inspect, verify, fingerprint, attest, publish, fetch):
     app.command()(command)

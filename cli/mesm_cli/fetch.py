@@ -8,6 +8,7 @@ import typer
 from mesm_cli import console
 
 
+@console.when_stopped(console.RESUMES)
 def fetch(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="Where it was published: a folder, http(s)://, s3://, hf://.")

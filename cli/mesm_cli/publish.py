@@ -17,6 +17,7 @@ class Tier(StrEnum):
     private = "private"
 
 
+@console.when_stopped(console.RESUMES)
 def publish(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="A folder, s3://BUCKET/FOLDER, hf://datasets/OWNER/NAME.")],

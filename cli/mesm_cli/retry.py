@@ -9,6 +9,7 @@ from mesm_cli import console
 from mesm_cli.build import Bar, BuildEngine, report, show_notes
 
 
+@console.when_stopped(console.RESUMES)
 def retry(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     source: Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Never
 import typer
 
 from mesm_cli import console
+from mesm_cli.settings import complete_recipe
 
 if TYPE_CHECKING:
     from mesm_train.watch import Watcher
@@ -21,7 +22,8 @@ PARTS = "train, valid or test"
 
 def run(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name, or a YAML file; none lists the recipes.")
+        str | None,
+        typer.Argument(help="A recipe's name, or a YAML file; none lists the recipes.", autocompletion=complete_recipe),
     ] = None,
     data: Annotated[str | None, typer.Option(help="The folder or URL (s3://, https://, hf://) of a dataset.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4")] = None,
@@ -30,6 +32,9 @@ def run(
     processes: Annotated[int, typer.Option("--nproc-per-node", min=1, help="Ranks on this machine.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard/ too.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases too.")] = False,
+    log_seconds: Annotated[
+        float, typer.Option(min=0, help="Off a terminal: seconds between lines inside an epoch; 0: a line an update.")
+    ] = 60,
     profile: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="Trace these updates to RUN/profile.json.gz.")
     ] = None,
@@ -45,29 +50,29 @@ def run(
       mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
-    from mesm_train.config import load_recipe, recipes
+    from mesm_train.config import load_recipe, recipe_summaries
 
     if recipe is None:
-        for name in recipes():
-            console.show(name)
+        console.table(recipe_summaries(), "Recipes: mesm-train run NAME --data DIR")
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / config.name
-    watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile)
+    watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
     if processes > 1:
         _launch(processes)
     from mesm_train.connection import connected
     from mesm_train.launch import end_with_launcher
     from mesm_train.runs import begin
 
+    remedy = console.RESUMES if resume else "the same command with --resume goes on where it stopped"
     stop = StopFlag()
     end_with_launcher()
-    with connected(config.device, config.ranks.timeout_seconds) as ranks:
+    with console.when_stopped(remedy), connected(config.device, config.ranks.timeout_seconds) as ranks:
         # torchrun starts the same command again after a rank was killed, and counts that on its machine only.
         resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
         ended = begin(config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks)
     if not ended:
-        raise console.Stopped if ranks.first else SystemExit(130)
+        raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:
         console.say(f"next: mesm-train eval {place}")
 
@@ -88,12 +93,12 @@ def _launch(count: int) -> Never:
     sys.exit(launch(count, [sys.executable, "-c", program, *arguments]))
 
 
-def _watcher(place: Path, *, tensorboard: bool, wandb: bool, profile: str | None) -> "Watcher":
+def _watcher(place: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float) -> "Watcher":
     """What shows the run; nothing on the ranks but the first."""
     from mesm_data.errors import InputError
     from mesm_train.watch import Bar, Lines, Profile, Silent, TensorBoard, Watcher, WeightsAndBiases
 
-    watcher: Watcher = Bar() if sys.stderr.isatty() else Lines()
+    watcher: Watcher = Bar() if sys.stderr.isatty() else Lines(log_seconds)
     if tensorboard:
         watcher = TensorBoard(place / "tensorboard", watcher)
     if wandb:
@@ -112,6 +117,9 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="The folder or URL of another dataset to ask the model about.")
     ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Another split or labels, a device, …: --set split=session-4")
+    ] = None,
 ) -> None:
     """Compute the scores of a run again, and say whether they are those that it wrote down, and how far off.
 
@@ -119,13 +127,14 @@ def evaluate(
     Examples:
       mesm-train eval runs/demo-fe2e
       mesm-train eval runs/demo-fe2e --split valid --data /data/other-shards
+      mesm-train eval runs/demo-fe2e --set split=session-4
     """
     from mesm_data.errors import InputError, MesmError
     from mesm_train import runs
 
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
-    judged = runs.evaluate(path, part=part, data=data)
+    judged = runs.evaluate(path, part=part, data=data, sets=sets or ())
     console.show(json.dumps(judged.scores, indent=2))
     for sentence in judged.differences:
         console.say(f"differs: {sentence}")
@@ -157,6 +166,7 @@ def compare(
         console.show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for remark in remarks:
         console.show(remark)
+    console.say(comparison.READING)
 
 
 SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one

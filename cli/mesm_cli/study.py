@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.settings import complete_recipe
 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set model.sparse.p=.5")]
 
@@ -16,7 +17,7 @@ sweep = typer.Typer(help="Train one recipe several times with another value of a
 
 
 def flops(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a YAML file.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a YAML file.", autocompletion=complete_recipe)],
     faces: Annotated[int, typer.Option(help="Face crops of the utterance; 9 are 4.5 s.")] = 9,
     pieces: Annotated[int, typer.Option(help="Its pieces of sound of 0.4 s; 12 are 4.5 s.")] = 12,
     tokens: Annotated[int, typer.Option(help="Its tokens.")] = 20,
@@ -66,8 +67,9 @@ def _sweep() -> None:
 
 
 @sweep.command("p")
+@console.when_stopped(console.RESUMES)
 def sweep_p(
-    recipe: Annotated[str, typer.Argument(help="A recipe of kind mesm.")] = "demo-mesm",
+    recipe: Annotated[str, typer.Argument(help="A recipe of kind mesm.", autocompletion=complete_recipe)] = "demo-mesm",
     data: Annotated[str | None, typer.Option(help="The folder of a dataset.")] = None,
     values: Annotated[str, typer.Option(help="The values of p, with commas.")] = "1,.9,.8,.7,.5,.3,.1",
     sets: Sets = None,
@@ -114,8 +116,11 @@ def sweep_p(
 def explain(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
     keys: Annotated[str | None, typer.Option(help="Utterances, with commas; else one of each class.")] = None,
-    part: Annotated[str, typer.Option("--split", help="Where those without --keys come from: test or valid.")] = "test",
+    part: Annotated[
+        str, typer.Option("--split", help="Where those without --keys come from: train, valid or test.")
+    ] = "test",
     data: Annotated[str | None, typer.Option(help="Another dataset that holds the utterances.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Another split or labels: --set split=…")] = None,
 ) -> None:
     """Show where a model looked: the sites that its sparse blocks kept, over faces and spectrograms, in RUN/looks/.
 
@@ -129,9 +134,9 @@ def explain(
     from mesm_train import runs
     from mesm_train.report import looks, pictures
 
-    if part not in ("test", "valid"):
-        raise InputError(f"--split {part!r}: expected test or valid")
-    setup = runs.load(path, data=data, parts=() if keys else (part,))
+    if part not in ("train", "valid", "test"):
+        raise InputError(f"--split {part!r}: expected train, valid or test")
+    setup = runs.load(path, data=data, parts=() if keys else (part,), sets=sets or ())
     chosen = keys.split(",") if keys else runs.shown(setup, part)
     for key in chosen:
         if key not in setup.loader.targets:

@@ -3,24 +3,17 @@
 import os
 import warnings
 
-import typer
-
 from mesm_cli import console
 from mesm_cli.run import compare, evaluate, run
+from mesm_cli.settings import settings
 from mesm_cli.study import explain, flops, sweep
 from mesm_train.allocator import keep_memory
 
-app = typer.Typer(
-    name="mesm-train",
-    help="Train FE2E and MESM on the shards of mesm-data.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-data.")
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
+app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)
 app.add_typer(sweep, name="sweep")

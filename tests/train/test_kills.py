@@ -100,7 +100,7 @@ def test_under_torchrun_a_run_goes_on_by_itself_after_kills(recipe: str, unbroke
     run, moments = tmp_path / "run", random.Random(7)
     command = [
         *TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "5", "-m", "mesm_cli.train",
-        "run", recipe, "--out", str(run), "--set", "checkpoint_seconds=0",
+        "run", recipe, "--out", str(run), "--set", "checkpoint_seconds=0", "--log-seconds", "0",
     ]  # fmt: skip
     agent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert agent.stderr is not None
@@ -158,7 +158,7 @@ def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
     recipe: str, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2", "--resume"]
+    command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2", "--resume", "--log-seconds", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stderr is not None
     while " step 1/" not in process.stderr.readline():
@@ -177,7 +177,7 @@ def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
 @pytest.mark.slow
 def test_ranks_do_not_outlive_the_command_that_started_them(recipe: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2"]
+    command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2", "--log-seconds", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stderr is not None
     while " step 1/" not in process.stderr.readline():

@@ -4,7 +4,9 @@ import gzip
 import json
 import os
 import pickle
+import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from mesm_train import checkpoint
 from mesm_train.config import AugmentConfig, LoaderConfig, OptimConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import MelPieces
-from mesm_train.data.memory import Memory
+from mesm_train.data.memory import SMALL, Memory
 from mesm_train.data.plan import in_order
 from mesm_train.journal import Journal
 from mesm_train.optimize import autocast, learning_rate, running_mean
@@ -202,6 +204,52 @@ def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
     del view
     assert memory.concatenate(parts).ctypes.data == address
     assert np.array_equal(other, np.concatenate(parts) + 7)
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda array: array[5:6],
+        lambda array: array.reshape(-1)[::7],
+        lambda array: array.view(np.uint8),
+        lambda array: memoryview(array),
+        lambda array: torch.from_numpy(array),
+        lambda array: torch.from_numpy(array)[3:].view(torch.uint8).untyped_storage(),
+        lambda array: torch.split(torch.from_numpy(array), 10_000),
+        lambda array: torch.from_numpy(array.astype(np.int16, copy=False)).numpy().T,
+    ],
+)
+def test_memory_is_not_used_again_while_anything_made_of_it_is_alive(derive: Any) -> None:
+    """Whatever is made of an array, and though nothing but that is left of it."""
+    memory = Memory()
+    parts = [np.full((20_000, 2), 1, np.int16)]
+    first = memory.concatenate(parts)
+    address, made = first.ctypes.data, derive(first)
+    del first
+    assert memory.concatenate(parts).ctypes.data != address
+    del made
+    assert address in {array.ctypes.data for array in (memory.concatenate(parts), memory.concatenate(parts))}
+
+
+def test_threads_never_share_memory_that_is_in_use() -> None:
+    """Each thread keeps some arrays for a while; all of them hold what was put there. Few buffers come to be."""
+    memory, addresses = Memory(), set[int]()
+
+    def work(seed: int) -> bool:
+        moments, alive, whole = random.Random(seed), list[tuple[int, torch.Tensor]](), True
+        for number in range(300):
+            value = seed * 300 + number
+            array = memory.concatenate([np.full(moments.randrange(SMALL, 2 * SMALL), value, np.int32)])
+            addresses.add(array.ctypes.data)
+            alive.append((value, torch.from_numpy(array)[::1000]))
+            if len(alive) > 4:
+                value, tensor = alive.pop(moments.randrange(5))
+                whole = whole and bool((tensor == value).all())
+        return whole and all((tensor == value).all() for value, tensor in alive)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+    assert len(addresses) < 200  # of 1200 arrays
 
 
 def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does_again(tmp_path: Path) -> None:

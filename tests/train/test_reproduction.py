@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mesm_data.errors import MesmError
+from mesm_data.schema.built_in import built_in_schema
 from mesm_train.evaluation import Answers, score, write_predictions
-from mesm_train.labels import view
 from mesm_train.reproduction import deviation
 
-SETUP: Any = SimpleNamespace(view=view("iemocap", "four"))
+SETUP: Any = SimpleNamespace(view=built_in_schema("iemocap").view("four"))
 CLASSES = len(SETUP.view.classes)
 LIMITS, WEIGHT = [0.5] * CLASSES, [2.0] * CLASSES
 

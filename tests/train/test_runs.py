@@ -112,7 +112,7 @@ def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path)
     """SIGKILL after a random number of lines, with a checkpoint at every update; then to the end."""
     run = tmp_path / "run"
     moments = random.Random(3)
-    command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0")
+    command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0", "--log-seconds", "0")
     for _ in range(5):
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
@@ -134,7 +134,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    command = train("run", recipe, "--out", run)
+    command = train("run", recipe, "--out", run, "--log-seconds", "0")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
     assert process.stderr is not None
     while " step 1/" not in process.stderr.readline():
@@ -143,6 +143,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
+    assert "the same command with --resume goes on where it stopped" in said
     steps = [line for line in numbers(run) if line["kind"] == "train"]  # type: ignore[index]
     assert len(steps) == json.loads((run / "checkpoints" / "last.json").read_text())["step"]
     call("run", recipe, "--out", run, "--resume")
@@ -155,7 +156,10 @@ def test_a_running_mean_of_the_weights_is_judged_and_goes_on_exactly(recipe: Pat
     call("run", recipe, "--out", tmp_path / "whole", *change)
     stopped = tmp_path / "stopped"
     process = subprocess.Popen(
-        train("run", recipe, "--out", stopped, *change), stderr=subprocess.PIPE, text=True, env=environment()
+        train("run", recipe, "--out", stopped, "--log-seconds", "0", *change),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     assert process.stderr is not None
     while "epoch 0 step 2/" not in process.stderr.readline():
@@ -306,6 +310,46 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     done = call("run", recipe, "--out", tmp_path / "run", "--set", f"split={tmp_path / 'split.yaml'}", code=2)
     assert "without positives" in done.stderr
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_data_that_do_not_fit_are_refused_before_the_text_encoder_is_loaded(
+    unbroken: Path, recipe: Path, tmp_path: Path
+) -> None:
+    """The encoder cannot be loaded, and the refusal is of the data all the same: a new run's and a resumed one's."""
+    settings = yaml.safe_load(recipe.read_text())
+    settings["model"]["modalities"] = ["t", "v", "a"]
+    settings["text"]["encoder"] = "/nowhere"
+    parts = yaml.safe_load(Path(settings["split"]).read_text())
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump({**parts, "train": parts["train"][:2]}))
+    (tmp_path / "text.yaml").write_text(yaml.safe_dump(settings))
+    change = ("--set", f"split={tmp_path / 'split.yaml'}")
+    assert "without positives" in call("run", tmp_path / "text.yaml", "--out", tmp_path / "new", *change, code=2).stderr
+
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    provenance = json.loads((run / "provenance.json").read_text())
+    provenance["dataset"]["root"] = "0" * 64
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    done = call("run", tmp_path / "text.yaml", "--out", run, "--resume", code=2)
+    assert "was begun on another dataset" in done.stderr
+
+
+def test_eval_takes_what_its_messages_advise(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+    """Another part or another split where the test part is empty, and the new place of data that were moved."""
+    parts = yaml.safe_load(Path(yaml.safe_load(recipe.read_text())["split"]).read_text())
+    split = tmp_path / "split.yaml"
+    split.write_text(yaml.safe_dump({"train": parts["train"], "valid": parts["test"], "test": []}))
+    done = call("eval", unbroken, "--set", f"split={split}", code=2)
+    assert f"valid ({len(parts['test'])}). Give one of them with --split, or choose another split" in done.stderr
+    scores = json.loads(call("eval", unbroken, "--set", f"split={split}", "--split", "valid").stdout)
+    assert scores["n"] == len(parts["test"])
+    assert "split" in call("eval", unbroken, "--set", "optim.lr=1", code=2).stderr
+
+    moved = Path(shutil.copytree(unbroken, tmp_path / "moved"))
+    config = yaml.safe_load((moved / "config.yaml").read_text())
+    (moved / "config.yaml").write_text(yaml.safe_dump({**config, "data": str(tmp_path / "gone")}))
+    assert "--data" in call("eval", moved, code=2).stderr
+    assert "the same scores" in call("eval", moved, "--data", config["data"]).stderr
 
 
 def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(

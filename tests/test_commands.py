@@ -1,0 +1,208 @@
+"""What a newcomer meets first: help, version, completion, recipes, settings, and messages that can be followed."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from mesm_cli.settings import complete_key, complete_recipe
+from mesm_data.build import open_place
+
+from mesm_data.errors import InputError
+from mesm_data.files import write_json
+from mesm_train.compare import HEAD, READING
+from mesm_train.config import load_recipe, recipe_summaries, recipes
+from mesm_train.settings_help import all_settings, find_settings
+from mesm_train.setup import check_place
+from mesm_train.watch import Lines
+
+REPOSITORY = Path(__file__).parents[1]
+MODULES = {"mesm-data": "mesm_cli.data", "mesm-train": "mesm_cli.train"}
+
+
+def call(command: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The command as a user calls it: its name is in sys.argv[0]."""
+    program = f"import sys; sys.argv[0] = {command!r}; from {MODULES[command]} import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_both_commands_know_h_and_version(command: str) -> None:
+    assert call(command, "-h").stdout == call(command, "--help").stdout
+    assert call(command, "--version").stdout == f"mesm {version('mesm')}\n"
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_each_subcommand_knows_h(command: str) -> None:
+    names = re.findall(r"^  ([a-z]+) {2,}[A-Z]", call(command, "-h").stdout.split("Commands:")[1], re.MULTILINE)
+    assert len(names) >= 7
+    for name in (names[0], names[-1]):
+        done = call(command, name, "-h")
+        assert done.returncode == 0
+        assert f"Usage: {command} {name}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mesm-data ver", ["verify"]),
+        ("mesm-train run iemocap-", ["iemocap-fe2e", "iemocap-mesm"]),
+        ("mesm-train settings model.sparse.b", ["model.sparse.bn_eps", "model.sparse.bn_momentum"]),
+    ],
+)
+def test_the_shell_completes_commands_recipes_and_settings(line: str, words: list[str]) -> None:
+    command = line.split()[0]
+    variable = f"_{command.upper().replace('-', '_')}_COMPLETE"
+    done = call(command, COMP_WORDS=line, COMP_CWORD=str(len(line.split()) - 1), **{variable: "complete_bash"})
+    assert done.stdout.split() == words
+
+
+def test_completion_comes_with_a_line_of_help() -> None:
+    assert dict(complete_recipe("demo-"))["demo-mesm"] == recipe_summaries()["demo-mesm"]
+    assert dict(complete_key("optim.lr"))["optim.lr"].startswith("Learning rate")
+
+
+def test_every_recipe_has_a_summary_in_one_sentence() -> None:
+    summaries = recipe_summaries()
+    assert list(summaries) == recipes()
+    listed = call("mesm-train", "run").stdout
+    for name, summary in summaries.items():
+        assert re.fullmatch(r"[A-Z].{20,130}\.", summary), summary
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", listed, re.MULTILINE)
+
+
+def test_settings_are_shown_with_type_default_and_help() -> None:
+    """All of them, each with the default that a recipe gets which does not name it."""
+    shown = call("mesm-train", "settings").stdout
+    assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in shown
+    assert "\nmodel.kind: one of fe2e, mesm; default fe2e\n" in shown
+    assert "name: a text; required\n" in shown
+    config = load_recipe("iemocap-fe2e", ["split=session-5", "name=x"])
+    for setting in all_settings():
+        value: object = config
+        for part in setting.key.split("."):
+            value = getattr(value, part)
+        assert setting.help
+        _, marked, default = setting.headline.partition("; default ")
+        if marked:
+            expected = list(value) if isinstance(value, tuple) else value
+            assert yaml.safe_load(default) == expected or float(default) == expected
+
+
+def test_settings_of_a_section_or_one_alone_and_a_key_that_is_misspelt() -> None:
+    assert [setting.key for setting in find_settings("model.sparse.p")] == ["model.sparse.p"]
+    keys = {setting.key for setting in find_settings("loader")}
+    assert keys == {"loader", "loader.threads", "loader.prefetch", "loader.window", "loader.cache_gb"}
+    with pytest.raises(InputError, match=r"did you mean optim\.lr\?"):
+        find_settings("lr")
+    with pytest.raises(InputError, match=r"optim\.warmup_steps"):
+        find_settings("optim.warmup_step")
+
+
+def test_only_a_command_that_resumes_says_so_when_it_is_stopped() -> None:
+    """By the signal itself, in a process of its own."""
+    program = """
+import os, signal, sys, typer
+from mesm_cli import console
+app = console.new_app("app", "help")
+@app.command()
+@console.when_stopped(console.RESUMES)
+def build() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+@app.command()
+def sample() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+console.run(app)
+"""
+    stopped = "stopped: nothing half-written is kept as finished"
+    for name, remedy in {"build": "; the same command goes on where it stopped", "sample": ""}.items():
+        done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (130, f"{stopped}{remedy}\n")
+
+
+def test_moved_data_name_the_option_that_says_where_they_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{tmp_path}/gone.* --data"):
+        check_place(str(tmp_path / "gone"))
+    check_place(str(tmp_path))
+    check_place("s3://bucket/folder")
+
+
+def test_overwrite_is_not_advised_over_the_dataset_of_another_corpus(tmp_path: Path) -> None:
+    there = {"recipe": {"clips": False, "corpus": "mosei"}, "source": {}, "toolchain": {}}
+    plan = {"recipe": {"clips": True, "corpus": "iemocap"}, "source": {}, "toolchain": {}, "schema": {}}
+    write_json(tmp_path / "dataset.json", there)
+    with pytest.raises(InputError, match=r"holds a dataset of mosei, not of iemocap: give another --out$"):
+        open_place(tmp_path, plan, overwrite=False)
+
+
+def record(step: int) -> dict[str, object]:
+    return {
+        "epoch": 0, "loss": 0.5, "lr": 1e-3, "grad_norm": None, "samples_per_s": 2.5, "data_wait": 0.0,
+        "seconds": 0.1, "mfu": None, "memory_gb": 0.5, "step": step,
+    }  # fmt: skip
+
+
+def test_a_log_has_a_line_an_epoch_and_more_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for interval, count in ((3600.0, 1), (0.0, 6)):
+        lines = Lines(interval)
+        for step in range(1, 6):
+            lines.step(record(step), step, 5)
+        lines.say("epoch 0: valid loss 0.5")
+        assert len(capsys.readouterr().err.splitlines()) == count
+
+
+def test_the_table_of_compare_is_explained() -> None:
+    for column in ("macro F1", "constant", "always no", "AUC", "M MAC"):
+        assert column in HEAD
+        assert column in READING
+
+
+def test_make_demo_says_what_it_does_and_how_long_it_takes() -> None:
+    """Before each command stands a line for people, with a time."""
+    command = ["make", "--dry-run", "demo", "--assume-old=.venv/.ready"]
+    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    notices = [shlex.split(line)[1] for line in made if line.startswith('echo "== ')]
+    assert "5 minutes" in notices[0]
+    commands = [line for line in made if "mesm-data build" in line or "mesm-train run" in line]
+    assert len(commands) == 3
+    for line in commands:
+        notice = made[made.index(line) - 1]
+        assert re.search(r"== .* minute", notice), notice
+
+
+def test_citation_names_the_version_the_licence_and_the_paper() -> None:
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0"
+    assert str(cited["version"]) == version("mesm")
+    assert cited["license"] == "Apache-2.0"
+    assert cited["preferred-citation"]["doi"] == "10.18653/v1/2021.naacl-main.417"
+    assert {"title", "message", "authors"} <= cited.keys()
+
+
+def test_contributing_names_folders_and_targets_that_exist() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    folders = re.findall(r"`((?:mesm_data|mesm_train|cli|manifests|tests|benchmarks|docs)/[\w/.]*)`", text)
+    assert len(folders) > 10
+    for folder in folders:
+        assert (REPOSITORY / folder).exists(), folder
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    config = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())
+    entries = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
+    lint = re.search(r"^lint: setup\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert lint
+    tools = [line.strip().replace("$(BIN)", ".venv/bin").split(" .")[0] for line in lint[1].splitlines()]
+    for tool in tools:
+        assert any(entry.startswith(tool.replace(" --check", "")) for entry in entries), tool
