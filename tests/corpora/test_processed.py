@@ -217,7 +217,8 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
     }
     assert (sample.record["dialog"], sample.record["speaker"]) == ("-3g5yACwYnA", "-3g5yACwYnA")
     assert (sample.record["start"], sample.record["end"]) == (0.0, 3.0)
-    assert sample.record["flags"] == ["processed_release", "no_times", "no_alignment"]
+    # The images are whole frames of a dialog: two people are in them.
+    assert sample.record["flags"] == ["processed_release", "no_times", "no_alignment", "several_faces"]
     assert sample.record["video"] == {"status": "ok", "fps": 2.0, "width": 320, "height": 180}
     assert sample.record["faces"]["times"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     assert any("images: 2.000 a second" in note for note in built.info["notes"])
