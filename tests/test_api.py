@@ -85,7 +85,7 @@ def test_the_notebook_runs(folder: Path) -> None:
         "        exec(compile(''.join(cell['source']), cell['id'], 'exec'), names)\n"
         "print(json.dumps(names['losses']))"
     )
-    environment = {**os.environ, "HF_HOME": str(folder / "hf")}
+    environment = {**os.environ, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     losses = json.loads(done.stdout.splitlines()[-1])

@@ -218,9 +218,9 @@ def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectSt
 def test_labels_that_were_exchanged_in_the_cache_are_refused(store: ObjectStore, local: Path, check: bool) -> None:
     path = open_dataset(http(store), check=check).path / "manifest.parquet"
     rows = manifest.read(path)
-    one, other = (next(row for row in rows if row["labels"]["label"] == label) for label in ("ang", "hap"))
+    one, other = (next(row for row in rows if row["labels"]["emotion"] == label) for label in ("ang", "hap"))
     one["labels"], other["labels"] = other["labels"], one["labels"]
-    manifest.write(path, rows, manifest.schema("iemocap"))
+    manifest.write(path, rows, manifest.schema(Dataset(local).schema))
     with pytest.raises(InputError, match=rf"{path} is not the table .* delete it, and it is fetched again"):
         open_dataset(http(store), check=check)
     path.unlink()
