@@ -16,14 +16,14 @@ MEANING = {
     "parity": "Published sizes, training mode, against float64 on the CPU: root mean square error of the logits over "
     "their own, cosine of all gradients, the least share of sites that a block chooses alike.",
     "oracle": "tests/models/test_card.py.",
-    "training": "From shards of a **synthetic** corpus, beside the same run on the CPU: the largest relative difference "
-    "of the first losses and of all, and the ratio of the mean losses of the last fifth.",
+    "training": "From shards of a **synthetic** corpus, beside the same run on the CPU: the largest relative "
+    "difference of the first losses and of all, and the ratio of the mean losses of the last fifth.",
     "resume": "Killed by SIGKILL and resumed, beside the run that was not.",
     "ranks": "Two ranks on one card, connected by gloo, with synchronised batch norm, beside one rank.",
-    "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward; the ratio is "
-    "to torch's own layers (dense, NCHW).",
-    "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies on "
-    "the card, the card idle; launches of an update; peak memory.",
+    "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward; the ratio "
+    "is to torch's own layers (dense, NCHW).",
+    "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies "
+    "on the card, the card idle; launches of an update; peak memory.",
 }
 
 
