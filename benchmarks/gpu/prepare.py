@@ -3,8 +3,8 @@
     python benchmarks/gpu/prepare.py gpu-kit [--python 3.12] [--no-wheels]
 
 The shards are a small SYNTHETIC corpus (as `mesm-data sample iemocap` writes it), about 6 MB. The wheels are those that
-a machine with torch, transformers, safetensors, pandas, typer and pytest still lacks, about 50 MB, of the versions
-that are installed here; --no-wheels leaves them out.
+a machine with torch, transformers, safetensors, pandas, typer and pytest still lacks, about 45 MB, of the versions
+that are installed here (but for pyarrow); --no-wheels leaves them out.
 """
 
 import argparse
@@ -22,9 +22,8 @@ from mesm_data.recipe import Recipe
 from mesm_data.sample import iemocap
 from mesm_data.shards.reader import Dataset
 
-PACKAGES = (
-    "pyarrow", "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser",
-)  # fmt: skip
+PACKAGES = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser")
+PYARROW = "pyarrow==21.0.0"  # newer ones are 10 MB larger, and some machines take 64 MiB in all
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 EMOTIONS = ("ang", "exc", "fru", "hap", "neu", "sad")
 
@@ -53,7 +52,7 @@ def download_wheels(folder: Path, python: str) -> None:
     """Wheels for Linux on x86-64, of the versions that are installed here."""
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
     command += ["--python-version", python, *(f"--platform={platform}" for platform in PLATFORMS)]
-    subprocess.run([*command, *(f"{name}=={version(name)}" for name in PACKAGES)], check=True)
+    subprocess.run([*command, PYARROW, *(f"{name}=={version(name)}" for name in PACKAGES)], check=True)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from options import ROOT, Options, Result, environment, run, train_command
 
 BINS = 20  # points of a loss curve in the report
+THREADS = str(max(1, (os.cpu_count() or 1) // 4))  # of each training, so that a CPU's are the same bits
 FEW = 5  # steps for which two devices are compared one by one, before rounding has grown
 
 
@@ -69,7 +70,6 @@ def curve(values: list[float]) -> list[float]:
 
 def training(options: Options) -> Result:
     """FE2E and MESM on the device and on the CPU, all at once."""
-    threads = str(max(1, (os.cpu_count() or 1) // 4))
     places = {
         (kind, where): options.work / f"{kind}-{where}" for kind in ("fe2e", "mesm") for where in ("device", "cpu")
     }
@@ -79,7 +79,7 @@ def training(options: Options) -> Result:
         command = train_command(*arguments(options, kind, out, device))
         with (options.work / f"{out.name}.log").open("w") as log:
             started[out] = subprocess.Popen(
-                command, env=environment(options.kit, OMP_NUM_THREADS=threads), cwd=ROOT, stdout=log, stderr=log
+                command, env=environment(options.kit, OMP_NUM_THREADS=THREADS), cwd=ROOT, stdout=log, stderr=log
             )
     codes = {out: process.wait() for out, process in started.items()}
     result: Result = {"passed": True, "rows": [], "curves": {}}
@@ -106,14 +106,16 @@ def resume(options: Options) -> Result:
     out, middle = options.work / "killed", updates(options) // 3
     command = train_command(*arguments(options, "fe2e", out, options.device), "--set", "checkpoint_seconds=0")
     with (options.work / "killed.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment(options.kit), cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=environment(options.kit, OMP_NUM_THREADS=THREADS), cwd=ROOT, stdout=log, stderr=log
+        )
     while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(records(out)) < middle):
         time.sleep(0.02)
     killed = process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = len(records(out))
-    run([*command, "--resume"], options)
+    run([*command, "--resume"], options, OMP_NUM_THREADS=THREADS)
     found = compare(losses(options.work / "fe2e-device"), losses(out))
     return {"passed": killed and found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2,
             "killed_after": before, **found}  # fmt: skip
