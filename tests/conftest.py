@@ -21,7 +21,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Tests that `make check` leaves out, because they make or decode media, train, or take longer than a second or two.
 MEDIA_FOLDERS = {"engines", "media", "models", "sample"}
-MEDIA_FILES = {"test_bounded.py", "test_planted.py", "test_elsewhere.py", "test_ranks.py", "test_kills.py"}
+MEDIA_FILES = {
+    "test_bounded.py", "test_elsewhere.py", "test_hostile.py", "test_kills.py", "test_mosei_build.py",
+    "test_open_build.py", "test_planted.py", "test_ranks.py",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """What a newcomer meets first: help, version, completion, recipes, settings, and messages that can be followed."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -11,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 from mesm_cli.settings import complete_key, complete_recipe
-from mesm_data.build import open_place
 
 from mesm_data.errors import InputError
 from mesm_data.files import write_json
+from mesm_data.pipeline import open_place
 from mesm_train.compare import HEAD, READING
-from mesm_train.config import load_recipe, recipe_summaries, recipes
+from mesm_train.config import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.settings_help import all_settings, find_settings
 from mesm_train.setup import check_place
 from mesm_train.watch import Lines
@@ -100,7 +101,7 @@ def test_settings_are_shown_with_type_default_and_help() -> None:
 def test_settings_of_a_section_or_one_alone_and_a_key_that_is_misspelt() -> None:
     assert [setting.key for setting in find_settings("model.sparse.p")] == ["model.sparse.p"]
     keys = {setting.key for setting in find_settings("loader")}
-    assert keys == {"loader", "loader.threads", "loader.prefetch", "loader.window", "loader.cache_gb"}
+    assert keys == {"loader", *(f"loader.{field.name}" for field in dataclasses.fields(LoaderConfig))}
     with pytest.raises(InputError, match=r"did you mean optim\.lr\?"):
         find_settings("lr")
     with pytest.raises(InputError, match=r"optim\.warmup_steps"):
