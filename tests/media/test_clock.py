@@ -169,8 +169,9 @@ def test_the_reason_of_a_lost_clip_is_never_empty(tmp_path: Path) -> None:
     image = av.VideoFrame.from_ndarray(np.repeat(numbered(1)[:, :, None], 3, axis=2), format="rgb24")
     image = image.reformat(format="yuv420p")
     writer = ClipWriter(
-        tmp_path / "clip.mp4", start=Fraction(0), shape=(WIDTH, 64), colours={}, samples=np.zeros(0, np.int16)
-    )
+        tmp_path / "clip.mp4", start=Fraction(0), shape=(WIDTH, 64), colours={}, samples=np.zeros(0, np.int16),
+        rate=16_000,
+    )  # fmt: skip
     writer.add(Frame(begin=5, end=6, scale=30, image=image), 0, WIDTH)
     with pytest.raises(MesmError, match=r"could not encode clip\.mp4: \S.{5}"):
         writer.add(Frame(begin=2, end=3, scale=30, image=image), 0, WIDTH)

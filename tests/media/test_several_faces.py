@@ -7,8 +7,9 @@ import pytest
 from skimage.data import astronaut
 
 from mesm_data.corpora.base import Picture, Recording, Utterance
-from mesm_data.files import parse_json, read_json
+from mesm_data.files import parse_json
 from mesm_data.media.tools import ffmpeg_binary, toolchain
+from mesm_data.parts import read_rows
 from mesm_data.recipe import Recipe
 from mesm_data.step import Job, run
 
@@ -40,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     recipe = Recipe(corpus="mosei", clips=False, min_face_size=20)
     run(Job(root=root, parts=parts, recipe=recipe, recording=recording, tools=toolchain()))
     data, found = (parts / "v.tar").read_bytes(), {}
-    for row in read_json(parts / "v.json"):
+    for row in read_rows(parts, "v") or ():
         member = row["members"]["json"]
         record = parse_json(data[member["offset"] : member["offset"] + member["size"]])
         assert isinstance(record, dict)
