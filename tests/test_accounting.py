@@ -188,7 +188,7 @@ def test_a_build_says_whether_the_stereo_channels_are_the_right_actors(dataset: 
     """On the synthetic corpus they are; where an utterance's wav holds the other actor it is flagged."""
     names = [key for keys in utterances(corpus).values() for key in keys]
     [said] = Dataset(dataset).info["findings"]
-    assert said.startswith(f"channel check: {len(names)} of {len(names)} utterances fit")
+    assert said.startswith(f"channel check: of {len(names)} utterances with a file of their own, {len(names)} fit")
 
 
 def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, corpus: Path) -> None:
@@ -205,7 +205,7 @@ def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, 
     recipe = Recipe(corpus="iemocap", only=key, clips=False, video_offset="-0.167")
     said = build(scan("iemocap", root), tmp_path / "out", recipe, workers=1)
     assert said["recipe"]["video_offset"] == "-0.167"
-    assert "0 of 1 utterances fit the rule" in said["findings"][0]
+    assert "0 fit the channel that the corpus' rule gives them, 1 another one" in said["findings"][0]
     record = Dataset(tmp_path / "out")[key].record
     assert "other_channel" in record["flags"]
     assert record["sources"][-2]["span"] == pytest.approx([utterance.start - 0.167, utterance.end - 0.167])

@@ -194,10 +194,10 @@ def test_folders_that_are_not_datasets(mesm_data: Command, tmp_path: Path, comma
     (own / "manifest.parquet").write_text("text")
     assert "manifest.parquet" in sentence(mesm_data(command, own, check=False), 2)
     described = (own / "dataset.json").read_text()
-    (own / "dataset.json").write_text(described.replace('"format": 1,', '"format": 9,'))
+    (own / "dataset.json").write_text(described.replace('"format": 2,', '"format": 9,'))
     message = sentence(mesm_data(command, own, check=False), 2)
     assert "format 9" in message
-    assert "format 1" in message
+    assert "format 2" in message
     (own / "dataset.json").write_text("{")
     assert "not valid JSON" in sentence(mesm_data(command, own, check=False), 2)
 

@@ -23,6 +23,7 @@ from mesm_data.pipeline import open_place
 from mesm_data.recipe import Recipe
 from mesm_data.remote import fetch_file
 from mesm_data.retry import known
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards.cache import Cache
 from mesm_data.sharing.contents import read_publication
 from mesm_data.sharing.fetch import fetch
@@ -146,17 +147,16 @@ def lock(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "secret.yaml", ".", "mine", "session-5/../secret"])
-def test_a_lock_names_no_place_on_this_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mesm_data: Command, name: str
-) -> None:
+def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Command, corpus: Path, name: str) -> None:
     """Its split is looked up among the published ones; the file of that name is neither opened nor quoted."""
     secret = tmp_path / "secret.yaml"
     secret.write_text("token: swordfish\n")
     (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
     found = locked.read(tmp_path / "out.lock")
     with pytest.raises(InputError, match="not published: give its lists with --split"):
-        str(found.split)
-    done = mesm_data("build", "iemocap", "--out", tmp_path / "out", "--lock", "out.lock", check=False, cwd=tmp_path)
+        found.split(built_in_schema("iemocap"))
+    words = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", "out.lock")
+    done = mesm_data(*words, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "swordfish" not in done.stderr
     assert "not published" in done.stderr
@@ -165,7 +165,7 @@ def test_a_lock_names_no_place_on_this_machine(
 def test_a_published_split_of_a_lock_is_taken(tmp_path: Path) -> None:
     for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
         (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
-        assert locked.read(tmp_path / "recipe.lock").split == name
+        assert locked.read(tmp_path / "recipe.lock").split(built_in_schema("iemocap")) == name
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
     path.write_text(json.dumps(said))
     with suppress(InputError):
         lock = read(path)
-        assert all(lock.places(SimpleNamespace(id=key) for key in lock.samples).values())  # type: ignore[misc]
+        assert all(lock.places(SimpleNamespace(key=key) for key in lock.samples).values())  # type: ignore[misc]
 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:

@@ -113,11 +113,15 @@ def build(
         "face_model": face_model,
     }
     options = {name: value for name, value in media.items() if value is not None}
+    recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
+    if lock:  # before the corpus is scanned, which can take minutes
+        followed, recipe = follow(lock, corpus, recipe, options)
     found = open_corpus(corpus, source)
-    recipe = Recipe(corpus=found.name, clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
-    if lock:
-        followed, recipe, split = follow(lock, found, recipe, split, options)
+    if followed:
+        check_corpus(followed, found.name)
+        split = split or followed.split(found.schema)
     else:
+        recipe = replace(recipe, corpus=found.name)
         options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
         recipe = replace(recipe, **options)
     show_notes(found.notes)
@@ -141,27 +145,32 @@ def build(
     report(out, said)
 
 
-def follow(
-    path: Path, corpus: "Corpus", given: "Recipe", split: str | None, media: Iterable[str]
-) -> "tuple[Lock, Recipe, str | None]":
-    """A lock, its recipe and its split. InputError if it is of another corpus, or decides an option that is given.
+def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "tuple[Lock, Recipe]":
+    """A lock and its recipe. InputError if it is of another corpus, or decides an option that is given.
 
-    `media` names further options of the recipe that are given.
+    `corpus` is the name of a corpus, or a table or corpus.toml, whose name is not known yet. `media` names further
+    options of the recipe that are given.
     """
+    from mesm_data.corpora.corpus_file import is_corpus_file
     from mesm_data.locked import read
     from mesm_data.media.tools import toolchain
 
     lock = read(path)
-    if lock.recipe.corpus != given.corpus:
-        raise InputError(f"{path} is of {lock.recipe.corpus}, not of {given.corpus}")
+    if not is_corpus_file(corpus):
+        check_corpus(lock, corpus)
     options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
     options |= {f"--{name.replace('_', '-')}": True for name in media}
     if named := [name for name, value in options.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
     if differs := lock.other_tools(toolchain()):
         console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
-    recipe = replace(lock.recipe, clips=lock.recipe.clips and given.clips)
-    return lock, recipe, split or lock.split(corpus.schema)
+    return lock, replace(lock.recipe, clips=lock.recipe.clips and given.clips)
+
+
+def check_corpus(lock: "Lock", corpus: str) -> None:
+    """Raises InputError if a lock is not of this corpus."""
+    if lock.recipe.corpus != corpus:
+        raise InputError(f"{lock.path} is of {lock.recipe.corpus}, not of {corpus}")
 
 
 def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:

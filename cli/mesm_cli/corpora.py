@@ -29,14 +29,14 @@ def corpora(as_json: Annotated[bool, typer.Option("--json", help="The same as JS
         licence = schema.licence.model_dump(exclude_defaults=True)
         entries.append({"name": name, "title": schema.title, "homepage": schema.homepage, "licence": licence})
     if as_json:
-        typer.echo(json.dumps(entries, ensure_ascii=False, indent=2))
+        console.show(json.dumps(entries, ensure_ascii=False, indent=2))
         return
     for entry in entries:
         licence = entry["licence"]
-        typer.echo(f"{entry['name']:<10} {entry['title']}")
+        console.show(f"{entry['name']:<10} {entry['title']}")
         for line in (entry["homepage"], licence.get("name") or licence.get("terms", "")):
             if line:
-                typer.echo(f"           {line}")
+                console.show(f"           {line}")
     console.say("a corpus of your own: mesm-data build clips.csv --root MEDIA --out DIR")
 
 
@@ -71,4 +71,4 @@ def table(
     else:
         write_table(found, out)
     console.say(f"{len(found.utterances())} utterances of {found.name}")
-    typer.echo(out)
+    console.show(str(out))

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mesm_data.schema.labels import Name, Text
 
@@ -62,6 +62,11 @@ class SplitSpec(BaseModel):
     commit: Text | None = None
     parts: dict[Literal["train", "valid", "test"], ListPart] = Field(default_factory=dict)
     counts: dict[Name, dict[str, int]] = Field(default_factory=dict)
+
+    @field_validator("parts", mode="after")
+    @classmethod
+    def _in_order(cls, parts: dict[str, ListPart]) -> dict[str, ListPart]:
+        return {part: parts[part] for part in ("train", "valid", "test") if part in parts}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -61,7 +61,7 @@ def checked(split: NamedSplit, contents: Mapping[str, bytes]) -> Lists:
                 f"{split.corpus} {split.name}: {file} is not the published file: its sha256 is {found}, "
                 f"published was {part.sha256}"
             )
-    lists = once(parse({part: (said.file, contents[said.file]) for part, said in split.spec.parts.items()}))
+    lists = once(parse({part: (entry.file, contents[entry.file]) for part, entry in split.spec.parts.items()}))
     for name, expected in split.spec.parts.items():
         if (number := len(lists.get(name, ()))) != expected.lines:
             raise MesmError(

@@ -18,9 +18,12 @@ import pytest
 
 from mesm_data.errors import InputError
 from mesm_data.files import canonical_json
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import manifest, parquet_pages
 from mesm_data.shards.members import encode_faces, encode_wav
 from mesm_data.shards.tar import BLOCK, end, header, padded
+
+SCHEMA = manifest.schema(built_in_schema("iemocap"))
 
 SHARDS, SAMPLES, SECONDS = 12, 4, 250  # 32 MB a shard, 384 MB in all
 
@@ -49,9 +52,11 @@ def sparse_dataset(out: Path) -> None:
             file.truncate(at + len(end(at)))
         shards[name] = {"sha256": "0" * 64, "size": at + len(end(at)), "samples": SAMPLES}
     rows.sort(key=lambda row: str(row["key"]))
-    table = manifest.write(out / "manifest.parquet", rows, manifest.schema("iemocap"))
+    table = manifest.write(out / "manifest.parquet", rows, SCHEMA)
     said = {
-        "format": 1, "corpus": "iemocap", "synthetic": True, "notes": [], "recipe": {"face_size": 4}, "toolchain": {},
+        "format": 2, "corpus": "iemocap", "schema": built_in_schema("iemocap").as_dict(),
+        "synthetic": True, "notes": [],
+        "recipe": {"face_size": 4, "sample_rate": 16_000, "frame_interval": "0.5"}, "toolchain": {},
         "counts": {"total": len(rows), "ok": len(rows), "failed": 0, "excluded": 0}, "shards": shards, "video": {},
         "manifest": {"rows": len(rows), "sha256": table}, "root": "0" * 64,
     }  # fmt: skip
@@ -59,7 +64,7 @@ def sparse_dataset(out: Path) -> None:
 
 
 def record(key: str) -> bytes:
-    faces: dict[str, list[Any]] = {"times": [], "boxes": [], "scores": [], "detected": []}
+    faces: dict[str, list[Any]] = {"times": [], "boxes": [], "scores": [], "detected": [], "counts": []}
     source = {"path": "a.wav", "sha256": "0" * 64, "span": None}
     return canonical_json(
         {"id": key, "words": [], "labels": {}, "sources": [source], "audio": {"status": "ok"}, "faces": faces}
@@ -106,7 +111,7 @@ def test_reading_a_manifest_limits_no_other_thread(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     thread.start()
     for _ in range(50):
-        manifest.read_table(path, manifest.schema("iemocap"))
+        manifest.read_table(path, SCHEMA)
     ended.set()
     thread.join()
     assert not failures

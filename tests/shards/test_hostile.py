@@ -138,7 +138,7 @@ def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path)
     """Every copy lies where the first does: none overlaps another."""
 
     def more(rows: list[dict[str, Any]]) -> None:
-        rows += [{**rows[2], "key": f"x{number}"} for number in range(1000)]
+        rows += [{**rows[2], "key": f"x{number}", "id": f"x{number}"} for number in range(1000)]
 
     rewrite(own, more)
     with pytest.raises(InputError, match="does not lie where the sample before it ends"):
@@ -173,7 +173,8 @@ def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(ow
     program = (
         "import sys\nfrom pathlib import Path\nfrom mesm_data.errors import InputError\n"
         "from mesm_data.shards import manifest\n"
-        "try: manifest.read_table(Path(sys.argv[1]), manifest.schema('iemocap'))\n"
+        "from mesm_data.schema.built_in import built_in_schema\n"
+        "try: manifest.read_table(Path(sys.argv[1]), manifest.schema(built_in_schema('iemocap')))\n"
         "except InputError as error: print(error)\n"
         # Not ru_maxrss: that begins with the size of the process that forked this one.
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"

@@ -89,7 +89,7 @@ def exchange_labels(path: Path) -> None:
     first = next(row for row in rows if row["status"] == "ok")
     other = next(row for row in rows if row["status"] == "ok" and row["labels"] != first["labels"])
     first["labels"], other["labels"] = other["labels"], first["labels"]
-    manifest.write(path, rows, manifest.schema("iemocap"))
+    manifest.write(path, rows, SCHEMA)
 
 
 def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, fol
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda said: {**said, "format": 2}, "has shard format 2; this version of mesm reads format 1"),
+        (lambda said: {**said, "format": 1}, "has shard format 1; this version of mesm reads format 2"),
         (lambda said: {**said, "format": "x" * 10**6}, "has shard format"),
         (lambda said: {**said, "root": DIGEST}, "contradicts itself: its root is"),
         (lambda said: {**said, "root": None}, "contradicts itself"),
