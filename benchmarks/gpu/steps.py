@@ -49,7 +49,7 @@ def streams(options: Options) -> Result:
 
 def steps(options: Options) -> Result:
     """Updates of the published sizes in bf16 from shards of noise: data wait, card, the rest; MFU; peak memory."""
-    data = noise(options.work / "noise", 40 if options.quick else 640)
+    data = noise(options.work / "noise", 48 if options.quick else 640)
     result: Result = {"passed": True, "rows": []}
     for kind in ("fe2e", "mesm"):
         for batch in (2,) if options.quick else (8, 64):
@@ -60,7 +60,7 @@ def steps(options: Options) -> Result:
                 row |= breakdown(out)
             except Exception as error:  # the other rows are worth having
                 result["passed"] = False
-                row["error"] = str(error)[-400:]
+                row["error"] = f"{type(error).__name__}: {str(error)[-400:]}"
             result["rows"].append(row)
     return result
 
@@ -108,8 +108,8 @@ def breakdown(run_folder: Path) -> Result:
         return median(values) if values else None
 
     seconds, wait = middle("seconds"), middle("data_wait")
-    assert seconds is not None
-    assert wait is not None
+    if seconds is None or wait is None:
+        raise ValueError(f"{run_folder.name} has no update after the {LAST} that were traced")
     events = json.loads(gzip.decompress((run_folder / "profile.json.gz").read_bytes()))["traceEvents"]
     work = [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
     card = sum(event["dur"] for event in work) / 1e6 / (LAST - FIRST) if work else None

@@ -95,7 +95,7 @@ def training(options: Options) -> Result:
             row["passed"] = row["first_gap"] < 1e-2 and abs(row["end_ratio"] - 1) < 0.2
             result["curves"][kind] = {"cpu": curve([*cpu.values()]), "device": curve([*device.values()])}
         except Exception as error:  # the other kind's result is kept
-            row |= {"passed": False, "error": str(error)}
+            row |= {"passed": False, "error": f"{type(error).__name__}: {error}"}
         result["rows"].append(row)
     result["passed"] = all(row["passed"] for row in result["rows"])
     return result
@@ -111,14 +111,15 @@ def resume(options: Options) -> Result:
         )
     while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(records(out)) < middle):
         time.sleep(0.02)
-    killed = process.poll() is None
+    if process.poll() is not None:
+        raise RuntimeError(f"it ended before it was killed: {(options.work / 'killed.log').read_text()[-800:]}")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = len(records(out))
     run([*command, "--resume"], options, OMP_NUM_THREADS=THREADS)
     found = compare(losses(options.work / "fe2e-device"), losses(out))
-    return {"passed": killed and found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2,
-            "killed_after": before, **found}  # fmt: skip
+    passed = found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2
+    return {"passed": passed, "killed_after": before, **found}
 
 
 def ranks(options: Options) -> Result:

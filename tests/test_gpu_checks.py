@@ -1,0 +1,50 @@
+"""benchmarks/gpu: the script that checks and measures on a graphics card, here on a CPU."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/run.py"
+
+
+def checks(kit: Path, out: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the report. The minutes are for a busy machine."""
+    command = [sys.executable, SCRIPT, "--device", "cpu", "--quick", "--minutes", "60", "--kit", kit, "--out", out]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    assert (out / "report.md").read_text() in done.stdout, done.stderr
+    return done.returncode, json.loads((out / "report.json").read_text())
+
+
+def test_a_part_that_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    """The kit is missing, so nothing can be trained."""
+    code, report = checks(tmp_path / "kit", tmp_path / "out", "--only", "environment", "resume", "ranks")
+    parts = report["parts"]
+    assert code == 1
+    assert {name: part["status"] for name, part in parts.items()} == {
+        "environment": "ok", "resume": "failed", "ranks": "failed",
+    }  # fmt: skip
+    assert parts["environment"]["torch"]
+    assert "split.yaml" in parts["resume"]["error"]
+
+
+@pytest.mark.slow  # minutes on two cores
+def test_all_parts_pass_on_a_cpu(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU a run that was killed is the same bits as one that was not."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import prepare
+
+    from mesm_data.shards.reader import Dataset
+
+    kit = tmp_path / "kit"
+    kit.mkdir()
+    (kit / "shards").symlink_to(dataset)
+    prepare.write_split(Dataset(dataset), kit / "split.yaml")
+    code, report = checks(kit, tmp_path / "out")
+    assert {part["status"] for part in report["parts"].values()} == {"ok"}, report
+    assert code == 0
+    assert report["parts"]["resume"]["largest_gap"] == 0
+    assert {row["variant"] for row in report["parts"]["streams"]["rows"]} == {"dense", "fe2e, auto"}
