@@ -11,13 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Utterance
+from mesm_data.corpora.base import Corpus, Utterance
 from mesm_data.errors import InputError
 from mesm_data.files import read_json
 from mesm_data.lock import KEYED, VERSION
 from mesm_data.media.crop import Place
 from mesm_data.recipe import Recipe, difference, other_toolchain, seconds
-from mesm_data.schema.corpus import CorpusSchema
+from mesm_data.rows import row
+from mesm_data.splits.rules import named_splits
 
 SAME, EQUIVALENT, DIFFERENT = "identical", "equivalent", "different"
 AAC_SLACK = 2  # packets by which encoders differ at the ends of a sound
@@ -54,13 +55,16 @@ class Lock:
         if differs := difference(theirs, asdict(recipe)):
             raise InputError(f"{self.path} was made with other options: {differs}")
 
-    def split(self, schema: CorpusSchema) -> str | None:
-        """The split that groups the files, which is looked up by its name in the corpus' schema; None without one.
+    def split(self, corpus: Corpus) -> str | None:
+        """The split that groups the files, one of those that the corpus' schema names; None without one.
 
         Raises InputError if it is neither a rule nor a published list: a lock names no place on this machine.
         """
         name = (self.recipe.split or {}).get("name")
-        if name is not None and name not in schema.splits and str(name).rpartition("-")[0] not in schema.splits:
+        if name is None:
+            return None
+        rows = {said.key: row(said, "ok", None) for said in corpus.utterances()}  # which folds there are
+        if name not in named_splits(corpus.schema, rows):
             raise InputError(
                 f"{self.path} groups the files by the split {name[:80]!r}, which is not published: give its lists "
                 "with --split"

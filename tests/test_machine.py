@@ -294,7 +294,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a bit of a header": lambda part: flip(part.with_suffix(".tar"), 3),
     "a bit of a member": lambda part: flip(part.with_suffix(".tar"), 1000),
     "a bit of a clip": lambda part: flip(part.with_suffix(".clips.tar"), 1000),
-    "a bit of its rows": lambda part: flip(part, part.read_bytes().index(b'"label":"') + 10),
+    "a bit of its rows": lambda part: flip(part, part.read_bytes().index(b'"emotion":"') + 12),
     "its rows are cut off": lambda part: os.truncate(part, 1000),
     "its rows are another's": lambda part: part.write_text("[]"),
 }

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data import locked
+from mesm_data.corpora import scan
 from mesm_data.errors import InputError, MesmError
 from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
 from mesm_data.lock import VERSION
@@ -23,7 +24,6 @@ from mesm_data.pipeline import open_place
 from mesm_data.recipe import Recipe
 from mesm_data.remote import fetch_file
 from mesm_data.retry import known
-from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards.cache import Cache
 from mesm_data.sharing.contents import read_publication
 from mesm_data.sharing.fetch import fetch
@@ -154,7 +154,7 @@ def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Comman
     (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
     found = locked.read(tmp_path / "out.lock")
     with pytest.raises(InputError, match="not published: give its lists with --split"):
-        found.split(built_in_schema("iemocap"))
+        found.split(scan("iemocap", corpus))
     words = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", "out.lock")
     done = mesm_data(*words, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -162,10 +162,10 @@ def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Comman
     assert "not published" in done.stderr
 
 
-def test_a_published_split_of_a_lock_is_taken(tmp_path: Path) -> None:
+def test_a_published_split_of_a_lock_is_taken(tmp_path: Path, corpus: Path) -> None:
     for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
         (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
-        assert locked.read(tmp_path / "recipe.lock").split(built_in_schema("iemocap")) == name
+        assert locked.read(tmp_path / "recipe.lock").split(scan("iemocap", corpus)) == name
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> 
             change_sound(wav)
         build(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
-    return once("whole", make)
+    return once("whole-machine", make)
 
 
 def wrong_wavs(root: Path) -> list[Path]:

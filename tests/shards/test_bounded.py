@@ -65,7 +65,7 @@ def sparse_dataset(out: Path) -> None:
 
 def record(key: str) -> bytes:
     faces: dict[str, list[Any]] = {"times": [], "boxes": [], "scores": [], "detected": [], "counts": []}
-    source = {"path": "a.wav", "sha256": "0" * 64, "span": None}
+    source = {"role": "sound", "path": "a.wav", "sha256": "0" * 64, "span": None}
     return canonical_json(
         {"id": key, "words": [], "labels": {}, "sources": [source], "audio": {"status": "ok"}, "faces": faces}
     )

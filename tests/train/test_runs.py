@@ -17,6 +17,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mesm_data.files import sha256_file
+from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shards import manifest
 from mesm_data.shards.reader import Dataset
 from mesm_train.checkpoint import load
@@ -284,9 +285,9 @@ def test_training_and_evaluation_refuse_exchanged_labels(
 ) -> None:
     own = Path(shutil.copytree(dataset, tmp_path / "own"))
     rows = manifest.read(own / "manifest.parquet")
-    one, other = (next(row for row in rows if row["labels"]["label"] == label) for label in ("ang", "hap"))
+    one, other = (next(row for row in rows if row["labels"]["emotion"] == label) for label in ("ang", "hap"))
     one["labels"], other["labels"] = other["labels"], one["labels"]
-    manifest.write(own / "manifest.parquet", rows, manifest.schema("iemocap"))
+    manifest.write(own / "manifest.parquet", rows, manifest.schema(built_in_schema("iemocap")))
     for command in (("run", recipe, "--out", tmp_path / "run"), ("eval", unbroken)):
         refused = call(*command, "--data", own, code=2)
         assert f"{own}/manifest.parquet is not the table that dataset.json names" in refused.stderr
