@@ -3,6 +3,7 @@
 A path, file://, http(s):// (reading only), s3://, hf://, any fsspec URL.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -131,10 +132,23 @@ def store_of(url: str) -> tuple[Any, str]:
     if scheme(url) == "s3":
         limits = {"connect_timeout": CONNECT, "read_timeout": STALL, "retries": {"max_attempts": 0}}
         options["config_kwargs"] = limits
+        options |= s3_environment()
     with translated(url):
         store, name = fsspec.url_to_fs(url, **options)
     store.retries = 1  # of s3fs; how often is said here
     return store, name
+
+
+def s3_environment() -> dict[str, str]:
+    """The server and the credentials that the environment names, as arguments of s3fs.
+
+    s3fs reuses a connection that was opened with the same arguments, also after the environment has changed: a notebook
+    with renewed credentials would go on with the expired ones.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    variables = {"key": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "token": "AWS_SESSION_TOKEN"}
+    arguments = {name: os.environ.get(variable) for name, variable in variables.items()} | {"endpoint_url": endpoint}
+    return {name: value for name, value in arguments.items() if value}
 
 
 def scheme(url: str) -> str:

@@ -14,6 +14,7 @@ from rank_workers import journal, ranks, small_recipe, trained
 
 from mesm_data import remote_bytes
 from mesm_data.errors import MesmError
+from mesm_data.remote_bytes import store_of
 from mesm_data.shards.fetched import open_dataset
 from mesm_data.shards.reader import Dataset
 from mesm_train.config import LoaderConfig
@@ -140,6 +141,21 @@ def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
     yield served
     served.close()
+
+
+def test_a_changed_environment_is_followed_within_one_process(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store_of(f"s3://{BUCKET}/small")[0].exists(f"{BUCKET}/small/dataset.json")
+    other = ObjectStore()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", other.endpoint)
+    try:
+        with pytest.raises(MesmError, match="absent"):
+            open_dataset(f"s3://{BUCKET}/absent", check=True)
+        assert other.sent["dataset.json"]
+        assert not store.sent["dataset.json"]
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize("scheme", ["s3", "http"])
