@@ -40,9 +40,9 @@ def dense_macs(settings: ModelSettings, encoder: Any | None, *, faces: int, piec
         _, channels, size = STACKS[modality]
         grids = _grids(settings, size)
         pairs = [count * height * width * 9 for height, width in grids]
-        sites = [count * height * width for height, width in grids]
         parts |= _stack(settings, modality, channels, size, count, pairs)
         if settings.kind == "mesm":
+            sites = scored_sites(settings, [torch.ones(count, *grid, dtype=torch.bool) for grid in grids])
             parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=int(count > 0))
         parts[f"{modality}.sequence"] = _sequence(settings, [count])
     return parts
@@ -71,7 +71,7 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, loo
         parts |= _stack(settings, modality, channels, size, items, pairs)
         if settings.kind == "mesm":
             texts = int((counts[modality] > 0).sum())
-            sites = [int(trace.active.sum()) for trace in traces]
+            sites = scored_sites(settings, [trace.active for trace in traces])
             parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
         parts[f"{modality}.sequence"] = _sequence(settings, counts[modality].tolist())
     return parts
@@ -99,7 +99,7 @@ def fresh_macs(
             _, traces = stack(torch.randn(count, channels, *size), guide)
             pairs = [active_pairs(trace.kept) for trace in traces]
             parts |= _stack(settings, modality, channels, size, count, pairs)
-            sites = [int(trace.active.sum()) for trace in traces]
+            sites = scored_sites(settings, [trace.active for trace in traces])
             parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=1)
             kept[modality] = densities(list(traces))
     return parts, kept
@@ -140,6 +140,14 @@ def active_pairs(kept: Tensor) -> int:
     return round(float((near * active).sum()))
 
 
+def scored_sites(settings: ModelSettings, grids: list[Tensor]) -> list[int]:
+    """What the attention of each block scores, of its active sites bool (B, H, W): them, or all tiles."""
+    tile = settings.sparse.tile
+    if tile == 1:
+        return [int(grid.sum()) for grid in grids]
+    return [grid.shape[0] * -(-grid.shape[1] // tile) * -(-grid.shape[2] // tile) for grid in grids]
+
+
 def densities(traces: list[Trace]) -> list[float]:
     """The share of all sites that each sparse block keeps: to be stated with any count."""
     return [float(trace.kept.double().mean()) for trace in traces]
@@ -157,12 +165,18 @@ def _stack(
     first = settings.channels[0]
     half = size[0] * size[1] // 4
     stem = size[0] * size[1] * 25 * channels * first + settings.stem_blocks * 2 * half * 9 * first * first
-    steps = zip(pairs, settings.channels, settings.channels[1:], strict=False)
+    steps = list(zip(pairs, settings.channels, settings.channels[1:], strict=False))
+    residual = 0
+    if settings.kind == "mesm" and settings.sparse.residual:
+        residual = sum(
+            count * height * width // 4 * i * o
+            for (height, width), (_, i, o) in zip(_grids(settings, size), steps, strict=True)
+        )
     side = len(settings.channels)
     flat = settings.channels[-1] * (size[0] >> side) * (size[1] >> side)
     return {
         f"{modality}.stem": count * stem,
-        f"{modality}.blocks": sum(pair * (i * o + o * o) for pair, i, o in steps),
+        f"{modality}.blocks": sum(pair * (i * o + o * o) for pair, i, o in steps) + residual,
         f"{modality}.head": count * settings.hidden * (flat + settings.dim),
     }
 

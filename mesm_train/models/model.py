@@ -106,6 +106,12 @@ class Model(nn.Module):
         ]
         return torch.cat([vectors for vectors, _ in each]), torch.cat([logits for _, logits in each])
 
+    def set_epoch(self, epoch: float) -> None:
+        """Tell sparse blocks how far training is, in epochs: see `model.sparse.anneal_epochs`."""
+        for stack in self.stacks.values():
+            if isinstance(stack, SparseStack):
+                stack.set_epoch(epoch)
+
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text encoder and its output layer, trained by the paper with a tenth of the learning rate."""
         return iter(()) if self.text is None else self.text.parameters()

@@ -1,4 +1,4 @@
-"""MESM's text-guided sparse blocks: attention over sites, a choice among them, convolutions of what is chosen.
+"""MESM's text-guided sparse blocks: a choice among sites, and convolutions of what is chosen.
 
 Between the stem and the perceptron everything is rows of active sites: (n, C), in the order of pictures and sites.
 tests/models/oracle.py is the same with whole grids and masks, which saves nothing and is plain to see.
@@ -7,59 +7,15 @@ tests/models/oracle.py is the same with whole grids and masks, which saves nothi
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mesm_train.models.conv import Stack, Trace
 from mesm_train.models.kernels import Kernels, Table
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.settings import ModelSettings, SparseSettings
-
-
-class SiteAttention(nn.Module):
-    """Text-guided attention over the sites of a picture: softmax of w . tanh(W_x site + W_y text) + b."""
-
-    def __init__(self, channels: int, text_width: int) -> None:
-        super().__init__()
-        self.site = nn.Linear(channels, channels)
-        self.text = nn.Linear(text_width, channels, bias=False)
-        self.score = nn.Linear(channels, 1)
-
-    def forward(self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """Weights (B, H, W), at least float32: summing to 1 over the active sites of a picture, 0 elsewhere.
-
-        Args:
-            rows: (n, C), the active sites.
-            active: bool (B, H, W).
-            places: int64 (n,), where the rows are in it.
-            text: (B, text width).
-            ops: the kernels.
-        """
-        # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
-        with torch.autocast(rows.device.type, enabled=False):
-            dtype = self.score.weight.dtype
-            rows, text = rows.to(dtype), text.to(dtype)
-            picture = places // (active.shape[1] * active.shape[2])
-            if ops.exact:
-                scores = self._exact_scores(rows, picture, text, ops)
-            else:
-                sites = self.site(rows) + self.text(text).index_select(0, picture)
-                scores = self.score(torch.tanh(sites)).squeeze(1)
-            grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
-            weights: Tensor = (
-                grid.view(active.shape[0], active.shape[1] * active.shape[2]).softmax(1).view(active.shape)
-            )
-            return weights.masked_fill(~active, 0)
-
-    def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """float64, and the same whatever else is in the batch.
-
-        The product is exact in that; what follows is off by some 1e-16, which with how many rows there are may differ.
-        """
-        assert self.site.bias is not None
-        sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
-        guide = text.double() @ self.text.weight.double().t()
-        return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
+from mesm_train.models.selection import SCALES, SiteAttention, nucleus, to_grid
+from mesm_train.models.settings import Init, ModelSettings, SparseSettings
 
 
 def exactly(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -68,57 +24,20 @@ def exactly(ops: Kernels, device: torch.device) -> Kernels | None:
     return ops.exactly() if possible else None
 
 
-def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
-    """The fewest active sites, heaviest first, whose weights reach `p`: bool (B, H, W), for 0 < p <= 1.
-
-    A site is kept while the weights before it sum to less than `p`, so each picture with an active site keeps one at
-    least. Equal weights are taken in the order (y, x). At p = 1 all active sites are kept, whatever the rounding.
-    """
-    if p >= 1:
-        return active
-    flat, usable = weights.flatten(1), active.flatten(1)
-    ordered, order = flat.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True)
-    heavier = nn.functional.pad(ordered.double().cumsum(1)[:, :-1], (1, 0))
-    kept = torch.zeros_like(usable).scatter(1, order, heavier < p)
-    return (kept & usable).view_as(active)
-
-
-def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
-    """The published model scales nothing: the choice is hard and the attention is never trained."""
-    return None
-
-
-def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
-    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
-
-    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
-    """
-    relative = weights * active.sum((1, 2), keepdim=True)
-    return 2 * relative / (1 + relative)
-
-
-def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
-    """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
-    gate = scale_gate(weights, active)
-    assert gate is not None
-    return 1 + (gate - gate.detach())
-
-
-# How the kept sites are scaled by their attention, which is how the attention can learn: (weights, active) to a factor
-# for each site, or None. A further way to train the choice is a further entry here.
-SCALES = {"published": scale_published, "gate": scale_gate, "straight": scale_straight}
-
-
 class SubmanifoldConv(nn.Module):
-    """A 3x3 convolution from active sites to the same active sites, without bias, from N(0, 2 / (9 inputs)).
+    """A 3x3 convolution from active sites to the same active sites, without bias.
 
     The weight is (9, inputs, outputs), as SparseConvNet has it: tap by tap in the order (y, x).
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, init: Init) -> None:
+        """With `init` torch the weight starts as nn.Conv2d's would with the same state of the random numbers."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(9, inputs, outputs))
-        nn.init.normal_(self.weight, std=(2 / (9 * inputs)) ** 0.5)
+        if init == "torch":
+            weight = nn.Conv2d(inputs, outputs, 3).weight.detach().permute(2, 3, 1, 0).reshape(9, inputs, outputs)
+        else:
+            weight = torch.empty(9, inputs, outputs).normal_(std=(2 / (9 * inputs)) ** 0.5)
+        self.weight = nn.Parameter(weight)
 
     def forward(self, rows: Tensor, table: Table, ops: Kernels) -> Tensor:
         """(n, inputs) to (n, outputs)."""
@@ -128,18 +47,28 @@ class SubmanifoldConv(nn.Module):
 class SparseBlock(nn.Module):
     """Attention, choice of sites, twice submanifold Conv3x3 BN ReLU on them, MaxPool2.
 
-    Batch norms see the active sites only (SparseConvNet's definitions). A pooled site is active if any of its 4 is;
-    features are >= 0 after the ReLU, so the maximum over all sites with 0 at the inactive ones is that over the active.
+    Batch norms see the kept sites only (SparseConvNet's definitions). A pooled site is active if any of its 4 is kept;
+    features are >= 0 after the ReLU, so the maximum over all sites with 0 at the dropped ones is that over the kept.
+
+    With `settings.residual` the sum of a window's dropped sites, over 4, is multiplied by a matrix and added to the
+    pooled site, so that a pooled site is active if any of its 4 was.
     """
 
     def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
         """`name` is what errors call it."""
         super().__init__()
-        self.p, self.selection, self.name = settings.p, settings.selection, name
-        self.attention = SiteAttention(inputs, text_width)
-        # Said to whoever looks for parameters without a gradient, such as data parallelism.
-        self.attention.requires_grad_(settings.selection != "published")
-        self.convs = nn.ModuleList(SubmanifoldConv(i, outputs) for i in (inputs, outputs))
+        self.p, self.selection, self.tile, self.name = settings.p, settings.selection, settings.tile, name
+        self.training_p = self.p
+        learns = settings.selection != "published"
+        # What a dense block lacks draws from random numbers of its own: MESM and FE2E start from the same weights.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), device="cpu")))
+            self.attention = SiteAttention(inputs, text_width, settings.tile)
+            self.residual = nn.Linear(inputs, outputs, bias=False) if settings.residual else None
+        if learns and settings.init == "torch":
+            nn.init.zeros_(self.attention.score.weight)  # even: no site is preferred before anything is known
+        self.attention.requires_grad_(learns)  # data parallelism looks for parameters that get no gradient
+        self.convs = nn.ModuleList(SubmanifoldConv(i, outputs, settings.init) for i in (inputs, outputs))
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
         )
@@ -163,9 +92,8 @@ class SparseBlock(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.selection != "published"):
             weights = self.attention(rows, active, places, text, ops)
-        kept = nucleus(weights.detach(), active, self.p)
-        batch, height, width = kept.shape
-        pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
+        kept = nucleus(weights.detach(), active, self.training_p if self.training else self.p, self.tile)
+        pooled = _pooled(kept)
         # The only place where a block waits for the device: sizes must be known here.
         counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
         # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
@@ -179,7 +107,13 @@ class SparseBlock(nn.Module):
         x = self.norms[0](self.convs[0](x, table, ops), ops)
         x = self.norms[1](self.convs[1](x, table, ops), ops, table.pool)
         trace = Trace(active=active, weights=weights.detach(), kept=kept)
-        return x, pooled, torch.nonzero_static(pooled.flatten(), size=counts[1]).squeeze(1), trace
+        places_of_x = torch.nonzero_static(pooled.flatten(), size=counts[1]).squeeze(1)
+        if self.residual is None:
+            return x, pooled, places_of_x, trace
+        # The stem's grid is full, and so is each that follows.
+        means = F.avg_pool2d(to_grid(rows, places, active) * ~kept[:, None], 2).permute(0, 2, 3, 1).flatten(0, 2)
+        x = self.residual(means).index_add(0, places_of_x, x)
+        return x, torch.ones_like(pooled), torch.arange(len(x), device=x.device), trace
 
     @staticmethod
     def _chosen(rows: Tensor, places: Tensor, sites: Tensor, active: Tensor) -> Tensor:
@@ -191,6 +125,12 @@ class SparseBlock(nn.Module):
         return rows.index_select(0, torch.searchsorted(places, sites))
 
 
+def _pooled(sites: Tensor) -> Tensor:
+    """Bool (B, H, W) to (B, H/2, W/2): which 2x2 windows have any site."""
+    batch, height, width = sites.shape
+    return sites.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
+
+
 class SparseStack(Stack):
     """MESM's stack: the dense stem, then a sparse block for each further entry of `channels`."""
 
@@ -198,7 +138,7 @@ class SparseStack(Stack):
         self, settings: ModelSettings, channels: int, size: tuple[int, int], text_width: int, name: str
     ) -> None:
         """`channels` and `size` are the pictures'; `name` is what errors call the stack."""
-        self.text_width, self.name = text_width, name
+        self.text_width, self.name, self.anneal_epochs = text_width, name, settings.sparse.anneal_epochs
         super().__init__(settings, channels, size)
 
     def make_blocks(self, settings: ModelSettings) -> nn.ModuleList:
@@ -223,5 +163,13 @@ class SparseStack(Stack):
         for block in self.blocks:
             rows, active, places, trace = block(rows, active, places, text, ops)
             traces.append(trace)
-        grid = rows.new_zeros(active.numel(), rows.shape[1]).index_copy(0, places, rows)
-        return self.head(grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2)), traces
+        return self.head(to_grid(rows, places, active)), traces
+
+    def set_epoch(self, epoch: float) -> None:
+        """Set the share of attention that training keeps: from 1 at epoch 0 evenly to p at `anneal_epochs`.
+
+        Evaluation keeps p from the beginning.
+        """
+        done = min(1.0, epoch / self.anneal_epochs) if self.anneal_epochs else 1.0
+        for block in self.blocks:
+            block.training_p = 1 - done * (1 - block.p) if done < 1 else block.p

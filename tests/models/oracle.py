@@ -40,10 +40,11 @@ def oracle_block(
 ) -> tuple[Tensor, Tensor, Trace]:
     """(B, C, H, W), bool (B, H, W), (B, width) to (B, C', H/2, W/2), bool (B, H/2, W/2) and the choice."""
     attention = block.attention
-    sites = attention.site(x.permute(0, 2, 3, 1))
+    sites = attention.site(oracle_means(x, active, block.tile).permute(0, 2, 3, 1))
     scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
     weights = scores.masked_fill(~active, -1e30).flatten(1).softmax(1).view_as(scores).masked_fill(~active, 0)
-    kept = oracle_nucleus(weights, active, block.p)
+    kept = oracle_nucleus(weights, active, block.p, block.tile)
+    inputs = x
     relative = weights * active.sum((1, 2), keepdim=True)
     gate = 2 * relative / (1 + relative)
     if block.selection == "gate":
@@ -59,20 +60,38 @@ def oracle_block(
         picture = x.permute(0, 2, 3, 1)
         rows = batch_norm(norm, picture[kept], running).relu()
         x = torch.zeros_like(picture).index_put((kept,), rows).permute(0, 3, 1, 2)
-    pooled_active = F.max_pool2d(kept.double().unsqueeze(1), 2).squeeze(1) > 0
-    return F.max_pool2d(x, 2), pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
+    x = F.max_pool2d(x, 2)
+    if block.residual is not None:
+        dropped = F.avg_pool2d(inputs * (active & ~kept).unsqueeze(1), 2)
+        x = x + torch.einsum("bchw,dc->bdhw", dropped, block.residual.weight)
+    remaining = kept if block.residual is None else active
+    pooled_active = F.max_pool2d(remaining.double().unsqueeze(1), 2).squeeze(1) > 0
+    return x, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
 
 
-def oracle_nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
-    """Picture by picture, site by site."""
+def oracle_means(x: Tensor, active: Tensor, tile: int) -> Tensor:
+    """Each site's features replaced by the mean over the active sites of its tile, by one big matrix of tiles."""
+    height, width = x.shape[2:]
+    y, z = torch.arange(height) // tile, torch.arange(width) // tile
+    number = (y[:, None] * width + z).flatten()
+    same = (number[:, None] == number).to(x.dtype) * active.flatten(1)[:, None]  # (B, sites, sites)
+    means = torch.einsum("bcs,bts->bct", x.flatten(2), same / same.sum(2, keepdim=True).clamp(min=1))
+    return means.view_as(x)
+
+
+def oracle_nucleus(weights: Tensor, active: Tensor, p: float, tile: int = 1) -> Tensor:
+    """Picture by picture, tile by tile."""
     kept = torch.zeros_like(active)
-    for picture, (row, usable) in enumerate(zip(weights.flatten(1).tolist(), active.flatten(1).tolist(), strict=True)):
+    weights = weights.detach()
+    for picture in range(len(active)):
+        corners = [(y, x) for y in range(0, active.shape[1], tile) for x in range(0, active.shape[2], tile)]
+        tiles = [(picture, slice(y, y + tile), slice(x, x + tile)) for y, x in corners]
         total = 0.0
-        for site in sorted((i for i, a in enumerate(usable) if a), key=lambda i: -row[i]):
+        for place in sorted((t for t in tiles if active[t].any()), key=lambda t: -float(weights[t].max())):
             if p < 1 and total >= p:
                 break
-            kept[picture].view(-1)[site] = True
-            total += row[site]
+            kept[place] = active[place]
+            total += float(weights[place].double().sum())
     return kept
 
 

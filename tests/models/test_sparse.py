@@ -15,7 +15,6 @@ from oracle import oracle_nucleus, oracle_stack
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mesm_train.models import sparse
 from mesm_train.models.conv import Stack
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.compiler import BuildError
@@ -23,7 +22,8 @@ from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.settings import ModelSettings, SparseSettings
-from mesm_train.models.sparse import SparseStack, nucleus
+from mesm_train.models.selection import SCALES, SiteAttention, nucleus
+from mesm_train.models.sparse import SparseStack
 
 TEXT = 5
 CPU = torch.device("cpu")
@@ -45,9 +45,12 @@ class Forced(SparseStack):
         return self.chosen
 
 
-def stack(way: str, selection: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19)) -> Forced:
+def stack(
+    way: str, kind: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19), **sparse: Any
+) -> Forced:
+    """With an attention that is not even, whatever it starts from."""
     torch.manual_seed(0)
-    chosen = SparseSettings(p=p, selection=selection)  # type: ignore[arg-type]
+    chosen = SparseSettings(p=p, selection=kind, **sparse)  # type: ignore[arg-type]
     made = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
     found = Forced(made, 3, (16, 24), TEXT, "the stack").double()
     found.chosen = engine(way)
@@ -55,6 +58,8 @@ def stack(way: str, selection: str = "published", p: float = 0.6, channels: tupl
         if isinstance(module, BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
+        if isinstance(module, SiteAttention):
+            nn.init.uniform_(module.score.weight, -0.5, 0.5)
     return found
 
 
@@ -74,12 +79,25 @@ def buffers(module: nn.Module) -> list[Tensor]:
 def test_stack_is_the_masked_grids_forward_and_every_gradient(
     way: str, selection: str, p: float, count: int, training: bool
 ) -> None:
+    check_against_whole_grids(stack(way, selection, p).train(training), count)
+
+
+@pytest.mark.parametrize("way", ["cpp", "windows", "gather"])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_tiles_and_the_residual_are_those_of_the_masked_grids(way: str, tile: int, residual: bool) -> None:
+    """The second grid, 4x6 sites, is not a multiple of 4x4."""
+    model = stack(way, "gate", 0.6, tile=tile, residual=residual)
+    check_against_whole_grids(model, 3)
+
+
+def check_against_whole_grids(model: Forced, count: int) -> None:
     """float64; the choices, the vectors, the running statistics, and gradients of inputs and parameters."""
-    model = stack(way, selection, p).train(training)
+    kind, training = model.blocks[0].selection, model.training
     pictures, text = (value.requires_grad_() for value in inputs(count))
     expected, choices, running = oracle_stack(model, pictures, text)
     learnt = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    assert any("attention" in name for name in learnt) == (selection != "published")
+    assert any("attention" in name for name in learnt) == (kind != "published")
     leaves = {"pictures": pictures, "text": text, **learnt}
     towards = torch.randn(expected.shape, dtype=torch.float64)
     wanted = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
@@ -90,7 +108,7 @@ def test_stack_is_the_masked_grids_forward_and_every_gradient(
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     gradients = torch.autograd.grad(found, list(leaves.values()), towards, allow_unused=True)
     for name, gradient, goal in zip(leaves, gradients, wanted, strict=True):
-        if name == "text" and selection == "published":
+        if name == "text" and kind == "published":
             assert gradient is None
         elif goal is not None:
             assert gradient is not None, name
@@ -403,4 +421,4 @@ def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
 
 
 def test_scales_are_the_selections() -> None:
-    assert tuple(sparse.SCALES) == SELECTIONS
+    assert tuple(SCALES) == SELECTIONS
