@@ -86,6 +86,11 @@ class Model(nn.Module):
         branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
 
+    def stack_inputs(self, modality: str, text: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """What the stack of v or a is called with, from the utterances' text vectors and a batch."""
+        pictures, counts = self._pictures(modality, batch)
+        return pictures, self._guide(text, counts)
+
     def _guide(self, text: Tensor | None, counts: Tensor) -> Tensor | None:
         """The text vector of each picture's utterance, which sparse blocks look at."""
         if text is None or self.settings.kind == "fe2e":
