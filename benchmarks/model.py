@@ -5,7 +5,9 @@ fresh initialisation.
 Variants are run in turn, so that whatever else the machine does falls on all alike; medians and their ratios to the
 dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/flops.py.
 
-    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda --precision bf16]
+    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--tile 1 4] [--device cuda --precision bf16]
+
+Sparse blocks have the published selection, or with --selection gate and --residual what these are.
 
 On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
@@ -71,12 +73,14 @@ def inputs(device: torch.device, utterances: int) -> dict[str, tuple[Tensor, Ten
     return found
 
 
-def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
+def variants(given: argparse.Namespace, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
     """Name to what makes the stack of a modality."""
 
-    def sparse(p: float, engine: str, m: str) -> nn.Module:
-        settings = ModelSettings(kind="mesm", sparse=SparseSettings(p=p, engine=engine, selection="published"))  # type: ignore[arg-type]
-        return SparseStack(settings, *SIZES[m][:2], TEXT, m)
+    def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
+        sparse = SparseSettings(
+            p=p, tile=tile, engine=engine, selection=given.selection, residual=given.residual, init="published"
+        )
+        return SparseStack(ModelSettings(kind="mesm", sparse=sparse), *SIZES[m][:2], TEXT, m)
 
     def fe2e(engine: str, m: str) -> nn.Module:
         return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
@@ -90,8 +94,11 @@ def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[
     }
     for engine in engines:
         found[f"fe2e, {engine}"] = partial(fe2e, engine)
-        for p in (1.0, *ps):
-            found[f"mesm p = {p:g}, {engine}"] = partial(sparse, p, engine)
+        found[f"mesm p = 1, {engine}"] = partial(sparse, 1.0, 1, engine)
+        for tile in given.tile:
+            for p in given.p:
+                square = f" in {tile}x{tile}" if tile > 1 else ""
+                found[f"mesm p = {p:g}{square}, {engine}"] = partial(sparse, p, tile, engine)
     return found
 
 
@@ -171,6 +178,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
+    parser.add_argument("--tile", type=int, nargs="+", default=[1])
+    parser.add_argument("--selection", default="published", choices=["published", "gate", "straight"])
+    parser.add_argument("--residual", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--utterances", type=int, default=8)
     parser.add_argument("--cpu-time", action="store_true")
@@ -187,7 +197,7 @@ def main() -> None:
     keep_memory()
     data = inputs(device, given.utterances)
     made = {
-        n: m for n, m in variants(given.p, device, engines).items() if given.only in n or n == "dense" or given.memory
+        n: m for n, m in variants(given, engines).items() if given.only in n or n == "dense" or given.memory
     }
     if given.memory:
         case = Case(given.memory, made[given.memory], device, clock, given.precision)
@@ -234,6 +244,11 @@ def peak(name: str, given: argparse.Namespace) -> float:
         str(given.utterances),
         "--p",
         *map(str, given.p),
+        "--tile",
+        *map(str, given.tile),
+        "--selection",
+        given.selection,
+        *(["--residual"] if given.residual else []),
         "--precision",
         given.precision,
     ]

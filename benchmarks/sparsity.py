@@ -32,19 +32,19 @@ VARIANTS = {
     "random": ["model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=0.7"],
     "gate": [*GATE, "model.sparse.p=0.7"],
     "straight": ["model.kind=mesm", "model.sparse.selection=straight", "model.sparse.p=0.7"],
-    "gate-anneal": [*GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=3"],
+    "gate-anneal": [*GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=2"],
     "gate-residual": [*GATE, "model.sparse.p=0.7", "model.sparse.residual=true"],
     "gate-anneal-residual": [
-        *GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=3", "model.sparse.residual=true",
+        *GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
     ],
     "random-residual": [
         "model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=0.7", "model.sparse.residual=true",
     ],
     "tile2": [
-        *GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=3", "model.sparse.residual=true",
+        *GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
     ],
     "tile4": [
-        *GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=3", "model.sparse.residual=true",
+        *GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
     ],
     # The dense rival: a narrower FE2E with about the operations of the variants above.
     "fe2e-narrow": ["model.kind=fe2e", "model.channels=[6,11,22,45]"],
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder for the runs")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
     keep_memory()
