@@ -7,7 +7,7 @@ dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are 
 
     OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--tile 1 4] [--device cuda --precision bf16]
 
-Sparse blocks have the published selection, or with --selection gate and --residual what these are.
+Sparse blocks have the published selection, or with --selection gate that one.
 
 On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
@@ -32,8 +32,8 @@ from mesm_train import throughput
 from mesm_train.allocator import keep_memory
 from mesm_train.flops import active_pairs
 from mesm_train.models.conv import Stack
+from mesm_train.models.model import make_stack
 from mesm_train.models.settings import ModelSettings, SparseSettings
-from mesm_train.models.sparse import SparseStack
 from mesm_train.optimize import autocast
 from mesm_train.setup import set_products
 
@@ -77,10 +77,8 @@ def variants(given: argparse.Namespace, engines: list[str]) -> dict[str, Callabl
     """Name to what makes the stack of a modality."""
 
     def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
-        sparse = SparseSettings(
-            p=p, tile=tile, engine=engine, selection=given.selection, residual=given.residual, init="published"
-        )
-        return SparseStack(ModelSettings(kind="mesm", sparse=sparse), *SIZES[m][:2], TEXT, m)
+        sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=given.selection, init="published")
+        return make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
 
     def fe2e(engine: str, m: str) -> nn.Module:
         return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
@@ -180,12 +178,11 @@ def main() -> None:
     parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
     parser.add_argument("--tile", type=int, nargs="+", default=[1])
     parser.add_argument("--selection", default="published", choices=["published", "gate", "straight"])
-    parser.add_argument("--residual", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--utterances", type=int, default=8)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--memory", metavar="VARIANT", help="print the peak memory of three steps of one variant only")
-    parser.add_argument("--only", default="", help="variants whose names contain this, and dense")
+    parser.add_argument("--only", nargs="+", default=[""], help="dense, and variants whose names contain any of these")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16", "fp16"])
     parser.add_argument("--engines", nargs="+", help="default: torch and cpp on a CPU, torch and auto on a card")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
@@ -197,7 +194,9 @@ def main() -> None:
     keep_memory()
     data = inputs(device, given.utterances)
     made = {
-        n: m for n, m in variants(given, engines).items() if given.only in n or n == "dense" or given.memory
+        n: m
+        for n, m in variants(given, engines).items()
+        if any(part in n for part in given.only) or n == "dense" or given.memory
     }
     if given.memory:
         case = Case(given.memory, made[given.memory], device, clock, given.precision)
@@ -222,7 +221,7 @@ def main() -> None:
     for case in cases:
         forward, both = median(case.forward), median(case.both)
         ratio, kept = operations(case, data)
-        memory = case.memory_gb if device.type == "cuda" else None if given.only else peak(case.name, given)
+        memory = case.memory_gb if device.type == "cuda" else None if given.only != [""] else peak(case.name, given)
         rows.append({
             "variant": case.name, "forward": forward, "both": both, "forward_ratio": forward / median(base.forward),
             "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
@@ -248,7 +247,6 @@ def peak(name: str, given: argparse.Namespace) -> float:
         *map(str, given.tile),
         "--selection",
         given.selection,
-        *(["--residual"] if given.residual else []),
         "--precision",
         given.precision,
     ]

@@ -34,6 +34,7 @@ class Row:
     variant: str
     seed: int
     kind: str
+    tile: int
     f1: float | None  # mean over the classes, test part
     auc: float | None
     kept: Mapping[str, float]
@@ -60,6 +61,7 @@ class Summary:
 
     variant: str
     kind: str
+    tile: int
     seeds: int
     f1: tuple[float, float | None]
     auc: tuple[float, float | None]
@@ -67,6 +69,13 @@ class Summary:
     operations: float  # of the first variant's
     forward: float  # seconds, of the first variant's
     both: float
+
+    @property
+    def group(self) -> str:
+        """What a figure joins by a line: FE2E of all widths, or MESM of one tile."""
+        if self.kind == "fe2e":
+            return "FE2E of several widths"
+        return "MESM" if self.tile == 1 else f"MESM in {self.tile}x{self.tile} sites"
 
     def cells(self) -> tuple[str, ...]:
         """As text, in the order of SUMMARY_HEAD."""
@@ -130,6 +139,7 @@ def read_row(variant: str, seed: int, run: Path) -> Row:
         variant=variant,
         seed=seed,
         kind=kind,
+        tile=config.model.sparse.tile,
         f1=scores["mean"]["f1"],
         auc=scores["mean"]["auc"],
         kept={m: sum(shares) / max(len(shares), 1) for m, shares in kept.items()},
@@ -147,6 +157,7 @@ def summarise(rows: Sequence[Row], seconds: Mapping[str, Seconds]) -> list[Summa
         Summary(
             variant=name,
             kind=group[0].kind,
+            tile=group[0].tile,
             seeds=len(group),
             f1=_spread([row.f1 or 0.0 for row in group]),
             auc=_spread([row.auc or 0.0 for row in group]),

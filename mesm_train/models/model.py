@@ -15,6 +15,7 @@ from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.settings import ModelSettings
 from mesm_train.models.sparse import SparseStack, exactly
 from mesm_train.models.text import TextBranch
+from mesm_train.models.tiles import TiledStack
 
 FACE = 48  # pixels
 STACKS = {"v": ("visual stack", 3, (FACE, FACE)), "a": ("acoustic stack", 1, (MELS, COLUMNS))}
@@ -48,7 +49,7 @@ class Model(nn.Module):
         self.settings = settings
         self.text = TextBranch(encoder, settings.classes) if encoder is not None else None
         heard = [m for m in settings.modalities if m in STACKS]
-        self.stacks = nn.ModuleDict({m: self._stack(m) for m in heard})
+        self.stacks = nn.ModuleDict({m: make_stack(settings, m, self.text.width if self.text else 0) for m in heard})
         self.sequences = nn.ModuleDict({m: SequenceBranch(settings) for m in heard})
         several = len(settings.modalities) > 1
         self.fusion = nn.Linear(len(settings.modalities), 1, bias=False) if several else None
@@ -126,13 +127,6 @@ class Model(nn.Module):
         text = {id(parameter) for parameter in self.text_parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in text)
 
-    def _stack(self, modality: str) -> Stack:
-        name, channels, size = STACKS[modality]
-        if self.settings.kind == "fe2e":
-            return Stack(self.settings, channels, size)
-        assert self.text is not None  # ModelSettings saw to it
-        return SparseStack(self.settings, channels, size, self.text.width, name)
-
     def _pictures(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,) on the CPU."""
         if modality == "a":
@@ -149,6 +143,15 @@ class Model(nn.Module):
         with torch.autocast(stacked.device.type, enabled=False):
             fused: Tensor = self.fusion(stacked).squeeze(-1)
         return fused
+
+
+def make_stack(settings: ModelSettings, modality: str, text_width: int) -> Stack:
+    """The convolutional stack of v or a; `text_width` is used by sparse ones."""
+    name, channels, size = STACKS[modality]
+    if settings.kind == "fe2e":
+        return Stack(settings, channels, size)
+    kind = SparseStack if settings.sparse.tile == 1 else TiledStack
+    return kind(settings, channels, size, text_width, name)
 
 
 def _only(logits: Tensor, present: Tensor) -> Tensor:

@@ -30,16 +30,13 @@ class SparseSettings:
     pass, with the gate's gradient. published: a hard choice, the attention is never trained; the paper's recipes."""
 
     tile: int = 1
-    """Sites are kept or dropped in squares of tile x tile: 1, 2 or 4. 4: whole windows of the fast convolutions, so that time
-    follows the counted operations; 1, published: site by site."""
+    """1: sites are kept or dropped one by one, and what is dropped is lost, as published. 2 or 4: in squares of 2x2 or
+    4x4 sites, and each dropped 2x2 window is passed on as the mean of its sites times a learned matrix. With 4 time
+    follows the counted operations."""
 
     anneal_epochs: float = 0.0
     """Training keeps all sites at first, and evenly fewer up to this epoch, from which on it keeps p; 0: p from the
     start. Evaluation always keeps p."""
-
-    residual: bool = False
-    """Dropped sites are not lost: their mean in each 2x2 window, times a learned matrix, is added to the pooled site.
-    It costs 1 % of the block's operations."""
 
     init: Init = "torch"
     """Start of the convolutions' weights. torch: that of PyTorch's convolutions, so MESM starts from FE2E's weights, and

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mesm_train.models.conv import ConvNorm, Trace
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.sparse import SparseBlock, SparseStack
+from mesm_train.models.sparse import ChoosingBlock, SparseStack
+from mesm_train.models.tiles import TiledBlock
 
 
 def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Tensor, list[Trace], list[Tensor]]:
@@ -20,7 +21,7 @@ def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Te
     active = torch.ones(len(x), *x.shape[2:], dtype=torch.bool)
     traces = []
     for block in stack.blocks:
-        assert isinstance(block, SparseBlock)
+        assert isinstance(block, ChoosingBlock)
         x, active, trace = oracle_block(block, x, active, text, running)
         traces.append(trace)
     return stack.head(x), traces, running
@@ -36,14 +37,14 @@ def oracle_stem(stack: SparseStack, x: Tensor, running: list[Tensor]) -> Tensor:
 
 
 def oracle_block(
-    block: SparseBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
+    block: ChoosingBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
 ) -> tuple[Tensor, Tensor, Trace]:
     """(B, C, H, W), bool (B, H, W), (B, width) to (B, C', H/2, W/2), bool (B, H/2, W/2) and the choice."""
-    attention = block.attention
-    sites = attention.site(oracle_means(x, active, block.tile).permute(0, 2, 3, 1))
+    attention, tile = block.attention, block.tile if isinstance(block, TiledBlock) else 1
+    sites = attention.site(oracle_means(x, active, tile).permute(0, 2, 3, 1))
     scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
     weights = scores.masked_fill(~active, -1e30).flatten(1).softmax(1).view_as(scores).masked_fill(~active, 0)
-    kept = oracle_nucleus(weights, active, block.p, block.tile)
+    kept = oracle_nucleus(weights, active, block.p, tile)
     inputs = x
     relative = weights * active.sum((1, 2), keepdim=True)
     gate = 2 * relative / (1 + relative)
@@ -61,10 +62,10 @@ def oracle_block(
         rows = batch_norm(norm, picture[kept], running).relu()
         x = torch.zeros_like(picture).index_put((kept,), rows).permute(0, 3, 1, 2)
     x = F.max_pool2d(x, 2)
-    if block.residual is not None:
-        dropped = F.avg_pool2d(inputs * (active & ~kept).unsqueeze(1), 2)
-        x = x + torch.einsum("bchw,dc->bdhw", dropped, block.residual.weight)
-    remaining = kept if block.residual is None else active
+    remaining = kept
+    if isinstance(block, TiledBlock):
+        dropped = F.avg_pool2d(inputs * (~kept).unsqueeze(1), 2)
+        x, remaining = x + torch.einsum("bchw,dc->bdhw", dropped, block.residual.weight), active
     pooled_active = F.max_pool2d(remaining.double().unsqueeze(1), 2).squeeze(1) > 0
     return x, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
 

@@ -210,11 +210,11 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.report.page import render
     from mesm_train.report.record import read
     from mesm_train.runs import stored
-    from mesm_train.sweep import row
+    from mesm_train.sweep import read_row
 
     assert render(read(folder), (), [], {}, {})
     _tolerate(
-        lambda: compare([folder]), lambda: stored(folder, "test"), lambda: row(folder).cells(),
+        lambda: compare([folder]), lambda: stored(folder, "test"), lambda: read_row("run", 0, folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
         lambda: checkpoint.load(folder / "checkpoints", "last"), lambda: checkpoint.kept_best(folder / "checkpoints"),
     )  # fmt: skip
