@@ -193,11 +193,9 @@ def main() -> None:
     clock = time.process_time if given.cpu_time else time.perf_counter
     keep_memory()
     data = inputs(device, given.utterances)
-    made = {
-        n: m
-        for n, m in variants(given, engines).items()
-        if any(part in n for part in given.only) or n == "dense" or given.memory
-    }
+    made = variants(given, engines)
+    if not given.memory:
+        made = {n: m for n, m in made.items() if n == "dense" or any(part in n for part in given.only)}
     if given.memory:
         case = Case(given.memory, made[given.memory], device, clock, given.precision)
         for _ in range(3):

@@ -40,12 +40,8 @@ VARIANTS = {
     "random-residual": [
         "model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=0.7", "model.sparse.residual=true",
     ],
-    "tile2": [
-        *GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
-    ],
-    "tile4": [
-        *GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
-    ],
+    "tile2": [*GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=2"],
+    "tile4": [*GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=2"],
     # The dense rival: a narrower FE2E with about the operations of the variants above.
     "fe2e-narrow": ["model.kind=fe2e", "model.channels=[6,11,22,45]"],
 }  # fmt: skip

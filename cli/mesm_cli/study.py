@@ -82,9 +82,10 @@ def sweep_p(
 ) -> None:
     """Show quality against counted operations and measured seconds (Figure 5 of the paper), for MESM and FE2E.
 
-    Trains MESM for each p, FE2E, and narrower FE2Es, with each seed. Writes a table, OUT/sweep.csv, OUT/runs.csv and
-    OUT/sweep.png. Runs that have ended are not trained again; a stopped sweep is resumed by the same command. Operations
-    and seconds are those of feature extraction, relative to FE2E's; seconds are measured in turn, after the training.
+    Trains MESM for each p, FE2E, and narrower FE2Es, with each seed. Prints a table and writes it to OUT/sweep.csv, the
+    runs to OUT/runs.csv, a figure to OUT/sweep.png. Runs that have ended are not trained again; a stopped sweep is
+    resumed by the same command. Operations and seconds are those of feature extraction, relative to FE2E's; seconds
+    are measured after the training, the models in turn.
 
     \b
     Examples:

@@ -39,8 +39,8 @@ class SparseSettings:
     start. Evaluation always keeps p."""
 
     init: Init = "torch"
-    """Start of the convolutions' weights. torch: that of PyTorch's convolutions, so MESM starts from FE2E's weights, and
-    an attention that learns starts even. published: SparseConvNet's, 2.4 times as large."""
+    """Start of the weights. torch: convolutions as PyTorch's, so that MESM starts from FE2E's weights, and an attention
+    that learns starts even. published: convolutions as SparseConvNet's, 2.4 times as large."""
 
     engine: Literal["auto", "torch", "cpp", "triton"] = "auto"
     """What computes convolutions. auto: cpp on a CPU (compiled at installation or on first use), triton on a CUDA card

@@ -43,16 +43,14 @@ class TiledBlock(ChoosingBlock):
         Raises:
             ValueError: the attention is not finite.
         """
-        batch, channels, height, width = x.shape
+        channels, height, width = x.shape[1:]
         windows = F.avg_pool2d(x, 2)
         with self.grad_for_attention():
             weights = self._weights(windows, text, ops)  # of a site in each tile
         sizes = self._sizes(height, width, weights)
         kept = nucleus(weights.detach() * sizes, torch.ones_like(weights, dtype=torch.bool), self.current_p(), weights)
-        kept_sites, kept_windows = (
-            spread(kept, self.tile, height, width),
-            spread(kept, self.tile // 2, *windows.shape[2:]),
-        )
+        kept_sites = spread(kept, self.tile, height, width)
+        kept_windows = spread(kept, self.tile // 2, height // 2, width // 2)
         count, remaining = self.counts(kept_sites, kept_windows, weights)
         table = ops.tables(kept_sites, count, remaining)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
