@@ -13,7 +13,7 @@ from mesm_train.models.conv import Stack, Trace
 from mesm_train.models.kernels import kernels
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.settings import ModelSettings
-from mesm_train.models.sparse import SparseStack, exactly
+from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
 from mesm_train.models.text import TextBranch
 from mesm_train.models.tiles import TiledStack
 
@@ -69,7 +69,7 @@ class Model(nn.Module):
         """The same with the logits of each modality and the choices of the sparse blocks.
 
         mesm's choice of sites is a hard threshold: rounding can change which sites are kept, and rounding depends on
-        the batch. In evaluation with kernels that are exact (C++, without gradients) sums have an order of their own,
+        the batch. In evaluation with batch-invariant kernels (C++, without gradients) sums have an order of their own,
         and the text encoder takes utterances one by one: then nothing depends on the batch. With others the differences
         remain (docs/training.md has a measurement).
 
@@ -100,10 +100,11 @@ class Model(nn.Module):
         return text.index_select(0, accelerator.to_device(owner, text.device))
 
     def _texts(self, branch: TextBranch, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The text vectors and logits; where they choose sites by exact kernels, each as if it were alone."""
+        """The text vectors and logits; with batch-invariant kernels, utterance by utterance."""
         device = batch.faces.device
-        exact = self.settings.kind == "mesm" and exactly(kernels(self.settings.sparse.engine, device), device)
-        if self.training or not exact or len(batch.keys) < 2:
+        ops = kernels(self.settings.sparse.engine, device)
+        alone = self.settings.kind == "mesm" and batch_invariant_kernels(ops, device)
+        if self.training or not alone or len(batch.keys) < 2:
             vectors, logits = branch(batch.tokens, batch.token_counts)
             return vectors, logits
         each = [

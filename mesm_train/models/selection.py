@@ -37,16 +37,16 @@ class SiteAttention(nn.Module):
         with torch.autocast(rows.device.type, enabled=False):
             dtype = self.score.weight.dtype
             rows, text = rows.to(dtype), text.to(dtype)
-            if ops.exact:
-                return self._exact_scores(rows, picture, text, ops)
+            if ops.batch_invariant:
+                return self._batch_invariant_scores(rows, picture, text, ops)
             sites = self.site(rows) + self.text(text).index_select(0, picture)
             scores: Tensor = self.score(torch.tanh(sites)).squeeze(1)
             return scores
 
-    def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+    def _batch_invariant_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """Scores in float64 that do not depend on what else is in the batch.
 
-        The product is exact in that; what follows is off by some 1e-16, which with how many rows there are may differ.
+        The product has the same bits in any batch; what follows may differ by 1e-16 with the number of rows.
         """
         assert self.site.bias is not None
         sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias

@@ -19,10 +19,13 @@ from mesm_train.models.selection import SCALES, SiteAttention, nucleus
 from mesm_train.models.settings import Init, ModelSettings, SparseSettings
 
 
-def exactly(ops: Kernels, device: torch.device) -> Kernels | None:
-    """Kernels by which a picture's choice of sites has the same bits in any batch, if there are, as things are set."""
+def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
+    """Kernels with which the choice of sites does not depend on the batch, None if there are none.
+
+    There are none with gradients, under autocast, and on devices but a CPU.
+    """
     possible = not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
-    return ops.exactly() if possible else None
+    return ops.as_batch_invariant() if possible else None
 
 
 @contextmanager
@@ -188,7 +191,7 @@ class SparseStack(Stack):
         assert text is not None
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
-            ops = exactly(ops, pictures.device) or ops
+            ops = batch_invariant_kernels(ops, pictures.device) or ops
         grid, traces = self.run_blocks(self.stem(pictures, ops), text, ops)
         return self.head(grid), traces
 

@@ -19,17 +19,17 @@ class NativeKernels:
     """On a CPU, in float32 or float64, with as many threads as torch uses."""
 
     name = "cpp"
-    exact = False
-    grids = 0
+    batch_invariant = False
+    dense_from = 0
 
     def __init__(self, compiled: ctypes.CDLL | None = None) -> None:
         """`compiled`: another library than this machine's. Raises BuildError if there is none, nor a compiler."""
         self._library = compiled or library()
 
-    def exactly(self) -> "NativeKernels":
+    def as_batch_invariant(self) -> "NativeKernels":
         """See Kernels: they sum plainly everywhere."""
         found = copy(self)
-        found.exact = True
+        found.batch_invariant = True
         return found
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
@@ -71,7 +71,7 @@ class NativeKernels:
 
     def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
         """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none (None: all)."""
-        if self.exact or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
+        if self.batch_invariant or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
             return table.near.new_empty(0, 36), None
         if "windows" not in table.plans:
             batch, height, width = table.shape
@@ -80,10 +80,10 @@ class NativeKernels:
             counts = torch.empty(2, dtype=torch.int64)
             self._call(
                 "mesm_windows", table.plans["rank"], table.near, table.sites, (len(alone),), (batch,), height, width,
-                kernels.LEAST, windows, alone, counts,
+                kernels.MIN_PAIRS, windows, alone, counts,
             )  # fmt: skip
             chosen, others = counts.tolist()
-            few = chosen < kernels.FEW
+            few = chosen < kernels.MIN_WINDOWS
             table.plans["windows"] = (windows[:0], None) if few else (windows[:chosen], alone[:others])
         found: tuple[Tensor, Tensor | None] = table.plans["windows"]
         return found

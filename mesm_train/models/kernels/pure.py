@@ -28,8 +28,8 @@ class PureKernels:
     """See Kernels. `way` is for tests and measurements."""
 
     name = "torch"
-    exact = False
-    grids = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
+    batch_invariant = False
+    dense_from = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
 
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
@@ -54,7 +54,7 @@ class PureKernels:
         some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
         return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
 
-    def exactly(self) -> None:
+    def as_batch_invariant(self) -> None:
         """None: a library's products may differ with the number of rows."""
 
     def conv(
@@ -143,8 +143,8 @@ class PureKernels:
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
         if "plan" not in table.plans:
-            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.LEAST)
-            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.FEW):
+            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.MIN_PAIRS)
+            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.MIN_WINDOWS):
                 windows, alone = windows[:0], torch.arange(len(table.sites))
             table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
         found: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
