@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mesm_manifests import load
 
-from mesm_data.corpora.iemocap import scan
+from mesm_data.corpora.iemocap.scan import scan
 from mesm_data.errors import InputError
 from mesm_data.schema.recordings import AudioSource, Corpus, Picture, Utterance, Word
 

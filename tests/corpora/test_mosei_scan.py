@@ -25,9 +25,9 @@ from mosei_trees import (
     write_csd,
 )
 
-from mesm_data.corpora.mosei import scan
 from mesm_data.corpora.mosei.layout import match_case
 from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS
+from mesm_data.corpora.mosei.scan import scan
 from mesm_data.corpora.open_corpus import scan as scan_named
 from mesm_data.corpora.release_check import compare
 from mesm_data.dataset.recipe import Recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_iemocap_scan import add_dialog, by_id, notes_about, put
 
-from mesm_data.corpora.iemocap import scan
+from mesm_data.corpora.iemocap.scan import scan
 from mesm_data.corpora.source_tree import decode
 from mesm_data.dataset.manifest import row as manifest_row
 from mesm_data.errors import InputError

@@ -75,12 +75,12 @@ def record(key: str) -> bytes:
 WRITE = """
 import sys
 from pathlib import Path
-from mesm_data import lock
+from mesm_data.integrity import lock_writer
 from mesm_data.dataset.reader import Dataset
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 Dataset(Path(sys.argv[1]))
 before = peak()
-lock.write(Path(sys.argv[1]))
+lock_writer.write(Path(sys.argv[1]))
 print(peak() - before)
 """
 
@@ -123,7 +123,7 @@ READ = """
 import sys
 from pathlib import Path
 from mesm_data.errors import InputError
-from mesm_data.shards import manifest
+from mesm_data.dataset import manifest
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 manifest.MEMORY = 2**24  # a thirtieth, and so are the tables
 before = peak()

@@ -173,7 +173,7 @@ def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(ow
     assert (own / "manifest.parquet").stat().st_size < 200_000
     program = (
         "import sys\nfrom pathlib import Path\nfrom mesm_data.errors import InputError\n"
-        "from mesm_data.shards import manifest\n"
+        "from mesm_data.dataset import manifest\n"
         "from mesm_data.schema.built_in import built_in_schema\n"
         "try: manifest.read_table(Path(sys.argv[1]), manifest.schema(built_in_schema('iemocap')))\n"
         "except InputError as error: print(error)\n"

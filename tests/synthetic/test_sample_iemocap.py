@@ -353,7 +353,7 @@ def test_a_folder_that_is_not_empty_is_refused(root: Path) -> None:
 
 
 def test_the_scanner_of_the_real_corpus_understands_all_of_it(root: Path, dialogs: tuple[Dialog, ...]) -> None:
-    from mesm_data.corpora.iemocap import scan
+    from mesm_data.corpora.iemocap.scan import scan
 
     corpus = scan(root)
     assert [note for note in corpus.notes if "XX id" not in note] == []

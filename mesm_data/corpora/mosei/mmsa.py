@@ -21,8 +21,8 @@ from mesm_data.corpora.mosei.layout import PLACES, Layout, find_folder, match_ca
 from mesm_data.corpora.mosei.mmsa_table import Row, parse_table
 from mesm_data.corpora.mosei.ratings import EMOTIONS, labels
 from mesm_data.corpora.mosei.release_check import UNLABELLED
-from mesm_data.corpora.mosei.scan import SAME_MEAN, clipless
 from mesm_data.corpora.mosei.transcripts import clip_of, key_of, video_of
+from mesm_data.corpora.mosei.unmatched_rows import SAME_MEAN, clipless
 from mesm_data.corpora.release_check import lacking_text
 from mesm_data.corpora.source_tree import Tree
 from mesm_data.errors import InputError

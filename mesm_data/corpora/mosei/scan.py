@@ -24,16 +24,15 @@ from mesm_data.corpora.mosei.annotations import (
 )
 from mesm_data.corpora.mosei.layout import locate
 from mesm_data.corpora.mosei.ratings import ITEMS, Values, is_incomplete, is_labelled, labels, means, possible_means
-from mesm_data.corpora.mosei.release_check import NO_CLIP, NO_TIMES, UNLABELLED, beside, summary
+from mesm_data.corpora.mosei.release_check import NO_TIMES, UNLABELLED, beside, summary
 from mesm_data.corpora.mosei.transcripts import Clip, key_of
+from mesm_data.corpora.mosei.unmatched_rows import SAME_MEAN, clipless
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.recordings import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance, Word
 
 # The label file repeats the transcript's times as floats of other widths.
 _SAME_TIME = 0.001 + 1e-9
-# Means are thirds, quarters, fifths or sixths, in a file perhaps with two decimals.
-SAME_MEAN = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,25 +218,6 @@ def _labels(
         "csd_differs": ours is None,
     }
     return labels(ours or (row.values if row else None), rated.raters), rated.files, doubts
-
-
-def clipless(path: str, video: str, row: csd.Rated) -> Utterance:
-    """A row of the label file `path` that belongs to no clip: which one is not known, so it is not built."""
-    return Utterance(
-        id=key_of(video, f"csd{row.index}"),
-        dialog=video,
-        speaker=video,
-        start=max(row.start, 0.0),
-        end=row.end,
-        text="",
-        words=None,
-        labels=labels(row.values, []),
-        audio=(),
-        picture=Picture(),
-        texts=(path,),
-        flags=("no_transcript",),
-        unbuilt=NO_CLIP,
-    )
 
 
 def _words(found: _Found, video: str, start: float, end: float) -> tuple[Word, ...] | None:
