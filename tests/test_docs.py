@@ -1,4 +1,4 @@
-"""The documentation builds as a site, without a network and without a warning, and every page is reached from its menu."""
+"""The documentation builds as a site, offline and without a warning, and its menu names every page."""
 
 import os
 import re
