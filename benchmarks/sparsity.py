@@ -12,10 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
-from mesm_train.allocator import keep_memory
-from mesm_train.config import load_recipe
-from mesm_train.sweep import HEAD, SUMMARY_HEAD, measure, run_folder, summarise, train_all, write_csv
-from mesm_train.watch import Lines
+from mesm_train.analysis.sweep import HEAD, SUMMARY_HEAD, measure, run_folder, summarise, train_all, write_csv
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.allocator import keep_memory
+from mesm_train.training.progress import Lines
 
 PUBLISHED_START = ["model.sparse.init=published", "model.sparse.bn_momentum=0.01"]
 GATE = ["model.kind=mesm", "model.sparse.selection=gate"]

@@ -38,8 +38,8 @@ def flops(
     """
     from dataclasses import replace
 
-    from mesm_train.config import load_recipe
-    from mesm_train.flops import dense_macs, encoder_sizes, fresh_macs
+    from mesm_train.config.settings import load_recipe
+    from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
 
     config = load_recipe(recipe, sets or ())
     encoder = encoder_sizes(config.text) if "t" in config.model.modalities else None
@@ -92,7 +92,7 @@ def sweep_p(
       mesm-train sweep p iemocap-mesm --data /data/iemocap --values .9,.7,.5,.3 --out runs/sweep
       mesm-train sweep p demo-mesm --data /data/shards --values .7,.5 --tile 1,4 --width .7 --seeds 0,1
     """
-    from mesm_train.config import load_recipe
+    from mesm_train.config.settings import load_recipe
 
     given = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
     config = load_recipe(recipe, given)
@@ -101,10 +101,10 @@ def sweep_p(
     widths, chosen_seeds = _numbers("--width", width, float, ".7,.5"), _numbers("--seeds", seeds, int, "0,1,2")
     place = out or Path("runs") / f"{config.name}-p"
     from mesm_cli.run import StopFlag
-    from mesm_data.files import atomic_write
-    from mesm_train import sweep as library
+    from mesm_data.storage.files import atomic_write
+    from mesm_train.analysis import sweep as library
     from mesm_train.report.pictures import sweep_figure
-    from mesm_train.watch import Bar, Lines
+    from mesm_train.training.progress import Bar, Lines
 
     variants = library.variants(config, ps=ps, tiles=tiles, widths=widths)
     watcher = Bar() if sys.stderr.isatty() else Lines()
@@ -153,9 +153,10 @@ def explain(
       mesm-train explain runs/demo-mesm --keys Ses01F_impro01_F000,Ses01F_impro01_M001
     """
     from mesm_data.errors import InputError
-    from mesm_data.files import atomic_write
-    from mesm_train import runs
-    from mesm_train.report import looks, pictures
+    from mesm_data.storage.files import atomic_write
+    from mesm_train.report import pictures
+    from mesm_train.report import site_selection as looks
+    from mesm_train.runs import run as runs
 
     if part not in ("train", "valid", "test"):
         raise InputError(f"--split {part!r}: expected train, valid or test")

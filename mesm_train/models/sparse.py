@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models.conv import Stack, Trace
+from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, Table
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention, nucleus
-from mesm_train.models.settings import Init, ModelSettings, SparseSettings
+from mesm_train.models.streams import Stack, Trace
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:

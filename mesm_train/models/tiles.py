@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mesm_train.models.conv import Trace
+from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.selection import SCALES, nucleus
-from mesm_train.models.settings import SparseSettings
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, separate_random_numbers
+from mesm_train.models.streams import Trace
 
 
 class TiledBlock(ChoosingBlock):

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from mesm_train.models.conv import ConvNorm, Trace
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import ChoosingBlock, SparseStack
+from mesm_train.models.streams import ConvNorm, Trace
 from mesm_train.models.tiles import TiledBlock
 
 
