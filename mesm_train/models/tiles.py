@@ -1,8 +1,8 @@
 """MESM's sparse blocks over tiles, squares of 2x2 or 4x4 sites, which are kept or dropped as a whole.
 
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
-What a block drops is passed on: a dropped 2x2 window becomes the mean of its sites times a learned matrix, 1 % of the
-operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
+What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
+1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.kernels import Kernels
+from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, nucleus
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, separate_random_numbers
 from mesm_train.models.streams import Trace
@@ -29,6 +30,7 @@ class TiledBlock(ChoosingBlock):
         self.tile = settings.tile
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
+        self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
 
     def forward(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Trace]:
         """
@@ -62,7 +64,7 @@ class TiledBlock(ChoosingBlock):
         dropped = torch.nonzero_static(~kept_windows.flatten(), size=kept_windows.numel() - remaining).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, dropped)
         grid = y.new_zeros(kept_windows.numel(), y.shape[1]).index_copy_(0, places, y)
-        grid = grid.index_copy_(0, dropped, self.residual(means).to(y.dtype))
+        grid = grid.index_copy_(0, dropped, self.residual_norm(self.residual(means), ops).to(y.dtype))
         return grid.view(*kept_windows.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 
     def _weights(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:

@@ -181,7 +181,9 @@ def _looks(
     else:
         words.append(SHADED)
         words += (
-            [f"A block keeps the sites that hold {100 * sparse['p']:g} % of its attention."] if "p" in sparse else []
+            [f"A block keeps the sites that hold {100 * sparse['p']:g} % of its attention{_squares(sparse)}."]
+            if "p" in sparse
+            else []
         )
         words += [UNTRAINED] if sparse.get("selection") == "published" else []
     yield from (el("p", paragraph, class_="faint") for paragraph in words)
@@ -195,6 +197,11 @@ def _looks(
             yield el("p", f"It has no {' and no '.join(absent)}: these add exactly 0.", class_="faint")
         yield el("div", *(part for strip in one.strips for part in _strip(strip)), class_="strips")
         yield el("div", scores.answers(record, one, weights), class_="wide")
+
+
+def _squares(sparse: Mapping[str, Any]) -> str:
+    tile = sparse.get("tile", 1)
+    return "" if tile == 1 else f", in squares of {tile} × {tile}; of what it drops it passes on the mean"
 
 
 def _licence(record: Record) -> Iterator[Html]:

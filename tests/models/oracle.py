@@ -64,8 +64,10 @@ def oracle_block(
     x = F.max_pool2d(x, 2)
     remaining = kept
     if isinstance(block, TiledBlock):
-        dropped = F.avg_pool2d(inputs * (~kept).unsqueeze(1), 2)
-        x, remaining = x + torch.einsum("bchw,dc->bdhw", dropped, block.residual.weight), active
+        remaining, dropped = active, ~(F.max_pool2d(kept.double().unsqueeze(1), 2).squeeze(1) > 0)
+        means = F.avg_pool2d(inputs, 2).permute(0, 2, 3, 1)[dropped]
+        rows = batch_norm(block.residual_norm, means @ block.residual.weight.t(), running).relu()
+        x = x.permute(0, 2, 3, 1).index_put((dropped,), rows).permute(0, 3, 1, 2)
     pooled_active = F.max_pool2d(remaining.double().unsqueeze(1), 2).squeeze(1) > 0
     return x, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
 
