@@ -56,22 +56,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
-    given = parser.parse_args()
+    options = parser.parse_args()
     keep_memory()
     common = [
-        f"data={json.dumps(given.data)}", "optim.lr=1e-3", f"optim.epochs={given.epochs}", "report.media=false",
-        "model.stem_blocks=1", *given.sets,
+        f"data={json.dumps(options.data)}", "optim.lr=1e-3", f"optim.epochs={options.epochs}", "report.media=false",
+        "model.stem_blocks=1", *options.sets,
     ]  # fmt: skip
-    configs = {name: load_recipe("demo-mesm", [*common, *VARIANTS[name]]) for name in given.variants}
-    rows = train_all(configs, given.seeds, given.out, stop=lambda: False, watcher=Lines())
+    configs = {name: load_recipe("demo-mesm", [*common, *VARIANTS[name]]) for name in options.variants}
+    rows = train_all(configs, options.seeds, options.out, stop=lambda: False, watcher=Lines())
     assert rows is not None
-    seconds = measure({name: run_folder(given.out, name, given.seeds[0]) for name in configs})
+    seconds = measure({name: run_folder(options.out, name, options.seeds[0]) for name in configs})
     for head, cells in ((HEAD, rows), (SUMMARY_HEAD, summarise(rows, seconds))):
         print("  ".join(f"{cell:>20}" for cell in head))
         for row in cells:
             print("  ".join(f"{cell:>20}" for cell in row.cells()))
-    write_csv(given.out / "runs.csv", HEAD, rows)
-    write_csv(given.out / "summary.csv", SUMMARY_HEAD, summarise(rows, seconds))
+    write_csv(options.out / "runs.csv", HEAD, rows)
+    write_csv(options.out / "summary.csv", SUMMARY_HEAD, summarise(rows, seconds))
 
 
 if __name__ == "__main__":

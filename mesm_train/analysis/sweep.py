@@ -93,16 +93,16 @@ def variants(
     A narrowed FE2E needs about width squared of the operations: the dense rival of a sparse model.
     """
     model = config.model
-    found = {}
+    configs = {}
     for width in (1.0, *(w for w in widths if w != 1)):
         channels = tuple(max(1, round(count * width)) for count in model.channels)
         name = "fe2e" if width == 1 else f"fe2e-width-{width:g}"
-        found[name] = replace(config, model=replace(model, kind="fe2e", channels=channels))
+        configs[name] = replace(config, model=replace(model, kind="fe2e", channels=channels))
     for tile in tiles:
         for p in ps:
             sparse = replace(model.sparse, p=p, tile=tile)
-            found[f"mesm-p-{p:g}-tile-{tile}"] = replace(config, model=replace(model, kind="mesm", sparse=sparse))
-    return found
+            configs[f"mesm-p-{p:g}-tile-{tile}"] = replace(config, model=replace(model, kind="mesm", sparse=sparse))
+    return configs
 
 
 def train_all(
@@ -177,9 +177,9 @@ def measure(runs: Mapping[str, Path], *, rounds: int = 5) -> dict[str, Seconds]:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name, step in steps.items():
-            found = step()
+            seconds = step()
             if turn:  # the first round compiles and fills caches
-                times[name].append(found)
+                times[name].append(seconds)
     return {
         name: Seconds(forward=median(f for f, _ in taken), both=median(b for _, b in taken))
         for name, taken in times.items()

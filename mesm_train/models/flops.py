@@ -122,8 +122,8 @@ def encoder_sizes(settings: TextSettings) -> Any:
     except InputError:
         raise
     except Exception as error:  # as in text.load
-        said = first_line(error)
-        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {said}") from error
+        reason = first_line(error)
+        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {reason}") from error
 
 
 def active_pairs(kept: Tensor) -> int:

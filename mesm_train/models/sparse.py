@@ -100,11 +100,11 @@ class ChoosingBlock(nn.Module):
 
         Raises ValueError if the attention is not finite.
         """
-        found = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
+        counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
         # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
-        if found[2] and self.norms[0].reduce is None:
+        if counts[2] and self.norms[0].reduce is None:
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
-        return found[0], found[1]
+        return counts[0], counts[1]
 
     def convolve(self, rows: Tensor, scale: Tensor | None, table: Table, ops: Kernels) -> Tensor:
         """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""

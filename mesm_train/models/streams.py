@@ -109,8 +109,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H, W), halved by the pooling. `table` is `full_table`'s, if there is one already."""
         table = table or full_table(x, self.outputs, ops)
-        found: Tensor = self.second(self.first(x, ops, table), ops, table)
-        return found
+        y: Tensor = self.second(self.first(x, ops, table), ops, table)
+        return y
 
 
 class Stem(nn.Module):

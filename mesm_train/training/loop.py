@@ -148,8 +148,8 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
 
     So the ranks' gradients add up to that of the mean over the whole step, however its samples were dealt.
     """
-    # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
     setup.model.set_epoch(position.epoch + position.step / setup.steps_per_epoch())
+    # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
     torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:
         with autocast(setup.device, setup.config.optim.precision):

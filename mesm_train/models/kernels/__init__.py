@@ -83,10 +83,12 @@ class Kernels(Protocol):
 
 
 def kernels(engine: EngineName, device: torch.device) -> Kernels:
-    """What computes on `device`: on a CPU C++, on a card Triton, or PyTorch, if it is asked for or they cannot be had.
+    """The kernels of an engine on `device`: C++ on a CPU, Triton on a card; PyTorch if required or as the fallback.
 
-    That PyTorch takes over is said once. Raises InputError if it would although the engine of this kind of device was
-    asked for by name.
+    The fallback writes one line to stderr.
+
+    Raises:
+        InputError: the engine of this kind of device is required by its name, and it is not available.
     """
     from mesm_train.models.kernels.pure import PureKernels
 

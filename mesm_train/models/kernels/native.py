@@ -28,9 +28,9 @@ class NativeKernels:
 
     def as_batch_invariant(self) -> "NativeKernels":
         """See Kernels: they sum plainly everywhere."""
-        found = copy(self)
-        found.batch_invariant = True
-        return found
+        copied = copy(self)
+        copied.batch_invariant = True
+        return copied
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """See Kernels."""
@@ -85,8 +85,8 @@ class NativeKernels:
             chosen, others = counts.tolist()
             few = chosen < kernels.MIN_WINDOWS
             table.plans["windows"] = (windows[:0], None) if few else (windows[:chosen], alone[:others])
-        found: tuple[Tensor, Tensor | None] = table.plans["windows"]
-        return found
+        plan: tuple[Tensor, Tensor | None] = table.plans["windows"]
+        return plan
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """See Kernels."""
@@ -119,14 +119,14 @@ class NativeKernels:
         """See Kernels."""
         sums = x.new_empty(2, x.shape[1], dtype=torch.float64)
         name, tables = ("", ()) if pool is None else ("_pool", (pool,))
-        given = (dy, y, *tables, x, mean)
+        inputs = (dy, y, *tables, x, mean)
         count = (len(x if pool is None else pool),)
-        self._run(f"norm_sums{name}", *given, count, x.shape[1], sums)
+        self._run(f"norm_sums{name}", *inputs, count, x.shape[1], sums)
         coefficients = finish(sums)
         if coefficients is None:
             return sums, None
         dx = torch.empty_like(x)
-        self._run(f"norm_grad{name}", *given, *coefficients, dx, count, x.shape[1])
+        self._run(f"norm_grad{name}", *inputs, *coefficients, dx, count, x.shape[1])
         return sums, dx
 
     def _run(self, name: str, x: Tensor, *arguments: Any) -> None:

@@ -96,15 +96,15 @@ class PureKernels:
             return x.new_zeros(2, x.shape[1], dtype=torch.float64)
         # The variance first, around the mean: the sum of squares in float32 would lose it. In one piece torch sums
         # 400,000 rows on a CPU to a variance that is off by 1.5e-3, in the same time.
-        found = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
+        sums = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
         for piece in _pieces(x):
             if not accelerator.on_card(x.device):
                 mean, variance = torch.batch_norm_update_stats(_columns(piece), None, None, 0.0)
             else:
                 variance, mean = torch.var_mean(piece, dim=0, correction=0)
             mean = mean.double()
-            found += len(piece) * torch.stack([mean, variance.double() + mean * mean])
-        return found
+            sums += len(piece) * torch.stack([mean, variance.double() + mean * mean])
+        return sums
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """See Kernels."""
@@ -148,8 +148,8 @@ class PureKernels:
             if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.MIN_WINDOWS):
                 windows, alone = windows[:0], torch.arange(len(table.sites))
             table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
-        found: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
-        return found
+        plan: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
+        return plan
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
