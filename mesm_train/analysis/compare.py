@@ -100,8 +100,7 @@ def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]
     for name in dict.fromkeys(name for table in tables for name in table):
         found[name] = {}
         for metric in dict.fromkeys(metric for table in tables for metric in table.get(name, {})):
-            values = [value for table in tables if (value := table.get(name, {}).get(metric)) is not None]
-            found[name][metric] = fmean(values) if values else None
+            found[name][metric] = mean_known([table.get(name, {}).get(metric) for table in tables])
     return found
 
 
@@ -116,3 +115,9 @@ def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
 
 def _renamed(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {f"multiclass_{metric}": values[metric] for metric in ("accuracy", "balanced_accuracy")}
+
+
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that there are; None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
