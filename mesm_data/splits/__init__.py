@@ -168,6 +168,6 @@ def _unknown(name: str, known: list[str]) -> InputError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return InputError(
-        f"there is no split {name!r}: {hint}Expected {', '.join(known)}, a fold such as speaker:2of5, a folder with "
-        "train_split.txt, valid_split.txt and test_split.txt, or a .py, .yaml or .json file of lists"
+        f"there is no split {name!r}: {hint}Expected {', '.join(known)}, a folder with train_split.txt, "
+        "valid_split.txt and test_split.txt, a .py, .yaml or .json file of lists, or a fold such as speaker:2of5"
     )

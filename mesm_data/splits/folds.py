@@ -104,9 +104,9 @@ def fold_names(rows: Mapping[str, Mapping[str, Any]], schema: CorpusSchema, prot
         name
         for name, split in known.items()
         if split.spec.rule == "leave_one_out" and split.spec.group == protocol
-        and split.folds is not None and split.fold is not None and set(split.folds[split.fold]) <= set(values)
+        and split.folds is not None and {group for fold in split.folds for group in fold} == set(values)
     ]  # fmt: skip
-    return own if len(own) == len(values) else [f"{protocol}:{value}" for value in values]
+    return own or [f"{protocol}:{value}" for value in values]
 
 
 def _official(known: Mapping[str, NamedSplit], schema: CorpusSchema) -> str:

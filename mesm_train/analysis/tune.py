@@ -71,9 +71,8 @@ def check_space(space: Any, name: str) -> dict[str, dict[str, list[Any]]]:
         number = int if kind == "int" else (int, float)
         ordered = len(values) == 2 and all(isinstance(value, number) for value in values) and values[0] < values[1]
         if not ordered or (kind == "log" and values[0] <= 0):
-            raise InputError(
-                f"{name}: {key}: {kind} needs two numbers, the lower one first{', above 0' * (kind == 'log')}"
-            )
+            above = ", above 0" * (kind == "log")
+            raise InputError(f"{name}: {key}: {kind} needs two numbers{above}, the lower one first")
     return space
 
 
