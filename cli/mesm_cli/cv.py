@@ -43,8 +43,8 @@ def cv(
     from mesm_train.analysis.schedule import run_all
     from mesm_train.analysis.tables import render
     from mesm_train.analysis.write_tables import write_comparison
-    from mesm_train.config import load_recipe
-    from mesm_train.watch import Bar, Lines
+    from mesm_train.config.settings import load_recipe
+    from mesm_train.training.progress import Bar, Lines
 
     if ablate not in (None, "modalities"):
         raise InputError(f"--ablate {ablate!r}: expected modalities")

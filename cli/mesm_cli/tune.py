@@ -36,8 +36,8 @@ def tune(
     from mesm_train.analysis.tables import Table, render
     from mesm_train.analysis.tune import best_trial, read_space
     from mesm_train.analysis.tune import tune as search
-    from mesm_train.config import load_recipe
-    from mesm_train.watch import Bar, Lines
+    from mesm_train.config.settings import load_recipe
+    from mesm_train.training.progress import Bar, Lines
 
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place, ranges = out or Path("runs") / f"{config.name}-tune", read_space(space)

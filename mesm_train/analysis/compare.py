@@ -8,7 +8,7 @@ from statistics import fmean
 from mesm_data.errors import InputError
 from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
 from mesm_train.analysis.systems import System
-from mesm_train.significance import Difference, holm, paired_difference
+from mesm_train.evaluation.significance import Difference, holm, paired_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

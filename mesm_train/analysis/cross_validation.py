@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.dataset.reader import SPLIT_COLUMNS, Dataset
+from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
-from mesm_data.shapes import read_checked_json
-from mesm_data.shards.fetched import open_dataset
-from mesm_data.shards.reader import SPLIT_COLUMNS, Dataset
 from mesm_data.splits.folds import fold_names
+from mesm_data.storage.json_files import write_json
+from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.analysis.compare import Comparison, compare
 from mesm_train.analysis.systems import CV, read_systems
-from mesm_train.config import RunConfig
-from mesm_train.labels import resolve_heads, truth
-from mesm_train.models.settings import Modality
+from mesm_train.config.model_settings import Modality
+from mesm_train.config.settings import RunConfig
+from mesm_train.data.labels import resolve_heads, truth
 
 ABLATIONS: tuple[tuple[Modality, ...], ...] = (
     ("t",), ("a",), ("v",), ("t", "a"), ("t", "v"), ("v", "a"), ("t", "v", "a"),

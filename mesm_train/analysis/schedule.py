@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write
-from mesm_train.config import RunConfig
-from mesm_train.runs import begin
-from mesm_train.typed_yaml import dump
-from mesm_train.watch import Watcher
+from mesm_data.storage.files import atomic_write
+from mesm_train.config.settings import RunConfig
+from mesm_train.config.typed_yaml import dump
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Watcher
 
 PROGRAM = "from mesm_cli.train import main; main()"
 POLL_SECONDS = 0.2

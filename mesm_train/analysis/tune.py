@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import atomic_write, open_regular_file, write_json
-from mesm_data.shapes import Each, read_checked_json
-from mesm_train.checkpoint import kept_best
-from mesm_train.config import RunConfig
-from mesm_train.runs import begin, flat
-from mesm_train.typed_yaml import dump, load_yaml, parse, to_dict
-from mesm_train.watch import Watcher
+from mesm_data.storage.files import atomic_write, open_regular_file
+from mesm_data.storage.json_files import write_json
+from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_train.config.settings import RunConfig
+from mesm_train.config.typed_yaml import dump, load_yaml, parse, to_dict
+from mesm_train.runs.run import begin, flat
+from mesm_train.training.checkpoint import kept_best
+from mesm_train.training.progress import Watcher
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -6,8 +6,8 @@ import pytest
 
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.splits import split
 from mesm_data.splits.folds import fold_names
+from mesm_data.splits.resolve import split
 
 IEMOCAP, MELD, RAVDESS, MOSEI = (built_in_schema(name) for name in ("iemocap", "meld", "ravdess", "mosei"))
 

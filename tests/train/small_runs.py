@@ -4,10 +4,10 @@ from pathlib import Path
 
 import yaml
 
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import RunConfig, load_recipe
-from mesm_train.runs import begin
-from mesm_train.watch import Silent
+from mesm_data.dataset.reader import Dataset
+from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
 
 RECIPE = """
 name: small

@@ -17,7 +17,7 @@ from mesm_train.analysis.run_records import RunRecord
 from mesm_train.analysis.systems import read_systems
 from mesm_train.analysis.tables import Table, render
 from mesm_train.analysis.write_tables import write_comparison
-from mesm_train.runs import evaluate
+from mesm_train.runs.run import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from mesm_data.errors import InputError
 from mesm_train.analysis.compare_tables import cv_table
 from mesm_train.analysis.cross_validation import Job, plan_jobs, summarise, write_plan
 from mesm_train.analysis.schedule import finished, run_all
-from mesm_train.config import RunConfig, load_recipe
-from mesm_train.runs import evaluate
-from mesm_train.watch import Silent
+from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.runs.run import evaluate
+from mesm_train.training.progress import Silent
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mesm_train.analysis.run_records import METRICS
-from mesm_train.significance import bootstrap_interval, confusion_columns, holm, paired_difference
+from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns, holm, paired_difference
 
 F1, ACCURACY = METRICS["f1"], METRICS["accuracy"]
 

@@ -8,9 +8,9 @@ from small_runs import small_recipe
 
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
-from mesm_train.checkpoint import kept_best
-from mesm_train.config import load_recipe
-from mesm_train.watch import Silent
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.checkpoint import kept_best
+from mesm_train.training.progress import Silent
 
 pytest.importorskip("optuna")
 SPACE = {"optim.lr": {"log": [1e-4, 1e-1]}, "optim.batch": {"choice": [4, 8]}, "model.dropout": {"uniform": [0.0, 0.5]}}
