@@ -17,7 +17,7 @@ from mesm_train.evaluation.metrics import Floats
 from mesm_train.evaluation.significance import confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.training.evaluation import Calibration
-from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS
+from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS, check_scores
 
 RESULTS = {
     "schema": str,
@@ -102,9 +102,13 @@ class RunRecord:
         provenance = read_checked_json(path / "provenance.json", PROVENANCE)
         if not (path / "results.json").exists():
             raise MesmError(f"{path} has no results.json yet: `mesm-train run --resume` brings the run to its end")
-        return cls(
-            path=path, results=read_checked_json(path / "results.json", RESULTS), provenance=provenance, variant=variant
-        )
+        results = read_checked_json(path / "results.json", RESULTS)
+        for part, scores in results["scores"].items():
+            try:
+                check_scores(part, scores)
+            except ValueError as error:
+                raise InputError(f"{path / 'results.json'} is damaged, or not of mesm: {error}") from None
+        return cls(path=path, results=results, provenance=provenance, variant=variant)
 
     @property
     def fold(self) -> str:
