@@ -19,8 +19,8 @@ MEDIA = (
     "frame_interval", "face_size", "face_margin", "min_face_size", "face_detector", "face_model", "face_library",
     "sample_rate",
 )  # fmt: skip
-# Side of the square that a corpus' reader cuts where no face is found, relative to the height of the frame, if it is not
-# the whole height (mesm_data.corpora; a test compares the boxes of a dataset with it).
+# Side of the square that a corpus' reader cuts where no face is found, relative to the frame's height, where it is not
+# the whole height. A constant of the reader; dataset.json does not repeat it.
 FALLBACK_SQUARES = {"iemocap": 224 / 480}
 _SHAPE = {
     "corpus": str,
@@ -106,8 +106,8 @@ def read(folder: Path) -> InputSpec:
     path = folder / FILE
     if not path.exists():
         raise InputError(
-            f"{folder} has no {FILE}: an earlier version of mesm trained it. The same `mesm-train run ... --out {folder} "
-            "--resume` adds the file (with the dataset at hand; a finished run is not trained again)"
+            f"{folder} has no {FILE}: an earlier version of mesm trained it. Its command, `mesm-train run ... --out "
+            f"{folder} --resume`, adds the file; it needs the dataset, and does not train a finished run again"
         )
     found = read_checked_json(path, _SHAPE)
     if missing := [name for name in MEDIA if name not in found["recipe"]]:
