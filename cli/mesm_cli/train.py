@@ -4,6 +4,7 @@ import os
 import warnings
 
 from mesm_cli import console
+from mesm_cli.export import export
 from mesm_cli.predict import predict
 from mesm_cli.run import compare, evaluate, run
 from mesm_cli.settings import settings
@@ -15,6 +16,7 @@ app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)

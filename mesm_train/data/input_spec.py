@@ -10,7 +10,7 @@ from mesm_data.files import write_json
 from mesm_data.recipe import Recipe
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.views import View
-from mesm_data.shapes import NUMBER, Each, read_checked_json
+from mesm_data.shapes import NUMBER, Each, mismatch, read_checked_json
 from mesm_data.shards.reader import Dataset
 
 FILE = "input_spec.json"
@@ -109,7 +109,14 @@ def read(folder: Path) -> InputSpec:
             f"{folder} has no {FILE}: an earlier version of mesm trained it. Its command, `mesm-train run ... --out "
             f"{folder} --resume`, adds the file; it needs the dataset, and does not train a finished run again"
         )
-    found = read_checked_json(path, _SHAPE)
-    if missing := [name for name in MEDIA if name not in found["recipe"]]:
-        raise InputError(f"{path} is damaged, or not of mesm: recipe.{missing[0]} is missing")
-    return InputSpec(**{name: found[name] for name in _SHAPE})
+    return parse_input_spec(read_checked_json(path, {}), str(path))
+
+
+def parse_input_spec(content: Mapping[str, Any], where: str) -> InputSpec:
+    """A specification as a mapping. Raises InputError that names `where` and what is wrong."""
+    problem = mismatch(dict(content), _SHAPE)
+    if not problem and (missing := [name for name in MEDIA if name not in content["recipe"]]):
+        problem = f"recipe.{missing[0]} is missing"
+    if problem:
+        raise InputError(f"{where} is damaged, or not of mesm: {problem}")
+    return InputSpec(**{name: content[name] for name in _SHAPE})

@@ -10,6 +10,7 @@ from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.data import input_spec
 from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
 from mesm_train.inference.predictor import Predictor
 from mesm_train.models.model import Model
 from mesm_train.models.text import load_without_weights
@@ -35,12 +36,18 @@ def load(source: str | Path, *, device: str = "auto") -> Predictor:
         >>> model.predict("clip.mp4", text="I can't believe it!")  # doctest: +SKIP
     """
     folder = Path(source)
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"{source} holds no config.yaml, so it is not a run of `mesm-train run`")
-    return load_run(folder, device=device)
+    if (folder / "config.yaml").exists():
+        predictor = load_run(folder)
+    elif (folder / "config.json").exists():
+        predictor = load_hub_folder(folder)
+    elif folder.exists():
+        raise InputError(f"{source} holds neither a run of `mesm-train run` nor an exported model")
+    else:
+        predictor = load_hub_folder(fetch_hub_folder(str(source)))
+    return predictor.to(pick_device(device))
 
 
-def load_run(run: Path, *, device: str = "auto") -> Predictor:
+def load_run(run: Path) -> Predictor:
     """The model of a run, with the weights of its best epoch."""
     config = load_recipe(str(run / "config.yaml"))
     spec = input_spec.read(run)
@@ -51,7 +58,7 @@ def load_run(run: Path, *, device: str = "auto") -> Predictor:
     tokenizer, model = make_model(config, spec, run / "text", loaded[0], str(run))
     return Predictor(
         name=config.name,
-        model=model.to(pick_device(device)),
+        model=model,
         spec=spec,
         thresholds=read_thresholds(run, spec),
         tokenizer=tokenizer,
