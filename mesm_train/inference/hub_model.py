@@ -21,6 +21,7 @@ from mesm_data.shapes import NUMBER, read_checked_json
 from mesm_train.config import RunConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.input_spec import InputSpec, parse_input_spec
+from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.model_card import model_card
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
@@ -30,7 +31,12 @@ from mesm_train.run_files import PROVENANCE
 from mesm_train.typed_yaml import parse
 
 FILES = ("config.json", "model.safetensors", "text/*", "README.md")
-_SHAPE = {"run": {}, "spec": {}, "thresholds": [NUMBER], "provenance": PROVENANCE}
+_SHAPE = {
+    "run": {},
+    "spec": {},
+    "calibration": {"thresholds": [NUMBER], "scale": [NUMBER], "offset": [NUMBER]},
+    "provenance": PROVENANCE,
+}
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emotion-recognition", "multimodal"]):
@@ -40,7 +46,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         self,
         run: dict[str, Any],
         spec: dict[str, Any],
-        thresholds: list[float],
+        calibration: dict[str, list[float]],
         provenance: dict[str, Any],
         text_config: dict[str, Any] | None = None,
     ) -> None:
@@ -48,14 +54,15 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         Args:
             run: the settings of the run.
             spec: `InputSpec` as a mapping.
-            thresholds: of the classes.
+            calibration: `OutputCalibration` as a mapping.
             provenance: of the run.
             text_config: the configuration of the text encoder, of transformers; None without text.
         """
         super().__init__()
         self.config = parse(RunConfig, json.dumps(run).encode(), "config.json: run")
         self.spec = parse_input_spec(spec, "config.json: spec")
-        self.thresholds, self.provenance = tuple(thresholds), provenance
+        self.calibration = OutputCalibration.parse(calibration, len(self.spec.outputs))
+        self.provenance = provenance
         self.model = Model(self.config.model, _encoder(text_config))
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -91,8 +98,8 @@ def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None
     text_config = None if encoder is None else json.loads(encoder.config.to_json_string(use_diff=False))
     model = HubModel(
         run=dict(predictor.facts["config"]),
-        spec=_spec(predictor.spec),
-        thresholds=list(predictor.thresholds),
+        spec=_plain(predictor.spec),
+        calibration=_plain(predictor.calibration),
         provenance=dict(predictor.facts),
         text_config=text_config,
     )
@@ -132,7 +139,7 @@ def load_hub_folder(folder: Path) -> Predictor:
         name=loaded.config.name,
         model=loaded.model.eval(),
         spec=loaded.spec,
-        thresholds=tuple(content["thresholds"]),
+        calibration=loaded.calibration,
         tokenizer=tokenizer,
         max_tokens=loaded.config.text.max_tokens,
         facts=content["provenance"],
@@ -148,11 +155,11 @@ def fetch_hub_folder(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise InputError(
-            f"{name!r} is neither a folder with a run or an exported model, nor can it be fetched from the Hugging Face "
-            f"Hub: {first_line(error)}"
+            f"{name!r} is neither a folder with a run or an exported model, nor can it be fetched from the Hugging "
+            f"Face Hub: {first_line(error)}"
         ) from error
 
 
-def _spec(spec: InputSpec) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+def _plain(value: InputSpec | OutputCalibration) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(asdict(value)))
     return content

@@ -10,11 +10,12 @@ from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
 from mesm_train.data import input_spec
 from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.calibration import read_calibration
 from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
 from mesm_train.inference.predictor import Predictor
 from mesm_train.models.model import Model
 from mesm_train.models.text import load_without_weights
-from mesm_train.run_files import PROVENANCE, THRESHOLDS
+from mesm_train.run_files import PROVENANCE
 from mesm_train.setup import pick_device
 
 
@@ -60,7 +61,7 @@ def load_run(run: Path) -> Predictor:
         name=config.name,
         model=model,
         spec=spec,
-        thresholds=read_thresholds(run, spec),
+        calibration=read_calibration(run, spec),
         tokenizer=tokenizer,
         max_tokens=config.text.max_tokens,
         facts=facts,
@@ -74,9 +75,9 @@ def make_model(
 
     Raises MesmError if the weights are those of another model.
     """
-    if len(spec.classes) != config.model.classes:
+    if len(spec.outputs) != config.model.classes:
         raise InputError(
-            f"{where}: {len(spec.classes)} classes in {input_spec.FILE}, {config.model.classes} in the model"
+            f"{where}: {len(spec.outputs)} outputs in {input_spec.FILE}, {config.model.classes} in the model"
         )
     tokenizer, encoder = load_without_weights(text) if "t" in config.model.modalities else (None, None)
     model = Model(config.model, encoder)
@@ -85,16 +86,3 @@ def make_model(
     except RuntimeError as error:  # names or shapes of other weights
         raise MesmError(f"{where}: the weights are not those of this model ({first_line(error)})") from None
     return tokenizer, model.eval()
-
-
-def read_thresholds(run: Path, spec: InputSpec) -> tuple[float, ...]:
-    """The thresholds of a run, in the order of its classes; .5 each if it has not ended and chosen any."""
-    if spec.task != "one_vs_rest":
-        return ()
-    path = run / "thresholds.json"
-    if not path.exists():
-        return (0.5,) * len(spec.classes)
-    found = read_checked_json(path, THRESHOLDS)
-    if found["classes"] != list(spec.classes) or len(found["thresholds"]) != len(spec.classes):
-        raise InputError(f"{path} is not of this run: its classes are not those of the label view")
-    return tuple(found["thresholds"])

@@ -51,12 +51,12 @@ def _summary(predictor: Predictor, synthetic: bool) -> str:
     lines = [
         f"{KINDS.get(settings.kind, settings.kind)}. It reads {reads} of an utterance and has {millions:.2f} million "
         "parameters.",
-        "| class | meaning | threshold |\n|---|---|---|",
+        "| output | meaning | kind | threshold |\n|---|---|---|---|",
     ]
-    limits = predictor.thresholds or (None,) * len(predictor.spec.classes)
+    kinds = [head.kind for head in predictor.spec.heads for _ in head.outputs]
     lines[1] += "".join(
-        f"\n| {name} | {predictor.spec.meanings.get(name, name)} | {'' if limit is None else f'{limit:.2f}'} |"
-        for name, limit in zip(predictor.spec.classes, limits, strict=True)
+        f"\n| {name} | {predictor.spec.meanings.get(name, name)} | {kind} | {limit:.2f} |"
+        for name, kind, limit in zip(predictor.spec.outputs, kinds, predictor.calibration.thresholds, strict=True)
     )
     if synthetic:
         lines.insert(0, "**Trained on synthetic data: nothing that it predicts says anything about people.**")
@@ -79,7 +79,7 @@ def _data(facts: Mapping[str, Any], synthetic: bool) -> str:
         if leaks
         else "Train and test parts share no speaker, dialog or overlapping recording"
     )
-    kind = "synthetic data in the layout of " if synthetic else ""
+    kind = "Synthetic data in the layout of " if synthetic else ""
     return (
         f"{kind}{dataset['corpus']}, label view `{facts['labels']['view']}`, split `{split['name']}` ({counts} "
         f"utterances). {shared}.\n\nDataset root `{dataset['root']}`, digest of the split `{split['digest']}`."
@@ -88,19 +88,19 @@ def _data(facts: Mapping[str, Any], synthetic: bool) -> str:
 
 def _scores(predictor: Predictor, run: Path | None) -> str:
     """The test scores of the run with bootstrap intervals over utterances."""
-    if predictor.spec.task != "one_vs_rest" or run is None or not (run / "predictions-test.parquet").exists():
+    if predictor.spec.heads[0].kind != "binary" or run is None or not (run / "predictions-test.parquet").exists():
         return "None: the run that this model comes from has not been tested."
     import pyarrow.parquet as pq
 
     table = pq.read_table(run / "predictions-test.parquet")
-    logits = np.column_stack([table[f"logit_{name}"].to_numpy() for name in predictor.spec.classes])
-    truth = np.column_stack([table[f"label_{name}"].to_numpy() for name in predictor.spec.classes]) > 0.5
-    limits = np.asarray(predictor.thresholds)
+    logits = np.column_stack([table[f"logit_{name}"].to_numpy() for name in predictor.spec.heads[0].outputs])
+    truth = np.column_stack([table[f"label_{name}"].to_numpy() for name in predictor.spec.heads[0].outputs]) > 0.5
+    limits = np.asarray(predictor.calibration.thresholds[: truth.shape[1]])
     answers = logits >= np.log(limits / (1 - limits))
     rows = np.random.default_rng(SEED).integers(0, len(truth), (RESAMPLES, len(truth)))
     lines = ["| class | F1 | 95 % interval | always yes | utterances |", "|---|---|---|---|---|"]
     samples = np.stack([f1(answers[chosen], truth[chosen]) for chosen in rows])
-    for index, name in enumerate(predictor.spec.classes):
+    for index, name in enumerate(predictor.spec.heads[0].outputs):
         point, support = f1(answers, truth)[index], int(truth[:, index].sum())
         trivial = 2 * support / (support + len(truth)) if support else float("nan")
         low, high = np.nanquantile(samples[:, index], (0.025, 0.975)) if support else (float("nan"),) * 2
@@ -128,8 +128,8 @@ def _limits(predictor: Predictor, synthetic: bool) -> str:
         f"{train['missing'][m]} of {train['utterances']} without {MODALITIES[m]}" for m in predictor.modalities
     )
     lines = [
-        f"It has learnt from utterances of {predictor.spec.corpus} alone: other languages, ages, cameras and situations "
-        "are outside of what was measured.",
+        f"It has learnt from utterances of {predictor.spec.corpus} alone: other languages, ages, cameras and "
+        "situations are outside of what was measured.",
         "Perceived emotion is what raters named; it is no measurement of what a person feels. It must not be the basis "
         "of decisions about people.",
         f"A face crop every {recipe['frame_interval']} s, {recipe['face_size']} pixels, by {recipe['face_detector']}; "

@@ -1,8 +1,9 @@
 """FE2E and MESM in plain torch operators, for one utterance: what other programs can run.
 
 The models of `mesm_train.models` take packed batches and choose kernels by the device. Here the same weights compute
-the same logits (to rounding) from arrays of one utterance, in operators that torch.export and ONNX know. Batch norms are
-folded into the convolutions. A sparse block works on whole grids with a mask of its kept sites: it saves nothing.
+the same logits, but for rounding, from arrays of one utterance, in operators that torch.export and ONNX know. Batch
+norms are folded into the convolutions. A sparse block works on whole grids with a mask of its kept sites, which saves
+nothing.
 """
 
 import math
@@ -21,7 +22,7 @@ from mesm_train.models.sparse import SparseBlock
 
 
 class PortableModel(nn.Module):
-    """Arrays of one utterance to its logits, (classes,).
+    """Arrays of one utterance to its logits, (outputs,).
 
     Inputs, of which the model's modalities are taken, in this order:
         tokens: int64 (1, L), L >= 1, special tokens included.
@@ -48,7 +49,7 @@ class PortableModel(nn.Module):
     fusion: Tensor
 
     def forward(self, *arrays: Tensor) -> Tensor:
-        """Logits float32 (classes,)."""
+        """Logits float32 (outputs,)."""
         inputs, guide, branches = dict(zip(self.modalities, arrays, strict=True)), None, []
         if self.text is not None:
             tokens = inputs["t"]

@@ -40,11 +40,12 @@ def write_timeline(path: Path, predictions: Sequence[Prediction]) -> None:
             times.append((now.start + now.end) / 2)
             values.append(now.values[name])
         axes.plot(times, values, marker="o", markersize=3, color=f"C{index}", label=first.meaning(name))
-    if first.task != "number":
+    numbers = any(head.kind == "number" for head in first.heads)
+    if not numbers:
         axes.set_ylim(0, 1)
     axes.set_xlim(first.start, max(one.end for one in predictions))
     axes.set_xlabel("seconds")
-    axes.set_ylabel("value" if first.task == "number" else "probability")
+    axes.set_ylabel("value" if numbers else "probability")
     axes.set_title(first.path.name)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
