@@ -41,6 +41,9 @@ def predict(
         str | None,
         typer.Option(help="Whose face: left or right (half of the picture), N (from the left); default: the largest."),
     ] = None,
+    face_model: Annotated[
+        Path | None, typer.Option(help="The model file of the face detector, if the training data used one.")
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Predict also without a modality that training always had.")
     ] = False,
@@ -86,7 +89,7 @@ def predict(
         )
     if step is not None and window is None:
         raise InputError("--step goes with --window")
-    model = load(run, device=device)
+    model = load(run, device=device, face_model=face_model)
     lengths = (window, step or window / 2) if window is not None else None
     answers: list[Prediction | Failure] = []
     for answer in _answers(model, common, paths, source, lengths, allow_missing, workers):

@@ -4,8 +4,8 @@ config.json holds what `HubModel` is made of, so `HubModel.from_pretrained(folde
 `mesm_train.load(folder_or_id)` adds the tokenizer and predicts clips. A folder needs no network.
 """
 
+import io
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -94,8 +94,8 @@ def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None
         run: the folder of its run, from which the card has its scores; None: there is none.
         out: a new or an empty folder.
     """
-    encoder = predictor.model.text.encoder if predictor.model.text is not None else None
-    text_config = None if encoder is None else json.loads(encoder.config.to_json_string(use_diff=False))
+    config = encoder_config(predictor)
+    text_config = None if config is None else json.loads(config.to_json_string(use_diff=False))
     model = HubModel(
         run=dict(predictor.facts["config"]),
         spec=_plain(predictor.spec),
@@ -112,16 +112,21 @@ def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None
 
 def save_tokenizer(predictor: Predictor, folder: Path) -> None:
     """Write the tokenizer (tokenizer.json of the library tokenizers, among others) and the encoder's configuration."""
-    if predictor.model.text is not None:
-        predictor.tokenizer.save_pretrained(folder)  # type: ignore[union-attr]
-        predictor.model.text.encoder.config.save_pretrained(folder)
+    if predictor.tokenizer is not None:
+        predictor.tokenizer.save_pretrained(folder)
+        encoder_config(predictor).save_pretrained(folder)
+
+
+def encoder_config(predictor: Predictor) -> Any:
+    """The configuration of the text encoder, of transformers; None without text."""
+    return None if predictor.model.text is None else predictor.model.text.encoder.config
 
 
 def load_hub_folder(folder: Path) -> Predictor:
     """The model in an exported folder. Raises InputError or MesmError if it is none, or damaged."""
     content = read_checked_json(folder / "config.json", _SHAPE)
     try:
-        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line, and stdout is for predictions
+        with redirect_stdout(io.StringIO()):  # huggingface_hub prints a line, and stdout is for predictions
             loaded = HubModel.from_pretrained(folder, local_files_only=True, strict=True)
     except MesmError:
         raise

@@ -1,5 +1,6 @@
 """Load a trained model from the folder of its run, from a folder that was exported, or from the Hugging Face Hub."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -19,16 +20,17 @@ from mesm_train.run_files import PROVENANCE
 from mesm_train.setup import pick_device
 
 
-def load(source: str | Path, *, device: str = "auto") -> Predictor:
+def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
     """Load a trained model.
 
     Args:
         source: the folder of a run of `mesm-train run`, a folder of `mesm-train export --to hub-folder`, or the id of
             such a model on the Hugging Face Hub.
         device: as torch names it; auto: a graphics card if there is one.
+        face_model: the model file of the face detector, if the training data were built with one that has any.
 
     Raises:
-        InputError: there is no model.
+        InputError: there is no model, or the face detector cannot be loaded.
         MesmError: its files are damaged, or the run has no best epoch yet.
 
     Examples:
@@ -45,6 +47,8 @@ def load(source: str | Path, *, device: str = "auto") -> Predictor:
         raise InputError(f"{source} holds neither a run of `mesm-train run` nor an exported model")
     else:
         predictor = load_hub_folder(fetch_hub_folder(str(source)))
+    if "v" in predictor.modalities:
+        predictor = replace(predictor, detector=predictor.spec.media_recipe().detector(face_model))
     return predictor.to(pick_device(device))
 
 

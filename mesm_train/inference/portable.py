@@ -93,7 +93,7 @@ def folded(conv: nn.Conv2d, norm: BatchNorm) -> nn.Conv2d:
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     before = conv.bias.double() if conv.bias is not None else torch.zeros_like(scale)
-    result = nn.Conv2d(conv.in_channels, conv.out_channels, (3, 3), padding=conv.padding)
+    result = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=conv.kernel_size[0] // 2)
     result.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).float(), requires_grad=False)
     bias = (before - norm.running_mean.double()) * scale + norm.bias.double()
     result.bias = nn.Parameter(bias.float(), requires_grad=False)

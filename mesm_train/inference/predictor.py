@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError, MesmError
+from mesm_data.media.faces.detector import FaceDetector
 from mesm_train.data.batch import Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
@@ -44,6 +45,7 @@ class Predictor:
         tokenizer: of the text encoder; None without text.
         max_tokens: a text is cut after this many tokens.
         facts: provenance.json of the run.
+        detector: finds the faces; None: that of the training data, if it needs no model file.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Predictor:
     tokenizer: Any | None
     max_tokens: int
     facts: Mapping[str, Any]
+    detector: FaceDetector | None = None
 
     def __repr__(self) -> str:
         settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
@@ -134,7 +137,7 @@ class Predictor:
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
-                return list(decode(group, recipe, self.modalities, square=square))
+                return list(decode(group, recipe, self.modalities, square=square, detector=self.detector))
             except MesmError as error:
                 return [Failure(clip=clip, reason=str(error)) for clip in group]
 

@@ -30,7 +30,7 @@ class Whisper:
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             if kind != "whisper":
                 raise ValueError(f"it is a model of the type {kind}.")
-            processor = AutoProcessor.from_pretrained(folder, **local)
+            processor: Any = AutoProcessor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
             model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, use_safetensors=True, **local)
         except Exception as error:  # what transformers raises depends on where a file is damaged
             raise InputError(f"--whisper {folder} does not load: {first_line(error)}") from error
