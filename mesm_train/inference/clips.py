@@ -22,6 +22,7 @@ from mesm_data.media.faces.detector import Detection, FaceDetector
 from mesm_data.media.watch import Sight, watch
 from mesm_data.recipe import Recipe
 from mesm_data.shards.members import normal_text
+from mesm_data.shards.reader import Sample
 
 FaceChoice = Literal["left", "right"] | int | None
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
@@ -220,6 +221,30 @@ def _input(
     )
 
 
+def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
+    """A sample of a dataset as a decoded clip, whose path is the key."""
+    record = sample.record
+    faces, words = record["faces"], record["words"]
+    return ClipInput(
+        clip=Clip(
+            path=Path(sample.key),
+            start=record["start"],
+            end=record["end"],
+            text=sample.text,
+            words=None if words is None else tuple(Word(**word) for word in words),
+            speaker=record["speaker"],
+        ),
+        faces=sample.faces,
+        times=tuple(faces["times"]),
+        boxes=tuple(tuple(box) for box in faces["boxes"]),
+        counts=tuple(faces["counts"]),
+        samples=sample.samples,
+        sample_rate=sample.sample_rate,
+        frame_interval=frame_interval,
+        text=sample.text,
+    )
+
+
 class ChosenFace:
     """A face detector whose first face is the one that was chosen, and which searches each picture once.
 
@@ -239,9 +264,7 @@ class ChosenFace:
 
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces in a picture (height, width, 3) RGB, the chosen one first; none if there are fewer than N."""
-        key = blake2b(
-            memoryview(np.ascontiguousarray(picture)), digest_size=16, key=repr(picture.shape).encode()
-        ).digest()
+        key = blake2b(picture.tobytes(), digest_size=16, key=repr(picture.shape).encode()).digest()
         if key not in self._known:
             self._known[key] = self._choose(self._detector.detect(picture))
             if len(self._known) > _REMEMBERED:

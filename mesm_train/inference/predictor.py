@@ -14,11 +14,12 @@ from torch import Tensor
 from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.shards.reader import Sample
 from mesm_train.data.batch import Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import OutputCalibration
-from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode
+from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode, of_sample
 from mesm_train.inference.result import MODALITIES, Prediction, Timeline
 from mesm_train.models.model import Look, Model
 
@@ -255,6 +256,11 @@ class Predictor:
             notes=tuple(one.notes(self.modalities)),
             input=one if keep_input else None,
         )
+
+    def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """The predictions of samples of a dataset, whatever they lack."""
+        interval = float(self.spec.recipe["frame_interval"])
+        return self.predict_inputs([of_sample(sample, interval) for sample in samples])
 
     def to(self, device: torch.device | str) -> "Predictor":
         """The same with the model on another device."""
