@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 import mesm_train
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
-from mesm_data.shards.members import encode_wav
-from mesm_data.shards.reader import Dataset
+from mesm_data.media.wav import encode_wav
+from mesm_train.config.model_settings import ModelSettings, SparseSettings, TextSettings
 from mesm_train.inference.hub_model import HubModel, export_hub_folder
 from mesm_train.inference.onnx_export import export_onnx
 from mesm_train.inference.portable import PortableModel, example_inputs
-from mesm_train.models.model import Model
-from mesm_train.models.settings import ModelSettings, SparseSettings, TextSettings
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.text import load_without_weights, make_tiny
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora.base import Word
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip
 from mesm_train.inference.alignment import align
 from mesm_train.inference.subtitles import Cue, read_subtitles
