@@ -44,10 +44,10 @@ def split_by_fold(rows: Rows, schema: CorpusSchema, name: str) -> Lists | None:
             raise InputError(f"split {name}: expected a fold from 1 to the number of folds, which is 3 to 1000")
         spec = SplitSpec(rule="group_kfold", group=group, k=k)
         folds = named_splits(schema.model_copy(update={"splits": {"fold": spec}}), rows).values()
-        found = next((split for split in folds if split.fold == fold - 1), None)
-        if found is None:
+        split = next((split for split in folds if split.fold == fold - 1), None)
+        if split is None:
             raise InputError(f"split {name}: this dataset has fewer {group}s than folds")
-        return split_by_rule(rows, found)
+        return split_by_rule(rows, split)
     values = sorted({str(row[group]) for row in rows.values() if row.get(group) is not None})
     if match["value"] not in values:
         shown = ", ".join(values[:8]) + (" …" if len(values) > 8 else "")

@@ -25,7 +25,7 @@ def summary_table(comparison: Comparison, *, paper: bool = False) -> Table:
     blank = ("",) * 6
     for name, values in mean_baselines(comparison).items():
         cells = [plus_minus(values.get(metric), None) for metric in comparison.metrics]
-        rows.append((BASELINE_NAMES[name], "–", *cells, *blank))
+        rows.append((BASELINE_NAMES.get(name, name), "–", *cells, *blank))
     notes = _notes(comparison)
     if paper:
         published_rows, sentence = _published(comparison)
@@ -60,7 +60,7 @@ def _constant(comparison: Comparison, metric: str) -> str:
     if not known:
         return "–"
     best = (min if METRICS[metric].lower_is_better else max)(known, key=lambda name: known[name])
-    return f"{known[best]:.3f} ({BASELINE_NAMES[best]})"
+    return f"{known[best]:.3f} ({BASELINE_NAMES.get(best, best)})"
 
 
 def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
@@ -81,7 +81,11 @@ def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
         ]
         if any(cell is not None for cell in cells):
             rows.append(
-                (BASELINE_NAMES[name], *(plus_minus(cell, None) for cell in cells), plus_minus(mean.get(metric), None))
+                (
+                    BASELINE_NAMES.get(name, name),
+                    *(plus_minus(cell, None) for cell in cells),
+                    plus_minus(mean.get(metric), None),
+                )
             )
     if paper:
         for name, pairs in _published_pairs(comparison, metric).items():

@@ -23,7 +23,6 @@ RESULTS = {
     "schema": str,
     "name": str,
     "model": {"kind": str, "modalities": [str], "parameters": int, "trainable_parameters": int},
-    "labels": {"view": str, "classes": [str], "heads": [{"view": str, "loss": str, "kind": str}]},
     "seed": int,
     "training": {"best_epoch": int, "seconds": (int, float)},
     "scores": Each({"task": str, "n": int}),
@@ -123,7 +122,7 @@ class RunRecord:
     @property
     def kind(self) -> str:
         """The kind of the primary head: binary, multiclass or number."""
-        return str(self.results["labels"]["heads"][0]["kind"])
+        return str(self.scores["task"])
 
     @property
     def scores(self) -> Mapping[str, Any]:
@@ -176,6 +175,8 @@ class RunRecord:
             return keys, {"numbers": metrics.moments(stacked("prediction"), stacked("target"))}
         logits, truth = stacked("logit"), stacked("label") > 0
         calibration = Calibration.read(read_checked_json(self.path / "thresholds.json", THRESHOLDS))
+        if not len(calibration.thresholds) == len(calibration.pos_weight) >= len(names):
+            raise MesmError(f"{self.path / 'thresholds.json'} is damaged: it has other classes than results.json")
         own = slice(0, len(names))
         best = np.eye(len(names), dtype=bool)[(logits - np.log(calibration.pos_weight[own])).argmax(axis=1)]
         predicted = best if self.kind == "multiclass" else apply_thresholds(logits, calibration.thresholds[own])

@@ -124,11 +124,11 @@ def number_scores(predictions: ArrayLike, targets: ArrayLike, names: Sequence[st
     Raises:
         MesmError: A prediction is not finite.
     """
-    values, wanted = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    if values.ndim != 2 or values.shape != wanted.shape:
-        raise ValueError(f"predictions {values.shape} and targets {wanted.shape} must both be (n, n_names)")
+    values, truth = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
+    if values.ndim != 2 or values.shape != truth.shape:
+        raise ValueError(f"predictions {values.shape} and targets {truth.shape} must both be (n, n_names)")
     _refuse_not_finite(values)
-    numbers = {name: _number(values[:, index], wanted[:, index]) for index, name in enumerate(names)}
+    numbers = {name: _number(values[:, index], truth[:, index]) for index, name in enumerate(names)}
     return {
         "task": "number",
         "n": len(values),

@@ -1,4 +1,4 @@
-"""RUN/results.json: what a run came to, in one file that tables and leaderboards can be made from.
+"""RUN/results.json: the outcome of a run in one file, from which tables and leaderboards can be built.
 
 docs/protocols.md describes its content. It is written once, when the best epoch has been scored.
 """
