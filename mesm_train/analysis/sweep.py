@@ -140,8 +140,8 @@ def read_row(variant: str, seed: int, run: Path) -> Row:
         seed=seed,
         kind=kind,
         tile=config.model.sparse.tile,
-        f1=scores["mean"]["f1"],
-        auc=scores["mean"]["auc"],
+        f1=scores["mean"].get("f1"),
+        auc=scores["mean"].get("auc"),
         kept={m: sum(shares) / max(len(shares), 1) for m, shares in kept.items()},
         macs=sum(value for part, value in counted["models"][kind].items() if part.rpartition(".")[2] in EXTRACTION),
     )
