@@ -20,7 +20,6 @@ from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseBlock
 from mesm_train.models.streams import Block, ConvNorm, Stack
 
-
 STEPS = 2.0**26  # of a weight of 1: weights are some .001, and two programs differ by up to 1e-9
 
 
