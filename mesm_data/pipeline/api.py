@@ -60,7 +60,7 @@ def build(
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline.build import build as pipeline
+    from mesm_data.pipeline import build as pipeline
 
     defaults = {field.name: field.default for field in fields(Recipe)}
     known = defaults.keys() - DERIVED
