@@ -135,6 +135,7 @@ def decode(
     modalities: Sequence[str],
     *,
     square: float = 1.0,
+    undetected: str = "keep",
     detector: FaceDetector | None = None,
 ) -> list[ClipInput]:
     """Decode clips of one `source` in one pass over its files.
@@ -144,6 +145,7 @@ def decode(
         recipe: how the training data were made.
         modalities: those that the model reads; faces are not searched without "v".
         square: side of the centre square where no face is found, relative to the frame's height.
+        undetected: keep, or skip that square.
         detector: finds the faces; None: the recipe's, if it needs no model file.
 
     Raises:
@@ -179,6 +181,9 @@ def decode(
     )
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
     sights = _sights(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
+    if undetected == "skip":
+        for sight in filter(None, sights):
+            _leave_out_undetected(sight)
     return [
         _input(clip, sound, sight, recipe, modalities) for clip, sound, sight in zip(clips, sounds, sights, strict=True)
     ]
@@ -198,6 +203,14 @@ def _sights(clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detecto
     nothing = [np.zeros(0, np.int16)] * len(utterances)
     with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
         return watch(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+
+
+def _leave_out_undetected(sight: Sight) -> None:
+    """Without the crops of frames in which no face was found, as the loader does with `loader.undetected: skip`."""
+    kept = [index for index, face in enumerate(sight.faces) if face.detected]
+    if left_out := len(sight.faces) - len(kept):
+        sight.problems.append(f"no face was detected in {left_out} of {len(sight.faces)} frames, which are left out")
+        sight.faces, sight.times = [sight.faces[i] for i in kept], [sight.times[i] for i in kept]
 
 
 def _input(
@@ -227,10 +240,11 @@ def _input(
     )
 
 
-def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
+def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -> ClipInput:
     """A sample of a dataset as a decoded clip, whose path is the key."""
     record = sample.record
     faces, words = record["faces"], record["words"]
+    kept = [i for i, is_face in enumerate(faces["detected"]) if is_face or undetected == "keep"]
     return ClipInput(
         clip=Clip(
             path=Path(sample.key),
@@ -240,10 +254,10 @@ def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
             words=None if words is None else tuple(Word(**word) for word in words),
             speaker=record["speaker"],
         ),
-        faces=sample.faces,
-        times=tuple(faces["times"]),
-        boxes=tuple(tuple(box) for box in faces["boxes"]),
-        counts=tuple(faces["counts"]),
+        faces=sample.faces[kept],
+        times=tuple(faces["times"][i] for i in kept),
+        boxes=tuple(tuple(faces["boxes"][i]) for i in kept),
+        counts=tuple(faces["counts"][i] for i in kept),
         samples=sample.samples,
         sample_rate=sample.sample_rate,
         frame_interval=frame_interval,
