@@ -135,7 +135,7 @@ class Predictor:
             progress: called with a number of clips that are done.
         """
         recipe = self.spec.media_recipe()
-        how = {"square": self.spec.fallback_square, "undetected": self.spec.undetected, "detector": self.detector}
+        how: dict[str, Any] = {"square": self.spec.fallback_square, "undetected": self.spec.undetected, "detector": self.detector}
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
