@@ -2,11 +2,11 @@
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
 RUN/text/        the text encoder, if it was made for this run
-RUN/report.html
+RUN/report.html  operations.json  sessions.jsonl
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
 from mesm_train.run_files import PROVENANCE, THRESHOLDS
+from mesm_train.sessions import recorded_session
 from mesm_train.setup import Selection, Setup, make_model, prepare, select_data
 from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
@@ -41,12 +42,14 @@ FIRST = {".lock", "text", "provenance.json"}
 
 
 def begin(
-    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher, ranks: Ranks = ALONE
+    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher, ranks: Ranks = ALONE,
+    command: str | None = None,
 ) -> bool:
     """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
 
     With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
-    run, or any and `resume` is not asked for. All `ranks` must see the same folder.
+    run, or any and `resume` is not asked for. All `ranks` must see the same folder. `command` is recorded in
+    sessions.jsonl.
     """
     with ranks.together():
         refuse_folder(config, run, resume=resume)
@@ -68,7 +71,9 @@ def begin(
                 setup = prepare(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             watcher.say(f"note: {STREAM_NOTE}")
-        ended = train(setup, run, stop=stop, watcher=watcher)
+        with recorded_session(run, command) if ranks.first else nullcontext([]) as endings:
+            ended = train(setup, run, stop=stop, watcher=watcher)
+            endings.append(ended)
         if ended and ranks.first:
             watcher.say(f"report: {report(setup, run)}")
         return ended
@@ -98,21 +103,17 @@ def refuse_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
 
 
 def report(setup: Setup, run: Path) -> Path:
-    """Count the operations of the best epoch's model on a few utterances and write RUN/report.html about them.
+    """Count the operations of the best epoch's model on a few utterances, and write RUN/report.html.
 
-    Without `report.media` the page and the folder show nothing of these utterances.
+    Without `report.media` neither the page nor the folder shows pictures, sound or transcripts.
     """
-    from mesm_train.report import looks, page
+    from mesm_train.report import page
+    from mesm_train.report.operations import count_operations
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
     keys = shown(setup, part)
-    batch = setup.loader.batch(keys)
-    model = setup.model.eval()
-    write_json(run / "operations.json", looks.operations(model, batch))
-    if not setup.config.report.media:
-        return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)
-    texts = {key: setup.dataset[key].text for key in keys}
-    return page.write(run, model=model, batch=batch, texts=texts, frame_interval=setup.frame_interval)
+    write_json(run / "operations.json", count_operations(setup.model.eval(), setup.loader.batch(keys)))
+    return page.write(run, setup, inputs=keys)
 
 
 def shown(setup: Setup, part: str) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import warnings
 
 from mesm_cli import console
+from mesm_cli.report import report
 from mesm_cli.run import compare, evaluate, run
 from mesm_cli.settings import settings
 from mesm_cli.study import explain, flops, sweep
@@ -13,6 +14,7 @@ app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-d
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
+app.command("report")(report)
 app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)
