@@ -1,7 +1,8 @@
 """A run on disk: begun, gone on with, judged again.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
-RUN/text/        the text encoder, if it was made for this run
+RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
+RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
 
@@ -16,11 +17,13 @@ from mesm_data.files import atomic_write, folder_lock, write_json
 from mesm_data.shapes import read_checked_json
 from mesm_train import checkpoint
 from mesm_train.config import RunConfig, load_recipe
+from mesm_train.data import input_spec
 from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.distributed import ALONE, Ranks
 from mesm_train.evaluation import answer, score
 from mesm_train.journal import Journal
 from mesm_train.loop import train
+from mesm_train.models.text import copy_tokenizer
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
@@ -38,7 +41,7 @@ FREE = {
 
 
 # What a run writes before its config.yaml: a run that was killed so early is begun again.
-FIRST = {".lock", "text", "provenance.json"}
+FIRST = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def begin(
@@ -81,8 +84,14 @@ def begin(
 
 def write_down(setup: Setup, run: Path) -> None:
     """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
-    if (run / "config.yaml").exists():
+    begun = (run / "config.yaml").exists()
+    if begun:
         refuse_changes(setup, run)
+    if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
+        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+            copy_tokenizer(setup.config.text, run / "text")
+        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+    if begun:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
