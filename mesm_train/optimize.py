@@ -1,18 +1,15 @@
-"""What the loop does with gradients: groups, weights of the loss, learning rate, precision, the update."""
+"""What the loop does with gradients: parameter groups, learning rate, precision, the update."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
 from mesm_train.models.model import Model
-from mesm_train.setup import Selection
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,21 +29,6 @@ def groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
             if chosen:
                 found.append({"params": chosen, "lr": config.lr, "factor": factor, "weight_decay": decay})
     return found
-
-
-def positive_weight(selection: Selection) -> Tensor:
-    """negatives / positives of each class in the train part, (classes,); ones if that is switched off."""
-    positives = selection.positives("train")
-    total = len(selection.keys["train"])
-    if (positives == 0).any():
-        absent = [name for name, count in zip(selection.view.classes, positives, strict=True) if not count]
-        raise InputError(
-            f"no utterance of the train part ({total}) is {' or '.join(absent)}: a class without positives cannot be "
-            "learnt; choose another split or label view: --set split=…, --set labels=…"
-        )
-    if not selection.config.optim.pos_weight:
-        return torch.ones(len(positives))
-    return torch.from_numpy(((total - positives) / positives).astype(np.float32))
 
 
 def learning_rate(config: OptimConfig, step: int, total: int) -> float:

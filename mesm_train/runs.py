@@ -20,16 +20,16 @@ from mesm_train.config import RunConfig, load_recipe
 from mesm_train.data import input_spec
 from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.distributed import ALONE, Ranks
-from mesm_train.evaluation import answer, score
+from mesm_train.evaluation import Calibration, predict, score
 from mesm_train.journal import Journal
 from mesm_train.loop import train
 from mesm_train.models.text import copy_tokenizer
-from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
 from mesm_train.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.sessions import recorded_session
 from mesm_train.setup import Selection, Setup, make_model, prepare, select_data
+from mesm_train.training.losses import target_statistics
 from mesm_train.typed_yaml import dump, to_dict
 from mesm_train.watch import Watcher
 
@@ -61,7 +61,7 @@ def begin(
         with ranks.together(), ranks.first_alone():
             if ranks.first:  # makes or fetches what is made or fetched once
                 selection = select_data(config, ranks=ranks)
-                positive_weight(selection)  # refuses a class that cannot be learnt before anything is written
+                target_statistics(selection)  # refuses a class that cannot be learnt before anything is written
                 if (run / "config.yaml").exists():
                     refuse_changes(selection, run)
                 setup = make_model(selection, run)
@@ -128,7 +128,7 @@ def report(setup: Setup, run: Path) -> Path:
 def shown(setup: Setup, part: str) -> list[str]:
     """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
     found = []
-    for index in range(len(setup.view.classes)):
+    for index in range(len(setup.view.classes)):  # of numbers: those above one half
         true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
         whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
         found += (whole or true)[:1]
@@ -215,12 +215,14 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
     For `data` and `sets` see `load`. Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,), sets=sets)
-    thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
-    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
-    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
+    chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
+    calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
+    arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)
+    is_ours = chosen["classes"] == outputs and all(len(array) == len(outputs) for array in arrays)
+    if not is_ours or min(calibration.pos_weight.min(), calibration.scale.min()) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
-    answers = answer(setup, part)
-    result = score(setup, answers, limits, weight)
+    predictions = predict(setup, part, calibration.statistics)
+    result = score(setup.heads, predictions, calibration)
     began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(
         began[what][name] == now[what][name]
@@ -228,7 +230,7 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
     )
     before, far = stored(run, part) if same else None, None
     if before is not None and before != result:
-        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
+        far = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
     return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
 
 

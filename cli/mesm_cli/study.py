@@ -93,11 +93,10 @@ def sweep_p(
     given = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
     configs = {f"p-{p:g}": load_recipe(recipe, [*given, f"model.sparse.p={p}"]) for p in chosen}
     place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
-    from mesm_train.report.figures import sweep_figure
-
     from mesm_cli.run import StopFlag
     from mesm_data.files import atomic_write
     from mesm_train import sweep as library
+    from mesm_train.report.figures import sweep_figure
     from mesm_train.watch import Bar, Lines
 
     stop = StopFlag()

@@ -4,8 +4,9 @@ import os
 import warnings
 
 from mesm_cli import console
+from mesm_cli.compare import compare
 from mesm_cli.report import report
-from mesm_cli.run import compare, evaluate, run
+from mesm_cli.run import evaluate, run
 from mesm_cli.settings import settings
 from mesm_cli.study import explain, flops, sweep
 from mesm_train.allocator import keep_memory

@@ -11,11 +11,11 @@ from mesm_train.report import figures
 from mesm_train.report.page import curve, flat_facts, leaks, summary
 from mesm_train.report.predictions import Interval, Resampled, percentile_interval, resample
 from mesm_train.report.record import Record, read
-from mesm_train.report.scores import is_low, scores_section
+from mesm_train.report.scores import is_low, scores_section, trivial
 
-MEANS = {  # metric -> its heading and its trivial baseline
-    "f1": ("Macro F1", "always yes"), "weighted_accuracy": ("Balanced accuracy", "any constant answer"),
-    "auc": ("AUC", "chance"), "accuracy": ("Accuracy", "always no"),
+MEANS = {  # metric -> its heading, and the name and key of its trivial baseline; without a key it is one half
+    "f1": ("Macro F1", "always yes", "always_yes"), "balanced_accuracy": ("Balanced accuracy", "any constant answer", ""),
+    "auc": ("AUC", "chance", ""), "accuracy": ("Accuracy", "always no", "always_no"),
 }  # fmt: skip
 SAME_DATA = {"dataset": ("dataset", "root"), "split": ("split", "digest"), "label view": ("labels", "view")}
 
@@ -26,6 +26,8 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     for run, record in zip(runs, records, strict=True):
         if record.test is None:
             raise InputError(f"{run} has no test scores yet: `mesm-train run --resume` brings it to its end")
+        if record.test["metrics"]["task"] == "number":
+            raise InputError(f"{run} predicts numbers: `mesm-train compare` has a table of such runs")
     with atomic_write(out) as file:
         file.write(render_comparison(records).encode())
     return out
@@ -83,9 +85,9 @@ def score_table(
     metric: str, records: Sequence[Record], resampled: Sequence[Resampled | None], *, paired: bool
 ) -> dict[str, Any]:
     """The mean of a metric in each run with its interval and, if `paired`, its difference to the first run."""
-    title, baseline_name = MEANS[metric]
+    title, baseline_name, key = MEANS[metric]
     lines = [record.test["metrics"] for record in records if record.test]
-    baseline = lines[0]["floor"].get(metric, 0.5)
+    baseline = trivial(lines[0]["baselines"], key, metric) if key else 0.5
     first = lines[0]["mean"][metric]
     rows = []
     for record, line, drawn in zip(records, lines, resampled, strict=True):

@@ -48,16 +48,9 @@ class Evidence:
 
 
 def worst_predictions(predictions: Predictions, count: int = MISTAKES) -> list[int]:
-    """The rows with the highest cross-entropy, of those that the model gets wrong; of equals the first by key.
-
-    Wrong is the most probable class where an utterance has exactly one, else any of the answers.
-    """
-    if predictions.exclusive:
-        wrong = (predictions.logits - predictions.offset).argmax(axis=1) != predictions.targets.argmax(axis=1)
-    else:
-        wrong = (predictions.answers != predictions.targets).any(axis=1)
-    rows = np.flatnonzero(wrong).tolist()
+    """The rows with the highest cross-entropy, of those that the model gets wrong; of equals the first by key."""
     losses = predictions.losses
+    rows = np.flatnonzero(predictions.wrong).tolist()
     return sorted(rows, key=lambda row: (-losses[row], predictions.keys[row]))[:count]
 
 
@@ -118,7 +111,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
             )
         ]
         true = [bar["title"] for bar in bars if bar["true"]]
-        best = titles[int((predictions.logits[row] - predictions.offset).argmax())]
+        best = titles[int(predictions.most_probable[row])]
         predicted = [best] if predictions.exclusive else [bar["title"] for bar in bars if bar["yes"]]
         one = evidence.predictions.get(key)
         shown.append(
@@ -151,25 +144,28 @@ def inputs_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mapping[str, float]) -> dict[str, Any]:
-    """Strips and logits of one prediction, for the templates."""
-    titles: Sequence[str] = record.titles
-    thresholds = record.thresholds.get("thresholds")
-    if len(titles) != len(one.logits):  # nothing names them, or files of another run do
-        titles, thresholds = [f"class {number}" for number in range(1, len(one.logits) + 1)], None
-    if thresholds is not None and len(thresholds) != len(titles):
-        thresholds = None
-    rows = [
-        {
-            "title": title,
-            "branches": [one.branches[m][n] if m in one.branches else None for m in one.amounts],
-            "logit": logit,
-            "probability": float(1 / (1 + np.exp(-logit))),
-            "threshold": thresholds and thresholds[n],
-            "yes": None if thresholds is None else logit >= np.log(thresholds[n] / (1 - thresholds[n])),
-            "true": target,
-        }
-        for n, (title, logit, target) in enumerate(zip(titles, one.logits, one.targets, strict=True))
-    ]
+    """Strips and logits of one prediction, for the templates.
+
+    Probabilities and answers are those of a primary view of yes/no questions; of other outputs there are logits only.
+    """
+    names, thresholds = list(record.classes), list(record.thresholds.get("thresholds", ()))
+    if len(names) != len(one.logits):  # nothing names them, or files of another run do
+        names = [f"class {number}" for number in range(1, len(one.logits) + 1)]
+    binary = record.task == "binary" and len(thresholds) == len(names) and set(record.primary_classes) <= set(names)
+    rows = []
+    for n, (name, logit, target) in enumerate(zip(names, one.logits, one.targets, strict=True)):
+        is_question = binary and n < len(record.primary_classes)
+        rows.append(
+            {
+                "title": record.known_titles.get(name, name),
+                "branches": [one.branches[m][n] if m in one.branches else None for m in one.amounts],
+                "logit": logit,
+                "probability": float(1 / (1 + np.exp(-logit))) if is_question else None,
+                "threshold": thresholds[n] if is_question else None,
+                "yes": bool(logit >= np.log(thresholds[n] / (1 - thresholds[n]))) if is_question else None,
+                "true": target,
+            }
+        )
     return {
         "key": one.key,
         "media": media,

@@ -58,7 +58,9 @@ def curves(runs: Sequence[Curve]) -> str:
     several = len(runs) > 1
     _panel(loss, "Train loss", PAGE)
     _panel(valid_loss, "Validation loss", PAGE)
-    _panel(f1, "Validation macro F1" + ("" if several else "; dashed: best trivial baseline"), PAGE)
+    numbers = any(line["metrics"]["task"] == "number" for run in runs for line in run.valid)
+    metric, title = ("ccc", "Validation CCC") if numbers else ("f1", "Validation macro F1")
+    _panel(f1, title + ("" if several or numbers else "; dashed: always yes"), PAGE)
     _panel(rate, "Learning rate", PAGE)
     for number, run in enumerate(runs):
         color = PAGE.series[number % SERIES]
@@ -74,10 +76,10 @@ def curves(runs: Sequence[Curve]) -> str:
         at = _series(run.valid, "step")
         dots = {"color": color, "marker": "o", "markersize": 3, "linewidth": 1.4}
         valid_loss.plot(at, _series(run.valid, "loss"), **dots)
-        f1.plot(at, _series((line["metrics"]["mean"] for line in run.valid), "f1"), **dots)
-        if not several:
-            baseline = _series((line["metrics"]["floor"] for line in run.valid), "f1")
-            f1.plot(at, baseline, color=PAGE.faint, linestyle="--", linewidth=1)
+        f1.plot(at, _series((line["metrics"]["mean"] for line in run.valid), metric), **dots)
+        if not several and metric == "f1":
+            trivial = (line["metrics"]["baselines"].get("always_yes", {}) for line in run.valid)
+            f1.plot(at, _series(trivial, "f1"), color=PAGE.faint, linestyle="--", linewidth=1)
         rate.plot(*_thin(steps, _series(run.train, "lr")), color=color, linewidth=1.4)
         for axes in (loss, valid_loss, f1, rate) if run.best_step is not None else ():
             axes.axvline(run.best_step, color=color if several else PAGE.faint, linewidth=0.8, linestyle=":")

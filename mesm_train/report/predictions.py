@@ -1,7 +1,7 @@
-"""predictions-<part>.parquet of a run, what resampling its utterances says of the scores, and calibration."""
+"""predictions-test.parquet of a run: its rows as probabilities and answers, and scores of resampled utterances."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,35 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
 from mesm_data.shards.manifest import read_table
-from mesm_train import metrics
+from mesm_train.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
+from mesm_train.scores import Scores, binary_scores, multiclass_scores
+from mesm_train.significance import confusion_columns
+from mesm_train.thresholds import apply_thresholds
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Interval = tuple[float, float]
 
 RESAMPLES = 1000
-CHUNK = 2**22  # numbers of resampling weights in memory at once
+CHUNK = 2**21  # numbers of resampling weights in memory at once
 COVERED = 0.95
-BINS = 10
+OF_CONFUSIONS = {
+    "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1_binary, "f1_weighted": f1_weighted
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """Logits and targets of a part of the split, with what is needed to turn logits into answers.
+    """Logits and targets of the primary view on a part of the split, and what turns logits into answers.
 
-    `logits` and `targets`: (n, classes). `offset`: (classes,), log(pos_weight), by which training shifted the logits.
+    Attributes:
+        task: binary (a yes/no question per class) or multiclass (a softmax).
+        logits: float64 (n, classes).
+        targets: bool (n, classes).
+        thresholds: (classes,), probabilities; of a softmax unused.
+        offset: (classes,), log(pos_weight), by which training shifted the logits.
+        exclusive: exactly one class is true of each utterance.
     """
 
+    task: str
     keys: tuple[str, ...]
     logits: Floats
     targets: Bools
@@ -39,41 +49,67 @@ class Predictions:
     @property
     def answers(self) -> Bools:
         """Where the model says yes, (n, classes)."""
-        return metrics.decide(self.logits, self.thresholds)
+        if self.task == "multiclass":
+            return np.eye(self.logits.shape[1], dtype=bool)[self.most_probable]
+        return apply_thresholds(self.logits, self.thresholds)
+
+    @property
+    def most_probable(self) -> NDArray[np.int64]:
+        """The class with the highest probability, (n,); of equals the first."""
+        return np.asarray((self.logits - self.offset).argmax(axis=1))
 
     @property
     def probabilities(self) -> Floats:
         """Of each class, without the shift of the weighted loss, (n, classes)."""
-        return np.asarray(1 / (1 + np.exp(self.offset - self.logits)))
+        shifted = self.logits - self.offset
+        if self.task == "multiclass":
+            exponents = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+            return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+        return np.exp(-np.logaddexp(0, -shifted))
 
     @property
     def losses(self) -> Floats:
-        """Cross-entropy of `probabilities`, the mean over the classes, (n,)."""
+        """Cross-entropy, (n,); of yes/no questions the mean over the classes."""
+        probability = self.probabilities
+        if self.task == "multiclass":
+            return np.asarray(-np.log(np.maximum(probability, 1e-12))[self.targets])
         shifted = self.logits - self.offset
         return np.asarray(np.logaddexp(0, np.where(self.targets, -shifted, shifted)).mean(axis=1))
 
-    def take(self, numbers: Sequence[int]) -> "Predictions":
+    @property
+    def wrong(self) -> Bools:
+        """Where the most probable class is wrong; where there may be none or several, where any answer is, (n,)."""
+        if self.exclusive:
+            return np.asarray(self.most_probable != self.targets.argmax(axis=1))
+        return np.asarray((self.answers != self.targets).any(axis=1))
+
+    def take(self, rows: Sequence[int]) -> "Predictions":
         """These rows only."""
-        return Predictions(
-            keys=tuple(self.keys[number] for number in numbers), logits=self.logits[numbers],
-            targets=self.targets[numbers], thresholds=self.thresholds, offset=self.offset, exclusive=self.exclusive,
-        )  # fmt: skip
+        keys = tuple(self.keys[row] for row in rows)
+        return replace(self, keys=keys, logits=self.logits[rows], targets=self.targets[rows])
 
-    def scores(self, classes: Sequence[str]) -> dict[str, Any]:
-        """See `metrics.evaluate`."""
-        return metrics.evaluate(
-            self.logits, self.targets, self.thresholds, classes,
-            exclusive=self.exclusive, pos_weight=np.exp(self.offset),
-        )  # fmt: skip
+    def scores(self, classes: Sequence[str]) -> Scores:
+        """See mesm_train.scores."""
+        if self.task == "multiclass":
+            return multiclass_scores(self.logits, self.targets, classes)
+        weight = np.exp(self.offset)
+        return binary_scores(
+            self.logits, self.targets, self.thresholds, classes, exclusive=self.exclusive, pos_weight=weight
+        )
 
 
-def read_predictions(
-    path: Path, classes: Sequence[str], thresholds: Mapping[str, Any], *, exclusive: bool
-) -> Predictions:
-    """The predictions in `path`. `thresholds`: the content of thresholds.json.
+def read_predictions(path: Path, scores: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Predictions:
+    """The predictions in `path` for the primary view.
 
-    Raises InputError if the file cannot be read or does not fit the classes.
+    Args:
+        path: the Parquet file.
+        scores: of the same part, with the names of the classes; their task is not number.
+        thresholds: the content of thresholds.json.
+
+    Raises:
+        InputError: the file cannot be read or does not fit the classes.
     """
+    classes = list(scores["classes"])
     table = read_table(path)
     names = [f"{kind}_{name}" for kind in ("logit", "label") for name in classes]
     if missing := [name for name in ("key", *names) if name not in table.column_names]:
@@ -85,31 +121,30 @@ def read_predictions(
         )
     except (ValueError, TypeError):
         raise InputError(f"{path}: its logits and labels are not numbers") from None
-    limits = np.asarray(thresholds["thresholds"], np.float64)
-    weight = np.asarray(thresholds.get("pos_weight", np.ones(len(classes))), np.float64)
-    if (
-        not len(limits) == len(weight) == len(classes)
-        or not (weight > 0).all()
-        or not ((limits > 0) & (limits < 1)).all()
-    ):
+    limits = np.asarray(thresholds["thresholds"], np.float64)[: len(classes)]
+    weight = np.asarray(thresholds.get("pos_weight", np.ones(len(limits))), np.float64)[: len(classes)]
+    fits = len(limits) == len(weight) == len(classes) and list(thresholds["classes"])[: len(classes)] == classes
+    if not fits or not (weight > 0).all() or not ((limits > 0) & (limits < 1)).all():
         raise InputError(f"{path.parent / 'thresholds.json'} does not fit the classes {', '.join(classes)}")
-    if not len(logits) or not np.isfinite(logits).all() or not np.isin(targets, (0, 1)).all():
-        raise InputError(f"{path} holds no predictions, or logits that are not finite, or labels other than 0 and 1")
+    exclusive = "multiclass" in scores
+    sound = np.isfinite(logits).all() and np.isin(targets, (0, 1)).all()
+    if not len(logits) or not sound or (exclusive and (targets.sum(axis=1) != 1).any()):
+        raise InputError(f"{path} holds no predictions, or logits and labels that cannot be")
     return Predictions(
-        keys=tuple(map(str, table.column("key").to_pylist())), logits=logits, targets=targets.astype(bool),
-        thresholds=limits, offset=np.log(weight), exclusive=exclusive and bool((targets.sum(axis=1) == 1).all()),
+        task=scores["task"], keys=tuple(map(str, table.column("key").to_pylist())), logits=logits,
+        targets=targets.astype(bool), thresholds=limits, offset=np.log(weight), exclusive=exclusive,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resampled:
-    """Scores of the resampled utterances, (RESAMPLES, classes) each, NaN where not defined; `single`: (RESAMPLES,).
+    """Scores of resampled utterances: by metric (RESAMPLES, classes), NaN where not defined; `right`: (RESAMPLES,).
 
     The same seed draws the same utterances, so the resamples of two runs on the same utterances are pairs.
     """
 
     classes: Mapping[str, Floats]
-    single: Floats | None
+    right: Floats | None  # share of utterances whose most probable class is right
 
     def of_class(self, metric: str, index: int) -> Interval | None:
         """The interval of one class's score."""
@@ -142,30 +177,21 @@ def resample(predictions: Predictions, *, seed: int = 0) -> Resampled:
     It says how much the scores of this one trained model would vary with other utterances of the same speakers; not how
     much training again, or other speakers, would change them.
     """
-    answers, truth = predictions.answers, predictions.targets
-    right = None
-    if predictions.exclusive:
-        right = (predictions.logits - predictions.offset).argmax(axis=1) == truth.argmax(axis=1)
-    parts = list[dict[str, Floats]]()
-    singles = list[Floats]()
-    for weights in _draws(len(truth), seed):
-        total, positives = weights.sum(axis=1, keepdims=True), weights @ truth
-        hits, yes = weights @ (answers & truth), weights @ answers
-        negatives = total - positives
-        with np.errstate(invalid="ignore", divide="ignore"):
-            specificity = (negatives - (yes - hits)) / negatives
-            part = {
-                "accuracy": (total - positives - yes + 2 * hits) / total,
-                "weighted_accuracy": (hits / positives + specificity) / 2,
-                "f1": np.where(positives > 0, 2 * hits / (yes + positives), np.nan),
-            }
-        areas = [_areas(weights, score, true) for score, true in zip(predictions.logits.T, truth.T, strict=True)]
+    truth, n = predictions.targets, len(predictions.keys)
+    columns = confusion_columns(predictions.answers, truth)
+    ranked = predictions.probabilities if predictions.task == "multiclass" else predictions.logits
+    right = ~predictions.wrong if predictions.exclusive else None
+    parts, rights = list[dict[str, Floats]](), list[Floats]()
+    for weights in _draws(n, seed):
+        sums = (weights @ columns.reshape(n, -1)).reshape(len(weights), *columns.shape[1:])
+        part = {name: metric(sums) for name, metric in OF_CONFUSIONS.items()}
+        areas = [_areas(weights, score, true) for score, true in zip(ranked.T, truth.T, strict=True)]
         part["auc"], part["average_precision"] = (np.stack(column, axis=1) for column in zip(*areas, strict=True))
         parts.append(part)
         if right is not None:
-            singles.append((weights @ right) / total[:, 0])
-    classes = {metric: np.concatenate([part[metric] for part in parts]) for metric in metrics.METRICS}
-    return Resampled(classes=classes, single=np.concatenate(singles) if singles else None)
+            rights.append(weights @ right / n)
+    classes = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
+    return Resampled(classes=classes, right=np.concatenate(rights) if rights else None)
 
 
 def _draws(n: int, seed: int) -> Iterator[Floats]:
@@ -192,31 +218,3 @@ def _areas(weights: Floats, scores: Floats, truth: Bools) -> tuple[Floats, Float
         precision = np.where(total > 0, positive / total, 0)
         average = (group * precision).sum(axis=1) / positive[:, -1]
     return np.where(pairs > 0, area, np.nan), np.where(positive[:, -1] > 0, average, np.nan)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Predictions of all classes by predicted probability, in bins of equal width; empty bins are left out.
-
-    `error`: the expected calibration error, the mean distance of the two means weighted by count (Naeini et al. 2015).
-    """
-
-    predicted: tuple[float, ...]  # mean in the bin
-    observed: tuple[float, ...]  # share that is true
-    counts: tuple[int, ...]
-    error: float
-
-
-def calibration(probabilities: Floats, targets: Bools) -> Calibration:
-    """How well probabilities, of any shape, agree with what is true."""
-    flat, truth = probabilities.ravel(), targets.ravel()
-    bins = np.minimum((flat * BINS).astype(int), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    used = counts > 0
-    predicted = np.bincount(bins, flat, BINS)[used] / counts[used]
-    observed = np.bincount(bins, truth, BINS)[used] / counts[used]
-    error = float((np.abs(predicted - observed) * counts[used]).sum() / len(flat))
-    return Calibration(
-        predicted=tuple(predicted.tolist()), observed=tuple(observed.tolist()),
-        counts=tuple(counts[used].tolist()), error=error,
-    )  # fmt: skip

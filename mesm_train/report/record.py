@@ -43,9 +43,22 @@ class Record:
         return tuple(self.provenance.get("labels", {}).get("classes", ()) or self.thresholds.get("classes", ()))
 
     @property
+    def primary_classes(self) -> tuple[str, ...]:
+        """The classes of the first label view, which scores, groups and mistakes are about."""
+        line = self.test or self.best or (self.valid[-1] if self.valid else None)
+        names = line["metrics"].get("classes") or line["metrics"].get("numbers") if line else None
+        return tuple(names) if names else self.classes
+
+    @property
+    def task(self) -> str | None:
+        """Of the first label view: binary, multiclass or number; None before the first validation."""
+        line = self.test or self.best or (self.valid[-1] if self.valid else None)
+        return line["metrics"]["task"] if line else None
+
+    @property
     def titles(self) -> tuple[str, ...]:
-        """The classes spelled out as the corpus' schema does; their names where it does not."""
-        return tuple(self.known_titles.get(name) or name for name in self.classes)
+        """`primary_classes` spelled out as the corpus' schema does; their names where it does not."""
+        return tuple(self.known_titles.get(name) or name for name in self.primary_classes)
 
     @property
     def synthetic(self) -> bool | None:
@@ -105,10 +118,10 @@ def _predictions(
     run: Path, thresholds: Mapping[str, Any], tests: list[dict[str, Any]], remarks: list[str]
 ) -> Predictions | None:
     path = run / "predictions-test.parquet"
-    if not tests or not thresholds or not path.exists():
+    if not tests or not thresholds or not path.exists() or tests[-1]["metrics"]["task"] == "number":
         return None
     try:
-        return read_predictions(path, thresholds["classes"], thresholds, exclusive="single" in tests[-1]["metrics"])
+        return read_predictions(path, tests[-1]["metrics"], thresholds)
     except InputError as error:
         remarks.append(f"There are no intervals, groups and mistakes: {str(error).replace(str(path), path.name)}.")
         return None

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesm_train.metrics import reliability
 from mesm_train.report import figures
-from mesm_train.report.predictions import Interval, Predictions, Resampled, calibration, percentile_interval
+from mesm_train.report.predictions import Interval, Predictions, Resampled, percentile_interval
 from mesm_train.report.record import Record
 
 METRICS = {  # metric -> its heading
-    "f1": "F1", "weighted_accuracy": "Balanced acc.", "accuracy": "Accuracy", "auc": "AUC",
-    "average_precision": "AP",
+    "f1": "F1", "balanced_accuracy": "Balanced acc.", "accuracy": "Accuracy", "auc": "AUC",
+    "average_precision": "AP", "ece": "ECE",
 }  # fmt: skip
+NUMBER_METRICS = {"ccc": "CCC", "pearson": "Pearson's r", "mae": "MAE"}
 DURATIONS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds, where groups begin
 MAX_GROUPS = 20
+BINS = 10  # of the reliability diagram
 NORMAL_95 = 1.959964
 
 
@@ -34,32 +37,35 @@ def scores_section(record: Record, resampled: Resampled | None) -> dict[str, Any
     if line is None:
         return None
     scores, is_test = line["metrics"], line["kind"] == "test"
+    head = {"is_test": is_test, "n": scores["n"], "epoch": line["epoch"], "task": scores["task"]}
+    further = {name: _mean_row(other) for name, other in scores.get("further", {}).items()}
+    if scores["task"] == "number":
+        return {**head, "further": further, **_number_section(scores)}
     drawn = resampled if is_test else None
-    titles = dict(zip(record.classes, record.titles, strict=True))
+    titles = record.known_titles
+    classes = [
+        _class_row(scores, titles.get(name, name), name, index, drawn) for index, name in enumerate(scores["classes"])
+    ]
     return {
-        "is_test": is_test,
-        "n": scores["n"],
-        "epoch": line["epoch"],
+        **head,
+        "further": further,
         "cards": list(_headline(scores, drawn)),
         "metrics": METRICS,
-        "classes": [
-            _class_row(scores, titles.get(name, name), name, index, drawn)
-            for index, name in enumerate(scores["classes"])
-        ],
-        "mean": {**scores["mean"], "floor": scores["floor"]},
+        "classes": classes,
+        "mean": scores["mean"],
+        "baselines": scores["baselines"],
         "mean_interval": drawn and drawn.of_mean("f1"),
         "undefined": _undefined(scores.get("undefined", {}), titles),
-        "confusion": _confusion(scores, titles) if scores.get("single") else None,
-        "calibration": _calibration(record.predictions) if is_test and record.predictions else None,
+        "confusion": _confusion(scores, titles) if scores.get("multiclass") else None,
+        "calibration": _calibration(record.predictions, scores["mean"]["ece"]) if is_test else None,
     }
 
 
 def _headline(scores: Mapping[str, Any], drawn: Resampled | None) -> Iterator[dict[str, Any]]:
-    mean, floor = scores["mean"], scores["floor"]
+    mean, baselines = scores["mean"], scores["baselines"]
 
     def card(name: str, value: float | None, baseline: float | None, of: str, interval: Interval | None) -> Any:
-        both = value is not None and baseline is not None
-        difference = 100 * (value - baseline) if both else None  # type: ignore[operator]
+        difference = None if value is None or baseline is None else 100 * (value - baseline)
         return {
             "name": name, "value": value, "baseline": baseline, "of": of, "interval": interval,
             "difference": difference,
@@ -68,17 +74,42 @@ def _headline(scores: Mapping[str, Any], drawn: Resampled | None) -> Iterator[di
     def interval(metric: str) -> Interval | None:
         return drawn.of_mean(metric) if drawn else None
 
-    yield card("Macro F1", mean["f1"], floor["f1"], "always yes", interval("f1"))
-    balanced = mean["weighted_accuracy"]
-    yield card("Balanced accuracy", balanced, 0.5, "any constant answer", interval("weighted_accuracy"))
-    if single := scores.get("single"):
-        supports = [of["support"] for of in scores["classes"].values()]
-        often = max(supports) / scores["n"] if supports and scores["n"] else None
-        right = percentile_interval(drawn.single) if drawn and drawn.single is not None else None
+    yield card("Macro F1", mean["f1"], trivial(baselines, "always_yes", "f1"), "always yes", interval("f1"))
+    balanced = mean["balanced_accuracy"]
+    yield card("Balanced accuracy", balanced, 0.5, "any constant answer", interval("balanced_accuracy"))
+    if single := scores.get("multiclass"):
+        often = trivial(single["baselines"], "majority", "accuracy")
+        right = percentile_interval(drawn.right) if drawn and drawn.right is not None else None
         yield card("Most probable class is right", single["accuracy"], often, "most frequent class", right)
     else:
-        yield card("Accuracy", mean["accuracy"], floor["accuracy"], "always no", interval("accuracy"))
+        always_no = trivial(baselines, "always_no", "accuracy")
+        yield card("Accuracy", mean["accuracy"], always_no, "always no", interval("accuracy"))
     yield card("AUC", mean["auc"], None if mean["auc"] is None else 0.5, "chance", interval("auc"))
+
+
+def trivial(baselines: Mapping[str, Mapping[str, float | None]], name: str, metric: str) -> float | None:
+    """The score of one trivial baseline; None if it is not recorded."""
+    return baselines.get(name, {}).get(metric)
+
+
+def _mean_row(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The means of a further label view."""
+    titles = NUMBER_METRICS if scores["task"] == "number" else METRICS
+    return {"n": scores["n"], "means": [(title, scores["mean"].get(metric)) for metric, title in titles.items()]}
+
+
+def _number_section(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of numbers: a row for each, with the trivial baselines always mean and always median."""
+    rows = [
+        {
+            "title": name,
+            "scores": {metric: of[metric] for metric in NUMBER_METRICS},
+            "baseline": trivial(of["baselines"], "median", "mae"),
+            "sentiment": of.get("sentiment", {}),
+        }
+        for name, of in scores["numbers"].items()
+    ]
+    return {"numbers": rows, "mean": scores["mean"], "metrics": NUMBER_METRICS}
 
 
 def _class_row(scores: Mapping[str, Any], title: str, name: str, index: int, drawn: Resampled | None) -> dict[str, Any]:
@@ -88,7 +119,13 @@ def _class_row(scores: Mapping[str, Any], title: str, name: str, index: int, dra
     """
     row = scores["classes"][name]
     share = row["support"] / max(scores["n"], 1)
-    baselines = {"weighted_accuracy": 0.5, "auc": 0.5, "average_precision": share, **row["floor"]}
+    baselines = {
+        "f1": trivial(row["baselines"], "always_yes", "f1"),
+        "accuracy": trivial(row["baselines"], "always_no", "accuracy"),
+        "balanced_accuracy": 0.5,
+        "auc": 0.5,
+        "average_precision": share,
+    }
     return {
         "title": title,
         "name": name,
@@ -123,23 +160,27 @@ def _confusion(scores: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str
     """Counts, true class down, predicted class across; `shade` is the share of the true class."""
     rows = []
     names = [titles.get(name, name) for name in scores["classes"]]
-    for index, (name, counts) in enumerate(zip(names, scores["single"]["confusion"], strict=True)):
+    for index, (name, counts) in enumerate(zip(names, scores["multiclass"]["confusion"], strict=True)):
         total = sum(counts)
         cells = [{"count": count, "shade": round(0.6 * count / total, 2) if total else 0} for count in counts]
         rows.append({"name": name, "cells": cells, "right": index, "recall": counts[index] / total if total else None})
-    return {"names": names, "rows": rows, "recall": scores["single"]["recall"]}
+    return {"names": names, "rows": rows, "recall": scores["multiclass"]["balanced_accuracy"]}
 
 
-def _calibration(predictions: Predictions) -> dict[str, Any]:
-    found = calibration(predictions.probabilities, predictions.targets)
-    return {"figure": figures.reliability(found.predicted, found.observed, found.counts), "error": found.error}
+def _calibration(predictions: Predictions | None, error: float | None) -> dict[str, Any] | None:
+    """The reliability diagram over all classes, and the mean of the classes' calibration errors."""
+    if predictions is None:
+        return None
+    bins = reliability(predictions.probabilities.ravel(), predictions.targets.ravel(), BINS)
+    counts, predicted, observed = bins[bins[:, 0] > 0].T.tolist()
+    return {"figure": figures.reliability(predicted, observed, counts), "error": error}
 
 
 def groups_section(record: Record, facts: Mapping[str, UtteranceFacts]) -> list[dict[str, Any]]:
     """Scores of the test part by speaker, by duration and by detected faces."""
     if record.predictions is None or not facts:
         return []
-    predictions = record.predictions
+    predictions, classes = record.predictions, record.primary_classes
     kinds: dict[str, Callable[[UtteranceFacts], str]] = {
         "Speaker": lambda one: one.speaker,
         "Duration": lambda one: _duration_group(one.seconds),
@@ -153,19 +194,20 @@ def groups_section(record: Record, facts: Mapping[str, UtteranceFacts]) -> list[
                 groups.setdefault(group_of(facts[key]), []).append(number)
         largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MAX_GROUPS]
         shown = [name for name in DURATION_GROUPS if name in groups] if title == "Duration" else sorted(largest)
-        rows = [_group_row(name, predictions.take(groups[name]), record.classes) for name in shown]
+        rows = [_group_row(name, predictions.take(groups[name]), classes) for name in shown]
         tables.append({"title": title, "rows": rows, "left_out": len(groups) - len(shown)})
     return tables
 
 
 def _group_row(name: str, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
     scores, n = predictions.scores(classes), len(predictions.keys)
-    row: dict[str, Any] = {"name": name, "n": n, "f1": scores["mean"]["f1"], "f1_baseline": scores["floor"]["f1"]}
+    baselines = scores["baselines"]
+    row = {"name": name, "n": n, "f1": scores["mean"]["f1"], "f1_baseline": trivial(baselines, "always_yes", "f1")}
     if predictions.exclusive:
-        right = scores["single"]["accuracy"]
-        often = max(of["support"] for of in scores["classes"].values()) / n
+        right, often = scores["multiclass"]["accuracy"], scores["multiclass"]["baselines"]["majority"]["accuracy"]
         return {**row, "value": right, "baseline": often, "interval": wilson(right, n)}
-    return {**row, "value": scores["mean"]["accuracy"], "baseline": scores["floor"]["accuracy"], "interval": None}
+    always_no = trivial(baselines, "always_no", "accuracy")
+    return {**row, "value": scores["mean"]["accuracy"], "baseline": always_no, "interval": None}
 
 
 def wilson(share: float, n: int) -> Interval:

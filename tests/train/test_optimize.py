@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
-from mesm_train.metrics import evaluate
 from mesm_train.models.model import Model
 from mesm_train.models.settings import ModelSettings
 from mesm_train.optimize import ema_decay, groups, running_mean
+from mesm_train.scores import binary_scores
 from mesm_train.setup import pick_device
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
@@ -109,10 +109,10 @@ def test_the_most_probable_class_is_answered_although_positives_were_weighed() -
 
     optimizer.step(loss)
     learnt = logits.detach()[inputs]
-    facts = {"labels": labels, "limits": (0.5,) * 3, "classes": ("a", "b", "c"), "exclusive": True}
+    facts = {"labels": labels, "thresholds": (0.5,) * 3, "classes": ("a", "b", "c"), "exclusive": True}
     best = float(shares[:, 0].mean())  # the first class is the most probable one for either input
-    assert evaluate(learnt, **facts, pos_weight=weight)["single"]["accuracy"] == pytest.approx(best)
-    assert evaluate(learnt, **facts)["single"]["accuracy"] < best - 0.1
+    assert binary_scores(learnt, **facts, pos_weight=weight)["multiclass"]["accuracy"] == pytest.approx(best)
+    assert binary_scores(learnt, **facts)["multiclass"]["accuracy"] < best - 0.1
 
 
 def test_a_device_without_float64_is_refused_in_one_sentence() -> None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from mesm_train.compare import compare
 from test_report import CLASSES, PROVENANCE, SETTINGS, scored
 from torch import nn
 
@@ -21,7 +22,6 @@ from mesm_data.files import write_json
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.shapes import mismatch, read_checked_json
 from mesm_train import checkpoint
-from mesm_train.compare import compare
 from mesm_train.config import load_recipe
 from mesm_train.journal import Journal
 from mesm_train.models import text
@@ -111,7 +111,7 @@ def test_json_of_the_wrong_shape_is_one_sentence(run: Path, name: str) -> None:
         ('{"kind": "train", "epoch": 0, "step": 99999999999999999999}', "step is not a whole number"),
         ('{"kind": "train", "epoch": 0, "step": 0, "loss": "low"}', "loss is not a whole number or a number or null"),
         ('{"kind": "valid", "epoch": 0, "step": 0, "loss": 1}', "metrics is missing"),
-        ('{"kind": "test", "epoch": 0, "step": 0, "loss": 1, "metrics": {}}', "metrics.n is missing"),
+        ('{"kind": "test", "epoch": 0, "step": 0, "loss": 1, "metrics": {}}', "metrics.task is missing"),
     ],
 )
 def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: str, problem: str) -> None:
@@ -127,7 +127,7 @@ def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: s
 def test_a_confusion_of_other_classes_is_damage() -> None:
     line = scored("test", 1)
     parse_line(json.dumps(line).encode())
-    line["metrics"]["single"]["confusion"].pop()
+    line["metrics"]["multiclass"]["confusion"].pop()
     with pytest.raises(ValueError, match="not a table of 6 classes"):
         parse_line(json.dumps(line).encode())
 

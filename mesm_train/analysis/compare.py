@@ -1,0 +1,118 @@
+"""Systems beside each other: which of them may be, and whether they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from mesm_data.errors import InputError
+from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
+from mesm_train.analysis.systems import System
+from mesm_train.significance import Difference, holm, paired_difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Systems that were compared.
+
+    Attributes:
+        systems: in the order given; the first one is the reference of the tests.
+        metrics: names of METRICS that all of them have.
+        metric: the one that classes and tests are about.
+        caveats: by system, why its numbers do not belong beside the first one's; empty for comparable ones.
+        tests: by system (but the first): its difference from the first, and the p-value after Holm's correction.
+    """
+
+    systems: tuple[System, ...]
+    metrics: tuple[str, ...]
+    metric: str
+    caveats: Mapping[str, tuple[str, ...]]
+    tests: Mapping[str, tuple[Difference, float]]
+
+    @property
+    def first_run(self) -> RunRecord:
+        """A run of the reference."""
+        return self.systems[0].runs[0]
+
+
+def compare(
+    systems: Sequence[System], *, metric: str | None = None, allow_different: bool = False, resamples: int = 10_000
+) -> Comparison:
+    """Compare systems on the same test utterances.
+
+    Args:
+        systems: At least one; the others are tested against the first.
+        metric: The one of METRICS that classes and tests are about; the first that the systems have by default.
+        allow_different: Also take systems of another dataset, split or label view. They are not tested.
+        resamples: Of the significance tests; 0 leaves the tests out.
+
+    Raises:
+        InputError: The systems do not belong beside each other, or lack the metric.
+    """
+    caveats = {system.name: tuple(_differences(systems[0], system)) for system in systems}
+    different = [f"{name} has {' and '.join(sentences)}" for name, sentences in caveats.items() if sentences]
+    if different and not allow_different:
+        raise InputError(
+            f"not comparable with {systems[0].name}: {'; '.join(different)}. --allow-different shows them all the same"
+        )
+    known = available_metrics([run for system in systems for run in system.runs])
+    chosen = metric or next(iter(known), None)
+    if chosen is None or chosen not in known:
+        raise InputError(f"metric {chosen!r}: these runs have {', '.join(known) or 'none in common'}")
+    tested = [system for system in systems[1:] if not caveats[system.name]] if resamples else []
+    found = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
+    corrected = dict(zip(found, holm([difference.p for difference in found.values()]), strict=True))
+    return Comparison(
+        systems=tuple(systems),
+        metrics=tuple(known),
+        metric=chosen,
+        caveats=caveats,
+        tests={name: (difference, corrected[name]) for name, difference in found.items()},
+    )
+
+
+def _differences(first: System, other: System) -> list[str]:
+    """What keeps a system's numbers from standing beside those of the first."""
+    one, two = first.runs[0].provenance, other.runs[0].provenance
+    named = {
+        "another dataset": one["dataset"]["root"] != two["dataset"]["root"],
+        "another split": first.folds != other.folds,
+        "another label view": one["labels"]["view"].split("+")[0] != two["labels"]["view"].split("+")[0],
+    }
+    return [what for what, differs in named.items() if differs]
+
+
+def _test(first: System, other: System, metric: str, resamples: int) -> Difference:
+    spec = METRICS[metric]
+    (keys, one), (other_keys, two) = first.pooled(spec.table), other.pooled(spec.table)
+    if keys != other_keys:
+        raise InputError(f"{other.name} has predictions of other utterances than {first.name}")
+    count = min(len(one), len(two))  # seeds; a pair each
+    pairs = list(islice(zip(one, two, strict=False), count))
+    return paired_difference([a for a, _ in pairs], [b for _, b in pairs], spec, resamples=resamples)
+
+
+def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]:
+    """Of the reference, the mean over its runs, which differ by fold."""
+    runs = comparison.systems[0].runs
+    tables = [{**run.scores["baselines"], **_multiclass_baselines(run)} for run in runs]
+    found: dict[str, dict[str, float | None]] = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        found[name] = {}
+        for metric in dict.fromkeys(metric for table in tables for metric in table.get(name, {})):
+            values = [value for table in tables if (value := table.get(name, {}).get(metric)) is not None]
+            found[name][metric] = fmean(values) if values else None
+    return found
+
+
+def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
+    """Majority and prior of the most probable class; the prior of the classes against the rest stays beside it."""
+    exclusive = run.scores.get("multiclass")
+    if not exclusive:
+        return {}
+    found = {name: _renamed(values) for name, values in exclusive["baselines"].items()}
+    return {**found, "prior": {**run.scores["baselines"].get("prior", {}), **found.get("prior", {})}}
+
+
+def _renamed(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"multiclass_{metric}": values[metric] for metric in ("accuracy", "balanced_accuracy")}
