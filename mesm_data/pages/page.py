@@ -4,7 +4,11 @@ Autoescape is on, so no text of a corpus can become markup. The page's content s
 nothing but what the file itself holds; scripts are allowed only where a template has one (block `script`).
 """
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 NO_REQUESTS = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 WITH_SCRIPT = f"{NO_REQUESTS}; script-src 'unsafe-inline'"
@@ -19,6 +23,13 @@ def render(package: str, template: str, /, *, script: bool = False, **context: A
         script: whether the template has a script, which the policy must then allow.
         context: what the template shows. A name that is missing raises jinja2.UndefinedError.
     """
+    policy = WITH_SCRIPT if script else NO_REQUESTS
+    return str(_environment(package).get_template(template).render(policy=policy, **context)) + "\n"
+
+
+@cache
+def _environment(package: str) -> "Environment":
+    """Templates are compiled once a process."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     places = dict.fromkeys((package, "mesm_data.pages"))
@@ -29,8 +40,7 @@ def render(package: str, template: str, /, *, script: bool = False, **context: A
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "signed": signed, "duration": duration, "size": size, "plural": plural}
-    policy = WITH_SCRIPT if script else NO_REQUESTS
-    return environment.get_template(template).render(policy=policy, **context) + "\n"
+    return environment
 
 
 def percent(value: float | None, places: int = 1) -> str:

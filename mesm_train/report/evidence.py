@@ -104,7 +104,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
     shown = []
     for row in worst_predictions(predictions):
         key = predictions.keys[row]
-        bars = [
+        bars: list[dict[str, Any]] = [
             {"title": title, "probability": float(probability), "true": bool(true), "yes": bool(yes)}
             for title, probability, true, yes in zip(
                 titles, probabilities[row], predictions.targets[row], predictions.answers[row], strict=True

@@ -204,15 +204,16 @@ def change_run(choose: random.Random, folder: Path) -> None:
 
 
 def read_run(_: random.Random, folder: Path) -> None:
-    from mesm_train import checkpoint
     from mesm_train.compare import compare
+
+    from mesm_train import checkpoint
     from mesm_train.config import load_recipe
-    from mesm_train.report.page import render
+    from mesm_train.report.page import render_report
     from mesm_train.report.record import read
     from mesm_train.runs import stored
     from mesm_train.sweep import row
 
-    assert render(read(folder), (), [], {}, {})
+    assert render_report(read(folder))
     _tolerate(
         lambda: compare([folder]), lambda: stored(folder, "test"), lambda: row(folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
