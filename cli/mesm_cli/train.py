@@ -5,6 +5,8 @@ import warnings
 
 from mesm_cli import console
 from mesm_cli.compare import compare
+from mesm_cli.export import export
+from mesm_cli.predict import predict
 from mesm_cli.report import report
 from mesm_cli.run import evaluate, run
 from mesm_cli.settings import settings
@@ -16,6 +18,8 @@ app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
 app.command("report")(report)
+app.command("predict")(predict)
+app.command("export")(export)
 app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)

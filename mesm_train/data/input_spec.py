@@ -10,10 +10,11 @@ from mesm_data.files import write_json
 from mesm_data.recipe import Recipe
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.views import View
-from mesm_data.shapes import NUMBER, Each, read_checked_json
+from mesm_data.shapes import NUMBER, Each, mismatch, read_checked_json
 from mesm_data.shards.reader import Dataset
 
 FILE = "input_spec.json"
+KINDS = ("binary", "multiclass", "number")
 # The options of a build that decide what a sample holds; the others choose utterances or lay out files.
 MEDIA = (
     "frame_interval", "face_size", "face_margin", "min_face_size", "face_detector", "face_model", "face_library",
@@ -26,13 +27,25 @@ _SHAPE = {
     "corpus": str,
     "recipe": {},
     "fallback_square": NUMBER,
-    "view": str,
-    "task": str,
-    "classes": [str],
+    "heads": [{"view": str, "kind": str, "outputs": [str]}],
     "meanings": Each(str),
-    "exclusive": bool,
     "train": {"utterances": int, "missing": Each(int)},
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """Some outputs of a model.
+
+    Attributes:
+        view: the label view that they answer.
+        kind: binary (a yes/no question per class), multiclass (one of the classes) or number (a value per output).
+        outputs: their names, behind those of the heads before.
+    """
+
+    view: str
+    kind: str
+    outputs: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +56,22 @@ class InputSpec:
         corpus: the corpus of the training data.
         recipe: its media options (`MEDIA`), as in dataset.json.
         fallback_square: side of the centre square that is cut where no face is found, as a share of the frame's height.
-        view: the label view; `task`, `classes` and `exclusive` are the view's.
-        meanings: class -> its name in full, where the class is an abbreviation.
+        heads: what the outputs of the model are; the first is the primary one.
+        meanings: output -> its name in full, where it is an abbreviation.
         train: how many `utterances` the train part has, and how many of them are `missing` each modality.
     """
 
     corpus: str
     recipe: Mapping[str, Any]
     fallback_square: float
-    view: str
-    task: str
-    classes: Sequence[str]
+    heads: Sequence[HeadSpec]
     meanings: Mapping[str, str]
-    exclusive: bool
     train: Mapping[str, Any]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all outputs, in the model's order."""
+        return tuple(name for head in self.heads for name in head.outputs)
 
     def media_recipe(self) -> Recipe:
         """The recipe by which clips are decoded; it writes no clips."""
@@ -77,21 +92,18 @@ def input_spec(dataset: Dataset, view: View, train: Sequence[str]) -> InputSpec:
         corpus=dataset.info["corpus"],
         recipe={name: recipe.get(name) for name in MEDIA},
         fallback_square=FALLBACK_SQUARES.get(dataset.info["corpus"], 1.0),
-        view=view.name,
-        task=view.task,
-        classes=view.classes,
-        meanings=meanings(dataset.schema, view),
-        exclusive=view.exclusive,
+        heads=[HeadSpec(view=view.name, kind="binary", outputs=view.classes)],
+        meanings=meanings(dataset.schema, view, view.classes),
         train={"utterances": len(train), "missing": missing},
     )
 
 
-def meanings(schema: CorpusSchema, view: View) -> dict[str, str]:
-    """Class -> its name in full, by the label scheme that the view is about."""
+def meanings(schema: CorpusSchema, view: View, outputs: Sequence[str]) -> dict[str, str]:
+    """Output -> the name of its class in full, by the label scheme that the view is about."""
     known = schema.labels[view.label].values if view.label else {}
     named = {
         name: " or ".join(known.get(value) or value for value in values)
-        for name, values in zip(view.classes, view.sources, strict=True)
+        for name, values in zip(outputs, view.sources, strict=True)
     }
     return {name: meaning for name, meaning in named.items() if meaning.lower() != name.lower()}
 
@@ -109,7 +121,17 @@ def read(folder: Path) -> InputSpec:
             f"{folder} has no {FILE}: an earlier version of mesm trained it. Its command, `mesm-train run ... --out "
             f"{folder} --resume`, adds the file; it needs the dataset, and does not train a finished run again"
         )
-    found = read_checked_json(path, _SHAPE)
-    if missing := [name for name in MEDIA if name not in found["recipe"]]:
-        raise InputError(f"{path} is damaged, or not of mesm: recipe.{missing[0]} is missing")
-    return InputSpec(**{name: found[name] for name in _SHAPE})
+    return parse_input_spec(read_checked_json(path, {}), str(path))
+
+
+def parse_input_spec(content: Mapping[str, Any], where: str) -> InputSpec:
+    """A specification as a mapping. Raises InputError that names `where` and what is wrong."""
+    problem = mismatch(dict(content), _SHAPE)
+    if not problem and (missing := [name for name in MEDIA if name not in content["recipe"]]):
+        problem = f"recipe.{missing[0]} is missing"
+    if problem:
+        raise InputError(f"{where} is damaged, or not of mesm: {problem}")
+    heads = [HeadSpec(**{name: head[name] for name in ("view", "kind", "outputs")}) for head in content["heads"]]
+    if unknown := [head.kind for head in heads if head.kind not in KINDS]:
+        raise InputError(f"{where}: heads of the kind {unknown[0]!r} are not known: a later version of mesm wrote it")
+    return InputSpec(**{name: content[name] for name in _SHAPE if name != "heads"}, heads=heads)

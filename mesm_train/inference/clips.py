@@ -126,7 +126,14 @@ class ClipInput:
         return notes
 
 
-def decode(clips: Sequence[Clip], recipe: Recipe, modalities: Sequence[str], *, square: float = 1.0) -> list[ClipInput]:
+def decode(
+    clips: Sequence[Clip],
+    recipe: Recipe,
+    modalities: Sequence[str],
+    *,
+    square: float = 1.0,
+    detector: FaceDetector | None = None,
+) -> list[ClipInput]:
     """Decode clips of one `source` in one pass over its files.
 
     Args:
@@ -134,6 +141,7 @@ def decode(clips: Sequence[Clip], recipe: Recipe, modalities: Sequence[str], *, 
         recipe: how the training data were made.
         modalities: those that the model reads; faces are not searched without "v".
         square: side of the centre square where no face is found, relative to the frame's height.
+        detector: finds the faces; None: the recipe's, if it needs no model file.
 
     Raises:
         InputError: the file does not exist.
@@ -165,7 +173,7 @@ def decode(clips: Sequence[Clip], recipe: Recipe, modalities: Sequence[str], *, 
         for number, clip in enumerate(clips)
     )
     sounds = _sounds(utterances, recipe) if "a" in modalities else [None] * len(clips)
-    sights = _sights(first, utterances, recipe) if "v" in modalities else [None] * len(clips)
+    sights = _sights(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
     return [
         _input(clip, sound, sight, recipe, modalities) for clip, sound, sight in zip(clips, sounds, sights, strict=True)
     ]
@@ -176,11 +184,11 @@ def _sounds(utterances: Sequence[Utterance], recipe: Recipe) -> list[Sound]:
     return [reader.read(utterance.audio, duration(utterance)) for utterance in utterances]
 
 
-def _sights(clip: Clip, utterances: Sequence[Utterance], recipe: Recipe) -> list[Sight]:
+def _sights(clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None) -> list[Sight]:
     path = clip.path.absolute()
     video = None if path.suffix.lower() in AUDIO_SUFFIXES else path.name
-    detector = Selection(recipe.detector(), clip.face if isinstance(clip.face, int) else None)
-    cutter = FaceCutter(size=recipe.face_size, margin=recipe.face_margin, detector=detector)
+    chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
+    cutter = FaceCutter(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
     recording = Recording(id="clip", video=video, utterances=tuple(utterances))
     nothing = [np.zeros(0, np.int16)] * len(utterances)
     with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
@@ -212,7 +220,7 @@ def _input(
     )
 
 
-class Selection:
+class ChosenFace:
     """A face detector whose first face is the one that was chosen, and which searches each picture once.
 
     Overlapping windows show the same frames; a digest of a frame takes 1 ms, its faces 50.

@@ -8,15 +8,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError, MesmError
+from mesm_data.media.faces.detector import FaceDetector
 from mesm_train.data.batch import Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode
 from mesm_train.inference.result import MODALITIES, Prediction, Timeline
 from mesm_train.models.model import Look, Model
@@ -40,22 +41,24 @@ class Predictor:
         name: of the run.
         model: in evaluation mode, on `device`.
         spec: how clips are decoded, and what the outputs are called.
-        thresholds: (classes,), probabilities; empty if the task has none.
+        calibration: thresholds of the classes, scales of numbers.
         tokenizer: of the text encoder; None without text.
         max_tokens: a text is cut after this many tokens.
         facts: provenance.json of the run.
+        detector: finds the faces; None: that of the training data, if it needs no model file.
     """
 
     name: str
     model: Model
     spec: InputSpec
-    thresholds: tuple[float, ...]
+    calibration: OutputCalibration
     tokenizer: Any | None
     max_tokens: int
     facts: Mapping[str, Any]
+    detector: FaceDetector | None = None
 
     def __repr__(self) -> str:
-        settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.classes))
+        settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
         reads = ", ".join(MODALITIES[m] for m in settings.modalities)
         return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.spec.corpus}; {classes})"
 
@@ -134,7 +137,7 @@ class Predictor:
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
-                return list(decode(group, recipe, self.modalities, square=square))
+                return list(decode(group, recipe, self.modalities, square=square, detector=self.detector))
             except MesmError as error:
                 return [Failure(clip=clip, reason=str(error)) for clip in group]
 
@@ -219,44 +222,36 @@ class Predictor:
         """The predictions of decoded clips, whatever they lack."""
         look = self.forward(inputs)
         logits = look.logits.float().cpu()
-        values = self._values(logits)
+        values = self.calibration.values(logits, self.spec)
         branches = {m: branch.float().cpu() for m, branch in look.branches.items()}
         return [
             self._prediction(one, logits[i], values[i], {m: branch[i] for m, branch in branches.items()}, keep_input)
             for i, one in enumerate(inputs)
         ]
 
-    def _values(self, logits: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Logits (n, classes) to what is reported: probabilities, or numbers as they are."""
-        outputs = logits.double()
-        if self.spec.task == "single":
-            outputs = outputs.softmax(1)
-        elif self.spec.task != "number":
-            outputs = outputs.sigmoid()
-        return np.asarray(outputs.numpy())
-
     def _prediction(
-        self, one: ClipInput, logits: Tensor, values: Any, branches: Mapping[str, Tensor], keep_input: bool
+        self, one: ClipInput, logits: Tensor, values: Tensor, branches: Mapping[str, Tensor], keep_input: bool
     ) -> Prediction:
-        names, is_class = tuple(self.spec.classes), self.spec.task != "number"
-        missing = {MODALITIES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]}
+        names = self.spec.outputs
+        binary = {name for head in self.spec.heads if head.kind == "binary" for name in head.outputs}
+        limits = zip(names, self.calibration.thresholds, strict=True)
         return Prediction(
             path=one.clip.path,
             start=one.clip.start,
             end=one.clip.end,
             text=one.text if "t" in self.modalities else "",
             speaker=one.clip.speaker,
-            task=self.spec.task,
-            values=dict(zip(names, map(float, values), strict=True)),
-            logits=dict(zip(names, logits.tolist(), strict=True)) if is_class else {},
-            thresholds=dict(zip(names, self.thresholds, strict=True)) if self.thresholds else {},
+            heads=self.spec.heads,
+            values=dict(zip(names, values.tolist(), strict=True)),
+            logits=dict(zip(names, logits.tolist(), strict=True)),
+            thresholds={name: limit for name, limit in limits if name in binary},
             meanings=self.spec.meanings,
             branches={
                 MODALITIES[m]: dict(zip(names, branch.tolist(), strict=True))
                 for m, branch in branches.items()
                 if one.present[m]
             },
-            missing=missing,
+            missing={MODALITIES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]},
             notes=tuple(one.notes(self.modalities)),
             input=one if keep_input else None,
         )

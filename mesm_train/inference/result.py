@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesm_train.data.input_spec import HeadSpec
 from mesm_train.inference.clips import ClipInput
 
 if TYPE_CHECKING:
@@ -22,13 +23,12 @@ class Prediction:
         path, start, end: the clip, in seconds of its file.
         text: what the model read.
         speaker: who speaks, as subtitles name them.
-        task: the task of the label view: one_vs_rest (a probability for each class, of its own), single (probabilities
-            that sum to 1) or number (values on the scale of the labels).
-        values: class -> probability, or the name of a label -> number.
-        logits: class -> output of the model before the sigmoid or softmax; empty for numbers.
-        thresholds: class -> the probability from which on the class is predicted; empty for other tasks.
-        meanings: class -> its name in full, where the class is an abbreviation.
-        branches: modality (text, faces, sound) -> class -> the logit of that branch, before the fusion.
+        heads: what the outputs are; those of the first are the primary ones.
+        values: output -> probability of the class, or number on the scale of the labels.
+        logits: output -> output of the model, before sigmoid, softmax or scaling.
+        thresholds: class of a binary head -> the probability from which on it is predicted.
+        meanings: output -> its name in full, where it is an abbreviation.
+        branches: modality (text, faces, sound) -> output -> the logit of that branch, before the fusion.
         missing: modality -> why the clip lacks it. Its branch is left out of the fusion.
         notes: what a reader should know, one sentence each.
         input: the decoded clip; None if it was not kept.
@@ -38,9 +38,9 @@ class Prediction:
     start: float
     end: float
     text: str
-    task: str
+    heads: Sequence[HeadSpec]
     values: Mapping[str, float]
-    logits: Mapping[str, float] = field(default_factory=dict)
+    logits: Mapping[str, float]
     thresholds: Mapping[str, float] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -50,27 +50,18 @@ class Prediction:
     input: ClipInput | None = None
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the outputs, in the model's order."""
-        return tuple(self.values)
+    def labels(self) -> tuple[str, ...]:
+        """The classes that are predicted, head by head, the most probable first; none of a head of numbers."""
+        return tuple(name for head in self.heads for name in self._labels(head))
 
     @property
     def best(self) -> str | None:
-        """The class with the highest probability; None for numbers."""
-        return None if self.task == "number" else max(self.values, key=self.values.__getitem__)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that are predicted, most probable first: those at or above their threshold, or the best one."""
-        if self.task == "number":
-            return ()
-        if self.task == "single":
-            return (str(self.best),)
-        above = [name for name, value in self.values.items() if value >= self.thresholds[name]]
-        return tuple(sorted(above, key=lambda name: -self.values[name]))
+        """The most probable class of the primary head; None if it has numbers."""
+        head = self.heads[0]
+        return None if head.kind == "number" else self._by_value(head)[0]
 
     def meaning(self, name: str) -> str:
-        """The name of a class in full."""
+        """The name of an output in full."""
         return self.meanings.get(name, name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,7 +72,6 @@ class Prediction:
             "end": self.end,
             "speaker": self.speaker,
             "text": self.text,
-            "task": self.task,
             "labels": list(self.labels),
             "values": dict(self.values),
             "logits": dict(self.logits),
@@ -90,20 +80,33 @@ class Prediction:
             "notes": list(self.notes),
         }
 
+    def summary(self) -> str:
+        """The predicted classes with their probabilities, and the numbers, on one line."""
+        numbers = [name for head in self.heads if head.kind == "number" for name in head.outputs]
+        parts = [f"{self.meaning(name)} {self.values[name]:.2f}" for name in (*self.labels, *numbers)]
+        return ", ".join(parts) or "none above its threshold"
+
+    def _labels(self, head: HeadSpec) -> list[str]:
+        if head.kind == "number":
+            return []
+        if head.kind == "multiclass":
+            return self._by_value(head)[:1]
+        return [name for name in self._by_value(head) if self.values[name] >= self.thresholds[name]]
+
+    def _by_value(self, head: HeadSpec) -> list[str]:
+        return sorted(head.outputs, key=lambda name: -self.values[name])
+
     def __repr__(self) -> str:
-        lines = [f"{self.path.name} {self.start:.2f}-{self.end:.2f} s"]
-        lines[0] += f"  {self.text!r:.60}" if self.text else ""
-        names = {name: self.meaning(name) for name in self.values}
-        width = max(map(len, names.values()))
-        labels = self.labels
-        for name, value in sorted(self.values.items(), key=lambda item: -item[1]):
-            if self.task == "number":
-                lines.append(f"  {names[name]:<{width}}  {value:.2f}")
-                continue
-            bar = "█" * round(_BAR * value)
-            limit = f"  (from {self.thresholds[name]:.2f})" if name in self.thresholds else ""
-            mark = "*" if name in labels else " "
-            lines.append(f"{mark} {names[name]:<{width}}  {value:.2f}  {bar:<{_BAR}}{limit}")
+        title = f"{self.path.name} {self.start:.2f}-{self.end:.2f} s"
+        lines = [f"{title}  {self.text!r:.60}" if self.text else title]
+        width = max(len(self.meaning(name)) for name in self.values)
+        for head in self.heads:
+            labels = self._labels(head)
+            for name in head.outputs if head.kind == "number" else self._by_value(head):
+                mark, value = "*" if name in labels else " ", self.values[name]
+                bar = "" if head.kind == "number" else f"  {'█' * round(_BAR * value):<{_BAR}}"
+                limit = f"  (from {self.thresholds[name]:.2f})" if name in self.thresholds else ""
+                lines.append(f"{mark} {self.meaning(name):<{width}}  {value:.2f}{bar}{limit}")
         lines += [f"  without {modality}: {reason}" for modality, reason in self.missing.items()]
         lines += [f"  {note}" for note in self.notes]
         return "\n".join(line.rstrip() for line in lines)
@@ -127,11 +130,7 @@ class Timeline(Sequence[Prediction]):
     def __repr__(self) -> str:
         lines = [f"Timeline of {len(self)} predictions"]
         for one in self:
-            if one.task == "number":
-                found = ", ".join(f"{one.meaning(name)} {value:.2f}" for name, value in one.values.items())
-            else:
-                found = ", ".join(f"{one.meaning(name)} {one.values[name]:.2f}" for name in one.labels) or "-"
-            lines.append(f"  {one.start:8.2f}-{one.end:8.2f} s  {found:<40}  {one.text!r:.60}".rstrip())
+            lines.append(f"  {one.start:8.2f}-{one.end:8.2f} s  {one.summary():<40}  {one.text!r:.60}".rstrip())
         return "\n".join(lines)
 
     def to_pandas(self) -> "pd.DataFrame":
