@@ -5,12 +5,13 @@ import warnings
 
 from mesm_cli import console
 from mesm_cli.compare import compare
+from mesm_cli.explain import explain
 from mesm_cli.export import export
 from mesm_cli.predict import predict
 from mesm_cli.report import report
 from mesm_cli.run import evaluate, run
 from mesm_cli.settings import settings
-from mesm_cli.study import explain, flops, sweep
+from mesm_cli.study import flops, sweep
 from mesm_train.allocator import keep_memory
 
 app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-data.")

@@ -18,7 +18,8 @@ def render(package: str, template: str, /, *, script: bool = False, **context: A
     """The page that `template` of the folder `templates` of `package` makes of `context`.
 
     Args:
-        package: a Python package; its templates may extend `base.html` and import `macros.html` of this one.
+        package: a Python package; its templates may extend `base.html` and import `macros.html` of this one, and
+            include those of mesm_train.report if it is one of mesm_train.
         template: the file's name.
         script: whether the template has a script, which the policy must then allow.
         context: what the template shows. A name that is missing raises jinja2.UndefinedError.
@@ -32,7 +33,8 @@ def _environment(package: str) -> "Environment":
     """Templates are compiled once a process."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    places = dict.fromkeys((package, "mesm_data.pages"))
+    shared = ["mesm_train.report"] if package.startswith("mesm_train") else []
+    places = dict.fromkeys((package, *shared, "mesm_data.pages"))
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(place) for place in places]),
         autoescape=True,

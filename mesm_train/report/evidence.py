@@ -176,9 +176,9 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
     }
 
 
-def strip_view(strip: Strip) -> dict[str, Any]:
-    """One strip for the templates."""
+def strip_view(strip: Strip, seconds: float = SHOWN) -> dict[str, Any]:
+    """One strip for the templates; `seconds` are as wide as the page."""
     return {
         "modality": strip.modality, "title": strip.title, "note": strip.note, "count": strip.count,
-        "width": 100 * strip.seconds / SHOWN, "uri": png_uri(strip.pixels),
+        "width": 100 * strip.seconds / seconds, "uri": png_uri(strip.pixels),
     }  # fmt: skip

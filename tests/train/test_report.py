@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from matplotlib.image import imread
+from mesm_cli.report import report
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
@@ -25,6 +27,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.metrics import auc, average_precision
 from mesm_train.models.model import Model
 from mesm_train.models.settings import MODALITIES, ModelSettings
+from mesm_train.report.comparison import write_comparison
 from mesm_train.report.evidence import Evidence, Media, worst_predictions
 from mesm_train.report.operations import count_operations
 from mesm_train.report.page import render_report
@@ -440,3 +443,44 @@ def test_a_png_holds_the_pixels_that_it_was_made_of() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     back = imread(BytesIO(png(pixels)))
     np.testing.assert_array_equal(np.round(back[..., :3] * 255), pixels)
+
+
+def test_a_finished_run_has_groups_mistakes_with_media_and_the_command(trained_run: Path) -> None:
+    found = Page((trained_run / "report.html").read_text())
+    for name in ("Speaker", "Duration", "Worst mistakes on test", "Parameters", "mesm-train run", "decided by the"):
+        assert name in found.words
+    assert found.tags.count("audio") >= 1
+    assert found.tags.count("details") == 2
+    assert any(address.startswith("data:audio/flac") for address in found.addresses)
+    [session] = read(trained_run).sessions
+    assert session.outcome == "finished"
+    assert session.seconds is not None
+    assert str(trained_run.parent) not in session.command
+
+
+def test_the_report_can_be_made_again_with_and_without_the_dataset(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / trained_run.name
+    shutil.copytree(trained_run, copy)
+    before = (copy / "report.html").read_bytes()
+    report([copy])
+    assert (copy / "report.html").read_bytes() == before
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(r"^data: .*$", "data: /nowhere", config, flags=re.MULTILINE))
+    report([copy])
+    assert "the page is made without the dataset" in capsys.readouterr().err
+    assert "no pictures and no sound" in Page((copy / "report.html").read_text()).words
+
+
+def test_runs_stand_side_by_side_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
+    found = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
+    assert "trained (1) · trained (2)" in found.words
+    assert "+0.0 +0.0 to +0.0" in found.words
+    assert "Not comparable" not in found.words
+    other = Page(write_comparison([trained_run, run], tmp_path / "page.html").read_text())
+    assert "Not comparable: the dataset of run differs from that of trained." in other.words
+    assert "model.channels" in other.words
+    drop(run, "test")
+    with pytest.raises(InputError, match="has no test scores yet"):
+        write_comparison([trained_run, run], tmp_path / "page.html")
