@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mesm_data.errors import MesmError
-from mesm_train.metrics import (
+from mesm_train.evaluation.metrics import (
     Bools,
     Floats,
     acc2_negative_nonnegative,

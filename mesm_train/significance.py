@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_train.metrics import Floats
+from mesm_train.evaluation.metrics import Floats
 
 CHUNK = 500  # resampled test parts at a time: about 60 MB for 15 000 utterances
 Metric = Callable[[Floats], Floats]  # sums (r, *shape) to values (r,)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mesm_train.metrics import Bools, Floats, confusion_matrix, f1_binary
+from mesm_train.evaluation.metrics import Bools, Floats, confusion_matrix, f1_binary
 
 
 def choose_thresholds(logits: ArrayLike, labels: ArrayLike, grid: Sequence[float]) -> Floats:

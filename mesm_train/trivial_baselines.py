@@ -7,7 +7,7 @@ of the metrics in metrics.py; `prior` guesses at random with those frequencies, 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mesm_train.metrics import Floats, accuracy, balanced_accuracy, f1_binary, f1_macro, f1_weighted
+from mesm_train.evaluation.metrics import Floats, accuracy, balanced_accuracy, f1_binary, f1_macro, f1_weighted
 
 Scores = dict[str, float]
 

@@ -33,7 +33,7 @@ def report(
         return
     if out:
         raise InputError("--out names the page of several runs; that of one run is RUN/report.html")
-    from mesm_train import runs as library
+    from mesm_train.runs import run as library
 
     if not runs[0].is_dir():
         raise InputError(f"{runs[0]} is not the folder of a run: expected what `mesm-train run --out` wrote")

@@ -35,8 +35,8 @@ def flops(
     """
     from dataclasses import replace
 
-    from mesm_train.config import load_recipe
-    from mesm_train.flops import dense_macs, encoder_sizes, fresh_macs
+    from mesm_train.config.settings import load_recipe
+    from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
 
     config = load_recipe(recipe, sets or ())
     encoder = encoder_sizes(config.text) if "t" in config.model.modalities else None
@@ -83,7 +83,7 @@ def sweep_p(
       mesm-train sweep p iemocap-mesm --data /data/iemocap --values .9,.7,.5,.3 --out runs/sweep
     """
     from mesm_data.errors import InputError
-    from mesm_train.config import load_recipe
+    from mesm_train.config.settings import load_recipe
 
     try:
         chosen = sorted({float(value) for value in values.split(",")}, reverse=True)
@@ -93,10 +93,10 @@ def sweep_p(
     configs = {f"p-{p:g}": load_recipe(recipe, [*given, f"model.sparse.p={p}"]) for p in chosen}
     place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
     from mesm_cli.run import StopFlag
-    from mesm_data.files import atomic_write
-    from mesm_train import sweep as library
+    from mesm_data.storage.files import atomic_write
+    from mesm_train.analysis import sweep as library
     from mesm_train.report.figures import sweep_figure
-    from mesm_train.watch import Bar, Lines
+    from mesm_train.training.progress import Bar, Lines
 
     stop = StopFlag()
     rows = library.sweep(configs, place, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines())

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError, MesmError
-from mesm_data.shapes import Each, read_checked_json
-from mesm_data.shards.manifest import read_table
-from mesm_train import metrics
-from mesm_train.evaluation import Calibration
-from mesm_train.metrics import Floats
-from mesm_train.run_files import OPERATIONS, PROVENANCE, THRESHOLDS
+from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_train.evaluation import metrics
+from mesm_train.evaluation.metrics import Floats
 from mesm_train.significance import confusion_columns
 from mesm_train.thresholds import apply_thresholds
+from mesm_train.training.evaluation import Calibration
+from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS
 
 RESULTS = {
     "schema": str,

@@ -8,9 +8,9 @@ from statistics import fmean, stdev
 import numpy as np
 
 from mesm_data.errors import InputError
-from mesm_data.shapes import read_checked_json
+from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.analysis.run_records import METRICS, RunRecord
-from mesm_train.metrics import Floats
+from mesm_train.evaluation.metrics import Floats
 
 CV = {"protocol": str, "runs": [{"variant": str, "fold": str, "seed": int, "path": str}]}
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.files import atomic_write, write_json
+from mesm_data.storage.files import atomic_write
+from mesm_data.storage.json_files import write_json
 from mesm_train.analysis.compare import Comparison, mean_baselines
 from mesm_train.analysis.run_records import METRICS
 from mesm_train.analysis.tables import FORMATS, SUFFIXES, Table, render

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
-from mesm_data.recipe import Recipe
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.views import View
-from mesm_data.shapes import NUMBER, Each, mismatch, read_checked_json
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.json_files import write_json
+from mesm_data.storage.json_shapes import NUMBER, Each, mismatch, read_checked_json
 
 FILE = "input_spec.json"
 KINDS = ("binary", "multiclass", "number")

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.corpora.base import Word
+from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
-from mesm_data.shards.fetched import open_dataset
-from mesm_data.shards.reader import Dataset, Sample
-from mesm_train.config import RunConfig, load_recipe
+from mesm_data.schema.recordings import Word
+from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.data.labels import Heads, resolve_heads
 from mesm_train.inference.clips import Clip, ClipInput
 from mesm_train.inference.predictor import Failure, Predictor
-from mesm_train.labels import Heads, resolve_heads
 from mesm_train.report.evidence import worst_predictions
 from mesm_train.report.record import read
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import atomic_write
 from mesm_data.pages.media import face_strip, png_uri, sound_uri, spectrogram, waveform
 from mesm_data.pages.page import render
+from mesm_data.storage.files import atomic_write
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
 from mesm_train.inference.predictor import Predictor

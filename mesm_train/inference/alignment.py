@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import Word
 from mesm_data.errors import MesmError
+from mesm_data.schema.recordings import Word
 
 FRAMES = 100  # a second
 RATE = 16_000

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from mesm_data.errors import InputError
-from mesm_data.shapes import read_checked_json
+from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.data.input_spec import InputSpec
-from mesm_train.run_files import THRESHOLDS
+from mesm_train.training.run_files import THRESHOLDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,16 +12,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import AudioSource, Picture, Recording, Utterance, Word
-from mesm_data.corpora.table_media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mesm_data.dataset.members import normal_text
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.audio import AudioReader, Sound, duration
-from mesm_data.media.crop import FaceCutter
 from mesm_data.media.duration import measure_duration
+from mesm_data.media.extract import Sight, watch
+from mesm_data.media.faces.crop import FaceCutter
 from mesm_data.media.faces.detector import Detection, FaceDetector
-from mesm_data.media.watch import Sight, watch
-from mesm_data.recipe import Recipe
-from mesm_data.shards.members import normal_text
+from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance, Word
 
 FaceChoice = Literal["left", "right"] | int | None
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}

@@ -17,18 +17,18 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from mesm_data.errors import InputError, MesmError, first_line
-from mesm_data.shapes import NUMBER, read_checked_json
-from mesm_train.config import RunConfig
+from mesm_data.storage.json_shapes import NUMBER, read_checked_json
+from mesm_train.config.settings import RunConfig
+from mesm_train.config.typed_yaml import parse
 from mesm_train.data.batch import Batch
 from mesm_train.data.input_spec import InputSpec, parse_input_spec
 from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.model_card import model_card
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
-from mesm_train.models.model import Look, Model
+from mesm_train.models.fe2e_mesm import Look, Model
 from mesm_train.models.text import LOCAL, with_fast_gelu
-from mesm_train.run_files import PROVENANCE
-from mesm_train.typed_yaml import parse
+from mesm_train.training.run_files import PROVENANCE
 
 FILES = ("config.json", "model.safetensors", "text/*", "README.md")
 _SHAPE = {

@@ -6,18 +6,18 @@ from pathlib import Path
 from torch import Tensor
 
 from mesm_data.errors import InputError, MesmError, first_line
-from mesm_data.shapes import read_checked_json
-from mesm_train import checkpoint
-from mesm_train.config import RunConfig, load_recipe
+from mesm_data.storage.json_shapes import read_checked_json
+from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data import input_spec
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import read_calibration
 from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
 from mesm_train.inference.predictor import Predictor
-from mesm_train.models.model import Model
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.text import load_without_weights
-from mesm_train.run_files import PROVENANCE
-from mesm_train.setup import pick_device
+from mesm_train.training import checkpoint
+from mesm_train.training.run_files import PROVENANCE
+from mesm_train.training.setup import pick_device
 
 
 def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mesm_data.errors import InputError
-from mesm_data.machine import translate_machine_errors
+from mesm_data.storage.machine_errors import translate_machine_errors
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write
+from mesm_data.storage.files import atomic_write
 from mesm_train.inference.predictor import Failure
 from mesm_train.inference.result import Prediction
 

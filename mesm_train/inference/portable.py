@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mesm_train.data.mel import COLUMNS, HOP, LOG_FLOOR, MELS, WINDOW, htk_filters
-from mesm_train.models.conv import Block, ConvNorm, Stack
-from mesm_train.models.model import FACE, Model
+from mesm_train.models.fe2e_mesm import FACE, Model
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseBlock
+from mesm_train.models.streams import Block, ConvNorm, Stack
 
 
 class PortableModel(nn.Module):

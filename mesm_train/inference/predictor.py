@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.schema.recordings import Word
 from mesm_train.data.batch import Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode
 from mesm_train.inference.result import MODALITIES, Prediction, Timeline
-from mesm_train.models.model import Look, Model
+from mesm_train.models.fe2e_mesm import Look, Model
 
 BATCH = 16  # clips that go through the model at once
 

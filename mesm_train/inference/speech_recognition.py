@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError, first_line
+from mesm_data.schema.recordings import Word
 
 RATE = 16_000
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesm_data.errors import InputError
-from mesm_data.files import open_regular_file
+from mesm_data.storage.files import open_regular_file
 
 MAX_BYTES = 32 * 2**20  # a day of subtitles has one or two MB
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"

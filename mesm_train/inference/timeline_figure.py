@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write
+from mesm_data.storage.files import atomic_write
 from mesm_train.inference.result import Prediction
 
 FORMATS = ("png", "svg", "pdf")

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import Word
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.files import open_regular_file, parse_json
-from mesm_data.recipe import Recipe
+from mesm_data.schema.recordings import Word
+from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.json_files import parse_json
 from mesm_train.inference.alignment import align, shifted
 from mesm_train.inference.clips import Clip, decode
 from mesm_train.inference.subtitles import Cue, read_subtitles

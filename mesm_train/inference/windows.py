@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mesm_data.corpora.base import Word
 from mesm_data.errors import InputError
 from mesm_data.media.duration import measure_duration
+from mesm_data.schema.recordings import Word
 from mesm_train.inference.clips import Clip
 
 

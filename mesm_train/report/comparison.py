@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write
 from mesm_data.pages.page import render
+from mesm_data.storage.files import atomic_write
 from mesm_train.report import figures
 from mesm_train.report.page import curve, flat_facts, leaks, summary
 from mesm_train.report.predictions import Interval, Resampled, percentile_interval, resample

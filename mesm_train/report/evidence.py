@@ -20,7 +20,7 @@ from mesm_train.report.site_selection import (
 )
 
 if TYPE_CHECKING:
-    from mesm_train.setup import Setup
+    from mesm_train.training.setup import Setup
 
 MISTAKES = 6
 SECONDS_OF_SOUND = 20.0  # of an utterance that are put on the page

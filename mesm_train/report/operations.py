@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from mesm_train import flops
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
-from mesm_train.models.model import Model
+from mesm_train.models import flops
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.report.site_selection import MODALITIES
 
 INNER = ("", "stem", "blocks", "attention", "head", "sequence")  # in the order of the computation

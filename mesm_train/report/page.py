@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesm_data.files import atomic_write
 from mesm_data.pages.page import render
-from mesm_data.splits import PARTS
+from mesm_data.splits.resolve import PARTS
+from mesm_data.storage.files import atomic_write
 from mesm_train.report import figures
 from mesm_train.report.evidence import Evidence, collect_evidence, inputs_section, mistakes_section
 from mesm_train.report.operations import operations_section, part_title
@@ -17,7 +17,7 @@ from mesm_train.report.scores import groups_section, scores_section
 from mesm_train.report.site_selection import PIECE, SHOWN
 
 if TYPE_CHECKING:
-    from mesm_train.setup import Setup
+    from mesm_train.training.setup import Setup
 
 KINDS = {"fe2e": "FE2E (dense)", "mesm": "MESM (sparse)"}
 MODALITY_NAMES = {"t": "text", "v": "video", "a": "audio"}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError
-from mesm_data.shards.manifest import read_table
-from mesm_train.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
+from mesm_train.evaluation.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
 from mesm_train.scores import Scores, binary_scores, multiclass_scores
 from mesm_train.significance import confusion_columns
 from mesm_train.thresholds import apply_thresholds

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import open_regular_file
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.shapes import mismatch, read_checked_json
+from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.json_shapes import mismatch, read_checked_json
+from mesm_train.config.typed_yaml import load_yaml
 from mesm_train.report.predictions import Predictions, read_predictions
-from mesm_train.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
-from mesm_train.sessions import Session, read_sessions
-from mesm_train.typed_yaml import load_yaml
+from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
+from mesm_train.training.sessions import Session, read_sessions
 
 Line = Mapping[str, Any]
 PARTIAL_PROVENANCE = {f"{name}?": shape for name, shape in PROVENANCE.items()}  # a report is made at any time

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mesm_train.metrics import reliability
+from mesm_train.evaluation.metrics import reliability
 from mesm_train.report import figures
 from mesm_train.report.predictions import Interval, Predictions, Resampled, percentile_interval
 from mesm_train.report.record import Record

@@ -11,8 +11,8 @@ from torch import Tensor
 from mesm_data.pages.media import DYNAMIC_RANGE, side_by_side, viridis
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces
-from mesm_train.models.conv import Trace
-from mesm_train.models.model import FACE, Model
+from mesm_train.models.fe2e_mesm import FACE, Model
+from mesm_train.models.streams import Trace
 
 Pixels = NDArray[np.uint8]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import write_json
+from mesm_data.storage.json_files import write_json
 from mesm_train.scores import Scores
-from mesm_train.setup import Setup
+from mesm_train.training.setup import Setup
 
 RUN_SCHEMA = "mesm-run-results/1"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesm_data.corpora import scan
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import load_recipe
-from mesm_train.runs import begin
-from mesm_train.watch import Silent
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.pipeline.build import build
+from mesm_train.config.settings import load_recipe
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 SETTINGS = """

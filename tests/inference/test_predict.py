@@ -17,14 +17,14 @@ from mesm_cli.train import app
 from typer.testing import CliRunner
 
 import mesm_train
-from mesm_data.corpora.base import Word
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.shards.reader import Dataset
+from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip, Failure, Prediction, Predictor, output
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
-from mesm_train.runs import begin
-from mesm_train.watch import Silent
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
 
 TOLERANCE = 1e-4
 
@@ -106,7 +106,7 @@ def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
     (tmp_path / "run/input_spec.json").unlink()
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
-    config = mesm_train.config.load_recipe(str(settings_file))
+    config = mesm_train.config.settings.load_recipe(str(settings_file))
     assert begin(config, tmp_path / "run", resume=True, stop=lambda: False, watcher=Silent())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
     choices = ("left", "right", 1, 2, 3)
     found = {face: model.predict(dialog, text="hello", end=1, face=face).input for face in choices}
     left, right, first, second, third = (found[face] for face in choices)
-    assert left and right and first and second and third
+    assert all((left, right, first, second, third))
     assert all(box[2] <= 360 for box in (*left.boxes, *first.boxes))
     assert all(box[0] >= 360 for box in second.boxes)
     assert max(third.counts) == 0

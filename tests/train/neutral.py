@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mesm_train.evaluation import Calibration
+from mesm_train.training.evaluation import Calibration
 from mesm_train.training.losses import TargetStatistics
 
 

@@ -11,8 +11,8 @@ import pytest
 from mesm_cli.explain import explain
 
 import mesm_train
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.shards.reader import Dataset
 from mesm_train.explain.contents import dataset_subjects, default_keys, sample_content, worst_keys
 from mesm_train.explain.occlusion import count_passes, occlude
 from mesm_train.inference.clips import ClipInput

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mesm_train import metrics
+from mesm_train.evaluation import metrics
 from mesm_train.scores import best_baseline, binary_scores, multiclass_scores, number_scores
 from mesm_train.thresholds import apply_thresholds, choose_thresholds
 from mesm_train.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines

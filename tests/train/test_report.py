@@ -20,13 +20,13 @@ from mesm_cli.report import report
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
 from mesm_data.pages.media import png
-from mesm_train import flops
+from mesm_data.storage.json_files import write_json
+from mesm_train.config.model_settings import MODALITIES, ModelSettings
 from mesm_train.data.batch import Batch
-from mesm_train.metrics import auc, average_precision
-from mesm_train.models.model import Model
-from mesm_train.models.settings import MODALITIES, ModelSettings
+from mesm_train.evaluation.metrics import auc, average_precision
+from mesm_train.models import flops
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.report.comparison import write_comparison
 from mesm_train.report.evidence import Evidence, Media, worst_predictions
 from mesm_train.report.operations import count_operations

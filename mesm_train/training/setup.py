@@ -1,0 +1,268 @@
+"""From settings to everything that a run needs: data, split, labels, model. Settings are checked before data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.remote_shards import open_dataset
+from mesm_data.errors import InputError
+from mesm_data.schema.views import View
+from mesm_data.splits.resolve import PARTS, Split
+from mesm_data.storage.remote_bytes import local
+from mesm_train.config.settings import AugmentConfig, RunConfig
+from mesm_train.data.costs import costs
+from mesm_train.data.labels import Heads, resolve_heads, truth
+from mesm_train.data.loader import Loader
+from mesm_train.data.mel import SAMPLE_RATE
+from mesm_train.data.plan import Ints, Plan, Samples, derived, plan
+from mesm_train.data.sampler import balanced, class_groups
+from mesm_train.data.stream import ShardStream
+from mesm_train.models import text
+from mesm_train.models.fe2e_mesm import FACE, Model
+from mesm_train.models.norm import synchronise
+from mesm_train.training.distributed import ALONE, Ranks
+from mesm_train.training.provenance import provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What the settings select of the data: all that can be refused before the text encoder is loaded.
+
+    Attributes:
+        heads: what is predicted.
+        keys: of each part of the split, the utterances inside the label views.
+        targets: float32 (outputs,) of each utterance inside the label views.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    heads: Heads
+    split: Split
+    keys: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, NDArray[np.float32]]
+    device: torch.device
+    provenance: dict[str, Any]
+    ranks: Ranks = ALONE
+
+    @property
+    def view(self) -> View:
+        """The primary label view: that of the first head."""
+        return self.heads.primary.view
+
+    def groups(self) -> Ints | None:
+        """The group that each utterance of the train part, sorted by key, is sampled by; None for sampler plain."""
+        if self.config.sampler == "plain":
+            return None
+        targets = np.stack([self.targets[key] for key in sorted(self.keys["train"])])
+        return class_groups(truth(targets[:, self.heads.primary.columns]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(Selection):
+    """A run before its first step: the selected data and the model."""
+
+    loader: Loader
+    samples: Samples
+    model: Model
+
+    def plan(self, epoch: int) -> Plan:
+        """The order of an epoch of the train part."""
+        config, groups, samples = self.config, self.groups(), self.samples
+        if groups is not None:
+            samples = balanced(samples, groups, seed=config.seed, epoch=epoch)
+        return plan(samples, seed=config.seed, epoch=epoch, batch=config.optim.batch, window=config.loader.window)
+
+    @property
+    def frame_interval(self) -> float:
+        """Seconds between two faces of an utterance."""
+        return float(self.dataset.info["recipe"]["frame_interval"])
+
+    def steps_per_epoch(self) -> int:
+        """How many steps the plan of any epoch has."""
+        return -(-len(self.samples.keys) // self.config.optim.batch)
+
+
+def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
+    """Select the data and make the model of a run, the same each time and on each rank. See `select_data`."""
+    return make_model(select_data(config, parts=parts, ranks=ranks), run)
+
+
+def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Selection:
+    """Open the data of a run and select its utterances and targets. `parts` must hold utterances.
+
+    Raises InputError for whatever in the settings does not fit the data.
+    """
+    if config.data is None:
+        raise InputError("no data: give --data with the folder or URL of a dataset (see `mesm-data build --help`)")
+    if config.optim.batch < ranks.world:
+        raise InputError(
+            f"optim.batch is {config.optim.batch}, fewer utterances than there are ranks ({ranks.world}): raise it to "
+            f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
+        )
+    device = pick_device(config.device, ranks.local)
+    set_products(device, config.optim.precision)
+    check_place(config.data)
+    dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
+    check_media(config.model.modalities, dataset)
+    heads = resolve_heads(dataset.schema, config.labels, config.loss)
+    check_heads(config, heads)
+    config = replace(config, model=replace(config.model, classes=len(heads.outputs)))
+    split = dataset.split(config.split)
+    labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
+    built = set(dataset.keys)
+    known = {key: heads.target(record) for key, record in labels if key in built}
+    targets = {key: target for key, target in known.items() if target is not None}
+    keys = {part: tuple(key for key in members if key in targets) for part, members in split.parts.items()}
+    if not config.eval.test:
+        keys, parts = {**keys, "test": ()}, tuple(part for part in parts if part != "test")
+    for part in parts:
+        if not keys.get(part):
+            others = [f"{other} ({len(some)})" for other, some in keys.items() if some]
+            remedy = "Choose" if parts == PARTS else "Give one of them with --split, or choose"
+            raise InputError(
+                f"split {config.split} has no utterance in its part {part!r} that label view {config.labels!r} asks "
+                f"about, of {len(split.parts.get(part, ()))} that {dataset.path} holds. Parts with such utterances: "
+                f"{', '.join(others) or 'none'}. {remedy} another split or view: --set split=…, --set labels=…"
+            )
+    facts = provenance(dataset.info, split, heads, config, device=str(device))
+    return Selection(
+        config=config, dataset=dataset, heads=heads, split=split, keys=keys, targets=targets, device=device,
+        provenance=facts, ranks=ranks,
+    )  # fmt: skip
+
+
+def make_model(selection: Selection, run: Path) -> Setup:
+    """The run of the selected data: with its text encoder, its model and its loader."""
+    config, dataset, keys, ranks = selection.config, selection.dataset, selection.keys, selection.ranks
+    tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
+    torch.manual_seed(derived(config.seed, "weights"))
+    model = Model(config.model, encoder).to(selection.device)
+    if model.text is not None and config.optim.text_lr_factor == 0:
+        model.text.freeze_encoder()
+    if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
+        synchronise(model, ranks.sum_statistics)
+    changes = config.augment if config.augment != AugmentConfig() else None
+    loader = Loader(
+        dataset, selection.targets, tokenizer, config.text.max_tokens, config.loader, augmentation=changes,
+        seed=config.seed, pin=selection.device.type == "cuda",
+        stream=shard_stream(config, dataset, keys.get("train", ()), ranks),
+    )  # fmt: skip
+    facts = dict(selection.provenance)
+    if encoder is not None:
+        facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
+        facts["text"]["encoder"] = config.text.encoder
+    samples = planned(dataset, keys.get("train", ()), config.model.modalities)
+    selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+    return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
+
+
+def check_heads(config: RunConfig, heads: Heads) -> None:
+    """Raises InputError if the sampler or the score that selects an epoch does not fit the primary view."""
+    head, by = heads.primary, config.eval.select_by
+    if config.sampler == "class-balanced" and head.kind == "number":
+        raise InputError(f"sampler class-balanced needs classes, and label view {head.view.name!r} has numbers")
+    if by not in ("auto", "loss") and (by in ("mae", "pearson", "ccc")) != (head.kind == "number"):
+        fitting = "mae, pearson or ccc" if head.kind == "number" else "f1, auc, balanced_accuracy or accuracy"
+        raise InputError(f"eval.select_by {by} is no score of label view {head.view.name!r}: choose loss, {fitting}")
+
+
+def check_place(data: str) -> None:
+    """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
+    if (path := local(data)) and not path.is_dir():
+        raise InputError(
+            f"data: there is no folder {path}: if the dataset was moved, give its new place with --data; else give the "
+            "folder that `mesm-data build` wrote"
+        )
+
+
+def shard_stream(config: RunConfig, dataset: Dataset, train: Sequence[str], ranks: Ranks) -> ShardStream | None:
+    """What training reads with loader.source=webdataset. Raises InputError if a rank would have no shard."""
+    if config.loader.source != "webdataset":
+        return None
+    stream = ShardStream(dataset, train, seed=config.seed, rank=ranks.rank, world=ranks.world)
+    if len(stream.shards) < ranks.world:
+        raise InputError(
+            f"loader.source=webdataset gives every rank shards of its own, and the train part lies in "
+            f"{len(stream.shards)} shards for {ranks.world} ranks: start fewer ranks, or take loader.source=index"
+        )
+    return stream
+
+
+def check_media(modalities: Sequence[str], dataset: Dataset) -> None:
+    """Raises InputError if the stacks of a model of these modalities cannot take the dataset's faces or sound."""
+    recipe = dataset.info["recipe"]
+    if "v" in modalities and recipe["face_size"] != FACE:
+        raise InputError(
+            f"{dataset.path} holds faces of {recipe['face_size']} pixels, the visual stack takes {FACE}: build it with "
+            f"--face-size {FACE}, or leave v out of model.modalities"
+        )
+    if "a" in modalities and recipe["sample_rate"] != SAMPLE_RATE:
+        raise InputError(
+            f"{dataset.path} holds sound at {recipe['sample_rate']} Hz, the acoustic stack takes {SAMPLE_RATE} Hz: "
+            f"build it with --sample-rate {SAMPLE_RATE}, or leave a out of model.modalities"
+        )
+
+
+def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
+    """What an epoch of `keys` is planned from: where each lies, and what it costs a model of these modalities."""
+    cost, numbers = costs(dataset.rows, modalities), {name: i for i, name in enumerate(sorted(dataset.info["shards"]))}
+    names = sorted(keys)
+    return Samples(
+        keys=tuple(names),
+        shard=np.array([numbers.get(dataset.shard(key), -1) for key in names], np.int64),
+        cost=cost[[dataset.rows.number(key) for key in names]],
+    )
+
+
+def pick_device(name: str, local: int = 0) -> torch.device:
+    """The device `name`; auto is the graphics card of rank number `local` of this machine, if it has any.
+
+    More ranks than cards share them. Raises InputError if it is not there.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    name = f"cuda:{local % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
+    try:
+        device = torch.device(name)
+        # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
+        ) from None
+    return device
+
+
+def set_products(device: torch.device, precision: str) -> None:
+    """Whether float32 products and convolutions on a card are computed in TF32: a setting of the process.
+
+    By default torch's convolutions use it and its matrix products do not.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def encoder_place(config: RunConfig, run: Path) -> str:
+    """Where the text encoder is loaded from; the demo's own one is kept in the run."""
+    return str(run / "text") if config.text.encoder == "tiny" else config.text.encoder
+
+
+def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], run: Path) -> tuple[Any, Any]:
+    """Tokenizer and encoder (None, None without text). `tiny` is made once, of the training transcripts."""
+    if "t" not in config.model.modalities:
+        return None, None
+    if config.text.encoder == "tiny" and not (run / "text" / "model.safetensors").exists():
+        by_shard = sorted(train, key=dataset.shard)
+        dataset.expect(by_shard)
+        said = {key: dataset[key].text for key in by_shard}
+        text.make_tiny(
+            [said[key] for key in sorted(train)], run / "text", derived(config.seed, "text") % 2**32, config.text
+        )
+    return text.load(replace(config.text, encoder=encoder_place(config, run)))
