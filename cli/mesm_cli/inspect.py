@@ -15,6 +15,11 @@ SHOWN = 20
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write a page about it, with a gallery.")] = None,
+    croissant: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write Croissant 1.1 metadata; it belongs into the folder.")
+    ] = None,
+    no_media: Annotated[bool, typer.Option("--no-media", help="Leave the gallery out of the page.")] = False,
 ) -> None:
     """Show what is in a dataset: counts per label, speaker and status, durations, splits and what leaks across them.
 
@@ -22,7 +27,11 @@ def inspect(
     Examples:
       mesm-data inspect /data/iemocap
       mesm-data inspect /data/iemocap --json | jq .counts
+      mesm-data inspect /data/iemocap --report iemocap.html --croissant /data/iemocap/croissant.json
     """
+    if report or croissant:
+        write_pages(path, report, croissant, media=not no_media)
+        return
     from mesm_cli.splits import line
     from mesm_data.dataset.summary import inspect as look
 
@@ -71,3 +80,14 @@ def shortened(counts: Mapping[str, int], what: str) -> dict[str, int]:
     if more := len(counts) - len(first):
         first[f"and {more} more {what}"] = sum(counts.values()) - sum(first.values())
     return first
+
+
+def write_pages(path: Path, report: Path | None, croissant: Path | None, *, media: bool) -> None:
+    """Write the page and the metadata that were asked for."""
+    from mesm_data.publishing.croissant import write_croissant
+    from mesm_data.publishing.dataset_page import write_dataset_page
+
+    if report:
+        console.show(write_dataset_page(path, report, media=media))
+    if croissant:
+        console.show(write_croissant(path, croissant))
