@@ -4,6 +4,7 @@ import os
 import warnings
 
 from mesm_cli import console
+from mesm_cli.app import app as app_command
 from mesm_cli.compare import compare
 from mesm_cli.explain import explain
 from mesm_cli.export import export
@@ -21,6 +22,7 @@ app.command("compare")(compare)
 app.command("report")(report)
 app.command("predict")(predict)
 app.command("export")(export)
+app.command("app")(app_command)
 app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)

@@ -37,9 +37,22 @@ def count_all_passes(predictor: Predictor, subjects: Sequence[Subject]) -> int:
 
 
 def render_explanation(
-    predictor: Predictor, subjects: Sequence[Subject], *, progress: Callable[[int], object] = lambda count: None
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    *,
+    progress: Callable[[int], object] = lambda count: None,
+    heading: bool = True,
+    timeline: str | None = None,
 ) -> str:
-    """The page about `subjects`."""
+    """The page about `subjects`.
+
+    Args:
+        predictor: the trained model.
+        subjects: the utterances.
+        progress: called with a number of forward passes that are done.
+        heading: with the name of the model.
+        timeline: a figure of the outputs over time, as SVG.
+    """
     dataset: Mapping[str, Any] = predictor.facts.get("dataset", {})
     settings = predictor.model.settings
     return render(
@@ -47,6 +60,8 @@ def render_explanation(
         "explain.html",
         script=True,
         name=predictor.name,
+        heading=heading,
+        timeline=timeline,
         kind=settings.kind,
         sparse=settings.sparse,
         corpus=predictor.spec.corpus,

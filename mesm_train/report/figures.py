@@ -109,6 +109,21 @@ def reliability(predicted: Sequence[float], observed: Sequence[float], counts: S
     return _svg(figure)
 
 
+def over_time(names: Sequence[str], times: Sequence[float], values: Sequence[Sequence[float]], end: float) -> str:
+    """The outputs of overlapping windows over the time of a clip of `end` seconds; `values` are by window."""
+    figure = _figure(10.4, 2.6, PAGE, layout="constrained")
+    axes = figure.subplots()
+    _panel(axes, "", PAGE)
+    for number, name in enumerate(names):
+        style = "-" if number < SERIES else "--"
+        color = PAGE.series[number % SERIES]
+        axes.plot(times, [one[number] for one in values], style, color=color, label=name, marker="o", markersize=3)
+    axes.set_xlim(0, end)
+    axes.set_xlabel("seconds", color=PAGE.faint, fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False, labelcolor=PAGE.ink)
+    return _svg(figure)
+
+
 def sweep_figure(rows: Sequence[Any], theme: Theme = LIGHT) -> bytes:
     """p against macro F1, operations and seconds of a step, for rows of sweep.py (the paper's Figure 5), as PNG."""
     figure = _figure(9.6, 2.8, theme, layout="constrained")

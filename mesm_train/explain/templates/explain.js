@@ -1,5 +1,5 @@
 "use strict";
-// Colours the parts of an utterance by their effect on the selected class, and follows the player.
+// Colours the parts of an utterance by their effect on the selected class.
 for (const article of document.querySelectorAll(".subject")) {
   const parts = [...article.querySelectorAll("[data-effect]")].map((element) => ({ element, effect: JSON.parse(element.dataset.effect) }));
   const buttons = [...article.querySelectorAll("[data-output]")];
@@ -17,30 +17,18 @@ for (const article of document.querySelectorAll(".subject")) {
       bar.style.left = value < 0 ? `${50 - width}%` : "50%";
       element.nextElementSibling.textContent = text(value);
     }
-    const top = largest(others);
-    for (const { element, effect } of others) {
-      const value = effect[output], colour = `rgb(var(${value < 0 ? "--against" : "--for"}) / ${(Math.abs(value) / top).toFixed(3)})`;
-      if (element.matches(".face")) element.style.borderBottomColor = colour;
-      else element.style.background = colour;
-      element.title = text(value);
+    // Words, faces and stretches of sound have a scale each: the modalities above say which of them weigh more.
+    for (const kind of [".words *", ".face", ".stretch"]) {
+      const some = others.filter((part) => part.element.matches(kind)), top = largest(some);
+      for (const { element, effect } of some) {
+        const value = effect[output];
+        const colour = `rgb(var(${value < 0 ? "--against" : "--for"}) / ${(0.7 * Math.abs(value) / top).toFixed(3)})`;
+        if (kind === ".face") element.style.borderBottomColor = colour;
+        else element.style.background = colour;
+        element.title = text(value);
+      }
     }
   };
   buttons.forEach((button) => button.addEventListener("click", () => show(Number(button.dataset.output))));
   show(Number(article.dataset.selected));
-
-  const audio = article.querySelector("audio");
-  if (!audio) continue;
-  const seconds = Number(article.dataset.seconds), head = article.querySelector(".playhead");
-  const timed = [...article.querySelectorAll("[data-start]")].map((element) => ({ element, start: Number(element.dataset.start), end: Number(element.dataset.end) }));
-  const follow = () => {
-    head.hidden = false;
-    head.style.left = `${Math.min(100, 100 * audio.currentTime / seconds)}%`;
-    for (const { element, start, end } of timed) element.classList.toggle("now", !audio.ended && start <= audio.currentTime && audio.currentTime < end);
-    if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
-  };
-  for (const event of ["play", "seeked", "ended"]) audio.addEventListener(event, follow);
-  article.querySelector(".timeline").addEventListener("click", (event) => {
-    const box = article.querySelector(".timeline").getBoundingClientRect();
-    audio.currentTime = Math.max(0, seconds * (event.clientX - box.left) / box.width);
-  });
 }
