@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mesm_data.dataset.members import normal_text
+from mesm_data.dataset.reader import Sample
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.audio import AudioReader, Sound, duration
@@ -23,8 +24,10 @@ from mesm_data.media.faces.crop import FaceCutter
 from mesm_data.media.faces.detector import Detection, FaceDetector
 from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance, Word
 
+NAMES = {"t": "text", "v": "faces", "a": "sound"}  # of the modalities, in the order of the fusion
 FaceChoice = Literal["left", "right"] | int | None
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
+_SHORT = 0.1  # seconds of sound whose absence is no news: a codec's last packet, the longer stream of a file
 _REMEMBERED = 64  # pictures: overlapping windows ask for the same frames again
 
 
@@ -40,7 +43,7 @@ class Clip:
         words: the words of the text with their times, in seconds from `start`.
         speaker: who speaks, as subtitles name them.
         audio: another file that holds the sound, on the clock of `path`.
-        channel: the channel of the sound, from 0; None: the mean of all.
+        channel: the channel of the sound, from 1; None: the mean of all.
         face: whose face is cut. None: the largest of each frame. "left", "right": the largest in that half of the
             picture. N: the N-th from the left of the whole picture, from 1.
     """
@@ -60,8 +63,8 @@ class Clip:
             raise InputError(f"{self.path}: from {self.start} s to {self.end} s is no stretch of a clip")
         if self.face not in (None, "left", "right") and not (isinstance(self.face, int) and self.face >= 1):
             raise InputError(f"face {self.face!r}: expected left, right, or a number from 1")
-        if self.channel is not None and self.channel < 0:
-            raise InputError(f"channel {self.channel}: expected 0 or more")
+        if self.channel is not None and self.channel < 1:
+            raise InputError(f"channel {self.channel}: expected 1 or more")
 
     @property
     def source(self) -> tuple[object, ...]:
@@ -111,7 +114,7 @@ class ClipInput:
 
     def notes(self, modalities: Sequence[str]) -> list[str]:
         """What a reader of the prediction should know, one sentence each."""
-        notes = [self.problems[m] for m in modalities if m in self.problems and self.present[m]]
+        notes = [f"{NAMES[m]}: {self.problems[m]}" for m in modalities if m in self.problems and self.present[m]]
         if "v" in modalities and self.faces.size:
             frames, undetected = len(self.counts), self.counts.count(0)
             if undetected:
@@ -154,8 +157,10 @@ def decode(
     if any(math.isinf(clip.end) for clip in clips):
         length = measure_duration(first.path)
         clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
+    channel = None if first.channel is None else first.channel - 1
     left, right = _HALVES.get(str(first.face), (0.0, 1.0))
-    sound_file = (first.audio or first.path).absolute()
+    folder = first.path.absolute().parent
+    sound_file = str(first.audio.absolute()) if first.audio else first.path.name
     utterances = tuple(
         Utterance(
             id=f"{number:06d}",
@@ -166,21 +171,21 @@ def decode(
             text=clip.text or "",
             words=clip.words,
             labels={},
-            audio=(AudioSource(path=str(sound_file), channel=clip.channel, span=(clip.start, clip.end)),),
+            audio=(AudioSource(path=sound_file, channel=channel, span=(clip.start, clip.end)),),
             picture=Picture(left=left, right=right, square=square),
             texts=(),
         )
         for number, clip in enumerate(clips)
     )
-    sounds = _sounds(utterances, recipe) if "a" in modalities else [None] * len(clips)
+    sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
     sights = _sights(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
     return [
         _input(clip, sound, sight, recipe, modalities) for clip, sound, sight in zip(clips, sounds, sights, strict=True)
     ]
 
 
-def _sounds(utterances: Sequence[Utterance], recipe: Recipe) -> list[Sound]:
-    reader = AudioReader(Path("/"), utterances, recipe.sample_rate)
+def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[Sound]:
+    reader = AudioReader(folder, utterances, recipe.sample_rate)
     return [reader.read(utterance.audio, duration(utterance)) for utterance in utterances]
 
 
@@ -203,6 +208,8 @@ def _input(
     for index, face in enumerate(sight.faces if sight else ()):
         faces[index] = face.crop
     problems = {"v": sight.problems if sight else (), "a": sound.problems if sound else ()}
+    if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
+        problems["a"] = ()
     described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
     if "t" in modalities and not (clip.text or "").strip():
         described["t"] = "no text" if clip.text is None else "the text is empty"
@@ -217,6 +224,30 @@ def _input(
         frame_interval=float(recipe.frame_interval),
         text=normal_text(clip.text or ""),
         problems=described,
+    )
+
+
+def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
+    """A sample of a dataset as a decoded clip, whose path is the key."""
+    record = sample.record
+    faces, words = record["faces"], record["words"]
+    return ClipInput(
+        clip=Clip(
+            path=Path(sample.key),
+            start=record["start"],
+            end=record["end"],
+            text=sample.text,
+            words=None if words is None else tuple(Word(**word) for word in words),
+            speaker=record["speaker"],
+        ),
+        faces=sample.faces,
+        times=tuple(faces["times"]),
+        boxes=tuple(tuple(box) for box in faces["boxes"]),
+        counts=tuple(faces["counts"]),
+        samples=sample.samples,
+        sample_rate=sample.sample_rate,
+        frame_interval=frame_interval,
+        text=sample.text,
     )
 
 
@@ -239,9 +270,7 @@ class ChosenFace:
 
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces in a picture (height, width, 3) RGB, the chosen one first; none if there are fewer than N."""
-        key = blake2b(
-            memoryview(np.ascontiguousarray(picture)), digest_size=16, key=repr(picture.shape).encode()
-        ).digest()
+        key = blake2b(picture.tobytes(), digest_size=16, key=repr(picture.shape).encode()).digest()
         if key not in self._known:
             self._known[key] = self._choose(self._detector.detect(picture))
             if len(self._known) > _REMEMBERED:

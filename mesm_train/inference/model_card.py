@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mesm_train.inference.clips import NAMES
 from mesm_train.inference.predictor import Predictor
-from mesm_train.inference.result import MODALITIES
 
 RESAMPLES, SEED = 2000, 0
 KINDS = {
@@ -47,7 +47,7 @@ def model_card(predictor: Predictor, run: Path | None) -> str:
 def _summary(predictor: Predictor, synthetic: bool) -> str:
     settings = predictor.model.settings
     millions = sum(parameter.numel() for parameter in predictor.model.parameters()) / 1e6
-    reads = ", ".join(MODALITIES[m] for m in predictor.modalities)
+    reads = ", ".join(NAMES[m] for m in predictor.modalities)
     lines = [
         f"{KINDS.get(settings.kind, settings.kind)}. It reads {reads} of an utterance and has {millions:.2f} million "
         "parameters.",
@@ -125,7 +125,7 @@ def f1(answers: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float
 def _limits(predictor: Predictor, synthetic: bool) -> str:
     recipe, train = predictor.spec.recipe, predictor.spec.train
     missing = ", ".join(
-        f"{train['missing'][m]} of {train['utterances']} without {MODALITIES[m]}" for m in predictor.modalities
+        f"{train['missing'][m]} of {train['utterances']} without {NAMES[m]}" for m in predictor.modalities
     )
     lines = [
         f"It has learnt from utterances of {predictor.spec.corpus} alone: other languages, ages, cameras and "

@@ -139,7 +139,7 @@ def read_words(path: Path) -> list[Word]:
 def _entry(entry: Any) -> Word:
     if not isinstance(entry, dict):
         raise ValueError(f"{json.dumps(entry)[:60]} is no word with its times")
-    found = {
+    found: dict[str, Any] = {
         what: next((entry[name] for name in names if entry.get(name) is not None), None)
         for what, names in _NAMES.items()
     }

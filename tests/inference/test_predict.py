@@ -56,14 +56,13 @@ def test_a_span_of_an_iemocap_dialog_gives_the_logits_of_its_sample(
     model, opened = mesm_train.load(request.getfixturevalue(f"{kind}_run"), device="cpu"), Dataset(dataset)
     wav = corpus / "Session1/dialog/wav" / f"{dialog.stem}.wav"
     clips = {}
-    for key in [key for key in opened.keys if key.startswith(dialog.stem)]:
+    keys = sorted((key for key in opened.keys if key.startswith(dialog.stem)), key=lambda k: opened.rows[k]["start"])
+    for key in sorted(keys[:4], key=lambda key: key.rpartition("_")[2]):
         record, wears_markers = opened[key].record, key.rpartition("_")[2][0] == dialog.stem[5]
         clips[key] = Clip(
             path=dialog, start=record["start"], end=record["end"], text=record["text"], audio=wav,
-            channel=0 if wears_markers else 1, face="left" if wears_markers else "right",
+            channel=1 if wears_markers else 2, face="left" if wears_markers else "right",
         )  # fmt: skip
-    if kind == "mesm":
-        clips = dict(list(clips.items())[-3:])
     assert_same(model, opened, clips, same_sound=False)
 
 
@@ -135,12 +134,14 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
     choices = ("left", "right", 1, 2, 3)
     found = {face: model.predict(dialog, text="hello", end=1, face=face).input for face in choices}
     left, right, first, second, third = (found[face] for face in choices)
-    assert all((left, right, first, second, third))
+    assert left is not None and right is not None  # noqa: PT018
+    assert first is not None and second is not None and third is not None  # noqa: PT018
     assert all(box[2] <= 360 for box in (*left.boxes, *first.boxes))
     assert all(box[0] >= 360 for box in second.boxes)
     assert max(third.counts) == 0
     assert np.array_equal(left.faces, first.faces)
-    assert np.abs(right.faces.astype(int) - second.faces).mean() < 8
+    centres = [[(box[0] + box[2]) / 2 for box in one.boxes] for one in (right, second)]
+    assert np.abs(np.array(centres[0]) + 360 - centres[1]).max() < 20
 
 
 def test_windows_cover_the_clip_and_take_the_words_whose_middle_lies_in_them(dialog: Path) -> None:
