@@ -1,1 +1,1 @@
-"""Several runs beside each other."""
+"""Comparisons between runs."""

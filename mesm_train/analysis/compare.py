@@ -8,7 +8,7 @@ from statistics import fmean
 from mesm_data.errors import InputError
 from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
 from mesm_train.analysis.systems import System
-from mesm_train.significance import Difference, holm, paired_difference
+from mesm_train.evaluation.significance import Difference, holm, paired_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Comparison:
     """Systems that were compared.
 
     Attributes:
-        systems: in the order given; the first one is the reference of the tests.
+        systems: in their order; the first one is the reference of the tests.
         metrics: names of METRICS that all of them have.
         metric: the one that classes and tests are about.
         caveats: by system, why its numbers do not belong beside the first one's; empty for comparable ones.
@@ -60,14 +60,14 @@ def compare(
     if chosen is None or chosen not in known:
         raise InputError(f"metric {chosen!r}: these runs have {', '.join(known) or 'none in common'}")
     tested = [system for system in systems[1:] if not caveats[system.name]] if resamples else []
-    found = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
-    corrected = dict(zip(found, holm([difference.p for difference in found.values()]), strict=True))
+    differences = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
+    corrected = dict(zip(differences, holm([difference.p for difference in differences.values()]), strict=True))
     return Comparison(
         systems=tuple(systems),
         metrics=tuple(known),
         metric=chosen,
         caveats=caveats,
-        tests={name: (difference, corrected[name]) for name, difference in found.items()},
+        tests={name: (difference, corrected[name]) for name, difference in differences.items()},
     )
 
 
@@ -96,13 +96,12 @@ def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]
     """Of the reference, the mean over its runs, which differ by fold."""
     runs = comparison.systems[0].runs
     tables = [{**run.scores["baselines"], **_multiclass_baselines(run)} for run in runs]
-    found: dict[str, dict[str, float | None]] = {}
+    means: dict[str, dict[str, float | None]] = {}
     for name in dict.fromkeys(name for table in tables for name in table):
-        found[name] = {}
+        means[name] = {}
         for metric in dict.fromkeys(metric for table in tables for metric in table.get(name, {})):
-            values = [value for table in tables if (value := table.get(name, {}).get(metric)) is not None]
-            found[name][metric] = fmean(values) if values else None
-    return found
+            means[name][metric] = mean_known([table.get(name, {}).get(metric) for table in tables])
+    return means
 
 
 def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
@@ -110,9 +109,15 @@ def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
     exclusive = run.scores.get("multiclass")
     if not exclusive:
         return {}
-    found = {name: _renamed(values) for name, values in exclusive["baselines"].items()}
-    return {**found, "prior": {**run.scores["baselines"].get("prior", {}), **found.get("prior", {})}}
+    baselines = {name: _renamed(values) for name, values in exclusive["baselines"].items()}
+    return {**baselines, "prior": {**run.scores["baselines"].get("prior", {}), **baselines.get("prior", {})}}
 
 
 def _renamed(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {f"multiclass_{metric}": values[metric] for metric in ("accuracy", "balanced_accuracy")}
+    return {f"multiclass_{metric}": values.get(metric) for metric in ("accuracy", "balanced_accuracy")}
+
+
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that there are; None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -3,7 +3,7 @@
 from statistics import fmean
 
 from mesm_data.errors import InputError
-from mesm_train.analysis.compare import Comparison, mean_baselines
+from mesm_train.analysis.compare import Comparison, mean_baselines, mean_known
 from mesm_train.analysis.published import PUBLISHED
 from mesm_train.analysis.run_records import METRICS
 from mesm_train.analysis.systems import System
@@ -25,7 +25,7 @@ def summary_table(comparison: Comparison, *, paper: bool = False) -> Table:
     blank = ("",) * 6
     for name, values in mean_baselines(comparison).items():
         cells = [plus_minus(values.get(metric), None) for metric in comparison.metrics]
-        rows.append((BASELINE_NAMES[name], "–", *cells, *blank))
+        rows.append((BASELINE_NAMES.get(name, name), "–", *cells, *blank))
     notes = _notes(comparison)
     if paper:
         published_rows, sentence = _published(comparison)
@@ -34,6 +34,33 @@ def summary_table(comparison: Comparison, *, paper: bool = False) -> Table:
             cells = [plus_minus(scores.get(metric), None) for metric in comparison.metrics]
             rows.append((f"{name} (published)", "1", *cells, *blank))
     return Table(title=_title(comparison), head=head, rows=rows, notes=notes)
+
+
+def cv_table(comparison: Comparison) -> Table:
+    """Averaged and pooled scores of each variant of a cross-validation, with all standard deviations."""
+    rows = []
+    for system in comparison.systems:
+        for name in comparison.metrics:
+            e = system.estimate(name)
+            spread = [plus_minus(value, None) for value in (e.mean, e.sd, e.sd_folds, e.sd_seeds)]
+            title = METRICS[name].title
+            rows.append((system.name, title, *spread, plus_minus(e.pooled, e.pooled_sd), _constant(comparison, name)))
+    head = ("system", "metric", "averaged", "sd", "sd folds", "sd seeds", "pooled", "best baseline")
+    notes = [
+        *_notes(comparison),
+        "averaged: the mean over all runs. sd: over all runs; sd folds: of the folds' means; sd seeds: of the seeds' "
+        "means.",
+    ]
+    return Table(title=_title(comparison), head=head, rows=rows, notes=notes)
+
+
+def _constant(comparison: Comparison, metric: str) -> str:
+    values = {name: of.get(metric) for name, of in mean_baselines(comparison).items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
+        return "–"
+    best = (min if METRICS[metric].lower_is_better else max)(known, key=lambda name: known[name])
+    return f"{known[best]:.3f} ({BASELINE_NAMES.get(best, best)})"
 
 
 def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
@@ -46,12 +73,19 @@ def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
         estimate = system.estimate(metric)
         values = [*system.by_output(metric), (estimate.mean, estimate.sd)]
         rows.append((system.name, *(plus_minus(*value) for value in values)))
-    per_class = comparison.first_run.scores["numbers" if comparison.first_run.kind == "number" else "classes"]
+    by_run = [run.scores["numbers" if run.kind == "number" else "classes"] for run in comparison.systems[0].runs]
     for name, mean in mean_baselines(comparison).items():
-        cells = [of["baselines"].get(name, {}).get(metric) for of in per_class.values()]
+        cells = [
+            mean_known([scores[output]["baselines"].get(name, {}).get(metric) for scores in by_run])
+            for output in outputs
+        ]
         if any(cell is not None for cell in cells):
             rows.append(
-                (BASELINE_NAMES[name], *(plus_minus(cell, None) for cell in cells), plus_minus(mean.get(metric), None))
+                (
+                    BASELINE_NAMES.get(name, name),
+                    *(plus_minus(cell, None) for cell in cells),
+                    plus_minus(mean.get(metric), None),
+                )
             )
     if paper:
         for name, pairs in _published_pairs(comparison, metric).items():

@@ -14,16 +14,15 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.json_shapes import Each, read_checked_json
 from mesm_train.evaluation import metrics
 from mesm_train.evaluation.metrics import Floats
-from mesm_train.significance import confusion_columns
-from mesm_train.thresholds import apply_thresholds
+from mesm_train.evaluation.significance import confusion_columns
+from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.training.evaluation import Calibration
-from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS
+from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS, check_scores
 
 RESULTS = {
     "schema": str,
     "name": str,
     "model": {"kind": str, "modalities": [str], "parameters": int, "trainable_parameters": int},
-    "labels": {"view": str, "classes": [str], "heads": [{"view": str, "loss": str, "kind": str}]},
     "seed": int,
     "training": {"best_epoch": int, "seconds": (int, float)},
     "scores": Each({"task": str, "n": int}),
@@ -102,9 +101,13 @@ class RunRecord:
         provenance = read_checked_json(path / "provenance.json", PROVENANCE)
         if not (path / "results.json").exists():
             raise MesmError(f"{path} has no results.json yet: `mesm-train run --resume` brings the run to its end")
-        return cls(
-            path=path, results=read_checked_json(path / "results.json", RESULTS), provenance=provenance, variant=variant
-        )
+        results = read_checked_json(path / "results.json", RESULTS)
+        for part, scores in results["scores"].items():
+            try:
+                check_scores(part, scores)
+            except ValueError as error:
+                raise InputError(f"{path / 'results.json'} is damaged, or not of mesm: {error}") from None
+        return cls(path=path, results=results, provenance=provenance, variant=variant)
 
     @property
     def fold(self) -> str:
@@ -119,7 +122,7 @@ class RunRecord:
     @property
     def kind(self) -> str:
         """The kind of the primary head: binary, multiclass or number."""
-        return str(self.results["labels"]["heads"][0]["kind"])
+        return str(self.scores["task"])
 
     @property
     def scores(self) -> Mapping[str, Any]:
@@ -172,6 +175,8 @@ class RunRecord:
             return keys, {"numbers": metrics.moments(stacked("prediction"), stacked("target"))}
         logits, truth = stacked("logit"), stacked("label") > 0
         calibration = Calibration.read(read_checked_json(self.path / "thresholds.json", THRESHOLDS))
+        if not len(calibration.thresholds) == len(calibration.pos_weight) >= len(names):
+            raise MesmError(f"{self.path / 'thresholds.json'} is damaged: it has other classes than results.json")
         own = slice(0, len(names))
         best = np.eye(len(names), dtype=bool)[(logits - np.log(calibration.pos_weight[own])).argmax(axis=1)]
         predicted = best if self.kind == "multiclass" else apply_thresholds(logits, calibration.thresholds[own])

@@ -9,8 +9,8 @@ import mesm_train
 from mesm_data.errors import MesmError
 from mesm_data.pages.local_server import require_nicegui, serve
 from mesm_train.app.jobs import MAX_BYTES, MAX_SECONDS, Results, new_upload_folder, predict_upload, safe_name
+from mesm_train.inference.clips import NAMES as MODALITIES
 from mesm_train.inference.predictor import Predictor
-from mesm_train.inference.result import MODALITIES
 
 RECORDED_SECONDS = 5
 FACES: dict[str, Any] = {"largest": None, "left": "left", "right": "right"}

@@ -88,7 +88,7 @@ class LoaderConfig:
     threads: int = 2
     """Threads that read and decode."""
     prefetch: int = 4
-    """Batches made ready ahead of use."""
+    """Batches that are prepared ahead of use."""
     window: int = 16
     """Shards among which samples are shuffled: what a reader of remote shards needs room for, twice."""
     cache_gb: float = 50.0
@@ -168,7 +168,7 @@ class RunConfig:
     data: str | None = None
     """The folder or URL of a dataset; `--data` goes before it."""
     labels: str = "six"
-    """The label view to predict; several, joined by +, are learnt at once, and the first selects the epoch."""
+    """The label view to predict; several, joined by +, are trained at once, and the first selects the epoch."""
     loss: str = "auto"
     """bce or focal (a yes/no question per class), softmax (one class), mae or ccc (numbers); auto: bce, softmax or mae
     by the view. Several views: one for all, or one for each, joined by +."""

@@ -89,9 +89,9 @@ def resolve_heads(schema: CorpusSchema, labels: str, loss: str = "auto") -> Head
             f"labels {labels!r} with loss {loss!r}: give each label view once, and one loss, or one for each of them"
         )
     heads, first = list[Head](), 0
-    for name, wanted in zip(names, losses, strict=True):
+    for name, setting in zip(names, losses, strict=True):
         view = schema.view(name)
-        chosen = DEFAULT_LOSS[view.task] if wanted == "auto" else wanted
+        chosen = DEFAULT_LOSS[view.task] if setting == "auto" else setting
         _check_loss(view, chosen)
         outputs = view.classes if not heads else tuple(f"{name}.{output}" for output in view.classes)
         heads.append(Head(view=view, loss=chosen, columns=slice(first, first + len(outputs)), outputs=outputs))

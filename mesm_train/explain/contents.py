@@ -1,7 +1,7 @@
 """The utterances that are explained: of the run's dataset by key, the worst mistakes, or any clip."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import numpy as np
 from mesm_data.dataset.reader import Dataset, Sample
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
-from mesm_data.schema.recordings import Word
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data.labels import Heads, resolve_heads
-from mesm_train.inference.clips import Clip, ClipInput
+from mesm_train.inference.clips import Clip, ClipInput, of_sample
 from mesm_train.inference.predictor import Failure, Predictor
 from mesm_train.report.evidence import worst_predictions
 from mesm_train.report.record import read
@@ -33,7 +32,8 @@ def dataset_subjects(run: Path, keys: Sequence[str], *, data: str | None = None)
 
     Raises InputError if the dataset is not there, or a key is not in it.
     """
-    _, dataset, heads = _open(run, data)
+    config, dataset, heads = _open(run, data)
+    recipe, skip = dataset.info["recipe"], config.loader.undetected == "skip"
     subjects = []
     for key in keys:
         try:
@@ -47,7 +47,7 @@ def dataset_subjects(run: Path, keys: Sequence[str], *, data: str | None = None)
             if target is None or primary.kind == "number"
             else {name: bool(value > 0.5) for name, value in zip(primary.outputs, target[primary.columns], strict=True)}
         )
-        subjects.append(Subject(title=key, content=sample_content(sample, dataset.info["recipe"]), true=true))
+        subjects.append(Subject(title=key, content=sample_content(sample, recipe, skip_undetected=skip), true=true))
     return subjects
 
 
@@ -86,19 +86,14 @@ def worst_keys(run: Path, count: int) -> list[str]:
     return [predictions.keys[row] for row in worst_predictions(predictions, count)]
 
 
-def sample_content(sample: Sample, recipe: Mapping[str, Any]) -> ClipInput:
-    """A sample of a dataset as the predictor takes it."""
-    record = sample.record
-    seconds = len(sample.samples) / sample.sample_rate
-    interval = float(recipe["frame_interval"])
-    times = tuple(float(time) for time in record["faces"]["times"])
-    end = max(seconds, interval * len(sample.faces), 0.01)
-    words = tuple(Word(w=word["w"], t0=word["t0"], t1=word["t1"]) for word in record["words"] or ())
-    return ClipInput(
-        clip=Clip(path=Path(sample.key), end=end, text=sample.text, words=words or None, speaker=record["speaker"]),
-        faces=np.asarray(sample.faces), times=times, counts=tuple(record["faces"]["counts"]),
-        samples=np.asarray(sample.samples), sample_rate=sample.sample_rate, frame_interval=interval, text=sample.text,
-    )  # fmt: skip
+def sample_content(sample: Sample, recipe: Mapping[str, Any], *, skip_undetected: bool = False) -> ClipInput:
+    """A sample of a dataset as the model was trained on it; `skip_undetected`: without crops that show no face."""
+    content = of_sample(sample, float(recipe["frame_interval"]))
+    if not skip_undetected:
+        return content
+    kept = np.flatnonzero(sample.record["faces"]["detected"]).tolist()
+    times, boxes, counts = (tuple(values[n] for n in kept) for values in (content.times, content.boxes, content.counts))
+    return replace(content, faces=content.faces[kept], times=times, boxes=boxes, counts=counts)
 
 
 def _open(run: Path, data: str | None) -> tuple[RunConfig, Dataset, Heads]:

@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from mesm_train.inference.clips import NAMES as MODALITIES
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.predictor import Predictor
-from mesm_train.inference.result import MODALITIES
 
 BATCH = 16  # variants that go through the model at once
 MAX_FACES = 24  # parts that the faces are divided into at most; likewise below

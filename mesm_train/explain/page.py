@@ -9,8 +9,9 @@ from mesm_data.pages.page import render
 from mesm_data.storage.files import atomic_write
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
+from mesm_train.inference.clips import NAMES as MODALITIES
 from mesm_train.inference.predictor import Predictor
-from mesm_train.inference.result import MODALITIES, Prediction
+from mesm_train.inference.result import Prediction
 from mesm_train.report.evidence import strip_view
 from mesm_train.report.site_selection import fusion_weights, predict_with_sites
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError
 from mesm_train.evaluation.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
-from mesm_train.scores import Scores, binary_scores, multiclass_scores
-from mesm_train.significance import confusion_columns
-from mesm_train.thresholds import apply_thresholds
+from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores
+from mesm_train.evaluation.significance import confusion_columns
+from mesm_train.evaluation.thresholds import apply_thresholds
 
 Interval = tuple[float, float]
 
@@ -89,7 +89,7 @@ class Predictions:
         return replace(self, keys=keys, logits=self.logits[rows], targets=self.targets[rows])
 
     def scores(self, classes: Sequence[str]) -> Scores:
-        """See mesm_train.scores."""
+        """See mesm_train.evaluation.scores."""
         if self.task == "multiclass":
             return multiclass_scores(self.logits, self.targets, classes)
         weight = np.exp(self.offset)

@@ -1,1 +1,1 @@
-"""Training."""
+"""Training: setup, loop, checkpoints, and the ranks of a distributed run."""

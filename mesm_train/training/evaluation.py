@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mesm_data.storage.files import atomic_write
 from mesm_train.data.labels import Head, Heads, truth
 from mesm_train.data.plan import in_order
-from mesm_train.scores import Scores, binary_scores, multiclass_scores, number_scores
-from mesm_train.thresholds import choose_thresholds
+from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores, number_scores
+from mesm_train.evaluation.thresholds import choose_thresholds
 from mesm_train.training.losses import TargetStatistics, batch_loss
 from mesm_train.training.setup import Setup
 

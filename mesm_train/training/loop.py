@@ -8,7 +8,7 @@ remain.
 A step is a micro-batch, an update is `optim.accumulate` of them. The host queues an update and only then reads what the
 one before reported (status.py), so a card always has work.
 
-Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
+Every rank runs this file. They differ in their samples; rank 0 writes.
 """
 
 import math
@@ -25,14 +25,14 @@ from mesm_data.errors import MesmError
 from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived
+from mesm_train.evaluation.scores import best_baseline
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.scores import best_baseline
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
 from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
 from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
 from mesm_train.training.metrics_log import Journal
-from mesm_train.training.optimizer import autocast, learning_rate, update
+from mesm_train.training.optimizer import autocast, learning_rate, optimizer_step
 from mesm_train.training.progress import Watcher
 from mesm_train.training.results import write_run_results
 from mesm_train.training.run_state import Position, State
@@ -43,7 +43,7 @@ from mesm_train.training.status import Report, Reporter, Status, Trained
 def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
     """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
 
-    `watcher` is told of every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
+    `watcher` shows every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
     config, ranks = setup.config.optim, setup.ranks
     state = State.start(setup)
@@ -94,7 +94,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 position.step += 1
                 ahead = next(batches, None)
             rows = exchange.finish()
-            norm = update(setup.model, optimizer, scaler, config)
+            norm = optimizer_step(setup.model, optimizer, scaler, config)
             if state.mean is not None:
                 state.mean.update_parameters(setup.model)
             position.total += 1

@@ -67,7 +67,7 @@ def _refuse_missing(names: tuple[str, ...], positives: NDArray[np.float64], tota
         missing = [name for name, count in zip(names, positives, strict=True) if not count]
         raise InputError(
             f"no utterance of the train part ({total}) is {' or '.join(missing)}: a class without positives cannot be "
-            "learnt; choose another split or label view: --set split=…, --set labels=…"
+            "trained; choose another split or label view: --set split=…, --set labels=…"
         )
 
 
@@ -91,8 +91,8 @@ def batch_loss(heads: Heads, outputs: Tensor, targets: Tensor, statistics: Targe
     normalised = (targets - statistics.offset) / statistics.scale
     total = outputs.new_zeros(())
     for head in heads.heads:
-        own, wanted, weight = outputs[:, head.columns], normalised[:, head.columns], statistics.pos_weight[head.columns]
-        total = total + _sum(head.loss, own, wanted, weight)
+        own, goal, weight = outputs[:, head.columns], normalised[:, head.columns], statistics.pos_weight[head.columns]
+        total = total + _sum(head.loss, own, goal, weight)
     return total / (count * len(heads.heads))
 
 

@@ -1,4 +1,4 @@
-"""RUN/results.json: what a run came to, in one file that tables and leaderboards can be made from.
+"""RUN/results.json: the outcome of a run in one file, from which tables and leaderboards can be built.
 
 docs/protocols.md describes its content. It is written once, when the best epoch has been scored.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.storage.json_files import write_json
-from mesm_train.scores import Scores
+from mesm_train.evaluation.scores import Scores
 from mesm_train.training.setup import Setup
 
 RUN_SCHEMA = "mesm-run-results/1"

@@ -5,7 +5,7 @@ from typing import Any
 
 from mesm_data.storage.json_files import parse_json
 from mesm_data.storage.json_shapes import NUMBER, Each, mismatch
-from mesm_train.scores import CLASS_METRICS, MULTICLASS_METRICS, NUMBER_METRICS
+from mesm_train.evaluation.scores import CLASS_METRICS, MULTICLASS_METRICS, NUMBER_METRICS
 
 SCORE = (int, float, NoneType)  # None: not defined
 
@@ -74,12 +74,13 @@ def parse_line(raw: bytes) -> dict[str, Any]:
         raise ValueError(problem)
     if kind in ("valid", "test"):
         for name, scores in {"metrics": line["metrics"], **line["metrics"].get("further", {})}.items():
-            _check_scores(name, scores)
+            check_scores(name, scores)
     found: dict[str, Any] = line
     return found
 
 
-def _check_scores(name: str, scores: dict[str, Any]) -> None:
+def check_scores(name: str, scores: dict[str, Any]) -> None:
+    """Raises ValueError if a table of scores, which has a task, is not of the shape of that task."""
     shape = METRICS_SHAPES.get(scores["task"])
     if shape is None:
         raise ValueError(f"{name}.task is none of {', '.join(METRICS_SHAPES)}")

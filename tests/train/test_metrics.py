@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mesm_train.evaluation import metrics
-from mesm_train.scores import best_baseline, binary_scores, multiclass_scores, number_scores
-from mesm_train.thresholds import apply_thresholds, choose_thresholds
-from mesm_train.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
+from mesm_train.evaluation.scores import best_baseline, binary_scores, multiclass_scores, number_scores
+from mesm_train.evaluation.thresholds import apply_thresholds, choose_thresholds
+from mesm_train.evaluation.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
 
 GRID = tuple(step / 20 for step in range(1, 20))
 CLASSES = ("ang", "hap", "sad")

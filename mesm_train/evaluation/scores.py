@@ -33,8 +33,8 @@ from mesm_train.evaluation.metrics import (
     moments,
     pearson,
 )
-from mesm_train.thresholds import apply_thresholds
-from mesm_train.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
+from mesm_train.evaluation.thresholds import apply_thresholds
+from mesm_train.evaluation.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
 
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "f1", "f1_weighted", "auc", "average_precision", "ece")
 MULTICLASS_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
@@ -124,11 +124,11 @@ def number_scores(predictions: ArrayLike, targets: ArrayLike, names: Sequence[st
     Raises:
         MesmError: A prediction is not finite.
     """
-    values, wanted = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    if values.ndim != 2 or values.shape != wanted.shape:
-        raise ValueError(f"predictions {values.shape} and targets {wanted.shape} must both be (n, n_names)")
+    values, truth = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
+    if values.ndim != 2 or values.shape != truth.shape:
+        raise ValueError(f"predictions {values.shape} and targets {truth.shape} must both be (n, n_names)")
     _refuse_not_finite(values)
-    numbers = {name: _number(values[:, index], wanted[:, index]) for index, name in enumerate(names)}
+    numbers = {name: _number(values[:, index], truth[:, index]) for index, name in enumerate(names)}
     return {
         "task": "number",
         "n": len(values),
