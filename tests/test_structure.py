@@ -10,10 +10,12 @@ REPOSITORY = Path(__file__).parents[1]
 # A folder may import from those before it. A new folder is added at its place.
 STAGES = {
     "mesm_data": [
-        "errors", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline", "publishing",
-        "synthetic",
+        "errors", "pages", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline",
+        "publishing", "browse", "synthetic",
     ],
-    "mesm_train": ["config", "data", "models", "evaluation", "training", "report", "runs", "analysis"],
+    "mesm_train": [
+        "config", "data", "models", "evaluation", "training", "report", "runs", "inference", "explain", "app", "analysis",
+    ],
 }  # fmt: skip
 
 
