@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+NO_METADATA: dict[str, Any] = {"Software": None}  # or the same picture differs by the version of matplotlib
 
 DYNAMIC_RANGE = 70.0  # dB below the loudest point of a spectrogram that are shown
 WINDOW, HOP, BANDS = 400, 200, 128  # of `spectrogram`, at 16 kHz: what the acoustic stack reads
@@ -25,7 +26,7 @@ def png(pixels: Pixels) -> bytes:
     from matplotlib.image import imsave
 
     file = BytesIO()
-    imsave(file, np.ascontiguousarray(pixels), format="png", metadata={"Software": None})
+    imsave(file, np.ascontiguousarray(pixels), format="png", metadata=NO_METADATA)
     return file.getvalue()
 
 

@@ -50,6 +50,7 @@ def render_dataset(path: Path, *, media: bool = True) -> str:
         "dataset.html",
         info=info,
         schema=schema,
+        licence=schema.licence.model_dump(),
         summary=summary,
         titles={value: title for scheme in schema.labels.values() for value, title in scheme.values.items() if title},
         durations=histogram([row["n_samples"] / rate for row in rows], DURATION_EDGES, "s"),

@@ -65,15 +65,19 @@ def balance(summary: Mapping[str, Any]) -> str:
     return f"Utterances by class of each label view: {'; '.join(views) or 'none'}. {len(speakers)} speakers{largest}."
 
 
-def limitations(summary: Mapping[str, Any]) -> str:
-    """What a user of the data should know."""
+def leaking_splits(summary: Mapping[str, Any]) -> str:
+    """Which splits have parts that share speakers or dialogs."""
     leaking = [
         f"{name} ({split['leaks']['speakers']} speakers and {split['leaks']['dialogs']} dialogs in several parts)"
         for name, split in summary["splits"].items()
         if "leaks" in split and any(split["leaks"].values())
     ]
-    said = f"Splits whose parts are not independent: {'; '.join(leaking)}." if leaking else "No known split leaks."
-    return f"{SYNTHETIC} {said}" if summary["synthetic"] else said
+    return f"Splits whose parts are not independent: {'; '.join(leaking)}." if leaking else "No known split leaks."
+
+
+def limitations(summary: Mapping[str, Any]) -> str:
+    """What a user of the data should know."""
+    return f"{SYNTHETIC} {leaking_splits(summary)}" if summary["synthetic"] else leaking_splits(summary)
 
 
 def personal_information(info: Mapping[str, Any]) -> str:
