@@ -14,7 +14,8 @@ STAGES = {
         "publishing", "browse", "synthetic",
     ],
     "mesm_train": [
-        "config", "data", "models", "evaluation", "training", "report", "runs", "inference", "explain", "app", "analysis",
+        "config", "data", "models", "evaluation", "training", "report", "runs", "inference", "explain", "app",
+        "analysis",
     ],
 }  # fmt: skip
 

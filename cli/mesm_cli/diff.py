@@ -28,23 +28,23 @@ def diff(
     """
     from mesm_data.integrity.diff import compare_datasets
 
-    found = compare_datasets(first, second)
+    comparison = compare_datasets(first, second)
     if as_json:
-        for one in found.differences:
+        for one in comparison.differences:
             line = {"key": one.key, "aspect": one.aspect, "first": one.first, "second": one.second}
             console.show(json.dumps(line, ensure_ascii=False))
     else:
-        console.show(f"{first}: {found.utterances[0]} utterances; {second}: {found.utterances[1]} utterances")
-        for name, value, other in found.options:
+        console.show(f"{first}: {comparison.utterances[0]} utterances; {second}: {comparison.utterances[1]} utterances")
+        for name, value, other in comparison.options:
             console.show(f"option {name}: {value} and {other}")
-        for aspect, count in found.counts.items():
+        for aspect, count in comparison.counts.items():
             console.show(f"{aspect}: {count} differ")
-            some = [one for one in found.differences if one.aspect == aspect][:SHOWN]
+            some = [one for one in comparison.differences if one.aspect == aspect][:SHOWN]
             for one in some:
                 console.show(f"    {one.key}: {one.first!s:.60} -> {one.second!s:.60}")
             if count > len(some):
                 console.show(f"    and {count - len(some)} more")
-    if found.differences:
-        keys = len({one.key for one in found.differences})
+    if comparison.differences:
+        keys = len({one.key for one in comparison.differences})
         raise MesmError(f"{keys} utterances differ between {first} and {second}")
     console.say("the same utterances, labels, transcripts, sounds and faces")

@@ -46,8 +46,8 @@ def flops(
     if config.model.kind == "mesm":
         models["mesm"], kept = fresh_macs(config.model, encoder, **amounts)
     if as_json:
-        found = {"input": amounts, "unit": "MAC", "p": config.model.sparse.p, "models": models, "kept": kept}
-        console.show(json.dumps(found, indent=2))
+        result = {"input": amounts, "unit": "MAC", "p": config.model.sparse.p, "models": models, "kept": kept}
+        console.show(json.dumps(result, indent=2))
         return
     console.show(f"million MAC of one utterance: {faces} faces, {pieces} pieces of sound, {tokens} tokens")
     console.show("".join(f"{cell:>14}" for cell in ("part", *models)))
@@ -89,8 +89,8 @@ def sweep_p(
         chosen = sorted({float(value) for value in values.split(",")}, reverse=True)
     except ValueError:
         raise InputError(f"--values {values!r}: expected numbers above 0 and at most 1, as in .9,.7,.5") from None
-    given = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
-    configs = {f"p-{p:g}": load_recipe(recipe, [*given, f"model.sparse.p={p}"]) for p in chosen}
+    changes = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
+    configs = {f"p-{p:g}": load_recipe(recipe, [*changes, f"model.sparse.p={p}"]) for p in chosen}
     place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
     from mesm_cli.run import StopFlag
     from mesm_data.storage.files import atomic_write

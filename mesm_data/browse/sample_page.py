@@ -43,14 +43,14 @@ def render_sample(dataset: Dataset, key: str) -> str:
 def _faces(
     faces: Any, times: list[float], detected: list[bool], interval: float, seconds: float
 ) -> list[dict[str, Any]]:
-    shown = sampled(len(faces), MAX_FACES)
-    ends = [times[number] for number in shown[1:]] + [min(seconds, times[-1] + interval)] if shown else []
+    numbers = sampled(len(faces), MAX_FACES)
+    ends = [times[number] for number in numbers[1:]] + [min(seconds, times[-1] + interval)] if numbers else []
     return [
         {
             "uri": png_uri(faces[number]), "start": times[number], "end": end, "detected": detected[number],
             "left": 100 * times[number] / seconds, "width": 100 * (end - times[number]) / seconds,
         }
-        for number, end in zip(shown, ends, strict=True)
+        for number, end in zip(numbers, ends, strict=True)
     ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Catalogue:
 
     def select(self, query: Query) -> Iterator[str]:
         """The keys that fit, in the manifest's order. Transcripts are read from the shards only for a `text`."""
-        wanted = query.text.casefold()
+        needle = query.text.casefold()
         for key, row in self.rows.items():
             if query.label != ANY and query.label not in self.values(row):
                 continue
@@ -76,7 +76,7 @@ class Catalogue:
                 continue
             if query.part != ANY and key not in self.parts.get(query.part, ()):
                 continue
-            if wanted and wanted not in key.casefold() and wanted not in self.text(key).casefold():
+            if needle and needle not in key.casefold() and needle not in self.text(key).casefold():
                 continue
             yield key
 

@@ -45,10 +45,10 @@ class Comparison:
     @property
     def counts(self) -> dict[str, int]:
         """How many utterances differ in each respect."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for difference in self.differences:
-            found[difference.aspect] = found.get(difference.aspect, 0) + 1
-        return found
+            counts[difference.aspect] = counts.get(difference.aspect, 0) + 1
+        return counts
 
 
 def compare_datasets(first: Path, second: Path) -> Comparison:

@@ -87,9 +87,9 @@ def check_upload(file: Path) -> float:
 
 def predict_over_time(predictor: Predictor, clip: Clip, seconds: float) -> str | None:
     """The outputs in windows of 4 s as SVG; None if nothing can be predicted without the text."""
-    found, _ = predictor.predict_windows(replace(clip, text=None), seconds=4.0, step=2.0, allow_missing=True)
-    if len(found) < 2:
+    timeline, _ = predictor.predict_windows(replace(clip, text=None), seconds=4.0, step=2.0, allow_missing=True)
+    if len(timeline) < 2:
         return None
-    names = [found[0].meaning(name) for name in found[0].values]
-    times = [(one.start + one.end) / 2 for one in found]
-    return over_time(names, times, [list(one.values.values()) for one in found], seconds)
+    names = [timeline[0].meaning(name) for name in timeline[0].values]
+    times = [(one.start + one.end) / 2 for one in timeline]
+    return over_time(names, times, [list(one.values.values()) for one in timeline], seconds)

@@ -65,8 +65,8 @@ def clip_subjects(predictor: Predictor, clips: Sequence[Clip]) -> list[Subject]:
 def default_keys(run: Path, part: str, *, data: str | None = None) -> list[str]:
     """One utterance of each class of a part of the split: the first by key that has all modalities if there is one."""
     config, dataset, heads = _open(run, data)
-    held = dataset.split(config.split).parts.get(part, ())
-    targets = {key: heads.target(dataset.rows[key]["labels"]) for key in held if dataset.rows[key]["status"] == "ok"}
+    members = dataset.split(config.split).parts.get(part, ())
+    targets = {key: heads.target(dataset.rows[key]["labels"]) for key in members if dataset.rows[key]["status"] == "ok"}
     known = {key: target for key, target in sorted(targets.items()) if target is not None}
     if not known:
         raise InputError(f"split {config.split} has no utterance in its part {part!r} that {dataset.path} holds")

@@ -86,7 +86,7 @@ def explain(
     [sites] = predict_with_sites(
         predictor.model, predictor.batch([content]), frame_interval=content.frame_interval, seconds=MAX_SITES
     )
-    shown = min(MAX_SITES, max((strip.seconds for strip in sites.strips), default=MAX_SITES))
+    drawn_seconds = min(MAX_SITES, max((strip.seconds for strip in sites.strips), default=MAX_SITES))
     sound = len(content.samples) > 0
     return {
         "title": subject.title,
@@ -111,10 +111,10 @@ def explain(
         "spectrogram": png_uri(spectrogram(content.samples, content.sample_rate)) if sound else None,
         "waveform": waveform(content.samples),
         "sound_width": 100 * len(content.samples) / content.sample_rate / seconds,
-        "strips": [strip_view(strip, shown) for strip in sites.strips]
+        "strips": [strip_view(strip, drawn_seconds) for strip in sites.strips]
         if predictor.model.settings.kind == "mesm"
         else [],
-        "strip_seconds": shown,
+        "strip_seconds": drawn_seconds,
     }
 
 
@@ -149,9 +149,9 @@ def _placed(part: Part, seconds: float) -> dict[str, Any]:
 
 def _words(text: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
     """All words of the text; those that were left out in turn have an effect."""
-    found = {part.index: _effect(part) for part in parts if part.kind == "word"}
+    effects = {part.index: _effect(part) for part in parts if part.kind == "word"}
     unknown = {"effect": None, "start": None, "end": None}
-    return [found.get(index, {"name": word, **unknown}) for index, word in enumerate(text.split())]
+    return [effects.get(index, {"name": word, **unknown}) for index, word in enumerate(text.split())]
 
 
 def _faces(subject: Subject, parts: Sequence[Part], seconds: float) -> list[dict[str, Any]]:

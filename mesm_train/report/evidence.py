@@ -67,12 +67,12 @@ def collect_evidence(setup: "Setup", record: Record, inputs: Sequence[str], *, m
     known = [key for key in predictions.keys if key in setup.dataset.rows] if predictions else []
     worst = [predictions.keys[row] for row in worst_predictions(predictions)] if predictions else []
     keys = list(dict.fromkeys([*(inputs if media else ()), *(key for key in worst if key in setup.loader.targets)]))
-    seen = predict_with_sites(setup.model.eval(), setup.loader.batch(keys), frame_interval=setup.frame_interval)
+    views = predict_with_sites(setup.model.eval(), setup.loader.batch(keys), frame_interval=setup.frame_interval)
     return Evidence(
         titles=value_titles(setup.dataset.schema),
         facts={key: utterance_facts(setup.dataset.rows[key], setup.dataset.info) for key in known},
         media={key: utterance_media(setup.dataset[key]) for key in keys} if media else {},
-        predictions={one.key: one for one in seen},
+        predictions={one.key: one for one in views},
         inputs=tuple(inputs) if media else (),
         fusion=fusion_weights(setup.model),
     )
@@ -101,7 +101,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
     if predictions is None:
         return []
     titles, probabilities, losses = record.titles, predictions.probabilities, predictions.losses
-    shown = []
+    entries = []
     for row in worst_predictions(predictions):
         key = predictions.keys[row]
         bars: list[dict[str, Any]] = [
@@ -114,7 +114,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
         best = titles[int(predictions.most_probable[row])]
         predicted = [best] if predictions.exclusive else [bar["title"] for bar in bars if bar["yes"]]
         one = evidence.predictions.get(key)
-        shown.append(
+        entries.append(
             {
                 "key": key,
                 "loss": float(losses[row]),
@@ -126,7 +126,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
                 "deciding": deciding_modality(one, evidence.fusion, titles.index(best)) if one else None,
             }
         )
-    return shown
+    return entries
 
 
 def deciding_modality(one: Prediction, fusion: Mapping[str, float], index: int) -> str | None:

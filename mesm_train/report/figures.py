@@ -163,7 +163,7 @@ def _svg(figure: "Figure") -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (xmlns(:xlink)?|width|height)="[^"]*"', "", svg, count=4)
     svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
-    return re.sub(r"#0[1-5]0[1-5]0[0-5]", lambda found: f"var({CSS[found[0]]})", svg)
+    return re.sub(r"#0[1-5]0[1-5]0[0-5]", lambda match: f"var({CSS[match[0]]})", svg)
 
 
 def _panel(axes: "Axes", title: str, theme: Theme) -> None:

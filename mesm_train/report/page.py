@@ -27,7 +27,7 @@ def write(run: Path, setup: "Setup | None" = None, *, inputs: Sequence[str] = ()
     """Write RUN/report.html as far as the run has come; returns its path.
 
     Args:
-        run: the folder of a run. What is missing in it is said on the page.
+        run: the folder of a run. The page names what is missing in it.
         setup: the run with the weights of its best epoch. Without it the page has what the folder alone holds: no
             groups, no media and no kept sites.
         inputs: keys whose faces, spectrogram and kept sites are shown, unless the run has report.media=false.

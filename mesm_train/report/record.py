@@ -178,5 +178,5 @@ def _lines(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
 
 def _in_order(lines: list[dict[str, Any]], kind: str) -> tuple[Line, ...]:
     """Of two lines about the same step the later one: a resumed run does some steps again."""
-    found = {(line["step"], line["epoch"]): line for line in lines if line["kind"] == kind}
-    return tuple(found[key] for key in sorted(found))
+    by_step = {(line["step"], line["epoch"]): line for line in lines if line["kind"] == kind}
+    return tuple(by_step[key] for key in sorted(by_step))

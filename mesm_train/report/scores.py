@@ -193,9 +193,9 @@ def groups_section(record: Record, facts: Mapping[str, UtteranceFacts]) -> list[
             if key in facts:
                 groups.setdefault(group_of(facts[key]), []).append(number)
         largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MAX_GROUPS]
-        shown = [name for name in DURATION_GROUPS if name in groups] if title == "Duration" else sorted(largest)
-        rows = [_group_row(name, predictions.take(groups[name]), classes) for name in shown]
-        tables.append({"title": title, "rows": rows, "left_out": len(groups) - len(shown)})
+        names = [name for name in DURATION_GROUPS if name in groups] if title == "Duration" else sorted(largest)
+        rows = [_group_row(name, predictions.take(groups[name]), classes) for name in names]
+        tables.append({"title": title, "rows": rows, "left_out": len(groups) - len(names)})
     return tables
 
 

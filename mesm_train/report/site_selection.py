@@ -80,10 +80,10 @@ def predict_with_sites(
         amounts = {m: int(counts[m][n]) for m in modalities}
         strips = []
         for m in (m for m in ("v", "a") if amounts.get(m)):
-            shown = min(amounts[m], max(1, round(seconds / interval[m])))
-            part = slice(starts[m][n], starts[m][n] + shown)
+            limit = min(amounts[m], max(1, round(seconds / interval[m])))
+            part = slice(starts[m][n], starts[m][n] + limit)
             complete = slice(starts[m][n], starts[m][n] + amounts[m])
-            pictures = batch.faces[part].numpy() if m == "v" else _spectrogram(pieces[complete, 0].numpy())[:shown]
+            pictures = batch.faces[part].numpy() if m == "v" else _spectrogram(pieces[complete, 0].numpy())[:limit]
             traces = [_cut(trace, part) for trace in details.traces[m]]
             strips += _strips(m, pictures, traces, min(len(pictures) * interval[m], seconds))
         predictions.append(
@@ -120,8 +120,8 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: f
     """The pictures (n, H, W, 3) as they are, and as each block of `traces` left them; they stand for `seconds`."""
     count = len(pictures)
 
-    def strip(title: str, note: str, shown: Pixels) -> Strip:
-        upright = shown if modality == "v" else shown[:, ::-1]  # low tones below
+    def strip(title: str, note: str, images: Pixels) -> Strip:
+        upright = images if modality == "v" else images[:, ::-1]  # low tones below
         return Strip(
             modality=modality, title=title, note=note, pixels=side_by_side(upright), count=count, seconds=seconds
         )
