@@ -14,8 +14,7 @@ STAGES = {
         "publishing", "browse", "synthetic",
     ],
     "mesm_train": [
-        "config", "data", "models", "evaluation", "training", "report", "runs", "inference", "explain", "app",
-        "analysis",
+        "config", "data", "models", "evaluation", "training", "inference", "report", "explain", "app", "runs", "analysis",
     ],
 }  # fmt: skip
 

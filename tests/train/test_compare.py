@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.compare import compare
 from mesm_train.analysis.compare_tables import class_table, summary_table
 from mesm_train.analysis.published import PUBLISHED
-from mesm_train.analysis.run_records import RunRecord
+from mesm_train.analysis.run_records import METRICS, RunRecord
 from mesm_train.analysis.systems import read_systems
 from mesm_train.analysis.tables import Table, render
 from mesm_train.analysis.write_tables import write_comparison
@@ -54,6 +55,12 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(runs: Path) -> None:
     text = render(summary_table(comparison), "text")
     assert "always yes" in text
     assert "SYNTHETIC" in text
+    table = summary_table(comparison)
+    for column in ("runs", "pooled", "M MAC", "Δ", "p"):  # each has a sentence that says how to read it
+        assert any(head.startswith(column) for head in table.head)
+        assert any(re.search(rf"(^|[ .]){column}:", note) for note in table.notes)
+    for metric in comparison.metrics:
+        assert any(note.startswith(METRICS[metric].title) for note in table.notes)
     assert f"{scores[0]['baselines']['always_yes']['f1']:.3f}" in text
     classes = class_table(comparison)
     assert classes.head == ("system", "ang", "exc", "fru", "hap", "neu", "sad", "mean")

@@ -241,8 +241,6 @@ def test_every_field_is_explained(settings: type) -> None:
 def test_recipes_are_package_data() -> None:
     """They are found as resources, a few lines each."""
     for name in recipes():
-        lines = (
-            (files("mesm_train.config.settings") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-        )
+        lines = (files("mesm_train.config") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("#")
         assert len(lines) <= 20
