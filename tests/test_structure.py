@@ -14,7 +14,8 @@ STAGES = {
         "publishing", "browse", "synthetic",
     ],
     "mesm_train": [
-        "config", "data", "models", "evaluation", "training", "inference", "report", "explain", "app", "runs", "analysis",
+        "config", "data", "models", "evaluation", "training", "inference", "report", "explain", "app", "runs",
+        "analysis",
     ],
 }  # fmt: skip
 
