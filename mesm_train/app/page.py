@@ -1,9 +1,10 @@
 """`mesm-train app`: drop or record a clip, see what the model predicts and why. On this machine only."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mesm_train
 from mesm_data.errors import MesmError
@@ -12,12 +13,15 @@ from mesm_train.app.jobs import MAX_BYTES, MAX_SECONDS, Results, new_upload_fold
 from mesm_train.inference.clips import NAMES as MODALITIES
 from mesm_train.inference.predictor import Predictor
 
+if TYPE_CHECKING:
+    from nicegui.events import UploadEventArguments
+
 RECORDED_SECONDS = 5
 FACES: dict[str, Any] = {"largest": None, "left": "left", "right": "right"}
 # Records from the camera and the microphone and hands the clip to the upload element, as if it had been dropped there.
 RECORD = """
 (async () => {
-  const button = getElement(%(button)d).$el, uploader = getElement(%(uploader)d).$refs.qRef;
+  const uploader = getElement(%(uploader)d).$refs.qRef;
   let stream;
   try { stream = await navigator.mediaDevices.getUserMedia({ video: true, audio: true }); }
   catch (error) { emitEvent("recording-failed", String(error.message || error)); return; }
@@ -39,8 +43,11 @@ def run_app(run: Path, *, device: str, port: int, ready: Callable[[str], object]
     predictor = mesm_train.load(run, device=device)
     results = Results()
     _add_result_route(results)
-    page = _page(predictor, results, asyncio.Lock())
-    serve(page, title=f"{predictor.name}: mesm", port=port, ready=ready, max_body=MAX_BYTES + 2**20)
+    turn = asyncio.Lock()
+    serve(
+        lambda: Page(predictor, results, turn).build(),
+        title=f"{predictor.name}: mesm", port=port, ready=ready, max_body=MAX_BYTES + 2**20,
+    )  # fmt: skip
 
 
 def _add_result_route(results: Results) -> None:
@@ -53,60 +60,73 @@ def _add_result_route(results: Results) -> None:
         return HTMLResponse(page or "this result is no longer kept", status_code=200 if page else 404)
 
 
-def _page(predictor: Predictor, results: Results, turn: asyncio.Lock) -> Callable[[], None]:
-    """The page for each visitor; predictions take turns."""
-    from nicegui import events, run, ui
+class Page:
+    """The page of one visitor. `turn`: predictions of all visitors take turns."""
 
-    def page() -> None:
-        async def predict(event: events.UploadEventArguments) -> None:
-            folder = new_upload_folder()
-            file = folder / safe_name(event.file.name)
-            status.set_text(f"{event.file.name}: decoding, detecting faces, predicting …")
-            spinner.set_visibility(True)
-            try:
-                await event.file.save(file)
-                async with turn:
-                    html = await run.io_bound(
-                        predict_upload, predictor, file, text=text.value or "", face=FACES[face.value]
-                    )
-            except MesmError as error:
-                status.set_text(str(error))
-            except Exception as error:  # a visitor sees what went wrong; the process goes on
-                status.set_text(f"{event.file.name} could not be predicted ({type(error).__name__}: {error})")
-            else:
-                status.set_text(f"{event.file.name}: done; the uploaded file is deleted")
-                address = f"/result/{results.add(html)}"
-                frame.set_content(
-                    f'<iframe src="{address}" title="prediction" class="w-full border-0" style="height: 92vh"></iframe>'
-                )
-            finally:
-                spinner.set_visibility(False)
-                upload.reset()
+    def __init__(self, predictor: Predictor, results: Results, turn: asyncio.Lock) -> None:
+        self._predictor, self._results, self._turn = predictor, results, turn
 
-        async def record() -> None:
-            status.set_text(f"recording {RECORDED_SECONDS} s …")
-            ids = {"button": button.id, "uploader": upload.id, "milliseconds": 1000 * RECORDED_SECONDS}
-            ui.run_javascript(RECORD % ids)
+    def build(self) -> None:
+        """Put the elements on the page."""
+        from nicegui import ui
 
-        ui.on("recording-failed", lambda event: status.set_text(f"nothing was recorded: {event.args}"))
+        predictor, limit = self._predictor, f"{MAX_BYTES // 10**6} MB"
+        ui.on("recording-failed", lambda event: self._status.set_text(f"nothing was recorded: {event.args}"))
         with ui.column().classes("w-full max-w-6xl mx-auto gap-3 p-4"):
             ui.label(predictor.name).classes("text-2xl font-bold")
             reads = ", ".join(MODALITIES[m] for m in predictor.modalities)
             ui.label(f"Reads {reads}; trained on {predictor.spec.corpus}.").classes("text-sm opacity-70")
             with ui.row().classes("w-full items-center gap-4"):
-                text = ui.input("What is said in the clip").props("outlined dense").classes("grow")
-                face = ui.select(list(FACES), value="largest", label="Face").props("outlined dense").classes("w-32")
-                button = ui.button(f"Record {RECORDED_SECONDS} s", icon="videocam", on_click=record)
-            upload = ui.upload(
-                label=f"Drop a video or audio file: up to {MAX_SECONDS:.0f} s and {MAX_BYTES // 10**6} MB",
-                auto_upload=True, max_file_size=MAX_BYTES, on_upload=predict,
-                on_rejected=lambda: status.set_text(f"the file is larger than {MAX_BYTES // 10**6} MB"),
-            ).props('accept="video/*,audio/*,.mkv" flat bordered').classes("w-full")  # fmt: skip
+                self._text = ui.input("What is said in the clip").props("outlined dense").classes("grow")
+                self._face = ui.select(list(FACES), value="largest", label="Face").props("outlined dense")
+                self._face.classes("w-32")
+                ui.button(f"Record {RECORDED_SECONDS} s", icon="videocam", on_click=self._record)
+            self._upload = ui.upload(
+                label=f"Drop a video or audio file: up to {MAX_SECONDS:.0f} s and {limit}", auto_upload=True,
+                max_file_size=MAX_BYTES, on_upload=self._predict,
+                on_rejected=lambda: self._status.set_text(f"the file is larger than {limit}, or no video or audio"),
+            )  # fmt: skip
+            self._upload.props('accept="video/*,audio/*,.mkv" flat bordered').classes("w-full")
             with ui.row().classes("items-center gap-3"):
-                spinner = ui.spinner(size="sm")
-                spinner.set_visibility(False)
-                status = ui.label("Nothing leaves this machine, and uploads are deleted after the prediction.")
-                status.classes("text-sm").mark("status")
-            frame = ui.html("", sanitize=False).classes("w-full")
+                self._spinner = ui.spinner(size="sm")
+                self._spinner.set_visibility(False)
+                self._status = ui.label("Nothing leaves this machine, and uploads are deleted after the prediction.")
+                self._status.classes("text-sm")
+            self._frame = ui.html("", sanitize=False).classes("w-full")
 
-    return page
+    async def _predict(self, event: "UploadEventArguments") -> None:
+        """Predict an uploaded clip, and show the result or what went wrong."""
+        from nicegui import run
+
+        name, folder = event.file.name, new_upload_folder()
+        file = folder / safe_name(name)
+        self._status.set_text(f"{name}: decoding, detecting faces, predicting …")
+        self._spinner.set_visibility(True)
+        try:
+            await event.file.save(file)
+            async with self._turn:
+                text, face = str(self._text.value or ""), FACES[str(self._face.value)]
+                page = await run.io_bound(predict_upload, self._predictor, file, text=text, face=face)
+        except MesmError as error:
+            self._status.set_text(str(error))
+        except Exception as error:  # a visitor sees what went wrong; the process goes on
+            self._status.set_text(f"{name} could not be predicted ({type(error).__name__}: {error})")
+        else:
+            if page is not None:  # None: the server is stopping
+                self._show(page)
+                self._status.set_text(f"{name}: done; the uploaded file is deleted")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._spinner.set_visibility(False)
+            self._upload.reset()
+
+    def _show(self, page: str) -> None:
+        address = f"/result/{self._results.add(page)}"
+        style = 'class="w-full border-0" style="height: 92vh"'
+        self._frame.set_content(f'<iframe src="{address}" title="prediction" {style}></iframe>')
+
+    def _record(self) -> None:
+        from nicegui import ui
+
+        self._status.set_text(f"recording {RECORDED_SECONDS} s …")
+        ui.run_javascript(RECORD % {"uploader": self._upload.id, "milliseconds": 1000 * RECORDED_SECONDS})

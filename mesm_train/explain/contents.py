@@ -92,8 +92,13 @@ def sample_content(sample: Sample, recipe: Mapping[str, Any], *, skip_undetected
     if not skip_undetected:
         return content
     kept = np.flatnonzero(sample.record["faces"]["detected"]).tolist()
-    times, boxes, counts = (tuple(values[n] for n in kept) for values in (content.times, content.boxes, content.counts))
-    return replace(content, faces=content.faces[kept], times=times, boxes=boxes, counts=counts)
+    return replace(
+        content,
+        faces=content.faces[kept],
+        times=tuple(content.times[number] for number in kept),
+        boxes=tuple(content.boxes[number] for number in kept),
+        counts=tuple(content.counts[number] for number in kept),
+    )
 
 
 def _open(run: Path, data: str | None) -> tuple[RunConfig, Dataset, Heads]:

@@ -7,7 +7,7 @@ RUN/report.html  operations.json  sessions.jsonl
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,10 @@ def begin(
                 setup = prepare(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             watcher.say(f"note: {STREAM_NOTE}")
-        with recorded_session(run, command) if ranks.first else nullcontext([]) as endings:
+        session: AbstractContextManager[list[bool]] = nullcontext([])
+        if ranks.first:
+            session = recorded_session(run, command)
+        with session as endings:
             ended = train(setup, run, stop=stop, watcher=watcher)
             endings.append(ended)
         if ended and ranks.first:
