@@ -230,7 +230,6 @@ LONG = "n" * 300
     [
         *(("build", "iemocap", "--source", "CORPUS", "--out", place) for place in ("file/x", LONG, "/proc/x")),
         ("fingerprint", "CORPUS", "--out", LONG),
-        ("attest", "DATASET", "--out", "file/x"),
         ("sample", "iemocap", "/proc/x", "--dialogs", "1"),
         ("inspect", LONG),
     ],

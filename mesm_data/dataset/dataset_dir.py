@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mesm_data.dataset import failures, manifest, merkle, pack
+from mesm_data.dataset import failures, manifest, pack
 from mesm_data.dataset import validation as claims
 from mesm_data.dataset.hf_features import features
 from mesm_data.dataset.validation import STATUSES
@@ -57,7 +57,6 @@ def write(
         "video": videos,
         "features": features(corpus, facts["recipe"]["face_size"]),
         "root": root(table, shards),
-        "merkle": merkle.tree(rows),
     }
     write_json(out / "dataset.json", said)
     return said

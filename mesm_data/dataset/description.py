@@ -17,7 +17,7 @@ TABLE = 2**28  # bytes of manifest.parquet's columns, decompressed; a synthetic 
 
 _SHARD = r"[A-Za-z0-9][A-Za-z0-9_-]*\.tar"
 NAME = re.compile(
-    rf"dataset\.json|manifest\.parquet|failures\.csv|recipe\.lock|README\.md|splits\.json|attest[A-Za-z0-9_-]*\.[a-z]+|"
+    rf"dataset\.json|manifest\.parquet|failures\.csv|recipe\.lock|README\.md|splits\.json|"
     rf"(shards|video)/{_SHARD}|video/index\.parquet"
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import NAME, Files, checked_files, is_digest, parse_object
+from mesm_data.dataset.description import Files, checked_files, is_digest, parse_object
 from mesm_data.errors import InputError
 
 PUBLICATION = 1
@@ -66,5 +66,5 @@ def small_files(path: Path, said: Mapping[str, Any]) -> Iterator[str]:
     if said["video"]:
         yield "video/index.parquet"
     for file in sorted(path.iterdir()):
-        if file.name in ("failures.csv", LOCK) or (file.name.startswith("attest") and NAME.fullmatch(file.name)):
+        if file.name in ("failures.csv", LOCK):
             yield file.name

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,38 +114,6 @@ def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:
     differences = list(verify(own))
     assert any("counts" in difference for difference in differences)
     assert any("root" in difference for difference in differences)
-
-
-def test_standard_tools_compute_the_merkle_tree(dataset: Path, tmp_path: Path) -> None:
-    """docs/format.md, done with tar and sha256sum: members, samples, shards, groups, dataset."""
-    script = """
-    set -eu; export LC_ALL=C
-    for shard in "$1"/shards/*.tar; do
-        rm -rf members; mkdir members; tar xf "$shard" -C members
-        for key in $(tar tf "$shard" | sed -n 's/[.]txt$//p'); do
-            leaf=$(cd members; sha256sum $key.faces.npy $key.json $key.txt $key.wav | sha256sum | cut -c-64)
-            echo "$leaf  $key"
-        done | sha256sum | sed "s|-|$(basename "$shard")|"
-    done | tee shards.txt | sha256sum | sed 's|-|all|' | tee groups.txt | sha256sum | cut -c-64 > root.txt
-    """
-    subprocess.run(["bash", "-c", script, "-", str(dataset)], cwd=tmp_path, check=True)
-
-    def table(name: str) -> dict[str, str]:
-        lines = (tmp_path / name).read_text().splitlines()
-        return {line.split("  ")[1]: line.split("  ")[0] for line in lines}
-
-    said = json.loads((dataset / "dataset.json").read_text())["merkle"]
-    assert len(said["shards"]) > 1
-    assert said["shards"] == table("shards.txt")
-    assert said["groups"] == table("groups.txt")
-    assert said["root"] == (tmp_path / "root.txt").read_text().strip()
-
-
-def test_a_merkle_tree_that_lies_is_found(own: Path) -> None:
-    said = json.loads((own / "dataset.json").read_text())
-    said["merkle"]["groups"]["all"] = "0" * 64
-    (own / "dataset.json").write_text(json.dumps(said))
-    assert any("Merkle tree" in difference for difference in verify(own))
 
 
 def test_the_command_says_so_with_its_exit_code(own: Path, mesm_data: Callable[..., "object"]) -> None:

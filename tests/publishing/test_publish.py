@@ -38,7 +38,6 @@ def few(dataset: Path, tmp_path: Path) -> Path:
     (copy / ".build" / "source.json").write_text('{"root": "/home/somebody/corpus"}')
     (copy / "recipe.lock").write_text('{"lock": 1}\n')
     (copy / "failures.csv").write_text("key,dialog,what,reason\n")
-    (copy / "attest.json").write_text("{}\n")
     (copy / "notes.txt").write_text("mine\n")
     return copy
 
