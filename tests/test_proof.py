@@ -30,8 +30,8 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.integrity import lock_writer as locks
 from mesm_data.integrity.lock_reader import read, verdict
-from mesm_data.media.faces.crop import Place, face_at
-from mesm_data.pipeline.build import build
+from mesm_data.media.faces.crop import FaceBox, crop_at
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.json_files import canonical_json, read_json
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -196,9 +196,9 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
-    assert face_at(picture, Place(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
+    assert crop_at(picture, FaceBox(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
     for box in ((0, 0, 31, 20), (5, 5, 5, 9), (0, 9, 9, 3), (0, 0, 9, 21)):
-        assert face_at(picture, Place(box=box, score=1.0, count=1), 48) is None
+        assert crop_at(picture, FaceBox(box=box, score=1.0, count=1), 48) is None
 
 
 def test_the_lock_decides_and_is_refused_where_it_cannot(
@@ -216,9 +216,9 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
         assert not (tmp_path / "out").exists()
     found, recipe = scan("iemocap", corpus), replace(read(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
-        build(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
+        build_dataset(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
     with pytest.raises(InputError, match="was begun with another lock"):
-        build(found, rebuilt / "out", recipe)
+        build_dataset(found, rebuilt / "out", recipe)
 
 
 @pytest.mark.slow
@@ -227,8 +227,10 @@ def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus:
     program = PLAIN_CPU.replace(
         "import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.integrity.lock_reader as l\n"
     )
-    call = "t.build(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
-    program = program[: program.index("t.build(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
+    call = (
+        "t.build_dataset(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
+    )
+    program = program[: program.index("t.build_dataset(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
