@@ -47,6 +47,6 @@ def retry(
             engine=engine.value,
             face_model=face_model,
             progress=bar,
-            say=console.say,
+            report=console.say,
         )
     report(path, said)

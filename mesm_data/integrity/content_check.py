@@ -16,7 +16,8 @@ import numpy as np
 
 from mesm_data.dataset.dataset_dir import schema_from_info
 from mesm_data.dataset.manifest import read_table_rows
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import MesmError
 from mesm_data.integrity.lock_writer import read_clip
 from mesm_data.media.audio import to_sample_span
@@ -46,13 +47,13 @@ def check(path: Path, progress: Progress = lambda samples: None) -> Iterator[str
     if dataset.info["video"]:
         clips = {row["key"]: row for row in read_table_rows(path / "video" / "index.parquet")}
     order = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(order)
+    dataset.prefetch(order)
     for key in order:
         for problem in _problems(dataset, key, clips.get(key), schema, interval):
             yield f"sample {key}: {problem}"
             break
         progress(1)
-    dataset.expect(order)
+    dataset.prefetch(order)
     yield from stock(dataset, progress)
 
 

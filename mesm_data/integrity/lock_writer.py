@@ -21,7 +21,8 @@ from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
 
 if TYPE_CHECKING:
-    from mesm_data.dataset.reader import Dataset, Sample
+    from mesm_data.dataset.reader import Dataset
+    from mesm_data.dataset.sample import Sample
 
 NAME = "recipe.lock"
 VERSION = 2
@@ -76,7 +77,7 @@ def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
         clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
     rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in ("wav", "faces", "pcm", "pixels"))).items())
     order = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(order)
+    dataset.prefetch(order)
     for key in order:
         clip = clips.get(key)
         yield {

@@ -322,6 +322,6 @@ SUBJECTS = {
         write=write_lock, change=lambda choose, folder: _change_json(choose, folder / "recipe.lock"), read=read_lock
     ),
     "run": Subject(write=write_run, change=change_run, read=read_run),
-    "part": Subject(write=write_part, change=change_part, read=read_part, writes=True),
+    "part": Subject(write=write_part, change=change_part, read=pack_part, writes=True),
     "server": Subject(write=Path.mkdir, change=lambda choose, folder: None, read=read_server),
 }
