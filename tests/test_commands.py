@@ -123,8 +123,8 @@ def sample() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 console.run(app)
 """
-    stopped = "stopped: nothing half-written is kept as finished"
-    for name, remedy in {"build": "; the same command goes on where it stopped", "sample": ""}.items():
+    stopped = "stopped: nothing unfinished is kept as finished"
+    for name, remedy in {"build": "; run the same command again to resume", "sample": ""}.items():
         done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (130, f"{stopped}{remedy}\n")
 

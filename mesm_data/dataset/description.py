@@ -9,6 +9,7 @@ from typing import Any
 
 from mesm_data.dataset.dataset_dir import SHARD_FORMAT, dataset_root
 from mesm_data.dataset.manifest import read_table_rows, rows_digest
+from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import sha256_file
 
@@ -20,7 +21,6 @@ DATASET_FILE_NAME = re.compile(
     rf"dataset\.json|manifest\.parquet|failures\.csv|recipe\.lock|README\.md|splits\.json|"
     rf"(shards|video)/{_SHARD}|video/index\.parquet"
 )
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +131,3 @@ def parse_file_entries(listed: Mapping[str, Any], where: str) -> FileEntries:
 def is_size(value: Any) -> bool:
     """Whether a value is a valid number of bytes or rows."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**50
-
-
-def is_sha256(value: Any) -> bool:
-    """Whether a value is a sha256 in hexadecimal digits."""
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None

@@ -97,16 +97,16 @@ def _info_problems(info: Mapping[str, Any]) -> Iterator[str]:
         yield "the recipe's 'frame_interval' is not a number of seconds"
     if not all(_is_count(info["counts"].get(name)) for name in ("total", *STATUSES)):
         yield "'counts' are not numbers of utterances by status"
-    if not _is_count(info["manifest"].get("rows")) or not _is_digest(info["manifest"].get("sha256")):
+    if not _is_count(info["manifest"].get("rows")) or not is_sha256(info["manifest"].get("sha256")):
         yield "'manifest' is not a number of rows and a sha256"
-    if not _is_digest(info["root"]):
+    if not is_sha256(info["root"]):
         yield "'root' is not a sha256"
     for folder in ("shards", "video"):
         for name, facts in info[folder].items():
             if not _SHARD.fullmatch(name):
                 yield f"{folder!r} names a file {name!r}, which is not the name of a shard"
             entry = facts if isinstance(facts, dict) else {}
-            if not _is_digest(entry.get("sha256")) or not all(_is_count(entry.get(n)) for n in ("size", "samples")):
+            if not is_sha256(entry.get("sha256")) or not all(_is_count(entry.get(n)) for n in ("size", "samples")):
                 yield f"{folder!r} does not say the size, samples and sha256 of {name}"
 
 
@@ -114,7 +114,8 @@ def _is_count(value: object, most: int = 2**50) -> bool:
     return type(value) is int and 0 <= value <= most
 
 
-def _is_digest(value: object) -> bool:
+def is_sha256(value: object) -> bool:
+    """Whether a value is a sha256 in hexadecimal digits."""
     return isinstance(value, str) and bool(_SHA256.fullmatch(value))
 
 
