@@ -23,7 +23,8 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import toolchain_versions
-from mesm_data.pipeline.build import build_dataset, no_progress, run_jobs
+from mesm_data.pipeline.build import build_dataset, run_jobs
+from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
 from mesm_data.pipeline.retry import retry_dataset
