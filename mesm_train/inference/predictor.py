@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
@@ -135,7 +135,11 @@ class Predictor:
             progress: called with a number of clips that are done.
         """
         recipe = self.spec.media_recipe()
-        how: dict[str, Any] = {"square": self.spec.fallback_square, "undetected": self.spec.undetected, "detector": self.detector}
+        how: dict[str, Any] = {
+            "square": self.spec.fallback_square,
+            "undetected": self.spec.undetected,
+            "detector": self.detector,
+        }
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
