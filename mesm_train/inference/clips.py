@@ -181,7 +181,9 @@ def decode(
         for number, clip in enumerate(clips)
     )
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
-    videos = _videos(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
+    videos: list[VideoResult | None] = [None] * len(clips)
+    if "v" in modalities:
+        videos = [*_videos(first, utterances, recipe, detector)]
     if undetected == "skip":
         videos = [video and _without_undetected(video) for video in videos]
     return [
