@@ -1,4 +1,4 @@
-"""mesm-train flops, sweep and explain, as a user calls them."""
+"""mesm-train flops and sweep, as a user calls them."""
 
 import csv
 import json
@@ -51,9 +51,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_compares_dense_and_sparse_models_is_not_done_twice_and_explain_draws_its_runs(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_compares_dense_and_sparse_models_and_is_not_done_twice(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     options = ["--values", ".3", "--tile", "1,4", "--width", ".5", "--seeds", "0", "--out", out]
     call("sweep", "p", recipe, *options)
@@ -71,11 +69,6 @@ def test_a_sweep_compares_dense_and_sparse_models_is_not_done_twice_and_explain_
     before = (run / "metrics.jsonl").stat().st_mtime_ns
     call("sweep", "p", recipe, *options)
     assert (run / "metrics.jsonl").stat().st_mtime_ns == before
-    drawn = [Path(line) for line in call("explain", run).stdout.splitlines()]
-    assert drawn
-    assert all(path.parent == run / "looks" and path.read_bytes()[:4] == b"\x89PNG" for path in drawn)
-    wrong = call("explain", run, "--keys", "nobody", code=2)
-    assert "--keys nobody: there is no such utterance" in wrong.stderr
 
 
 @pytest.mark.parametrize("option", ["--values", "--tile", "--width", "--seeds"])
