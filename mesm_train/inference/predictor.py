@@ -94,9 +94,12 @@ class Predictor:
         Args:
             path: a video or audio file.
             text: what is said in it.
-            start, end: the stretch to predict, in seconds; by default the whole file.
+            start: where the stretch to predict begins, in seconds.
+            end: where it ends; by default the file's end.
             words: the words with their times; `text` is by default made of them.
-            audio, channel, face: see `Clip`.
+            audio: another file that holds the sound, see `Clip`.
+            channel: the channel of the sound, from 1.
+            face: whose face is cut: "left", "right" or a number.
             allow_missing: predict also if the clip lacks a modality that no training sample lacked.
 
         Raises:

@@ -16,11 +16,12 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.wav import encode_wav
 from mesm_train.config.model_settings import ModelSettings, SparseSettings, TextSettings
+from mesm_train.data.tokenizer import tokenize
 from mesm_train.inference.hub_model import HubModel, export_hub_folder
 from mesm_train.inference.onnx_export import export_onnx
 from mesm_train.inference.portable import PortableModel, example_inputs
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.models.text import load_without_weights, make_tiny
+from mesm_train.models.text import copy_tokenizer, load, load_without_weights, make_tiny
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -82,6 +83,21 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoder") / "tiny"
     make_tiny(["I am so happy today!", "Why would you do that?"], folder, 7, TextSettings(encoder="tiny"))
     return folder
+
+
+def test_a_run_keeps_the_tokenizer_and_not_the_weights_of_its_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
+    settings = TextSettings(encoder=str(tiny_encoder))
+    copy_tokenizer(settings, tmp_path / "text")
+    assert not list((tmp_path / "text").glob("*.safetensors"))
+    (tokenizer, encoder), (expected, original) = load_without_weights(tmp_path / "text"), load(settings)
+    texts = ["I am so happy today!", "", "Do that?"]
+    for found, kept in zip(tokenize(tokenizer, texts, 9), tokenize(expected, texts, 9), strict=True):
+        assert torch.equal(found, kept)
+    encoder.load_state_dict(original.state_dict())
+    tokens = tokenize(tokenizer, texts[:1], 9)[0]
+    with torch.no_grad():
+        states = [model.eval()(input_ids=tokens).last_hidden_state for model in (encoder, original)]
+    assert torch.equal(*states)
 
 
 def small_model(encoder: Path, **settings: object) -> Model:
