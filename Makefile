@@ -84,6 +84,8 @@ demo: demo-notice sample
 	$(BIN)/mesm-train run demo-mesm --data demo/iemocap-shards --out demo/mesm --resume
 	@echo "== Compare the two; open the reports in a browser"
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm
+	$(BIN)/mesm-train report demo/fe2e demo/mesm --out demo/comparison.html
+	@echo "== Open demo/comparison.html, demo/mesm/report.html in a browser; next: mesm-train app demo/mesm"
 
 clean:
 	rm -rf .venv demo site gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis

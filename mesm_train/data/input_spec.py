@@ -95,9 +95,9 @@ def input_spec(dataset: Dataset, heads: Sequence[Head], train: Sequence[str], un
         undetected: the setting `loader.undetected`.
     """
     recipe = dataset.info["recipe"]
-    rows = [dataset.rows.number(key) for key in train]
+    rows = [dataset.rows.row_number(key) for key in train]
     amounts = {"t": "txt_size", "v": "n_faces", "a": "n_samples"}
-    missing = {m: int((dataset.rows.numbers(column)[rows] == 0).sum()) for m, column in amounts.items()}
+    missing = {m: int((dataset.rows.int_column(column)[rows] == 0).sum()) for m, column in amounts.items()}
     return InputSpec(
         corpus=dataset.info["corpus"],
         recipe={name: recipe.get(name) for name in MEDIA},
