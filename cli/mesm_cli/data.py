@@ -3,7 +3,6 @@
 import os
 
 from mesm_cli import console, splits
-from mesm_cli.attest import attest
 from mesm_cli.browse import browse
 from mesm_cli.build import build
 from mesm_cli.corpora import corpora, table
@@ -31,7 +30,6 @@ for command in (
     diff,
     verify,
     fingerprint,
-    attest,
     publish,
     fetch,
 ):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.publishing import facts
 from mesm_data.publishing.contents import LOCK, Publication
@@ -120,7 +120,7 @@ def splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
 
     `here` is null where the lists were not fetched. No ids are in it.
     """
-    rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
+    rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     made = available(rows.values(), schema)
     found = {}
     for name, split in named_splits(schema, rows).items():

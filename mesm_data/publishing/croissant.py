@@ -72,8 +72,8 @@ def write_croissant(path: Path, out: Path | None = None) -> Path:
 
 def croissant(path: Path) -> dict[str, Any]:
     """The JSON-LD description of the dataset in `path`."""
-    info = dataset_dir.describe(path)
-    schema = dataset_dir.schema_of(path, info)
+    info = dataset_dir.read_dataset_info(path)
+    schema = dataset_dir.schema_from_info(path, info)
     summary = inspect(path)
     title = f"{'SYNTHETIC data in the layout of ' if info['synthetic'] else ''}{schema.title or schema.name}"
     description: dict[str, Any] = {

@@ -43,7 +43,7 @@ def render_dataset(path: Path, *, media: bool = True) -> str:
     """The page of the dataset in `path`."""
     dataset = Dataset(path)
     info, schema, summary = dataset.info, dataset.schema, inspect(path)
-    rows = [row for row in dataset_dir.rows(path, info) if row["status"] == "ok"]
+    rows = [row for row in dataset_dir.read_manifest_rows(path, info) if row["status"] == "ok"]
     rate = info["recipe"]["sample_rate"]
     return render(
         "mesm_data.publishing",

@@ -70,6 +70,7 @@ class Page:
         """Put the elements on the page."""
         from nicegui import ui
 
+        self._status: ui.label
         predictor, limit = self._predictor, f"{MAX_BYTES // 10**6} MB"
         ui.on("recording-failed", lambda event: self._say(f"nothing was recorded: {event.args}"))
         with ui.column().classes("w-full max-w-6xl mx-auto gap-3 p-4"):

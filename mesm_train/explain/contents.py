@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data.labels import Heads, resolve_heads

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from mesm_data.dataset.members import normal_text
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.members import normalize_text
 from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.media.audio import AudioReader, Sound, duration
+from mesm_data.media.audio import AudioReader, AudioSegment, utterance_duration
 from mesm_data.media.duration import measure_duration
-from mesm_data.media.extract import Sight, watch
-from mesm_data.media.faces.crop import FaceCutter
+from mesm_data.media.extract import extract_video
+from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import Detection, FaceDetector
+from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance, Word
 
 NAMES = {"t": "text", "v": "faces", "a": "sound"}  # of the modalities, in the order of the fusion
@@ -135,6 +136,7 @@ def decode(
     modalities: Sequence[str],
     *,
     square: float = 1.0,
+    undetected: str = "keep",
     detector: FaceDetector | None = None,
 ) -> list[ClipInput]:
     """Decode clips of one `source` in one pass over its files.
@@ -144,6 +146,7 @@ def decode(
         recipe: how the training data were made.
         modalities: those that the model reads; faces are not searched without "v".
         square: side of the centre square where no face is found, relative to the frame's height.
+        undetected: keep, or skip that square.
         detector: finds the faces; None: the recipe's, if it needs no model file.
 
     Raises:
@@ -178,36 +181,52 @@ def decode(
         for number, clip in enumerate(clips)
     )
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
-    sights = _sights(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
+    videos: list[VideoResult | None] = [None] * len(clips)
+    if "v" in modalities:
+        videos = [*_videos(first, utterances, recipe, detector)]
+    if undetected == "skip":
+        videos = [video and _without_undetected(video) for video in videos]
     return [
-        _input(clip, sound, sight, recipe, modalities) for clip, sound, sight in zip(clips, sounds, sights, strict=True)
+        _input(clip, sound, video, recipe, modalities) for clip, sound, video in zip(clips, sounds, videos, strict=True)
     ]
 
 
-def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[Sound]:
+def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[AudioSegment]:
     reader = AudioReader(folder, utterances, recipe.sample_rate)
-    return [reader.read(utterance.audio, duration(utterance)) for utterance in utterances]
+    return [reader.read(utterance.audio, utterance_duration(utterance)) for utterance in utterances]
 
 
-def _sights(clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None) -> list[Sight]:
+def _videos(
+    clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None
+) -> list[VideoResult]:
     path = clip.path.absolute()
     video = None if path.suffix.lower() in AUDIO_SUFFIXES else path.name
     chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
-    cutter = FaceCutter(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
+    cutter = FaceCropper(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
     recording = Recording(id="clip", video=video, utterances=tuple(utterances))
     nothing = [np.zeros(0, np.int16)] * len(utterances)
     with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
-        return watch(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+        return extract_video(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+
+
+def _without_undetected(video: VideoResult) -> VideoResult:
+    """Skip the crops of frames in which no face was detected, as the loader does with `loader.undetected: skip`."""
+    kept = [index for index, face in enumerate(video.faces) if face.detected]
+    skipped = len(video.faces) - len(kept)
+    if not skipped:
+        return video
+    remaining = replace(video, faces=[video.faces[i] for i in kept], times=[video.times[i] for i in kept])
+    return remaining.with_problems(f"no face was detected in {skipped} of {len(video.faces)} frames, which are skipped")
 
 
 def _input(
-    clip: Clip, sound: Sound | None, sight: Sight | None, recipe: Recipe, modalities: Sequence[str]
+    clip: Clip, sound: AudioSegment | None, video: VideoResult | None, recipe: Recipe, modalities: Sequence[str]
 ) -> ClipInput:
     size = recipe.face_size
-    faces = np.zeros((len(sight.faces) if sight else 0, size, size, 3), np.uint8)
-    for index, face in enumerate(sight.faces if sight else ()):
+    faces = np.zeros((len(video.faces) if video else 0, size, size, 3), np.uint8)
+    for index, face in enumerate(video.faces if video else ()):
         faces[index] = face.crop
-    problems = {"v": sight.problems if sight else (), "a": sound.problems if sound else ()}
+    problems = {"v": video.problems if video else (), "a": sound.problems if sound else ()}
     if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
         problems["a"] = ()
     described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
@@ -216,21 +235,22 @@ def _input(
     return ClipInput(
         clip=clip,
         faces=faces,
-        times=tuple(sight.times) if sight else (),
-        boxes=tuple(face.box for face in sight.faces) if sight else (),
-        counts=tuple(face.count for face in sight.faces) if sight else (),
+        times=tuple(video.times) if video else (),
+        boxes=tuple(face.box for face in video.faces) if video else (),
+        counts=tuple(face.count for face in video.faces) if video else (),
         samples=sound.samples if sound else np.zeros(0, np.int16),
         sample_rate=recipe.sample_rate,
         frame_interval=float(recipe.frame_interval),
-        text=normal_text(clip.text or ""),
+        text=normalize_text(clip.text or ""),
         problems=described,
     )
 
 
-def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
+def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -> ClipInput:
     """A sample of a dataset as a decoded clip, whose path is the key."""
     record = sample.record
     faces, words = record["faces"], record["words"]
+    kept = [i for i, is_face in enumerate(faces["detected"]) if is_face or undetected == "keep"]
     return ClipInput(
         clip=Clip(
             path=Path(sample.key),
@@ -240,10 +260,10 @@ def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
             words=None if words is None else tuple(Word(**word) for word in words),
             speaker=record["speaker"],
         ),
-        faces=sample.faces,
-        times=tuple(faces["times"]),
-        boxes=tuple(tuple(box) for box in faces["boxes"]),
-        counts=tuple(faces["counts"]),
+        faces=sample.faces[kept],
+        times=tuple(faces["times"][i] for i in kept),
+        boxes=tuple(tuple(faces["boxes"][i]) for i in kept),
+        counts=tuple(faces["counts"][i] for i in kept),
         samples=sample.samples,
         sample_rate=sample.sample_rate,
         frame_interval=frame_interval,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
@@ -134,11 +134,16 @@ class Predictor:
             workers: files that are decoded at a time, while the model computes.
             progress: called with a number of clips that are done.
         """
-        recipe, square = self.spec.media_recipe(), self.spec.fallback_square
+        recipe = self.spec.media_recipe()
+        how: dict[str, Any] = {
+            "square": self.spec.fallback_square,
+            "undetected": self.spec.undetected,
+            "detector": self.detector,
+        }
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
-                return list(decode(group, recipe, self.modalities, square=square, detector=self.detector))
+                return list(decode(group, recipe, self.modalities, **how))
             except MesmError as error:
                 return [Failure(clip=clip, reason=str(error)) for clip in group]
 
@@ -260,7 +265,7 @@ class Predictor:
     def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:
         """The predictions of samples of a dataset, whatever they lack."""
         interval = float(self.spec.recipe["frame_interval"])
-        return self.predict_inputs([of_sample(sample, interval) for sample in samples])
+        return self.predict_inputs([of_sample(sample, interval, self.spec.undetected) for sample in samples])
 
     def to(self, device: torch.device | str) -> "Predictor":
         """The same with the model on another device."""

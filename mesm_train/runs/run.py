@@ -101,7 +101,9 @@ def write_down(setup: Setup, run: Path) -> None:
     if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
         if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
             copy_tokenizer(setup.config.text, run / "text")
-        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+        undetected = setup.config.loader.undetected
+        specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
+        input_spec.write(run, specification)
     if begun:
         return
     write_json(run / "provenance.json", setup.provenance)
