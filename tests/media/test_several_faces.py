@@ -40,14 +40,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     recording = Recording(id="v", video="v.mp4", utterances=utterances)
     recipe = Recipe(corpus="mosei", clips=False, min_face_size=20)
     build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, toolchain=toolchain_versions()))
-    data, found = (parts / "v.tar").read_bytes(), {}
+    data, counts = (parts / "v.tar").read_bytes(), {}
     for row in read_part(parts, "v") or ():
         member = row["members"]["json"]
         record = parse_json(data[member["offset"] : member["offset"] + member["size"]])
         assert isinstance(record, dict)
         assert record["flags"] == row["flags"]
-        found[row["key"]] = (record["faces"], row["flags"])
-    return found
+        counts[row["key"]] = (record["faces"], row["flags"])
+    return counts
 
 
 @pytest.mark.parametrize(("part", "count"), [("all", 3), ("left", 1), ("right", 2)])
