@@ -27,8 +27,8 @@ from mesm_data.pipeline.build import build_dataset, run_jobs
 from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
+from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.retry import retry_dataset
-from mesm_data.pipeline.worker import Job
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 

@@ -9,7 +9,8 @@ from skimage.data import astronaut
 from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.media.toolchain import ffmpeg_binary, toolchain_versions
-from mesm_data.pipeline.worker import Job, build_recording
+from mesm_data.pipeline.job import Job
+from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Picture, Recording, Utterance
 from mesm_data.storage.json_files import parse_json
 

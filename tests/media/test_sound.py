@@ -24,8 +24,10 @@ from mesm_data.corpora.open_corpus import scan
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.content_check import check
-from mesm_data.media.audio import AudioReader, AudioSegment
-from mesm_data.media.sound_track import channel_weights, decode_track, merge_spans, mix_down
+from mesm_data.media.audio import AudioReader
+from mesm_data.media.audio_segment import AudioSegment
+from mesm_data.media.downmix import channel_weights, mix_down
+from mesm_data.media.sound_track import decode_track, merge_spans
 from mesm_data.media.video import Video
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.schema.recordings import AudioSource, Excerpt
