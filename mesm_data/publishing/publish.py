@@ -15,6 +15,7 @@ from mesm_data.dataset.description import (
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.publishing import card
 from mesm_data.publishing.contents import CARD, INDEX, LOCK, SPLITS, Publication, read_publication, small_files
@@ -68,7 +69,7 @@ def publish(
 
 def _finish(path: Path, url: str, said: dict[str, Any], made: Publication, folder: Path) -> None:
     """Send what is written for the publication: the card and the splits, then the index, then dataset.json."""
-    (folder / CARD).write_text(card.card(said, made), encoding="utf-8")
+    (folder / CARD).write_text(card.card(said, made, inspect(path)), encoding="utf-8")
     write_json(folder / SPLITS, card.splits(path, schema_from_info(path, said)))
     last = {INDEX: folder / INDEX}
     made.files.update({name: FileEntry.of(folder / name) for name in (CARD, SPLITS)})
