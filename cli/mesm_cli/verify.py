@@ -29,6 +29,7 @@ def verify(
       mesm-data verify /data/iemocap --against recipe.lock
     """
     from mesm_data import locked, rebuild
+    from mesm_data.features.verification import total_bytes, verify_features
     from mesm_data.media.faces.detector import EXACT
     from mesm_data.shards import dataset
     from mesm_data.shards.verify import verify as check
@@ -37,6 +38,8 @@ def verify(
     lock = locked.read(against) if against else None
     total = sum(file["size"] for files in (said["shards"], said["video"]) for file in files.values())
     differences = show(lambda step: check(path, step), "verify", total, "B")
+    if size := total_bytes(path):
+        differences += show(lambda step: verify_features(path, step), "features", size, "B")
     if full and not differences:  # what is not as recorded need not make sense
         from mesm_data.check import check as decode
 
