@@ -30,7 +30,7 @@ from mesm_train.data.plan import derived
 from mesm_train.distributed import Exchange, no_sync
 from mesm_train.evaluation import answer, score, write_predictions
 from mesm_train.journal import Journal
-from mesm_train.models.model import Model
+from mesm_train.models.baselines.make import AnyModel
 from mesm_train.optimize import autocast, learning_rate, positive_weight, update
 from mesm_train.setup import Setup
 from mesm_train.state import Position, State
@@ -167,7 +167,7 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
 def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained) -> None:
     """Validate, choose thresholds, remember the best, save."""
     position, start = state.position, time.monotonic()
-    judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
+    judged = setup if state.mean is None else replace(setup, model=cast(AnyModel, state.mean.module))
     answers = answer(judged, "valid")
     limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
     found = score(setup, answers, limits, positive_weight(setup))

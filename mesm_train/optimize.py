@@ -11,13 +11,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mesm_data.errors import InputError
 from mesm_train.config import OptimConfig
-from mesm_train.models.model import Model
+from mesm_train.models.baselines.make import AnyModel
 from mesm_train.setup import Selection
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
+def groups(model: AnyModel, config: OptimConfig) -> list[dict[str, Any]]:
     """The optimizer's groups: the text branch learns at a rate of its own; vectors (norms, biases) do not decay.
 
     Frozen parameters are in none. The output layer of a frozen text encoder learns at the rate of all others.

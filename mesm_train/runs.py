@@ -21,6 +21,7 @@ from mesm_train.distributed import ALONE, Ranks
 from mesm_train.evaluation import answer, score
 from mesm_train.journal import Journal
 from mesm_train.loop import train
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.optimize import positive_weight
 from mesm_train.provenance import differences
 from mesm_train.reproduction import Deviation, deviation
@@ -31,8 +32,8 @@ from mesm_train.watch import Watcher
 
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {
-    "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
-    "loader.cache_gb", "ranks.timeout_seconds", "report.media",
+    "data", "checkpoint_seconds", "keep_best", "model.classes", "model.two_phase.features.dims", "loader.threads",
+    "loader.prefetch", "loader.cache_gb", "ranks.timeout_seconds", "report.media",
 }  # fmt: skip
 
 
@@ -108,6 +109,9 @@ def report(setup: Setup, run: Path) -> Path:
     keys = shown(setup, part)
     batch = setup.loader.batch(keys)
     model = setup.model.eval()
+    if isinstance(model, TwoPhaseModel):
+        write_json(run / "operations.json", looks.feature_operations(model, batch))
+        return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)
     write_json(run / "operations.json", looks.operations(model, batch))
     if not setup.config.report.media:
         return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)

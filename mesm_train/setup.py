@@ -17,6 +17,7 @@ from mesm_data.shards.reader import Dataset
 from mesm_data.splits import PARTS, Split
 from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
+from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.plan import Plan, Samples, derived, plan
@@ -24,8 +25,11 @@ from mesm_train.data.stream import ShardStream
 from mesm_train.distributed import ALONE, Ranks
 from mesm_train.labels import trainable_view
 from mesm_train.models import text
+from mesm_train.models.baselines.make import AnyModel, make_two_phase
+from mesm_train.models.baselines.settings import TWO_PHASE
 from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
+from mesm_train.models.settings import MODALITIES
 from mesm_train.provenance import provenance
 
 
@@ -59,7 +63,7 @@ class Setup(Selection):
 
     loader: Loader
     samples: Samples
-    model: Model
+    model: AnyModel
 
     def plan(self, epoch: int) -> Plan:
         """The order of an epoch of the train part."""
@@ -97,7 +101,8 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
     set_products(device, config.optim.precision)
     check_place(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
-    check_media(config.model.modalities, dataset)
+    if config.model.kind not in TWO_PHASE:
+        check_media(config.model.modalities, dataset)
     asked = trainable_view(dataset.schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
     parted = dataset.split(config.split)
@@ -125,6 +130,8 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
 def make_model(selection: Selection, run: Path) -> Setup:
     """The run of the selected data: with its text encoder, its model and its loader."""
     config, dataset, keys, ranks = selection.config, selection.dataset, selection.keys, selection.ranks
+    if config.model.kind in TWO_PHASE:
+        return make_two_phase_run(selection)
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
     model = Model(config.model, encoder).to(selection.device)
@@ -145,6 +152,33 @@ def make_model(selection: Selection, run: Path) -> Setup:
     samples = planned(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
+
+
+def make_two_phase_run(selection: Selection) -> Setup:
+    """The run of the selected data for a two-phase system: with its feature sets, its model and its loader."""
+    config, dataset, train = selection.config, selection.dataset, selection.keys.get("train", ())
+    sets = open_sets(config, dataset)
+    features = config.model.two_phase.features
+    dims = tuple(sets[m].dim if m in sets else features.dim(m) for m in MODALITIES)
+    two_phase = replace(config.model.two_phase, features=replace(features, dims=dims))
+    config = replace(config, model=replace(config.model, two_phase=two_phase))
+    emotions = class_vectors(config, dataset, selection.view.classes) if config.model.kind == "emo-embs" else None
+    torch.manual_seed(derived(config.seed, "weights"))
+    model = make_two_phase(config.model, emotions)
+    for modality in ("v", "a"):
+        if modality in sets and features.standardise:
+            model.set_statistics(modality, *statistics(sets[modality], train))
+    cost = sum(np.array([each.rows[key] for key in sorted(train)], np.int64) for each in sets.values())
+    samples = replace(planned(dataset, train, config.model.modalities), cost=np.asarray(cost, np.int64))
+    facts = {m: {name: each.info[name] for name in ("name", "kind", "digest", "index")} for m, each in sets.items()}
+    selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+    return Setup(**{
+        **selected, "config": config, "provenance": {**selection.provenance, "features": facts},
+        "loader": FeatureLoader(
+            dataset, selection.targets, sets, config.loader, pin=selection.device.type == "cuda"
+        ),
+        "samples": samples, "model": model.to(selection.device),
+    })  # fmt: skip
 
 
 def check_place(data: str) -> None:

@@ -44,7 +44,7 @@ def _place(part: str) -> tuple[int, int]:
     """Parts in the order of the computation; operations.json has them by name."""
     modality, _, inner = part.partition(".")
     inside = ("", "stem", "blocks", "attention", "head", "sequence")
-    return ("text", "v", "a", modality).index(modality), inside.index(inner) if inner in inside else len(inside)
+    return ("text", "t", "v", "a", modality).index(modality), inside.index(inner) if inner in inside else len(inside)
 
 
 def _part(name: str) -> str:

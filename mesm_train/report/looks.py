@@ -1,5 +1,6 @@
 """Where the model looked: its inputs as pictures, the sites that its sparse blocks kept, and what it answered."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from mesm_train import flops
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces, piece_counts_of
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.models.conv import Trace
 from mesm_train.models.model import FACE, Model
 from mesm_train.report.pictures import colours
@@ -121,6 +123,16 @@ def operations(model: Model, batch: Batch) -> dict[str, Any]:
     amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
     given = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": given, "models": models, "kept": kept}
+
+
+def feature_operations(model: TwoPhaseModel, batch: Batch) -> dict[str, Any]:
+    """The content of operations.json for a two-phase system: multiply-adds on the features, not of computing them."""
+    parts: Counter[str] = Counter()
+    counts = {m: rows.counts.tolist() for m, rows in batch.features.items()}
+    for number in range(len(batch.keys)):
+        parts.update(model.macs({m: count[number] for m, count in counts.items()}))
+    rows = {f"rows of {WORDS[m]}": sum(count) for m, count in counts.items()}
+    return {"input": {"utterances": len(batch.keys), **rows}, "models": {model.settings.kind: dict(parts)}, "kept": {}}
 
 
 def _spectrogram(pieces: NDArray[np.float32]) -> Pixels:

@@ -10,6 +10,7 @@ from typing import Any
 from mesm_data.files import atomic_write
 from mesm_data.splits import PARTS
 from mesm_train.data.batch import Batch
+from mesm_train.models.baselines.settings import TWO_PHASE
 from mesm_train.models.model import Model
 from mesm_train.report import costs, looks, pictures, scores
 from mesm_train.report.markup import Html, el
@@ -168,6 +169,9 @@ def _looks(
     yield el("h2", "What the model looks at")
     if record.settings.get("report", {}).get("media") is False:
         yield el("p", "Pictures and transcripts of the corpus are left out (report.media=false).")
+        return
+    if record.settings.get("model", {}).get("kind") in TWO_PHASE:
+        yield el("p", "This system reads features that were computed before: there are no pictures of what it sees.")
         return
     if not seen:
         yield el("p", "No model and no utterances were given to look at.")
