@@ -17,7 +17,7 @@ from mesm_data.shards.reader import Dataset
 from mesm_data.splits import PARTS, Split
 from mesm_train.config import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
-from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics
+from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics, with_feature_widths
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.plan import Plan, Samples, derived, plan
@@ -29,7 +29,6 @@ from mesm_train.models.baselines.make import AnyModel, make_two_phase
 from mesm_train.models.baselines.settings import TWO_PHASE
 from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
-from mesm_train.models.settings import MODALITIES
 from mesm_train.provenance import provenance
 
 
@@ -105,6 +104,8 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
         check_media(config.model.modalities, dataset)
     asked = trainable_view(dataset.schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
+    if config.model.kind in TWO_PHASE:
+        config = with_feature_widths(config, dataset)
     parted = dataset.split(config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
     held = set(dataset.keys)
@@ -158,22 +159,18 @@ def make_two_phase_run(selection: Selection) -> Setup:
     """The run of the selected data for a two-phase system: with its feature sets, its model and its loader."""
     config, dataset, train = selection.config, selection.dataset, selection.keys.get("train", ())
     sets = open_sets(config, dataset)
-    features = config.model.two_phase.features
-    dims = tuple(sets[m].dim if m in sets else features.dim(m) for m in MODALITIES)
-    two_phase = replace(config.model.two_phase, features=replace(features, dims=dims))
-    config = replace(config, model=replace(config.model, two_phase=two_phase))
     emotions = class_vectors(config, dataset, selection.view.classes) if config.model.kind == "emo-embs" else None
     torch.manual_seed(derived(config.seed, "weights"))
     model = make_two_phase(config.model, emotions)
     for modality in ("v", "a"):
-        if modality in sets and features.standardise:
+        if modality in sets and config.model.two_phase.features.standardise:
             model.set_statistics(modality, *statistics(sets[modality], train))
     cost = sum(np.array([each.rows[key] for key in sorted(train)], np.int64) for each in sets.values())
     samples = replace(planned(dataset, train, config.model.modalities), cost=np.asarray(cost, np.int64))
     facts = {m: {name: each.info[name] for name in ("name", "kind", "digest", "index")} for m, each in sets.items()}
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{
-        **selected, "config": config, "provenance": {**selection.provenance, "features": facts},
+        **selected, "provenance": {**selection.provenance, "features": facts},
         "loader": FeatureLoader(
             dataset, selection.targets, sets, config.loader, pin=selection.device.type == "cuda"
         ),

@@ -36,10 +36,17 @@ def flops(
     """
     from dataclasses import replace
 
+    from mesm_data.errors import InputError
     from mesm_train.config import load_recipe
     from mesm_train.flops import dense_macs, encoder_sizes, fresh_macs
+    from mesm_train.models.baselines.settings import TWO_PHASE
 
     config = load_recipe(recipe, sets or ())
+    if config.model.kind in TWO_PHASE:
+        raise InputError(
+            f"{recipe} is of kind {config.model.kind}, which reads features: its operations depend on their rows and "
+            "widths. They are counted in the report of each run, and in `mesm-train compare`"
+        )
     encoder = encoder_sizes(config.text) if "t" in config.model.modalities else None
     amounts = {"faces": faces, "pieces": pieces, "tokens": tokens}
     models = {"fe2e": dense_macs(replace(config.model, kind="fe2e"), encoder, **amounts)}
@@ -132,11 +139,14 @@ def explain(
     from mesm_data.errors import InputError
     from mesm_data.files import atomic_write
     from mesm_train import runs
+    from mesm_train.models.baselines.two_phase import TwoPhaseModel
     from mesm_train.report import looks, pictures
 
     if part not in ("train", "valid", "test"):
         raise InputError(f"--split {part!r}: expected train, valid or test")
     setup = runs.load(path, data=data, parts=() if keys else (part,), sets=sets or ())
+    if isinstance(setup.model, TwoPhaseModel):
+        raise InputError(f"{path} is of kind {setup.model.settings.kind}, which reads features: nothing can be shown")
     chosen = keys.split(",") if keys else runs.shown(setup, part)
     for key in chosen:
         if key not in setup.loader.targets:

@@ -7,6 +7,7 @@ State on disk: DIR/features/<name>/.parts/config.json (what is computed), .parts
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -71,16 +72,19 @@ def write(
     out = dataset.path / feature_set.FOLDER / name
     parts = out / ".parts"
     with folder_lock(parts / "lock"):
-        if _is_finished(dataset, out, digest, overwrite=overwrite):
+        try:
+            finished = _is_finished(dataset, out, digest, overwrite=overwrite)
+            if not finished:
+                _open_parts(parts, digest)
+                _prepare(extractor, dataset, parts)
+        except InputError:
+            shutil.rmtree(parts)
+            with suppress(OSError):  # it holds a finished set
+                out.rmdir()
+            raise
+        if finished:
             shutil.rmtree(parts)
             return feature_set.open_set(dataset.path, name)
-        _open_parts(parts, digest)
-        if not (parts / "shared.done").exists():
-            shutil.rmtree(parts / "shared", ignore_errors=True)
-            (parts / "shared").mkdir()
-            extractor.prepare(dataset, parts / "shared")
-            with atomic_write(parts / "shared.done"):
-                pass
         jobs = [
             Job(str(dataset.path), root, extractor, str(parts), f"{number:06d}.npz", keys)
             for number, keys in enumerate(_chunks(dataset))
@@ -118,6 +122,17 @@ def _open_parts(parts: Path, digest: str) -> None:
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_json(config, {"digest": digest})
+
+
+def _prepare(extractor: Extractor, dataset: Dataset, parts: Path) -> None:
+    """What all utterances need, in .parts/shared, if a stopped call has not finished that."""
+    if (parts / "shared.done").exists():
+        return
+    shutil.rmtree(parts / "shared", ignore_errors=True)
+    (parts / "shared").mkdir()
+    extractor.prepare(dataset, parts / "shared")
+    with atomic_write(parts / "shared.done"):
+        pass
 
 
 def _chunks(dataset: Dataset) -> list[tuple[str, ...]]:

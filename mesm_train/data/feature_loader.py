@@ -1,6 +1,7 @@
 """Feature sets to packed batches, for two-phase systems: no shard is read."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from mesm_data.shards.reader import Dataset
 from mesm_train.config import AugmentConfig, LoaderConfig, RunConfig
 from mesm_train.data.batch import Batch, FeatureRows
 from mesm_train.data.loader import Loader, run_ahead
+from mesm_train.models.settings import MODALITIES
 
 
 class FeatureLoader(Loader):
@@ -67,10 +69,20 @@ def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
     if config.loader.source != "index":
         raise InputError(f"loader.source {config.loader.source} reads shards; model.kind {config.model.kind} does not")
     names = config.model.two_phase.features
-    sets = {modality: open_set(dataset.path, names.name(modality)) for modality in config.model.modalities}
+    sets: dict[str, FeatureSet] = {
+        modality: open_set(dataset.path, names.name(modality)) for modality in config.model.modalities
+    }
     for features in sets.values():
         check_dataset(features, dataset.info["root"], dataset.keys)
     return sets
+
+
+def with_feature_widths(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The settings with the widths of the feature sets that they name. Raises as `open_sets`."""
+    sets, features = open_sets(config, dataset), config.model.two_phase.features
+    t, v, a = (sets[m].dim if m in sets else features.dim(m) for m in MODALITIES)
+    two_phase = replace(config.model.two_phase, features=replace(features, dims=(t, v, a)))
+    return replace(config, model=replace(config.model, two_phase=two_phase))
 
 
 def class_vectors(config: RunConfig, dataset: Dataset, classes: Sequence[str]) -> torch.Tensor:

@@ -49,7 +49,7 @@ class OpenFace(Extractor):
     def prepare(self, dataset: Dataset, folder: Path) -> None:
         """Raises InputError if no file is of one of the dataset's utterances."""
         names = {path.stem for path in Path(self.folder).glob("*.csv")}
-        rows = dataset.rows.select("id", "recording", "speaker").values()
+        rows = dataset.rows.select("id", "recording", "speaker", "start").values()
         if not any(name in names for row in rows for name, _ in _names(row)):
             raise InputError(
                 f"{self.folder} holds no file of this dataset: files are named RECORDING.csv, RECORDING_SPEAKER.csv or "

@@ -67,7 +67,8 @@ class TwoPhaseModel(nn.Module, ABC):
 
     def look(self, batch: Batch) -> Look:
         """The same with the logits of each modality, where the system has any."""
-        sequences = {modality: self._sequence(modality, batch) for modality in self.settings.modalities}
+        modalities: tuple[str, ...] = self.settings.modalities
+        sequences = {modality: self._sequence(modality, batch) for modality in modalities}
         logits, branches = self.logits(sequences)
         present = {modality: sequence.present() for modality, sequence in sequences.items()}
         return Look(logits=logits.float(), branches=branches, present=present, traces={})
