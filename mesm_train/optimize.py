@@ -18,11 +18,12 @@ PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def groups(model: AnyModel, config: OptimConfig) -> list[dict[str, Any]]:
-    """The optimizer's groups: the text branch learns at a rate of its own; vectors (norms, biases) do not decay.
+    """The optimizer's groups: pretrained encoders learn at rates of their own; vectors (norms, biases) do not decay.
 
     Frozen parameters are in none. The output layer of a frozen text encoder learns at the rate of all others.
     """
-    branches = ((model.text_parameters(), config.text_lr_factor or 1.0), (model.other_parameters(), 1.0))
+    text = (model.text_parameters(), config.text_lr_factor or 1.0)
+    branches = (text, *model.encoder_parameters(), (model.other_parameters(), 1.0))
     found = []
     for parameters, factor in branches:
         learnt = [parameter for parameter in parameters if parameter.requires_grad]

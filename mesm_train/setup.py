@@ -29,6 +29,7 @@ from mesm_train.models.baselines.make import AnyModel, make_two_phase
 from mesm_train.models.baselines.settings import TWO_PHASE
 from mesm_train.models.model import FACE, Model
 from mesm_train.models.norm import synchronise
+from mesm_train.models.pretrained import load_faces, load_sound
 from mesm_train.provenance import provenance
 
 
@@ -101,7 +102,7 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
     check_place(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     if config.model.kind not in TWO_PHASE:
-        check_media(config.model.modalities, dataset)
+        check_media(config, dataset)
     asked = trainable_view(dataset.schema, config.labels)
     config = replace(config, model=replace(config.model, classes=len(asked.classes)))
     if config.model.kind in TWO_PHASE:
@@ -135,7 +136,11 @@ def make_model(selection: Selection, run: Path) -> Setup:
         return make_two_phase_run(selection)
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
-    model = Model(config.model, encoder).to(selection.device)
+    sound = load_sound(config.sound, config.model.dim) if config.sound.encoder else None
+    faces = load_faces(config.faces, config.model.dim) if config.faces.encoder else None
+    if faces is not None:
+        check_face_size(dataset, faces.size, f"faces.encoder {config.faces.encoder}")
+    model = Model(config.model, encoder, sound=sound, faces=faces).to(selection.device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
     if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
@@ -150,6 +155,10 @@ def make_model(selection: Selection, run: Path) -> Setup:
     if encoder is not None:
         facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
         facts["text"]["encoder"] = config.text.encoder
+    for section, settings in (("sound", config.sound), ("faces", config.faces)):
+        if settings.encoder is not None:
+            place = text.find_encoder(settings.encoder, settings.revision, section)
+            facts[section] = text.encoder_provenance(place, settings.encoder, settings.revision)
     samples = planned(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
@@ -200,18 +209,28 @@ def shard_stream(config: RunConfig, dataset: Dataset, train: Sequence[str], rank
     return stream
 
 
-def check_media(modalities: Sequence[str], dataset: Dataset) -> None:
-    """Raises InputError if the stacks of a model of these modalities cannot take the dataset's faces or sound."""
-    recipe = dataset.info["recipe"]
-    if "v" in modalities and recipe["face_size"] != FACE:
-        raise InputError(
-            f"{dataset.path} holds faces of {recipe['face_size']} pixels, the visual stack takes {FACE}: build it with "
-            f"--face-size {FACE}, or leave v out of model.modalities"
-        )
+def check_media(config: RunConfig, dataset: Dataset) -> None:
+    """Raises InputError if the stacks or encoders of a model cannot take the dataset's faces or sound."""
+    recipe, modalities = dataset.info["recipe"], config.model.modalities
+    if "v" in modalities and config.faces.encoder is None:
+        check_face_size(dataset, FACE, "the visual stack")
     if "a" in modalities and recipe["sample_rate"] != SAMPLE_RATE:
         raise InputError(
             f"{dataset.path} holds sound at {recipe['sample_rate']} Hz, the acoustic stack takes {SAMPLE_RATE} Hz: "
             f"build it with --sample-rate {SAMPLE_RATE}, or leave a out of model.modalities"
+        )
+    if config.sound.encoder is not None and (config.augment.mask_seconds or config.augment.mask_mels):
+        raise InputError(
+            "augment.mask_seconds and augment.mask_mels change mel spectrograms; sound.encoder reads the wave"
+        )
+
+
+def check_face_size(dataset: Dataset, size: int, what: str) -> None:
+    """Raises InputError unless the dataset's crops are of `size` pixels, which `what` takes."""
+    if (found := dataset.info["recipe"]["face_size"]) != size:
+        raise InputError(
+            f"{dataset.path} holds faces of {found} pixels, {what} takes {size}: build it with --face-size {size}, or "
+            "leave v out of model.modalities"
         )
 
 

@@ -32,12 +32,15 @@ class Operations:
 
     def __init__(self, model: AnyModel) -> None:
         self._two_phase = model if isinstance(model, TwoPhaseModel) else None
+        self._unknown = any(True for _ in model.encoder_parameters())
         self._settings = model.settings
         self._encoder: Any = None if model.text is None else model.text.encoder.config
         self._known: dict[tuple[int, int, int], float] = {}
 
     def of(self, batch: Batch) -> float:
-        """Of one batch, whose counts lie on the CPU."""
+        """Of one batch, whose counts lie on the CPU; 0: not known, of a pretrained speech or image encoder."""
+        if self._unknown:
+            return 0.0
         if self._two_phase is not None:
             rows = {m: each.counts.tolist() for m, each in batch.features.items()}
             sizes = ({m: count[number] for m, count in rows.items()} for number in range(len(batch.keys)))

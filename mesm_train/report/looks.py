@@ -15,14 +15,14 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces, piece_counts_of
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.models.conv import Trace
-from mesm_train.models.model import FACE, Model
+from mesm_train.models.measured_flops import measured_macs
+from mesm_train.models.model import Model
 from mesm_train.report.pictures import colours
 
 Pixels = NDArray[np.uint8]
 
 SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
 PIECE = COLUMNS * HOP / SAMPLE_RATE  # seconds of a piece of sound
-SIZES = {"v": f"{FACE} × {FACE} pixels", "a": f"{MELS} mels ×\n{COLUMNS} columns"}
 WORDS = {"t": "text", "v": "faces", "a": "sound"}
 DIM, DROPPED, DARK = 0.3, 50, 14  # brightness: what is left of the picture and its least where dropped; not on offer
 
@@ -114,14 +114,16 @@ def operations(model: Model, batch: Batch) -> dict[str, Any]:
     settings = model.settings
     encoder = None if model.text is None else model.text.encoder.config
     look = model.look(batch.to(next(model.parameters()).device))
+    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
+    given = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
+    if any(True for _ in model.encoder_parameters()):
+        return {"input": given, "models": {settings.kind: measured_macs(model, batch)}, "kept": {}}
     counted = flops.counted_macs(settings, encoder, batch, look)
     if settings.kind == "fe2e":
         models, kept = {"fe2e": counted}, {}
     else:
         models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, look), "mesm": counted}
         kept = {m: flops.densities(list(traces)) for m, traces in look.traces.items() if len(traces[0].kept)}
-    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
-    given = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": given, "models": models, "kept": kept}
 
 
@@ -154,7 +156,9 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: f
         row = np.concatenate(list(upright), axis=1)
         return Strip(modality=modality, title=title, note=note, pixels=row, count=count, seconds=seconds)
 
-    strips = [strip(WORDS[modality].capitalize(), SIZES[modality], pictures)]
+    height, width = pictures.shape[1:3]
+    size = f"{height} × {width} pixels" if modality == "v" else f"{MELS} mels ×\n{COLUMNS} columns"
+    strips = [strip(WORDS[modality].capitalize(), size, pictures)]
     for number, trace in enumerate(traces, 1):
         height, width = trace.kept.shape[1:]
         note = f"{height} × {width} sites\n{float(trace.kept.double().mean()):.0%} kept"

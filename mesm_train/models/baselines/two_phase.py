@@ -85,6 +85,10 @@ class TwoPhaseModel(nn.Module, ABC):
         """None: no parameter learns at the rate of a pretrained text encoder."""
         return iter(())
 
+    def encoder_parameters(self) -> Iterator[tuple[Iterator[nn.Parameter], float]]:
+        """None, likewise."""
+        return iter(())
+
     def other_parameters(self) -> Iterator[nn.Parameter]:
         """All parameters."""
         return self.parameters()
