@@ -88,12 +88,14 @@ class PretrainedFaces(Pretrained):
 
     def forward(self, faces: Tensor) -> Tensor:
         """uint8 (F, size, size, 3) to vectors (F, dim)."""
-        if not len(faces):
-            return self.out(self.out.weight.new_zeros(0, self.out.in_features))
-        pixels = (faces.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.deviation
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            vectors = pooled(self.encoder(pixel_values=pixels))
-        return self.out(vectors)
+        if len(faces):
+            pixels = (faces.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.deviation
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+                encoded = pooled(self.encoder(pixel_values=pixels))
+        else:
+            encoded = self.out.weight.new_zeros(0, self.out.in_features)
+        vectors: Tensor = self.out(encoded)
+        return vectors
 
 
 def pooled(output: Any) -> Tensor:
