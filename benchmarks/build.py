@@ -26,20 +26,20 @@ from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
-from mesm_data.corpora import scan
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.media.toolchain import ffmpeg_binary
 
 MINUTES_OF_A_DIALOG = 1.44  # of 30 turns
 
 BUILD = """
 import sys
 from pathlib import Path
-from mesm_data.pipeline import build
-from mesm_data.corpora import scan
-from mesm_data.recipe import Recipe
+from mesm_data.pipeline.build import build
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.recipe import Recipe
 source, out, workers, clips, faces = sys.argv[1:]
 if faces == "0":
-    import mesm_data.step as step
+    import mesm_data.pipeline.worker as step
     class Blind:
         def detect(self, picture):
             return []
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("overhead", "notebook", "workers"))
     arguments = parser.parse_args()
     if not arguments.corpus.exists():
-        from mesm_data.sample import iemocap
+        from mesm_data.synthetic import iemocap
 
         iemocap.write(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
     found = scan("iemocap", arguments.corpus)

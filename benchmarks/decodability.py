@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mesm_data.shards.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset, Sample
 
 CLASSES = {
     "iemocap": ("ang", "exc", "fru", "hap", "neu", "sad"),

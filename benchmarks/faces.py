@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from mesm_data.media.crop import face, resize
-from mesm_data.media.mtcnn import Detector
-from mesm_data.media.sums import Sums
+from mesm_data.media.faces.crop import face, resize
+from mesm_data.media.faces.integral_image import Sums
+from mesm_data.media.faces.mtcnn import Detector
 
 
 def cpu(work: Callable[[], object], runs: int = 20) -> float:

@@ -33,17 +33,18 @@ import numpy as np
 import torch
 
 import mesm_train
-from mesm_data.files import canonical_json
+from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.members import encode_faces
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.tar import SampleWriter
+from mesm_data.media.wav import encode_wav
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.shards import dataset
-from mesm_data.shards.members import encode_faces, encode_wav
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.tar import SampleWriter
-from mesm_train.config import LoaderConfig
+from mesm_data.storage.json_files import canonical_json
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import plan
 from mesm_train.data.stream import ShardStream
-from mesm_train.setup import planned
+from mesm_train.training.setup import planned
 
 BATCH = 8
 EMOTIONS = ("ang", "exc", "fru", "hap", "neu", "sad")  # in turn: benchmarks/gpu trains on these samples too

@@ -3,7 +3,7 @@
 Input: 72 random faces and 96 random pieces of sound (8 utterances of 4.5 s; --utterances for fewer), published widths,
 fresh initialisation.
 Variants are run in turn, so that whatever else the machine does falls on all alike; medians and their ratios to the
-dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/flops.py.
+dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/models/flops.py.
 
     OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda --precision bf16]
 
@@ -26,14 +26,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mesm_train import throughput
-from mesm_train.allocator import keep_memory
-from mesm_train.flops import active_pairs
-from mesm_train.models.conv import Stack
-from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.models.flops import active_pairs
 from mesm_train.models.sparse import SparseStack
-from mesm_train.optimize import autocast
-from mesm_train.setup import set_products
+from mesm_train.models.streams import Stack
+from mesm_train.training import throughput
+from mesm_train.training.allocator import keep_memory
+from mesm_train.training.optimizer import autocast
+from mesm_train.training.setup import set_products
 
 SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
 TEXT = 768

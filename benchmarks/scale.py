@@ -16,13 +16,13 @@ import time
 import numpy as np
 import torch
 
-from mesm_data.shards.members import SAMPLE_RATE
+from mesm_data.media.wav import SAMPLE_RATE
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data.batch import Batch
 from mesm_train.data.costs import FACE, PIECE
 from mesm_train.data.mel import piece_counts_of
 from mesm_train.data.plan import Samples, plan
-from mesm_train.models.model import Model
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.fe2e_mesm import Model
 
 PARAMETERS = 37_000_000
 BUCKETS = 5

@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from mesm_train.config import load_recipe
-from mesm_train.sweep import HEAD, sweep, write_csv
-from mesm_train.watch import Lines
+from mesm_train.analysis.sweep import HEAD, sweep, write_csv
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.progress import Lines
 
 
 class Quiet(Lines):

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mesm_data.api import build, verify
+    from mesm_data.dataset.reader import Dataset, Sample
+    from mesm_data.dataset.remote_shards import open_dataset
     from mesm_data.errors import InputError, MesmError
-    from mesm_data.shards.fetched import open_dataset
-    from mesm_data.shards.reader import Dataset, Sample
-    from mesm_data.splits import Split
+    from mesm_data.pipeline.api import build, verify
+    from mesm_data.splits.resolve import Split
 
 __version__: str
 __all__ = [
@@ -20,14 +20,14 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    "Dataset": "mesm_data.shards.reader",
+    "Dataset": "mesm_data.dataset.reader",
     "InputError": "mesm_data.errors",
     "MesmError": "mesm_data.errors",
-    "Sample": "mesm_data.shards.reader",
-    "Split": "mesm_data.splits",
-    "build": "mesm_data.api",
-    "open_dataset": "mesm_data.shards.fetched",
-    "verify": "mesm_data.api",
+    "Sample": "mesm_data.dataset.reader",
+    "Split": "mesm_data.splits.resolve",
+    "build": "mesm_data.pipeline.api",
+    "open_dataset": "mesm_data.dataset.remote_shards",
+    "verify": "mesm_data.pipeline.api",
 }
 
 if not TYPE_CHECKING:  # a type checker sees the imports above, and that a misspelt name does not exist

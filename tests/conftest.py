@@ -20,7 +20,7 @@ settings.load_profile("mesm")
 REPOSITORY = Path(__file__).parents[1]
 
 # Tests that `make check` leaves out, because they make or decode media, train, or take longer than a second or two.
-MEDIA_FOLDERS = {"engines", "media", "models", "sample"}
+MEDIA_FOLDERS = {"executors", "media", "models", "synthetic"}
 MEDIA_FILES = {
     "test_bounded.py", "test_elsewhere.py", "test_hostile.py", "test_kills.py", "test_mosei_build.py",
     "test_open_build.py", "test_planted.py", "test_ranks.py",
@@ -97,7 +97,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture(scope="session")
 def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic IEMOCAP of three short dialogs."""
-    from mesm_data.sample import iemocap
+    from mesm_data.synthetic import iemocap
 
     return once("corpus", lambda path: iemocap.write(path, dialogs=3, turns=10, seed=1, workers=2))
 
@@ -105,7 +105,7 @@ def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 @pytest.fixture(scope="session")
 def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic CMU-MOSEI of two short videos."""
-    from mesm_data.sample import mosei
+    from mesm_data.synthetic import mosei
 
     return once("mosei", lambda path: mosei.write(path, videos=2, clips=3, seed=1, workers=2))
 
@@ -113,9 +113,9 @@ def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 @pytest.fixture(scope="session")
 def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """The corpus, built by two workers."""
-    from mesm_data.corpora import scan
-    from mesm_data.pipeline import build
-    from mesm_data.recipe import Recipe
+    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.dataset.recipe import Recipe
+    from mesm_data.pipeline.build import build
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
     return once("dataset", lambda path: build(scan("iemocap", corpus), path, recipe, workers=2) and None)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.corpora import scan
-from mesm_data.inspect import inspect
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.summary import inspect
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
 
 
 @dataclass
@@ -171,7 +171,7 @@ def test_what_was_not_asked_for_is_excluded_by_a_named_rule(tmp_path: Path, corp
 
 def test_no_label_is_a_reason_to_drop_an_utterance(dataset: Path, corpus: Path) -> None:
     """xxx, oth, sur: every label of the evaluation files is in the dataset, and its record is whole."""
-    from mesm_data.corpora.iemocap_text import parse_evaluation
+    from mesm_data.corpora.iemocap.annotations import parse_evaluation
 
     built = Dataset(dataset)
     labels = set()

@@ -20,8 +20,8 @@ import torch
 
 import mesm_data
 import mesm_train
+from mesm_data.dataset import manifest
 from mesm_data.errors import InputError
-from mesm_data.shards import manifest
 
 PACKAGES = ("mesm_data", "mesm_train", "mesm_cli", "mesm_manifests")
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
@@ -69,7 +69,13 @@ def test_build_is_the_function_whatever_was_imported_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mesm_data.api", "mesm_data.shards.fetched", "mesm_data.shards.reader", "mesm_train.data.collate"]
+    "name",
+    [
+        "mesm_data.pipeline.api",
+        "mesm_data.dataset.remote_shards",
+        "mesm_data.dataset.reader",
+        "mesm_train.data.collate",
+    ],
 )
 def test_the_examples_of_the_docstrings_are_true(folder: Path, name: str) -> None:
     results = doctest.testmod(importlib.import_module(name))

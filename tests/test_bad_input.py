@@ -128,7 +128,7 @@ def test_what_is_built_is_not_built_again(mesm_data: Command, corpus: Path, own:
 
 
 def test_two_builds_at_once_are_kept_apart(mesm_data: Command, corpus: Path, out: Path) -> None:
-    from mesm_data.files import folder_lock
+    from mesm_data.storage.file_locks import folder_lock
 
     with folder_lock(out / ".build" / "lock"):
         done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, *FEW, check=False)

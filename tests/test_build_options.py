@@ -11,20 +11,20 @@ from mesm_cli.data import app
 from stub_yunet import model
 from typer.testing import CliRunner
 
-from mesm_data import rebuild
-from mesm_data.check import check
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
-from mesm_data.inspect import inspect
-from mesm_data.locked import read
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.retry import retry
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
-from mesm_train.config import LoaderConfig
+from mesm_data.integrity import rebuild_check as rebuild
+from mesm_data.integrity.content_check import check
+from mesm_data.integrity.lock_reader import read
+from mesm_data.integrity.verify import verify
+from mesm_data.pipeline.build import build
+from mesm_data.pipeline.retry import retry
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
-from mesm_train.setup import check_media
+from mesm_train.training.setup import check_media
 
 ONLY = "Ses01*_[FM]000"
 OPTIONS = {"face_size": 96, "frame_interval": "0.25", "min_face_size": 60, "sample_rate": 44_100}

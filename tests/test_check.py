@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mesm_data import check
+from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.integrity import content_check as check
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.shards.reader import Dataset, Sample
 
 
 @pytest.fixture(scope="module")

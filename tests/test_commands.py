@@ -14,13 +14,13 @@ import yaml
 from mesm_cli.settings import complete_key, complete_recipe
 
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
-from mesm_data.pipeline import open_place
-from mesm_train.compare import HEAD, READING
-from mesm_train.config import LoaderConfig, load_recipe, recipe_summaries, recipes
-from mesm_train.settings_help import all_settings, find_settings
-from mesm_train.setup import check_place
-from mesm_train.watch import Lines
+from mesm_data.pipeline.build import open_place
+from mesm_data.storage.json_files import write_json
+from mesm_train.analysis.compare import HEAD, READING
+from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
+from mesm_train.config.settings_help import all_settings, find_settings
+from mesm_train.training.progress import Lines
+from mesm_train.training.setup import check_place
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = {"mesm-data": "mesm_cli.data", "mesm-train": "mesm_cli.train"}

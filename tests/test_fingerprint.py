@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesm_data.errors import InputError
-from mesm_data.fingerprint import compare, read_other
+from mesm_data.integrity.fingerprint import compare, read_other
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

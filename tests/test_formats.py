@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.shards.reader import Dataset
+from mesm_data.dataset.reader import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_all_parts_pass_on_a_cpu(tmp_path: Path, dataset: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import prepare
 
-    from mesm_data.shards.reader import Dataset
+    from mesm_data.dataset.reader import Dataset
 
     kit = tmp_path / "kit"
     kit.mkdir()

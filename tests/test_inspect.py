@@ -2,8 +2,8 @@
 
 from mesm_cli.inspect import SHOWN, shortened
 
-from mesm_data.corpora.mosei_labels import EMOTIONS, ITEMS
-from mesm_data.inspect import label_counts, view_counts
+from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS
+from mesm_data.dataset.summary import label_counts, view_counts
 from mesm_data.schema.built_in import built_in_schema
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora import scan
-from mesm_data.engines.local import run
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import read_json, sha256_file
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
+from mesm_data.pipeline.executors.local import run
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import read_json
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 RECIPE = Recipe(corpus="iemocap", only="*_F000")
@@ -48,8 +49,8 @@ def root_without_clips(once: Callable[[str, Callable[[Path], None]], Path], mesm
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-from mesm_data.pipeline import build
-from mesm_data.corpora import scan
+from mesm_data.pipeline.build import build
+from mesm_data.corpora.open_corpus import scan
 from mesm_data.errors import MesmError
 from test_machine import RECIPE
 
@@ -251,7 +252,7 @@ def test_a_place_that_cannot_be_is_said_before_any_work(
 def test_without_a_network_publishing_to_the_hub_is_refused_in_a_sentence(whole: Path) -> None:
     """A real connection, to a port where nothing listens."""
     pytest.importorskip("huggingface_hub")
-    program = "import mesm_data.remote_bytes as r; r.PAUSE = 0; from mesm_cli.data import main; main()"
+    program = "import mesm_data.storage.remote_bytes as r; r.PAUSE = 0; from mesm_cli.data import main; main()"
     command = [sys.executable, "-c", program, "publish", str(whole), "hf://datasets/owner/name", "--tier", "gated"]
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
@@ -344,7 +345,7 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """It has the same size, and is exchanged when it has been decoded and not been hashed."""
-    from mesm_data import step
+    from mesm_data.pipeline import worker as step
 
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
     recording = scan("iemocap", source).recordings[0]

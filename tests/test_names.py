@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from mesm_data.shards import dataset as shards
-from mesm_data.source import remembered
+from mesm_data.dataset import dataset_dir as shards
+from mesm_data.pipeline.source_record import remembered
 
 
 def test_names_that_are_not_utf8_or_not_ascii_in_an_ascii_locale_keep_no_build_from_its_end(

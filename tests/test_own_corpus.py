@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
+from mesm_data.dataset.reader import Dataset
+from mesm_data.integrity.verify import verify
+from mesm_data.media.toolchain import ffmpeg_binary
 
 GUIDE = Path(__file__).parents[1] / "docs" / "own-corpus.md"
 PROGRAM = "import sys; from mesm_cli.{module} import main; sys.argv[0] = {name!r}; main()"

@@ -53,7 +53,7 @@ def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_m
     assert {f"{package}/py.typed" for package in ("mesm_data", "mesm_train", "mesm_cli", "mesm_manifests")} <= {*names}
     assert "mesm_manifests/iemocap.toml" in names
     assert "mesm_cli/data.py" in names
-    assert "mesm_train/recipes/demo-fe2e.yaml" in names
+    assert "mesm_train/config/recipes/demo-fe2e.yaml" in names
     assert {f"{KERNELS}/{name}" for name in ("conv.cpp", "vectors.h", "compiler.py")} <= set(names)
     assert not any(name.endswith(".so") for name in names)
     [metadata] = [name for name in names if name.endswith("/licenses/LICENSE")]

@@ -15,21 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data import locked
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import folder_lock, open_for_update, open_regular_file, read_json, sha256_file
-from mesm_data.lock import VERSION
-from mesm_data.pipeline import open_place
-from mesm_data.recipe import Recipe
-from mesm_data.remote import fetch_file
-from mesm_data.retry import known
-from mesm_data.shards.cache import Cache
-from mesm_data.sharing.contents import read_publication
-from mesm_data.sharing.fetch import fetch
-from mesm_data.source import remembered
+from mesm_data.integrity import lock_reader as locked
+from mesm_data.integrity.lock_writer import VERSION
+from mesm_data.pipeline.build import open_place
+from mesm_data.pipeline.retry import known
+from mesm_data.pipeline.source_record import remembered
+from mesm_data.publishing.contents import read_publication
+from mesm_data.publishing.fetch import fetch
 from mesm_data.splits.groups import saved
-from mesm_data.terminal import LONGEST_MESSAGE, printable, printable_message
+from mesm_data.storage.cache import Cache
+from mesm_data.storage.file_locks import folder_lock
+from mesm_data.storage.files import open_for_update, open_regular_file, sha256_file
+from mesm_data.storage.json_files import read_json
+from mesm_data.storage.remote import fetch_file
+from mesm_data.storage.safe_text import LONGEST_MESSAGE, printable, printable_message
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 DIGEST = "0" * 64

@@ -25,14 +25,14 @@ from hypothesis import strategies as st
 from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
-from mesm_data import lock as locks
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import canonical_json, read_json
-from mesm_data.locked import read, verdict
-from mesm_data.media.crop import Place, face_at
-from mesm_data.pipeline import build
-from mesm_data.shards.reader import Dataset
+from mesm_data.integrity import lock_writer as locks
+from mesm_data.integrity.lock_reader import read, verdict
+from mesm_data.media.faces.crop import Place, face_at
+from mesm_data.pipeline.build import build
+from mesm_data.storage.json_files import canonical_json, read_json
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -235,7 +235,7 @@ def test_two_labs_compare_what_they_attest(tmp_path: Path, dataset: Path, rebuil
 
 
 def test_nothing_is_attested_of_a_damaged_dataset(tmp_path: Path, dataset: Path) -> None:
-    from mesm_data.attest import attest
+    from mesm_data.integrity.attest import attest
 
     own = shutil.copytree(dataset, tmp_path / "own")
     key = Dataset(own).keys[0]
@@ -250,7 +250,9 @@ def test_nothing_is_attested_of_a_damaged_dataset(tmp_path: Path, dataset: Path)
 @pytest.mark.slow
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
 def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus: Path, dataset: Path) -> None:
-    program = PLAIN_CPU.replace("import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.locked as l\n")
+    program = PLAIN_CPU.replace(
+        "import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.integrity.lock_reader as l\n"
+    )
     call = "t.build(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
     program = program[: program.index("t.build(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
     environment = {

@@ -16,18 +16,20 @@ import pytest
 from test_accounting import files_of, utterances, video_of
 from test_same_bytes import content
 
-from mesm_data.corpora import scan
-from mesm_data.engines import WorkerDied, local
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.files import read_json, sha256_file
-from mesm_data.media.tools import toolchain
-from mesm_data.parts import read_rows
-from mesm_data.pipeline import build, silent, work
-from mesm_data.recipe import Recipe
-from mesm_data.retry import retry
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
-from mesm_data.step import Job
+from mesm_data.integrity.verify import verify
+from mesm_data.media.toolchain import toolchain
+from mesm_data.pipeline.build import build, silent, work
+from mesm_data.pipeline.executors import local
+from mesm_data.pipeline.executors.base import WorkerDied
+from mesm_data.pipeline.retry import retry
+from mesm_data.pipeline.worker import Job
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import read_json
 
 # Two utterances of each dialog, and shards small enough that there are several.
 RECIPE = Recipe(corpus="iemocap", only="*_[FM]000", shard_bytes=2**18)
@@ -127,9 +129,9 @@ def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mesm_data.corpora import scan
-from mesm_data.retry import retry
-from mesm_data.pipeline import build
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.pipeline.retry import retry
+from mesm_data.pipeline.build import build
 from test_retry import RECIPE
 
 def progress(what, total, todo):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mesm_data.corpora import scan
-from mesm_data.files import sha256_file
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.pipeline.build import build
+from mesm_data.storage.files import sha256_file
 
 # A part of each dialog, and shards small enough that there are several.
 RECIPE = Recipe(corpus="iemocap", only="*_[FM]00[0-2]", shard_bytes=2**20)

@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 import soundfile
 
-from mesm_data.corpora import scan
-from mesm_data.corpora.base import Recording, Utterance
-from mesm_data.media.mtcnn import Detector
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.media.faces.mtcnn import Detector
+from mesm_data.schema.recordings import Recording, Utterance
 
 SIDE = 224
 STEP = 15  # frames between two that the model looks at

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AlbertConfig, AlbertModel
 
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.batch import Batch
-from mesm_train.models.model import Model
-from mesm_train.models.settings import ModelSettings, SparseSettings
-from mesm_train.optimize import autocast
-from mesm_train.setup import set_products
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.training.optimizer import autocast
+from mesm_train.training.setup import set_products
 
 # The largest root mean square error of the logits over their own, the least cosine of the gradients, and the least
 # share of all sites that are chosen alike. They are wide: what is wrong exceeds them, what is rounded does not.

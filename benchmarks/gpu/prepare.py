@@ -16,11 +16,11 @@ from pathlib import Path
 
 import yaml
 
-from mesm_data.corpora import scan
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.sample import iemocap
-from mesm_data.shards.reader import Dataset
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.pipeline.build import build
+from mesm_data.synthetic import iemocap
 
 PACKAGES = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser")
 PYARROW = "pyarrow==21.0.0"  # newer ones are 10 MB larger, and some machines take 64 MiB in all

@@ -26,9 +26,10 @@ def attest(
     """
     from tqdm import tqdm
 
-    from mesm_data import attest as library
-    from mesm_data.files import check_new_file, write_json
-    from mesm_data.shards import dataset
+    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.integrity import attest as library
+    from mesm_data.storage.files import check_new_file
+    from mesm_data.storage.json_files import write_json
 
     if out:
         check_new_file(out)

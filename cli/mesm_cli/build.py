@@ -13,9 +13,9 @@ from mesm_cli import console
 from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
-    from mesm_data.corpora.base import Corpus
-    from mesm_data.locked import Lock
-    from mesm_data.recipe import Recipe
+    from mesm_data.dataset.recipe import Recipe
+    from mesm_data.integrity.lock_reader import Lock
+    from mesm_data.schema.recordings import Corpus
 
 TOLERATED = 0.05  # the share of failed utterances above which a build's answer is "no"
 SHOWN = 10
@@ -99,9 +99,10 @@ def build(
       mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
     from mesm_cli.splits import say_leaks
-    from mesm_data.corpora import open_corpus
-    from mesm_data.pipeline import build as build_dataset
-    from mesm_data.recipe import Recipe, detector_options, seconds
+    from mesm_data.corpora.open_corpus import open_corpus
+    from mesm_data.dataset.recipe import Recipe
+    from mesm_data.media.options import detector_options, seconds
+    from mesm_data.pipeline.build import build as build_dataset
 
     followed = None
     media: dict[str, Any] = {
@@ -151,9 +152,9 @@ def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "t
     `corpus` is the name of a corpus, or a table or corpus.toml, whose name is not known yet. `media` names further
     options of the recipe that are given.
     """
-    from mesm_data.corpora.corpus_file import is_corpus_file
-    from mesm_data.locked import read
-    from mesm_data.media.tools import toolchain
+    from mesm_data.corpora.table.corpus_file import is_corpus_file
+    from mesm_data.integrity.lock_reader import read
+    from mesm_data.media.toolchain import toolchain
 
     lock = read(path)
     if not is_corpus_file(corpus):
@@ -175,7 +176,7 @@ def check_corpus(lock: "Lock", corpus: str) -> None:
 
 def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
     """Compare with the lock, write rebuild.csv, and say how it went; MesmError if a sample is different."""
-    from mesm_data import rebuild
+    from mesm_data.integrity import rebuild_check as rebuild
 
     found = rebuild.check(out, lock)
     console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, said)}")
@@ -190,7 +191,7 @@ def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
 
 def say_schema(corpus: "Corpus", out: Path) -> None:
     """Write an inferred schema to OUT/corpus.toml, where it can be edited, and say so."""
-    from mesm_data.corpora.corpus_file import write_corpus_toml
+    from mesm_data.corpora.table.corpus_file import write_corpus_toml
 
     if corpus.file and corpus.file.suffix.lower() != ".toml":
         write_corpus_toml(corpus, out / "corpus.toml")

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Never
 import typer
 
 from mesm_data.errors import MesmError
-from mesm_data.machine import is_resource_error, message
-from mesm_data.terminal import printable, printable_message
+from mesm_data.storage.machine_errors import is_resource_error, message
+from mesm_data.storage.safe_text import printable, printable_message
 
 LOG_SECONDS = "30"
 RESUMES = "the same command goes on where it stopped"

@@ -57,9 +57,9 @@ def table(
       mesm-data table clips.csv --root /media/clips -o corpus.toml
     """
     from mesm_cli.build import show_notes
-    from mesm_data.corpora import open_corpus
-    from mesm_data.corpora.corpus_file import write_corpus_toml
     from mesm_data.corpora.export import write_table
+    from mesm_data.corpora.open_corpus import open_corpus
+    from mesm_data.corpora.table.corpus_file import write_corpus_toml
     from mesm_data.errors import InputError
 
     if out.suffix.lower() == ".toml" and not Path(corpus).suffix:

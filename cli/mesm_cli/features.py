@@ -47,9 +47,9 @@ def features(
     """
     from tqdm import tqdm
 
+    from mesm_data.dataset.reader import Dataset
     from mesm_data.features import feature_set, writer
     from mesm_data.features.extractors import default_name, open_extractor
-    from mesm_data.shards.reader import Dataset
 
     dataset = Dataset(path, check=True)
     if kind is None:

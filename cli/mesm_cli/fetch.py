@@ -22,7 +22,7 @@ def fetch(
       mesm-data fetch https://lab.example.org/iemocap-recipe recipe
       mesm-data fetch s3://lab/iemocap /data/iemocap
     """
-    from mesm_data.sharing.fetch import fetch as get
+    from mesm_data.publishing.fetch import fetch as get
 
     with console.bytes_bar("fetch") as progress:
         tier, root = get(url, path, progress=progress)

@@ -11,7 +11,7 @@ from mesm_cli.build import show_notes
 from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
-    from mesm_data.corpora.base import Corpus
+    from mesm_data.schema.recordings import Corpus
 
 
 def fingerprint(
@@ -36,9 +36,10 @@ def fingerprint(
     """
     from tqdm import tqdm
 
-    from mesm_data import fingerprint as library
-    from mesm_data.files import check_new_file, write_json
-    from mesm_data.locked import Lock
+    from mesm_data.integrity import fingerprint as library
+    from mesm_data.integrity.lock_reader import Lock
+    from mesm_data.storage.files import check_new_file
+    from mesm_data.storage.json_files import write_json
 
     if out:
         check_new_file(out)
@@ -77,7 +78,7 @@ def fingerprint(
 
 def look(source: Path, corpus: str | None) -> "Corpus":
     """Scan `source` as that corpus, or as the first one that it can be. InputError if it is none."""
-    from mesm_data.corpora import scan
+    from mesm_data.corpora.open_corpus import scan
     from mesm_data.corpora.registry import corpus_names
 
     problems = []

@@ -24,7 +24,7 @@ def inspect(
       mesm-data inspect /data/iemocap --json | jq .counts
     """
     from mesm_cli.splits import line
-    from mesm_data.inspect import inspect as look
+    from mesm_data.dataset.summary import inspect as look
 
     found = look(path)
     if as_json:

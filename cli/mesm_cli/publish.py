@@ -45,8 +45,8 @@ def publish(
       mesm-data publish /data/iemocap s3://lab/iemocap --tier private --i-hold-the-licence-for iemocap
       mesm-data publish /data/sample hf://datasets/lab/sample --tier gated
     """
-    from mesm_data.remote_errors import shown
-    from mesm_data.sharing.publish import publish as send
+    from mesm_data.publishing.publish import publish as send
+    from mesm_data.storage.remote_errors import shown
 
     with console.bytes_bar("publish") as progress:
         made = send(path, url, tier=tier.value, holder_of=holder_of, progress=progress)

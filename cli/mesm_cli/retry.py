@@ -31,9 +31,9 @@ def retry(
       mesm-data retry /data/iemocap
       mesm-data retry /data/iemocap --source /mnt/backup/IEMOCAP_full_release
     """
-    from mesm_data import retry as library
-    from mesm_data.corpora import open_corpus
-    from mesm_data.source import remembered, remembered_file
+    from mesm_data.corpora.open_corpus import open_corpus
+    from mesm_data.pipeline import retry as library
+    from mesm_data.pipeline.source_record import remembered, remembered_file
 
     corpus = library.known(path)["recipe"]["corpus"]
     before = remembered(path)

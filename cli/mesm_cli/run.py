@@ -15,7 +15,7 @@ from mesm_cli import console
 from mesm_cli.settings import complete_recipe
 
 if TYPE_CHECKING:
-    from mesm_train.watch import Watcher
+    from mesm_train.training.progress import Watcher
 
 PARTS = "train, valid or test"
 
@@ -50,7 +50,7 @@ def run(
       mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
-    from mesm_train.config import load_recipe, recipe_summaries
+    from mesm_train.config.settings import load_recipe, recipe_summaries
 
     if recipe is None:
         console.table(recipe_summaries(), "Recipes: mesm-train run NAME --data DIR")
@@ -60,9 +60,9 @@ def run(
     watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
     if processes > 1:
         _launch(processes)
-    from mesm_train.connection import connected
-    from mesm_train.launch import end_with_launcher
-    from mesm_train.runs import begin
+    from mesm_train.runs.run import begin
+    from mesm_train.training.connection import connected
+    from mesm_train.training.launch import end_with_launcher
 
     remedy = console.RESUMES if resume else "the same command with --resume goes on where it stopped"
     stop = StopFlag()
@@ -80,7 +80,7 @@ def run(
 def _launch(count: int) -> Never:
     """This very command as `count` ranks."""
     from mesm_data.errors import InputError
-    from mesm_train.launch import launch
+    from mesm_train.training.launch import launch
 
     if "RANK" in os.environ:
         raise InputError("--nproc-per-node starts ranks, and torchrun has done so already: leave one of the two out")
@@ -96,7 +96,7 @@ def _launch(count: int) -> Never:
 def _watcher(place: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float) -> "Watcher":
     """What shows the run; nothing on the ranks but the first."""
     from mesm_data.errors import InputError
-    from mesm_train.watch import Bar, Lines, Profile, Silent, TensorBoard, Watcher, WeightsAndBiases
+    from mesm_train.training.progress import Bar, Lines, Profile, Silent, TensorBoard, Watcher, WeightsAndBiases
 
     watcher: Watcher = Bar() if sys.stderr.isatty() else Lines(log_seconds)
     if tensorboard:
@@ -130,7 +130,7 @@ def evaluate(
       mesm-train eval runs/demo-fe2e --set split=session-4
     """
     from mesm_data.errors import InputError, MesmError
-    from mesm_train import runs
+    from mesm_train.runs import run as runs
 
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
@@ -158,7 +158,7 @@ def compare(
     Example:
       mesm-train compare runs/iemocap-fe2e runs/iemocap-mesm
     """
-    from mesm_train import compare as comparison
+    from mesm_train.analysis import compare as comparison
 
     rows, remarks = comparison.compare(runs)
     widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]

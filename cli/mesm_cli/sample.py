@@ -45,7 +45,7 @@ def sample(
       mesm-data sample mosei /tmp/mosei --dialogs 4 --quirks
     """
     try:
-        from mesm_data.sample import iemocap, mosei
+        from mesm_data.synthetic import iemocap, mosei
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is missing, which only this command needs: pip install 'mesm[sample]'"

@@ -9,14 +9,14 @@ from mesm_cli import console
 
 def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
     """Names of recipes for shell completion, each with its summary."""
-    from mesm_train.config import recipe_summaries
+    from mesm_train.config.settings import recipe_summaries
 
     return [(name, text) for name, text in recipe_summaries().items() if name.startswith(incomplete)]
 
 
 def complete_key(incomplete: str) -> list[tuple[str, str]]:
     """Keys of settings for shell completion, each with its help."""
-    from mesm_train.settings_help import all_settings
+    from mesm_train.config.settings_help import all_settings
 
     return [(setting.key, setting.help) for setting in all_settings() if setting.key.startswith(incomplete)]
 
@@ -35,7 +35,7 @@ def settings(
       mesm-train settings optim
       mesm-train settings model.sparse.p
     """
-    from mesm_train.settings_help import find_settings
+    from mesm_train.config.settings_help import find_settings
 
     for setting in find_settings(key):
         console.show(setting.headline)

@@ -75,8 +75,8 @@ def get(
       mesm-data splits fetch mosei official --to /data/folds
       mesm-data splits fetch iemocap paper --mirror https://mirror.example.org/iemocap-lists
     """
+    from mesm_data.dataset import dataset_dir as dataset
     from mesm_data.schema.built_in import built_in_schema
-    from mesm_data.shards import dataset
     from mesm_data.splits.fetch import fetch
 
     path = Path(corpus)
@@ -100,8 +100,8 @@ def show(
       mesm-data splits show session-5 --data /data/iemocap
       mesm-data splits show /data/folds --data /data/mosei --json
     """
-    from mesm_data.shards import dataset
-    from mesm_data.splits import split
+    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.splits.resolve import split
 
     described = dataset.describe(data)
     corpus = described["corpus"]
@@ -140,8 +140,8 @@ def line(said: Mapping[str, Any]) -> str:
 
 def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
     """What leaks across each split that can be made of a dataset, as messages."""
-    from mesm_data.inspect import splits
-    from mesm_data.shards import dataset
+    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.summary import splits
 
     for name, one in splits(dataset.rows(out, said), dataset.schema_of(out, said)).items():
         if "reason" not in one:

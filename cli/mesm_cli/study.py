@@ -37,9 +37,9 @@ def flops(
     from dataclasses import replace
 
     from mesm_data.errors import InputError
-    from mesm_train.config import load_recipe
-    from mesm_train.flops import dense_macs, encoder_sizes, fresh_macs
-    from mesm_train.models.baselines.settings import TWO_PHASE
+    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.two_phase_settings import TWO_PHASE
+    from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
 
     config = load_recipe(recipe, sets or ())
     if config.model.kind in TWO_PHASE:
@@ -91,7 +91,7 @@ def sweep_p(
       mesm-train sweep p iemocap-mesm --data /data/iemocap --values .9,.7,.5,.3 --out runs/sweep
     """
     from mesm_data.errors import InputError
-    from mesm_train.config import load_recipe
+    from mesm_train.config.settings import load_recipe
 
     try:
         chosen = sorted({float(value) for value in values.split(",")}, reverse=True)
@@ -101,10 +101,10 @@ def sweep_p(
     configs = {f"p-{p:g}": load_recipe(recipe, [*given, f"model.sparse.p={p}"]) for p in chosen}
     place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
     from mesm_cli.run import StopFlag
-    from mesm_data.files import atomic_write
-    from mesm_train import sweep as library
+    from mesm_data.storage.files import atomic_write
+    from mesm_train.analysis import sweep as library
     from mesm_train.report.pictures import sweep_figure
-    from mesm_train.watch import Bar, Lines
+    from mesm_train.training.progress import Bar, Lines
 
     stop = StopFlag()
     rows = library.sweep(configs, place, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines())
@@ -137,10 +137,11 @@ def explain(
       mesm-train explain runs/demo-mesm --keys Ses01F_impro01_F000,Ses01F_impro01_M001
     """
     from mesm_data.errors import InputError
-    from mesm_data.files import atomic_write
-    from mesm_train import runs
+    from mesm_data.storage.files import atomic_write
     from mesm_train.models.baselines.two_phase import TwoPhaseModel
-    from mesm_train.report import looks, pictures
+    from mesm_train.report import pictures
+    from mesm_train.report import site_selection as looks
+    from mesm_train.runs import run as runs
 
     if part not in ("train", "valid", "test"):
         raise InputError(f"--split {part!r}: expected train, valid or test")

@@ -7,7 +7,7 @@ from mesm_cli import console
 from mesm_cli.run import compare, evaluate, run
 from mesm_cli.settings import settings
 from mesm_cli.study import explain, flops, sweep
-from mesm_train.allocator import keep_memory
+from mesm_train.training.allocator import keep_memory
 
 app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-data.")
 app.command("run")(run)

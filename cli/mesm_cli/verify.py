@@ -28,11 +28,12 @@ def verify(
       mesm-data verify /data/iemocap --full
       mesm-data verify /data/iemocap --against recipe.lock
     """
-    from mesm_data import locked, rebuild
+    from mesm_data.dataset import dataset_dir as dataset
     from mesm_data.features.verification import total_bytes, verify_features
+    from mesm_data.integrity import lock_reader as locked
+    from mesm_data.integrity import rebuild_check as rebuild
+    from mesm_data.integrity.verify import verify as check
     from mesm_data.media.faces.detector import EXACT
-    from mesm_data.shards import dataset
-    from mesm_data.shards.verify import verify as check
 
     said = dataset.describe(path)
     lock = locked.read(against) if against else None
@@ -41,7 +42,7 @@ def verify(
     if size := total_bytes(path):
         differences += show(lambda step: verify_features(path, step), "features", size, "B")
     if full and not differences:  # what is not as recorded need not make sense
-        from mesm_data.check import check as decode
+        from mesm_data.integrity.content_check import check as decode
 
         differences = show(lambda step: decode(path, step), "decode", 2 * said["counts"]["ok"], "sample")
     if differences:

@@ -13,12 +13,12 @@ A row of tabulatedVotes begins with its kind (1 voice, 2 face, 3 both) and five 
 import re
 from pathlib import Path
 
-from mesm_data.corpora.base import Corpus
-from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.table_file import read_rows
+from mesm_data.corpora.source_tree import Tree
+from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
+from mesm_data.schema.recordings import Corpus
 
 _CLIP = r"1\d{3}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?)"
 _SOUNDS, _VIDEOS = ("wav", "mp3"), ("flv", "mp4", "mkv", "avi", "webm")  # the first that is there is taken

@@ -21,10 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Word
-from mesm_data.corpora.mosei_labels import ITEMS
+from mesm_data.corpora.mosei.ratings import ITEMS
 from mesm_data.errors import InputError, MesmError
-from mesm_data.machine import check_exit
+from mesm_data.schema.recordings import Word
+from mesm_data.storage.machine_errors import check_exit
 
 # The SDK's names of the label file's columns -> ours.
 _ITEMS = {**{item: item for item in ITEMS}, "happy": "happiness", "sad": "sadness"}

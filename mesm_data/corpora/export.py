@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesm_data.corpora.base import Corpus, Recording, Utterance
 from mesm_data.errors import InputError
-from mesm_data.files import atomic_write
+from mesm_data.schema.recordings import Corpus, Recording, Utterance
+from mesm_data.storage.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import MesmError
-from mesm_data.files import open_regular_file
+from mesm_data.storage.files import open_regular_file
 
 # The largest tables of CMU-MOSEI: 66 h of words and pauses are about a million rows of 48 bytes, 3 h some 50 000.
 MAX_ROWS = 2_000_000

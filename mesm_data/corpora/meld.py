@@ -15,13 +15,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mesm_data.corpora.base import Corpus
-from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.table_cells import parse_seconds
-from mesm_data.corpora.table_file import read_rows
+from mesm_data.corpora.source_tree import Tree
+from mesm_data.corpora.table.cells import parse_seconds
+from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts
+from mesm_data.schema.recordings import Corpus
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 _SUFFIXES = ("mp4", "wav", "flac", "m4a")  # the first that is there is taken; the others are their users' extracts

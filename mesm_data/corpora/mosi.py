@@ -12,11 +12,11 @@ import csv
 import re
 from pathlib import Path
 
-from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.csd import read_segments
-from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.source_tree import Tree
 from mesm_data.errors import InputError, MesmError
+from mesm_data.schema.recordings import Corpus
 
 _LABELS = "OpinionLevelSentiment.csv"
 _MEDIA = re.compile(r"([\w-]{11}(?:_\d+)?)\.(mp4|mkv|webm|avi|wav)", re.ASCII)

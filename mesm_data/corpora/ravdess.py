@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mesm_data.corpora.base import Corpus
-from mesm_data.corpora.files import Tree
 from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.source_tree import Tree
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
+from mesm_data.schema.recordings import Corpus
 
 _NAME = re.compile(r"(0[1-3])-((?:0[12])-(?:0[1-8])-(?:0[12])-(?:0[12])-(?:0[12])-(?:0[1-9]|1\d|2[0-4]))(\.mp4|\.wav)")
 _PICTURE_AND_SOUND, _PICTURE, _SOUND = "01.mp4", "02.mp4", "03.wav"

@@ -1,8 +1,7 @@
 """Which corpora there are: those built in, those that other packages add, and tables.
 
-A built-in corpus NAME is a module mesm_data.corpora.NAME with a function `scan(root) -> Corpus`, and a file of facts
-NAME.toml in mesm_manifests. A package adds one by an entry point in the group `mesm.corpora` that names such a
-function.
+A built-in corpus NAME is a function `scan(root) -> Corpus` in mesm_data.corpora, and a file of facts NAME.toml in
+mesm_manifests. A package adds one by an entry point in the group `mesm.corpora` that names such a function.
 """
 
 from collections.abc import Callable
@@ -11,13 +10,15 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from mesm_data.corpora.base import Corpus
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_names
+from mesm_data.schema.recordings import Corpus
 
 ENTRY_POINTS = "mesm.corpora"
 
 Scan = Callable[[Path], Corpus]
+
+PACKAGES = ("iemocap", "mosei")  # corpora with a folder of modules; the others are one module each
 
 
 def corpus_names() -> list[str]:
@@ -38,5 +39,6 @@ def find_scan(name: str) -> Scan:
             f"there is no corpus {name!r}: {hint}There are {', '.join(corpus_names())}; or give a table (clips.csv) "
             "or a corpus.toml"
         )
-    built_in: Scan = import_module(f"mesm_data.corpora.{name.replace('-', '_')}").scan
+    module = f"mesm_data.corpora.{name.replace('-', '_')}"
+    built_in: Scan = import_module(f"{module}.scan" if name in PACKAGES else module).scan
     return built_in

@@ -24,11 +24,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import SYNTHETIC, Corpus, Recording, Utterance
-from mesm_data.corpora.known import compare
-from mesm_data.corpora.parsed import Notes
-from mesm_data.corpora.table import corpus_from_table
+from mesm_data.corpora.parsing import Notes
+from mesm_data.corpora.release_check import compare
+from mesm_data.corpora.table.scan import corpus_from_table
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
+from mesm_data.schema.recordings import SYNTHETIC, Corpus, Recording, Utterance
 
 MAX_SHOWN = 8  # differences in the notes
 

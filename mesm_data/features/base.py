@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.shards.reader import Dataset
+from mesm_data.dataset.reader import Dataset
 
 Floats = NDArray[np.float32]
 Times = NDArray[np.float64]

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mesm_data.dataset import manifest
+from mesm_data.dataset.tar import BLOCK
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Features, Floats
-from mesm_data.files import canonical_json, open_regular_file
-from mesm_data.shapes import NUMBER, Each, read_checked_json
-from mesm_data.shards import manifest
-from mesm_data.shards.tar import BLOCK
+from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.json_files import canonical_json
+from mesm_data.storage.json_shapes import NUMBER, Each, read_checked_json
 
 FORMAT = 1
 FOLDER = "features"

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
-from mesm_data.files import read_json
-from mesm_data.shards import dataset
-from mesm_data.shards.verify import verify_shard
+from mesm_data.integrity.verify import verify_shard
+from mesm_data.storage.json_files import read_json
 
 
 def verify_features(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[str]:

@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.engines import WorkerDied, local
+from mesm_data.dataset import manifest
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.tar import SampleWriter
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features import feature_set
 from mesm_data.features.base import Description, Extract, Extractor, Features
 from mesm_data.features.feature_set import FeatureSet
-from mesm_data.files import atomic_write, folder_lock, read_json, sha256_file, write_json
-from mesm_data.shards import manifest
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.tar import SampleWriter
+from mesm_data.pipeline.executors import local
+from mesm_data.pipeline.executors.base import WorkerDied
+from mesm_data.storage.file_locks import folder_lock
+from mesm_data.storage.files import atomic_write, sha256_file
+from mesm_data.storage.json_files import read_json, write_json
 
 CHUNK = 64  # utterances of a part, at least: recordings stay whole, because a file per recording is read once
 

@@ -1,7 +1,7 @@
 """An utterance's sound: mono 16-bit at the recipe's sample rate (default 16 kHz), cut by sample.
 
 soundfile reads what is 16-bit PCM of that rate already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit;
-ffmpeg converts everything else (mesm_data.media.tracks), the sound track of a video too.
+ffmpeg converts everything else (mesm_data.media.sound_track), the sound track of a video too.
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import AudioSource, Utterance
 from mesm_data.errors import MesmError
-from mesm_data.files import open_regular_file
-from mesm_data.machine import raise_resource_error
-from mesm_data.media.tools import describe_error
-from mesm_data.media.tracks import END, Block, Span, Track, convert, mix_down, sample_index
-from mesm_data.shards.members import SAMPLE_RATE
+from mesm_data.media.sound_track import END, Block, Span, Track, convert, mix_down, sample_index
+from mesm_data.media.toolchain import describe_error
+from mesm_data.media.wav import SAMPLE_RATE
+from mesm_data.schema.recordings import AudioSource, Utterance
+from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.machine_errors import raise_resource_error
 
 # The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
 # samples, compressed ones by a packet, and clips are cut at key frames. For less than this no other source is tried.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
-from mesm_data.files import open_regular_file
+from mesm_data.storage.files import open_regular_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mesm_data.errors import MesmError
-from mesm_data.machine import raise_resource_error
 from mesm_data.media.containers import open_container
-from mesm_data.media.tools import describe_error
+from mesm_data.media.toolchain import describe_error
+from mesm_data.storage.machine_errors import raise_resource_error
 
 MICRO = 1_000_000  # libavformat's AV_TIME_BASE
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
-from mesm_data.machine import raise_resource_error
 from mesm_data.media.containers import open_container
 from mesm_data.media.frame import Frame, Turn, turn
-from mesm_data.media.tools import describe_error
+from mesm_data.media.toolchain import describe_error
+from mesm_data.storage.machine_errors import raise_resource_error
 
 if TYPE_CHECKING:
     import av

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mesm_data import remote
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import atomic_write, sha256_file
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.splits import ListPart
 from mesm_data.splits.registry import checked, folder_of, published
 from mesm_data.splits.rules import NamedSplit
+from mesm_data.storage import remote
+from mesm_data.storage.files import atomic_write, sha256_file
 
 LIMIT = 8 * 2**20  # bytes of a file; the largest list has 182 kB
 

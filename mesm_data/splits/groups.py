@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.shapes import Each, read_checked_json
-from mesm_data.splits import split as split_of
+from mesm_data.splits.resolve import split as split_of
+from mesm_data.storage.json_files import write_json
+from mesm_data.storage.json_shapes import Each, read_checked_json
 
 ALL = "all"
 REST = "rest"

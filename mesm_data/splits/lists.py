@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mesm_data.errors import InputError
-from mesm_data.files import open_regular_file
+from mesm_data.storage.files import open_regular_file
 
 PARTS = ("train", "valid", "test")
 SUFFIXES = (".py", ".yaml", ".yml", ".json")

@@ -11,10 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import home_folder
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.lists import Lists, once, parse
 from mesm_data.splits.rules import NamedSplit, named_splits
+from mesm_data.storage.files import home_folder
 
 
 def place() -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_train.config import AugmentConfig
+from mesm_train.config.settings import AugmentConfig
 from mesm_train.data.mel import HOP, MELS, SAMPLE_RATE, SHORTEST
 from mesm_train.data.plan import derived
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from mesm_data.dataset.reader import Sample
 from mesm_data.errors import InputError
-from mesm_data.files import parse_json
-from mesm_data.shards.reader import Sample
+from mesm_data.storage.json_files import parse_json
+from mesm_train.config.model_settings import TextSettings
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import SAMPLE_RATE
-from mesm_train.models.settings import TextSettings
-from mesm_train.models.text import tokenize
+from mesm_train.data.tokenizer import tokenize
 
 FACE = 48  # pixels, of a batch without a face
 MAX_TOKENS = TextSettings().max_tokens

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.shards.rows import Rows
+from mesm_data.dataset.manifest_index import Rows
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SHORTEST
 
 FACE = 48 * 48  # pixels: the convolutions, nearly all of the work, cost the same for each

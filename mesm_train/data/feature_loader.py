@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features.feature_set import FeatureSet, check_dataset, open_set
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import AugmentConfig, LoaderConfig, RunConfig
+from mesm_train.config.model_settings import MODALITIES
+from mesm_train.config.settings import AugmentConfig, LoaderConfig, RunConfig
 from mesm_train.data.batch import Batch, FeatureRows
 from mesm_train.data.loader import Loader, run_ahead
-from mesm_train.models.settings import MODALITIES
 
 
 class FeatureLoader(Loader):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.shards.reader import Dataset, Sample
-from mesm_train.config import AugmentConfig, LoaderConfig
+from mesm_data.dataset.reader import Dataset, Sample
+from mesm_train.config.settings import AugmentConfig, LoaderConfig
 from mesm_train.data.augment import augment
 from mesm_train.data.batch import Batch
+from mesm_train.data.buffers import Memory
 from mesm_train.data.collate import Utterance, pack
-from mesm_train.data.memory import Memory
 from mesm_train.data.stream import ShardStream
 
 

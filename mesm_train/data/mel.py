@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models import accelerator
+from mesm_train.data import device as accelerator
 
 SAMPLE_RATE = 16000
 WINDOW = 400

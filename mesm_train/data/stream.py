@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
+from mesm_data.dataset.members import EXTENSIONS
+from mesm_data.dataset.reader import Dataset, Sample
 from mesm_data.errors import MesmError
-from mesm_data.shards.members import EXTENSIONS
-from mesm_data.shards.reader import Dataset, Sample
 from mesm_train.data.plan import derived
 
 SHUFFLE = 500  # samples of the buffer from which the next one is drawn: about 100 MB

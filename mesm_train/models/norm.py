@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mesm_train.models import accelerator
+from mesm_train.data import device as accelerator
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import NormRelu
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError, first_line
+from mesm_train.config.encoder_settings import EncoderSettings
+from mesm_train.data import device as accelerator
 from mesm_train.data.mel import COLUMNS, HOP, SAMPLE_RATE, piece_counts_of
-from mesm_train.models import accelerator, text
-from mesm_train.models.encoder_settings import EncoderSettings
+from mesm_train.models import text
 
 PIECE = COLUMNS * HOP  # samples
 CONTEXT = 80  # zeros behind the last piece, so that its last frame (400 samples, every 320) is whole

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.data import device as accelerator
 from mesm_train.data.batch import places
-from mesm_train.models import accelerator
-from mesm_train.models.settings import ModelSettings
 
 
 class SequenceBranch(nn.Module):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models.conv import Stack, Trace
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, Table
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_train.models.streams import Stack, Trace
 
 
 class SiteAttention(nn.Module):

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError, first_line
-from mesm_data.files import sha256_file
-from mesm_train.models import accelerator
-from mesm_train.models.settings import TextSettings, TinySettings
+from mesm_data.storage.files import sha256_file
+from mesm_train.config.model_settings import TextSettings, TinySettings
+from mesm_train.data import device as accelerator
+from mesm_train.data.tokenizer import tokenize
 
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
@@ -158,21 +159,6 @@ def encoder_provenance(folder: Path, encoder: str, revision: str | None) -> dict
         "commit": folder.name if folder.parent.name == "snapshots" else None,
         "files": {path.name: sha256_file(path) for path in files},
     }
-
-
-def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-    """Tokens int64 (N, L) padded to the longest, counts int64 (N,): special tokens included; a blank text has none."""
-    rows: list[list[int]] = [[] for _ in texts]
-    written = [i for i, text in enumerate(texts) if text.strip()]
-    if written:
-        found = tokenizer([texts[i] for i in written], truncation=True, max_length=max_tokens)["input_ids"]
-        for i, ids in zip(written, found, strict=True):
-            rows[i] = ids
-    counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    tokens = torch.full((len(rows), max(map(len, rows), default=0)), tokenizer.pad_token_id or 0, dtype=torch.int64)
-    for row, ids in zip(tokens, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
-    return tokens, counts
 
 
 def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: TextSettings) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from mesm_train.report.looks import WORDS
 from mesm_train.report.markup import Html, el, table
 from mesm_train.report.record import Record
 from mesm_train.report.scores import percent
+from mesm_train.report.site_selection import WORDS
 
 NOT_TIMED = "Counted, not timed: how much of it is saved in seconds depends on the implementation and the machine."
 

@@ -7,12 +7,13 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from mesm_data.files import atomic_write
-from mesm_data.splits import PARTS
+from mesm_data.splits.resolve import PARTS
+from mesm_data.storage.files import atomic_write
+from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data.batch import Batch
-from mesm_train.models.baselines.settings import TWO_PHASE
-from mesm_train.models.model import Model
-from mesm_train.report import costs, looks, pictures, scores
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.report import costs, pictures, scores
+from mesm_train.report import site_selection as looks
 from mesm_train.report.markup import Html, el
 from mesm_train.report.record import Record, read
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.files import open_regular_file
-from mesm_data.shapes import mismatch, read_checked_json
-from mesm_train.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
-from mesm_train.typed_yaml import load_yaml
+from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.json_shapes import mismatch, read_checked_json
+from mesm_train.config.typed_yaml import load_yaml
+from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
 
 Line = Mapping[str, Any]
 PARTIAL_PROVENANCE = {f"{name}?": shape for name, shape in PROVENANCE.items()}  # a report is made at any time

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mesm_train.metrics import decide
-from mesm_train.report.looks import WORDS, Seen
+from mesm_train.evaluation.metrics import decide
 from mesm_train.report.markup import Html, el, table
 from mesm_train.report.record import Record
+from mesm_train.report.site_selection import WORDS, Seen
 
 UNTESTED = (
     "There is no test yet. These are scores on the part that chose the epoch and the thresholds: they flatter the "

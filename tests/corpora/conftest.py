@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from open_trees import WRITERS
 
-from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.registry import find_scan
+from mesm_data.schema.recordings import Corpus
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Corpus, Utterance
-from mesm_data.corpora.mosei_labels import ITEMS
+from mesm_data.corpora.mosei.ratings import ITEMS
+from mesm_data.schema.recordings import Corpus, Utterance
 
 VIDEO = "-3g5yACwYnA"
 TRANSCRIPTS = "Transcript/Segmented/Combined"

@@ -12,8 +12,8 @@ from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.base import Corpus, Utterance
 from mesm_data.schema.built_in import built_in_facts
+from mesm_data.schema.recordings import Corpus, Utterance
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 102400\n"
 

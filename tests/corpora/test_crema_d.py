@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from open_trees import VOTES, by_id, crema_d_clips, flagged, put, table
 
-from mesm_data.corpora.base import AudioSource, Corpus
 from mesm_data.corpora.crema_d import scan
 from mesm_data.errors import InputError
+from mesm_data.schema.recordings import AudioSource, Corpus
 
 CLIP = "1001_IEO_NEU_XX"
 

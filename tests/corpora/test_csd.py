@@ -13,7 +13,7 @@ import pytest
 from mosei_trees import write_csd
 
 from mesm_data.corpora import csd
-from mesm_data.corpora.mosei_labels import ITEMS
+from mesm_data.corpora.mosei.ratings import ITEMS
 from mesm_data.errors import MesmError
 
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"

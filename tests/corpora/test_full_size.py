@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from open_trees import ravdess_takes
 
-from mesm_data.corpora import scan
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.verify import verify
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.integrity.verify import verify
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mesm_manifests import load
 
-from mesm_data.corpora.iemocap import scan
-from mesm_data.corpora.known import compare
+from mesm_data.corpora.iemocap.scan import scan
+from mesm_data.corpora.release_check import compare
 
 KNOWN = load("iemocap")
 COUNTS = KNOWN["counts"]

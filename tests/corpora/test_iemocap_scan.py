@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mesm_manifests import load
 
-from mesm_data.corpora.base import AudioSource, Corpus, Picture, Utterance, Word
-from mesm_data.corpora.iemocap import scan
+from mesm_data.corpora.iemocap.scan import scan
 from mesm_data.errors import InputError
+from mesm_data.schema.recordings import AudioSource, Corpus, Picture, Utterance, Word
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x02"
 WDSEG = (

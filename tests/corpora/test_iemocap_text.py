@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora.base import Word
-from mesm_data.corpora.files import decode
-from mesm_data.corpora.iemocap_text import (
+from mesm_data.corpora.iemocap.annotations import (
     Line,
     Parsed,
     Rating,
@@ -17,6 +15,8 @@ from mesm_data.corpora.iemocap_text import (
     parse_transcription,
     parse_wdseg,
 )
+from mesm_data.corpora.source_tree import decode
+from mesm_data.schema.recordings import Word
 
 WORDS = ("Neutral", "Frustration", "Excited", "Happiness", "Anger", "Sadness", "Surprise", "Fear", "Disgust", "Other")
 LABELS = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from open_trees import MELD, MELD_FOLDERS, by_id, flagged, put, table
 
-from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.meld import repair, scan
+from mesm_data.schema.recordings import Corpus
 
 ROW = (1, "Hi.", "Joey", "joy", "positive", 0, 0, 8, 21, "00:16:16,059", "0:16:21,7")
 

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import VIDEO, by_id, label_csd, notes_about, put, write_csd
 
-from mesm_data.corpora import scan
-from mesm_data.corpora.base import AudioSource, Excerpt, Utterance, Word
-from mesm_data.corpora.mmsa_table import parse_table
-from mesm_data.corpora.mosei_labels import EMOTIONS
+from mesm_data.corpora.mosei.mmsa_table import parse_table
+from mesm_data.corpora.mosei.ratings import EMOTIONS
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError
-from mesm_data.inspect import inspect
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
+from mesm_data.schema.recordings import AudioSource, Excerpt, Utterance, Word
 
 HEADER = "video_id,clip_id,text,label,annotation,mode,label_T,label_A,label_V"
 ROWS = (

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
-from mesm_data.check import check
-from mesm_data.corpora import scan
-from mesm_data.corpora.mosei_labels import EMOTIONS
-from mesm_data.inspect import inspect
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards import manifest
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
+from mesm_data.corpora.mosei.ratings import EMOTIONS
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset import manifest
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.summary import inspect
+from mesm_data.integrity.content_check import check
+from mesm_data.integrity.verify import verify
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
 
 IDS = ["-3g5yACwYnA", "--qXJuDtHPw", "_0efYOjQYRc", "FcAgbLF6__s", "188343"]
 

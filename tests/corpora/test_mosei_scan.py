@@ -25,15 +25,15 @@ from mosei_trees import (
     write_csd,
 )
 
-from mesm_data.corpora import scan as scan_named
-from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Utterance, Word
-from mesm_data.corpora.known import compare
-from mesm_data.corpora.mosei import scan
-from mesm_data.corpora.mosei_labels import EMOTIONS, ITEMS
-from mesm_data.corpora.mosei_tree import match_case
+from mesm_data.corpora.mosei.layout import match_case
+from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS
+from mesm_data.corpora.mosei.scan import scan
+from mesm_data.corpora.open_corpus import scan as scan_named
+from mesm_data.corpora.release_check import compare
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.pipeline import select
-from mesm_data.recipe import Recipe
+from mesm_data.pipeline.build import select
+from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Utterance, Word
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)
 NOBODY = {"rater": None, "self": False, "comment": None}

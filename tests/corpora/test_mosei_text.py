@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import COLUMNS, answer, put, table
 
-from mesm_data.corpora.mosei_labels import (
-    EMOTIONS,
-    ITEMS,
-    labels,
-    means,
-    parse_answers,
-    possible_means,
-    read_answers,
-)
-from mesm_data.corpora.mosei_text import Clip, clip_of, is_video, parse_transcript, video_of
-from mesm_data.corpora.parsed import Parsed
+from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS, labels, means, parse_answers, possible_means, read_answers
+from mesm_data.corpora.mosei.transcripts import Clip, clip_of, is_video, parse_transcript, video_of
+from mesm_data.corpora.parsing import Parsed
 
 # The kinds of ids that the 3293 labelled videos have, the three with two underscores among them.
 REAL_IDS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from open_trees import by_id, put
 
-from mesm_data.corpora.base import AudioSource, Corpus
 from mesm_data.corpora.mosi import scan
 from mesm_data.errors import InputError
+from mesm_data.schema.recordings import AudioSource, Corpus
 
 VIDEO = "I5y0__X72p0"
 LABELS = "Labels/OpinionLevelSentiment.csv"

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from test_iemocap_scan import add_dialog, by_id, notes_about, put
 
-from mesm_data.corpora.files import decode, printable
-from mesm_data.corpora.iemocap import scan
+from mesm_data.corpora.iemocap.scan import scan
+from mesm_data.corpora.source_tree import decode
+from mesm_data.dataset.manifest import row as manifest_row
 from mesm_data.errors import InputError
-from mesm_data.files import canonical_json
-from mesm_data.rows import findings
-from mesm_data.rows import row as manifest_row
+from mesm_data.pipeline.records import findings
+from mesm_data.storage.json_files import canonical_json
+from mesm_data.storage.safe_text import valid_unicode
 
 DIALOG = "Ses01F_impro01"
 TURNS = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (6.5, 9.25)}
@@ -148,7 +149,7 @@ def test_names_that_are_not_utf8_are_noted_escaped_and_the_dataset_can_be_writte
     [("caf\udce9", "caf\\xe9"), ("caf\udcc3\udca9", "café"), ("\ud800 x", "\\ud800 x"), ("né\\x", "né\\x")],
 )
 def test_any_text_can_be_written_and_valid_text_is_unchanged(name: str, escaped: str) -> None:
-    assert printable(name) == escaped
+    assert valid_unicode(name) == escaped
 
 
 def in_capitals(path: Path) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
-from mesm_data.corpora import scan
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards import manifest
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset import manifest
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.integrity.verify import verify
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
 
 
 def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from open_trees import LFS_POINTER, put
 
-from mesm_data.corpora.base import Corpus
 from mesm_data.corpora.registry import find_scan
+from mesm_data.dataset.manifest import row
 from mesm_data.errors import InputError
-from mesm_data.rows import row
 from mesm_data.schema.built_in import built_in_facts
+from mesm_data.schema.recordings import Corpus
 from mesm_data.splits.leaks import Leaks, leaks
 from mesm_data.splits.rules import named_splits, split_by_rule
 

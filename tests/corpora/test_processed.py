@@ -17,15 +17,16 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.corpora import processed, scan
-from mesm_data.corpora.base import SYNTHETIC, AudioSource, Corpus, Utterance
-from mesm_data.corpora.plain_pickle import loads
+from mesm_data.corpora.dai2021 import scan as processed
+from mesm_data.corpora.dai2021.safe_pickle import loads
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.files import sha256_file
-from mesm_data.media.tools import ffmpeg_binary
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.build import build
+from mesm_data.schema.recordings import SYNTHETIC, AudioSource, Corpus, Utterance
+from mesm_data.storage.files import sha256_file
 
 FPS = 30000 / 1001
 
@@ -293,7 +294,7 @@ def test_a_pickle_bomb_costs_no_memory_and_no_stack() -> None:
     long = b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"x."
     name = b"\x80\x04" + wide[2:-1] + wide[2:-1] + b"\x93."
     assert loads(memo) == []
-    program = "import resource,sys; from mesm_data.corpora.plain_pickle import loads\n"
+    program = "import resource,sys; from mesm_data.corpora.dai2021.safe_pickle import loads\n"
     program += "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
     program += "for data in eval(sys.stdin.read()):\n  try: loads(data)\n  except ValueError: print('refused')\n"
     done = subprocess.run(

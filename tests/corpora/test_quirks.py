@@ -1,6 +1,6 @@
 """Guarantee: whatever oddity of the real corpora is met, the dataset holds what it should and counts add up.
 
-The quirks are planted in synthetic corpora, each with what a right build makes of it (mesm_data/sample/quirks.py).
+The quirks are planted in synthetic corpora, each with what a right build makes of it (mesm_data/synthetic/quirks.py).
 """
 
 import json
@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.sample import quirks_iemocap, quirks_mosei
-from mesm_data.shards.reader import Dataset
+from mesm_data.pipeline.build import build
+from mesm_data.synthetic import quirks_iemocap, quirks_mosei
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Oracle = dict[str, Any]
@@ -137,7 +137,7 @@ def quirky_mosei(once: Once, mosei_corpus: Path) -> Path:
 
 
 def test_every_quirk_of_mosei_gives_what_its_oracle_says(once: Once, quirky_mosei: Path) -> None:
-    pytest.importorskip("mesm_data.corpora.mosei")
+    pytest.importorskip("mesm_data.corpora.mosei.scan")
     source = scan("mosei", quirky_mosei)
     out = once("built-quirky-mosei", lambda out: build(source, out, recipe("mosei"), workers=1) and None)
     assert check(Dataset(out), oracle_of(quirky_mosei)) == []

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from open_trees import by_id, flagged, put, ravdess_takes
 
-from mesm_data.corpora.base import AudioSource, Corpus
 from mesm_data.corpora.ravdess import scan
+from mesm_data.schema.recordings import AudioSource, Corpus
 
 TAKE = "01-05-02-01-02-07"  # speech, angry, strong, first statement, second repetition, actor 7
 

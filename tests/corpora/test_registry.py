@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
 from mesm_data.corpora.registry import corpus_names, find_scan
-from mesm_data.corpora.table_file import read_table
+from mesm_data.corpora.table.table_file import read_table
+from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.errors import InputError
-from mesm_data.shards import dataset
 
 MODULE = """
 from pathlib import Path
 
 import pandas as pd
 
-from mesm_data.corpora.base import Corpus
-from mesm_data.corpora.table import corpus_from_table
+from mesm_data.schema.recordings import Corpus
+from mesm_data.corpora.table.scan import corpus_from_table
 from mesm_data.schema.corpus import CorpusSchema
 
 SCHEMA = CorpusSchema.parse(

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora import open_corpus
-from mesm_data.corpora.base import Corpus, Utterance, key_of
 from mesm_data.corpora.export import write_table
-from mesm_data.corpora.table import corpus_from_table
-from mesm_data.corpora.table_cells import parse_seconds
-from mesm_data.corpora.table_file import read_table
+from mesm_data.corpora.open_corpus import open_corpus
+from mesm_data.corpora.table.cells import parse_seconds
+from mesm_data.corpora.table.scan import corpus_from_table
+from mesm_data.corpora.table.table_file import read_table
+from mesm_data.dataset.tar import check_key
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.shards.tar import check_key
+from mesm_data.schema.recordings import Corpus, Utterance, key_of
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_a_table_of_100_000_rows_is_read_in_less_than_a_gigabyte(media: Path) ->
     table = {"file": ["a.mp4"] * n, "start": range(n), "end": range(1, n + 1), "emotion": ["x", "y"] * (n // 2)}
     pd.DataFrame(table).to_csv(media / "t.csv", index=False)
     program = (
-        "import re, sys; from mesm_data.corpora import open_corpus\n"
+        "import re, sys; from mesm_data.corpora.open_corpus import open_corpus\n"
         "print(len(open_corpus(sys.argv[1], None).utterances()))\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"  # kB
     )
@@ -343,7 +343,7 @@ def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:
     """Whatever sorts the keys of an object: the order of labels, values, classes, views and splits stays."""
     import tomllib
 
-    from mesm_data.corpora.toml_text import to_toml
+    from mesm_data.corpora.table.toml_writer import to_toml
     from mesm_data.schema.built_in import built_in_names, built_in_schema
 
     for name in built_in_names():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.shards.reader import Dataset
+from mesm_data.dataset.reader import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mesm_data.dataset.reader import Dataset, Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Extractor, Features, pool
 from mesm_data.features.extractors import open_extractor
 from mesm_data.features.extractors.glove import split_words
 from mesm_data.features.extractors.openface import OpenFace
 from mesm_data.features.extractors.table import Table
-from mesm_data.shards.reader import Dataset, Sample
 
 
 def extract(extractor: Extractor, dataset: Dataset, folder: Path, keys: list[str] | None = None) -> dict[str, Features]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features import feature_set, writer
 from mesm_data.features.extractors.hog import HOG
 from mesm_data.features.extractors.table import Table
 from mesm_data.features.verification import verify_features
-from mesm_data.files import sha256_file
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.files import sha256_file
 
 Command = Callable[..., object]
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from test_exact import FPS, WIDTH, Slots, encode, number, numbered, shown
 from test_films import X264, ffmpeg, numbers, one, seen
 
-from mesm_data.corpora.base import AudioSource
 from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.clips import ClipWriter
-from mesm_data.media.cut import Cutter, Span
+from mesm_data.media.clip_encoder import ClipWriter
 from mesm_data.media.frame import Frame
-from mesm_data.media.picture import rgb
-from mesm_data.media.tools import ErrorOutput, ffmpeg_binary
+from mesm_data.media.frame_sampling import Cutter, Span
+from mesm_data.media.pixels import rgb
+from mesm_data.media.toolchain import ErrorOutput, ffmpeg_binary
 from mesm_data.media.video import Video
+from mesm_data.schema.recordings import AudioSource
 
 COUNT = 99
 B_FRAMES = (*X264, "-bf", "3")

@@ -8,11 +8,11 @@ import pytest
 from test_exact import encode
 from test_films import X264, tone
 
-from mesm_data.corpora.base import AudioSource
 from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader, convert
 from mesm_data.media.containers import FORMATS, open_clip, open_container
 from mesm_data.media.video import Video
+from mesm_data.schema.recordings import AudioSource
 
 # Texts that FFmpeg takes for media: each names the file whose media it is to play.
 SCRIPTS = {

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mesm_data.corpora.base import AudioSource
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.cut import Cutter, Span
 from mesm_data.media.frame import Frame
-from mesm_data.media.picture import rgb
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.frame_sampling import Cutter, Span
+from mesm_data.media.pixels import rgb
+from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
+from mesm_data.schema.recordings import AudioSource
 
 WIDTH, HEIGHT, BITS = 96, 64, 12
 FPS = Fraction(30000, 1001)

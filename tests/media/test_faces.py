@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from mesm_data.errors import MesmError
-from mesm_data.media.boxes import suppress
-from mesm_data.media.crop import face, resize
-from mesm_data.media.mtcnn import Detection, Detector
-from mesm_data.media.network import INPUT_TOP, Network, pool, prelu
-from mesm_data.media.sums import Sums, edges
-from mesm_data.media.weights import SHA256, load_weights, read_arrays, weights_folder
+from mesm_data.media.faces.boxes import suppress
+from mesm_data.media.faces.crop import face, resize
+from mesm_data.media.faces.fixed_point import INPUT_TOP, Network, pool, prelu
+from mesm_data.media.faces.integral_image import Sums, edges
+from mesm_data.media.faces.mtcnn import Detection, Detector
+from mesm_data.media.faces.weights import SHA256, load_weights, read_arrays, weights_folder
 
 ORACLE = Path(__file__).parents[2] / "../shared/data"  # recorded with facenet-pytorch 2.6
 recorded = pytest.mark.skipif(not ORACLE.is_dir(), reason="the recorded boxes are not beside the repository")

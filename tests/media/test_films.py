@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_exact import FPS, HEIGHT, WIDTH, encode, shown
 
-from mesm_data.corpora.base import AudioSource, Excerpt, Picture, Recording, Utterance
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media import channels
+from mesm_data.media import channel_check as channels
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.clips import LIMIT, rounds
-from mesm_data.media.cut import Span
+from mesm_data.media.clip_encoder import LIMIT, rounds
+from mesm_data.media.extract import Sight, watch
 from mesm_data.media.frame import Frame
-from mesm_data.media.picture import columns, planes, rgb, size
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.frame_sampling import Span
+from mesm_data.media.options import seconds
+from mesm_data.media.pixels import columns, planes, rgb, size
+from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
-from mesm_data.media.watch import Sight, watch
-from mesm_data.recipe import Recipe, seconds
+from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Recording, Utterance
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
 
@@ -366,8 +367,8 @@ import av
 if sys.argv[2] == "plain":
     [library] = glob.glob(str(Path(av.__file__).parents[1] / "av.libs" / "libavutil*"))
     ctypes.CDLL(library).av_force_cpu_flags(0)
-from mesm_data.media.images import Images
-from mesm_data.media.picture import rgb, size
+from mesm_data.media.image_sequence import Images
+from mesm_data.media.pixels import rgb, size
 from mesm_data.media.video import Video
 root, total = Path(sys.argv[1]), hashlib.sha256()
 for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):

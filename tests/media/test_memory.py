@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.media.tools import ffmpeg_binary
+from mesm_data.media.toolchain import ffmpeg_binary
 
 MINUTES = int(os.environ.get("MESM_TEST_MINUTES", "10"))
 UTTERANCES, TOGETHER = 6 * MINUTES, 6  # more than there are encoders at once
@@ -17,10 +17,10 @@ LIMIT = 1.5 * 2**30
 WORK = f"""
 import sys
 from pathlib import Path
-from mesm_data.corpora.base import AudioSource, Picture, Recording, Utterance
-from mesm_data.media.tools import toolchain
-from mesm_data.recipe import Recipe
-from mesm_data.step import Job, run
+from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance
+from mesm_data.media.toolchain import toolchain
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.pipeline.worker import Job, run
 root, parts = Path(sys.argv[1]), Path(sys.argv[2])
 def utterance(number):
     start = 60.0 * (number // {TOGETHER}) + 56 + 0.1 * (number % {TOGETHER})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.corpora.base import AudioSource
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.channels import check
-from mesm_data.shards.members import decode_wav, encode_wav
+from mesm_data.media.channel_check import check
+from mesm_data.media.wav import decode_wav, encode_wav
+from mesm_data.schema.recordings import AudioSource
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])

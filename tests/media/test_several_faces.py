@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from mesm_data.corpora.base import Picture, Recording, Utterance
-from mesm_data.files import parse_json
-from mesm_data.media.tools import ffmpeg_binary, toolchain
-from mesm_data.parts import read_rows
-from mesm_data.recipe import Recipe
-from mesm_data.step import Job, run
+from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.media.toolchain import ffmpeg_binary, toolchain
+from mesm_data.pipeline.worker import Job, run
+from mesm_data.schema.recordings import Picture, Recording, Utterance
+from mesm_data.storage.json_files import parse_json
 
 PARTS = {"all": Picture(), "left": Picture(right=0.5), "right": Picture(left=0.5)}
 

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from test_exact import encode
 from test_films import X264, ffmpeg, one, seen, tone, write_images
 
-from mesm_data.check import check
-from mesm_data.corpora import scan
-from mesm_data.corpora.base import AudioSource, Excerpt
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.integrity.content_check import check
 from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.tracks import channel_weights, convert, merge, mix_down
+from mesm_data.media.sound_track import channel_weights, convert, merge, mix_down
 from mesm_data.media.video import Video
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards.reader import Dataset
+from mesm_data.pipeline.build import build
+from mesm_data.schema.recordings import AudioSource, Excerpt
 
 TICKS = (np.arange(20 * 16_000) % 30_000 + 1).astype(np.int16)
 SECOND = 16_000
@@ -173,7 +173,7 @@ BOUNDED = """
 import re, resource, sys
 from fractions import Fraction
 from pathlib import Path
-from mesm_data.corpora.base import AudioSource
+from mesm_data.schema.recordings import AudioSource
 from mesm_data.media.audio import AudioReader
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no byte is written to any disk, by ffmpeg neither
 path = Path(sys.argv[1])

@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from stub_yunet import LARGE, SMALL, model
 
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.media.faces.detector import FaceDetector, load_detector
+from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.media.faces.load import load_detector
 from mesm_data.media.faces.yunet import YuNet, digest
-from mesm_data.recipe import Recipe, detector_options
+from mesm_data.media.options import detector_options
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mesm_train.models import accelerator
+from mesm_train.data import device as accelerator
 
 # Operators that start no kernel: they look at a tensor in another way, or reserve memory, or make a number of the host.
 FREE = {

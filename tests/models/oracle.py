@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from mesm_train.models.conv import ConvNorm, Trace
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import SparseBlock, SparseStack
+from mesm_train.models.streams import ConvNorm, Trace
 
 
 def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Tensor, list[Trace], list[Tensor]]:

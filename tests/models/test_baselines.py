@@ -5,18 +5,18 @@ import torch
 from torch import Tensor
 
 from mesm_data.errors import InputError
-from mesm_train.data.batch import Batch, FeatureRows
-from mesm_train.models.baselines.make import make_two_phase
-from mesm_train.models.baselines.mult import positions
-from mesm_train.models.baselines.settings import (
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.two_phase_settings import (
     TWO_PHASE,
     FeatureSettings,
     LFTransformerSettings,
     MulTSettings,
     TwoPhaseSettings,
 )
+from mesm_train.data.batch import Batch, FeatureRows
+from mesm_train.models.baselines.make import make_two_phase
+from mesm_train.models.baselines.mult import positions
 from mesm_train.models.baselines.two_phase import Sequence, TwoPhaseModel
-from mesm_train.models.settings import ModelSettings
 
 IEMOCAP, MOSEI = (300, 35, 144), (300, 35, 74)  # widths of t, v, a
 SMALL = (6, 8, 10)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.sparse import SparseStack
 
 

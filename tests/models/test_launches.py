@@ -9,13 +9,14 @@ import torch
 from launches import Host, recorded
 from torch import nn
 
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch
-from mesm_train.models import accelerator, kernels
+from mesm_train.models import kernels
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.kernels import functions
 from mesm_train.models.kernels.pure import PureKernels
-from mesm_train.models.model import Model
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.settings import ModelSettings, SparseSettings
 
 OPTIMIZER = 40  # launches of the gradients' norm, clipping and fused AdamW at most: they take many tensors at once
 

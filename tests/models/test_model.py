@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
+from mesm_train.config.model_settings import (
+    Modality,
+    ModelSettings,
+    SparseSettings,
+    TextSettings,
+    TinySettings,
+    field_help,
+)
 from mesm_train.data.batch import Batch, places
 from mesm_train.data.mel import piece_counts_of
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.kernels import EngineName
-from mesm_train.models.model import Model
-from mesm_train.models.settings import Modality, ModelSettings, SparseSettings, TextSettings, TinySettings, field_help
 
 torch.set_num_threads(1)  # the pictures are few and the machine has other tests to run
 KINDS = [("fe2e", "published"), ("mesm", "published"), ("mesm", "gate"), ("mesm", "straight")]

@@ -6,10 +6,10 @@ from test_model import pack, small, trained_a_little, utterance
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data.mel import piece_counts_of
-from mesm_train.flops import active_pairs, counted_macs, dense_macs, densities
-from mesm_train.models.conv import Stack
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.flops import active_pairs, counted_macs, dense_macs, densities
+from mesm_train.models.streams import Stack
 
 
 @pytest.mark.parametrize(

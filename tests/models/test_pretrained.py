@@ -10,18 +10,18 @@ import torch
 import transformers
 import yaml
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.shards.reader import Dataset
-from mesm_train import runs
-from mesm_train.config import OptimConfig, load_recipe
+from mesm_train.config.encoder_settings import EncoderSettings
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.settings import OptimConfig, load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
-from mesm_train.models.encoder_settings import EncoderSettings
-from mesm_train.models.model import Model
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
-from mesm_train.models.settings import ModelSettings
-from mesm_train.optimize import groups
-from mesm_train.watch import Silent
+from mesm_train.runs import run as runs
+from mesm_train.training.optimizer import groups
+from mesm_train.training.progress import Silent
 
 SPEECH: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,

@@ -16,10 +16,10 @@ from test_model import albert, pack, utterance
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
+from mesm_train.config.model_settings import Modality, ModelSettings, SparseSettings
 from mesm_train.data.batch import Batch
-from mesm_train.models.model import Model
-from mesm_train.models.reference import from_reference
-from mesm_train.models.settings import Modality, ModelSettings, SparseSettings
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.published_weights import from_reference
 
 torch.set_num_threads(1)
 CHANNELS, DIM, HIDDEN, CLASSES, WIDTH, P = (6, 8, 10, 12), 8, 16, 3, 12, 0.8

@@ -15,15 +15,15 @@ from oracle import oracle_nucleus, oracle_stack
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models import sparse
-from mesm_train.models.conv import Stack
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.settings import ModelSettings, SparseSettings
 from mesm_train.models.sparse import SparseStack, nucleus
+from mesm_train.models.streams import Stack
 
 TEXT = 5
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesm_data.shards.reader import Dataset
-from mesm_train.flops import fresh_macs
-from mesm_train.models.settings import ModelSettings, SparseSettings
+from mesm_data.dataset.reader import Dataset
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.models.flops import fresh_macs
 
 PROGRAM = "from mesm_cli.train import main; main()"
 SMALL = """

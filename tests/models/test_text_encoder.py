@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mesm_data.errors import InputError
-from mesm_data.files import sha256_file
-from mesm_train.models.settings import TextSettings
-from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, make_tiny, provenance, tokenize
+from mesm_data.storage.files import sha256_file
+from mesm_train.config.model_settings import TextSettings
+from mesm_train.data.tokenizer import tokenize
+from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, make_tiny, provenance
 
 TRANSCRIPTS = ["I am so happy today!", "Why would you do that?", "Okay. Let us go, I am happy to go.", "  ", ""]
 

@@ -165,7 +165,7 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
     totals = []
     for ops, dense in ((PureKernels(), 1e30), (engine.TritonKernels(), 0.0)):
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
-        monkeypatch.setattr("mesm_train.models.conv.kernels", lambda name, device, ops=ops: ops)
+        monkeypatch.setattr("mesm_train.models.streams.kernels", lambda name, device, ops=ops: ops)
         made, data = model("mesm").train(), batch()
         with recorded() as launches:
             made(data).sum().backward()

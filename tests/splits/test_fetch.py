@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from mesm_cli.splits import line
 
-from mesm_data import remote_bytes
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.shards.reader import Dataset
 from mesm_data.splits import fetch as fetching
-from mesm_data.splits import registry, split
+from mesm_data.splits import registry
 from mesm_data.splits.fetch import fetch
+from mesm_data.splits.resolve import split
 from mesm_data.splits.rules import named_splits
+from mesm_data.storage import remote_bytes
 
 IEMOCAP = built_in_schema("iemocap")
 PARTS = ("train", "valid", "test")

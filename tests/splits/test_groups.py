@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora import scan
+from mesm_data.corpora.open_corpus import scan
+from mesm_data.dataset import pack
+from mesm_data.dataset.members import EXTENSIONS
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.pipeline import build
-from mesm_data.recipe import Recipe
-from mesm_data.shards import pack
-from mesm_data.shards.members import EXTENSIONS
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.verify import verify
+from mesm_data.integrity.verify import verify
+from mesm_data.pipeline.build import build
 from mesm_data.splits.groups import grouped, saved
 
 

@@ -13,12 +13,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesm_data.dataset import manifest
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_names, built_in_schema
-from mesm_data.shards import manifest
-from mesm_data.splits import available, split
 from mesm_data.splits.leaks import leaks
 from mesm_data.splits.lists import PARTS, read_lists
+from mesm_data.splits.resolve import available, split
 from mesm_data.splits.rules import named_splits
 
 IEMOCAP, MOSEI = built_in_schema("iemocap"), built_in_schema("mosei")

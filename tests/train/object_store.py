@@ -10,11 +10,11 @@ import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from mesm_data.files import read_json
-from mesm_data.parts import read_rows
-from mesm_data.shards import dataset
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.unpack import Unpacker
+from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.reader import Dataset
+from mesm_data.pipeline.unpack import Unpacker
+from mesm_data.storage.json_files import read_json
 
 BUCKET = "corpora"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

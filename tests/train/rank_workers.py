@@ -17,17 +17,17 @@ import torch
 import yaml
 from torch.distributed import TCPStore
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import load_recipe
-from mesm_train.connection import connected
+from mesm_data.storage.files import atomic_write
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.config.settings import load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.distributed import Exchange, LostRanks, Ranks, no_sync
-from mesm_train.models.model import Model
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.norm import synchronise
-from mesm_train.models.settings import ModelSettings, SparseSettings
 from mesm_train.models.sparse import SparseStack
+from mesm_train.training.connection import connected
+from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
 
 SMALL = ModelSettings(
     modalities=("v", "a"),
@@ -44,7 +44,7 @@ COUNTS = [(3, 9_000), (0, 20_000), (2, 0), (1, 4_000), (0, 0), (4, 12_000)]  # f
 
 server = multiprocessing.get_context("forkserver")
 # torch._dynamo is what the first optimizer imports: more than half of a short run's time.
-server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs", "rank_workers"])
+server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs.run", "rank_workers"])
 
 
 def ranks(
@@ -248,8 +248,9 @@ def dying(connection: Ranks) -> str:
 
 def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_after: int | None) -> list[Any]:
     """Train, with a record of what this rank was given: (epoch, step, keys). `stop_after` so many steps, on rank 0."""
-    from mesm_train import loop, runs
-    from mesm_train.watch import Silent
+    from mesm_train.runs import run as runs
+    from mesm_train.training import loop
+    from mesm_train.training.progress import Silent
 
     given: list[Any] = []
     forward = loop.forward
@@ -272,8 +273,8 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     """What a model without training answers to the train part."""
-    from mesm_train import evaluation
-    from mesm_train.setup import prepare
+    from mesm_train.training import evaluation
+    from mesm_train.training.setup import prepare
 
     evaluation.EVAL_BATCH = 5
     found = evaluation.answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
@@ -282,9 +283,9 @@ def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
 
 def diverging(connection: Ranks, recipe: str, run: Path) -> None:
     """The model of rank 1 is broken in the third step."""
-    from mesm_train import loop
-    from mesm_train.runs import begin
-    from mesm_train.watch import Silent
+    from mesm_train.runs.run import begin
+    from mesm_train.training import loop
+    from mesm_train.training.progress import Silent
 
     forward = loop.forward
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mesm_train import checkpoint
+from mesm_train.training import checkpoint
 
 
 def save(folder: Path, value: float, position: int) -> None:

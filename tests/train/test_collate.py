@@ -13,12 +13,12 @@ import torch
 import webdataset
 
 import mesm_train
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import LoaderConfig
+from mesm_train.config.model_settings import TextSettings, TinySettings
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.loader import Loader
-from mesm_train.models.settings import TextSettings, TinySettings
 from mesm_train.models.text import load, make_tiny
 
 

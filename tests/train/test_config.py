@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.errors import InputError
-from mesm_train.config import EvalConfig, LoaderConfig, OptimConfig, RunConfig, load_recipe, recipes
-from mesm_train.models.settings import field_help
-from mesm_train.typed_yaml import dump, parse, to_dict
+from mesm_train.config.model_settings import field_help
+from mesm_train.config.settings import EvalConfig, LoaderConfig, OptimConfig, RunConfig, load_recipe, recipes
+from mesm_train.config.typed_yaml import dump, parse, to_dict
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +241,6 @@ def test_every_field_is_explained(settings: type) -> None:
 def test_recipes_are_package_data() -> None:
     """They are found as resources, a few lines each."""
     for name in recipes():
-        lines = (files("mesm_train") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        lines = (files("mesm_train.config") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("#")
         assert len(lines) <= 20

@@ -12,13 +12,14 @@ import pytest
 from object_store import BUCKET, ObjectStore, in_many_shards
 from rank_workers import journal, ranks, server, small_recipe, trained
 
-from mesm_data import remote_bytes
+from mesm_data.dataset import manifest
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import read_json, sha256_file
-from mesm_data.shards import manifest
-from mesm_data.shards.cache import GB, Cache
-from mesm_data.shards.fetched import open_dataset
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage import remote_bytes
+from mesm_data.storage.cache import GB, Cache
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import read_json
 
 LIMIT = 300_000  # bytes of a shard
 URL = f"s3://{BUCKET}/small"
@@ -71,7 +72,7 @@ def trained_elsewhere(connection: Any, environment: dict[str, str], *arguments: 
 
 def judged_elsewhere(_: Any, environment: dict[str, str], run: Path, url: str) -> Any:
     """Whether the scores are those that the run wrote down, and what differs."""
-    from mesm_train.runs import evaluate
+    from mesm_train.runs.run import evaluate
 
     os.environ |= environment
     judged = evaluate(run, part="test", data=url)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from rank_workers import journal, ranks, small_recipe, start, trained
 
-from mesm_data.files import read_json, sha256_file
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import read_json
 
 PROGRAM = [sys.executable, "-c", "from mesm_cli.train import main; main()"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -118,7 +119,7 @@ def test_under_torchrun_a_run_goes_on_by_itself_after_kills(recipe: str, unbroke
 
 KILLED_ONCE = """
 import os, signal
-from mesm_train.connection import connected
+from mesm_train.training.connection import connected
 
 with connected("cpu", 60) as ranks:
     ranks.gather([0.0])  # all are connected

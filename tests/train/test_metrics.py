@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_train.metrics import auc, average_precision, decide, evaluate, floor, thresholds
+from mesm_train.evaluation.metrics import auc, average_precision, decide, evaluate, floor, thresholds
 
 GRID = tuple(step / 20 for step in range(1, 20))
 CLASSES = ("ang", "hap", "sad")

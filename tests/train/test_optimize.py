@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional
 
 from mesm_data.errors import InputError
-from mesm_train.config import OptimConfig
-from mesm_train.metrics import evaluate
-from mesm_train.models.model import Model
-from mesm_train.models.settings import ModelSettings
-from mesm_train.optimize import ema_decay, groups, running_mean
-from mesm_train.setup import pick_device
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.settings import OptimConfig
+from mesm_train.evaluation.metrics import evaluate
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.training.optimizer import ema_decay, groups, running_mean
+from mesm_train.training.setup import pick_device
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
 

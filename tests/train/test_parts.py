@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import MesmError
-from mesm_data.shards.reader import Dataset
-from mesm_data.shards.store import LocalShards
-from mesm_train import checkpoint
-from mesm_train.config import AugmentConfig, LoaderConfig, OptimConfig
+from mesm_train.config.settings import AugmentConfig, LoaderConfig, OptimConfig
+from mesm_train.data.buffers import SMALL, Memory
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import MelPieces
-from mesm_train.data.memory import SMALL, Memory
 from mesm_train.data.plan import in_order
-from mesm_train.journal import Journal
-from mesm_train.optimize import autocast, learning_rate, running_mean
-from mesm_train.watch import Profile, Silent, TensorBoard, WeightsAndBiases
+from mesm_train.training import checkpoint
+from mesm_train.training.metrics_log import Journal
+from mesm_train.training.optimizer import autocast, learning_rate, running_mean
+from mesm_train.training.progress import Profile, Silent, TensorBoard, WeightsAndBiases
 
 
 @pytest.fixture(scope="module")

@@ -17,22 +17,22 @@ from test_report import CLASSES, PROVENANCE, SETTINGS, scored
 from torch import nn
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.files import write_json
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.shapes import mismatch, read_checked_json
-from mesm_train import checkpoint
-from mesm_train.compare import compare
-from mesm_train.config import load_recipe
-from mesm_train.journal import Journal
+from mesm_data.storage.json_files import write_json
+from mesm_data.storage.json_shapes import mismatch, read_checked_json
+from mesm_train.analysis.compare import compare
+from mesm_train.config.model_settings import TextSettings, TinySettings
+from mesm_train.config.settings import load_recipe
 from mesm_train.models import text
 from mesm_train.models.kernels import build
-from mesm_train.models.settings import TextSettings, TinySettings
 from mesm_train.report.page import render, write
 from mesm_train.report.record import read
-from mesm_train.run_files import LAST, parse_line
-from mesm_train.run_files import PROVENANCE as PROVENANCE_SHAPE
-from mesm_train.runs import stored
-from mesm_train.state import State
+from mesm_train.runs.run import stored
+from mesm_train.training import checkpoint
+from mesm_train.training.metrics_log import Journal
+from mesm_train.training.run_files import LAST, parse_line
+from mesm_train.training.run_files import PROVENANCE as PROVENANCE_SHAPE
+from mesm_train.training.run_state import State
 
 OPERATIONS = {"input": {"faces": 9}, "models": {"fe2e": {"v.stem": 5}, "mesm": {"v.stem": 2}}, "kept": {"v": [0.5]}}
 

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.shards import dataset
-from mesm_data.splits import split
-from mesm_train.config import RunConfig, load_recipe
-from mesm_train.provenance import code, differences, provenance
-from mesm_train.typed_yaml import to_dict
+from mesm_data.splits.resolve import split
+from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.typed_yaml import to_dict
+from mesm_train.training.provenance import code, differences, provenance
 
 IEMOCAP = built_in_schema("iemocap")
 ROWS = [

@@ -24,13 +24,14 @@ from rank_workers import (
     unreached,
 )
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.files import read_json, sha256_file
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import RanksConfig, load_recipe
-from mesm_train.connection import connected
-from mesm_train.distributed import ALONE, Ranks
-from mesm_train.setup import prepare
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import read_json
+from mesm_train.config.settings import RanksConfig, load_recipe
+from mesm_train.training.connection import connected
+from mesm_train.training.distributed import ALONE, Ranks
+from mesm_train.training.setup import prepare
 
 DEALS = {
     "two": [[0, 2, 4], [1, 3, 5]],

@@ -16,12 +16,14 @@ from matplotlib.image import imread
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
-from mesm_data.files import write_json
-from mesm_train import flops, metrics
+from mesm_data.storage.json_files import write_json
+from mesm_train.config.model_settings import MODALITIES, ModelSettings
 from mesm_train.data.batch import Batch
-from mesm_train.models.model import Model
-from mesm_train.models.settings import MODALITIES, ModelSettings
-from mesm_train.report import looks, pictures
+from mesm_train.evaluation import metrics
+from mesm_train.models import flops
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.report import pictures
+from mesm_train.report import site_selection as looks
 from mesm_train.report.page import leaks, write
 
 CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad")

@@ -10,8 +10,8 @@ import pytest
 
 from mesm_data.errors import MesmError
 from mesm_data.schema.built_in import built_in_schema
-from mesm_train.evaluation import Answers, score, write_predictions
-from mesm_train.reproduction import deviation
+from mesm_train.runs.reproduction import deviation
+from mesm_train.training.evaluation import Answers, score, write_predictions
 
 SETUP: Any = SimpleNamespace(view=built_in_schema("iemocap").view("four"))
 CLASSES = len(SETUP.view.classes)

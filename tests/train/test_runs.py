@@ -16,11 +16,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from mesm_data.files import sha256_file
+from mesm_data.dataset import manifest
+from mesm_data.dataset.reader import Dataset
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.shards import manifest
-from mesm_data.shards.reader import Dataset
-from mesm_train.checkpoint import load
+from mesm_data.storage.files import sha256_file
+from mesm_train.training.checkpoint import load
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = "from mesm_cli.train import main; main()"
@@ -393,9 +393,9 @@ def test_compare_puts_runs_beside_each_other_and_says_what_does_not_belong_there
 
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
-    from mesm_data.corpora import scan
-    from mesm_data.pipeline import build
-    from mesm_data.recipe import Recipe
+    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.dataset.recipe import Recipe
+    from mesm_data.pipeline.build import build
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()

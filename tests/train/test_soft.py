@@ -9,11 +9,11 @@ import torch
 import yaml
 from torch.nn import functional
 
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import load_recipe
-from mesm_train.evaluation import answer, score, write_predictions
-from mesm_train.optimize import positive_weight
-from mesm_train.setup import prepare
+from mesm_data.dataset.reader import Dataset
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.evaluation import answer, score, write_predictions
+from mesm_train.training.optimizer import positive_weight
+from mesm_train.training.setup import prepare
 
 SMALL = """
 name: small

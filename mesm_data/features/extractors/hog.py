@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mesm_data.dataset.reader import Dataset, Sample
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, Extract, Extractor, Features
-from mesm_data.shards.reader import Dataset, Sample
 
 ORIENTATIONS, CELLS = 8, 3  # 3 x 3 cells of a crop, normalised in blocks of 2 x 2: 4 blocks of 32 numbers
 DIM = (CELLS - 1) ** 2 * 4 * ORIENTATIONS

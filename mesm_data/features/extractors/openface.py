@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, first_line
 from mesm_data.features.base import Description, Extract, Extractor, Features, pool
-from mesm_data.files import canonical_json, sha256_file
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.files import sha256_file
+from mesm_data.storage.json_files import canonical_json
 
 _UNIT = re.compile(r"AU\d\d_[rc]")
 LICENCE = "OpenFace's action units: its licence is for academic and non-commercial use, and the corpus' terms hold"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, first_line
 from mesm_data.features.base import Description, Extract, Extractor, Features, Times, pool
-from mesm_data.files import sha256_file
-from mesm_data.shards.reader import Dataset
+from mesm_data.storage.files import sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,8 +1,6 @@
 """What a build needs of a face detector, and which detectors there are."""
 
-import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -43,30 +41,6 @@ class FaceDetector(Protocol):
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces in a picture (height, width, 3) RGB, largest box first. Raises ValueError on any other array."""
         ...
-
-
-@functools.cache
-def load_detector(name: str, min_face_size: int = 40, model: Path | None = None) -> FaceDetector:
-    """The detector `name` of DETECTORS, loaded once a process.
-
-    Args:
-        name: one of DETECTORS.
-        min_face_size: side of the smallest face in pixels.
-        model: the model file of yunet; mtcnn has none.
-
-    Raises:
-        InputError: the model file is missing, cannot be read, or is no model of this detector.
-        MesmError: a package that the detector needs is not installed.
-    """
-    if name == "mtcnn":
-        from mesm_data.media.mtcnn import Detector
-
-        return Detector(min_face_size=min_face_size)
-    from mesm_data.media.faces.yunet import YuNet
-
-    assert name == "yunet"
-    assert model is not None
-    return YuNet(model, min_face_size=min_face_size)
 
 
 def check_picture(picture: NDArray[np.uint8]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.models.baselines.two_phase import FinalStates, Parts, Sequence, Sizes, TwoPhaseModel, only_present
-from mesm_train.models.settings import ModelSettings
 
 
 class EmoEmbs(TwoPhaseModel):

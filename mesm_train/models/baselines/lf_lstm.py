@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.models.baselines.two_phase import (
     FinalStates,
     LateFusion,
@@ -14,7 +15,6 @@ from mesm_train.models.baselines.two_phase import (
     TwoPhaseModel,
     only_present,
 )
-from mesm_train.models.settings import ModelSettings
 
 
 class LFLSTM(TwoPhaseModel):

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models import accelerator
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.typed_yaml import need
+from mesm_train.data import device as accelerator
 from mesm_train.models.baselines.two_phase import LateFusion, Parts, Sequence, Sizes, TwoPhaseModel, only_present
-from mesm_train.models.settings import ModelSettings
-from mesm_train.typed_yaml import need
 
 
 class LFTransformer(TwoPhaseModel):

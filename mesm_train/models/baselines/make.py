@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.models.baselines.emo_embs import EmoEmbs
 from mesm_train.models.baselines.lf_lstm import LFLSTM
 from mesm_train.models.baselines.lf_transformer import LFTransformer
 from mesm_train.models.baselines.mult import MulT
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
-from mesm_train.models.model import Model
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.fe2e_mesm import Model
 
 AnyModel = Model | TwoPhaseModel
 

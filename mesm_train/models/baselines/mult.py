@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mesm_train.models import accelerator
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.data import device as accelerator
 from mesm_train.models.baselines.two_phase import Parts, Sequence, Sizes, TwoPhaseModel
-from mesm_train.models.settings import ModelSettings
 
 ORDER = ("t", "v", "a")
 SELF_LAYERS = 3  # of the transformers over the result, at least

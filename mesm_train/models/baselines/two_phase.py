@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch, places
-from mesm_train.models import accelerator
-from mesm_train.models.model import Look
-from mesm_train.models.settings import ModelSettings
+from mesm_train.models.fe2e_mesm import Look
 
 Sizes = Mapping[str, int]  # rows of an utterance by modality
 Parts = dict[str, int]

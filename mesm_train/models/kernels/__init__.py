@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from mesm_train.models import accelerator
+from mesm_train.data import device as accelerator
 
 EngineName = Literal["auto", "torch", "cpp", "triton"]
 # Measured for 64 to 512 channels, with one's own kernels and with PyTorch's:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from mesm_data.errors import MesmError
-from mesm_data.files import atomic_write, sha256_file
+from mesm_data.storage.files import atomic_write, sha256_file
 from mesm_train.models.kernels import compiler as recipe
 from mesm_train.models.kernels.compiler import HEADERS, SOURCES, BuildError
 

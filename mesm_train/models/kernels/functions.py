@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from mesm_train.models import accelerator
+from mesm_train.data import device as accelerator
 from mesm_train.models.kernels import Kernels, Table
 
 # Operations of the dense convolution up to which a card computes that instead of the kernels' sparse one: those of all

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models import accelerator, kernels
+from mesm_train.data import device as accelerator
+from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
 
 Way = Literal["auto", "windows", "pairs", "gather"]

@@ -1,0 +1,1 @@
+"""IEMOCAP: the folder IEMOCAP_full_release."""

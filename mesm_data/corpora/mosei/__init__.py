@@ -1,0 +1,1 @@
+"""CMU-MOSEI: the raw archive, and the layout of MMSA and M-SENA."""

@@ -1,0 +1,104 @@
+"""The media files that a table names: below one folder, with the ending of a video or an audio file."""
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mesm_data.corpora.source_tree import LFS_POINTER_BYTES, is_lfs_pointer
+from mesm_data.corpora.table.cells import Problems, Row
+from mesm_data.errors import InputError
+
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".ogv")
+)
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".wma", ".aif", ".aiff", ".au")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMedia:
+    """The files of one row, relative to the root."""
+
+    video: str | None
+    audio: str | None
+
+    @property
+    def recording(self) -> str:
+        """The file whose clock `start` and `end` are of."""
+        return self.video or self.audio or ""
+
+
+def find_media(row: Row, root: Path, number: int, problems: Problems) -> RowMedia | None:
+    """The files of row `number`; None, with a problem, if it names none or one that cannot be used."""
+    found: dict[str, str] = {}
+    for column in ("path", "video", "audio"):
+        if not (cell := row.get(column, "").strip()):
+            continue
+        path = relative_path(cell, root)
+        if path is None:
+            problems.add(number, column, f"{cell!r:.120} does not lie below {root}")
+            return None
+        suffix = PurePosixPath(path).suffix.lower()
+        kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
+        if kind is None:
+            problems.add(number, column, f"{cell!r:.120} has no ending of a video or audio file")
+            return None
+        # A sound file in a column named video would be built without picture and without a word.
+        if column == "video" and kind == "audio":
+            problems.add(number, column, f"{cell!r:.120} is an audio file")
+            return None
+        found.setdefault(kind if column != "audio" else "audio", path)
+    if not found and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
+        problems.add(number, "path", "no media file is named")
+        return None
+    return RowMedia(video=found.get("video"), audio=found.get("audio"))
+
+
+def relative_path(cell: str, root: Path) -> str | None:
+    """The path below `root` with forward slashes; None if it leads elsewhere. A leading $data_folder is the root."""
+    text = re.sub(r"^(\$\w+|\{\w+\})/", "", cell.replace("\\", "/"))
+    if text.startswith("/"):
+        try:
+            text = Path(text).relative_to(root.absolute()).as_posix()
+        except ValueError:
+            return None
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    return "/".join(parts) if parts and ".." not in parts and "\0" not in text else None
+
+
+class MediaFiles:
+    """Which media files there are below a root. Each is looked at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, bool] = {}
+        self._lfs_pointers: list[str] = []
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        if path not in self._known:
+            self._known[path] = self._look(path)
+        return self._known[path]
+
+    def _look(self, path: str) -> bool:
+        file = self._root / path
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if 0 < status.st_size < LFS_POINTER_BYTES and is_lfs_pointer(file):
+            self._lfs_pointers.append(path)
+        return True
+
+    def refuse_lfs_pointers(self) -> None:
+        """Raises InputError if files that were looked at are pointers: nothing could be built of them."""
+        if self._lfs_pointers:
+            raise InputError(
+                f"{self._root}: {len(self._lfs_pointers)} media files, {min(self._lfs_pointers)} among them, are Git "
+                "LFS pointers, which hold no media: fetch the files with `git lfs pull` in a clone (a zip download "
+                "never holds them)"
+            )

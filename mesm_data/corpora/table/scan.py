@@ -1,0 +1,162 @@
+"""A table of utterances -> a Corpus. Media files are looked for, none is opened.
+
+Columns, all text: a path (`path`, `video` or `audio`) and, as far as there are, `id`, `start`, `end`, `duration`,
+`speaker`, `session`, `dialog`, `text`, `split`, `channel`, `flags`, `failed`, `excluded`, and one for each label.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mesm_data.corpora.table.cells import Problems, Row, label_reader, read_channel, read_flags, read_part, read_times
+from mesm_data.corpora.table.media_files import VIDEO_SUFFIXES, MediaFiles, RowMedia, find_media
+from mesm_data.errors import InputError
+from mesm_data.schema.recordings import AudioSource, Corpus, Picture, Recording, Utterance, key_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mesm_data.schema.corpus import CorpusSchema
+
+STRUCTURE = frozenset(
+    (*("id", "path", "video", "audio", "start", "end", "duration", "speaker", "session", "dialog", "text", "split"),
+     *("channel", "flags", "failed", "excluded"))
+)  # fmt: skip
+
+
+def corpus_from_table(
+    frame: "pd.DataFrame", schema: "CorpusSchema", root: Path, *, where: str, notes: tuple[str, ...] = (),
+    ratings: Mapping[str, list[dict[str, Any]]] | None = None, file: Path | None = None,
+    table_sha256: str | None = None,
+) -> Corpus:  # fmt: skip
+    """The corpus of a table's rows.
+
+    Args:
+        frame: text cells under canonical column names (see `table_file.read_table`); labels under their own names.
+        schema: what the labels are. Its columns must be there.
+        root: the folder that paths are relative to.
+        where: the table's name, for messages.
+        ratings: id -> what its raters said, for `labels["raters"]`.
+        file, table_sha256: the file that the user named, for `retry`, and the digest of the table (and its ratings).
+
+    Raises:
+        InputError: names every bad row and column, or a column that is missing, or counts the media files that are
+            Git LFS pointers.
+    """
+    _check_columns(frame, schema, where)
+    problems = Problems(where)
+    rows = [dict(zip(frame.columns, cells, strict=True)) for cells in frame.itertuples(index=False, name=None)]
+    ids = _ids(rows)
+    utterances: dict[str, list[Utterance]] = {}
+    first_row: dict[str, int] = {}
+    read_labels = label_reader(schema, problems)
+    files = MediaFiles(root)
+    for number, (row, id_) in enumerate(zip(rows, ids, strict=True), 1):
+        media = find_media(row, root, number, problems)
+        if media is None:
+            continue
+        labels = read_labels(number, row)
+        labels["raters"] = (ratings or {}).get(id_, [])
+        utterance = _utterance(number, row, id_, media, labels, files.exists, problems)
+        earlier = first_row.setdefault(utterance.key, number)
+        if earlier != number:
+            problems.add(number, "id", f"{id_!r} stands also in row {earlier}; an id may stand once")
+        utterances.setdefault(media.recording or id_, []).append(utterance)
+    files.refuse_lfs_pointers()
+    problems.raise_if_any()
+    return Corpus(
+        schema=schema, root=root, recordings=_recordings(utterances, files.exists), notes=notes, file=file,
+        table_sha256=table_sha256,
+    )  # fmt: skip
+
+
+def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) -> None:
+    there = set(frame.columns)
+    if not there & {"path", "video", "audio"}:
+        raise InputError(
+            f"{where} has no column with a media file: name it path, video or audio, or give its header under "
+            f"[columns] in a corpus.toml. There are {', '.join(map(str, frame.columns))}"
+        )
+    for name, scheme in schema.labels.items():
+        for column in scheme.columns or (scheme.column or name,):
+            if column not in there:
+                names = ", ".join(map(str, frame.columns))
+                raise InputError(f"{where} has no column {column!r} for the label {name}; there are {names}")
+
+
+def _ids(rows: list[dict[str, str]]) -> list[str]:
+    """The ids: the column, else the file's name, with a running number where several rows are of one file."""
+    if rows and "id" in rows[0]:
+        return [row["id"].strip() or str(number) for number, row in enumerate(rows, 1)]
+    paths = [_first_path(row).rsplit(".", 1)[0] for row in rows]
+    totals: dict[str, int] = {}
+    for path in paths:
+        totals[path] = totals.get(path, 0) + 1
+    seen: dict[str, int] = {}
+    ids = []
+    for path in paths:
+        seen[path] = seen.get(path, 0) + 1
+        ids.append(path if totals[path] == 1 else f"{path}_{seen[path]}")
+    return ids
+
+
+def _first_path(row: Row) -> str:
+    return next((row[name].strip() for name in ("path", "video", "audio") if row.get(name, "").strip()), "")
+
+
+def _utterance(
+    number: int, row: Row, id_: str, media: RowMedia, labels: dict[str, Any], exists: Callable[[str], bool],
+    problems: Problems,
+) -> Utterance:  # fmt: skip
+    start, end = read_times(number, row, problems)
+    whole = start == 0.0 and math.isinf(end)
+    channel = read_channel(number, row, problems)
+    sounds = [path for path in (media.audio, media.video) if path and exists(path)]
+    text = row.get("text", "").strip()
+    return Utterance(
+        id=id_,
+        dialog=row.get("dialog", "").strip() or key_of((media.recording or id_).rsplit(".", 1)[0]),
+        recording=key_of(media.recording or id_),
+        speaker=row.get("speaker", "").strip() or None,
+        session=row.get("session", "").strip() or None,
+        split=read_part(row.get("split", "")),
+        start=start,
+        end=end,
+        text=text,
+        words=None,
+        labels=labels,
+        audio=tuple(
+            AudioSource(
+                path=path, channel=channel if path == media.audio else None, span=None if whole else (start, end)
+            )
+            for path in sounds
+        ),
+        picture=Picture(),
+        texts=(),
+        flags=read_flags(row, text),
+        unbuilt=_unbuilt(row, media, exists),
+    )
+
+
+def _unbuilt(row: Row, media: RowMedia, exists: Callable[[str], bool]) -> tuple[str, str] | None:
+    for status in ("excluded", "failed"):
+        if reason := row.get(status, "").strip():
+            return status, reason
+    paths = [path for path in (media.video, media.audio) if path]
+    if not any(exists(path) for path in paths):
+        return "failed", f"{' and '.join(dict.fromkeys(paths))} not found"
+    return None
+
+
+def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str], bool]) -> tuple[Recording, ...]:
+    """One recording a file, sorted by id, with its utterances in the order of time."""
+    recordings = [
+        Recording(
+            id=key_of(path),
+            video=path if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES and exists(path) else None,
+            utterances=tuple(sorted(some, key=lambda u: (u.start, u.end, u.id))),
+        )
+        for path, some in utterances.items()
+    ]
+    return tuple(sorted(recordings, key=lambda recording: recording.id))

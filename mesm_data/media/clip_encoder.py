@@ -1,0 +1,209 @@
+"""The raw clip of one utterance: the speaker's picture with its presentation times, and the utterance's sound, in mp4.
+
+ffmpeg encodes in a process of its own. It is fed through NUT, a container that carries every frame's time, so clips of
+variable frame rate keep their times. Cutting with `-c copy` would be wrong by up to a group of pictures.
+"""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesm_data.errors import MesmError
+from mesm_data.media.frame import Frame
+from mesm_data.media.frame_sampling import Cut, Span
+from mesm_data.media.pixels import colour_tags, planes, size
+from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
+from mesm_data.media.wav import encode_wav
+from mesm_data.storage.machine_errors import check_exit
+
+# Encoders that run at once: one takes up to 200 MB at 1920x1080.
+LIMIT = 4
+# Ticks a second; a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
+TICKS = 30_000
+SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
+
+
+class ClipWriter:
+    """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds).
+
+    `shape` is the width and height of the speaker's picture, `colours` what `picture.colour_tags` says of it,
+    `rate` that of the samples in Hz.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: Fraction,
+        shape: tuple[int, int],
+        colours: Mapping[str, str],
+        samples: NDArray[np.int16],
+        rate: int,
+    ) -> None:
+        import av
+
+        self.path, self._start, self.shape, self._colours = path, start, shape, colours
+        self._width, self._height = shape[0] // 2 * 2, shape[1] // 2 * 2  # 4:2:0 has no odd sizes
+        if not self._width or not self._height:
+            raise MesmError(f"a picture of {shape[0]}x{shape[1]} pixels is too small for a clip")
+        self._sound = path.with_suffix(".wav")
+        self._process = subprocess.Popen(
+            self._command(samples, rate), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self._errors = ErrorOutput(self._process, path)
+        self._pipe = av.open(self._process.stdin, "w", format="nut")
+        self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
+        self._stream.width, self._stream.height = self._width, self._height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.time_base = Fraction(1, TICKS)
+        self.frames = 0
+
+    def _command(self, samples: NDArray[np.int16], rate: int) -> list[str]:
+        import ffmpeg
+
+        streams = [ffmpeg.input("pipe:0", format="nut").video]
+        settings = dict(SETTINGS)
+        if len(samples):
+            self._sound.write_bytes(encode_wav(samples, rate))
+            streams.append(ffmpeg.input("SOUND").audio)
+        tags = ":".join(f"{name}={value}" for name, value in self._colours.items())
+        # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
+        output = ffmpeg.output(
+            *streams, "CLIP", threads=1, fps_mode="passthrough", enc_time_base="demux",
+            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
+        )  # fmt: skip
+        return compile_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
+
+    def add(self, frame: Frame, left: int, right: int) -> None:
+        """Append the columns left <= x < right of a frame."""
+        import av
+
+        luma, *chroma = planes(frame, left, right)
+        picture = [luma[: self._height, : self._width]]
+        picture += [plane[: self._height // 2, : self._width // 2] for plane in chroma]
+        packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
+        packet.stream = self._stream
+        packet.time_base = Fraction(1, TICKS)
+        packet.pts = packet.dts = round((frame.time - self._start) * TICKS)
+        packet.is_keyframe = True
+        try:
+            self._pipe.mux(packet)
+        except (av.FFmpegError, OSError) as error:
+            self._check_end(error)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file. Raises MesmError with ffmpeg's first error line if it failed, OSError if the machine did."""
+        import av
+
+        problem = None
+        try:
+            self._pipe.close()
+        except (av.FFmpegError, OSError) as error:
+            problem = error
+        self._check_end(problem)
+
+    def abort(self) -> None:
+        """Stop the encoder; what it wrote is left to the caller's clean-up."""
+        self._process.kill()
+        self._process.wait()
+        self._sound.unlink(missing_ok=True)
+
+    def _check_end(self, error: Exception | None = None) -> None:
+        """Wait for ffmpeg's end. Raises MesmError if it failed or could not be fed (`error`), OSError if the machine is
+        the cause.
+        """
+        with suppress(OSError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        status = self._process.wait()
+        self._sound.unlink(missing_ok=True)
+        check_exit(status, self._errors.text())
+        if status or error:
+            reason = describe_error(error) if error and not status else self._errors.reason()
+            raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
+
+
+def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
+    """The spans in groups of which at most `limit` overlap anywhere: each group's clips are encoded in one pass."""
+    groups: list[set[int]] = []
+    for index in sorted(range(len(spans)), key=lambda index: (spans[index].start, spans[index].end)):
+        start = spans[index].start
+        free = (group for group in groups if sum(spans[other].end > start for other in group) < limit)
+        group = next(free, None)
+        if group is None:
+            groups.append(group := set())
+        group.add(index)
+    return groups
+
+
+class ClipSet:
+    """The clips of one film while it is decoded: each is finished as soon as its span is over.
+
+    They are files in `folder` whose names begin with `name`; `sounds` are at `rate` Hz.
+    """
+
+    def __init__(
+        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], *, rate: int, name: str = ""
+    ) -> None:
+        self._folder, self._spans, self._sounds, self._rate, self._name = folder, spans, sounds, rate, name
+        self._open: dict[int, ClipWriter] = {}
+        self._done: dict[int, Path] = {}
+        self._failed: dict[int, str] = {}
+
+    def add(self, cut: Cut, left: int, right: int) -> None:
+        """Give a frame inside a span to that span's clip."""
+        for index in [index for index in self._open if self._spans[index].end <= cut.frame.time]:
+            self._finish(index)
+        if cut.index in self._failed:
+            return
+        if cut.index not in self._open:
+            self._begin(cut, (right - left, size(cut.frame)[1]))
+        writer = self._open.get(cut.index)
+        if writer is None:
+            return
+        try:
+            if writer.shape != (right - left, size(cut.frame)[1]):
+                writer.abort()
+                raise MesmError("the picture changes its size inside the utterance: no clip")
+            writer.add(cut.frame, left, right)
+        except MesmError as error:
+            self._open.pop(cut.index)
+            self._failed[cut.index] = str(error)
+
+    def _begin(self, cut: Cut, shape: tuple[int, int]) -> None:
+        try:
+            self._open[cut.index] = ClipWriter(
+                self._folder / f"{self._name}{cut.index}.mp4",
+                start=self._spans[cut.index].start,
+                shape=shape,
+                colours=colour_tags(cut.frame.image),
+                samples=self._sounds[cut.index],
+                rate=self._rate,
+            )
+        except MesmError as error:
+            self._failed[cut.index] = str(error)
+
+    def collect(self, index: int) -> tuple[Path | None, str | None]:
+        """The finished clip of a span (None: no frame was in it), and what went wrong with it."""
+        if index in self._open:
+            self._finish(index)
+        return self._done.get(index), self._failed.get(index)
+
+    def abort(self) -> None:
+        """Stop all encoders that still run."""
+        for writer in self._open.values():
+            writer.abort()
+
+    def _finish(self, index: int) -> None:
+        writer = self._open.pop(index)
+        try:
+            writer.close()
+            self._done[index] = writer.path
+        except MesmError as error:
+            self._failed[index] = str(error)

@@ -1,0 +1,105 @@
+"""The options that decide what is taken from a recording: frames, faces, sound, clips."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import InputError
+from mesm_data.media.faces.detector import DETECTORS, FaceDetector
+from mesm_data.media.faces.load import load_detector
+
+BOUNDS = {  # of the options that are whole numbers: from, to, unit
+    "face_size": (16, 1024, "pixels"),
+    "min_face_size": (12, 4096, "pixels"),  # 12 is what MTCNN's first net sees
+    "sample_rate": (8_000, 48_000, "Hz"),
+}
+INTERVALS = (Decimal("0.01"), Decimal(3600))  # seconds between face crops
+DECIMALS = 9  # of such a number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions:
+    """Options of decoding, cropping and encoding.
+
+    Raises:
+        InputError: An option is out of bounds.
+    """
+
+    clips: bool = True  # write video/
+    video_offset: str = "0"  # seconds, a decimal number, added to an utterance's times where the video is cut
+    frame_interval: str = "0.5"  # seconds between face crops, as a decimal number
+    face_size: int = 48  # pixels; 48, margin 2 and 500 ms are the published model's (Dai et al. 2021)
+    face_margin: int = 2
+    min_face_size: int = 40
+    face_detector: str = "mtcnn"  # of DETECTORS
+    face_model: str | None = None  # sha256 of the detector's model file, where the user gives one
+    face_library: str | None = None  # and what computes it: "opencv 4.12.0"
+    sample_rate: int = 16_000  # Hz of the stored sound
+
+    def __post_init__(self) -> None:
+        for name, (least, most, unit) in BOUNDS.items():
+            if type(value := getattr(self, name)) is not int or not least <= value <= most:
+                raise InputError(f"{name} is {value!r}, expected {least} to {most} {unit}")
+        if type(self.face_margin) is not int or not 0 <= self.face_margin < self.face_size:
+            raise InputError(f"face_margin is {self.face_margin!r}, expected less than face_size ({self.face_size})")
+        if self.face_detector not in DETECTORS:
+            raise InputError(f"face_detector is {self.face_detector!r}, expected one of {', '.join(DETECTORS)}")
+        needs_model = self.face_detector == "yunet"
+        for name in ("face_model", "face_library"):
+            value = getattr(self, name)
+            if (value is not None) != needs_model or not isinstance(value, str | None):
+                raise InputError(f"{name} is {value!r}, which does not fit face_detector {self.face_detector}")
+        interval = Decimal(seconds(str(self.frame_interval)))
+        if not INTERVALS[0] <= interval <= INTERVALS[1] or interval != round(interval, DECIMALS):
+            raise InputError(
+                f"frame_interval is {self.frame_interval!r}, expected {INTERVALS[0]} to {INTERVALS[1]} s with up to "
+                f"{DECIMALS} decimals"
+            )
+        object.__setattr__(self, "frame_interval", seconds(str(self.frame_interval)))  # its one spelling
+
+    def detector_digest(self) -> str:
+        """What identifies the detector of these options; its model file is not read."""
+        from mesm_data.media.faces import yunet
+
+        if self.face_model and self.face_library:
+            return yunet.digest(self.face_model, self.face_library, self.min_face_size)
+        return self.detector().digest
+
+    def detector(self, model: Path | None = None) -> FaceDetector:
+        """The face detector of this recipe; `model` is the model file, if it needs one.
+
+        Raises InputError if `model` is missing, or it or the library is another than the recipe names.
+        """
+        _check_model_file(self.face_detector, model)
+        found = load_detector(self.face_detector, self.min_face_size, model)
+        for name, value in (("face_model", found.model), ("face_library", found.library)):
+            if value != getattr(self, name):
+                raise InputError(f"{name} is {getattr(self, name)} in the recipe and {value} here ({model})")
+        return found
+
+
+def detector_options(name: str, model: Path | None = None) -> dict[str, Any]:
+    """The options of a recipe that name a face detector: one of DETECTORS, and the model file if it is yunet.
+
+    Raises InputError if `model` is no model file of the detector, or is missing, or the detector has none.
+    """
+    _check_model_file(name, model)
+    found = load_detector(name, model=model)
+    return {"face_detector": name, "face_model": found.model, "face_library": found.library}
+
+
+def _check_model_file(name: str, model: Path | None) -> None:
+    if name == "yunet" and model is None:
+        raise InputError("the face detector yunet needs its model file: give it with --face-model")
+    if name != "yunet" and model is not None:
+        raise InputError(f"the face detector {name} has no model file: --face-model goes with --face-detector yunet")
+
+
+def seconds(text: str) -> str:
+    """A number of seconds such as -0.167 in its one spelling. Raises InputError if it is none."""
+    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", text.strip(), re.ASCII):
+        raise InputError(f"{text!r} is not a number of seconds: write it as 0.25 or -0.167")
+    number = Decimal(text.strip()).normalize()
+    return f"{number:f}" if number else "0"

@@ -1,0 +1,113 @@
+"""The Python API for building and verifying: what the commands of the same names do, without a terminal.
+
+Reading is `mesm_data.dataset.reader.Dataset`. `mesm_data` exports both.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError
+
+DERIVED = {"corpus", "face_model", "face_library", "split"}  # fields of a recipe that follow from other arguments
+
+
+def build(
+    corpus: str | Path,
+    out: str | Path,
+    *,
+    source: str | Path | None = None,
+    split: str | Path | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    overwrite: bool = False,
+    face_model: str | Path | None = None,
+    **options: Any,
+) -> Dataset:
+    """Build a dataset, as `mesm-data build` does. Interrupted, the same call continues.
+
+    `workers` are processes of their own, so a script calls this below `if __name__ == "__main__":`.
+
+    Args:
+        corpus: The name of a corpus (`mesm-data corpora` lists them), or the path of a table or corpus.toml.
+        out: The folder of the dataset.
+        source: The folder of the corpus, or of a table's media files; by default the folder that $MESM_IEMOCAP (and
+            likewise for other corpora) names.
+        split: Groups the shards by the parts of this split: a rule, a published list, or the path of lists.
+        workers: The number of processes; by default one per core.
+        engine: "local", or "ray" for a Ray cluster that shares a file system.
+        overwrite: Replaces what an earlier build left in `out`.
+        face_model: The ONNX file of the face detector "yunet".
+        **options: Options of the recipe: only, limit, clips, video_offset, frame_interval, face_size, face_margin,
+            min_face_size, face_detector, sample_rate, shard_bytes. See `mesm_data.dataset.recipe.Recipe`.
+
+    Returns:
+        The dataset. An utterance that could not be built raises nothing: `info["counts"]` counts it, and
+        `to_pandas()` has its reason.
+
+    Raises:
+        InputError: An argument is not valid, or `out` holds something else.
+        MesmError: The build cannot end, for lack of disk space for example.
+
+    Examples:
+        >>> import mesm_data
+        >>> dataset = mesm_data.build("iemocap", "data/two", source="corpora/iemocap", limit=2, clips=False, workers=1)
+        >>> dataset.info["counts"]["ok"]
+        2
+    """
+    from mesm_data.corpora.open_corpus import open_corpus
+    from mesm_data.dataset.recipe import Recipe
+    from mesm_data.media.options import detector_options, seconds
+    from mesm_data.pipeline import build as pipeline
+
+    defaults = {field.name: field.default for field in fields(Recipe)}
+    known = defaults.keys() - DERIVED
+    if unknown := sorted(options.keys() - known):
+        raise InputError(f"build has no option {unknown[0]!r}: there are {', '.join(sorted(known))}")
+    model = None if face_model is None else Path(face_model)
+    source_files = open_corpus(str(corpus), None if source is None else Path(source))
+    options = {**defaults, **options, "corpus": source_files.name}
+    options["video_offset"] = seconds(str(options["video_offset"]))
+    recipe = Recipe(**{**options, **detector_options(options["face_detector"], model)})
+    pipeline.build(
+        source_files,
+        Path(out),
+        recipe,
+        split=None if split is None else str(split),
+        workers=workers,
+        engine=engine,
+        overwrite=overwrite,
+        face_model=model,
+    )
+    return Dataset(out)
+
+
+def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], object] | None = None) -> list[str]:
+    """Compare every byte of a dataset's shards and clips with its manifest, as `mesm-data verify` does.
+
+    Args:
+        path: The folder of the dataset.
+        full: Also decodes every sample and clip, if the bytes are as recorded.
+        progress: Is called with numbers of bytes read; with `full`, then with numbers of samples decoded.
+
+    Returns:
+        One sentence per difference. An empty list means that there is none.
+
+    Raises:
+        InputError: `path` is not a dataset that can be read.
+
+    Examples:
+        >>> import mesm_data
+        >>> mesm_data.verify("data/iemocap")
+        []
+    """
+    from mesm_data.features.verification import verify_features
+    from mesm_data.integrity.content_check import check
+    from mesm_data.integrity.verify import verify as compare
+
+    differences = [*compare(Path(path), progress), *verify_features(Path(path), progress)]
+    if full and not differences:
+        differences += check(Path(path), progress or (lambda samples: None))
+    return differences

@@ -1,1 +1,0 @@
-"""The shard format: canonical tar, index, manifest, reader. The only part of this package that trainers import."""

@@ -1,0 +1,120 @@
+r"""IEMOCAP's label and transcript files as text. The lines shown have the real shape and made-up values."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from random import Random
+from xml.sax.saxutils import quoteattr
+
+from mesm_data.synthetic.ratings import CATEGORIES, Attributes, Categorical
+from mesm_data.synthetic.script import Dialog, Turn
+
+UNSORTED_SHARE = 0.45  # of the transcripts are not sorted by time: in the corpus 67 of 151
+NEUTRAL_STATE = {CATEGORIES["neu"]: "Neutral state"}  # what the raters' own files call it
+
+
+def evaluation(dialog: Dialog) -> str:
+    r"""dialog/EmoEvaluation/<dialog>.txt: all turns of F by time, then all of M, each with its raters.
+
+    [7.1204 - 9.4810]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
+    C-E2:\tNeutral; Anger;\t()
+    A-E3:\tval 3; act 2; dom  2;\t(a comment)
+    """
+    lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+    for turn in rated(dialog):
+        assert turn.ratings
+        vad = ", ".join(f"{value:.4f}" for value in turn.ratings.vad)
+        lines.append(f"[{turn.start:.4f} - {turn.end:.4f}]\t{turn.id}\t{turn.label}\t[{vad}]")
+        for said in turn.ratings.categorical:
+            lines.append(f"C-{said.rater}:\t{'; '.join(said.categories)};\t({said.comment})")
+        for felt in turn.ratings.attributes:
+            lines.append(f"A-{felt.rater}:\tval {felt.val}; act {felt.act}; dom  {_known(felt.dom)};\t({felt.comment})")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def rated(dialog: Dialog) -> list[Turn]:
+    """The turns that have ratings, in the order of the evaluation: F before M, each by time."""
+    return sorted((turn for turn in dialog.turns if turn.ratings), key=lambda turn: (turn.speaker, turn.start))
+
+
+def transcription(dialog: Dialog) -> str:
+    """dialog/transcriptions/<dialog>.txt, CRLF, both speakers by time; in some dialogs a few neighbours change places.
+
+    Ses01F_impro01_F000 [007.1204-009.4810]: Good morning.
+    """
+    turns = list(dialog.turns)
+    rng = Random(f"transcription {dialog.id} {turns[0].text}")
+    if rng.random() < UNSORTED_SHARE:
+        for index in rng.choices(range(1, len(turns)), k=2) if len(turns) > 1 else ():
+            turns[index - 1 : index + 1] = turns[index], turns[index - 1]
+    return "".join(f"{turn.id} [{turn.start:08.4f}-{turn.end:08.4f}]: {turn.text}\r\n" for turn in turns)
+
+
+def lab(dialog: Dialog, letter: str) -> str:
+    """dialog/lab/Ses0k_<letter>/<dialog>.lab: a header line and one actor's turns, also those without an evaluation.
+
+    7.1204 9.4810 Ses01F_impro01_F000
+    """
+    own = (turn for turn in dialog.turns if turn.speaker == letter)
+    return "#\n" + "".join(f"{turn.start:.4f} {turn.end:.4f} {turn.id}\n" for turn in own)
+
+
+def rater_files(dialog: Dialog) -> Iterator[tuple[str, str]]:
+    """(path below EmoEvaluation/, text) of the files of single raters: a text and the ANVIL annotation it is from."""
+    turns = rated(dialog)
+    names = sorted({said.rater for turn in turns if turn.ratings for said in turn.ratings.categorical})
+    for rater in names:
+        folder = "Categorical" if rater.startswith("E") else "Self-evaluation"
+        rows = [
+            (turn, said) for turn in turns if turn.ratings for said in turn.ratings.categorical if said.rater == rater
+        ]
+        yield f"{folder}/{dialog.id}_{rater.lower()}_cat.txt", "".join(_category_line(*row) for row in rows)
+        yield f"{folder}/{dialog.id}_{rater.lower()}.anvil", _anvil((turn, _categories(said)) for turn, said in rows)
+    names = sorted({felt.rater for turn in turns if turn.ratings for felt in turn.ratings.attributes})
+    for rater in names:
+        folder = "Attribute" if rater.startswith("E") else "Self-evaluation"
+        felt_rows = [
+            (turn, felt) for turn in turns if turn.ratings for felt in turn.ratings.attributes if felt.rater == rater
+        ]
+        yield f"{folder}/{dialog.id}_{rater.lower()}_atr.txt", "".join(_attribute_line(*row) for row in felt_rows)
+        if folder == "Attribute":
+            yield (
+                f"{folder}/{dialog.id}_{rater.lower()}.anvil",
+                _anvil((turn, _values(felt)) for turn, felt in felt_rows),
+            )
+
+
+def _category_line(turn: Turn, said: Categorical) -> str:
+    # Ses01F_impro01_F000 :Neutral state; ()
+    return f"{turn.id} :{'; :'.join(_categories(said))}; ({said.comment})\n"
+
+
+def _attribute_line(turn: Turn, felt: Attributes) -> str:
+    # Ses01F_impro01_F000 :act 4; :val 3; :dom 2;
+    return f"{turn.id} :{'; :'.join(_values(felt))};\n"
+
+
+def _categories(said: Categorical) -> Sequence[str]:
+    return [NEUTRAL_STATE.get(word, word) for word in said.categories]
+
+
+def _values(felt: Attributes) -> Sequence[str]:
+    return f"act {felt.act}", f"val {felt.val}", f"dom {_known(felt.dom)}"
+
+
+def _known(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _anvil(rows: Iterable[tuple[Turn, Sequence[str]]]) -> str:
+    """A small annotation in the XML of the tool ANVIL: one element a turn with what the rater chose."""
+    elements = [
+        f'      <el index="{index}" start="{turn.start:.4f}" end="{turn.end:.4f}">\n'
+        + "".join(f'        <attribute name="choice">{word}</attribute>\n' for word in words)
+        + f'        <attribute name="turn">{turn.id}</attribute>\n      </el>\n'
+        for index, (turn, words) in enumerate(rows)
+    ]
+    name = quoteattr("Turns.Synthetic")
+    return (
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<annotation>\n  <body>\n'
+        f'    <track name={name} type="primary">\n{"".join(elements)}    </track>\n  </body>\n</annotation>\n'
+    )

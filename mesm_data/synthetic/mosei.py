@@ -1,0 +1,177 @@
+"""`mesm-data sample mosei`: a small synthetic corpus in the exact tree of CMU-MOSEI's raw data.
+
+Every face, voice and sentence is made by this program; nothing comes from the corpus. COVAREP's files are left out.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from random import Random
+from zlib import crc32
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mesm_data.errors import InputError, MesmError
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, quirks_mosei, script, speech
+from mesm_data.synthetic.acting import Part, looks
+from mesm_data.synthetic.actor import BOTTOM, TOP, WIDTH, Actor
+from mesm_data.synthetic.assets import assets_folder
+from mesm_data.synthetic.iemocap import MODES
+from mesm_data.synthetic.mosei_script import Clip, Monologue
+from mesm_data.synthetic.mosei_text import AUDIO, LABELS, PLAIN, SEGMENTS, TRANSCRIPTS, VIDEO
+from mesm_data.synthetic.speech import RATE, Span, Speech, Synthesiser
+from mesm_data.synthetic.takes import moved, quiet, say, write_text, write_wav
+from mesm_data.synthetic.video import write_video
+from mesm_data.synthetic.work import MARKER, in_fresh_processes, whole_folder
+
+VIDEOS = 12
+COMMENT = "SYNTHETIC, not CMU-MOSEI"
+TORN = 0.6  # of its bytes a torn mp4 keeps: its index lies behind them
+ZOOM = 1.7  # of the picture in an upright video at most, relative to its width
+
+SYNTHETIC = """SYNTHETIC
+
+This is not CMU-MOSEI. Everything in this folder was made by a program (mesm-data sample mosei, seed {seed}): rendered
+faces, espeak-ng's voice, sentences from templates, invented labels and workers. It has CMU-MOSEI's folders and file
+formats, so that programs for that corpus can be tried. Numbers measured on it say nothing about people.
+"""
+FOLDERS = (AUDIO, VIDEO, SEGMENTS, TRANSCRIPTS, PLAIN, LABELS, "Raw/Metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    root: Path
+    monologue: Monologue
+    seed: int
+    mode: str
+
+
+def write(
+    out: Path,
+    *,
+    videos: int | None = None,
+    seed: int = 0,
+    mode: str = "bank",
+    workers: int | None = None,
+    clips: int = 6,
+    quirks: bool = False,
+) -> None:
+    """Write a corpus of `videos` videos (12 if not given, at most 1000) of about `clips` clips to `out`.
+
+    `mode`, `quirks` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. Of 12
+    videos one has no sound stream, one a variable frame rate, and one cannot be opened (its clips can).
+    `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
+    where espeak-ng or the head model is not installed.
+    """
+    if mode not in MODES:
+        raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
+    plan = mosei_script.plan(VIDEOS if videos is None else videos, seed, clips=clips)
+    workers = min(len(plan), workers or os.cpu_count() or 1)
+    speech.library()
+    assets_folder()
+    marker = SYNTHETIC.format(seed=seed)
+    with whole_folder(out, marker) as root, tqdm(total=len(plan), unit="video", desc="sample mosei") as bar:
+        for folder in FOLDERS:
+            (root / folder).mkdir(parents=True)
+        for path in ("README.txt", f"Raw/{MARKER}"):
+            write_text(root / path, marker)
+        for name, text in mosei_text.labels(plan):
+            write_text(root / LABELS / name, text)
+        jobs = [_Job(root=root, monologue=monologue, seed=seed, mode=mode) for monologue in plan]
+        words: dict[str, tuple[Span, ...]] = {}
+        for id_, said in in_fresh_processes(_write_video, jobs, workers):
+            words[id_] = said
+            bar.update()
+        mosei_csd.write(root, plan, words)
+        if quirks:
+            quirks_mosei.plant(root)
+
+
+def _write_video(job: _Job) -> tuple[str, tuple[Span, ...]]:
+    """All files of one video; its words, in seconds of the video. In a process of its own: see Synthesiser."""
+    monologue, root = job.monologue, job.root
+    id_, form = monologue.id, monologue.form
+    synthesiser = Synthesiser()
+    said = [(clip, say(synthesiser, clip.text, clip.voice, clip.room)) for clip in monologue.clips]
+    write_text(root / TRANSCRIPTS / f"{id_}.txt", mosei_text.transcript(monologue))
+    write_text(root / PLAIN / f"{id_}.plaintext", mosei_text.plain(monologue))
+    wav = root / AUDIO / f"{id_}.wav"
+    write_wav(wav, _signal(monologue, said, job.seed), COMMENT)
+    whole = root / VIDEO / f"{id_}.mp4"
+    write_video(
+        whole,
+        _frames(monologue, said, job),
+        fps=form.fps,
+        audio=wav if form.sound else None,
+        codec="libx264",
+        comment=f"{COMMENT}: {id_}",
+        varying=form.varying,
+    )
+    for clip in monologue.clips:
+        _cut(whole, root / SEGMENTS / f"{id_}_{clip.number}.mp4", clip)
+    if form.torn:
+        os.truncate(whole, int(TORN * whole.stat().st_size))
+    return id_, tuple(word for clip, heard in said for word in moved(heard.words, clip.at))
+
+
+def _signal(monologue: Monologue, said: Sequence[tuple[Clip, Speech]], seed: int) -> NDArray[np.float32]:
+    """(n,) float32 at 16 kHz: everything that is said, in a quiet room."""
+    signal = quiet(monologue.duration, [seed, crc32(monologue.id.encode())])
+    for clip, heard in said:
+        at = round(clip.at * RATE)
+        signal[at : at + len(heard.samples)] += heard.samples
+    return signal
+
+
+def _frames(monologue: Monologue, said: Sequence[tuple[Clip, Speech]], job: _Job) -> Iterator[NDArray[np.uint8]]:
+    """The frames (height, width, 3) uint8 RGB."""
+    form, who = monologue.form, monologue.speaker
+    parts = [
+        Part(
+            start=clip.at,
+            end=clip.at + heard.duration,
+            face=clip.face,
+            strength=script.FACE,
+            phonemes=moved(heard.phonemes, clip.at),
+        )
+        for clip, heard in said
+    ]
+    actor = Actor(seed=who.seed, female=who.female, markers=False, mode=job.mode)
+    frames = ceil(monologue.duration * form.fps)
+    for index, look in enumerate(looks(parts, frames, form.fps, Random(f"{job.seed} blinks {monologue.id}"))):
+        yield framed(actor.picture(look, float(index / form.fps)), form.width, form.height)
+
+
+def framed(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """An actor's picture, without its black bars, in another format: enlarged, cropped at the sides and the bottom.
+
+    An upright frame is filled up by what stands at the picture's upper and lower edge.
+    """
+    view = picture[TOP:BOTTOM]
+    scale = min(max(width / WIDTH, height / len(view)), ZOOM * width / WIDTH)
+    large = cv2.resize(view, (max(width, round(scale * WIDTH)), round(scale * len(view))))
+    left = (large.shape[1] - width) // 2
+    large = large[:height, left : left + width]
+    above = (height - len(large)) // 3
+    filled = cv2.copyMakeBorder(large, above, height - len(large) - above, 0, 0, cv2.BORDER_REPLICATE)
+    return np.asarray(filled, np.uint8)
+
+
+def _cut(whole: Path, out: Path, clip: Clip) -> None:
+    """Videos/Segmented/Combined/<vid>_<clip>.mp4: the annotated seconds, encoded anew. Raises MesmError."""
+    command = [
+        ffmpeg_binary(), "-v", "error", "-nostdin", "-ss", clip.start, "-to", clip.end, "-i", f"file:{whole}",
+        "-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k",
+        "-map_metadata", "-1", "-metadata", f"comment={COMMENT}: {out.stem}", "-threads", "1", "-fflags", "+bitexact",
+        "-flags:v", "+bitexact", "-flags:a", "+bitexact", f"file:{out}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise MesmError(f"ffmpeg could not write {out} (exit {done.returncode}): {done.stderr.strip()}")

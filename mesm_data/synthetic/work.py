@@ -1,0 +1,76 @@
+"""Writing a folder that is whole or absent, and running jobs that must not share a process."""
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from mesm_data.errors import InputError, MesmError
+from mesm_data.pipeline.executors.base import WorkerDied
+from mesm_data.pipeline.executors.local import pool
+from mesm_data.storage.file_locks import lock_file
+
+MARKER = "SYNTHETIC.txt"
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def whole_folder(out: Path, marker: str) -> Iterator[Path]:
+    """Give a folder `<out>.partial` to write into, which becomes `out` when everything has been written.
+
+    `marker` is written to SYNTHETIC.txt first: a `.partial` that is in the way is removed only if it holds that file
+    and no living process has it locked. InputError if it stays in the way, or if `out` is a file or holds anything.
+    """
+    out = out.absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty; name a new folder, or remove this one first")
+    partial = out.with_name(out.name + ".partial")
+    _remove_stale(partial)
+    partial.mkdir(parents=True)
+    with (partial / MARKER).open("w", encoding="utf-8") as lock:
+        lock_file(lock.fileno(), fcntl.LOCK_EX, partial / MARKER)
+        lock.write(marker)
+        lock.flush()
+        try:
+            yield partial
+            partial.replace(out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _remove_stale(partial: Path) -> None:
+    if not partial.exists():
+        return
+    if not (partial / MARKER).is_file():
+        raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it")
+    with (partial / MARKER).open() as lock:
+        if not lock_file(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB, partial / MARKER):
+            raise InputError(f"{partial}: another run is writing here; wait for it or name another folder")
+        shutil.rmtree(partial)
+
+
+def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """The results of `function` in the order in which they are done, `workers` at a time, each job in a new process.
+
+    What a job finds in its process then never depends on the jobs before it.
+    """
+    threads = ThreadPoolExecutor(workers)
+    try:
+        futures = [threads.submit(_alone, function, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _alone(function: Callable[[Job], Result], job: Job) -> Result:
+    [(_, result)] = pool(function, [job], 1)
+    if isinstance(result, WorkerDied):
+        raise MesmError("A worker process was killed (perhaps memory ran out). Run it again, with fewer workers.")
+    return result

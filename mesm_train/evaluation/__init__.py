@@ -1,0 +1,1 @@
+"""Metrics of predictions. Nothing here knows a model or a run."""

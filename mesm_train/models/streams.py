@@ -1,0 +1,172 @@
+"""The convolutional stacks: a picture (a face, a piece of sound) to a vector. Dense here, sparse in sparse.py.
+
+Pictures lie in memory as rows of channels (torch's channels_last), which the convolutions of a CPU and of a graphics
+card are faster with, and which makes batch norm, ReLU and pooling the same row-wise functions as the sparse blocks'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.data import device as accelerator
+from mesm_train.models.kernels import Kernels, Table, kernels
+from mesm_train.models.kernels.functions import conv
+from mesm_train.models.norm import BatchNorm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What one sparse block chose, for B pictures of H x W sites at its input."""
+
+    active: Tensor  # bool (B, H, W): the sites that it could choose from
+    weights: Tensor  # float (B, H, W): their attention, summing to 1 per picture, 0 where not active; detached
+    kept: Tensor  # bool (B, H, W): its choice
+
+
+class ConvNorm(nn.Module):
+    """A dense convolution, batch norm, ReLU, and MaxPool2 if `pool`; the size of the grid stays otherwise."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, pool: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+        self.norm = BatchNorm(outputs)
+        self.pool = pool
+
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last.
+
+        With `table`, of all sites, the kernels do the convolution, which must be 3x3.
+        """
+        batch, _, height, width = x.shape
+        channels = self.conv.out_channels
+        rows: Tensor
+        if table is not None:
+            rows = self._by_kernels(x, table, ops)
+        elif ops.exact:
+            rows = self._by_products(x, ops)
+        else:
+            rows = self.conv(channels_last(x)).permute(0, 2, 3, 1).flatten(0, 2)
+        if self.pool and ops.name == "cpp":
+            windows = pool_windows(batch, height, width, rows.device) if table is None else table.pool
+            rows = self.norm(rows, ops, windows)
+            return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        rows = self.norm(rows, ops)
+        x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return F.max_pool2d(x, 2) if self.pool else x
+
+    def _by_kernels(self, x: Tensor, table: Table, ops: Kernels) -> Tensor:
+        weight = self.conv.weight
+        taps = weight.permute(2, 3, 1, 0).reshape(9, weight.shape[1], weight.shape[0])
+        return conv(x.permute(0, 2, 3, 1).flatten(0, 2), taps, table, ops, self.conv.bias)
+
+    def _by_products(self, x: Tensor, ops: Kernels) -> Tensor:
+        """With the taps of a row side by side, which few channels bear; without gradients."""
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None
+        patches = F.unfold(x, weight.shape[2:], padding=self.conv.padding).transpose(1, 2)  # type: ignore[arg-type]
+        return ops.product(patches.flatten(0, 1).contiguous(), weight.flatten(1).t().contiguous()) + bias
+
+
+def full_table(x: Tensor, outputs: int, ops: Kernels) -> Table | None:
+    """Of all sites of x (B, C, H, W), if `ops` has the faster convolution for it; in lower precision torch has."""
+    batch, channels, height, width = x.shape
+    if accelerator.on_card(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.grids:
+        return None
+    sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
+    return ops.tables(sites, sites.numel(), sites.numel() // 4)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) in channels_last, also where C = 1: there torch takes either layout for the other.
+
+    Its convolution would give channels_first then, copied back forward and backward (55 ms of 2.5 s; published sizes).
+    """
+    _, channels, height, width = x.shape
+    if channels == 1:
+        return x.contiguous().as_strided(x.shape, (height * width, 1, width, 1))
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def pool_windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+    """int32 (m, 4): the rows of each 2x2 window of full grids."""
+    rows = torch.arange(batch * height * width, dtype=torch.int32, device=device)
+    return rows.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
+
+
+class Block(nn.Module):
+    """Twice Conv3x3 BN ReLU, then MaxPool2 if `pool`."""
+
+    def __init__(self, inputs: int, outputs: int, *, pool: bool = False) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.first = ConvNorm(inputs, outputs, 3)
+        self.second = ConvNorm(outputs, outputs, 3, pool=pool)
+
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W), halved by the pooling. `table` is `full_table`'s, if there is one already."""
+        table = table or full_table(x, self.outputs, ops)
+        found: Tensor = self.second(self.first(x, ops, table), ops, table)
+        return found
+
+
+class Stem(nn.Module):
+    """Conv5x5 BN ReLU MaxPool2, then dense blocks at a constant width."""
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, width, 5, pool=True)
+        self.blocks = nn.ModuleList(Block(width, width) for _ in range(blocks))
+
+    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
+        """(B, channels, H, W) to (B, width, H/2, W/2)."""
+        x = self.first(x, ops)
+        table = full_table(x, x.shape[1], ops)
+        for block in self.blocks:
+            x = block(x, ops, table)
+        return x
+
+
+class Stack(nn.Module):
+    """Stem, blocks that halve the grid, perceptron. FE2E's blocks are dense; a subclass can take others.
+
+    Conv5x5 BN ReLU MaxPool2, `stem_blocks` x Block, then (Block MaxPool2) up to each further entry of `channels`,
+    flattened as (channel, y, x), Linear ReLU Linear.
+    """
+
+    def __init__(self, settings: ModelSettings, channels: int, size: tuple[int, int]) -> None:
+        """`channels` and `size` (height, width) are the pictures'."""
+        super().__init__()
+        self.size, self.engine = size, settings.sparse.engine
+        self.stem = Stem(channels, settings.channels[0], settings.stem_blocks)
+        self.blocks = self.make_blocks(settings)
+        height, length = (side >> len(settings.channels) for side in size)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(settings.channels[-1] * height * length, settings.hidden),
+            nn.ReLU(),
+            nn.Linear(settings.hidden, settings.dim),
+        )
+
+    def make_blocks(self, settings: ModelSettings) -> nn.ModuleList:
+        """One block per step of `channels`."""
+        steps = zip(settings.channels, settings.channels[1:], strict=False)
+        return nn.ModuleList(Block(i, o, pool=True) for i, o in steps)
+
+    def kernels(self, device: torch.device) -> Kernels:
+        """What computes the row-wise functions on `device`."""
+        return kernels(self.engine, device)
+
+    def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
+        """(B, channels, H, W) and the text vector of each picture's utterance (B, width) to (B, dim).
+
+        The dense stack does not look at the text. The second value is what a sparse stack chose, block by block.
+        """
+        ops = self.kernels(pictures.device)
+        x = self.stem(pictures, ops)
+        for block in self.blocks:
+            x = block(x, ops)
+        return self.head(x), ()

@@ -1,0 +1,1 @@
+"""Training: setup, loop, checkpoints, and the ranks of a distributed run."""

@@ -1,0 +1,111 @@
+"""Everything of a run that changes, but the model: kept in checkpoints, from which a run goes on."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from mesm_data.errors import MesmError, first_line
+from mesm_data.storage.json_shapes import NUMBER, mismatch
+from mesm_train.training import checkpoint
+from mesm_train.training.metrics_log import Journal
+from mesm_train.training.optimizer import groups, running_mean
+from mesm_train.training.setup import Setup
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands: before step `step` of epoch `epoch`; `total` steps have been done."""
+
+    epoch: int = 0
+    step: int = 0
+    total: int = 0
+    best: float = -math.inf
+    best_epoch: int = -1
+    finished: bool = False
+
+
+POSITION = {"epoch": int, "step": int, "total": int, "best": NUMBER, "best_epoch": int, "finished": bool}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the loop works with; `mean` is the running mean of the weights, where there is one."""
+
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    mean: AveragedModel | None
+    position: Position
+
+    @classmethod
+    def start(cls, setup: Setup) -> "State":
+        """Before the first step."""
+        config = setup.config.optim
+        return cls(
+            optimizer=torch.optim.AdamW(
+                groups(setup.model, config), betas=config.betas, fused=setup.device.type == "cuda"
+            ),
+            scaler=torch.amp.GradScaler(setup.device.type, enabled=config.precision == "fp16"),
+            mean=running_mean(setup.model, config.ema),
+            position=Position(),
+        )
+
+    def save(self, setup: Setup, run: Path, *, score: float | None = None) -> None:
+        """A checkpoint of everything that the rest of the run depends on; with the `score` of an epoch that has one.
+
+        It is the same on all ranks, so rank 0 writes it. Raises MesmError if the weights are not finite (what was saved
+        before is better), or not the same on all ranks.
+        """
+        ranks, parameters = setup.ranks, setup.model.parameters()
+        sums = ranks.gather([float(sum(p.detach().double().sum() for p in parameters))])[:, 0].tolist()
+        if not math.isfinite(sums[0]) or len(set(sums)) > 1:
+            diverged = not math.isfinite(sums[0])
+            what = "not finite any more: the training diverged" if diverged else "not the same on all ranks"
+            ranks.agree(MesmError(f"{run}: the weights are {what} (step {self.position.total}). They are not saved"))
+        state: dict[str, Any] = {
+            "position": asdict(self.position),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        weights = setup.model.state_dict()
+        if self.mean is not None:  # what is judged is what a checkpoint's weights are; training goes on from its own
+            state |= {"weights": weights, "averaged": int(self.mean.n_averaged)}
+            weights = self.mean.module.state_dict()
+        with ranks.together():
+            if ranks.first:
+                folder, keep = run / "checkpoints", setup.config.keep_best
+                checkpoint.save(folder, self.position.total, weights, state, score=score, keep=keep)
+
+    def _load(self, setup: Setup, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        if problem := mismatch(state["position"], POSITION):
+            raise ValueError(f"position: {problem}")
+        if self.mean is not None:
+            self.mean.module.load_state_dict(weights)
+            self.mean.n_averaged.fill_(state["averaged"])
+            weights = state["weights"]
+        setup.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name in POSITION:
+            setattr(self.position, name, state["position"][name])
+
+    def resume(self, setup: Setup, run: Path, journal: Journal) -> None:
+        """Go back to the last checkpoint, if there is one; forget what was written after it."""
+        position = self.position
+        found = checkpoint.load(run / "checkpoints", "last")
+        if found:
+            weights, state = found
+            try:
+                self._load(setup, weights, state)
+            except Exception as error:  # what a damaged state raises depends on where it is damaged
+                raise MesmError(
+                    f"{run / 'checkpoints'}: the last checkpoint is not of this run ({first_line(error)}): --resume "
+                    "cannot go on from it"
+                ) from None
+        here, epoch = position.total, position.epoch
+        journal.rewind(
+            lambda one: one["step"] < here or (one["step"] == here and (one["kind"] == "train" or one["epoch"] < epoch))
+        )

@@ -1,0 +1,382 @@
+"""Guarantee: a dataset that lies is refused in a sentence, without harm; what was found by lying stays fixed."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hostile import DATASET, run, write
+
+from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset import manifest
+from mesm_data.dataset.members import decode_faces, encode_faces
+from mesm_data.dataset.reader import MAX_RECORD, Dataset
+from mesm_data.dataset.summary import inspect
+from mesm_data.dataset.tar import BLOCK, header
+from mesm_data.errors import InputError, MesmError
+from mesm_data.integrity.verify import verify
+from mesm_data.schema.built_in import built_in_schema
+from mesm_data.splits.resolve import split
+from mesm_data.storage.json_files import MAX_JSON, parse_json, read_json
+
+SCHEMA = manifest.schema(built_in_schema("iemocap"))
+
+FILE = {"size": 1, "samples": 1, "sha256": "0" * 64}
+KEY = "Ses02F_impro01_M001"  # the third row
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "base"
+    write(path)
+    return path
+
+
+@pytest.fixture
+def own(base: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(base, tmp_path / "own"))
+
+
+def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Change the manifest's rows; its number of rows is told as it is then."""
+    rows, said = manifest.read(path / "manifest.parquet"), read_json(path / "dataset.json")
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
+    said["manifest"]["rows"] = len(rows)
+    (path / "dataset.json").write_text(json.dumps(said))
+
+
+def test_the_tiny_dataset_itself_is_right(base: Path) -> None:
+    held = Dataset(base, check=True)
+    assert [len(held[key].faces) for key in held.keys] == [0, 1, 2, 3]
+    assert len(held.info["shards"]) > 1
+    assert list(verify(base)) == []
+
+
+def test_hundreds_of_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(200, 7, tmp_path, subjects={DATASET: 1}, workers=1)) == []
+
+
+@pytest.mark.parametrize(("subject", "cases"), [("lock", 150), ("part", 60), ("run", 60), ("server", 15), ("csd", 6)])
+def test_other_files_that_lie_are_refused_without_harm(tmp_path: Path, subject: str, cases: int) -> None:
+    assert list(run(cases, 7, tmp_path, subjects={subject: 1}, workers=1)) == []
+
+
+@pytest.mark.slow
+def test_twenty_thousand_lies_are_refused_without_harm(tmp_path: Path) -> None:
+    assert list(run(20_000, 1, tmp_path)) == []
+
+
+def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> None:
+    """Neither in what is data on stdout, nor in what is a message on stderr."""
+    text = "\x1b]0;owned\x07 \x9b2J \u202etxt.exe"
+    rewrite(own, lambda rows: [row.update(reason=text, status="failed") for row in rows if row["status"] == "failed"])
+    said = read_json(own / "dataset.json")
+    said["notes"] = [text]
+    said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
+    said["root"] = dataset.root(said["manifest"]["sha256"], said["shards"])  # whoever lies can count
+    (own / "dataset.json").write_text(json.dumps(said))
+    for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
+        command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        shown = (done.stdout + done.stderr).decode()
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", shown), shown
+        assert "Traceback" not in shown
+        assert r"\u001b]0;owned" in shown or arguments[0] == "verify"
+
+
+# A manifest that lies
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("key", "../../x", "cannot be a sample key"),
+        ("key", "a.b", "cannot be a sample key"),
+        ("key", "\x1b[2J", "cannot be a sample key"),
+        ("key", None, "cannot be a sample key"),
+        ("key", "Ses01F_impro01_M000", "has two rows"),
+        ("status", "fine", "the status is none of"),
+        ("dialog", None, f"{KEY}: dialog is null"),
+        ("start", float("nan"), f"{KEY}: start holds NaN"),
+        ("end", float("inf"), f"{KEY}: end holds NaN, an infinity"),
+        ("flags", [None], f"{KEY}: flags holds NaN, an infinity, or null in a list"),
+        ("labels", {"valence": float("nan")}, f"{KEY}: labels holds NaN"),
+        ("labels", {"raters": [None]}, f"{KEY}: labels holds NaN, an infinity, or null"),
+        ("shard", "../all-000000.tar", f"{KEY}: .*dataset.json has no such shard"),
+        ("shard", "/etc/passwd", f"{KEY}: .*dataset.json has no such shard"),
+        ("wav_offset", 2**62, f"{KEY}: .*outside its shard"),
+        ("wav_offset", -512, f"{KEY}: .*outside its shard"),
+        ("wav_size", 10_000_000_000, f"{KEY}: .*outside its shard"),
+        ("wav_size", 2**63 - 1, f"{KEY}: .*outside its shard"),
+        ("json_size", -1, f"{KEY}: .*outside its shard"),
+        ("txt_size", None, f"{KEY}: txt_size is null"),
+        ("txt_offset", 512, f"{KEY}: its members do not follow each other"),
+        ("n_faces", 2**62, f"{KEY}: n_faces is not what its member holds"),
+        ("n_samples", -1, f"{KEY}: n_samples is not what its member holds"),
+    ],
+)
+def test_a_row_that_lies_is_named(own: Path, column: str, value: object, sentence: str) -> None:
+    rewrite(own, lambda rows: rows[2].update({column: value}))
+    for use in (Dataset, inspect, lambda path: list(verify(path))):
+        with pytest.raises(InputError, match=sentence) as refused:
+            use(own)
+        assert "manifest.parquet" in str(refused.value)
+
+
+def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path) -> None:
+    """Every copy lies where the first does: none overlaps another."""
+
+    def more(rows: list[dict[str, Any]]) -> None:
+        rows += [{**rows[2], "key": f"x{number}", "id": f"x{number}"} for number in range(1000)]
+
+    rewrite(own, more)
+    with pytest.raises(InputError, match="does not lie where the sample before it ends"):
+        Dataset(own)
+
+
+def test_samples_that_are_not_told_are_missed(own: Path) -> None:
+    rewrite(own, lambda rows: rows.pop(2))
+    with pytest.raises(InputError, match=r"does not lie where|does not end as it should|0 samples in all-"):
+        Dataset(own)
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.large_string(), pa.binary(), pa.null(), None])
+def test_other_columns_are_refused_by_name(own: Path, kind: pa.DataType | None) -> None:
+    table = pq.read_table(own / "manifest.parquet")
+    column = pa.nulls(len(table), kind) if kind else None
+    number = table.column_names.index("wav_size")
+    table = table.set_column(number, "wav_size", column) if kind else table.drop_columns(["wav_size"])
+    pq.write_table(table, own / "manifest.parquet")
+    with pytest.raises(InputError, match=r"other columns than this format's: wav_size is (not there|\w+, not int64)"):
+        Dataset(own)
+
+
+def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(own: Path) -> None:
+    """A text of 1 MB, once in a dictionary, in each of 100,000 rows."""
+    schema, count = SCHEMA, 100_000
+    long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 10**6]))
+    columns = {name: long if name == "reason" else pa.nulls(count, schema.field(name).type) for name in schema.names}
+    pq.write_table(pa.table(columns), own / "manifest.parquet", compression="zstd", store_schema=False)
+    del columns, long
+    assert (own / "manifest.parquet").stat().st_size < 200_000
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom mesm_data.errors import InputError\n"
+        "from mesm_data.dataset import manifest\n"
+        "from mesm_data.schema.built_in import built_in_schema\n"
+        "try: manifest.read_table(Path(sys.argv[1]), manifest.schema(built_in_schema('iemocap')))\n"
+        "except InputError as error: print(error)\n"
+        # Not ru_maxrss: that begins with the size of the process that forked this one.
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(own / "manifest.parquet")], capture_output=True, text=True
+    )
+    said, peak = done.stdout.splitlines()
+    assert "unfolds to more memory" in said
+    assert int(peak) < 1_000_000  # kB
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_schema_that_is_nested_a_hundred_thousand_deep_does_not_end_the_process(own: Path) -> None:
+    """The footer, by hand: Thrift's compact protocol, each group of one child."""
+    levels = 100_000
+
+    def group(name: bytes) -> bytes:
+        return b"\x48" + bytes([len(name)]) + name + b"\x15\x02\x00"  # 4: name; 5: num_children 1; stop
+
+    leaf = b"\x15\x02\x38\x01a\x00"  # 1: type INT32; 4: name
+    length = struct.pack("B", levels & 0x7F | 0x80) + bytes([levels >> 7 & 0x7F | 0x80, levels >> 14])
+    schema = b"\x19\xfc" + length + group(b"r") * (levels - 1) + leaf
+    footer = b"\x15\x02" + schema + b"\x16\x00" + b"\x19\x0c" + b"\x00"
+    (own / "manifest.parquet").write_bytes(b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1")
+    program = (
+        "import sys; from pathlib import Path; from mesm_data.dataset.reader import Dataset; Dataset(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(own)], capture_output=True, text=True)
+    assert done.returncode == 1, done.returncode
+    assert "InputError" in done.stderr
+    assert "not a readable Parquet file" in done.stderr
+
+
+def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
+    rewrite(own, lambda rows: rows[2].update(session=None))
+    with pytest.raises(InputError, match=f"{KEY} has no session"):
+        split(Dataset(own).rows.values(), built_in_schema("iemocap"), "session-1")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("offset", -1), ("size", 2**63 - 1), ("size", 10_000_000_000), ("shard", "../x.tar"), ("key", "a/b")],
+)
+def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: object) -> None:
+    rows = manifest.read(own / "video" / "index.parquet")
+    rows[1][column] = value
+    manifest.write(own / "video" / "index.parquet", rows, manifest.clips_schema())
+    with pytest.raises(InputError, match=r"index\.parquet: .*(outside its shard|no such shard|cannot be a sample key)"):
+        list(verify(own))
+
+
+# dataset.json that lies, and JSON as such
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("corpus",), "other"), (("corpus",), ["iemocap"]), (("synthetic",), 1), (("notes",), [1]), (("root",), "x"),
+        (("recipe", "face_size"), True), (("recipe", "face_size"), 0), (("recipe", "face_size"), 2**40),
+        (("recipe", "frame_interval"), "0.0"), (("recipe", "frame_interval"), 0.5),
+        (("recipe", "sample_rate"), None), (("recipe", "sample_rate"), 0), (("recipe", "sample_rate"), 2**40),
+        (("counts", "ok"), -1), (("counts", "ok"), "1"), (("manifest", "rows"), 1.5), (("manifest", "rows"), 10**30),
+        (("manifest", "sha256"), None), (("shards",), []), (("shards", "all-000000.tar"), None),
+        (("shards", "all-000000.tar", "size"), -1), (("shards", "all-000000.tar", "size"), 10**400),
+        (("shards", "all-000000.tar", "sha256"), 5), (("shards", "../x.tar"), FILE),
+        (("video", "/etc/passwd"), FILE), (("format",), True),
+    ],
+)  # fmt: skip
+def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], value: object) -> None:
+    said = inner = read_json(own / "dataset.json")
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (own / "dataset.json").write_text(json.dumps(said))
+    for use in (Dataset, inspect, lambda path: list(verify(path))):
+        with pytest.raises(InputError, match=r"dataset\.json|has shard format True"):
+            use(own)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**6, '{"a":' * 10**5, "1" * 5000, "1e9999", "-1e9999", "NaN", "-Infinity", '"\\ud800"', '{"\\udfff": 1}',
+     '{"a": 1, "a": 1}', '[{"a": 1, "a": 2}]', "", "\ufeff", '"\x00"', b"\xff\xfe\x00", b'"\xed\xa0\x80"'],
+)  # fmt: skip
+def test_json_that_nobody_meant_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(data)
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_is_not_read_without_end(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(MAX_JSON + 1)
+    with pytest.raises(InputError, match="more than 64 MiB"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "manifest.parquet", "shards/all-000000.tar", "video/index.parquet"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "nowhere"])
+def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kind: str) -> None:
+    (own / name).unlink()
+    make = {
+        "pipe": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero"),
+        "nowhere": lambda path: path.symlink_to("/nowhere"),
+    }  # fmt: skip
+    make[kind](own / name)
+    try:
+        differences = list(verify(own))
+    except InputError as error:
+        differences = [str(error)]
+    assert any(name in difference or "holds no dataset.json" in difference for difference in differences)
+    if name.startswith("shards"):
+        with pytest.raises(MesmError, match="cannot be read"):
+            list(Dataset(own))
+
+
+# Shards that lie
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        header(f"../{KEY}.txt", 7), header(f"/{KEY}.txt", 7), header(f"{KEY}.json", 7), header(f"{KEY}.txt", 8),
+        header(f"{KEY}.txt", 8 * 2**30 - 1), *(header(f"{KEY}.txt", 7)[:156] + kind + b"/etc/passwd".ljust(355, b"\0")
+        for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"L", b"x", b"S")), bytes(BLOCK),
+    ],
+)  # fmt: skip
+def test_a_header_that_other_readers_would_follow_is_found(own: Path, head: bytes) -> None:
+    """Names that lead out, links, devices, other sizes: digests of members do not cover them."""
+    row = Dataset(own).rows[KEY]
+    with (own / "shards" / row["shard"]).open("r+b") as file:
+        file.seek(row["txt_offset"] - BLOCK)
+        file.write(head)
+    with pytest.raises(MesmError, match=f"sample {KEY} is damaged .txt has another tar header"):
+        Dataset(own, check=True)[KEY]
+    assert any(f"sample {KEY}: {KEY}.txt: its tar header" in difference for difference in verify(own))
+    assert list(own.parent.iterdir()) == [own]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 512, 3000])
+def test_a_shard_of_another_size_is_named_before_it_is_used(own: Path, cut: int) -> None:
+    path = own / "shards" / "all-000000.tar"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(MesmError, match=rf"all-000000.tar has {cut} bytes, dataset.json says"):
+        list(Dataset(own))
+    assert any("the shard ends inside it" in difference for difference in verify(own))
+
+
+def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
+    """All of dataset.json, the manifest and the index agree on 10 GB more than there are."""
+    said = read_json(own / "dataset.json")
+    much = 10 * 2**30 // 10240 * 10240
+    rows = manifest.read(own / "manifest.parquet")
+    last = max((row for row in rows if row["shard"] == "all-000000.tar"), key=lambda row: row["wav_offset"])
+    last["wav_size"] += much
+    last["n_samples"] += much // 2
+    said["shards"]["all-000000.tar"]["size"] += much
+    manifest.write(own / "manifest.parquet", rows, SCHEMA)
+    (own / "dataset.json").write_text(json.dumps(said))
+    with pytest.raises(MesmError, match=r"bytes, dataset\.json says"):
+        list(Dataset(own))
+    assert any(f"{last['key']}.wav: the shard ends inside it" in difference for difference in verify(own))
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1, 0, 4, 3)", f"({10**40}, 0, 4, 3)", "(9, 0, 9, 3)", "(01, 4, 4, 3)", "(-1, 4, 4, 3)"]
+)
+def test_a_header_of_faces_that_lies_is_refused(shape: str) -> None:
+    whole = encode_faces(np.zeros((1, 4, 4, 3), np.uint8))
+    head = (
+        whole[:128].replace(b"(1, 4, 4, 3), }", f"{shape}, }}".encode()).ljust(130)[:127].rstrip(b"\n").ljust(127)
+        + b"\n"
+    )
+    with pytest.raises(ValueError, match=r"."):
+        decode_faces(head + whole[128:])
+
+
+@pytest.mark.parametrize("record", [b"[1]", b"null", b'{"a": 1e999}', b'{"a": 1, "a": 2}', b"[" * 100_000, b"\xff"])
+def test_a_record_that_lies_is_refused_by_the_samples_name(base: Path, record: bytes) -> None:
+    from dataclasses import replace
+
+    sample = replace(Dataset(base)[KEY], json=memoryview(record))
+    with pytest.raises(MesmError, match=f"sample {KEY} is damaged: its json is not a record"):
+        _ = sample.record
+    with pytest.raises(MesmError, match="more than 8 MiB"):
+        _ = replace(sample, json=memoryview(bytes(MAX_RECORD + 1))).record
+
+
+def test_the_limit_of_memory_is_lifted_again_and_other_limits_stay(base: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    Dataset(base)
+    with pytest.raises(InputError):
+        manifest.read_table(base / "dataset.json")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_rows_and_clips_of_a_right_dataset_pass(base: Path) -> None:
+    said = dataset.describe(base)
+    assert len(dataset.rows(base, said)) == said["counts"]["total"]
+    assert len(dataset.clips(base, said)) == said["counts"]["ok"]
