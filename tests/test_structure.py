@@ -10,8 +10,8 @@ REPOSITORY = Path(__file__).parents[1]
 # A folder may import from those before it. A new folder is added at its place.
 STAGES = {
     "mesm_data": [
-        "errors", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline", "publishing",
-        "synthetic",
+        "errors", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "features", "pipeline",
+        "publishing", "synthetic",
     ],
     "mesm_train": ["config", "data", "models", "evaluation", "training", "report", "runs", "analysis"],
 }  # fmt: skip

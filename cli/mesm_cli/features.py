@@ -48,8 +48,9 @@ def features(
     from tqdm import tqdm
 
     from mesm_data.dataset.reader import Dataset
-    from mesm_data.features import feature_set, writer
+    from mesm_data.features import feature_set
     from mesm_data.features.extractors import default_name, open_extractor
+    from mesm_data.pipeline.features import compute_features
 
     dataset = Dataset(path, check=True)
     if kind is None:
@@ -59,7 +60,7 @@ def features(
     extractor = open_extractor(kind, source=source, window=window, hop=hop)
     console.say(f"note: {extractor.describe().licence}")
     with tqdm(total=len(dataset), unit="utterance", desc=extractor.kind, dynamic_ncols=True, leave=False) as bar:
-        made = writer.write(
+        made = compute_features(
             dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=bar.update
         )
     console.show(describe(made))

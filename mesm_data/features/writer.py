@@ -6,7 +6,7 @@ State on disk: DIR/features/<name>/.parts/config.json (what is computed), .parts
 
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,8 +23,6 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.features import feature_set
 from mesm_data.features.base import Description, Extract, Extractor, Features
 from mesm_data.features.feature_set import FeatureSet
-from mesm_data.pipeline.executors import local
-from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import atomic_write, sha256_file
 from mesm_data.storage.json_files import read_json, write_json
@@ -44,12 +42,22 @@ class Job:
     keys: tuple[str, ...]
 
 
+Run = Callable[[Callable[[Job], None], Sequence[Job]], Iterator[tuple[Job, object]]]
+
+
+def in_process(function: Callable[[Job], None], jobs: Sequence[Job]) -> Iterator[tuple[Job, object]]:
+    """One job after the other, here."""
+    for job in jobs:
+        function(job)
+        yield job, None
+
+
 def write(
     dataset: Dataset,
     extractor: Extractor,
     name: str,
     *,
-    workers: int | None = None,
+    run: Run = in_process,
     overwrite: bool = False,
     step: Callable[[int], object] = lambda utterances: None,
 ) -> FeatureSet:
@@ -59,7 +67,8 @@ def write(
         dataset: All utterances that were built get an entry, with 0 rows where the extractor has none.
         extractor: What computes them.
         name: The folder's name below DIR/features.
-        workers: Processes; by default one per core.
+        run: Applies a function to jobs, in any order and in any process; yields each job with its result, which is an
+            exception if the process died.
         overwrite: Replaces a set of that name with other settings.
         step: Is called with the number of utterances of each part that is done.
 
@@ -92,7 +101,13 @@ def write(
             Job(str(dataset.path), root, extractor, str(parts), f"{number:06d}.npz", keys)
             for number, keys in enumerate(_chunks(dataset))
         ]
-        _run([job for job in jobs if not _is_done(job, step)], extractor, workers, step)
+        for job, result in run(compute, [job for job in jobs if not _is_done(job, step)]):
+            if isinstance(result, Exception):
+                raise MesmError(
+                    f"{extractor.kind}: {result} on the utterances {job.keys[0]} to {job.keys[-1]}. The same command "
+                    "resumes"
+                )
+            step(len(job.keys))
         _pack(out, name, extractor, description, digest, dataset, jobs)
         shutil.rmtree(parts)
     return feature_set.open_set(dataset.path, name)
@@ -153,18 +168,6 @@ def _chunks(dataset: Dataset) -> list[tuple[str, ...]]:
             chunks.append(tuple(chunk))
             chunk = []
     return [*chunks, tuple(chunk)] if chunk else chunks
-
-
-def _run(jobs: list[Job], extractor: Extractor, workers: int | None, step: Callable[[int], object]) -> None:
-    workers = (workers or local.available_cpus()) if extractor.parallel else 1
-    run = local.pool if extractor.isolated else local.run
-    for job, result in run(compute, jobs, workers):
-        if isinstance(result, WorkerDied):
-            raise MesmError(
-                f"{extractor.kind}: {result} on the utterances {job.keys[0]} to {job.keys[-1]}. The same command "
-                "resumes"
-            )
-        step(len(job.keys))
 
 
 def compute(job: Job) -> None:

@@ -239,4 +239,4 @@ def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
 
 
 def _folder() -> Traversable:
-    return files("mesm_train.config.settings") / "recipes"
+    return files("mesm_train.config") / "recipes"

@@ -14,6 +14,7 @@ from mesm_data.features import feature_set, writer
 from mesm_data.features.extractors.hog import HOG
 from mesm_data.features.extractors.table import Table
 from mesm_data.features.verification import verify_features
+from mesm_data.pipeline.features import compute_features
 from mesm_data.storage.files import sha256_file
 
 Command = Callable[..., object]
@@ -71,7 +72,7 @@ def test_webdataset_reads_a_set_by_the_same_keys(fresh: Dataset, table: Table) -
 
 def test_workers_and_a_stop_change_no_byte(fresh: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "CHUNK", 8)
-    whole = files(writer.write(fresh, HOG(), "hog", workers=2).path)
+    whole = files(compute_features(fresh, HOG(), "hog", workers=2).path)
     shutil.rmtree(fresh.path / feature_set.FOLDER)
 
     class Stopped(Exception):
@@ -84,7 +85,7 @@ def test_workers_and_a_stop_change_no_byte(fresh: Dataset, tmp_path: Path, monke
         raise Stopped
 
     with pytest.raises(Stopped):
-        writer.write(fresh, HOG(), "hog", workers=1, step=stop)
+        writer.write(fresh, HOG(), "hog", step=stop)
     parts = fresh.path / feature_set.FOLDER / "hog" / ".parts"
     [part] = sorted(parts.glob("*.npz"))
     assert feature_set.names(fresh.path) == []
@@ -94,7 +95,7 @@ def test_workers_and_a_stop_change_no_byte(fresh: Dataset, tmp_path: Path, monke
     def look(number: int) -> None:
         seen.append(part.stat().st_mtime_ns if part.exists() else stamp)
 
-    assert files(writer.write(fresh, HOG(), "hog", workers=1, step=look).path) == whole
+    assert files(writer.write(fresh, HOG(), "hog", step=look).path) == whole
     assert set(seen) == {stamp}  # what was done is not computed again
     assert not parts.exists()
 

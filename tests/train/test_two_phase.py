@@ -64,7 +64,7 @@ def features(dataset: Path, once: Callable[[str, Callable[[Path], None]], Path])
             spectra[key] = np.log(bands + 1e-3)
         np.savez(path / "sound.npz", **spectra)
         writer.write(data, GloVe(file=str(path / "vectors.txt")), "glove")
-        writer.write(data, HOG(), "hog", workers=1)
+        writer.write(data, HOG(), "hog")
         writer.write(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
 
     return once("features", make) / "data"
