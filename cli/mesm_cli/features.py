@@ -8,6 +8,7 @@ import typer
 from mesm_cli import console
 
 if TYPE_CHECKING:
+    from mesm_data.features.base import Extractor
     from mesm_data.features.feature_set import FeatureSet
 
 
@@ -19,11 +20,13 @@ def features(
         typer.Option(
             "--with",
             metavar="KIND|FILE",
-            help="egemaps, hog, glove, covarep-csd, facet-csd, openface-csv, disvoice-csv, or a file of your own "
-            "(.csv, .tsv, .parquet, .npz). Without it, the sets of DIR are listed.",
+            help="egemaps, hog, glove, covarep-csd, facet-csd, openface-csv, disvoice-csv, encoder, or a file of your "
+            "own (.csv, .tsv, .parquet, .npz). Without it, the sets of DIR are listed.",
         ),
     ] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="The file or folder that features come from.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The file, folder or model that features come from.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The set's name; by default that of the kind or file.")] = None,
     window: Annotated[
         float | None,
@@ -42,6 +45,7 @@ def features(
       mesm-data features /data/iemocap --with egemaps
       mesm-data features /data/iemocap --with glove --from glove.840B.300d.txt
       mesm-data features /data/mosei --with covarep-csd --from CMU_MOSEI_COVAREP.csd --window 0.2
+      mesm-data features /data/iemocap --with encoder --from wavlm-base --name wavlm
       mesm-data features /data/iemocap --with mine.parquet --name mine
       mesm-data features /data/iemocap
     """
@@ -57,13 +61,25 @@ def features(
         for each in feature_set.names(path):
             console.show(describe(feature_set.open_set(path, each)))
         return
-    extractor = open_extractor(kind, source=source, window=window, hop=hop)
+    extractor = (
+        open_encoder(source) if kind == "encoder" else open_extractor(kind, source=source, window=window, hop=hop)
+    )
     console.say(f"note: {extractor.describe().licence}")
     with tqdm(total=len(dataset), unit="utterance", desc=extractor.kind, dynamic_ncols=True, leave=False) as bar:
         made = compute_features(
             dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=bar.update
         )
     console.show(describe(made))
+
+
+def open_encoder(source: Path | None) -> "Extractor":
+    """The extractor of a model of transformers. Raises InputError without a model."""
+    from mesm_data.errors import InputError
+    from mesm_train.models.encoder_features import EncoderFeatures
+
+    if source is None:
+        raise InputError("--with encoder needs --from: a folder that holds a model of transformers, or one of the Hub")
+    return EncoderFeatures(encoder=str(source))
 
 
 def describe(features: "FeatureSet") -> str:

@@ -53,12 +53,16 @@ class PretrainedSound(Pretrained):
 
     def forward(self, samples: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """int16 (S,) and int64 (N,) on the CPU to vectors (P, dim) and pieces of each utterance, int64 (N,)."""
+        encoded, pieces = self.encode(samples, counts)
+        return self.out(encoded), pieces
+
+    def encode(self, samples: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before the linear layer: vectors (P, width)."""
         pieces = piece_counts_of(counts)
         waves = torch.split(samples.to(self.out.weight.dtype) / 32768, counts.tolist())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             found = [self._pieces(wave, count) for wave, count in zip(waves, pieces.tolist(), strict=True) if count]
-        vectors = torch.cat(found) if found else self.out.weight.new_zeros(0, self.out.in_features)
-        return self.out(vectors), pieces
+        return torch.cat(found) if found else self.out.weight.new_zeros(0, self.out.in_features), pieces
 
     def _pieces(self, wave: Tensor, count: int) -> Tensor:
         """The vectors (count, width) of one utterance."""
@@ -89,14 +93,16 @@ class PretrainedFaces(Pretrained):
 
     def forward(self, faces: Tensor) -> Tensor:
         """uint8 (F, size, size, 3) to vectors (F, dim)."""
-        if len(faces):
-            pixels = (faces.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.deviation
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-                encoded = pooled(self.encoder(pixel_values=pixels))
-        else:
-            encoded = self.out.weight.new_zeros(0, self.out.in_features)
-        vectors: Tensor = self.out(encoded)
+        vectors: Tensor = self.out(self.encode(faces))
         return vectors
+
+    def encode(self, faces: Tensor) -> Tensor:
+        """The same before the linear layer: vectors (F, width)."""
+        if not len(faces):
+            return self.out.weight.new_zeros(0, self.out.in_features)
+        pixels = (faces.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.deviation
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return pooled(self.encoder(pixel_values=pixels))
 
 
 def pooled(output: Any) -> Tensor:
@@ -160,7 +166,7 @@ def load_faces(settings: EncoderSettings, dim: int) -> PretrainedFaces:
 def _load(settings: EncoderSettings, section: str) -> tuple[Any, dict[str, Any]]:
     """The model and the content of preprocessor_config.json."""
     assert settings.encoder is not None
-    folder = text.find_encoder(settings.encoder, settings.revision, section)
+    folder = text.find_encoder(settings.encoder, settings.revision, f"{section}.encoder")
     from transformers import AutoConfig, AutoModel, logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

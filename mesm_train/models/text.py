@@ -126,11 +126,11 @@ def find(settings: TextSettings) -> Path:
     """The folder of the encoder's files, fetched from the Hub into its cache where needed (not if HF_HUB_OFFLINE=1)."""
     if settings.encoder == "tiny":
         raise ValueError("make_tiny first, then name its folder as the encoder")
-    return find_encoder(settings.encoder, settings.revision, "text", hint=", or tiny (the demo's)")
+    return find_encoder(settings.encoder, settings.revision, "text.encoder", hint=", or tiny (the demo's)")
 
 
-def find_encoder(encoder: str, revision: str | None, section: str, hint: str = "") -> Path:
-    """The folder of an encoder's files. Raises InputError that names `section`.encoder if they cannot be had."""
+def find_encoder(encoder: str, revision: str | None, option: str, hint: str = "") -> Path:
+    """The folder of an encoder's files. Raises InputError that names the `option` if they cannot be had."""
     if Path(encoder).is_dir():
         return Path(encoder)
     from huggingface_hub import snapshot_download
@@ -140,7 +140,7 @@ def find_encoder(encoder: str, revision: str | None, section: str, hint: str = "
         return Path(snapshot_download(encoder, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise InputError(
-            f"{section}.encoder {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
+            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
             f"{_sentence(error)} Give the path of a folder that holds the model{hint}"
         ) from error
 

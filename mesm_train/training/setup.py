@@ -157,7 +157,7 @@ def make_model(selection: Selection, run: Path) -> Setup:
         facts["text"]["encoder"] = config.text.encoder
     for section, settings in (("sound", config.sound), ("faces", config.faces)):
         if settings.encoder is not None:
-            place = text.find_encoder(settings.encoder, settings.revision, section)
+            place = text.find_encoder(settings.encoder, settings.revision, f"{section}.encoder")
             facts[section] = text.encoder_provenance(place, settings.encoder, settings.revision)
     samples = planned(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}

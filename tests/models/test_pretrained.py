@@ -1,6 +1,7 @@
 """Pretrained encoders of sound and faces, on tiny random ones that are made on the spot: no network, no download."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import yaml
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_train.config.encoder_settings import EncoderSettings
-from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.config.settings import OptimConfig, load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.tokenizer import tokenize
+from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
+from mesm_train.models.text import load, make_tiny
 from mesm_train.runs import run as runs
 from mesm_train.training.optimizer import groups
 from mesm_train.training.progress import Silent
@@ -185,6 +189,34 @@ def test_a_run_with_both_is_whole_and_judged_again(dataset: Path, tmp_path: Path
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= described["sound"]["files"].keys()
     operations = json.loads((run / "operations.json").read_text())["models"]["fe2e"]
     assert {"text", "a.encoder", "v.encoder", "a.sequence", "v.sequence"} <= operations.keys()
+
+
+def test_features_of_a_frozen_encoder_are_what_it_computes_in_training(dataset: Path, tmp_path: Path) -> None:
+    data = Dataset(dataset)
+    key = data.keys[0]
+    sample = data[key]
+    places = {"sound": speech(tmp_path / "speech"), "faces": image(tmp_path / "image")}
+    extractors = {branch: EncoderFeatures(encoder=str(place)) for branch, place in places.items()}
+    features = {branch: each.open(tmp_path)(data, key) for branch, each in extractors.items()}
+    for branch, extractor in extractors.items():
+        assert extractor.branch == branch
+        assert len(extractor.describe().columns) == features[branch].values.shape[1] == 16
+    sound = load_sound(EncoderSettings(encoder=str(places["sound"]), lr_factor=0), 4).eval()
+    samples = torch.from_numpy(sample.samples.copy())
+    expected, _ = sound(samples, torch.tensor([len(samples)]))
+    torch.testing.assert_close(sound.out(torch.from_numpy(features["sound"].values)), expected)
+    faces = load_faces(EncoderSettings(encoder=str(places["faces"]), lr_factor=0), 4).eval()
+    expected = faces(torch.from_numpy(sample.faces.copy()))
+    torch.testing.assert_close(faces.out(torch.from_numpy(features["faces"].values)), expected)
+    assert features["faces"].times is not None
+    assert features["faces"].times.tolist() == sample.record["faces"]["times"]
+    settings = TextSettings(encoder="tiny")
+    make_tiny([data[each].text for each in data.keys], tmp_path / "text", 0, settings)
+    words = EncoderFeatures(encoder=str(tmp_path / "text"))
+    tokenizer, encoder = load(replace(settings, encoder=str(tmp_path / "text")))
+    tokens, _ = tokenize(tokenizer, [sample.text], 100)
+    states = encoder.eval()(tokens).last_hidden_state[0]
+    np.testing.assert_allclose(words.open(tmp_path)(data, key).values, states.detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
