@@ -83,6 +83,7 @@ def write(
     digest = feature_set.config_digest(extractor.kind, description.config, description.libraries, root)
     out = dataset.path / feature_set.FOLDER / name
     parts = out / ".parts"
+    _opened.cache_clear()  # in this process, it may hold what an extractor read of a file that has changed since
     with folder_lock(parts / "lock"):
         try:
             finished = _is_finished(dataset, out, digest, overwrite=overwrite)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features.feature_set import FeatureSet, check_dataset, open_set
+from mesm_data.storage.remote_bytes import local
 from mesm_train.config.model_settings import MODALITIES
 from mesm_train.config.settings import AugmentConfig, LoaderConfig, RunConfig
 from mesm_train.data.batch import Batch, FeatureRows
@@ -68,6 +69,11 @@ def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
         raise InputError(f"augment changes faces, sound and words; model.kind {config.model.kind} reads features")
     if config.loader.source != "index":
         raise InputError(f"loader.source {config.loader.source} reads shards; model.kind {config.model.kind} does not")
+    if config.data is not None and local(config.data) is None:
+        raise InputError(
+            f"model.kind {config.model.kind} reads features beside the shards of a local dataset: `mesm-data fetch` "
+            "it, compute them with `mesm-data features`, and give its folder with --data"
+        )
     names = config.model.two_phase.features
     sets: dict[str, FeatureSet] = {
         modality: open_set(dataset.path, names.name(modality)) for modality in config.model.modalities

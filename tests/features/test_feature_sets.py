@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,25 @@ def test_a_name_that_is_taken_is_not_overwritten_unasked(fresh: Dataset, table: 
         writer.write(fresh, other, "own")
     assert files(features.path) == before
     assert writer.write(fresh, other, "own", overwrite=True).info["hop"] == 0.5
+
+
+def test_a_file_that_changes_between_two_calls_is_read_anew(fresh: Dataset, table: Table) -> None:
+    writer.write(fresh, table, "own")
+    np.savez(table.file, **{key: np.full((1, 2), 7, np.float32) for key in fresh.keys})
+    features = writer.write(fresh, table, "own", overwrite=True)
+    assert all((features.values(key) == 7).all() for key in fresh.keys)
+
+
+def test_a_worker_that_dies_is_named_and_the_parts_stay(fresh: Dataset, table: Table) -> None:
+    def run(function: Callable[..., None], jobs: object) -> Iterator[tuple[writer.Job, object]]:
+        [job] = jobs  # type: ignore[misc]
+        yield job, RuntimeError("the worker process died")
+
+    first = min(fresh.keys, key=lambda key: (fresh.rows[key]["recording"], fresh.rows[key]["start"]))
+    with pytest.raises(MesmError, match=f"own: the worker process died on the utterances {first} to"):
+        writer.write(fresh, table, "own", run=run)  # type: ignore[arg-type]
+    assert feature_set.names(fresh.path) == []
+    assert len(writer.write(fresh, table, "own").rows) == len(fresh)
 
 
 def test_verify_names_every_damage(fresh: Dataset, table: Table, mesm_data: Command) -> None:

@@ -21,6 +21,7 @@ from mesm_data.features.extractors.table import Table
 from mesm_data.features.feature_set import open_set
 from mesm_train.config.settings import RunConfig, load_recipe, recipes
 from mesm_train.config.two_phase_settings import TWO_PHASE
+from mesm_train.data.feature_loader import open_sets
 from mesm_train.models.baselines.make import make_two_phase
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.runs import run as runs
@@ -164,6 +165,12 @@ def test_features_of_another_dataset_are_refused(recipe: Path, features: Path, t
     file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": "0" * 64}))
     with pytest.raises(InputError, match="hog was computed of another dataset"):
         select_data(config(recipe, f"data={tmp_path / 'data'}"))
+
+
+def test_features_of_remote_data_are_refused(recipe: Path, features: Path) -> None:
+    settings = config(recipe, "data=https://host.invalid/data")
+    with pytest.raises(InputError, match="`mesm-data fetch` it"):
+        open_sets(settings, Dataset(features))
 
 
 @pytest.mark.parametrize("name", [name for name in recipes() if name.endswith(TWO_PHASE)])
