@@ -67,6 +67,8 @@ def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
     """
     if config.augment != AugmentConfig():
         raise InputError(f"augment changes faces, sound and words; model.kind {config.model.kind} reads features")
+    if config.loader.undetected != "keep":
+        raise InputError(f"loader.undetected leaves out face crops; model.kind {config.model.kind} reads features")
     if config.loader.source != "index":
         raise InputError(f"loader.source {config.loader.source} reads shards; model.kind {config.model.kind} does not")
     if config.data is not None and local(config.data) is None:
