@@ -8,6 +8,7 @@ from torch import Tensor
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data import input_spec
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import read_calibration
@@ -55,6 +56,16 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
 def load_run(run: Path) -> Predictor:
     """The model of a run, with the weights of its best epoch."""
     config = load_recipe(str(run / "config.yaml"))
+    if config.model.kind in TWO_PHASE:
+        raise InputError(
+            f"{run} is of kind {config.model.kind}, which reads features of a dataset and no clips: evaluate it with "
+            "`mesm-train eval`"
+        )
+    if config.sound.encoder or config.faces.encoder:
+        raise InputError(
+            f"{run} has a pretrained encoder of sound or faces, which cannot be loaded for clips or exported yet: "
+            "evaluate it with `mesm-train eval`"
+        )
     spec = input_spec.read(run)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)
     loaded = checkpoint.load(run / "checkpoints", "best")

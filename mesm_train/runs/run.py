@@ -86,7 +86,7 @@ def write_down(setup: Setup, run: Path) -> None:
     if begun:
         refuse_changes(setup, run)
     if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
-        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+        if setup.model.text is not None and setup.config.text.encoder != "tiny":
             copy_tokenizer(setup.config.text, run / "text")
         input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
     if begun:

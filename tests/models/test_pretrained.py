@@ -19,12 +19,13 @@ from mesm_train.config.settings import OptimConfig, load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
 from mesm_train.data.tokenizer import tokenize
+from mesm_train.inference.load import load_run
 from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
 from mesm_train.models.text import load, make_tiny
 from mesm_train.runs import run as runs
-from mesm_train.training.optimizer import groups
+from mesm_train.training.optimizer import param_groups
 from mesm_train.training.progress import Silent
 
 SPEECH: dict[str, Any] = {
@@ -141,7 +142,7 @@ def test_a_frozen_encoder_gets_no_gradient_and_a_trained_one_its_own_rate(tmp_pa
             reached = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
             assert bool(reached) == bool(factor)
             assert branch.out.weight.grad is not None
-        found = groups(model, OptimConfig())
+        found = param_groups(model, OptimConfig())
         assert {group["factor"] for group in found} == ({1.0} if factor == 0 else {1.0, 0.25})
         learnt = [id(each) for group in found for each in group["params"]]
         assert len(learnt) == len(set(learnt))
@@ -187,6 +188,8 @@ def test_a_run_with_both_is_whole_and_judged_again(dataset: Path, tmp_path: Path
     assert judged.before == judged.scores
     described = json.loads((run / "provenance.json").read_text())
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= described["sound"]["files"].keys()
+    with pytest.raises(InputError, match="cannot be loaded for clips"):
+        load_run(run)
     operations = json.loads((run / "operations.json").read_text())["models"]["fe2e"]
     assert {"text", "a.encoder", "v.encoder", "a.sequence", "v.sequence"} <= operations.keys()
 

@@ -22,6 +22,7 @@ from mesm_data.features.feature_set import open_set
 from mesm_train.config.settings import RunConfig, load_recipe, recipes
 from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data.feature_loader import open_sets
+from mesm_train.inference.load import load_run
 from mesm_train.models.baselines.make import make_two_phase
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.runs import run as runs
@@ -127,6 +128,8 @@ def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path:
     assert {modality: each["kind"] for modality, each in described.items()} == {
         "t": "glove", "v": "hog", "a": "own",
     }  # fmt: skip
+    with pytest.raises(InputError, match="reads features of a dataset and no clips"):
+        load_run(whole)
 
 
 def test_statistics_are_those_of_the_train_part(recipe: Path, tmp_path: Path) -> None:
@@ -149,6 +152,7 @@ def test_statistics_are_those_of_the_train_part(recipe: Path, tmp_path: Path) ->
         (["model.kind=emo-embs", "model.two_phase.emo_embs.words=[x, y, z, w]"], "no vector of 'x', the word of class"),
         (["model.kind=lf-transformer", "model.two_phase.lf_transformer.heads=[3, 4, 1]"], "t has 8"),
         (["augment.face_flip=0.5"], "reads features"),
+        (["loader.undetected=skip"], "reads features"),
         (["loader.source=webdataset"], "reads shards"),
     ],
 )
