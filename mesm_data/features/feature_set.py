@@ -150,7 +150,7 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
     if info["features"] != FORMAT:
         raise InputError(f"{path} has format {info['features']} of features; this version of mesm reads {FORMAT}")
     table = manifest.read_table(path / "index.parquet", SCHEMA)
-    if (found := manifest.digest(table.to_pylist())) != info["index"]:
+    if (found := manifest.rows_digest(table.to_pylist())) != info["index"]:
         raise InputError(f"{path / 'index.parquet'} is not the table that features.json names (sha256 {found})")
     _check_table(path, table, info)
     return FeatureSet(path=path, info=info, table=table)

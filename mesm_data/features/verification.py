@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
 from mesm_data.integrity.verify import verify_shard
@@ -15,11 +15,11 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
 
     `progress` is called with the bytes read.
     """
-    info = dataset.describe(path)
+    info = read_dataset_info(path)
     for name in feature_set.names(path):
         try:
             features = feature_set.open_set(path, name)
-            built = [row["key"] for row in dataset.rows(path, info) if row["status"] == "ok"]
+            built = [row["key"] for row in read_manifest_rows(path, info) if row["status"] == "ok"]
             feature_set.check_dataset(features, info["root"], built)
             if more := len(features.rows) - len(built):
                 yield f"features/{name}: {more} utterances more than the dataset has"

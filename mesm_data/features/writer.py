@@ -237,7 +237,7 @@ def _pack(
                     }
                 )  # fmt: skip
     empty = sum(row["rows"] == 0 for row in rows)
-    index = manifest.write(out / "index.parquet", rows, feature_set.SCHEMA)
+    index = manifest.write_table(out / "index.parquet", rows, feature_set.SCHEMA)
     tar_file = out / "values.tar"
     tar_facts = {"size": tar_file.stat().st_size, "sha256": sha256_file(tar_file)}
     counts = {

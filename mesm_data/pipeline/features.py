@@ -34,7 +34,7 @@ def compute_features(
         MesmError: A worker died, or there is no room.
     """
     number = (workers or local.available_cpus()) if extractor.parallel else 1
-    run = local.pool if extractor.isolated else local.run
+    run = local.run_pool if extractor.isolated else local.run_local
     return writer.write(
         dataset, extractor, name, run=partial(run, workers=number), overwrite=overwrite, step=step
     )  # fmt: skip

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Extractor, Features, pool
 from mesm_data.features.extractors import open_extractor

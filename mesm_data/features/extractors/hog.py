@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, Extract, Extractor, Features
 

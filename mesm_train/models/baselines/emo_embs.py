@@ -49,6 +49,10 @@ class EmoEmbs(TwoPhaseModel):
         stacked = torch.stack(list(branches.values()), dim=-1)
         return stacked @ self.weights.to(stacked.dtype), branches
 
+    def fusion_weights(self) -> dict[str, float]:
+        """See `TwoPhaseModel.fusion_weights`."""
+        return dict(zip(self.settings.modalities, self.weights.tolist(), strict=True))
+
     def macs(self, rows: Sizes) -> Parts:
         """See `TwoPhaseModel.macs`. The maps of the emotion vectors count once for each utterance."""
         classes, width = self.emotions.shape

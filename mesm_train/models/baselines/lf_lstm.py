@@ -54,6 +54,10 @@ class LFLSTM(TwoPhaseModel):
         }
         return self.fusion(branches), branches
 
+    def fusion_weights(self) -> dict[str, float]:
+        """See `TwoPhaseModel.fusion_weights`."""
+        return self.fusion.by_modality()
+
     def macs(self, rows: Sizes) -> Parts:
         """See `TwoPhaseModel.macs`."""
         parts: Parts = {}

@@ -34,6 +34,10 @@ class LFTransformer(TwoPhaseModel):
         branches = {m: only_present(self.branches[m](sequence), sequence) for m, sequence in sequences.items()}
         return self.fusion(branches), branches
 
+    def fusion_weights(self) -> dict[str, float]:
+        """See `TwoPhaseModel.fusion_weights`."""
+        return self.fusion.by_modality()
+
     def macs(self, rows: Sizes) -> Parts:
         """See `TwoPhaseModel.macs`."""
         sizes = self.settings.two_phase.lf_transformer

@@ -81,6 +81,10 @@ class TwoPhaseModel(nn.Module, ABC):
     def macs(self, rows: Sizes) -> Parts:
         """Multiply-adds of one utterance with so many rows of each modality, by part."""
 
+    def fusion_weights(self) -> dict[str, float]:
+        """The weight of each modality's logits in the fused ones; {} where the system has no such weights."""
+        return {}
+
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """None: no parameter learns at the rate of a pretrained text encoder."""
         return iter(())
@@ -119,6 +123,12 @@ class LateFusion(nn.Module):
             return logits
         fused: Tensor = self.weights(torch.stack([branches[m] for m in self._modalities], dim=-1)).squeeze(-1)
         return fused
+
+    def by_modality(self) -> dict[str, float]:
+        """The weight of each modality; {} if there is one only."""
+        if self.weights is None:
+            return {}
+        return dict(zip(self._modalities, self.weights.weight[0].tolist(), strict=True))
 
 
 def only_present(logits: Tensor, sequence: Sequence) -> Tensor:
