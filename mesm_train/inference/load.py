@@ -8,7 +8,6 @@ from torch import Tensor
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
-from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data import input_spec
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import read_calibration
@@ -19,6 +18,8 @@ from mesm_train.models.text import load_without_weights
 from mesm_train.training import checkpoint
 from mesm_train.training.run_files import PROVENANCE
 from mesm_train.training.setup import pick_device
+
+KINDS = ("fe2e", "mesm")  # of models that read faces, sound and text
 
 
 def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
@@ -56,10 +57,10 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
 def load_run(run: Path) -> Predictor:
     """The model of a run, with the weights of its best epoch."""
     config = load_recipe(str(run / "config.yaml"))
-    if config.model.kind in TWO_PHASE:
+    if config.model.kind not in KINDS:
         raise InputError(
-            f"{run} is of kind {config.model.kind}, which reads features of a dataset and no clips: evaluate it with "
-            "`mesm-train eval`"
+            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract: evaluate it "
+            "with `mesm-train eval`"
         )
     if config.sound.encoder or config.faces.encoder:
         raise InputError(

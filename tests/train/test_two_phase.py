@@ -128,7 +128,7 @@ def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path:
     assert {modality: each["kind"] for modality, each in described.items()} == {
         "t": "glove", "v": "hog", "a": "own",
     }  # fmt: skip
-    with pytest.raises(InputError, match="reads features of a dataset and no clips"):
+    with pytest.raises(InputError, match="reads features, which predict does not extract"):
         load_run(whole)
 
 

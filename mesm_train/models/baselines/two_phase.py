@@ -85,6 +85,9 @@ class TwoPhaseModel(nn.Module, ABC):
         """The weight of each modality's logits in the fused ones; {} where the system has no such weights."""
         return {}
 
+    def set_epoch(self, epoch: float) -> None:
+        """Nothing depends on how far training is."""
+
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """None: no parameter learns at the rate of a pretrained text encoder."""
         return iter(())
