@@ -56,9 +56,8 @@ def _draw_strip(axis: Any, strip: Strip, end: float) -> None:
     axis.set_xlim(0, end)
     axis.set_yticks([])
     axis.tick_params(labelsize=7)
-    axis.set_title(
-        f"{strip.title}: {strip.note.replace('×' + chr(10), '× ').replace(chr(10), ', ')}", fontsize=8, loc="left"
-    )
+    note = strip.note.replace("×\n", "× ").replace("\n", ", ")
+    axis.set_title(f"{strip.title}: {note}", fontsize=8, loc="left")
     for side in ("top", "right", "left", "bottom"):
         axis.spines[side].set_visible(False)
 

@@ -59,8 +59,8 @@ def load_run(run: Path) -> Predictor:
     config = load_recipe(str(run / "config.yaml"))
     if config.model.kind not in KINDS:
         raise InputError(
-            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract: evaluate it "
-            "with `mesm-train eval`"
+            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract: "
+            "evaluate it with `mesm-train eval`"
         )
     if config.sound.encoder or config.faces.encoder:
         raise InputError(
