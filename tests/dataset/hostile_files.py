@@ -57,10 +57,10 @@ def _tolerate(*uses: Callable[[], object]) -> None:
         try:
             use()
         except MesmError as error:
-            said = str(error)
-            said.encode()
-            assert said.strip()
-            assert len(said) < 100_000
+            text = str(error)
+            text.encode()
+            assert text.strip()
+            assert len(text) < 100_000
 
 
 # .csd files
