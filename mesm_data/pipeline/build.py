@@ -167,8 +167,8 @@ def _build_and_pack(run: BuildRun, recordings: list[Recording], excluded: list[d
     missing = filter(None, (remaining_work(recording, run.parts) for recording in recordings))
     todo = sorted(missing, key=total_seconds, reverse=True)  # the longest first, so that all cores end together
     total, remaining = (sum(len(recording.utterances) for recording in group) for group in (recordings, todo))
-    step = run.progress("build", total, remaining)
-    run_jobs(get_engine(run.engine), list(map(run.job, todo)), run.workers, step)
+    jobs = list(map(run.job, todo))
+    run_jobs(get_engine(run.engine), jobs, run.workers, run.progress("build", total, remaining))
     return finish_dataset(run, recordings, excluded)
 
 
