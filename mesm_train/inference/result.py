@@ -130,8 +130,10 @@ class Timeline(Sequence[Prediction]):
 
     def __repr__(self) -> str:
         lines = [f"Timeline of {len(self)} predictions"]
-        for one in self:
-            lines.append(f"  {one.start:8.2f}-{one.end:8.2f} s  {one.summary():<40}  {one.text!r:.60}".rstrip())
+        for prediction in self:
+            lines.append(
+                f"  {prediction.start:8.2f}-{prediction.end:8.2f} s  {prediction.summary():<40}  {prediction.text!r:.60}".rstrip()
+            )
         return "\n".join(lines)
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -139,7 +141,13 @@ class Timeline(Sequence[Prediction]):
         import pandas as pd
 
         rows = [
-            {"start": one.start, "end": one.end, "text": one.text, "labels": ";".join(one.labels), **one.values}
-            for one in self
+            {
+                "start": prediction.start,
+                "end": prediction.end,
+                "text": prediction.text,
+                "labels": ";".join(prediction.labels),
+                **prediction.values,
+            }
+            for prediction in self
         ]
         return pd.DataFrame(rows)
