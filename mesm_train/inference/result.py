@@ -131,9 +131,8 @@ class Timeline(Sequence[Prediction]):
     def __repr__(self) -> str:
         lines = [f"Timeline of {len(self)} predictions"]
         for prediction in self:
-            lines.append(
-                f"  {prediction.start:8.2f}-{prediction.end:8.2f} s  {prediction.summary():<40}  {prediction.text!r:.60}".rstrip()
-            )
+            times = f"{prediction.start:8.2f}-{prediction.end:8.2f} s"
+            lines.append(f"  {times}  {prediction.summary():<40}  {prediction.text!r:.60}".rstrip())
         return "\n".join(lines)
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -141,13 +140,7 @@ class Timeline(Sequence[Prediction]):
         import pandas as pd
 
         rows = [
-            {
-                "start": prediction.start,
-                "end": prediction.end,
-                "text": prediction.text,
-                "labels": ";".join(prediction.labels),
-                **prediction.values,
-            }
-            for prediction in self
+            {"start": row.start, "end": row.end, "text": row.text, "labels": ";".join(row.labels), **row.values}
+            for row in self
         ]
         return pd.DataFrame(rows)
