@@ -47,9 +47,9 @@ class TextSource:
 
     def __post_init__(self) -> None:
         options = {"--text": self.text, "--srt": self.subtitles, "--words": self.words, "--whisper": self.recognise}
-        given = [name for name, value in options.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)}: give one source of the text")
+        chosen = [name for name, value in options.items() if value is not None]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(chosen)}: give one source of the text")
         if self.align and self.words:
             raise InputError("--align finds the times of words, which --words has already: leave one of them out")
 
@@ -139,16 +139,16 @@ def read_words(path: Path) -> list[Word]:
 def _entry(entry: Any) -> Word:
     if not isinstance(entry, dict):
         raise ValueError(f"{json.dumps(entry)[:60]} is no word with its times")
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         what: next((entry[name] for name in names if entry.get(name) is not None), None)
         for what, names in _NAMES.items()
     }
-    if missing := [what for what, value in found.items() if value is None]:
+    if missing := [what for what, value in values.items() if value is None]:
         raise ValueError(f"it has no {missing[0]} (expected one of {', '.join(_NAMES[missing[0]])})")
-    start, end = float(found["start"]), float(found["end"])
+    start, end = float(values["start"]), float(values["end"])
     if not (0 <= start <= end < math.inf):
         raise ValueError(f"its times are {start} and {end} s")
-    return Word(w=str(found["word"]).strip(), t0=start, t1=end)
+    return Word(w=str(values["word"]).strip(), t0=start, t1=end)
 
 
 def _read(path: Path) -> bytes:
