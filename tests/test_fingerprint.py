@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesm_data.errors import InputError
-from mesm_data.integrity.fingerprint import compare, read_other
+from mesm_data.integrity.fingerprint import compare_files, read_reference
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -45,7 +45,7 @@ def test_missing_altered_extra_and_moved_files_are_told_apart(corpus: Path, tmp_
 
 def test_a_file_that_moved_is_no_difference() -> None:
     one = {"a/x.wav": {"sha256": "1" * 64, "size": 3}}
-    [difference] = compare(one, {"b/x.wav": {"sha256": "1" * 64, "size": 3}})
+    [difference] = compare_files(one, {"b/x.wav": {"sha256": "1" * 64, "size": 3}})
     assert (difference.kind, difference.path, difference.what) == ("moved", "b/x.wav", "lies at a/x.wav there")
 
 
@@ -55,4 +55,4 @@ def test_what_is_no_corpus_and_no_fingerprint_is_refused(tmp_path: Path, mesm_da
     for text in ("{}", "[]", '{"fingerprint": 1, "files": {"a": {}}}', '{"fingerprint": 2, "files": {}}'):
         (tmp_path / "other.json").write_text(text)
         with pytest.raises(InputError, match=r"other\.json"):
-            read_other(tmp_path / "other.json")
+            read_reference(tmp_path / "other.json")

@@ -28,11 +28,11 @@ def attest(
 
     from mesm_data.dataset import dataset_dir as dataset
     from mesm_data.integrity import attest as library
-    from mesm_data.storage.files import check_new_file
+    from mesm_data.storage.files import check_writable
     from mesm_data.storage.json_files import write_json
 
     if out:
-        check_new_file(out)
+        check_writable(out)
     there = library.read(against) if against else None
     total = sum(file["size"] for file in dataset.describe(path)["shards"].values())
     with tqdm(total=total, unit="B", unit_scale=True, desc="hash", dynamic_ncols=True, leave=False) as bar:

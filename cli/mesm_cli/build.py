@@ -153,17 +153,17 @@ def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "t
     options of the recipe that are given.
     """
     from mesm_data.corpora.table.corpus_file import is_corpus_file
-    from mesm_data.integrity.lock_reader import read
+    from mesm_data.integrity.lock_reader import read_lock
     from mesm_data.media.toolchain import toolchain
 
-    lock = read(path)
+    lock = read_lock(path)
     if not is_corpus_file(corpus):
         check_corpus(lock, corpus)
     options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
     options |= {f"--{name.replace('_', '-')}": True for name in media}
     if named := [name for name, value in options.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
-    if differs := lock.other_tools(toolchain()):
+    if differs := lock.toolchain_difference(toolchain()):
         console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
     return lock, replace(lock.recipe, clips=lock.recipe.clips and given.clips)
 
@@ -176,16 +176,17 @@ def check_corpus(lock: "Lock", corpus: str) -> None:
 
 def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
     """Compare with the lock, write rebuild.csv, and say how it went; MesmError if a sample is different."""
-    from mesm_data.integrity import rebuild_check as rebuild
+    from mesm_data.integrity.lock_comparison import DIFFERENT, REBUILD_NAME, compare_build, summarize
 
-    found = rebuild.check(out, lock)
-    console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, said)}")
-    different = [(key, what) for key, verdict, what in found if verdict == "different"]
+    comparisons = compare_build(out, lock)
+    console.say(f"rebuilt by {lock.path}: {summarize(comparisons, lock, said['root'])}")
+    different = [(key, what) for key, verdict, what in comparisons if verdict == DIFFERENT]
     for key, what in different[:SHOWN]:
         console.say(f"different: {key}: {what}")
     if different:
         raise MesmError(
-            f"{len(different)} of {len(found)} samples are different from the lock; {out / rebuild.NAME} lists them all"
+            f"{len(different)} of {len(comparisons)} samples are different from the lock; {out / REBUILD_NAME} lists "
+            "them all"
         )
 
 

@@ -46,7 +46,7 @@ def publish(
       mesm-data publish /data/sample hf://datasets/lab/sample --tier gated
     """
     from mesm_data.publishing.publish import publish as send
-    from mesm_data.storage.remote_errors import shown
+    from mesm_data.storage.remote_errors import redact_url
 
     with console.bytes_bar("publish") as progress:
         made = send(path, url, tier=tier.value, holder_of=holder_of, progress=progress)
@@ -54,5 +54,5 @@ def publish(
     console.say(f"{kind}{made.corpus}, tier {made.tier}: {len(made.files)} files, root {made.root}")
     if made.tier != "recipe" and not url.startswith("hf://"):
         console.say("who may read this place is yours to see to: it could not be checked that access is controlled")
-    console.show(shown(url))
-    console.say(f"next: mesm-data fetch {shown(url)} DIR")
+    console.show(redact_url(url))
+    console.say(f"next: mesm-data fetch {redact_url(url)} DIR")

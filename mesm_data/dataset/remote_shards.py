@@ -16,8 +16,8 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.storage import remote
 from mesm_data.storage.cache import GB, Cache, cache_folder
 from mesm_data.storage.files import atomic_write
-from mesm_data.storage.remote_bytes import local
-from mesm_data.storage.remote_errors import Absent, shown
+from mesm_data.storage.remote_bytes import local_path
+from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
 THREADS = 4  # that fetch ahead, of each process
 AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
@@ -46,7 +46,7 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
         Sample(Ses01...: ... faces, ... s, ...)
     """
     place = str(place)
-    if path := local(place):
+    if path := local_path(place):
         return Dataset(path, check=check)
     said = _described(place)
     cache = Cache(cache_folder(), int(cache_gb * GB))
@@ -54,11 +54,11 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
     need = sum(sizes[: 2 * window])
     if need > cache.limit:
         raise InputError(
-            f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {shown(place)}, "
+            f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {redact_url(place)}, "
             f"{need / GB:.3g} GB: make it larger, or loader.window smaller"
         )
-    folder = cache.place(said["root"])
-    with cache.writing(said["root"], "dataset", wait=True):
+    folder = cache.dataset_folder(said["root"])
+    with cache.write_lock(said["root"], "dataset", wait=True):
         _keep(place, said, folder)
     dataset = Dataset(folder, check=check, store=FetchedShards(place, said, cache, most=2 * window))
     if not check:
@@ -68,10 +68,10 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
 
 def _described(url: str) -> dict[str, Any]:
     """dataset.json at `url`, whose root is that of what it names."""
-    place = remote.join(url, "dataset.json")
+    place = remote.join_url(url, "dataset.json")
     try:
-        return read_dataset(remote.read_bytes(place, limit=LIMIT), shown(place))
-    except Absent as error:
+        return read_dataset(remote.read_bytes(place, limit=LIMIT), redact_url(place))
+    except RemoteFileNotFound as error:
         raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
 
 
@@ -80,14 +80,14 @@ def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     # dataset.json is written when the manifest has been checked.
     if not ((folder / "dataset.json").exists() and (folder / "manifest.parquet").exists()):
-        place = remote.join(url, "manifest.parquet")
+        place = remote.join_url(url, "manifest.parquet")
         with atomic_write(folder / "manifest.parquet") as file:
             file.write(remote.read_bytes(place, limit=MANIFEST))
         try:
             check_manifest(folder, said)
         except MesmError:
             raise MesmError(
-                f"{shown(place)} is not the table that dataset.json names: it was replaced or damaged there"
+                f"{redact_url(place)} is not the table that dataset.json names: it was replaced or damaged there"
             ) from None
     text = json.dumps(said, sort_keys=True, ensure_ascii=False, indent=2).encode()
     if not (folder / "dataset.json").exists() or (folder / "dataset.json").read_bytes() != text:
@@ -104,7 +104,7 @@ class FetchedShards(ShardStore):
 
     def __init__(self, url: str, said: dict[str, Any], cache: Cache, *, most: int) -> None:
         self.url, self.root, self.shards, self.cache = url, said["root"], said["shards"], cache
-        self.folder = cache.place(self.root) / "shards"
+        self.folder = cache.dataset_folder(self.root) / "shards"
         self._most = most
         self._changed = Condition()
         self._held: dict[str, int] = {}  # descriptors, see Cache.hold
@@ -120,11 +120,11 @@ class FetchedShards(ShardStore):
 
     def stream(self, name: str) -> BufferedReader:
         """Read the shard where it lies."""
-        return remote.open_stream(remote.join(self.url, "shards", name), self.shards[name]["size"])
+        return remote.open_stream(remote.join_url(self.url, "shards", name), self.shards[name]["size"])
 
     def source(self, name: str) -> str:
         """The URL, without what may be secret."""
-        return shown(remote.join(self.url, "shards", name))
+        return redact_url(remote.join_url(self.url, "shards", name))
 
     def __reduce__(self) -> tuple[Callable[[], "FetchedShards"], tuple[()]]:
         # In another process: it holds no shard, and has no threads, until it reads.
@@ -152,7 +152,7 @@ class FetchedShards(ShardStore):
 
     def remedy(self, file: str) -> str:
         """A copy can be fetched again."""
-        place = shown(remote.join(self.url, *file.split("/")))
+        place = redact_url(remote.join_url(self.url, *file.split("/")))
         return f"it is a copy of {place}: delete it, and it is fetched again"
 
     def _hold(self, name: str) -> bool:
@@ -160,7 +160,7 @@ class FetchedShards(ShardStore):
         with self._changed:
             if name in self._held:
                 return True
-            descriptor = self.cache.hold(self.folder / name, self.shards[name]["size"])
+            descriptor = self.cache.pin(self.folder / name, self.shards[name]["size"])
             if descriptor is None:
                 return False
             self._held[name] = descriptor
@@ -172,15 +172,15 @@ class FetchedShards(ShardStore):
     def _fetch(self, name: str, *, wait: bool) -> bool:
         """Fetch a shard, if it is not there yet. Without `wait`: False if another process does, or there is no room."""
         said = self.shards[name]
-        with self.cache.writing(self.root, name, wait=wait) as writer:
+        with self.cache.write_lock(self.root, name, wait=wait) as writer:
             if writer is None:
                 return False
             if self._hold(name):
                 return True
-            if not self.cache.make_room(writer, said["size"], must=wait):
+            if not self.cache.reserve(writer, said["size"], force=wait):
                 return False
-            place = remote.join(self.url, "shards", name)
-            remote.fetch_file(place, self.folder / name, size=said["size"], sha256=said["sha256"])
+            place = remote.join_url(self.url, "shards", name)
+            remote.download_file(place, self.folder / name, size=said["size"], sha256=said["sha256"])
             return True
 
     def _ahead(self) -> None:

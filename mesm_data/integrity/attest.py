@@ -43,7 +43,7 @@ def attest(path: Path, progress: Callable[[int], object] | None = None) -> dict[
         for name, split in available(rows.values(), dataset.schema_of(path, said)).items()
         if isinstance(split, Split)
     }
-    lock = path / locks.NAME
+    lock = path / locks.LOCK_NAME
     return {
         "attest": VERSION,
         "corpus": said["corpus"],

@@ -21,7 +21,7 @@ from mesm_data.errors import MesmError
 from mesm_data.media.containers import WHITELIST, open_container
 from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
 from mesm_data.media.video import origin
-from mesm_data.storage.machine_errors import check_exit, raise_resource_error
+from mesm_data.storage.machine_errors import raise_for_exit_code, raise_resource_error
 
 if TYPE_CHECKING:
     import av
@@ -148,7 +148,7 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
             raise_resource_error(error)
             problem = describe_error(error)
         status = process.wait()
-        check_exit(status, errors.text())
+        raise_for_exit_code(status, errors.text())
         if status or problem:
             raise _Stopped(errors.reason() if status or not problem else problem)
     finally:

@@ -18,8 +18,8 @@ from mesm_data.dataset.manifest import row
 from mesm_data.dataset.parts import DamagedPart, parts_of, remaining, remove, write_rows
 from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
 from mesm_data.errors import InputError, MesmError
-from mesm_data.integrity import lock_writer as lock_file
-from mesm_data.integrity import rebuild_check as rebuild
+from mesm_data.integrity import lock_writer
+from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
 from mesm_data.pipeline.executors.registry import engine as engine_named
@@ -31,7 +31,7 @@ from mesm_data.splits.groups import grouped, saved
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.json_shapes import PLAN, read_checked_json
+from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 Step = Callable[[int], object]
 Progress = Callable[[str, int, int], Step]
@@ -67,7 +67,7 @@ def build(
     groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
-        lock.check(recipe)
+        lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
     found = listing(corpus)
@@ -78,7 +78,7 @@ def build(
         if finished:
             sweep(out, out / ".build")
             shutil.rmtree(out / ".build" / "parts", ignore_errors=True)  # it was killed before they were deleted
-            if not (out / lock_file.NAME).exists():  # it was killed between the two
+            if not (out / lock_writer.LOCK_NAME).exists():  # it was killed between the two
                 write_lock(out, finished, progress)
             return finished
         remember(out, corpus, found)
@@ -104,7 +104,7 @@ def plan_of(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock |
     plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
     plan["schema"] = corpus.schema.as_dict()
     if lock:
-        plan["recipe"]["detector"] = lock.said["recipe"]["detector"]
+        plan["recipe"]["detector"] = lock.header["recipe"]["detector"]
         plan["locked_by"] = lock.digest
     return plan
 
@@ -125,7 +125,7 @@ def go_on(
     recordings, excluded = select(corpus, recipe)
     parts = out / ".build" / "parts"
     parts.mkdir(exist_ok=True)
-    for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
+    for name in (lock_writer.LOCK_NAME, REBUILD_NAME):  # of an earlier dataset
         (out / name).unlink(missing_ok=True)
     sweep(out, parts.parent, parts)
 
@@ -139,7 +139,7 @@ def go_on(
                 recording=recording,
                 tools=plan["toolchain"],
                 stamps=stamps(corpus.root, recording),
-                places=lock.places(recording.utterances) if lock else {},
+                places=lock.face_boxes(recording.utterances) if lock else {},
                 face_model=face_model and face_model.resolve(),  # workers may have another working directory
             )
             for recording in todo
@@ -171,7 +171,7 @@ def undamaged(attempt: Callable[[], dict[str, Any]], parts: Path) -> dict[str, A
 
 def write_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
     """Write OUT/recipe.lock of a finished dataset."""
-    lock_file.write(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
+    lock_writer.write_lock(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
 
 
 def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:
@@ -224,7 +224,7 @@ def check_place(out: Path, source: Path) -> None:
 def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
     """Make `out` ready for `plan`. Returns its dataset.json if that is already built."""
     dataset, begun = out / "dataset.json", out / ".build" / "recipe.json"
-    known = next((read_checked_json(path, PLAN) for path in (dataset, begun) if path.exists()), None)
+    known = next((read_checked_json(path, RECIPE_SHAPE) for path in (dataset, begun) if path.exists()), None)
     if known and not overwrite:
         other = known.get("recipe", {}).get("corpus")
         if other is not None and other != plan["recipe"]["corpus"]:

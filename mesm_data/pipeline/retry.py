@@ -28,7 +28,7 @@ from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import canonical_json, write_json
-from mesm_data.storage.json_shapes import PLAN, read_checked_json
+from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 SHOWN = 5
 
@@ -37,7 +37,7 @@ def known(out: Path) -> dict[str, Any]:
     """What is being retried: dataset.json, or the plan of a retry that was stopped. InputError if there is neither."""
     plan = out / ".build" / "recipe.json"
     if not (out / "dataset.json").exists() and plan.exists():
-        return read_checked_json(plan, PLAN)
+        return read_checked_json(plan, RECIPE_SHAPE)
     return dataset.describe(out)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from mesm_data.corpora.inventory import Listing
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.json_files import write_compact_json
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 
 def remember(out: Path, corpus: Corpus, found: Listing) -> None:
@@ -34,7 +34,7 @@ def remembered(out: Path) -> tuple[Path, Listing] | None:
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    known = read_checked_json(path, {"root": str, "files": Each(int)})
+    known = read_checked_json(path, {"root": str, "files": MapOf(int)})
     return _from_uri(known["root"]), known["files"]
 
 

@@ -34,7 +34,7 @@ from mesm_data.media.toolchain import toolchain
 from mesm_data.pipeline.records import Digests, built_row, encode, record
 from mesm_data.schema.recordings import Recording, Utterance
 from mesm_data.storage.files import atomic_write
-from mesm_data.storage.machine_errors import is_machine_error, message
+from mesm_data.storage.machine_errors import describe_machine_error, is_machine_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def run(job: Job) -> Counter[str]:
     except MesmError:
         raise
     except Exception as error:
-        raise MesmError(message(error, job.parts.parent.parent)) from error
+        raise MesmError(describe_machine_error(error, job.parts.parent.parent)) from error
     return Counter(row["status"] for row in rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesm_data.dataset import manifest
 from mesm_data.dataset.validation import STATUSES
-from mesm_data.publishing.contents import LOCK, Publication
+from mesm_data.publishing.contents import LOCK_NAME, Publication
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.resolve import available
 from mesm_data.splits.rules import named_splits
@@ -18,7 +18,7 @@ _TIERS = {
 }
 
 
-def card(said: Mapping[str, Any], made: Publication) -> str:
+def render_card(said: Mapping[str, Any], made: Publication) -> str:
     """The card. `said` is dataset.json, `made` the publication (whose files need not be complete)."""
     import yaml
 
@@ -82,19 +82,19 @@ def _use(said: Mapping[str, Any], made: Publication) -> str:
     corpus = said["corpus"]
     if made.tier != "recipe":
         return "## Use\n\n    mesm-data fetch URL DIR\n    mesm-data verify DIR"
-    if LOCK not in made.files:
+    if LOCK_NAME not in made.files:
         return (
             "## Use\n\nBuild it from your own copy of the corpus with the options above, and compare the root:\n\n"
             f"    mesm-data build {corpus} --source DIR --out OUT"
         )
     return (
         "## Use\n\nBuild it from your own copy of the corpus, and prove that it is the same:\n\n"
-        f"    mesm-data build {corpus} --source DIR --out OUT --lock {LOCK}\n"
-        f"    mesm-data verify OUT --against {LOCK}"
+        f"    mesm-data build {corpus} --source DIR --out OUT --lock {LOCK_NAME}\n"
+        f"    mesm-data verify OUT --against {LOCK_NAME}"
     )
 
 
-def splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
+def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
     """splits.json: every split that the corpus' schema names, where its lists are published, and what it gives here.
 
     `here` is null where the lists were not fetched. No ids are in it.

@@ -9,8 +9,8 @@ from mesm_data.dataset.description import NAME, Files, checked_files, is_digest,
 from mesm_data.errors import InputError
 
 PUBLICATION = 1
-CARD, SPLITS, INDEX = "README.md", "splits.json", "published.json"
-LOCK = "recipe.lock"
+CARD_NAME, SPLITS_NAME, INDEX_NAME = "README.md", "splits.json", "published.json"
+LOCK_NAME = "recipe.lock"
 TIERS = ("recipe", "gated", "private")
 
 
@@ -60,11 +60,11 @@ def _is_statement(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("corpus", "terms", "date"))
 
 
-def small_files(path: Path, said: Mapping[str, Any]) -> Iterator[str]:
+def extra_files(path: Path, said: Mapping[str, Any]) -> Iterator[str]:
     """The names of what a dataset's folder holds beside dataset.json, shards and clips; never what is in .build/."""
     yield "manifest.parquet"
     if said["video"]:
         yield "video/index.parquet"
     for file in sorted(path.iterdir()):
-        if file.name in ("failures.csv", LOCK) or (file.name.startswith("attest") and NAME.fullmatch(file.name)):
+        if file.name in ("failures.csv", LOCK_NAME) or (file.name.startswith("attest") and NAME.fullmatch(file.name)):
             yield file.name

@@ -8,11 +8,11 @@ from pathlib import Path
 from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.dataset.description import LIMIT, File, Files, check_manifest, files_of, read_dataset
 from mesm_data.errors import InputError
-from mesm_data.publishing.contents import CARD, INDEX, LOCK, Publication, read_publication
+from mesm_data.publishing.contents import CARD_NAME, INDEX_NAME, LOCK_NAME, Publication, read_publication
 from mesm_data.storage import remote
 from mesm_data.storage.files import atomic_write
-from mesm_data.storage.parallel import Progress, parallel
-from mesm_data.storage.remote_errors import Absent, shown
+from mesm_data.storage.parallel import Progress, run_parallel
+from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
 SMALL = 256 * 2**20  # bytes of a table whose size is not published
 
@@ -31,20 +31,20 @@ def fetch(
     if published and published.tier == "recipe":
         _fetch_recipe(url, out, published, progress)
         return published.tier, published.root
-    where = remote.join(url, "dataset.json")
+    where = remote.join_url(url, "dataset.json")
     try:
         data = remote.read_bytes(where, limit=LIMIT)
-    except Absent:
+    except RemoteFileNotFound:
         begun = ": it is being published, or that was stopped. Ask its publisher to run the same command again"
         none = ": there is no dataset. Give the URL that `mesm-data publish` was given"
-        raise InputError(f"{shown(url)} holds no dataset.json{begun if published else none}") from None
-    said = read_dataset(data, shown(where))
-    files = files_of(said, shown(where))
+        raise InputError(f"{redact_url(url)} holds no dataset.json{begun if published else none}") from None
+    said = read_dataset(data, redact_url(where))
+    files = files_of(said, redact_url(where))
     if published:
         files = _agreed(files, data, said["root"], published, url)
     _check_place(out, said["root"], files)
     report = progress(_check_room(out, files, url))
-    parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
+    run_parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
     if not published:
         _small(url, out, clips=bool(said["video"]))
     check_manifest(out, said)
@@ -54,10 +54,10 @@ def fetch(
 
 
 def _publication(url: str) -> Publication | None:
-    index = remote.join(url, INDEX)
+    index = remote.join_url(url, INDEX_NAME)
     try:
-        return read_publication(remote.read_bytes(index, limit=LIMIT), shown(index))
-    except Absent:
+        return read_publication(remote.read_bytes(index, limit=LIMIT), redact_url(index))
+    except RemoteFileNotFound:
         return None
 
 
@@ -69,24 +69,24 @@ def _agreed(listed: Files, data: bytes, root: str, published: Publication, url: 
     media = {name: file for name, file in files.items() if name.endswith(".tar")}
     if not same or media != listed or "manifest.parquet" not in files:
         raise InputError(
-            f"{shown(url)}: {INDEX} and dataset.json do not agree: it is being published anew, or was altered. "
+            f"{redact_url(url)}: {INDEX_NAME} and dataset.json do not agree: it is being published anew, or was altered. "
             "Try again later, or ask its publisher"
         )
     return files
 
 
 def _fetch_recipe(url: str, out: Path, published: Publication, progress: Callable[[int], Progress]) -> None:
-    allowed = (LOCK, CARD, "splits.json")
+    allowed = (LOCK_NAME, CARD_NAME, "splits.json")
     files = {name: file for name, file in published.files.items() if name in allowed}
     if (out / "dataset.json").exists():
-        raise InputError(f"{out} holds a dataset, and {shown(url)} is a recipe: give another folder")
+        raise InputError(f"{out} holds a dataset, and {redact_url(url)} is a recipe: give another folder")
     report = progress(_check_room(out, files, url))
-    parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
+    run_parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
 
 
 def _get(url: str, out: Path, name: str, file: File, progress: Progress) -> None:
-    source = remote.join(url, *name.split("/"))
-    remote.fetch_file(source, out / name, size=file.size, sha256=file.sha256, progress=progress)
+    source = remote.join_url(url, *name.split("/"))
+    remote.download_file(source, out / name, size=file.size, sha256=file.sha256, progress=progress)
 
 
 def _small(url: str, out: Path, *, clips: bool) -> None:
@@ -95,10 +95,10 @@ def _small(url: str, out: Path, *, clips: bool) -> None:
     The manifest's content is checked afterwards, the clips' index by `mesm-data verify`.
     """
     needed = ("manifest.parquet", *(("video/index.parquet",) if clips else ()))
-    for name in (*needed, "failures.csv", LOCK):
+    for name in (*needed, "failures.csv", LOCK_NAME):
         try:
-            data = remote.read_bytes(remote.join(url, *name.split("/")), limit=SMALL)
-        except Absent:
+            data = remote.read_bytes(remote.join_url(url, *name.split("/")), limit=SMALL)
+        except RemoteFileNotFound:
             if name in needed:
                 raise
             continue
@@ -130,7 +130,7 @@ def _check_room(out: Path, files: Files, url: str) -> int:
     free = shutil.disk_usage(existing).free + here
     if missing > free:
         raise InputError(
-            f"{shown(url)} needs {missing / 2**30:.1f} GiB more in {out}, and {free / 2**30:.1f} GiB are free there: "
+            f"{redact_url(url)} needs {missing / 2**30:.1f} GiB more in {out}, and {free / 2**30:.1f} GiB are free there: "
             "make room, or give another folder"
         )
     return sum(file.size for file in files.values())

@@ -11,13 +11,21 @@ from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.dataset.description import LIMIT, File, check_manifest, files_of, read_dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.publishing import card
-from mesm_data.publishing.contents import CARD, INDEX, LOCK, SPLITS, Publication, read_publication, small_files
-from mesm_data.publishing.terms import check_access, statement
+from mesm_data.publishing.contents import (
+    CARD_NAME,
+    INDEX_NAME,
+    LOCK_NAME,
+    SPLITS_NAME,
+    Publication,
+    extra_files,
+    read_publication,
+)
+from mesm_data.publishing.terms import check_access, licence_statement
 from mesm_data.storage import remote
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.parallel import WORKERS, Progress, parallel
-from mesm_data.storage.remote_bytes import local
-from mesm_data.storage.remote_errors import Absent, shown
+from mesm_data.storage.parallel import MAX_CONNECTIONS, Progress, run_parallel
+from mesm_data.storage.remote_bytes import local_path
+from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
 
 def publish(
@@ -37,24 +45,24 @@ def publish(
     dataset.describe(path)
     said = read_dataset((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
     today = datetime.date.today().isoformat()
-    stated = statement(said, tier, holder_of, today)
+    stated = licence_statement(said, tier, holder_of, today)
     _check_place(path, url)
     check_access(url, tier)
     before = _there(url, said, tier)
     check_manifest(path, said)
     if stated and before and before.statement:
         stated |= {"date": before.statement["date"]}
-    files = {name: File.of(path / name) for name in ([LOCK] if (path / LOCK).is_file() else [])}
+    files = {name: File.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
     if tier != "recipe":
-        files = files_of(said, str(path)) | {name: File.of(path / name) for name in small_files(path, said)}
+        files = files_of(said, str(path)) | {name: File.of(path / name) for name in extra_files(path, said)}
     made = Publication(
         tier=tier, corpus=said["corpus"], synthetic=said["synthetic"], root=said["root"], statement=stated, files=files,
         date=before.date if before else today,
     )  # fmt: skip
     report = progress(sum(file.size for file in files.values()))
     # Commits to one repository of the Hub exclude each other.
-    workers = 1 if url.startswith("hf://") else WORKERS
-    parallel(sorted(files), lambda name, step: _send(path / name, url, name, files[name], step), report, workers)
+    workers = 1 if url.startswith("hf://") else MAX_CONNECTIONS
+    run_parallel(sorted(files), lambda name, step: _send(path / name, url, name, files[name], step), report, workers)
     with TemporaryDirectory(prefix="mesm-publish-") as folder:
         _finish(path, url, said, made, Path(folder))
     return made
@@ -62,36 +70,36 @@ def publish(
 
 def _finish(path: Path, url: str, said: dict[str, Any], made: Publication, folder: Path) -> None:
     """Send what is written for the publication: the card and the splits, then the index, then dataset.json."""
-    (folder / CARD).write_text(card.card(said, made), encoding="utf-8")
-    write_json(folder / SPLITS, card.splits(path, dataset.schema_of(path, said)))
-    last = {INDEX: folder / INDEX}
-    made.files.update({name: File.of(folder / name) for name in (CARD, SPLITS)})
+    (folder / CARD_NAME).write_text(card.render_card(said, made), encoding="utf-8")
+    write_json(folder / SPLITS_NAME, card.describe_splits(path, dataset.schema_of(path, said)))
+    last = {INDEX_NAME: folder / INDEX_NAME}
+    made.files.update({name: File.of(folder / name) for name in (CARD_NAME, SPLITS_NAME)})
     if made.tier != "recipe":
         made.files["dataset.json"] = File.of(path / "dataset.json")
         last["dataset.json"] = path / "dataset.json"
-    write_json(folder / INDEX, made.as_dict())
-    for name, file in ({name: folder / name for name in (CARD, SPLITS)} | last).items():
+    write_json(folder / INDEX_NAME, made.as_dict())
+    for name, file in ({name: folder / name for name in (CARD_NAME, SPLITS_NAME)} | last).items():
         _send(file, url, name, File.of(file), lambda _: None)
 
 
 def _send(path: Path, url: str, name: str, file: File, progress: Progress) -> None:
     """Send one file, unless it is there. Raises MesmError if it is not what dataset.json says."""
-    target = remote.join(url, *name.split("/"))
+    target = remote.join_url(url, *name.split("/"))
     progress(0)
-    if not remote.holds(target, size=file.size, sha256=file.sha256):
+    if not remote.has_file(target, size=file.size, sha256=file.sha256):
         says = f"`mesm-data verify {path.parents[name.count('/')]}` says more"
         if not path.is_file():
             raise MesmError(f"{path} is missing, and dataset.json names it: {says}")
         if File.of(path) != file:
             raise MesmError(f"{path} is not sent: it has not the size and sha256 that dataset.json names. {says}")
-        remote.put_file(path, target, sha256=file.sha256)
+        remote.upload_file(path, target, sha256=file.sha256)
     progress(file.size)
 
 
 def _check_place(path: Path, url: str) -> None:
     if url.startswith(("http://", "https://")):
-        raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
-    target = local(url)
+        raise InputError(f"{redact_url(url)}: {remote.NO_UPLOAD}")
+    target = local_path(url)
     if target and target.resolve().is_relative_to(path.resolve()):
         raise InputError(f"{url} lies in the dataset's own folder: give another place")
 
@@ -100,22 +108,24 @@ def _there(url: str, said: dict[str, Any], tier: str) -> Publication | None:
     """The publication that stands at `url`. Raises InputError if it is of another dataset or tier."""
     found = None
     try:
-        index = remote.join(url, INDEX)
-        found = read_publication(remote.read_bytes(index, limit=LIMIT), shown(index))
+        index = remote.join_url(url, INDEX_NAME)
+        found = read_publication(remote.read_bytes(index, limit=LIMIT), redact_url(index))
         root, other = found.root, found.tier
-    except Absent:
+    except RemoteFileNotFound:
         root, other = said["root"], tier
     try:
-        root = json.loads(remote.read_bytes(remote.join(url, "dataset.json"), limit=LIMIT))["root"]
-    except Absent:
+        root = json.loads(remote.read_bytes(remote.join_url(url, "dataset.json"), limit=LIMIT))["root"]
+    except RemoteFileNotFound:
         pass
     except (ValueError, TypeError, KeyError, RecursionError):
         root = "unknown"
     if root != said["root"]:
         raise InputError(
-            f"{shown(url)} holds another dataset (root {root!s:.64}; this one has {said['root']}): give another URL, "
+            f"{redact_url(url)} holds another dataset (root {root!s:.64}; this one has {said['root']}): give another URL, "
             "or remove what is there"
         )
     if other != tier:
-        raise InputError(f"{shown(url)} holds this dataset as tier {other}: give another URL, or remove what is there")
+        raise InputError(
+            f"{redact_url(url)} holds this dataset as tier {other}: give another URL, or remove what is there"
+        )
     return found

@@ -5,11 +5,11 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.storage.remote_bytes import tried
-from mesm_data.storage.remote_errors import shown, translated
+from mesm_data.storage.remote_bytes import with_retries
+from mesm_data.storage.remote_errors import map_errors, redact_url
 
 
-def statement(said: Mapping[str, Any], tier: str, holder_of: str | None, date: str) -> dict[str, str] | None:
+def licence_statement(said: Mapping[str, Any], tier: str, holder_of: str | None, date: str) -> dict[str, str] | None:
     """The licence holder's statement that publishing takes, for the card; None where it takes none.
 
     `said` is dataset.json; `holder_of` the corpus whose licence the publisher says to hold. Raises InputError if media
@@ -43,24 +43,24 @@ def check_access(url: str, tier: str) -> None:
         return
     from huggingface_hub import HfApi
 
-    kind, name = repository(url)
+    kind, name = parse_repository(url)
 
     def ask() -> Any:
-        with translated(url):
+        with map_errors(url):
             return HfApi().repo_info(name, repo_type=kind)
 
-    facts = tried(url, ask)
+    facts = with_retries(url, ask)
     if not (facts.private or (tier == "gated" and facts.gated)):
         need = "gated or private" if tier == "gated" else "private"
         raise InputError(
-            f"{shown(url)} is open to everybody: --tier {tier} needs a {need} repository. Change that in its settings "
+            f"{redact_url(url)} is open to everybody: --tier {tier} needs a {need} repository. Change that in its settings "
             "first, then run the same command again"
         )
 
 
-def repository(url: str) -> tuple[str, str]:
+def parse_repository(url: str) -> tuple[str, str]:
     """Kind and name of the repository in hf://datasets/OWNER/NAME[@REVISION]/FOLDER. Raises InputError for another."""
     parts = url.removeprefix("hf://").split("/")
     if len(parts) < 3 or parts[0] != "datasets":
-        raise InputError(f"{shown(url)}: expected hf://datasets/OWNER/NAME[/FOLDER]")
+        raise InputError(f"{redact_url(url)}: expected hf://datasets/OWNER/NAME[/FOLDER]")
     return "dataset", "/".join((parts[1], parts[2].partition("@")[0]))

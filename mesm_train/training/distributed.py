@@ -102,7 +102,7 @@ class Ranks:
         message, code = said[failed[0]]
         kind = InputError if code == InputError.exit_code else MesmError
         agreed = kind(f"rank {failed[0]}: {message}" if failed[0] else message)
-        agreed.said_elsewhere = not self.first
+        agreed.reported_elsewhere = not self.first
         raise agreed
 
     def data_parallel(self, model: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from types import NoneType
 from typing import Any
 
 from mesm_data.storage.json_files import parse_json
-from mesm_data.storage.json_shapes import NUMBER, Each, mismatch
+from mesm_data.storage.json_shapes import NUMBER, MapOf, mismatch
 from mesm_train.evaluation.metrics import METRICS
 
 SCORE = (int, float, NoneType)  # None: not defined
@@ -13,7 +13,7 @@ _FLOOR = {"accuracy": SCORE, "f1": SCORE}
 _SCORES = dict.fromkeys(METRICS, SCORE)
 METRICS_SHAPE = {
     "n": int,
-    "classes": Each({"support": int, "threshold": NUMBER, **_SCORES, "floor": _FLOOR}),
+    "classes": MapOf({"support": int, "threshold": NUMBER, **_SCORES, "floor": _FLOOR}),
     "mean": _SCORES,
     "floor": _FLOOR,
     "undefined?": {f"{metric}?": [str] for metric in METRICS},
@@ -39,12 +39,12 @@ PROVENANCE = {
         "synthetic?": bool,
         "licence?": {"name?": str, "terms?": str, "issuer?": str},
     },
-    "split": {"name": str, "digest": str, "counts?": Each(int), "missing?": Each(int), "leaks?": Each(int)},
+    "split": {"name": str, "digest": str, "counts?": MapOf(int), "missing?": MapOf(int), "leaks?": MapOf(int)},
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,
 }
 THRESHOLDS = {"classes": [str], "thresholds": [NUMBER], "epoch": int, "pos_weight?": [NUMBER]}
-OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER])}
+OPERATIONS = {"input?": MapOf(int), "models": MapOf(MapOf(int)), "kept?": MapOf([NUMBER])}
 LAST = {"step": int}
 BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}
 

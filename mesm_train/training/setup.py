@@ -14,7 +14,7 @@ from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
 from mesm_data.schema.views import View
 from mesm_data.splits.resolve import PARTS, Split
-from mesm_data.storage.remote_bytes import local
+from mesm_data.storage.remote_bytes import local_path
 from mesm_train.config.settings import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
 from mesm_train.data.labels import trainable_view
@@ -149,7 +149,7 @@ def make_model(selection: Selection, run: Path) -> Setup:
 
 def check_place(data: str) -> None:
     """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
-    if (path := local(data)) and not path.is_dir():
+    if (path := local_path(data)) and not path.is_dir():
         raise InputError(
             f"data: there is no folder {path}: if the dataset was moved, give its new place with --data; else give the "
             "folder that `mesm-data build` wrote"
@@ -195,14 +195,14 @@ def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) ->
     )
 
 
-def pick_device(name: str, local: int = 0) -> torch.device:
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """The device `name`; auto is the graphics card of rank number `local` of this machine, if it has any.
 
     More ranks than cards share them. Raises InputError if it is not there.
     """
     if name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")
-    name = f"cuda:{local % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
+    name = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
         # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.

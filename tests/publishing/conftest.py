@@ -12,8 +12,8 @@ from mesm_data.storage import remote_bytes
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.001)
-    monkeypatch.setattr(remote_bytes, "STALL", 10.0)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 10.0)
 
 
 @pytest.fixture

@@ -172,12 +172,12 @@ def test_a_redirect_that_leads_nowhere_is_one_sentence(served: Web, location: st
     served.always = lambda name: redirect(location)
     with pytest.raises(MesmError, match=message):
         remote.read_bytes(f"{served.url}/b", limit=100)
-    assert len(served.asked) == (1 + http_client.REDIRECTS if location == "/b" else 1)
+    assert len(served.asked) == (1 + http_client.MAX_REDIRECTS if location == "/b" else 1)
 
 
 def test_a_status_without_a_file_is_not_taken_for_one(served: Web) -> None:
     served.always = lambda name: lambda answer: answer.status(304)
-    with pytest.raises(MesmError, match="the server answers HTTP 304"):
+    with pytest.raises(MesmError, match="the server responds with HTTP 304"):
         remote.read_bytes(f"{served.url}/a", limit=100)
 
 
@@ -197,8 +197,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_what_is_not_the_body_has_a_time_limit(
     served: Web, monkeypatch: pytest.MonkeyPatch, start: bytes, drip: bytes, pause: float
 ) -> None:
-    monkeypatch.setattr(remote_bytes, "STALL", 0.1)
-    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 1)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.1)
+    monkeypatch.setattr(remote_bytes, "MAX_ATTEMPTS", 1)
     ended = threading.Event()
     answered = threading.Event()
 
@@ -215,7 +215,7 @@ def test_what_is_not_the_body_has_a_time_limit(
     no_limit = threading.Timer(20, ended.set)
     no_limit.start()
     try:
-        with pytest.raises(MesmError, match="the server does not answer, or stopped sending"):
+        with pytest.raises(MesmError, match="the server does not respond, or has stopped sending"):
             remote.read_bytes(f"{served.url}/a", limit=100)
         assert answered.wait(20)
     finally:

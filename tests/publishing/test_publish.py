@@ -20,7 +20,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.publishing.fetch import fetch
 from mesm_data.publishing.publish import publish
-from mesm_data.publishing.terms import check_access, repository
+from mesm_data.publishing.terms import check_access, parse_repository
 
 MEDIA = {"manifest.parquet", "shards", "video", "dataset.json", "README.md", "splits.json"}
 
@@ -321,6 +321,6 @@ def test_media_go_to_no_repository_of_the_hub_that_is_open(
 
 
 def test_a_place_on_the_hub_names_a_repository() -> None:
-    assert repository("hf://datasets/lab/some@main/folder") == ("dataset", "lab/some")
+    assert parse_repository("hf://datasets/lab/some@main/folder") == ("dataset", "lab/some")
     with pytest.raises(InputError, match="expected hf://datasets/OWNER/NAME"):
-        repository("hf://lab/some")
+        parse_repository("hf://lab/some")

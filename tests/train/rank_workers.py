@@ -107,7 +107,7 @@ def _rank(
     except MesmError as error:
         if pipe is None:
             raise SystemExit(1) from None
-        pipe.send((type(error).__name__, str(error), error.said_elsewhere))
+        pipe.send((type(error).__name__, str(error), error.reported_elsewhere))
 
 
 def _store(rank: int, world: int, file: Path) -> TCPStore | None:

@@ -43,7 +43,7 @@ def store(served: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The server without faults; this process has its keys, an empty cache and little patience."""
     for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.01)
     return served.fresh()
 
 
@@ -183,7 +183,7 @@ def read_one(environment: dict[str, str], url: str, key: str) -> None:
 def test_a_server_that_stops_sending_is_asked_again_for_the_rest(
     store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_bytes, "STALL", 0.5)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.5)
     key = Dataset(local).keys[0]
     store.faults = {Dataset(local).shard(key): ["stall", 503]}
     assert bytes(open_dataset(http(store))[key].json) == bytes(Dataset(local)[key].json)
@@ -240,7 +240,7 @@ def test_what_names_the_shards_is_checked_too(store: ObjectStore, file: str, fau
 def test_what_cannot_be_read_is_said_in_one_sentence(
     store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"dataset\.json is not there"):
+    with pytest.raises(InputError, match=r"dataset\.json does not exist"):
         open_dataset(f"s3://{BUCKET}/elsewhere")
     with pytest.raises(InputError, match="s3:/corpora"):
         open_dataset("s3:/corpora/small")
@@ -259,35 +259,38 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
 def test_the_cache_deletes_the_oldest_and_nothing_that_is_held_linked_or_not_its_own(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", 50)
     root, foreign, linked = "a" * 64, "b" * 64, "c" * 64
-    for folder, parts in ((cache.place(root), ("shards", "locks")), (cache.place(foreign), ("shards",))):
+    for folder, parts in (
+        (cache.dataset_folder(root), ("shards", "locks")),
+        (cache.dataset_folder(foreign), ("shards",)),
+    ):
         for part in parts:
             (folder / part).mkdir(parents=True)
     (tmp_path / "only").mkdir()
-    cache.place(linked).mkdir()
-    (cache.place(linked) / "locks").mkdir()
-    (cache.place(linked) / "shards").symlink_to(tmp_path / "only")
-    shards = cache.place(root) / "shards"
+    cache.dataset_folder(linked).mkdir()
+    (cache.dataset_folder(linked) / "locks").mkdir()
+    (cache.dataset_folder(linked) / "shards").symlink_to(tmp_path / "only")
+    shards = cache.dataset_folder(root) / "shards"
     mine = [shards / f"{number}.tar" for number in range(5)]
-    others = [cache.place(foreign) / "shards" / "x.tar", tmp_path / "only" / "x.tar"]
+    others = [cache.dataset_folder(foreign) / "shards" / "x.tar", tmp_path / "only" / "x.tar"]
     (tmp_path / "target.tar").write_bytes(bytes(10))
     (shards / "9.tar").symlink_to(tmp_path / "target.tar")
     for number, path in enumerate([*mine, *others]):
         path.write_bytes(bytes(10))
         os.utime(path, ns=(number, number))
-    held = cache.hold(mine[1], 10)
+    held = cache.pin(mine[1], 10)
     assert held is not None
     os.utime(mine[1], ns=(1, 1))
 
     def room(size: int, *, must: bool) -> bool:
-        with cache.writing(root, "new.tar", wait=True) as writer:
+        with cache.write_lock(root, "new.tar", wait=True) as writer:
             assert writer is not None
-            return cache.make_room(writer, size, must=must)
+            return cache.reserve(writer, size, force=must)
 
-    assert not room(41, must=False)
+    assert not room(41, force=False)
     assert all(path.exists() for path in mine), "nothing is deleted in vain"
-    assert room(20, must=False)
+    assert room(20, force=False)
     assert [path.exists() for path in mine] == [False, True, False, True, True], "the oldest but for the one in use"
-    assert room(60, must=True)
+    assert room(60, force=True)
     assert [path.exists() for path in mine] == [False, True, False, False, False]
     assert all(path.exists() for path in (*others, shards / "9.tar"))
     os.close(held)
@@ -295,19 +298,19 @@ def test_the_cache_deletes_the_oldest_and_nothing_that_is_held_linked_or_not_its
 
 def test_one_writer_at_a_time_whose_bytes_count_before_they_are_there(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 100)
-    (cache.place("a" * 64) / "shards").mkdir(parents=True)
-    with cache.writing("a" * 64, "1.tar", wait=True) as first:
+    (cache.dataset_folder("a" * 64) / "shards").mkdir(parents=True)
+    with cache.write_lock("a" * 64, "1.tar", wait=True) as first:
         assert first is not None
-        assert cache.make_room(first, 60, must=False)
-        with cache.writing("a" * 64, "1.tar", wait=False) as again:
+        assert cache.reserve(first, 60, force=False)
+        with cache.write_lock("a" * 64, "1.tar", wait=False) as again:
             assert again is None
-        with cache.writing("a" * 64, "2.tar", wait=False) as second:
+        with cache.write_lock("a" * 64, "2.tar", wait=False) as second:
             assert second is not None
-            assert not cache.make_room(second, 60, must=False)
-    partial = cache.place("a" * 64) / "shards" / ".1.tar.x.part"
+            assert not cache.reserve(second, 60, force=False)
+    partial = cache.dataset_folder("a" * 64) / "shards" / ".1.tar.x.part"
     partial.write_bytes(bytes(30))
-    (cache.place("a" * 64) / "locks" / "1.tar").write_bytes(b"60")  # as a killed process leaves it
-    with cache.writing("a" * 64, "2.tar", wait=False) as second:
+    (cache.dataset_folder("a" * 64) / "locks" / "1.tar").write_bytes(b"60")  # as a killed process leaves it
+    with cache.write_lock("a" * 64, "2.tar", wait=False) as second:
         assert second is not None
-        assert cache.make_room(second, 60, must=False)
+        assert cache.reserve(second, 60, force=False)
     assert not partial.exists()

@@ -16,7 +16,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import MesmError
 from mesm_data.storage import remote_bytes
-from mesm_data.storage.remote_bytes import store_of
+from mesm_data.storage.remote_bytes import open_store
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.stream import STREAM_NOTE, ShardStream
@@ -138,7 +138,7 @@ def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     served.put(local, "small")
     for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.01)
     yield served
     served.close()
 
@@ -146,7 +146,7 @@ def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_a_changed_environment_is_followed_within_one_process(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store_of(f"s3://{BUCKET}/small")[0].exists(f"{BUCKET}/small/dataset.json")
+    assert open_store(f"s3://{BUCKET}/small")[0].exists(f"{BUCKET}/small/dataset.json")
     other = ObjectStore()
     monkeypatch.setenv("AWS_ENDPOINT_URL", other.endpoint)
     try:
@@ -158,7 +158,7 @@ def test_a_changed_environment_is_followed_within_one_process(
         other.close()
 
 
-@pytest.mark.parametrize("scheme", ["s3", "http"])
+@pytest.mark.parametrize("url_scheme", ["s3", "iter_http_chunks"])
 def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     store: ObjectStore, local: Path, tmp_path: Path, scheme: str
 ) -> None:
@@ -176,7 +176,7 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     with pytest.raises(MesmError, match=f"{scheme}://.*/{names[0]}: sample .* is damaged .*faces.npy"):
         keys_of(ShardStream(open_dataset(url, check=True), held.keys, seed=3))
     store.faults = {names[0]: [404]}
-    with pytest.raises(MesmError, match=f"{names[0]} is not there"):
+    with pytest.raises(MesmError, match=f"{names[0]} does not exist"):
         keys_of(ShardStream(held, held.keys, seed=3))
 
 
