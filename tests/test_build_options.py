@@ -134,7 +134,7 @@ def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dat
     assert str(tmp_path) not in (out / "dataset.json").read_text() + (out / "recipe.lock").read_text()
     detected = [seen for sample in Dataset(out) for seen in sample.record["faces"]["detected"]]
     assert any(detected)  # the stub takes what is bright for faces
-    note = "arithmetic is not exact: a build on another machine can be equivalent only, not identical"
+    note = "results depend on the machine: a build on another machine may be only equivalent, not identical"
     for path, expected in ((out, True), (dataset, False)):
         done = CliRunner().invoke(app, ["verify", str(path)])
         assert (note in done.output) == expected

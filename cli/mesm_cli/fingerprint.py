@@ -77,7 +77,7 @@ def fingerprint(
 def compare(
     reference: "dict[str, dict[str, Any]] | Lock", corpus: "Corpus", files: dict[str, dict[str, Any]]
 ) -> "list[Difference]":
-    """The differences of the corpus from a fingerprint or a lock. Raises InputError if the lock is of another corpus."""
+    """The differences of the corpus from a fingerprint or a lock. InputError if the lock is of another corpus."""
     from mesm_data.integrity.fingerprint import compare_files, compare_lock
     from mesm_data.integrity.lock_reader import Lock
 

@@ -19,8 +19,8 @@ def verify(
 ) -> None:
     """Hash every member of every shard and compare with the manifest. Exit code 1 if anything differs.
 
-    --full also decodes each sample and clip and checks content digests, durations, times of crops and words, and labels.
-    The first difference of each sample is printed.
+    --full also decodes each sample and clip: content digests, durations, times of crops and words, labels. The first
+    difference of each sample is printed.
 
     \b
     Examples:

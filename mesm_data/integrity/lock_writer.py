@@ -1,4 +1,4 @@
-"""OUT/recipe.lock: everything that a build from another copy of a corpus needs to be identical, and to check that it is.
+"""OUT/recipe.lock: what a build from another copy of a corpus needs to be identical, and to check that it is.
 
 A lock can be published: it contains no text, label, word, media, path or host. Values of low entropy (a text, a label,
 the record) appear as HMAC-SHA256 under a key that is derived from the sample's own audio: holders of the corpus can

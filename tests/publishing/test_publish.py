@@ -115,7 +115,7 @@ def test_media_of_a_corpus_that_may_not_be_passed_on_need_the_licence_holders_st
     publish(real, str(there), tier="private", holder_of="iemocap")
     card, index = (there / "README.md").read_text(), json.loads((there / "published.json").read_text())
     assert index["statement"]["terms"].startswith("Given by USC SAIL on a signed release form")
-    assert f"On {index['statement']['date']} whoever published this stated to hold the licence for iemocap" in card
+    assert f"On {index['statement']['date']} the publisher stated to hold the licence for iemocap" in card
     assert index["statement"]["terms"] in card
     assert "SYNTHETIC" not in card
 
@@ -174,7 +174,7 @@ def test_a_folder_that_was_copied_and_not_published_is_fetched_and_checked(few: 
 def test_a_publication_that_has_not_ended_is_no_dataset(few: Path, tmp_path: Path) -> None:
     publish(few, str(tmp_path / "there"), tier="private")
     (tmp_path / "there" / "dataset.json").unlink()
-    with pytest.raises(InputError, match="it is being published, or that was stopped"):
+    with pytest.raises(InputError, match="publishing is in progress or was interrupted"):
         fetch(str(tmp_path / "there"), tmp_path / "back")
     with pytest.raises(InputError, match=r"there is no dataset\. Give the URL"):
         fetch(str(tmp_path / "nothing"), tmp_path / "back")
@@ -185,9 +185,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(few: Path, tmp_path: P
     other = tmp_path / "other"
     (other / "shards").mkdir(parents=True)
     (other / "shards" / "all-000009.tar").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"all-000009\.tar is not of this dataset"):
+    with pytest.raises(InputError, match=r"all-000009\.tar is not part of this dataset"):
         fetch(str(tmp_path / "there"), other)
-    with pytest.raises(InputError, match="is the place of a build"):
+    with pytest.raises(InputError, match="is the folder of a build"):
         fetch(str(tmp_path / "there"), few)
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "inside"):
@@ -286,7 +286,7 @@ def test_the_commands_say_what_they_did(few: Path, tmp_path: Path, mesm_data: An
     done = mesm_data("publish", few, tmp_path / "there", "--tier", "gated")
     assert done.stdout == f"{tmp_path}/there\n"
     assert "SYNTHETIC iemocap, tier gated" in done.stderr
-    assert "it could not be checked that access is controlled" in done.stderr
+    assert "it could not be checked who can read this URL" in done.stderr
     done = mesm_data("fetch", tmp_path / "there", tmp_path / "back")
     assert done.stdout == f"{tmp_path}/back\n"
     assert f"next: mesm-data verify {tmp_path}/back" in done.stderr
@@ -296,10 +296,10 @@ def test_the_commands_say_what_they_did(few: Path, tmp_path: Path, mesm_data: An
     ("tier", "private", "gated", "message"),
     [
         ("recipe", False, False, None),
-        ("gated", False, False, "open to everybody: --tier gated needs a gated or private repository"),
+        ("gated", False, False, "is public: --tier gated needs a gated or private repository"),
         ("gated", False, "manual", None),
         ("gated", True, False, None),
-        ("private", False, "auto", "open to everybody: --tier private needs a private repository"),
+        ("private", False, "auto", "is public: --tier private needs a private repository"),
         ("private", True, False, None),
     ],
 )
