@@ -120,7 +120,7 @@ def build(
     found = open_corpus(corpus, source)
     if followed:
         check_corpus(followed, found.name)
-        split = split or followed.split(found)
+        split = split or followed.split_name(found)
     else:
         recipe = replace(recipe, corpus=found.name)
         options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
