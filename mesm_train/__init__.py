@@ -1,32 +1,20 @@
 """Trains multimodal emotion models on the shards that mesm_data builds.
 
-`collate` packs samples of any reader into a `Batch`, which the models take; docs/api.md shows loops of one's own.
-Everything is imported when it is first used, so `import mesm_train` is quick.
+`collate` packs samples of any reader into a `Batch`, which the models take; docs/api.md shows custom training loops.
+Every name is imported when it is first used, so `import mesm_train` is fast.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mesm_train.data.batch import Batch
     from mesm_train.data.collate import collate
+else:
+    from mesm_data import lazy_exports
+
+    __getattr__, __dir__ = lazy_exports(
+        __name__, {"Batch": "mesm_train.data.batch", "collate": "mesm_train.data.collate"}
+    )
 
 __version__: str
 __all__ = ["Batch", "__version__", "collate"]
-
-_MODULES = {"Batch": "mesm_train.data.batch", "collate": "mesm_train.data.collate"}
-
-if not TYPE_CHECKING:  # a type checker sees the imports above, and that a misspelt name does not exist
-
-    def __getattr__(name: str) -> object:
-        """Import a public name when it is first used."""
-        if name == "__version__":
-            from importlib.metadata import version
-
-            return version("mesm")
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})

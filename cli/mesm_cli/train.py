@@ -1,4 +1,4 @@
-"""mesm-train: shards to trained and judged models."""
+"""The command mesm-train: from shards to trained and evaluated models."""
 
 import os
 import warnings
@@ -22,11 +22,11 @@ app.add_typer(sweep, name="sweep")
 def main() -> None:
     """The entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # What torch says about several ranks that is meant to be so: a step in which every parameter is used, the layout of
-    # the gradients of convolutions with one channel, a store that ended with its rank.
+    # Warnings of torch.distributed about intended behaviour: a step that uses every parameter, the layout of gradients of
+    # convolutions with one channel, a store that ended with its rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    keep_memory()  # of the whole process, so here and not in the library
+    keep_memory()  # a setting of the whole process, so it is made here and not in the library
     console.run(app)
 
 

@@ -1,1 +1,1 @@
-"""Decode once, cut many: frames by presentation time, audio by sample, faces, clips."""
+"""Decoding and encoding of media: frames by presentation time, audio by sample, faces, clips."""

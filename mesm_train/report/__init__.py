@@ -1,1 +1,1 @@
-"""The report of a run: one page that shows what it was made of, what it scored, and where the model looked."""
+"""The report of a run as one page: provenance, scores, and the sites that the model selected."""
