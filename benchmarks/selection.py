@@ -14,10 +14,10 @@ from statistics import mean
 
 from mesm_train.analysis.sweep import HEAD, sweep, write_csv
 from mesm_train.config.settings import load_recipe
-from mesm_train.training.progress import Lines
+from mesm_train.training.progress import LineLogger
 
 
-class Quiet(Lines):
+class Quiet(LineLogger):
     """No line for each step."""
 
     def step(self, record: object, done: int, count: int) -> None:  # type: ignore[override]

@@ -19,8 +19,8 @@ from mesm_data.storage.json_files import write_json
 from mesm_train.analysis.compare import HEAD, READING
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.config.settings_help import all_settings, find_settings
-from mesm_train.training.progress import Lines
-from mesm_train.training.setup import check_place
+from mesm_train.training.progress import LineLogger
+from mesm_train.training.setup import check_data_folder
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = {"mesm-data": "mesm_cli.data", "mesm-train": "mesm_cli.train"}
@@ -131,9 +131,9 @@ console.run(app)
 
 def test_moved_data_name_the_option_that_says_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{tmp_path}/gone.* --data"):
-        check_place(str(tmp_path / "gone"))
-    check_place(str(tmp_path))
-    check_place("s3://bucket/folder")
+        check_data_folder(str(tmp_path / "gone"))
+    check_data_folder(str(tmp_path))
+    check_data_folder("s3://bucket/folder")
 
 
 def test_overwrite_is_not_advised_over_the_dataset_of_another_corpus(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def record(step: int) -> dict[str, object]:
 
 def test_a_log_has_a_line_an_epoch_and_more_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     for interval, count in ((3600.0, 1), (0.0, 6)):
-        lines = Lines(interval)
+        lines = LineLogger(interval)
         for step in range(1, 6):
             lines.step(record(step), step, 5)
         lines.say("epoch 0: valid loss 0.5")

@@ -97,10 +97,10 @@ def sweep_p(
     from mesm_data.storage.files import atomic_write
     from mesm_train.analysis import sweep as library
     from mesm_train.report.pictures import sweep_figure
-    from mesm_train.training.progress import Bar, Lines
+    from mesm_train.training.progress import BarLogger, LineLogger
 
     stop = StopFlag()
-    rows = library.sweep(configs, place, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines())
+    rows = library.sweep(configs, place, stop=stop, watcher=BarLogger() if sys.stderr.isatty() else LineLogger())
     if rows is None:
         raise console.Stopped
     library.write_csv(place / "sweep.csv", rows)
@@ -137,8 +137,8 @@ def explain(
 
     if part not in ("train", "valid", "test"):
         raise InputError(f"--split {part!r}: expected train, valid or test")
-    setup = runs.load(path, data=data, parts=() if keys else (part,), sets=sets or ())
-    chosen = keys.split(",") if keys else runs.shown(setup, part)
+    setup = runs.load_run(path, data=data, parts=() if keys else (part,), sets=sets or ())
+    chosen = keys.split(",") if keys else runs.example_keys(setup, part)
     for key in chosen:
         if key not in setup.loader.targets:
             reason = "its label is not among the classes" if key in setup.dataset.rows else "there is no such utterance"

@@ -7,7 +7,7 @@ from mesm_cli import console
 from mesm_cli.run import compare, evaluate, run
 from mesm_cli.settings import settings
 from mesm_cli.study import explain, flops, sweep
-from mesm_train.training.allocator import keep_memory
+from mesm_train.training.allocator import keep_freed_memory
 
 app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-data.")
 app.command("run")(run)
@@ -22,11 +22,11 @@ app.add_typer(sweep, name="sweep")
 def main() -> None:
     """The entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Warnings of torch.distributed about intended behaviour: a step that uses every parameter, the layout of gradients of
-    # convolutions with one channel, a store that ended with its rank.
+    # Silences warnings about intended behaviour of several ranks: a step that uses every parameter, the layout of
+    # gradients of convolutions with one channel, a store that ended with its rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    keep_memory()  # a setting of the whole process, so it is made here and not in the library
+    keep_freed_memory()  # a setting of the whole process, so it is made here and not in the library
     console.run(app)
 
 

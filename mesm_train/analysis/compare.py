@@ -6,7 +6,7 @@ from typing import Any
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.runs.run import stored
+from mesm_train.runs.run import recorded_scores
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE
 
 READING = (
@@ -35,7 +35,7 @@ def _facts(run: Path) -> dict[str, Any]:
 
 
 def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
-    scores = stored(run, part) if (run / "thresholds.json").exists() else None
+    scores = recorded_scores(run, part) if (run / "thresholds.json").exists() else None
     if scores is None:
         raise MesmError(f"{run} has no scores of its part {part!r} yet: `mesm-train run --resume` brings it to its end")
     mean, floor = scores["mean"], scores["floor"]

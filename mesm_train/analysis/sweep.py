@@ -10,9 +10,9 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
-from mesm_train.runs.run import begin, stored
-from mesm_train.training.metrics_log import Journal
-from mesm_train.training.progress import Watcher
+from mesm_train.runs.run import recorded_scores, start_run
+from mesm_train.training.metrics_log import MetricsLog
+from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
 
 HEAD = ("run", "p", "selection", "seed", "macro F1", "AUC", "kept v", "kept a", "M MAC", "of dense", "s a step")
@@ -42,7 +42,7 @@ class Row:
 
 
 def sweep(
-    configs: Mapping[str, RunConfig], out: Path, *, stop: Callable[[], bool], watcher: Watcher
+    configs: Mapping[str, RunConfig], out: Path, *, stop: Callable[[], bool], watcher: RunLogger
 ) -> list[Row] | None:
     """Train each of `configs` in the folder OUT/name, in this order; finished ones are not done again.
 
@@ -56,7 +56,7 @@ def sweep(
     for name, config in configs.items():
         if not finished(out / name):
             watcher.say(f"{name}: {out / name}")
-            if not begin(config, out / name, resume=True, stop=stop, watcher=watcher):
+            if not start_run(config, out / name, resume=True, stop=stop, watcher=watcher):
                 return None
     return [row(out / name) for name in configs]
 
@@ -73,8 +73,8 @@ def row(run: Path) -> Row:
     models, kept = counted["models"], counted.get("kept", {})
     if not {"fe2e", "mesm"} <= models.keys() or sum(models["fe2e"].values()) <= 0:
         raise InputError(f"{run / 'operations.json'} is damaged: it counts no sparse model and its dense counterpart")
-    scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
-    records = Journal(run / "metrics.jsonl").read()
+    scores = recorded_scores(run, "test") or recorded_scores(run, "valid") or {"mean": {"f1": None, "auc": None}}
+    records = MetricsLog(run / "metrics.jsonl").read()
     steps = [record["seconds"] for record in records if record["kind"] == "train" and record.get("seconds") is not None]
     return Row(
         name=run.name,

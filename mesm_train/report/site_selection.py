@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mesm_train.data.batch import Batch
-from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces, piece_counts_of
+from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces, count_pieces
 from mesm_train.models import flops
 from mesm_train.models.fe2e_mesm import FACE, Model
 from mesm_train.models.streams import Trace
@@ -118,7 +118,7 @@ def operations(model: Model, batch: Batch) -> dict[str, Any]:
     else:
         models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, look), "mesm": counted}
         kept = {m: flops.densities(list(traces)) for m, traces in look.traces.items() if len(traces[0].kept)}
-    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
+    amounts = {"faces": batch.face_counts, "pieces": count_pieces(batch.sample_counts), "tokens": batch.token_counts}
     given = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": given, "models": models, "kept": kept}
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from mesm_data.storage.files import atomic_write
 from mesm_train.data.labels import truth
-from mesm_train.data.plan import in_order
+from mesm_train.data.plan import sorted_batches
 from mesm_train.evaluation import metrics
 from mesm_train.training.setup import Setup
 
@@ -37,9 +37,9 @@ def answer(setup: Setup, part: str) -> Answers:
     The batches are the same whatever the number of ranks, which take turns: so are the answers, bit for bit.
     """
     model, ranks = setup.model.eval(), setup.ranks
-    plan = in_order(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
+    plan = sorted_batches(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
     shares = [plan[rank :: ranks.world] for rank in range(ranks.world)]
-    with ranks.together():
+    with ranks.same_error_everywhere():
         logits = [model(batch.to(setup.device)).float().cpu() for batch in setup.loader.batches(shares[ranks.rank])]
     mine = torch.cat(logits) if logits else torch.zeros(0, len(setup.view.classes))
     rows = ranks.gather_rows(mine, [sum(map(len, share)) for share in shares])

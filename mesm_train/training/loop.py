@@ -1,14 +1,13 @@
 """The training loop, from top to bottom.
 
-All state of a run is the model's and what state.py has; randomness is derived from (seed, epoch, step, sample). So a
-run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had happened: on a CPU with the
-same number of ranks and threads, bit for bit. On another number of ranks it goes on with exactly the samples that
-remain.
+The state of a run is that of the model and of run_state.py; random numbers depend on (seed, epoch, step, sample) only.
+So a run that is stopped or killed anywhere resumes from its last checkpoint exactly: on a CPU with the same number of
+ranks and threads, bit for bit. On another number of ranks it continues with exactly the remaining samples.
 
-A step is a micro-batch, an update is `optim.accumulate` of them. The host queues an update and only then reads what the
-one before reported (status.py), so a card always has work.
+A step is a micro-batch, an update consists of `optim.accumulate` steps. The host launches an update and only then reads
+the report of the previous one (status.py), so a GPU is never idle.
 
-Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
+Every rank runs this file on its own samples; rank 0 writes files.
 """
 
 import math
@@ -25,35 +24,35 @@ from torch.nn import functional
 from mesm_data.errors import MesmError
 from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
-from mesm_train.data.plan import derived
+from mesm_train.data.plan import derive_seed
 from mesm_train.evaluation import metrics
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
 from mesm_train.training.evaluation import answer, score, write_predictions
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, learning_rate, positive_weight, update
-from mesm_train.training.progress import Watcher
-from mesm_train.training.run_state import Position, State
+from mesm_train.training.progress import RunLogger
+from mesm_train.training.run_state import Position, RunState
 from mesm_train.training.setup import Setup
-from mesm_train.training.status import Report, Reporter, Status, Trained
+from mesm_train.training.status import TrainingSummary, UpdateReport, UpdateReporter, UpdateStatus
 
 
-def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
+def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: RunLogger) -> bool:
     """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
 
     `watcher` is told of every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
     config, ranks = setup.config.optim, setup.ranks
-    state = State.start(setup)
+    state = RunState.start(setup)
     position, optimizer, scaler = state.position, state.optimizer, state.scaler
     pos_weight = positive_weight(setup).to(setup.device)
-    journal = Journal(run / "metrics.jsonl", write=ranks.first)
-    with ranks.together():
+    journal = MetricsLog(run / "metrics.jsonl", write=ranks.first)
+    with ranks.same_error_everywhere():
         state.resume(setup, run, journal)
-    model, operations = ranks.data_parallel(setup.model), throughput.Operations(setup.model)
+    model, operations = ranks.data_parallel(setup.model), throughput.OperationCounter(setup.model)
     updates = -(-setup.steps_per_epoch() // config.accumulate)  # of an epoch
-    reporter = Reporter(setup, run, journal, watcher, updates)
+    reporter = UpdateReporter(setup, run, journal, watcher, updates)
 
     while position.epoch < config.epochs and not position.finished:
         plan = setup.plan(position.epoch)
@@ -78,7 +77,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                     if whole:
                         overdue = ranks.first and time.monotonic() - last_save >= setup.config.checkpoint_seconds
                         last_save = time.monotonic() if overdue else last_save
-                        status = Status(
+                        status = UpdateStatus(
                             losses=torch.stack(losses),
                             data_wait=sum(one.wait for one in fed),
                             operations=sum(operations.of(one.batch) for one in fed),
@@ -96,7 +95,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
             if state.mean is not None:
                 state.mean.update_parameters(setup.model)
             position.total += 1
-            report = Report(
+            report = UpdateReport(
                 {
                     "kind": "train", "epoch": position.epoch, "step": position.total, "lr": rate,
                     "samples": sum(plan.size(step) for step in range(first, position.step)), "ranks": ranks.world,
@@ -149,7 +148,7 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
     So the ranks' gradients add up to that of the mean over the whole step, however its samples were dealt.
     """
     # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
-    torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
+    torch.manual_seed(derive_seed(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:
         with autocast(setup.device, setup.config.optim.precision):
             logits = model(batch)
@@ -165,7 +164,9 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
     return loss
 
 
-def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained) -> None:
+def end_epoch(
+    setup: Setup, run: Path, state: RunState, journal: MetricsLog, watcher: RunLogger, trained: TrainingSummary
+) -> None:
     """Validate, choose thresholds, remember the best, save."""
     position, start = state.position, time.monotonic()
     judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
@@ -194,7 +195,7 @@ def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: 
     state.save(setup, run, score=float(value) if better else None)
 
 
-def finish(setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher) -> None:
+def finish(setup: Setup, run: Path, position: Position, journal: MetricsLog, watcher: RunLogger) -> None:
     """The best epoch on the test part, with the thresholds that the valid part chose; written down whole."""
     found = checkpoint.load(run / "checkpoints", "best")
     if found is None:

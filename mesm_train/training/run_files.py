@@ -1,4 +1,4 @@
-"""The shapes of a run's JSON files (see mesm_data.storage.json_shapes): a run may come from anybody."""
+"""The shapes of the JSON files of a run (see mesm_data.storage.json_shapes): a run may come from anybody."""
 
 from types import NoneType
 from typing import Any
@@ -50,7 +50,7 @@ BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}
 
 
 def parse_line(raw: bytes) -> dict[str, Any]:
-    """A line of metrics.jsonl. Raises ValueError that says what is wrong with it."""
+    """Parse a line of metrics.jsonl. Raises ValueError that describes the problem."""
     line = parse_json(raw)
     kind = line.get("kind") if isinstance(line, dict) else None
     if problem := mismatch(line, LINES.get(kind, _LINE) if isinstance(kind, str) else _LINE):
@@ -60,5 +60,5 @@ def parse_line(raw: bytes) -> dict[str, Any]:
         count = len(line["metrics"]["classes"])
         if [len(row) for row in single["confusion"]] != [count] * count:
             raise ValueError(f"metrics.single.confusion is not a table of {count} classes")
-    found: dict[str, Any] = line
-    return found
+    record: dict[str, Any] = line
+    return record

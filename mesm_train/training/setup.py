@@ -16,11 +16,11 @@ from mesm_data.schema.views import View
 from mesm_data.splits.resolve import PARTS, Split
 from mesm_data.storage.remote_bytes import local_path
 from mesm_train.config.settings import AugmentConfig, RunConfig
-from mesm_train.data.costs import costs
+from mesm_train.data.costs import sample_costs
 from mesm_train.data.labels import trainable_view
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
-from mesm_train.data.plan import Plan, Samples, derived, plan
+from mesm_train.data.plan import Plan, Samples, derive_seed, plan
 from mesm_train.data.stream import ShardStream
 from mesm_train.models import text
 from mesm_train.models.fe2e_mesm import FACE, Model
@@ -76,7 +76,7 @@ class Setup(Selection):
         return -(-len(self.samples.keys) // self.config.optim.batch)
 
 
-def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
+def prepare_run(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
     """Select the data and make the model of a run, the same each time and on each rank. See `select_data`."""
     return make_model(select_data(config, parts=parts, ranks=ranks), run)
 
@@ -94,8 +94,8 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
             f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
         )
     device = pick_device(config.device, ranks.local)
-    set_products(device, config.optim.precision)
-    check_place(config.data)
+    set_matmul_precision(device, config.optim.precision)
+    check_data_folder(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     check_media(config.model.modalities, dataset)
     asked = trainable_view(dataset.schema, config.labels)
@@ -126,7 +126,7 @@ def make_model(selection: Selection, run: Path) -> Setup:
     """The run of the selected data: with its text encoder, its model and its loader."""
     config, dataset, keys, ranks = selection.config, selection.dataset, selection.keys, selection.ranks
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
-    torch.manual_seed(derived(config.seed, "weights"))
+    torch.manual_seed(derive_seed(config.seed, "weights"))
     model = Model(config.model, encoder).to(selection.device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
@@ -140,14 +140,14 @@ def make_model(selection: Selection, run: Path) -> Setup:
     )  # fmt: skip
     facts = dict(selection.provenance)
     if encoder is not None:
-        facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
+        facts["text"] = text.provenance(replace(config.text, encoder=encoder_path(config, run)))
         facts["text"]["encoder"] = config.text.encoder
-    samples = planned(dataset, keys.get("train", ()), config.model.modalities)
+    samples = plan_samples(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
 
 
-def check_place(data: str) -> None:
+def check_data_folder(data: str) -> None:
     """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
     if (path := local_path(data)) and not path.is_dir():
         raise InputError(
@@ -184,9 +184,12 @@ def check_media(modalities: Sequence[str], dataset: Dataset) -> None:
         )
 
 
-def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
-    """What an epoch of `keys` is planned from: where each lies, and what it costs a model of these modalities."""
-    cost, numbers = costs(dataset.rows, modalities), {name: i for i, name in enumerate(sorted(dataset.info["shards"]))}
+def plan_samples(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
+    """The samples from which epochs are planned: their shards, and their cost for a model of these modalities."""
+    cost, numbers = (
+        sample_costs(dataset.rows, modalities),
+        {name: i for i, name in enumerate(sorted(dataset.info["shards"]))},
+    )
     names = sorted(keys)
     return Samples(
         keys=tuple(names),
@@ -196,26 +199,24 @@ def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) ->
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device `name`; auto is the graphics card of rank number `local` of this machine, if it has any.
+    """The device `name`; auto is the GPU of rank `local_rank` of this machine, if it has any.
 
-    More ranks than cards share them. Raises InputError if it is not there.
+    If there are more ranks than GPUs, they share them. Raises InputError if the device is not available.
     """
     if name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")
     name = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
-        # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.
+        # Statistics and site selection use float64, which Apple's MPS lacks.
         torch.zeros(1, device=device, dtype=torch.float64)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
-        ) from None
+        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
     return device
 
 
-def set_products(device: torch.device, precision: str) -> None:
-    """Whether float32 products and convolutions on a card are computed in TF32: a setting of the process.
+def set_matmul_precision(device: torch.device, precision: str) -> None:
+    """Set whether float32 products and convolutions on a GPU are computed in TF32, for the whole process.
 
     By default torch's convolutions use it and its matrix products do not.
     """
@@ -224,8 +225,8 @@ def set_products(device: torch.device, precision: str) -> None:
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
-def encoder_place(config: RunConfig, run: Path) -> str:
-    """Where the text encoder is loaded from; the demo's own one is kept in the run."""
+def encoder_path(config: RunConfig, run: Path) -> str:
+    """The path or name of the text encoder; that of the demo is stored in the run."""
     return str(run / "text") if config.text.encoder == "tiny" else config.text.encoder
 
 
@@ -238,6 +239,6 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
         dataset.expect(by_shard)
         said = {key: dataset[key].text for key in by_shard}
         text.make_tiny(
-            [said[key] for key in sorted(train)], run / "text", derived(config.seed, "text") % 2**32, config.text
+            [said[key] for key in sorted(train)], run / "text", derive_seed(config.seed, "text") % 2**32, config.text
         )
-    return text.load(replace(config.text, encoder=encoder_place(config, run)))
+    return text.load(replace(config.text, encoder=encoder_path(config, run)))

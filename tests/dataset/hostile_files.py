@@ -211,14 +211,15 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render
     from mesm_train.report.record import read
-    from mesm_train.runs.run import stored
+    from mesm_train.runs.run import recorded_scores
     from mesm_train.training import checkpoint
 
     assert render(read(folder), (), [], {}, {})
     _tolerate(
-        lambda: compare([folder]), lambda: stored(folder, "test"), lambda: row(folder).cells(),
+        lambda: compare([folder]), lambda: recorded_scores(folder, "test"), lambda: row(folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
-        lambda: checkpoint.load(folder / "checkpoints", "last"), lambda: checkpoint.kept_best(folder / "checkpoints"),
+        lambda: checkpoint.load(folder / "checkpoints", "last"),
+        lambda: checkpoint.best_checkpoints(folder / "checkpoints"),
     )  # fmt: skip
 
 

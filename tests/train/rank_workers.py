@@ -26,7 +26,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.sparse import SparseStack
-from mesm_train.training.connection import connected
+from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
 
 SMALL = ModelSettings(
@@ -100,7 +100,7 @@ def _rank(
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
     try:
-        with connected("cpu", limit, _store(rank, world, store)) as connection:
+        with connect_ranks("cpu", limit, _store(rank, world, store)) as connection:
             found = work(connection, *arguments)
             if pipe is not None:
                 pipe.send(found)
@@ -188,7 +188,7 @@ def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, An
 
 def slow_to_prepare(connection: Ranks, seconds: float) -> bool:
     """Rank 0 prepares for longer than the time limit of a collective."""
-    with connection.together(), connection.first_alone():
+    with connection.same_error_everywhere(), connection.first_rank_only():
         if connection.first:
             time.sleep(seconds)
     return bool(connection.any(connection.rank == 1))
@@ -229,7 +229,7 @@ def unreached(connection: Ranks) -> list[bool]:
 
 def failing(connection: Ranks) -> None:
     """Rank 1 fails."""
-    with connection.together():
+    with connection.same_error_everywhere():
         if connection.rank == 1:
             raise MesmError("shard x is damaged")
 
@@ -250,7 +250,7 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     """Train, with a record of what this rank was given: (epoch, step, keys). `stop_after` so many steps, on rank 0."""
     from mesm_train.runs import run as runs
     from mesm_train.training import loop
-    from mesm_train.training.progress import Silent
+    from mesm_train.training.progress import NullLogger
 
     given: list[Any] = []
     forward = loop.forward
@@ -265,8 +265,8 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     def stop() -> bool:
         return connection.first and stop_after is not None and len(given) >= stop_after
 
-    runs.report = lambda setup, run: run  # pictures have no part in this, and take half of the time
-    ended = runs.begin(config, run, resume=True, stop=stop, watcher=Silent(), ranks=connection)
+    runs.write_report = lambda setup, run: run  # pictures have no part in this, and take half of the time
+    ended = runs.start_run(config, run, resume=True, stop=stop, watcher=NullLogger(), ranks=connection)
     assert ended == (stop_after is None)
     return given
 
@@ -274,18 +274,18 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     """What a model without training answers to the train part."""
     from mesm_train.training import evaluation
-    from mesm_train.training.setup import prepare
+    from mesm_train.training.setup import prepare_run
 
     evaluation.EVAL_BATCH = 5
-    found = evaluation.answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
+    found = evaluation.answer(prepare_run(load_recipe(recipe), run, ranks=connection), "train")
     return found.keys, found.logits.tobytes()
 
 
 def diverging(connection: Ranks, recipe: str, run: Path) -> None:
     """The model of rank 1 is broken in the third step."""
-    from mesm_train.runs.run import begin
+    from mesm_train.runs.run import start_run
     from mesm_train.training import loop
-    from mesm_train.training.progress import Silent
+    from mesm_train.training.progress import NullLogger
 
     forward = loop.forward
 
@@ -296,7 +296,7 @@ def diverging(connection: Ranks, recipe: str, run: Path) -> None:
         return forward(setup, model, batch, weight, position, count)
 
     loop.forward = broken
-    begin(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=Silent(), ranks=connection)
+    start_run(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=NullLogger(), ranks=connection)
 
 
 def journal(run: Path) -> list[Any]:

@@ -117,8 +117,8 @@ def outside(_: Mapping[str, Any]) -> None:
     [
         ({"wav": wav(8_000, 1)}, "its wav .*it has 8000 Hz, expected 16000 Hz"),
         ({"wav": wav(16_000, 2)}, r"its wav .*it is int16 \(160, 2\)"),
-        ({"wav": b"no sound"}, "its wav .*it is not a sound file"),
-        ({"wav": np.zeros(4, np.float32)}, r"its wav .*it is float32 \(4,\), expected a sound file, or int16"),
+        ({"wav": b"no sound"}, "its wav .*it is not an audio file"),
+        ({"wav": np.zeros(4, np.float32)}, r"its wav .*it is float32 \(4,\), expected an audio file, or int16"),
         ({"faces.npy": np.zeros((2, 48, 48), np.uint8)}, "its faces.npy .*it is uint8"),
         ({"faces.npy": np.full((1, 8, 8, 3), 0.5)}, "its faces.npy .*it is float64"),
         ({"faces.npy": np.full((1, 8, 8, 3), 300)}, "its faces.npy .*it is int64"),

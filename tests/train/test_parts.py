@@ -18,14 +18,14 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import MesmError
 from mesm_train.config.settings import AugmentConfig, LoaderConfig, OptimConfig
-from mesm_train.data.buffers import SMALL, Memory
+from mesm_train.data.buffers import MIN_POOLED_BYTES, BufferPool
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import MelPieces
-from mesm_train.data.plan import in_order
+from mesm_train.data.plan import sorted_batches
 from mesm_train.training import checkpoint
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, learning_rate, running_mean
-from mesm_train.training.progress import Profile, Silent, TensorBoard, WeightsAndBiases
+from mesm_train.training.progress import NullLogger, ProfileLogger, TensorBoardLogger, WandbLogger
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_batches_come_in_order_and_whole_whatever_the_threads(
 ) -> None:
     held, targets = loaded
     loader = Loader(held, targets, None, 10, LoaderConfig(threads=threads, prefetch=prefetch))
-    plan = in_order(held.keys[::-1], held.shard, batch=3)
+    plan = sorted_batches(held.keys[::-1], held.shard, batch=3)
     seen = list(loader.batches(plan))
     assert [batch.keys for batch in seen] == plan
     for batch in seen:
@@ -117,14 +117,14 @@ def test_an_abandoned_stream_leaves_no_thread_behind(loaded: tuple[Dataset, dict
 
     held, targets = loaded
     before = threading.active_count()
-    stream = Loader(held, targets, None, 10, LoaderConfig()).batches(in_order(held.keys, held.shard, batch=2))
+    stream = Loader(held, targets, None, 10, LoaderConfig()).batches(sorted_batches(held.keys, held.shard, batch=2))
     next(stream)
     stream.close()
     assert threading.active_count() == before
 
 
 def test_a_journal_survives_a_torn_line_and_forgets_what_is_done_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "metrics.jsonl")
+    journal = MetricsLog(tmp_path / "metrics.jsonl")
     for step in range(5):
         journal.append({"kind": "train", "epoch": 0, "step": step})
     with journal.path.open("a") as file:
@@ -156,7 +156,7 @@ def test_last_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
 def test_as_many_of_the_best_are_kept_as_asked_for(tmp_path: Path) -> None:
     for step, score in ((1, 0.1), (2, 0.4), (3, None), (4, 0.3), (5, 0.2), (6, None)):
         write(tmp_path, step, score=score, keep=2)
-    assert [one["step"] for one in checkpoint.kept_best(tmp_path)] == [2, 4]
+    assert [one["step"] for one in checkpoint.best_checkpoints(tmp_path)] == [2, 4]
     assert sorted(path.name[-1] for path in tmp_path.glob("step-*")) == ["2", "4", "6"]
 
 
@@ -165,7 +165,7 @@ def test_a_torn_checkpoint_is_said_by_name(tmp_path: Path, name: str) -> None:
     write(tmp_path, 7)
     file = tmp_path / "step-00000007" / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(MesmError, match="step-00000007 is not a whole checkpoint"):
+    with pytest.raises(MesmError, match="step-00000007 is not a complete checkpoint"):
         checkpoint.load(tmp_path, "last")
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
-    memory = Memory()
+    memory = BufferPool()
     parts = [np.full((20_000, 2), value, np.int16) for value in (1, 2)]
     kept = torch.from_numpy(memory.concatenate(parts))
     view = kept[3:5]
@@ -221,7 +221,7 @@ def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
 )
 def test_memory_is_not_used_again_while_anything_made_of_it_is_alive(derive: Any) -> None:
     """Whatever is made of an array, and though nothing but that is left of it."""
-    memory = Memory()
+    memory = BufferPool()
     parts = [np.full((20_000, 2), 1, np.int16)]
     first = memory.concatenate(parts)
     address, made = first.ctypes.data, derive(first)
@@ -233,13 +233,15 @@ def test_memory_is_not_used_again_while_anything_made_of_it_is_alive(derive: Any
 
 def test_threads_never_share_memory_that_is_in_use() -> None:
     """Each thread keeps some arrays for a while; all of them hold what was put there. Few buffers come to be."""
-    memory, addresses = Memory(), set[int]()
+    memory, addresses = BufferPool(), set[int]()
 
     def work(seed: int) -> bool:
         moments, alive, whole = random.Random(seed), list[tuple[int, torch.Tensor]](), True
         for number in range(300):
             value = seed * 300 + number
-            array = memory.concatenate([np.full(moments.randrange(SMALL, 2 * SMALL), value, np.int32)])
+            array = memory.concatenate(
+                [np.full(moments.randrange(MIN_POOLED_BYTES, 2 * MIN_POOLED_BYTES), value, np.int32)]
+            )
             addresses.add(array.ctypes.data)
             alive.append((value, torch.from_numpy(array)[::1000]))
             if len(alive) > 4:
@@ -256,7 +258,7 @@ def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first in (1, 2):  # stopped after step 3, gone on with from step 2
-        curves = TensorBoard(tmp_path, Silent())
+        curves = TensorBoardLogger(tmp_path, NullLogger())
         for step in range(first, 4):
             curves.step({"kind": "train", "step": step, "loss": 0.5 * step + first}, step, 9)
         curves.epoch({"kind": "valid", "step": 3, "metrics": {"mean": {"f1": 0.25, "auc": None}}})
@@ -279,7 +281,7 @@ def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monk
     monkeypatch.setenv("WANDB_MODE", "offline")
     ids = []
     for first in (1, 3):
-        curves = WeightsAndBiases(tmp_path / "run" / "wandb", Silent())
+        curves = WandbLogger(tmp_path / "run" / "wandb", NullLogger())
         for step in (first, first + 1):
             curves.step(record(step), step, 9)
         assert wandb.run.name == "run"
@@ -291,7 +293,7 @@ def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monk
 
 
 def test_a_profile_is_a_trace_of_the_updates_that_were_asked_for(tmp_path: Path) -> None:
-    watcher = Profile(tmp_path / "profile.json.gz", 2, 4, Silent())
+    watcher = ProfileLogger(tmp_path / "profile.json.gz", 2, 4, NullLogger())
     for step in range(1, 7):
         watcher.step(record(step), step, 9)
         with torch.profiler.record_function(f"after update {step}"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_train.data.plan import Samples, deal, derived, in_order, plan
+from mesm_train.data.plan import Samples, deal, derive_seed, plan, sorted_batches
 
 counts, worlds, batches = st.integers(0, 120), st.integers(1, 20), st.integers(1, 60)
 
@@ -127,11 +127,11 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     held = samples(50)
     orders = {plan(held, seed=seed, epoch=epoch, batch=4).order.tobytes() for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
-    assert len({derived(0, "step", epoch, step) for epoch in range(30) for step in range(30)}) == 900
+    assert len({derive_seed(0, "step", epoch, step) for epoch in range(30) for step in range(30)}) == 900
 
 
 @given(keys=st.lists(st.text("abc012_", min_size=1, max_size=6), unique=True, max_size=40), batch=st.integers(1, 9))
 def test_evaluation_asks_every_key_once_one_shard_after_the_other(keys: list[str], batch: int) -> None:
-    steps = in_order(keys, lambda key: key[-1], batch=batch)
+    steps = sorted_batches(keys, lambda key: key[-1], batch=batch)
     assert [(key[-1], key) for step in steps for key in step] == sorted((key[-1], key) for key in keys)
     assert all(len(step) == batch for step in steps[:-1])

@@ -27,12 +27,12 @@ from mesm_train.models import text
 from mesm_train.models.kernels import build
 from mesm_train.report.page import render, write
 from mesm_train.report.record import read
-from mesm_train.runs.run import stored
+from mesm_train.runs.run import recorded_scores
 from mesm_train.training import checkpoint
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.run_files import LAST, parse_line
 from mesm_train.training.run_files import PROVENANCE as PROVENANCE_SHAPE
-from mesm_train.training.run_state import State
+from mesm_train.training.run_state import RunState
 
 OPERATIONS = {"input": {"faces": 9}, "models": {"fe2e": {"v.stem": 5}, "mesm": {"v.stem": 2}}, "kept": {"v": [0.5]}}
 
@@ -64,10 +64,10 @@ def read_everything(run: Path) -> str | None:
     sentences = []
     for use in (
         lambda: compare([run]),
-        lambda: stored(run, "test"),
+        lambda: recorded_scores(run, "test"),
         lambda: checkpoint.load(run / "checkpoints", "last"),
         lambda: checkpoint.load(run / "checkpoints", "best"),
-        lambda: checkpoint.kept_best(run / "checkpoints"),
+        lambda: checkpoint.best_checkpoints(run / "checkpoints"),
     ):
         try:
             use()
@@ -120,7 +120,7 @@ def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: s
     path = run / "metrics.jsonl"
     path.write_text(line + "\n" + path.read_text())
     with pytest.raises(InputError, match=r"metrics\.jsonl:1 is damaged: .*Remove the line"):
-        Journal(path).read()
+        MetricsLog(path).read()
     assert "1 line could not be read" in page(run)
 
 
@@ -149,7 +149,7 @@ def test_a_pipe_or_a_link_in_a_run_is_no_trap(run: Path, tmp_path: Path) -> None
         os.mkfifo(run / name)
     assert "metrics.jsonl cannot be read (it is not a regular file)" in page(run)
     with pytest.raises(InputError, match="not a regular file"):
-        Journal(run / "metrics.jsonl").read()
+        MetricsLog(run / "metrics.jsonl").read()
     with pytest.raises(InputError, match="not a regular file"):
         read_checked_json(run / "provenance.json", PROVENANCE_SHAPE)
     with pytest.raises(InputError, match="not a regular file"):
@@ -167,15 +167,15 @@ def test_a_checkpoint_that_is_damaged_or_unfolds_is_named(run: Path) -> None:
     whole = state_file(run).read_bytes()
     for data in (b"", b"text", whole[: len(whole) // 2], bytes(len(whole))):
         state_file(run).write_bytes(data)
-        with pytest.raises(MesmError, match="step-00000001 is not a whole checkpoint"):
+        with pytest.raises(MesmError, match="step-00000001 is not a complete checkpoint"):
             checkpoint.load(run / "checkpoints", "last")
     with zipfile.ZipFile(state_file(run), "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("state/data.pkl", bytes(2**26))
     assert state_file(run).stat().st_size < 2**17
-    with pytest.raises(MesmError, match=f"it unfolds to {2**26} bytes"):
+    with pytest.raises(MesmError, match=f"it expands to {2**26} bytes"):
         checkpoint.load(run / "checkpoints", "last")
     torch.save([1, 2], state_file(run))
-    with pytest.raises(MesmError, match="the state is no dictionary"):
+    with pytest.raises(MesmError, match="the state is not a dictionary"):
         checkpoint.load(run / "checkpoints", "last")
 
 
@@ -191,7 +191,7 @@ class Planted:
 
 def test_a_checkpoint_executes_nothing(run: Path, tmp_path: Path) -> None:
     torch.save({"position": Planted(tmp_path / "executed")}, state_file(run))
-    with pytest.raises(MesmError, match="not a whole checkpoint"):
+    with pytest.raises(MesmError, match="not a complete checkpoint"):
         checkpoint.load(run / "checkpoints", "last")
     assert not (tmp_path / "executed").exists()
 
@@ -214,7 +214,7 @@ POSITION = {"epoch": 1, "step": 0, "total": 1, "best": 0.5, "best_epoch": 0, "fi
 )
 def test_a_state_of_the_wrong_shape_does_not_go_on(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     model = nn.Linear(2, 2)
-    begun = State(
+    begun = RunState(
         optimizer=torch.optim.AdamW(model.parameters()), scaler=torch.amp.GradScaler("cpu", enabled=False), mean=None,
         position=cast(Any, SimpleNamespace(**POSITION)),
     )  # fmt: skip
@@ -223,11 +223,11 @@ def test_a_state_of_the_wrong_shape_does_not_go_on(tmp_path: Path, change: Calla
         "position": dict(POSITION), "optimizer": begun.optimizer.state_dict(), "scaler": begun.scaler.state_dict(),
     }  # fmt: skip
     checkpoint.save(tmp_path / "checkpoints", 1, model.state_dict(), state, score=None)
-    begun.resume(setup, tmp_path, Journal(tmp_path / "metrics.jsonl"))
+    begun.resume(setup, tmp_path, MetricsLog(tmp_path / "metrics.jsonl"))
     change(state)
     checkpoint.save(tmp_path / "checkpoints", 2, model.state_dict(), state, score=None)
     with pytest.raises(MesmError, match="the last checkpoint is not of this run"):
-        begun.resume(setup, tmp_path, Journal(tmp_path / "metrics.jsonl"))
+        begun.resume(setup, tmp_path, MetricsLog(tmp_path / "metrics.jsonl"))
 
 
 def test_weights_can_be_read_by_whom_everything_else_can(run: Path) -> None:

@@ -17,7 +17,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import split
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import to_dict
-from mesm_train.training.provenance import code, differences, provenance
+from mesm_train.training.provenance import code_version, provenance, provenance_differences
 
 IEMOCAP = built_in_schema("iemocap")
 ROWS = [
@@ -132,11 +132,11 @@ def checkout(tmp_path: Path, git: Any) -> Path:
 
 def test_in_a_checkout_the_commit_is_told_and_whether_files_were_changed(checkout: Path, git: Any) -> None:
     commit = git(checkout.parent, "rev-parse", "HEAD")
-    assert (code(checkout)["commit"], code(checkout)["modified"]) == (commit, False)
+    assert (code_version(checkout)["commit"], code_version(checkout)["modified"]) == (commit, False)
     (checkout.parent / "new.txt").write_text("an untracked file is no change of the code")
-    assert code(checkout)["modified"] is False
+    assert code_version(checkout)["modified"] is False
     checkout.write_text("one = 2\n")
-    assert (code(checkout)["commit"], code(checkout)["modified"]) == (commit, True)
+    assert (code_version(checkout)["commit"], code_version(checkout)["modified"]) == (commit, True)
 
 
 def test_outside_a_checkout_only_the_version_is_told(
@@ -148,15 +148,15 @@ def test_outside_a_checkout_only_the_version_is_told(
     for file in (alone, inside):
         file.parent.mkdir()
         file.write_text("one = 1\n")
-    none = {"version": code()["version"], "commit": None, "modified": None}
+    none = {"version": code_version()["version"], "commit": None, "modified": None}
     assert none["version"]
-    assert code(alone) == code(inside) == none
+    assert code_version(alone) == code_version(inside) == none
     monkeypatch.setenv("GIT_DIR", str(checkout.parents[1] / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "alone"))
-    assert code(alone) == none
-    assert code(checkout)["commit"]
+    assert code_version(alone) == none
+    assert code_version(checkout)["commit"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert code(checkout) == none
+    assert code_version(checkout) == none
 
 
 # Two runs
@@ -164,7 +164,7 @@ def test_outside_a_checkout_only_the_version_is_told(
 
 def test_the_same_run_differs_in_nothing(info: dict[str, Any]) -> None:
     said = made(info, load_recipe("demo-fe2e"))
-    assert differences(said, json.loads(json.dumps(said))) == []
+    assert provenance_differences(said, json.loads(json.dumps(said))) == []
 
 
 def test_what_changed_is_told_in_the_order_of_its_weight(info: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def test_what_changed_is_told_in_the_order_of_its_weight(info: dict[str, Any]) -
         "four",
     )
     del now["environment"]["cpu"]
-    said = differences(before, now)
+    said = provenance_differences(before, now)
     assert said[:2] == [
         f'the dataset\'s root: "{info["root"]}" before, "{"0" * 64}" now',
         "whether the data are synthetic: true before, false now",
@@ -209,5 +209,5 @@ trees = st.recursive(
 )
 def test_two_records_differ_exactly_if_a_sentence_says_so(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Whatever another version of mesm wrote."""
-    assert bool(differences(one, two)) == (one != two)
-    assert len(differences(one, two)) == len(differences(two, one))
+    assert bool(provenance_differences(one, two)) == (one != two)
+    assert len(provenance_differences(one, two)) == len(provenance_differences(two, one))

@@ -29,9 +29,9 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_train.config.settings import RanksConfig, load_recipe
-from mesm_train.training.connection import connected
+from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import ALONE, Ranks
-from mesm_train.training.setup import prepare
+from mesm_train.training.setup import prepare_run
 
 DEALS = {
     "two": [[0, 2, 4], [1, 3, 5]],
@@ -89,7 +89,7 @@ def test_a_batch_smaller_than_the_world_is_refused_and_one_or_two_utterances_sha
     recipe: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"optim.batch is 2, fewer utterances than there are ranks \(3\)"):
-        prepare(load_recipe(recipe, ["optim.batch=2"]), tmp_path, ranks=Ranks(rank=0, world=3))
+        prepare_run(load_recipe(recipe, ["optim.batch=2"]), tmp_path, ranks=Ranks(rank=0, world=3))
     assert RanksConfig().synchronised(batch=16, world=8)
     assert not RanksConfig().synchronised(batch=17, world=8)
     assert not RanksConfig(sync_batch_norm=False).synchronised(batch=8, world=8)
@@ -103,7 +103,7 @@ def test_restarts_on_several_machines_need_a_store_of_their_own(monkeypatch: pyt
     }  # fmt: skip
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), connected("cpu", 1):
+    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), connect_ranks("cpu", 1):
         pass
 
 

@@ -144,7 +144,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "the same command with --resume goes on where it stopped" in said
+    assert "the same command with --resume continues where it stopped" in said
     steps = [line for line in numbers(run) if line["kind"] == "train"]  # type: ignore[index]
     assert len(steps) == json.loads((run / "checkpoints" / "last.json").read_text())["step"]
     call("run", recipe, "--out", run, "--resume")
@@ -210,11 +210,11 @@ def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("factor", "code", "sentence"),
     [
-        (1 + 1e-5, 0, "the same scores as the run wrote down"),
+        (1 + 1e-5, 0, "the same scores as the run recorded"),
         (
             1.5,
             1,
-            r"not the scores that the run wrote down in metrics.jsonl: logits differ by up to \S+ \(tolerance 0.01",
+            r"not the scores that the run recorded in metrics.jsonl: logits differ by up to \S+ \(tolerance 0.01",
         ),
     ],
 )
@@ -332,7 +332,7 @@ def test_data_that_do_not_fit_are_refused_before_the_text_encoder_is_loaded(
     provenance["dataset"]["root"] = "0" * 64
     (run / "provenance.json").write_text(json.dumps(provenance))
     done = call("run", tmp_path / "text.yaml", "--out", run, "--resume", code=2)
-    assert "was begun on another dataset" in done.stderr
+    assert "was started on another dataset" in done.stderr
 
 
 def test_eval_takes_what_its_messages_advise(unbroken: Path, recipe: Path, tmp_path: Path) -> None:

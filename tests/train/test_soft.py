@@ -13,7 +13,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_train.config.settings import load_recipe
 from mesm_train.training.evaluation import answer, score, write_predictions
 from mesm_train.training.optimizer import positive_weight
-from mesm_train.training.setup import prepare
+from mesm_train.training.setup import prepare_run
 
 SMALL = """
 name: small
@@ -28,7 +28,7 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
     parts = {"train": keys[::2], "valid": keys[1::4], "test": keys[3::4]}
     (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
     (tmp_path / "small.yaml").write_text(f"{SMALL}split: {tmp_path / 'split.yaml'}\ndata: {dataset}\n")
-    setup = prepare(load_recipe(str(tmp_path / "small.yaml")), tmp_path / "run")
+    setup = prepare_run(load_recipe(str(tmp_path / "small.yaml")), tmp_path / "run")
     assert [len(setup.keys[part]) for part in parts] == [len(some) for some in parts.values()]  # xxx is in it too
     shares = np.stack([setup.loader.targets[key] for key in setup.keys["train"]])
     assert ((shares > 0) & (shares < 1)).any()

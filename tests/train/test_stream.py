@@ -20,8 +20,8 @@ from mesm_data.storage.remote_bytes import open_store
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.stream import STREAM_NOTE, ShardStream
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 LIMIT = 300_000  # bytes of a shard
 
@@ -180,7 +180,7 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
         keys_of(ShardStream(held, held.keys, seed=3))
 
 
-class Spoken(Silent):
+class Spoken(NullLogger):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -196,7 +196,7 @@ def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Pa
     for name in ("one", "two"):
         spoken = Spoken()
         config = load_recipe(recipe, ["loader.source=webdataset", "optim.epochs=1"])
-        assert begin(config, tmp_path / name, resume=False, stop=lambda: False, watcher=spoken)
+        assert start_run(config, tmp_path / name, resume=False, stop=lambda: False, watcher=spoken)
         assert spoken.lines[0] == f"note: {STREAM_NOTE}"
         losses.append(journal(tmp_path / name))
     assert losses[0] == losses[1]
