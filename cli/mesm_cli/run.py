@@ -15,7 +15,7 @@ from mesm_cli import console
 from mesm_cli.settings import complete_recipe
 
 if TYPE_CHECKING:
-    pass
+    from mesm_train.training.progress import RunLogger
 
 PARTS = "train, valid or test"
 
