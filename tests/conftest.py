@@ -115,7 +115,7 @@ def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -
     """The corpus, built by two workers."""
     from mesm_data.corpora.open_corpus import scan
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.pipeline.build import build
+    from mesm_data.pipeline.build import build_dataset
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
-    return once("dataset", lambda path: build(scan("iemocap", corpus), path, recipe, workers=2) and None)
+    return once("dataset", lambda path: build_dataset(scan("iemocap", corpus), path, recipe, workers=2) and None)

@@ -14,7 +14,7 @@ import yaml
 from mesm_cli.settings import complete_key, complete_recipe
 
 from mesm_data.errors import InputError
-from mesm_data.pipeline.build import open_place
+from mesm_data.pipeline.build import prepare_output_dir
 from mesm_data.storage.json_files import write_json
 from mesm_train.analysis.compare import HEAD, READING
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
@@ -141,7 +141,7 @@ def test_overwrite_is_not_advised_over_the_dataset_of_another_corpus(tmp_path: P
     plan = {"recipe": {"clips": True, "corpus": "iemocap"}, "source": {}, "toolchain": {}, "schema": {}}
     write_json(tmp_path / "dataset.json", there)
     with pytest.raises(InputError, match=r"holds a dataset of mosei, not of iemocap: give another --out$"):
-        open_place(tmp_path, plan, overwrite=False)
+        prepare_output_dir(tmp_path, plan, overwrite=False)
 
 
 def record(step: int) -> dict[str, object]:

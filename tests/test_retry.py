@@ -17,16 +17,16 @@ from test_accounting import files_of, utterances, video_of
 from test_same_bytes import content
 
 from mesm_data.corpora.open_corpus import scan
-from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
-from mesm_data.media.toolchain import toolchain
-from mesm_data.pipeline.build import build, silent, work
-from mesm_data.pipeline.executors import local
+from mesm_data.media.toolchain import toolchain_versions
+from mesm_data.pipeline.build import build_dataset, no_progress, run_jobs
 from mesm_data.pipeline.executors.base import WorkerDied
-from mesm_data.pipeline.retry import retry
+from mesm_data.pipeline.executors.local import run_local
+from mesm_data.pipeline.retry import retry_dataset
 from mesm_data.pipeline.worker import Job
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
@@ -58,7 +58,7 @@ def broken(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) ->
     def make(path: Path) -> None:
         shutil.copytree(corpus, path / "source")
         damage(path / "source")
-        build(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("broken", make)
 
@@ -81,7 +81,9 @@ def everything(out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, Any]:
     """A fresh build of the undamaged corpus."""
-    return everything(once("fresh", lambda path: build(scan("iemocap", corpus), path, RECIPE, workers=1) and None))
+    return everything(
+        once("fresh", lambda path: build_dataset(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+    )
 
 
 def test_what_was_lost_stands_in_failures_csv(broken: Path) -> None:
@@ -170,7 +172,7 @@ def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, 
     killed(source, out, "build", "retry")
     assert not (out / "dataset.json").exists()
     killed(source, out, "pack", "retry")
-    retry(scan("iemocap", source), out, workers=1)
+    retry_dataset(scan("iemocap", source), out, workers=1)
     assert everything(out) == fresh
 
 
@@ -182,7 +184,7 @@ def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> 
         shutil.copytree(corpus, path / "source")
         for wav in wrong_wavs(path / "source"):
             change_sound(wav)
-        build(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("whole-machine", make)
 
@@ -214,16 +216,16 @@ def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
             if name.endswith(".wdseg"):
                 (source / name).write_bytes((source / name).read_bytes() + b"\n")
         with pytest.raises(InputError, match="mesm-data retry"):
-            build(scan("iemocap", source), out, RECIPE)
+            build_dataset(scan("iemocap", source), out, RECIPE)
     told: list[str] = []
-    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
     assert any("changed: " in sentence for sentence in told) is longer
     if not longer:
         assert any(sentence.startswith("1 of ") for sentence in told)
         assert everything(out) == fresh
-    assert build(scan("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
+    assert build_dataset(scan("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
     told.clear()
-    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
     assert [sentence for sentence in told if "nothing to retry" in sentence]
 
 
@@ -243,10 +245,10 @@ def test_a_stopped_build_or_retry_goes_on_after_a_repair(
     shutil.rmtree(source)
     shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build(scan("iemocap", source), out, RECIPE)
+        build_dataset(scan("iemocap", source), out, RECIPE)
     assert {path.name for path in parts.glob("*.json")} == done
     told: list[str] = []
-    retry(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
@@ -259,7 +261,7 @@ def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp
     before = sorted(path.name for path in (out / ".build" / "parts").iterdir())
     video_of(source, sorted(utterances(source))[0]).unlink()
     with pytest.raises(InputError, match="are gone"):
-        retry(scan("iemocap", source), out)
+        retry_dataset(scan("iemocap", source), out)
     assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
 
 
@@ -281,9 +283,9 @@ def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
         asked.append((what, total - todo))
         if what == "pack":
             after.update(parts())
-        return silent(what, total, todo)
+        return no_progress(what, total, todo)
 
-    build(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    build_dataset(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
     assert asked[0][1] > 0
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
@@ -312,12 +314,12 @@ def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
     for said, edit in cases.items():
         edit()
         with pytest.raises(InputError, match=said):
-            retry(scan("iemocap", source), out)
+            retry_dataset(scan("iemocap", source), out)
         assert everything(out) == before
         shutil.rmtree(source)
         shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build(scan("iemocap", source), out, RECIPE)
+        build_dataset(scan("iemocap", source), out, RECIPE)
 
 
 def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound(tmp_path: Path, corpus: Path) -> None:
@@ -325,15 +327,15 @@ def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound
     parts = tmp_path / ".build" / "parts"
     parts.mkdir(parents=True)
     (tmp_path / ".build" / "recipe.json").write_text("{}")
-    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, tools=toolchain())
+    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, tools=toolchain_versions())
 
     def fatal(function: Any, items: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Any]]:
         """An engine whose workers die of every video."""
-        return ((j, WorkerDied()) if j.blind is None else next(local.run(function, [j], 1)) for j in items)
+        return ((j, WorkerDied()) if j.blind is None else next(run_local(function, [j], 1)) for j in items)
 
     steps: list[int] = []
-    work(fatal, [job], 1, steps.append)
-    rows = read_rows(parts, recording.id)
+    run_jobs(fatal, [job], 1, steps.append)
+    rows = read_part(parts, recording.id)
     assert rows
     assert sum(steps) == len(rows) == len(recording.utterances)
     assert {(row["status"], row["audio"], row["video"]) for row in rows} == {("ok", "ok", "none")}

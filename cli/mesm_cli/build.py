@@ -101,8 +101,8 @@ def build(
     from mesm_cli.splits import say_leaks
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline.build import build as build_dataset
+    from mesm_data.media.options import detector_options, parse_seconds
+    from mesm_data.pipeline.build import build_dataset
 
     followed = None
     media: dict[str, Any] = {
@@ -114,7 +114,7 @@ def build(
         "face_model": face_model,
     }
     options = {name: value for name, value in media.items() if value is not None}
-    recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
+    recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=parse_seconds(video_offset))
     if lock:  # before the corpus is scanned, which can take minutes
         followed, recipe = follow(lock, corpus, recipe, options)
     found = open_corpus(corpus, source)
@@ -154,7 +154,7 @@ def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "t
     """
     from mesm_data.corpora.table.corpus_file import is_corpus_file
     from mesm_data.integrity.lock_reader import read_lock
-    from mesm_data.media.toolchain import toolchain
+    from mesm_data.media.toolchain import toolchain_versions
 
     lock = read_lock(path)
     if not is_corpus_file(corpus):
@@ -163,7 +163,7 @@ def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "t
     options |= {f"--{name.replace('_', '-')}": True for name in media}
     if named := [name for name, value in options.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
-    if differs := lock.toolchain_difference(toolchain()):
+    if differs := lock.toolchain_difference(toolchain_versions()):
         console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
     return lock, replace(lock.recipe, clips=lock.recipe.clips and given.clips)
 

@@ -32,15 +32,15 @@ def retry(
       mesm-data retry /data/iemocap --source /mnt/backup/IEMOCAP_full_release
     """
     from mesm_data.corpora.open_corpus import open_corpus
-    from mesm_data.pipeline import retry as library
-    from mesm_data.pipeline.source_record import remembered, remembered_file
+    from mesm_data.pipeline.retry import read_recorded_plan, retry_dataset
+    from mesm_data.pipeline.source_record import load_corpus_file, load_source_index
 
-    corpus = library.known(path)["recipe"]["corpus"]
-    before = remembered(path)
-    found = open_corpus(str(remembered_file(path) or corpus), source or (before[0] if before else None))
+    corpus = read_recorded_plan(path)["recipe"]["corpus"]
+    before = load_source_index(path)
+    found = open_corpus(str(load_corpus_file(path) or corpus), source or (before[0] if before else None))
     show_notes(found.notes)
     with Bar() as bar:
-        said = library.retry(
+        said = retry_dataset(
             found,
             path,
             workers=workers,

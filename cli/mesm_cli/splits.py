@@ -75,12 +75,12 @@ def get(
       mesm-data splits fetch mosei official --to /data/folds
       mesm-data splits fetch iemocap paper --mirror https://mirror.example.org/iemocap-lists
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
     from mesm_data.schema.built_in import built_in_schema
     from mesm_data.splits.fetch import fetch
 
     path = Path(corpus)
-    schema = dataset.schema_of(path, dataset.describe(path)) if path.is_dir() else built_in_schema(corpus)
+    schema = schema_from_info(path, read_dataset_info(path)) if path.is_dir() else built_in_schema(corpus)
     folder, needed = fetch(schema, name, to, mirror=mirror)
     console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
     console.show(folder)
@@ -100,12 +100,12 @@ def show(
       mesm-data splits show session-5 --data /data/iemocap
       mesm-data splits show /data/folds --data /data/mosei --json
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows, schema_from_info
     from mesm_data.splits.resolve import split
 
-    described = dataset.describe(data)
+    described = read_dataset_info(data)
     corpus = described["corpus"]
-    made = split(dataset.rows(data, described), dataset.schema_of(data, described), name)
+    made = split(read_manifest_rows(data, described), schema_from_info(data, described), name)
     if as_json:
         missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
         shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
@@ -140,9 +140,9 @@ def line(said: Mapping[str, Any]) -> str:
 
 def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
     """What leaks across each split that can be made of a dataset, as messages."""
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_manifest_rows, schema_from_info
     from mesm_data.dataset.summary import splits
 
-    for name, one in splits(dataset.rows(out, said), dataset.schema_of(out, said)).items():
+    for name, one in splits(read_manifest_rows(out, said), schema_from_info(out, said)).items():
         if "reason" not in one:
             console.say(f"split {name}: {line(one)}")

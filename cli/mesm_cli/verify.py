@@ -28,12 +28,12 @@ def verify(
       mesm-data verify /data/iemocap --full
       mesm-data verify /data/iemocap --against recipe.lock
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info
     from mesm_data.integrity import lock_comparison
     from mesm_data.integrity.lock_reader import read_lock
     from mesm_data.integrity.verify import verify as byte_differences
 
-    info = dataset.describe(path)
+    info = read_dataset_info(path)
     lock = read_lock(against) if against else None
     total = sum(file["size"] for files in (info["shards"], info["video"]) for file in files.values())
     differences = print_differences(lambda step: byte_differences(path, step), "verify", total, "B")
@@ -58,9 +58,9 @@ def verify(
 
 def say_detector(recipe: dict[str, Any]) -> None:
     """Note a face detector whose results depend on the machine."""
-    from mesm_data.media.faces.detector import EXACT
+    from mesm_data.media.faces.detector import EXACT_DETECTORS
 
-    if (detector := recipe.get("face_detector", "mtcnn")) not in EXACT:
+    if (detector := recipe.get("face_detector", "mtcnn")) not in EXACT_DETECTORS:
         console.say(
             f"note: the faces were detected by {detector!r:.40} ({recipe.get('face_library')!r:.40}), whose "
             "floating-point results depend on the machine: a build on another machine may be only equivalent, not "

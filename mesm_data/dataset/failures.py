@@ -15,11 +15,11 @@ from typing import Any
 
 from mesm_data.storage.files import atomic_write
 
-NAME = "failures.csv"
-COLUMNS = ("key", "dialog", "what", "reason")
+FAILURES_FILE = "failures.csv"
+FAILURE_COLUMNS = ("key", "dialog", "what", "reason")
 
 
-def lines(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+def failure_lines(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
     """The lines, in the order of `rows`, which carry `lost` ({modality: reason}) as the step left it."""
     found = []
     for row in rows:
@@ -28,13 +28,13 @@ def lines(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_failures(out: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write OUT/failures.csv, or remove it if nothing was lost."""
-    found = lines(rows)
+    found = failure_lines(rows)
     if not found:
-        (out / NAME).unlink(missing_ok=True)
+        (out / FAILURES_FILE).unlink(missing_ok=True)
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows((COLUMNS, *found))
-    with atomic_write(out / NAME) as file:
+    csv.writer(text, lineterminator="\n").writerows((FAILURE_COLUMNS, *found))
+    with atomic_write(out / FAILURES_FILE) as file:
         file.write(text.getvalue().encode())

@@ -15,7 +15,7 @@ from mesm_data.dataset.manifest import record_schema
 from mesm_data.schema.corpus import CorpusSchema
 
 
-def features(corpus: CorpusSchema, face_size: int) -> dict[str, Any]:
+def hf_features(corpus: CorpusSchema, face_size: int) -> dict[str, Any]:
     """The dictionary that datasets.Features.from_dict takes."""
     text = {"dtype": "string", "_type": "Value"}
     return {

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mesm_data.dataset import parquet_pages
 from mesm_data.dataset.members import EXTENSIONS
+from mesm_data.dataset.parquet_pages import memory_bound, text_columns, unfolded_bytes
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import Utterance
@@ -21,8 +21,8 @@ _VALUES = {"category": pa.string(), "number": pa.float64(), "multilabel": pa.lis
 # A rater may name several categories where the label is one.
 _RATED = {**_VALUES, "category": pa.list_(pa.string())}
 
-MEMORY = 2**29  # bytes that reading a table may take, beside what its size explains
-UNFOLDED = 2**26  # bytes of the table, likewise: as Python's objects it is ten times as large
+MAX_MEMORY = 2**29  # bytes that reading a table may take, beside what its size explains
+MAX_UNFOLDED = 2**26  # bytes of the table, likewise: as Python's objects it is ten times as large
 MAX_LIST = 2000  # things of one kind in a Parquet footer: columns, row groups. Ours have 70 and 1
 
 
@@ -34,7 +34,7 @@ def labels_type(corpus: CorpusSchema) -> pa.DataType:
     return pa.struct({**values, "raters": pa.list_(rater)})
 
 
-def schema(corpus: CorpusSchema) -> pa.Schema:
+def manifest_schema(corpus: CorpusSchema) -> pa.Schema:
     """The columns of manifest.parquet for a corpus. Member columns are offset and size in the shard, and sha256."""
     counts = {name: pa.int64() for name in ("n_samples", "n_faces", "n_detected", "n_words")}
     members = {
@@ -93,7 +93,7 @@ def record_schema(corpus: CorpusSchema) -> pa.Schema:
     )
 
 
-def clips_schema() -> pa.Schema:
+def clip_index_schema() -> pa.Schema:
     """The columns of video/index.parquet."""
     columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
     return pa.schema({**columns, "sha256": pa.string()})
@@ -105,15 +105,15 @@ def member_columns(extension: str) -> tuple[str, str, str]:
     return f"{stem}_offset", f"{stem}_size", f"{stem}_sha256"
 
 
-def write(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -> str:
+def write_table(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -> str:
     """Write rows as Parquet; returns the digest of the table (of its rows, not of the file's bytes)."""
     table = pa.Table.from_pylist(list(rows), schema=table_schema)
     with atomic_write(path) as file:
         pq.write_table(table, file, compression="zstd")
-    return digest(table.to_pylist())
+    return rows_digest(table.to_pylist())
 
 
-def read(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
+def read_table_rows(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises as `read_table`."""
     return list(read_table(path, expected).to_pylist())
 
@@ -135,10 +135,10 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
             pq.ParquetFile(stream, thrift_container_size_limit=MAX_LIST) as file,
             path.open("rb") as pages,
         ):
-            found, texts = file.schema_arrow, parquet_pages.text_columns(file.metadata)
+            found, texts = file.schema_arrow, text_columns(file.metadata)
             if expected is not None and not found.equals(expected):
                 raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
-            if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
+            if memory_bound(pages, file.metadata) > MAX_MEMORY + 16 * size:
                 raise unfolds
         with (
             path.open("rb") as stream,
@@ -148,7 +148,7 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
         ):
             table = file.read(use_threads=False)
         table.validate(full=True)
-        if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
+        if table.nbytes + sum(map(unfolded_bytes, table.columns)) > MAX_UNFOLDED + 8 * size:
             raise unfolds
         table = table.cast(found)
         table.validate(full=True)
@@ -170,7 +170,7 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str:
     return "there are more, or in another order"
 
 
-def digest(rows: Iterable[dict[str, Any]]) -> str:
+def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
     """sha256 over the rows as canonical JSON lines: equal tables give equal digests, whatever wrote the file."""
     total = sha256()
     for row in rows:
@@ -178,7 +178,7 @@ def digest(rows: Iterable[dict[str, Any]]) -> str:
     return total.hexdigest()
 
 
-def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
+def manifest_row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
     """The manifest row of an utterance that was not built: `status` is failed or excluded."""
     return {
         "key": utterance.key,

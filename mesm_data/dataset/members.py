@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = ("faces.npy", "json", "txt", "wav")
-NPY_DATA = 128
+NPY_HEADER_SIZE = 128
 
-_NPY_MAGIC = b"\x93NUMPY\x01\x00" + struct.pack("<H", NPY_DATA - 10)
+_NPY_MAGIC = b"\x93NUMPY\x01\x00" + struct.pack("<H", NPY_HEADER_SIZE - 10)
 _NUMBER = rb"(0|[1-9]\d{0,17})"
 _NPY_HEADER = re.compile(
     rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \(" + b", ".join([_NUMBER] * 3) + rb", 3\), \} *\n"
@@ -29,21 +29,21 @@ def encode_faces(faces: NDArray[np.uint8]) -> bytes:
     assert faces.dtype == np.uint8
     assert faces.ndim == 4
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {faces.shape!r}, }}"
-    return _NPY_MAGIC + header.ljust(NPY_DATA - len(_NPY_MAGIC) - 1).encode() + b"\n" + faces.tobytes()
+    return _NPY_MAGIC + header.ljust(NPY_HEADER_SIZE - len(_NPY_MAGIC) - 1).encode() + b"\n" + faces.tobytes()
 
 
 def decode_faces(member: bytes | memoryview) -> NDArray[np.uint8]:
     """The crops in a faces.npy member, uint8 (n, h, w, 3), without a copy. Raises ValueError on anything else."""
-    head = bytes(member[:NPY_DATA])
+    head = bytes(member[:NPY_HEADER_SIZE])
     found = _NPY_HEADER.fullmatch(head[len(_NPY_MAGIC) :])
     if not head.startswith(_NPY_MAGIC) or not found:
         raise ValueError("not a faces.npy of this format")
     shape = (*(int(number) for number in found.groups()), 3)
-    if math.prod(shape) != len(member) - NPY_DATA:
-        raise ValueError(f"faces.npy says shape {shape} and holds {len(member) - NPY_DATA} bytes")
-    return np.frombuffer(member, np.uint8, offset=NPY_DATA).reshape(shape)
+    if math.prod(shape) != len(member) - NPY_HEADER_SIZE:
+        raise ValueError(f"faces.npy says shape {shape} and holds {len(member) - NPY_HEADER_SIZE} bytes")
+    return np.frombuffer(member, np.uint8, offset=NPY_HEADER_SIZE).reshape(shape)
 
 
-def normal_text(transcript: str) -> str:
+def normalize_text(transcript: str) -> str:
     """A transcript as shards hold it: NFC."""
     return unicodedata.normalize("NFC", transcript)

@@ -7,18 +7,18 @@ from typing import IO, Any
 
 from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.parts import DamagedPart
-from mesm_data.dataset.tar import BLOCK, end, header, padded
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
 from mesm_data.storage.files import atomic_write
 
 Members = dict[str, tuple[int, str]]  # extension -> bytes, sha256; in the order in which they stand in a tar
 
 
-def order(key: str) -> bytes:
+def shard_order_key(key: str) -> bytes:
     """Samples are sorted by this: speakers and dialogs are mixed for those who read a shard from front to back."""
     return sha256(key.encode()).digest()
 
 
-def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
+def split_into_shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
     """Cut (key, bytes) pairs, in their order, into shards of at most `limit` bytes (a larger sample stands alone)."""
     shard: list[str] = []
     total = 0
@@ -32,21 +32,21 @@ def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
         yield shard
 
 
-def names(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict[str, Any]]]:
+def assign_shards(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict[str, Any]]]:
     """The built `rows` by the name of the shard they go into, `<group>-000000.tar`, both in the order of writing."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"])):
+    for row in sorted((row for row in rows if row["status"] == "ok"), key=lambda row: shard_order_key(row["key"])):
         groups.setdefault(row["group"], []).append(row)
     named = {}
     for group, built in sorted(groups.items()):
         by_key = {row["key"]: row for row in built}
         sizes = [(row["key"], row["part"]["stop"] - row["part"]["start"]) for row in built]
-        for number, keys in enumerate(shards(sizes, limit)):
+        for number, keys in enumerate(split_into_shards(sizes, limit)):
             named[f"{group}-{number:06d}.tar"] = [by_key[key] for key in keys]
     return named
 
 
-def pack(
+def pack_parts(
     parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, step: Callable[[int], object]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
@@ -56,7 +56,7 @@ def pack(
     the number of samples that each shard adds. Raises DamagedPart if a part does not hold what its rows say.
     """
     models, videos = {}, {}
-    for name, samples in names(rows, limit).items():
+    for name, samples in assign_shards(rows, limit).items():
         models[name] = _write_shard(out / "shards" / name, parts, samples)
         if all("clip" in row for row in samples):
             videos[name] = _write_clips(out / "video" / name, parts, samples)
@@ -95,8 +95,8 @@ def _holds(data: bytes, key: str, members: Members) -> bool:
     """Whether `data` are these members of a sample as tar blocks, byte for byte."""
     view, at = memoryview(data), 0
     for extension, (size, digest) in members.items():
-        start, stop, at = at + BLOCK, at + BLOCK + size, at + BLOCK + padded(size)
-        if view[start - BLOCK : start] != header(f"{key}.{extension}", size) or any(view[stop:at]):
+        start, stop, at = at + BLOCK, at + BLOCK + size, at + BLOCK + padded_size(size)
+        if view[start - BLOCK : start] != tar_header(f"{key}.{extension}", size) or any(view[stop:at]):
             return False
         if sha256(view[start:stop]).hexdigest() != digest:
             return False
@@ -118,7 +118,7 @@ class _Shard:
         try:
             with (parts / name).open("rb") as file:
                 file.seek(start)
-                data = file.read(sum(BLOCK + padded(size) for size, _ in members.values()))
+                data = file.read(sum(BLOCK + padded_size(size) for size, _ in members.values()))
         except FileNotFoundError:
             raise DamagedPart(parts, row["source"]) from None
         if not _holds(data, row["key"], members):
@@ -127,7 +127,7 @@ class _Shard:
         return moved
 
     def finish(self, samples: int) -> dict[str, Any]:
-        self._append(end(self._size))
+        self._append(tar_end(self._size))
         return {"sha256": self._digest.hexdigest(), "size": self._size, "samples": samples}
 
     def _append(self, data: bytes) -> None:

@@ -22,7 +22,7 @@ _ENCODINGS = (0, 2, 3, 8)  # plain, dictionary, run lengths; in the others a tex
 _DEPTH = 8
 
 
-def memory(file: IO[bytes], metadata: pq.FileMetaData) -> int:
+def memory_bound(file: IO[bytes], metadata: pq.FileMetaData) -> int:
     """A bound of the bytes that reading takes while texts stay in dictionaries. ValueError if pages are damaged."""
     total: int = PER_VALUE * metadata.num_rows * metadata.num_columns
     for group in range(metadata.num_row_groups):
@@ -38,16 +38,16 @@ def text_columns(metadata: pq.FileMetaData) -> list[str]:
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
-def unfolded(array: pa.Array | pa.ChunkedArray) -> int:
+def unfolded_bytes(array: pa.Array | pa.ChunkedArray) -> int:
     """The bytes of all texts of an array, at any depth, once they are out of their dictionaries."""
     if isinstance(array, pa.ChunkedArray):
-        return sum(map(unfolded, array.chunks))
+        return sum(map(unfolded_bytes, array.chunks))
     if pa.types.is_dictionary(array.type):
         lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
         return int(pc.sum(pc.cast(lengths, pa.int64())).as_py() or 0)
     if pa.types.is_list(array.type) or pa.types.is_struct(array.type):
         inner = array.flatten()
-        return sum(map(unfolded, inner if isinstance(inner, list) else [inner]))
+        return sum(map(unfolded_bytes, inner if isinstance(inner, list) else [inner]))
     return 0
 
 

@@ -11,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.tar import BLOCK, end, padded
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_end
 from mesm_data.errors import MesmError
 from mesm_data.schema.recordings import Recording
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_files import canonical_json, parse_json, write_compact_json
 
-Rows = list[dict[str, Any]]
+PartRows = list[dict[str, Any]]
 
 
 class DamagedPart(MesmError):
@@ -28,17 +28,17 @@ class DamagedPart(MesmError):
         self.name = name
 
 
-def write_rows(parts: Path, name: str, rows: Rows) -> None:
+def finish_part(parts: Path, name: str, rows: PartRows) -> None:
     """Finish a part, whose other files are written."""
     write_compact_json(parts / f"{name}.json", {"rows": rows, "sha256": _digest(rows)})
 
 
-def read_rows(parts: Path, name: str) -> Rows | None:
+def read_part(parts: Path, name: str) -> PartRows | None:
     """The rows of a part; None if there is none, or its files are damaged, cut off, or missing."""
     try:
         with open_regular_file(parts / f"{name}.json") as file:
             found = parse_json(file.read())
-        rows: Rows = found["rows"]
+        rows: PartRows = found["rows"]
         if found["sha256"] != _digest(rows):
             return None
         sizes = {
@@ -46,22 +46,22 @@ def read_rows(parts: Path, name: str) -> Rows | None:
             ".clips.tar": max(map(_clip_stop, (row["clip"] for row in rows if "clip" in row)), default=None),
         }
         for suffix, size in sizes.items():
-            if size is not None and (parts / f"{name}{suffix}").stat().st_size != size + len(end(size)):
+            if size is not None and (parts / f"{name}{suffix}").stat().st_size != size + len(tar_end(size)):
                 return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return rows
 
 
-def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, Rows]]:
+def completed_parts(recording: Recording, parts: Path) -> Iterator[tuple[str, PartRows]]:
     """The parts of a recording that are done: (name, rows)."""
     for name in (recording.id, _second(recording)):
-        rows = read_rows(parts, name)
+        rows = read_part(parts, name)
         if rows is not None:
             yield name, rows
 
 
-def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
+def read_part_record(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
     """The JSON member of a sample in a part. Raises DamagedPart if it is not what was written."""
     member = row["members"]["json"]
     with open_regular_file(parts / f"{name}.tar") as file:
@@ -73,12 +73,12 @@ def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def remaining(recording: Recording, parts: Path) -> Recording | None:
+def remaining_work(recording: Recording, parts: Path) -> Recording | None:
     """What is still to be done of a recording, under the name that its part will have; None if it is complete."""
-    done = {name: {row["key"] for row in rows} for name, rows in parts_of(recording, parts)}
+    done = {name: {row["key"] for row in rows} for name, rows in completed_parts(recording, parts)}
     first = done.get(recording.id)
     if first is None:
-        remove(parts, _second(recording))
+        delete_part(parts, _second(recording))
         return recording
     missing = tuple(utterance for utterance in recording.utterances if utterance.key not in first)
     if {utterance.key for utterance in missing} <= done.get(_second(recording), set()):
@@ -86,7 +86,7 @@ def remaining(recording: Recording, parts: Path) -> Recording | None:
     return replace(recording, id=_second(recording), utterances=missing)
 
 
-def remove(parts: Path, name: str) -> None:
+def delete_part(parts: Path, name: str) -> None:
     """Delete a part, its rows first."""
     for suffix in (".json", ".tar", ".clips.tar"):
         (parts / f"{name}{suffix}").unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def _second(recording: Recording) -> str:
 
 
 def _clip_stop(clip: dict[str, Any]) -> int:
-    return int(clip["start"]) + BLOCK + padded(clip["size"])
+    return int(clip["start"]) + BLOCK + padded_size(clip["size"])
 
 
 def _digest(rows: Iterable[dict[str, Any]]) -> str:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import check_dataset_root, read_dataset_info, read_manifest, schema_from_info
 from mesm_data.dataset.manifest import member_columns
-from mesm_data.dataset.manifest_index import Rows
+from mesm_data.dataset.manifest_index import ManifestRows
 from mesm_data.dataset.members import EXTENSIONS, decode_faces
 from mesm_data.dataset.shard_store import LocalShards, ShardStore
-from mesm_data.dataset.tar import BLOCK, header
+from mesm_data.dataset.tar import BLOCK, tar_header
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.wav import decode_wav
 from mesm_data.schema.corpus import CorpusSchema
@@ -119,12 +119,12 @@ class Dataset:
             InputError: There is no dataset, or, with `check`, the manifest is not the one that dataset.json names.
         """
         path = Path(path)
-        info = dataset.describe(path)
-        self._open(path, info, Rows(dataset.table(path, info)), check, store or LocalShards(path / "shards"))
+        info = read_dataset_info(path)
+        self._open(path, info, ManifestRows(read_manifest(path, info)), check, store or LocalShards(path / "shards"))
         if check:
             self.check_root()
 
-    def _open(self, path: Path, info: dict[str, Any], rows: Rows, check: bool, store: ShardStore) -> None:
+    def _open(self, path: Path, info: dict[str, Any], rows: ManifestRows, check: bool, store: ShardStore) -> None:
         self.path, self.info, self.rows, self.store, self._check = path, info, rows, store, check
         self._selected = False
         self._shards = self.rows.column("shard")
@@ -141,12 +141,12 @@ class Dataset:
 
     def check_root(self) -> None:
         """Compare the manifest with its digest and the root. Raises InputError if they differ."""
-        dataset.check_root(self.path, self.info, self.rows.dictionaries(), self.store.remedy("manifest.parquet"))
+        check_dataset_root(self.path, self.info, self.rows.dictionaries(), self.store.remedy("manifest.parquet"))
 
     @property
     def schema(self) -> CorpusSchema:
         """The corpus' labels, views and splits; `schema.view("six").target(labels)` is a training target."""
-        return dataset.schema_of(self.path, self.info)
+        return schema_from_info(self.path, self.info)
 
     def select(self, keys: Iterable[str]) -> "Dataset":
         """The same dataset with these utterances only, in this order.
@@ -330,7 +330,7 @@ class Dataset:
 
     def _compare(self, key: str, heads: list[memoryview], members: list[memoryview]) -> None:
         for extension, head, member in zip(EXTENSIONS, heads, members, strict=True):
-            if head != header(f"{key}.{extension}", len(member)):
+            if head != tar_header(f"{key}.{extension}", len(member)):
                 raise ValueError(f"{extension} has another tar header than this format's")
         self._compare_digests(key, members)
 

@@ -26,7 +26,7 @@ class Recipe(MediaOptions):
         return {**asdict(self), "detector": self.detector_digest()}
 
 
-def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+def describe_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """The first option in which two recorded recipes differ, as words; None if they are the same."""
     for name in sorted({*before, *now}):
         if canonical_json(before.get(name)) != canonical_json(now.get(name)):
@@ -34,7 +34,7 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     return None
 
 
-def other_toolchain(before: dict[str, str], now: dict[str, str]) -> str | None:
+def describe_toolchain_difference(before: dict[str, str], now: dict[str, str]) -> str | None:
     """The first version in which two toolchains differ, as words; but for those that change no byte of a build."""
     without = {"python": "", "torch": ""}
-    return difference({**before, **without}, {**now, **without})
+    return describe_difference({**before, **without}, {**now, **without})

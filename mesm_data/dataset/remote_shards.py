@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Condition, Thread, current_thread
 from typing import Any
 
-from mesm_data.dataset.description import LIMIT, check_manifest, read_dataset
+from mesm_data.dataset.description import MAX_INFO_BYTES, check_manifest_digest, parse_dataset_info
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.shard_store import ShardStore
 from mesm_data.errors import InputError, MesmError
@@ -19,9 +19,9 @@ from mesm_data.storage.files import atomic_write
 from mesm_data.storage.remote_bytes import local_path
 from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
-THREADS = 4  # that fetch ahead, of each process
-AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
-MANIFEST = 2**28  # bytes at most
+PREFETCH_THREADS = 4  # that fetch ahead, of each process
+RETRY_SECONDS = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
+MAX_MANIFEST_BYTES = 2**28  # bytes at most
 
 
 def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
@@ -60,7 +60,7 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
     folder = cache.dataset_folder(said["root"])
     with cache.write_lock(said["root"], "dataset", wait=True):
         _keep(place, said, folder)
-    dataset = Dataset(folder, check=check, store=FetchedShards(place, said, cache, most=2 * window))
+    dataset = Dataset(folder, check=check, store=RemoteShards(place, said, cache, most=2 * window))
     if not check:
         dataset.check_root()  # the cache is shared: its copies are compared in any case
     return dataset
@@ -70,7 +70,7 @@ def _described(url: str) -> dict[str, Any]:
     """dataset.json at `url`, whose root is that of what it names."""
     place = remote.join_url(url, "dataset.json")
     try:
-        return read_dataset(remote.read_bytes(place, limit=LIMIT), redact_url(place))
+        return parse_dataset_info(remote.read_bytes(place, limit=MAX_INFO_BYTES), redact_url(place))
     except RemoteFileNotFound as error:
         raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
 
@@ -82,9 +82,9 @@ def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
     if not ((folder / "dataset.json").exists() and (folder / "manifest.parquet").exists()):
         place = remote.join_url(url, "manifest.parquet")
         with atomic_write(folder / "manifest.parquet") as file:
-            file.write(remote.read_bytes(place, limit=MANIFEST))
+            file.write(remote.read_bytes(place, limit=MAX_MANIFEST_BYTES))
         try:
-            check_manifest(folder, said)
+            check_manifest_digest(folder, said)
         except MesmError:
             raise MesmError(
                 f"{redact_url(place)} is not the table that dataset.json names: it was replaced or damaged there"
@@ -95,7 +95,7 @@ def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
             file.write(text)
 
 
-class FetchedShards(ShardStore):
+class RemoteShards(ShardStore):
     """Shards of the dataset `said` (dataset.json) at `url`.
 
     `most` shards are held at a time: those that are read, and then the next ones in the order of use, which threads
@@ -126,10 +126,10 @@ class FetchedShards(ShardStore):
         """The URL, without what may be secret."""
         return redact_url(remote.join_url(self.url, "shards", name))
 
-    def __reduce__(self) -> tuple[Callable[[], "FetchedShards"], tuple[()]]:
+    def __reduce__(self) -> tuple[Callable[[], "RemoteShards"], tuple[()]]:
         # In another process: it holds no shard, and has no threads, until it reads.
         info = {"root": self.root, "shards": self.shards}
-        return partial(FetchedShards, self.url, info, self.cache, most=self._most), ()
+        return partial(RemoteShards, self.url, info, self.cache, most=self._most), ()
 
     def expect(self, names: Sequence[str]) -> None:
         """Begin to fetch `names`, and let go of all others."""
@@ -137,7 +137,7 @@ class FetchedShards(ShardStore):
             self._next = [name for name in names if name not in self._held]
             for name in self._held.keys() - set(names):
                 os.close(self._held.pop(name))
-            while len(self._threads) < min(THREADS, len(self._next)):
+            while len(self._threads) < min(PREFETCH_THREADS, len(self._next)):
                 # Daemons: a process that ends does not wait for what it will not use.
                 self._threads.append(Thread(target=self._ahead, name="mesm-fetch", daemon=True))
                 self._threads[-1].start()
@@ -193,7 +193,7 @@ class FetchedShards(ShardStore):
             with self._changed:
                 self._begun.discard(name)
                 if not done:
-                    self._changed.wait(AGAIN)
+                    self._changed.wait(RETRY_SECONDS)
                 elif name in self._next:
                     self._next.remove(name)
                 self._changed.notify_all()

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import check_dataset_root, read_dataset_info, read_manifest_rows, schema_from_info
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
@@ -18,10 +18,10 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     import pandas as pd
 
-    said = dataset.describe(path)
-    schema = dataset.schema_of(path, said)
-    table = dataset.rows(path, said)
-    dataset.check_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
+    said = read_dataset_info(path)
+    schema = schema_from_info(path, said)
+    table = read_manifest_rows(path, said)
+    check_dataset_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")

@@ -22,19 +22,19 @@ def check_key(key: str) -> None:
         raise ValueError(f"{key!r} cannot be a sample key: printable ASCII, at most {MAX_KEY} bytes, no dot, no slash")
 
 
-def padded(size: int) -> int:
+def padded_size(size: int) -> int:
     """`size` rounded up to whole 512-byte blocks."""
     return -(-size // BLOCK) * BLOCK
 
 
-def header(name: str, size: int) -> bytes:
+def tar_header(name: str, size: int) -> bytes:
     """The canonical 512-byte header of a member."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o644, 0
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
-def end(size: int) -> bytes:
+def tar_end(size: int) -> bytes:
     """What follows the last member of an archive of `size` bytes so far."""
     total = -(-(size + 2 * BLOCK) // RECORD) * RECORD
     return bytes(total - size)
@@ -53,14 +53,14 @@ class SampleWriter:
         offsets = {}
         for extension, data in sorted(members.items()):
             offsets[extension] = self.size + BLOCK
-            self._append(header(f"{key}.{extension}", len(data)))
+            self._append(tar_header(f"{key}.{extension}", len(data)))
             self._append(data)
-            self._append(bytes(padded(len(data)) - len(data)))
+            self._append(bytes(padded_size(len(data)) - len(data)))
         return offsets
 
     def close(self) -> None:
         """Finish the archive (the file itself stays open)."""
-        self._append(end(self.size))
+        self._append(tar_end(self.size))
 
     def _append(self, data: bytes) -> None:
         self._file.write(data)

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mesm_data.dataset.manifest import member_columns
-from mesm_data.dataset.members import EXTENSIONS, NPY_DATA
+from mesm_data.dataset.members import EXTENSIONS, NPY_HEADER_SIZE
 from mesm_data.dataset.tar import BLOCK, RECORD, check_key
 from mesm_data.errors import InputError
-from mesm_data.media.wav import WAV_DATA
+from mesm_data.media.wav import WAV_HEADER_SIZE
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import key_of
 
@@ -38,13 +38,13 @@ Ints = NDArray[np.int64]
 Problem = tuple[str, int]  # what is wrong, and the first row with it
 
 
-def check_description(path: Path, said: Mapping[str, Any]) -> None:
+def validate_info(path: Path, said: Mapping[str, Any]) -> None:
     """Raises InputError if `said`, the content of dataset.json at `path`, is not what readers rely on."""
     for problem in _description(said):
         raise InputError(f"{path}: {problem}. No build writes that: get the file again")
 
 
-def check_manifest(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
+def validate_manifest(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
     """Raises InputError, naming the row, if the manifest at `path` does not fit the format or dataset.json (`said`)."""
     if len(table) != said["manifest"]["rows"]:
         raise InputError(f"{path} has {len(table)} rows, dataset.json says {said['manifest']['rows']}: get both again")
@@ -63,7 +63,7 @@ def check_manifest(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None
             )
 
 
-def check_clips(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
+def validate_clip_index(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
     """Raises InputError, naming the row, if the index of clips at `path` does not fit dataset.json (`said`)."""
     keys = _keys(path, table)
     sizes = _shard_sizes(table, said["video"])
@@ -165,7 +165,10 @@ def _samples(table: pa.Table, said: Mapping[str, Any]) -> Iterator[Problem]:
     stop = offset + size + -size % BLOCK
     yield from _first((offset[1:] != stop[:-1] + BLOCK).any(0), "its members do not follow each other")
     crop = 3 * said["recipe"]["face_size"] ** 2
-    for name, data, unit in (("n_faces", size[0] - NPY_DATA, crop), ("n_samples", size[-1] - WAV_DATA, 2)):
+    for name, data, unit in (
+        ("n_faces", size[0] - NPY_HEADER_SIZE, crop),
+        ("n_samples", size[-1] - WAV_HEADER_SIZE, 2),
+    ):
         told = _numbers(table, name)
         yield from _first(
             (data < 0) | (data % unit != 0) | (data // unit != told), f"{name} is not what its member holds"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset import manifest
-from mesm_data.dataset.dataset_dir import schema_of
+from mesm_data.dataset.dataset_dir import schema_from_info
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import MesmError
 from mesm_data.integrity.lock_writer import read_clip
@@ -33,11 +33,11 @@ def check_content(path: Path, progress: Progress = lambda samples: None) -> Iter
         InputError: `path` is not a dataset.
     """
     dataset = Dataset(path, check=True)
-    schema = schema_of(path, dataset.info)
+    schema = schema_from_info(path, dataset.info)
     interval = float(dataset.info["recipe"]["frame_interval"])
     clips = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in manifest.read(path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_table_rows(path / "video" / "index.parquet")}
     keys = sorted(dataset.keys, key=dataset.shard)
     dataset.expect(keys)
     for key in keys:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora.inventory import files, listing
-from mesm_data.dataset.description import is_digest
+from mesm_data.dataset.description import is_sha256
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, read_lock
-from mesm_data.media.image_sequence import numbered
+from mesm_data.media.image_sequence import numbered_images
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
@@ -51,7 +51,7 @@ def source_sizes(corpus: Corpus) -> dict[str, int]:
 
 
 def _images(folder: Path, prefix: str) -> list[str]:
-    return list(numbered((path.name for path in folder.iterdir()), prefix).values()) if folder.is_dir() else []
+    return list(numbered_images((path.name for path in folder.iterdir()), prefix).values()) if folder.is_dir() else []
 
 
 def fingerprint(
@@ -168,7 +168,8 @@ def media_digests(recording: Recording, utterance: Utterance, here: FileTable) -
         folder, prefix = utterance.excerpt.path, utterance.excerpt.images
         image_names = [path.rpartition("/")[2] for path in here if path.startswith(f"{folder}/{prefix}")]
         lines = [
-            f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered(iter(image_names), prefix).values()
+            f"{here[f'{folder}/{name}']['sha256']}  {name}\n"
+            for name in numbered_images(iter(image_names), prefix).values()
         ]
         digests[folder] = sha256("".join(lines).encode()).hexdigest()
     return digests
@@ -190,6 +191,6 @@ def read_reference(path: Path) -> dict[str, dict[str, Any]] | Lock:
     if not is_fingerprint or not isinstance(content.get("files"), dict):
         raise InputError(f"{path} is neither a fingerprint of version {FINGERPRINT_VERSION} nor a recipe.lock")
     for name, file in content["files"].items():
-        if not isinstance(file, dict) or not is_digest(file.get("sha256")) or not isinstance(file.get("size"), int):
+        if not isinstance(file, dict) or not is_sha256(file.get("sha256")) or not isinstance(file.get("size"), int):
             raise InputError(f"{path}: the entry of {name!r} is not valid: the file is damaged")
     return dict(content["files"])

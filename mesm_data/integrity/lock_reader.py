@@ -11,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import is_digest
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
+from mesm_data.dataset.description import is_sha256
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_VERSION
-from mesm_data.media.faces.crop import Place
-from mesm_data.media.options import seconds
+from mesm_data.media.faces.crop import FaceBox
+from mesm_data.media.options import parse_seconds
 from mesm_data.schema.recordings import Corpus, Utterance
 from mesm_data.splits.rules import named_splits
 from mesm_data.storage.json_files import read_json
@@ -44,7 +44,7 @@ class Lock:
     recipe: Recipe
     samples: dict[str, dict[str, Any]]
 
-    def face_boxes(self, utterances: Iterable[Utterance]) -> dict[str, tuple[Place, ...]]:
+    def face_boxes(self, utterances: Iterable[Utterance]) -> dict[str, tuple[FaceBox, ...]]:
         """The face boxes of these utterances by key, one per crop; without utterances that the lock lacks."""
         boxes = {}
         for utterance in utterances:
@@ -52,14 +52,14 @@ class Lock:
                 faces = self.samples[utterance.key]["faces"]
                 crops = zip(faces["boxes"], faces["scores"], faces["counts"], strict=True)
                 boxes[utterance.key] = tuple(
-                    Place(box=tuple(box), score=score, count=count) for box, score, count in crops
+                    FaceBox(box=tuple(box), score=score, count=count) for box, score, count in crops
                 )
         return boxes
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raise InputError if `recipe` (with its corpus and split) is not the lock's; clips may differ."""
         expected = asdict(replace(self.recipe, clips=recipe.clips))
-        if differs := difference(expected, asdict(recipe)):
+        if differs := describe_difference(expected, asdict(recipe)):
             raise InputError(f"{self.path} was made with other options: {differs}")
 
     def split_name(self, corpus: Corpus) -> str | None:
@@ -70,7 +70,9 @@ class Lock:
         name = (self.recipe.split or {}).get("name")
         if name is None:
             return None
-        rows = {utterance.key: row(utterance, "ok", None) for utterance in corpus.utterances()}  # to know the folds
+        rows = {
+            utterance.key: manifest_row(utterance, "ok", None) for utterance in corpus.utterances()
+        }  # to know the folds
         if name not in named_splits(corpus.schema, rows):
             raise InputError(
                 f"{self.path} groups the files by the split {name[:80]!r}, which is not published: give its lists "
@@ -80,7 +82,7 @@ class Lock:
 
     def toolchain_difference(self, toolchain: dict[str, str]) -> str | None:
         """The first relevant version that differs between the lock's toolchain and `toolchain`, as words."""
-        return other_toolchain(self.header["toolchain"], toolchain)
+        return describe_toolchain_difference(self.header["toolchain"], toolchain)
 
 
 def read_lock(path: Path) -> Lock:
@@ -101,7 +103,7 @@ def read_lock(path: Path) -> Lock:
     is_complete = (
         isinstance(header.get("toolchain"), dict)
         and isinstance(header.get("failed"), list)
-        and is_digest(header.get("root"))
+        and is_sha256(header.get("root"))
     )
     if not is_complete:
         raise InputError(f"{path} lacks its toolchain, failed or root: the file is damaged")
@@ -129,7 +131,7 @@ def parse_recipe(path: Path, options: Any) -> Recipe:
             isinstance(split, dict)
             and {*split} == {"name", "digest"}
             and isinstance(split["name"], str)
-            and is_digest(split["digest"])
+            and is_sha256(split["digest"])
         ),
         **{name: _is_integer(options[name]) and options[name] < 2**40 for name in ("face_margin", "shard_bytes")},
         **{name: isinstance(options[name], str) for name in ("video_offset", "frame_interval", "detector")},
@@ -138,7 +140,7 @@ def parse_recipe(path: Path, options: Any) -> Recipe:
         raise InputError(f"{path}: its option {invalid[0]} is {repr(options[invalid[0]])[:80]}, which is not valid")
     try:
         recipe = Recipe(**{name: options[name] for name in names})
-        return replace(recipe, video_offset=seconds(recipe.video_offset))
+        return replace(recipe, video_offset=parse_seconds(recipe.video_offset))
     except InputError as error:
         raise InputError(f"{path}: its option {error}") from None
 
@@ -159,8 +161,8 @@ def is_lock_entry(entry: Any) -> bool:
         and all(isinstance(score, int | float) and 0 <= score <= 1 for score in faces["scores"])
         and all(_is_integer(count, least=0) for count in faces["counts"])
         and faces["detected"] == [count > 0 for count in faces["counts"]]
-        and all(is_digest(digests[name]) for name in _DIGESTS)
-        and (keyed is None or (isinstance(keyed, dict) and all(is_digest(keyed.get(name)) for name in KEYED_FIELDS)))
+        and all(is_sha256(digests[name]) for name in _DIGESTS)
+        and (keyed is None or (isinstance(keyed, dict) and all(is_sha256(keyed.get(name)) for name in KEYED_FIELDS)))
         and all(entry.get(name) is None or isinstance(entry[name], dict) for name in ("audio", "video"))
         and (clip is None or (isinstance(clip, dict) and _is_integer(clip.get("sound"), least=0)))
     )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.media.audio import sample_span
-from mesm_data.media.clip_encoder import TICKS
+from mesm_data.media.audio import to_sample_span
+from mesm_data.media.clip_encoder import CLIP_TIME_BASE
 from mesm_data.media.containers import open_clip
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
@@ -70,11 +70,11 @@ def lock_header(dataset: "Dataset") -> dict[str, Any]:
 
 def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
     """The entries of all built samples, shard by shard, so that one shard is mapped at a time."""
-    from mesm_data.dataset import manifest
+    from mesm_data.dataset.manifest import read_table_rows
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
     rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in _DIGESTS)).items())
     keys = sorted(dataset.keys, key=dataset.shard)
     dataset.expect(keys)
@@ -109,7 +109,7 @@ def lock_entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
 
 def _sample_span(span: list[float] | None, sample: "Sample") -> list[int]:
     """The range [first, last) of the source in samples at the sample's rate; without a span, the whole source."""
-    return list(sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
+    return list(to_sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
 
 
 def media_sources(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -180,6 +180,6 @@ def describe_clip(mp4: bytes) -> dict[str, Any] | None:
             if packet.stream.type == "audio":
                 audio_packets += 1
             else:
-                times.append(int(packet.pts * packet.time_base * TICKS))
+                times.append(int(packet.pts * packet.time_base * CLIP_TIME_BASE))
     digest = sha256(canonical_json(sorted(times))).hexdigest()
     return {"width": width, "height": height, "frames": len(times), "times_sha256": digest, "sound": audio_packets}

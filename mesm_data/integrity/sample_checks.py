@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from mesm_data.dataset.reader import Sample
-from mesm_data.media.audio import sample_span
+from mesm_data.media.audio import to_sample_span
 from mesm_data.media.containers import open_clip
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import key_of
@@ -98,7 +98,7 @@ def audio_problems(sample: Sample) -> Iterator[str]:
         if is_short or length / sample.sample_rate > seconds + FILE_SLACK:
             yield f"its audio lasts {length / sample.sample_rate:.3f} s, the utterance {seconds:.3f} s"
         return
-    first, last = sample_span((span[0], span[1]), sample.sample_rate)
+    first, last = to_sample_span((span[0], span[1]), sample.sample_rate)
     if length != last - first if status == "ok" else length > last - first:
         yield f"its audio has {length} samples, its span {last - first}"
 

@@ -6,11 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset import manifest, merkle
-from mesm_data.dataset.manifest import member_columns
+from mesm_data.dataset.dataset_dir import dataset_root, read_clip_index, read_dataset_info, read_manifest_rows
+from mesm_data.dataset.manifest import member_columns, rows_digest
 from mesm_data.dataset.members import EXTENSIONS
-from mesm_data.dataset.tar import BLOCK, end, header, padded
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.storage.files import open_regular_file
 
@@ -43,21 +42,19 @@ def verify(path: Path, progress: Callable[[int], object] | None = None, *, clips
     Raises:
         InputError: `path` is not a dataset that can be read.
     """
-    info = dataset.describe(path)
-    rows = dataset.rows(path, info)
-    digest = manifest.digest(rows)
+    info = read_dataset_info(path)
+    rows = read_manifest_rows(path, info)
+    digest = rows_digest(rows)
     if digest != info["manifest"]["sha256"]:
         yield f"manifest.parquet: the table has sha256 {digest}, dataset.json says {info['manifest']['sha256']}"
-    if dataset.root(info["manifest"]["sha256"], info["shards"]) != info["root"]:
+    if dataset_root(info["manifest"]["sha256"], info["shards"]) != info["root"]:
         yield "dataset.json: the root is not that of the manifest and shards that it lists"
     yield from _count_differences(info, rows)
     built = [row for row in rows if row["status"] == "ok"]
-    if info.get("merkle") != merkle.tree(built):
-        yield "dataset.json: the Merkle tree (merkle) is not that of the manifest's samples"
     samples = [ShardMembers(row["key"], row["shard"], _members(row)) for row in built]
     yield from _folder_differences(path / "shards", info["shards"], samples, progress)
     if info["video"] and clips:
-        videos = [ShardMembers(row["key"], row["shard"], [_clip_member(row)]) for row in dataset.clips(path, info)]
+        videos = [ShardMembers(row["key"], row["shard"], [_clip_member(row)]) for row in read_clip_index(path, info)]
         if {video.key for video in videos} != {sample.key for sample in samples}:
             yield f"video/index.parquet: {len(videos)} clips for {len(samples)} samples"
         yield from _folder_differences(path / "video", info["video"], videos, progress)
@@ -138,16 +135,16 @@ def _shard_differences(
                     f"expected {position + BLOCK}"
                 )
                 return
-            if position + BLOCK + padded(member.size) > shard_size:  # checked first: the size may be any number
+            if position + BLOCK + padded_size(member.size) > shard_size:  # checked first: the size may be any number
                 yield f"{name}: sample {sample.key}: {member.name}: the shard ends inside it"
                 return
-            head, data = read(BLOCK), read(padded(member.size))
+            head, data = read(BLOCK), read(padded_size(member.size))
             if problem is None:
                 problem = _member_problem(member, head, data)
-            position = member.offset + padded(member.size)
+            position = member.offset + padded_size(member.size)
         if problem:
             yield f"{name}: sample {sample.key}: {problem}"
-    end_blocks = end(position)
+    end_blocks = tar_end(position)
     if shard_size != position + len(end_blocks) or read(len(end_blocks)) != end_blocks:
         yield f"{name}: what follows the last sample is not the end of the archive"
     if shard_hash.hexdigest() != digest:
@@ -156,7 +153,7 @@ def _shard_differences(
 
 def _member_problem(member: Member, head: bytes, data: bytes) -> str | None:
     """The problem of one member, of which the tar header and the padded data were read; None if there is none."""
-    if head != header(member.name, member.size):
+    if head != tar_header(member.name, member.size):
         return f"{member.name}: its tar header is not the canonical one (another name, size, time or owner)"
     digest = sha256(data[: member.size]).hexdigest()
     if digest != member.sha256:

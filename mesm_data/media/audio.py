@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.media.sound_track import END, Block, Span, Track, convert, mix_down, sample_index
+from mesm_data.media.sound_track import (
+    END_OF_TRACK,
+    SampleBlock,
+    SampleSpan,
+    SoundTrack,
+    decode_track,
+    mix_down,
+    to_sample_index,
+)
 from mesm_data.media.toolchain import describe_error
 from mesm_data.media.wav import SAMPLE_RATE
 from mesm_data.schema.recordings import AudioSource, Utterance
@@ -28,7 +36,7 @@ _MISSING, _EXCESS = 0.1, 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
+class AudioSegment:
     """`samples`: int16 (n,) at the reader's rate. `status`: ok, partial (the sound ends before the utterance) or none.
 
     `sample_rate` and `channels` are the source's own; `problems` says why a source could not be used, or not in full.
@@ -47,27 +55,27 @@ class Sound:
         return len(self.samples) > 0 and not self.samples.any()
 
 
-class Channels(NamedTuple):
+class DecodedAudio(NamedTuple):
     """The part of a file that holds an utterance: int16 (n, channels) at 16 kHz, and the file's own sample rate.
 
     `missing` samples of it lie in holes of the track; `stopped` says why the file could not be read to its end, if so.
     """
 
-    samples: Block
+    samples: SampleBlock
     sample_rate: int
     missing: int = 0
     stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
+class AudioCandidate:
     """What one source holds of an utterance: `samples` int16 (n,) at `rate` Hz of its channel, or the mean of all.
 
     `expected` is the number of samples that the utterance lasts, `samples` counts as that where it is not known.
     """
 
     source: AudioSource
-    file: Channels
+    file: DecodedAudio
     samples: NDArray[np.int16]
     expected: int
     rate: int
@@ -119,20 +127,22 @@ class AudioReader:
 
     def __init__(self, root: Path, utterances: Iterable[Utterance] = (), rate: int = SAMPLE_RATE) -> None:
         self._root, self.rate = root, rate
-        self._sources: dict[str, list[tuple[AudioSource, Span]]] = {}
+        self._sources: dict[str, list[tuple[AudioSource, SampleSpan]]] = {}
         for utterance in utterances:
             for source in utterance.audio:
-                self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance), rate)))
-        self._tracks: dict[str, Track] = {}
+                self._sources.setdefault(source.path, []).append(
+                    (source, requested_span(source, utterance_duration(utterance), rate))
+                )
+        self._tracks: dict[str, SoundTrack] = {}
 
-    def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> Sound:
+    def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> AudioSegment:
         """The first source that covers the utterance, else that which covers most; and what is wrong with the others.
 
         `length` are the utterance's seconds: a file of it alone is held against them. A source of digital silence is
         taken only if no other has sound. Raises OSError if the machine fails, never for what is wrong with a source.
         """
         problems = [] if sources else ["no sound file"]
-        takes: list[Take] = []
+        takes: list[AudioCandidate] = []
         for source in sources:
             try:
                 take = self.take(source, length)
@@ -147,10 +157,10 @@ class AudioReader:
         best = max(takes, key=lambda take: (not take.is_silent, take.covered, not take.is_too_long), default=None)
         if best is None:
             nothing = np.zeros(0, np.int16)
-            return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
+            return AudioSegment(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
         if not best.is_silent:
             problems += [f"{take.source.path}: holds only digital silence here" for take in takes if take.is_silent]
-        return Sound(
+        return AudioSegment(
             samples=best.samples,
             status="ok" if best.is_complete else "partial",
             sample_rate=best.file.sample_rate,
@@ -159,7 +169,7 @@ class AudioReader:
             channels=best.file.samples.shape[1],
         )
 
-    def take(self, source: AudioSource, length: Fraction | None = None) -> Take:
+    def take(self, source: AudioSource, length: Fraction | None = None) -> AudioCandidate:
         """What a source holds of an utterance of `length` seconds. Raises MesmError if the file cannot be used."""
         file = self.channels(source, length)
         channels = file.samples.shape[1]
@@ -168,13 +178,13 @@ class AudioReader:
         else:  # a file with fewer channels is all that there is
             samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
         if source.span:
-            start, stop = sample_span(source.span, self.rate)
+            start, stop = to_sample_span(source.span, self.rate)
             expected = stop - start
         else:
-            expected = max(len(samples), 1) if length is None else sample_index(length, self.rate)
-        return Take(source=source, file=file, samples=samples, expected=expected, rate=self.rate)
+            expected = max(len(samples), 1) if length is None else to_sample_index(length, self.rate)
+        return AudioCandidate(source=source, file=file, samples=samples, expected=expected, rate=self.rate)
 
-    def channels(self, source: AudioSource, length: Fraction | None = None) -> Channels:
+    def channels(self, source: AudioSource, length: Fraction | None = None) -> DecodedAudio:
         """All channels of a source's part; of a file of one utterance of `length` seconds, half a second more at most.
 
         Spans are seconds of the container. Raises MesmError if the file cannot be used, OSError if the machine fails.
@@ -187,7 +197,7 @@ class AudioReader:
         except OSError as error:
             raise_resource_error(error)
             raise MesmError(describe_error(error)) from None
-        start, stop = wanted(source, length, self.rate)
+        start, stop = requested_span(source, length, self.rate)
         try:
             info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
@@ -202,37 +212,37 @@ class AudioReader:
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
-            return Channels(samples, self.rate)
+            return DecodedAudio(samples, self.rate)
         track = self._track(source, (start, stop))
-        return Channels(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
+        return DecodedAudio(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
 
-    def _track(self, source: AudioSource, span: Span) -> Track:
+    def _track(self, source: AudioSource, span: SampleSpan) -> SoundTrack:
         """The converted file of a source, with `span` in it. Those that hold several utterances are kept."""
         known = self._tracks.get(source.path)
         if known and known.holds(*span):
             return known
         uses = [*self._sources.get(source.path, ()), (source, span)]
         mix = all(use.channel is None for use, _ in uses)
-        track = convert(self._root / source.path, [span for _, span in uses], self.rate, mix=mix)
+        track = decode_track(self._root / source.path, [span for _, span in uses], self.rate, mix=mix)
         if source.span:
             self._tracks[source.path] = track
         return track
 
 
-def duration(utterance: Utterance) -> Fraction | None:
+def utterance_duration(utterance: Utterance) -> Fraction | None:
     """The seconds that an utterance lasts, None if its times are no interval."""
     length = Fraction(repr(utterance.end)) - Fraction(repr(utterance.start))
     return length if length > 0 else None
 
 
-def wanted(source: AudioSource, length: Fraction | None, rate: int) -> Span:
+def requested_span(source: AudioSource, length: Fraction | None, rate: int) -> SampleSpan:
     """The samples [start, stop) of a source that are read for an utterance of `length` seconds."""
     if source.span:
-        return sample_span(source.span, rate)
-    return 0, END if length is None else sample_index(length, rate) + round(_EXCESS * rate)
+        return to_sample_span(source.span, rate)
+    return 0, END_OF_TRACK if length is None else to_sample_index(length, rate) + round(_EXCESS * rate)
 
 
-def sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
+def to_sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
     """Seconds to samples at `rate` Hz: [start, stop), each rounded to the nearest sample, halves up."""
-    start, stop = (sample_index(Fraction(repr(second)), rate) for second in span)
+    start, stop = (to_sample_index(Fraction(repr(second)), rate) for second in span)
     return max(start, 0), max(stop, start, 0)

@@ -11,11 +11,11 @@ from mesm_data.schema.recordings import AudioSource
 
 # The middle second, and offsets of up to 2.5 ms: 1 ms of CPU an utterance. The channel that a wav was cut from explains
 # all of it, and labels give times to 0.1 ms, so more would say no more.
-SECONDS, OFFSET = 1, 400  # seconds of sound; offsets of up to 1/400 s
+COMPARED_SECONDS, OFFSET_FRACTION = 1, 400  # seconds of sound; offsets of up to 1/400 s
 CHUNK = 8000  # a BLAS takes several threads for longer products, which costs more than it gives here
 
 
-def check(reader: AudioReader, sources: Sequence[AudioSource], own: NDArray[np.int16]) -> str | None:
+def check_channel(reader: AudioReader, sources: Sequence[AudioSource], own: NDArray[np.int16]) -> str | None:
     """Which channel of the stereo recording fits an utterance's own wav `own` (int16, n): "own", "other" or "unclear".
 
     `own` was read from the first of `sources`; another of them must name a channel of a stereo file. None: there is
@@ -31,13 +31,15 @@ def check(reader: AudioReader, sources: Sequence[AudioSource], own: NDArray[np.i
         return None
     if stereo.shape[1] != 2:
         return None
-    mine, other = (unexplained(own, stereo[:, channel], reader.rate) for channel in (whole.channel, 1 - whole.channel))
+    mine, other = (
+        residual_energy(own, stereo[:, channel], reader.rate) for channel in (whole.channel, 1 - whole.channel)
+    )
     # Fractions of whole numbers, compared crosswise.
     left, right = mine[0] * other[1], other[0] * mine[1]
     return "own" if 2 * left < right else "other" if 2 * right < left else "unclear"
 
 
-def unexplained(own: NDArray[np.int16], channel: NDArray[np.int16], rate: int) -> tuple[int, int]:
+def residual_energy(own: NDArray[np.int16], channel: NDArray[np.int16], rate: int) -> tuple[int, int]:
     """The share of the energy of `own` that no multiple of `channel` explains, at the best offset: 1 - r^2.
 
     Both are at `rate` Hz.
@@ -45,8 +47,8 @@ def unexplained(own: NDArray[np.int16], channel: NDArray[np.int16], rate: int) -
     A fraction (numerator, denominator) of whole numbers, exact: sums of products stay below 2**53, so float64 holds
     them whatever the order of summation.
     """
-    lags = rate // OFFSET
-    length = min(len(own), len(channel), SECONDS * rate + 2 * lags)
+    lags = rate // OFFSET_FRACTION
+    length = min(len(own), len(channel), COMPARED_SECONDS * rate + 2 * lags)
     if length <= 2 * lags:
         return 1, 1
     first, second = (_middle(sound, length).astype(np.float64) for sound in (own[: len(channel)], channel[: len(own)]))

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.frame import Frame
-from mesm_data.media.frame_sampling import Cut, Span
-from mesm_data.media.pixels import colour_tags, planes, size
-from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
+from mesm_data.media.frame_sampling import SampledFrame, TimeSpan
+from mesm_data.media.pixels import colour_tags, frame_size, yuv420_planes
+from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
 from mesm_data.media.wav import encode_wav
 from mesm_data.storage.machine_errors import raise_for_exit_code
 
 # Encoders that run at once: one takes up to 200 MB at 1920x1080.
-LIMIT = 4
+MAX_ENCODERS = 4
 # Ticks a second; a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
-TICKS = 30_000
-SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
+CLIP_TIME_BASE = 30_000
+ENCODER_SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
 
 
 class ClipWriter:
@@ -57,17 +57,17 @@ class ClipWriter:
         )
         self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
-        self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
+        self._stream = self._pipe.add_stream("rawvideo", rate=CLIP_TIME_BASE)
         self._stream.width, self._stream.height = self._width, self._height
         self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = Fraction(1, TICKS)
+        self._stream.time_base = Fraction(1, CLIP_TIME_BASE)
         self.frames = 0
 
     def _command(self, samples: NDArray[np.int16], rate: int) -> list[str]:
         import ffmpeg
 
         streams = [ffmpeg.input("pipe:0", format="nut").video]
-        settings = dict(SETTINGS)
+        settings = dict(ENCODER_SETTINGS)
         if len(samples):
             self._sound.write_bytes(encode_wav(samples, rate))
             streams.append(ffmpeg.input("SOUND").audio)
@@ -75,21 +75,21 @@ class ClipWriter:
         # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
         output = ffmpeg.output(
             *streams, "CLIP", threads=1, fps_mode="passthrough", enc_time_base="demux",
-            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
+            video_track_timescale=CLIP_TIME_BASE, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
         )  # fmt: skip
-        return compile_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
+        return ffmpeg_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
 
     def add(self, frame: Frame, left: int, right: int) -> None:
         """Append the columns left <= x < right of a frame."""
         import av
 
-        luma, *chroma = planes(frame, left, right)
+        luma, *chroma = yuv420_planes(frame, left, right)
         picture = [luma[: self._height, : self._width]]
         picture += [plane[: self._height // 2, : self._width // 2] for plane in chroma]
         packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
         packet.stream = self._stream
-        packet.time_base = Fraction(1, TICKS)
-        packet.pts = packet.dts = round((frame.time - self._start) * TICKS)
+        packet.time_base = Fraction(1, CLIP_TIME_BASE)
+        packet.pts = packet.dts = round((frame.time - self._start) * CLIP_TIME_BASE)
         packet.is_keyframe = True
         try:
             self._pipe.mux(packet)
@@ -129,7 +129,7 @@ class ClipWriter:
             raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
 
 
-def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
+def group_overlapping(spans: Sequence[TimeSpan], limit: int = MAX_ENCODERS) -> list[set[int]]:
     """The spans in groups of which at most `limit` overlap anywhere: each group's clips are encoded in one pass."""
     groups: list[set[int]] = []
     for index in sorted(range(len(spans)), key=lambda index: (spans[index].start, spans[index].end)):
@@ -149,26 +149,26 @@ class ClipSet:
     """
 
     def __init__(
-        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], *, rate: int, name: str = ""
+        self, folder: Path, spans: Sequence[TimeSpan], sounds: Sequence[NDArray[np.int16]], *, rate: int, name: str = ""
     ) -> None:
         self._folder, self._spans, self._sounds, self._rate, self._name = folder, spans, sounds, rate, name
         self._open: dict[int, ClipWriter] = {}
         self._done: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
 
-    def add(self, cut: Cut, left: int, right: int) -> None:
+    def add(self, cut: SampledFrame, left: int, right: int) -> None:
         """Give a frame inside a span to that span's clip."""
         for index in [index for index in self._open if self._spans[index].end <= cut.frame.time]:
             self._finish(index)
         if cut.index in self._failed:
             return
         if cut.index not in self._open:
-            self._begin(cut, (right - left, size(cut.frame)[1]))
+            self._begin(cut, (right - left, frame_size(cut.frame)[1]))
         writer = self._open.get(cut.index)
         if writer is None:
             return
         try:
-            if writer.shape != (right - left, size(cut.frame)[1]):
+            if writer.shape != (right - left, frame_size(cut.frame)[1]):
                 writer.abort()
                 raise MesmError("the picture changes its size inside the utterance: no clip")
             writer.add(cut.frame, left, right)
@@ -176,7 +176,7 @@ class ClipSet:
             self._open.pop(cut.index)
             self._failed[cut.index] = str(error)
 
-    def _begin(self, cut: Cut, shape: tuple[int, int]) -> None:
+    def _begin(self, cut: SampledFrame, shape: tuple[int, int]) -> None:
         try:
             self._open[cut.index] = ClipWriter(
                 self._folder / f"{self._name}{cut.index}.mp4",

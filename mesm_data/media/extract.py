@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.media.clip_encoder import ClipSet, rounds
-from mesm_data.media.faces.crop import Face, FaceCutter
-from mesm_data.media.frame_sampling import Cutter, FrameSource, Span
-from mesm_data.media.image_sequence import Images
+from mesm_data.media.clip_encoder import ClipSet, group_overlapping
+from mesm_data.media.faces.crop import FaceCrop, FaceCropper
+from mesm_data.media.frame_sampling import FrameSampler, FrameSource, TimeSpan
+from mesm_data.media.image_sequence import ImageSequence
 from mesm_data.media.options import MediaOptions
-from mesm_data.media.pixels import columns, rgb, size
+from mesm_data.media.pixels import frame_size, region_columns, to_rgb
 from mesm_data.media.video import Video
 from mesm_data.schema.recordings import Excerpt, Recording, Utterance
 
 
-class Film(FrameSource, Protocol):
+class FrameStream(FrameSource, Protocol):
     """A video file, or a folder of images. `stopped` is known after the pass."""
 
     rate: Fraction
@@ -41,7 +41,7 @@ class Film(FrameSource, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class VideoSource:
     """Where pictures were taken from: a file, or (a pattern for) the `images`, paths; `span` in its seconds."""
 
     path: str
@@ -50,78 +50,80 @@ class Seen:
 
 
 @dataclass(slots=True, kw_only=True)
-class Sight:
+class VideoResult:
     """What was found for one utterance. `size` is (width, height) of the speaker's picture."""
 
-    faces: list[Face] = field(default_factory=list)
+    faces: list[FaceCrop] = field(default_factory=list)
     times: list[float] = field(default_factory=list)  # seconds from the utterance's start
     status: str = "none"
     fps: float | None = None
     size: tuple[int, int] | None = None
     clip: Path | None = None  # a file in the scratch folder
-    source: Seen | None = None  # None: no face was cut
+    source: VideoSource | None = None  # None: no face was cut
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class ExtractionJob:
     """One film and what is to be cut from it: utterances, their spans in its seconds, their sounds.
 
     `name` stands for the film in sentences and records; `scratch` is the folder for clips, whose names begin with
     `clip`. `faces` cuts the faces.
     """
 
-    open: Callable[[], Film]
+    open: Callable[[], FrameStream]
     name: str
     utterances: Sequence[Utterance]
-    spans: Sequence[Span]
+    spans: Sequence[TimeSpan]
     sounds: Sequence[NDArray[np.int16]]
     options: MediaOptions
     scratch: Path
-    faces: FaceCutter
+    faces: FaceCropper
     clip: str = ""
 
 
-def watch(
+def extract_video(
     root: Path,
     recording: Recording,
     options: MediaOptions,
     sounds: Sequence[NDArray[np.int16]],
     scratch: Path,
-    faces: FaceCutter | None = None,
-) -> list[Sight]:
+    faces: FaceCropper | None = None,
+) -> list[VideoResult]:
     """What is seen of a recording's utterances, in their order. Clips, with `sounds` in them, go to `scratch`.
 
     `faces` cuts the faces; by default by the detector of `options`, if that needs no model file.
     """
-    faces = faces or FaceCutter(size=options.face_size, margin=options.face_margin, detector=options.detector())
+    faces = faces or FaceCropper(size=options.face_size, margin=options.face_margin, detector=options.detector())
     utterances, offset = recording.utterances, Fraction(options.video_offset)
-    sights = [Sight() for _ in utterances]
+    sights = [VideoResult() for _ in utterances]
     if recording.video is not None:
         path = root / recording.video
-        scene = Scene(
+        scene = ExtractionJob(
             open=lambda: Video(path),
             name=recording.video,
             utterances=utterances,
-            spans=[Span(start=exact(u.start) + offset, end=exact(u.end) + offset) for u in utterances],
+            spans=[TimeSpan(start=exact(u.start) + offset, end=exact(u.end) + offset) for u in utterances],
             sounds=sounds,
             options=options,
             scratch=scratch,
             faces=faces,
         )
-        sights = show(scene)
+        sights = process_video(scene)
     for index, (utterance, sound) in enumerate(zip(utterances, sounds, strict=True)):
         if sights[index].status == "ok":
             continue
         if utterance.excerpt:
-            own = show_excerpt(root, utterance, utterance.excerpt, options, sound, scratch, f"excerpt-{index}-", faces)
-            sights[index] = better(sights[index], own)
+            own = process_clip_file(
+                root, utterance, utterance.excerpt, options, sound, scratch, f"excerpt-{index}-", faces
+            )
+            sights[index] = select_best(sights[index], own)
         elif recording.video is None:
             sights[index].problems.append("no video file")
     return sights
 
 
-def show_excerpt(
+def process_clip_file(
     root: Path,
     utterance: Utterance,
     excerpt: Excerpt,
@@ -129,20 +131,20 @@ def show_excerpt(
     sound: NDArray[np.int16],
     scratch: Path,
     clip: str,
-    faces: FaceCutter,
-) -> Sight:
+    faces: FaceCropper,
+) -> VideoResult:
     """What is seen of one utterance in the excerpt that shows it alone."""
     path, rate = root / excerpt.path, excerpt.rate
 
-    def film() -> Film:
-        return Video(path) if rate is None else Images(path, excerpt.images, rate)
+    def film() -> FrameStream:
+        return Video(path) if rate is None else ImageSequence(path, excerpt.images, rate)
 
-    [sight] = show(
-        Scene(
+    [sight] = process_video(
+        ExtractionJob(
             open=film,
             name=excerpt.path if rate is None else f"{excerpt.path}/{excerpt.images}*.jpg",
             utterances=[utterance],
-            spans=[Span(start=Fraction(0), end=exact(utterance.end) - exact(utterance.start))],
+            spans=[TimeSpan(start=Fraction(0), end=exact(utterance.end) - exact(utterance.start))],
             sounds=[sound],
             options=options,
             scratch=scratch,
@@ -153,10 +155,10 @@ def show_excerpt(
     return sight
 
 
-def show(scene: Scene) -> list[Sight]:
+def process_video(scene: ExtractionJob) -> list[VideoResult]:
     """One pass over a film for the faces and, as far as encoders can run at once, the clips; more for other clips."""
-    sights = [Sight() for _ in scene.utterances]
-    groups = rounds(scene.spans) if scene.options.clips else []
+    sights = [VideoResult() for _ in scene.utterances]
+    groups = group_overlapping(scene.spans) if scene.options.clips else []
     try:
         first_pass(scene, sights, groups[0] if groups else set())
         for group in groups[1:]:
@@ -167,14 +169,14 @@ def show(scene: Scene) -> list[Sight]:
     return sights
 
 
-def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
+def first_pass(scene: ExtractionJob, sights: list[VideoResult], clipped: set[int]) -> None:
     """Fill in `sights`, with the clips of the utterances `clipped`. Raises MesmError if the film cannot be opened."""
     interval = Fraction(scene.options.frame_interval)
     late = [Fraction(0)] * len(sights)
     rate = scene.options.sample_rate
     clips = ClipSet(scene.scratch, scene.spans, scene.sounds, rate=rate, name=scene.clip)
     with closing(scene.open()) as film:
-        cutter = Cutter(film, scene.spans, interval)
+        cutter = FrameSampler(film, scene.spans, interval)
         try:
             for cut in cutter:
                 index = cut.index
@@ -182,14 +184,14 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                 if not (cut.ticks or clipped_now):
                     continue
                 sight, part, start = sights[index], scene.utterances[index].picture, scene.spans[index].start
-                width, height = size(cut.frame)
-                left, right = columns(part, width)
+                width, height = frame_size(cut.frame)
+                left, right = region_columns(part, width)
                 if cut.ticks:  # and nothing of a sample hangs on its clip
                     sight.size = (right - left, height)
                     sight.fps = round(float(film.rate), 6)
                     late[index] = max(late[index], cut.frame.time - start - len(sight.faces) * interval)
                     square = min(round(part.square * height), right - left, height)
-                    picture, key = rgb(cut.frame, left, right), scene.utterances[index].key
+                    picture, key = to_rgb(cut.frame, left, right), scene.utterances[index].key
                     sight.faces += [scene.faces.cut(picture, key, len(sight.faces), square=square)] * cut.ticks
                     sight.times += [round(float(cut.frame.time - start), 4)] * cut.ticks
                 if clipped_now:
@@ -201,24 +203,24 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
             clips.abort()
 
 
-def more_clips(scene: Scene, sights: list[Sight], group: list[int]) -> None:
+def more_clips(scene: ExtractionJob, sights: list[VideoResult], group: list[int]) -> None:
     """Another pass over the film, for the clips of the utterances `group` alone."""
     spans = [scene.spans[index] for index in group]
     sounds, name = [scene.sounds[index] for index in group], f"{scene.clip}{group[0]}-"
     clips = ClipSet(scene.scratch, spans, sounds, rate=scene.options.sample_rate, name=name)
     with closing(scene.open()) as film:
         try:
-            for cut in Cutter(film, spans, Fraction(scene.options.frame_interval)):
+            for cut in FrameSampler(film, spans, Fraction(scene.options.frame_interval)):
                 if cut.inside:
                     part = scene.utterances[group[cut.index]].picture
-                    clips.add(cut, *columns(part, size(cut.frame)[0]))
+                    clips.add(cut, *region_columns(part, frame_size(cut.frame)[0]))
             for place, index in enumerate(group):
                 collect(clips, sights[index], place)
         finally:
             clips.abort()
 
 
-def collect(clips: ClipSet, sight: Sight, index: int) -> None:
+def collect(clips: ClipSet, sight: VideoResult, index: int) -> None:
     """Take a finished clip over."""
     sight.clip, problem = clips.collect(index)
     sight.problems += [problem] if problem else []
@@ -229,7 +231,7 @@ def exact(second: float) -> Fraction:
     return Fraction(repr(second))
 
 
-def better(main: Sight, own: Sight) -> Sight:
+def select_best(main: VideoResult, own: VideoResult) -> VideoResult:
     """The sight of the recording's video or that of the excerpt; what is wrong with either is said."""
     order = ("none", "partial", "ok")
     chosen = own if order.index(own.status) > order.index(main.status) else main
@@ -237,7 +239,9 @@ def better(main: Sight, own: Sight) -> Sight:
     return chosen
 
 
-def judge(sight: Sight, scene: Scene, index: int, end: Fraction | None, film: Film, *, hole: bool) -> None:
+def judge(
+    sight: VideoResult, scene: ExtractionJob, index: int, end: Fraction | None, film: FrameStream, *, hole: bool
+) -> None:
     """Set the status of an utterance's picture, and its source: does the film cover it?
 
     `end` is that of the film, None if it goes on behind the last utterance. A `hole` is a face that comes more than
@@ -249,9 +253,9 @@ def judge(sight: Sight, scene: Scene, index: int, end: Fraction | None, film: Fi
         sight.problems.append(f"{scene.name}: {damage}")
     if sight.faces:
         sight.status = "partial" if hole and damage else "ok"
-        images = film.names if isinstance(film, Images) else ()
+        images = film.names if isinstance(film, ImageSequence) else ()
         folder = scene.name.rpartition("/")[0]
-        sight.source = Seen(
+        sight.source = VideoSource(
             path=scene.name,
             span=(float(span.start), float(span.end)),
             images=tuple(f"{folder}/{name}" for name in images),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Orientation:
     """How a stored picture becomes the shown one: transposed, then its rows, then its columns flipped."""
 
     transpose: bool
@@ -26,7 +26,7 @@ class Frame:
     end: int
     scale: int
     image: "av.VideoFrame"
-    turn: Turn | None = None  # None: it is upright
+    turn: Orientation | None = None  # None: it is upright
 
     @property
     def time(self) -> Fraction:
@@ -39,7 +39,7 @@ class Frame:
         return Fraction(self.end, self.scale)
 
 
-def turn(image: "av.VideoFrame") -> Turn | None:
+def read_orientation(image: "av.VideoFrame") -> Orientation | None:
     """How the display matrix turns a frame; None: it is upright.
 
     Only what keeps pixels whole is followed: quarter turns and mirrors. Other angles are taken to the nearest of them.
@@ -55,4 +55,4 @@ def turn(image: "av.VideoFrame") -> Turn | None:
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(memoryview(data))[:36])
     transpose = abs(b) > abs(a)
     rows, columns = (b < 0, c < 0) if transpose else (d < 0, a < 0)
-    return Turn(transpose=transpose, rows=rows, columns=columns) if transpose or rows or columns else None
+    return Orientation(transpose=transpose, rows=rows, columns=columns) if transpose or rows or columns else None

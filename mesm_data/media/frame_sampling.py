@@ -23,7 +23,7 @@ class FrameSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TimeSpan:
     """An utterance in seconds of the video: start <= t < end."""
 
     start: Fraction
@@ -31,7 +31,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class SampledFrame:
     """One frame for the utterance `index`: asked for `ticks` times by the grid, and inside the span or not."""
 
     index: int
@@ -40,7 +40,7 @@ class Cut:
     inside: bool
 
 
-class Cutter:
+class FrameSampler:
     """Hands out the frames of a video to spans.
 
     The grid of a span asks at start + k * interval for every k with start + k * interval < min(end, end of video), and
@@ -49,7 +49,7 @@ class Cutter:
     no span needed it.
     """
 
-    def __init__(self, video: FrameSource, spans: Sequence[Span], interval: Fraction) -> None:
+    def __init__(self, video: FrameSource, spans: Sequence[TimeSpan], interval: Fraction) -> None:
         times = [interval, *(time for span in spans for time in (span.start, span.end))]
         self._unit = math.lcm(video.scale, *(time.denominator for time in times))
         self._video, self._scale = video, self._unit // video.scale
@@ -59,7 +59,7 @@ class Cutter:
         self._target = list(self._starts)  # the next moment that each grid asks for
         self.end: Fraction | None = None
 
-    def __iter__(self) -> Iterator[Cut]:
+    def __iter__(self) -> Iterator[SampledFrame]:
         waiting = sorted(range(len(self._starts)), key=self._starts.__getitem__, reverse=True)
         live: list[int] = []
         last: Frame | None = None
@@ -71,7 +71,7 @@ class Cutter:
                 ticks = self._ticks(index, now + 1)
                 inside = self._starts[index] <= now < self._ends[index]
                 if ticks or inside:
-                    yield Cut(index=index, frame=frame, ticks=ticks, inside=inside)
+                    yield SampledFrame(index=index, frame=frame, ticks=ticks, inside=inside)
             live = [index for index in live if now < self._ends[index]]
             last = frame
             if not waiting and not live:
@@ -80,7 +80,7 @@ class Cutter:
         for index in (*live, *reversed(waiting)):
             ticks = self._ticks(index, (last.end if last else 0) * self._scale)
             if last and ticks:
-                yield Cut(index=index, frame=last, ticks=ticks, inside=False)
+                yield SampledFrame(index=index, frame=last, ticks=ticks, inside=False)
 
     def _whole(self, time: Fraction) -> int:
         """A time in units."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.frame import Frame, turn
+from mesm_data.media.frame import Frame, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DENOMINATOR = 1001
 
 
-class Images:
+class ImageSequence:
     """The images `<name><number>.jpg` of a folder, `rate` a second: image n is shown from n / rate on.
 
     A number that is missing or cannot be decoded leaves a hole. `names` are the files, in order.
@@ -29,7 +29,7 @@ class Images:
         self.rate = Fraction(rate).limit_denominator(_DENOMINATOR)
         self._folder, self._name = folder, name
         try:
-            self._numbers = numbered((path.name for path in folder.iterdir()), name)
+            self._numbers = numbered_images((path.name for path in folder.iterdir()), name)
         except OSError as error:
             raise_resource_error(error)
             raise MesmError(f"cannot be listed ({describe_error(error)})") from None
@@ -63,13 +63,13 @@ class Images:
                 self._bad.append(number / self.rate)
                 continue
             begin, end = (count * self.rate.denominator for count in (number, number + 1))
-            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turn(image))
+            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=read_orientation(image))
 
     def close(self) -> None:
         """Nothing is open between two images."""
 
 
-def numbered(names: Iterator[str], name: str) -> dict[int, str]:
+def numbered_images(names: Iterator[str], name: str) -> dict[int, str]:
     """Of file names, those that are `name` with a number and .jpg or .jpeg: number -> file name, by number."""
     pattern = re.compile(rf"{re.escape(name)}(\d{{1,9}})\.jpe?g", re.ASCII | re.IGNORECASE)
     found: dict[int, str] = {}

@@ -10,13 +10,13 @@ from mesm_data.errors import InputError
 from mesm_data.media.faces.detector import DETECTORS, FaceDetector
 from mesm_data.media.faces.load import load_detector
 
-BOUNDS = {  # of the options that are whole numbers: from, to, unit
+INTEGER_BOUNDS = {  # of the options that are whole numbers: from, to, unit
     "face_size": (16, 1024, "pixels"),
     "min_face_size": (12, 4096, "pixels"),  # 12 is what MTCNN's first net sees
     "sample_rate": (8_000, 48_000, "Hz"),
 }
-INTERVALS = (Decimal("0.01"), Decimal(3600))  # seconds between face crops
-DECIMALS = 9  # of such a number
+INTERVAL_BOUNDS = (Decimal("0.01"), Decimal(3600))  # seconds between face crops
+MAX_DECIMALS = 9  # of such a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class MediaOptions:
     sample_rate: int = 16_000  # Hz of the stored sound
 
     def __post_init__(self) -> None:
-        for name, (least, most, unit) in BOUNDS.items():
+        for name, (least, most, unit) in INTEGER_BOUNDS.items():
             if type(value := getattr(self, name)) is not int or not least <= value <= most:
                 raise InputError(f"{name} is {value!r}, expected {least} to {most} {unit}")
         if type(self.face_margin) is not int or not 0 <= self.face_margin < self.face_size:
@@ -51,20 +51,20 @@ class MediaOptions:
             value = getattr(self, name)
             if (value is not None) != needs_model or not isinstance(value, str | None):
                 raise InputError(f"{name} is {value!r}, which does not fit face_detector {self.face_detector}")
-        interval = Decimal(seconds(str(self.frame_interval)))
-        if not INTERVALS[0] <= interval <= INTERVALS[1] or interval != round(interval, DECIMALS):
+        interval = Decimal(parse_seconds(str(self.frame_interval)))
+        if not INTERVAL_BOUNDS[0] <= interval <= INTERVAL_BOUNDS[1] or interval != round(interval, MAX_DECIMALS):
             raise InputError(
-                f"frame_interval is {self.frame_interval!r}, expected {INTERVALS[0]} to {INTERVALS[1]} s with up to "
-                f"{DECIMALS} decimals"
+                f"frame_interval is {self.frame_interval!r}, expected {INTERVAL_BOUNDS[0]} to {INTERVAL_BOUNDS[1]} s with up to "
+                f"{MAX_DECIMALS} decimals"
             )
-        object.__setattr__(self, "frame_interval", seconds(str(self.frame_interval)))  # its one spelling
+        object.__setattr__(self, "frame_interval", parse_seconds(str(self.frame_interval)))  # its one spelling
 
     def detector_digest(self) -> str:
         """What identifies the detector of these options; its model file is not read."""
-        from mesm_data.media.faces import yunet
+        from mesm_data.media.faces.yunet import yunet_digest
 
         if self.face_model and self.face_library:
-            return yunet.digest(self.face_model, self.face_library, self.min_face_size)
+            return yunet_digest(self.face_model, self.face_library, self.min_face_size)
         return self.detector().digest
 
     def detector(self, model: Path | None = None) -> FaceDetector:
@@ -97,7 +97,7 @@ def _check_model_file(name: str, model: Path | None) -> None:
         raise InputError(f"the face detector {name} has no model file: --face-model goes with --face-detector yunet")
 
 
-def seconds(text: str) -> str:
+def parse_seconds(text: str) -> str:
     """A number of seconds such as -0.167 in its one spelling. Raises InputError if it is none."""
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", text.strip(), re.ASCII):
         raise InputError(f"{text!r} is not a number of seconds: write it as 0.25 or -0.167")

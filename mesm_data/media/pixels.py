@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.media.frame import Frame, Turn
+from mesm_data.media.frame import Frame, Orientation
 from mesm_data.schema.recordings import Picture
 
 if TYPE_CHECKING:
@@ -26,26 +26,26 @@ _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _PLANAR = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "nv12": "yuv420p", "nv21": "yuv420p"}
 
 
-def size(frame: Frame) -> tuple[int, int]:
+def frame_size(frame: Frame) -> tuple[int, int]:
     """Width and height of a frame as it is shown."""
     width, height = frame.image.width, frame.image.height
     return (height, width) if frame.turn and frame.turn.transpose else (width, height)
 
 
-def columns(picture: Picture, width: int) -> tuple[int, int]:
+def region_columns(picture: Picture, width: int) -> tuple[int, int]:
     """The speaker's part of a frame `width` pixels wide: [left, right), even, as chroma has half the columns."""
     right = width if picture.right >= 1 else min(round(picture.right * width / 2) * 2, width)
     return round(picture.left * width / 2) * 2, right
 
 
-def rgb(frame: Frame, left: int, right: int) -> NDArray[np.uint8]:
+def to_rgb(frame: Frame, left: int, right: int) -> NDArray[np.uint8]:
     """The columns left <= x < right of the shown frame as uint8 (h, right - left, 3) RGB; chroma is repeated."""
     if frame.turn:
         return np.ascontiguousarray(_upright(_rgb(frame.image, 0, frame.image.width), frame.turn)[:, left:right])
     return _rgb(frame.image, left, right)
 
 
-def planes(frame: Frame, left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
+def yuv420_planes(frame: Frame, left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
     """Y (h, w), U and V (ceil(h/2), ceil(w/2)) of the columns left <= x < right of the shown frame.
 
     Views where possible. Finer chroma is averaged to 4:2:0.
@@ -161,7 +161,7 @@ def _halved(plane: NDArray[np.uint8], steps: tuple[int, int]) -> NDArray[np.uint
     return plane
 
 
-def _upright(picture: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
+def _upright(picture: NDArray[np.uint8], turn: Orientation) -> NDArray[np.uint8]:
     if turn.transpose:
         picture = picture.swapaxes(0, 1)
     return picture[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]

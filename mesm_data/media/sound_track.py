@@ -19,31 +19,31 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import WHITELIST, open_container
-from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
-from mesm_data.media.video import origin
+from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
+from mesm_data.media.video import container_start
 from mesm_data.storage.machine_errors import raise_for_exit_code, raise_resource_error
 
 if TYPE_CHECKING:
     import av
 
-Span = tuple[int, int]  # samples [start, stop) of the container's clock
-Block = NDArray[np.int16]  # (n, channels)
-END = 2**62  # a stop that lies behind every track
+SampleSpan = tuple[int, int]  # samples [start, stop) of the container's clock
+SampleBlock = NDArray[np.int16]  # (n, channels)
+END_OF_TRACK = 2**62  # a stop that lies behind every track
 
 # Seconds. Smaller steps of the time stamps are rounding and drift: the sound goes on without a seam.
 _HOLE = Fraction(1, 10)
 
 
 @dataclass(slots=True, kw_only=True)
-class Part:
+class TrackPart:
     """A part of a track that is wanted, samples [start, stop), of which `blocks` hold those up to `position`."""
 
     start: int
     stop: int
     position: int
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[SampleBlock] = field(default_factory=list)
 
-    def add(self, begin: int, block: Block) -> None:
+    def add(self, begin: int, block: SampleBlock) -> None:
         """Append what lies in this part of a block that begins at the sample `begin`, after silence for a hole."""
         first = max(self.start, begin)
         inside = block[first - begin : max(self.stop - begin, 0)]
@@ -60,16 +60,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class SoundTrack:
     """The wanted parts of a sound track, which begins at the sample `first`.
 
     `holes` are the samples [start, stop) that it lacks in between, `sample_rate` is the file's own; `stopped` says why
     it ended early, if it did.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[TrackPart]
     first: int
-    holes: Sequence[Span]
+    holes: Sequence[SampleSpan]
     sample_rate: int
     channels: int
     stopped: str | None
@@ -82,7 +82,7 @@ class Track:
         """How many of the samples [start, stop) lie in holes."""
         return sum(max(min(end, stop) - max(begin, start), 0) for begin, end in self.holes)
 
-    def cut(self, start: int, stop: int) -> Block:
+    def cut(self, start: int, stop: int) -> SampleBlock:
         """The samples [start, stop), which the track holds: fewer where it ends before, none if it begins later."""
         part = next(part for part in self.parts if part.start <= start and stop <= part.stop)
         if len(part.blocks) != 1:
@@ -90,18 +90,18 @@ class Track:
         return part.blocks[0][start - part.start : stop - part.start if stop > self.first else 0]
 
 
-def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) -> Track:
+def decode_track(path: Path, spans: Sequence[SampleSpan], rate: int, *, mix: bool = False) -> SoundTrack:
     """Decode the first sound track of `path` at `rate` Hz as far as `spans` reach; `mix` mixes it down.
 
     Before a track that begins late, and in its holes, there is silence. Raises MesmError with the reason if there is no
     sound track or nothing of it can be decoded, OSError if the machine fails.
     """
-    names, own_rate, begin = probe(path)
-    channels, first = 1 if mix else len(names), sample_index(begin, rate)
+    names, own_rate, begin = probe_sound(path)
+    channels, first = 1 if mix else len(names), to_sample_index(begin, rate)
     weights = channel_weights(names)
-    parts = [Part(start=start, stop=stop, position=start) for start, stop in merge(spans)]
+    parts = [TrackPart(start=start, stop=stop, position=start) for start, stop in merge_spans(spans)]
     waiting = deque(part for part in parts if part.stop > first)
-    holes: list[Span] = []
+    holes: list[SampleSpan] = []
     end, stopped = first, None
     with closing(_decode(path, first, rate)) as blocks:
         try:
@@ -123,14 +123,14 @@ def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) 
                 raise MesmError(f"its sound cannot be decoded ({stopped})") from None
     for part in parts:
         part.fill(end, channels)
-    return Track(parts=parts, first=first, holes=holes, sample_rate=own_rate, channels=channels, stopped=stopped)
+    return SoundTrack(parts=parts, first=first, holes=holes, sample_rate=own_rate, channels=channels, stopped=stopped)
 
 
 class _Stopped(Exception):
     """Why ffmpeg ended before the track did."""
 
 
-def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
+def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, SampleBlock]]:
     """The sound of a file in blocks, each with the sample that it begins at; the first one begins at `first`.
 
     Raises _Stopped where ffmpeg fails. The process ends with the generator.
@@ -164,10 +164,10 @@ def _command(path: Path, rate: int) -> list[str]:
     # The number of channels is that of the file: for a layout such as FL+FC ffmpeg knows no other.
     stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", rate)
     output = ffmpeg.output(stream, "pipe:1", format="nut", acodec="pcm_s16le")
-    return compile_command(output, "-cpuflags", "0", files={"FILE": path})
+    return ffmpeg_command(output, "-cpuflags", "0", files={"FILE": path})
 
 
-def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generator[tuple[int, Block]]:
+def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generator[tuple[int, SampleBlock]]:
     """The sound that ffmpeg writes, each block with the sample that it begins at; the first one begins at `first`."""
     import av
 
@@ -191,9 +191,9 @@ def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generato
             end += len(block)
 
 
-def merge(spans: Sequence[Span]) -> list[Span]:
+def merge_spans(spans: Sequence[SampleSpan]) -> list[SampleSpan]:
     """Spans without overlaps, sorted, which cover the same samples."""
-    merged: list[Span] = []
+    merged: list[SampleSpan] = []
     for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
@@ -202,7 +202,7 @@ def merge(spans: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def mix_down(block: Block, weights: Sequence[int]) -> NDArray[np.int16]:
+def mix_down(block: SampleBlock, weights: Sequence[int]) -> NDArray[np.int16]:
     """int16 (n,): the mean of the channels of (n, channels), each with its weight; in integers, halves up."""
     factors, total = np.array(weights, np.int64), sum(weights)
     rounded: NDArray[np.int16] = ((2 * (block.astype(np.int64) @ factors) + total) // (2 * total)).astype(np.int16)
@@ -221,12 +221,12 @@ def channel_weights(names: Sequence[str]) -> tuple[int, ...]:
     return tuple({"FC": 1000, "FL": 707, "FR": 707, "LFE": 0, "LFE2": 0}.get(name, 500) for name in names)
 
 
-def sample_index(seconds: Fraction, rate: int) -> int:
+def to_sample_index(seconds: Fraction, rate: int) -> int:
     """The nearest sample at `rate` Hz, halves up."""
     return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def probe(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
+def probe_sound(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
     """Names of the channels, sample rate and first sample's time (from the container's start) of the first sound track.
 
     Raises MesmError if there is no sound in it.
@@ -264,5 +264,5 @@ def _first(container: "av.container.InputContainer", stream: "av.AudioStream") -
             first = frames[0]
             if first.pts is None or first.time_base is None:
                 return Fraction(0)
-            return first.pts * first.time_base - origin(container)
+            return first.pts * first.time_base - container_start(container)
     return None

@@ -19,7 +19,7 @@ _LONGEST_REASON = 300
 _SPEAKER = re.compile(r"(\[[^\]]* @ 0x[0-9a-f]+\] *)+")
 
 
-def compile_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[str]:
+def ffmpeg_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[str]:
     """The command of an output of ffmpeg-python, with global `flags`.
 
     In `output` names stand for the `files`: ffmpeg-python refuses paths that are not valid Unicode.
@@ -86,7 +86,7 @@ def ffmpeg_binary() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def toolchain() -> dict[str, str]:
+def toolchain_versions() -> dict[str, str]:
     """What a build ran on: versions of all that touches media. No host name, no path."""
     import av
 

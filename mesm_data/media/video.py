@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import open_container
-from mesm_data.media.frame import Frame, Turn, turn
+from mesm_data.media.frame import Frame, Orientation, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STEP_BACK, _STEP_AHEAD, _LONGEST_GAP = Fraction(1, 10), Fraction(10), Fraction(30 * 3600)
 
 
-class Stamps:
+class TimestampSelector:
     """Chooses the time stamp of each decoded frame, as FFmpeg's best-effort rule does.
 
     The presentation time (pts) counts. Where it is missing (AVI has none), or has stepped back more often than the
@@ -85,7 +85,7 @@ class Video:
         self._disordered: list[Fraction] = []  # times of pictures that came after later ones, so far
         self._keys: list[Fraction] = []  # times of key frames
         self._base = Fraction(stream.time_base or 1)
-        self._origin = origin(self._container)
+        self._origin = container_start(self._container)
         self._usual = 1 / self.rate if self.rate else Fraction(0)
         may_leap = self._container.format.flags & cast(int, Flags.ts_discont.value)
         self._longest_gap = _STEP_AHEAD if may_leap else _LONGEST_GAP
@@ -98,10 +98,10 @@ class Video:
         tick, zero, each = (int(part * self.scale) for part in (self._base, self._origin, self._usual))
         back, ahead = (int(step * self.scale) for step in (_STEP_BACK, self._longest_gap))
         last, end = -math.inf, 0
-        stamps = Stamps()
-        turned: Turn | None = None
+        stamps = TimestampSelector()
+        turned: Orientation | None = None
         for number, image in enumerate(self._images()):
-            turned = turned if number else turn(image)
+            turned = turned if number else read_orientation(image)
             stamp = stamps.choose(image.pts, image.dts)
             # A stream without time stamps (raw video) shows each frame for the usual time.
             begin = stamp * tick - zero if stamp is not None else end
@@ -158,7 +158,7 @@ class Video:
         self._container.close()
 
 
-def origin(container: "av.container.InputContainer") -> Fraction:
+def container_start(container: "av.container.InputContainer") -> Fraction:
     """The container's start in seconds. FFmpeg gives it in whole microseconds: the stream that it is from is exact."""
     start = Fraction(container.start_time or 0, 1_000_000)
     times = [(stream.start_time, stream.time_base) for stream in container.streams]

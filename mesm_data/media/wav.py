@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000  # Hz, unless the recipe says another
 
 
-WAV_DATA = 44
+WAV_HEADER_SIZE = 44
 
 
 def encode_wav(samples: NDArray[np.int16], rate: int = SAMPLE_RATE) -> bytes:
@@ -20,9 +20,9 @@ def encode_wav(samples: NDArray[np.int16], rate: int = SAMPLE_RATE) -> bytes:
 
 def decode_wav(member: bytes | memoryview, rate: int = SAMPLE_RATE) -> NDArray[np.int16]:
     """The samples in a wav member of `rate` Hz, int16 (n,), without a copy. Raises ValueError on anything else."""
-    if bytes(member[:WAV_DATA]) != _wav_header(len(member) - WAV_DATA, rate):
+    if bytes(member[:WAV_HEADER_SIZE]) != _wav_header(len(member) - WAV_HEADER_SIZE, rate):
         raise ValueError(f"not a mono 16-bit wav of {rate} Hz with a plain 44-byte header")
-    return np.frombuffer(member, "<i2", offset=WAV_DATA)
+    return np.frombuffer(member, "<i2", offset=WAV_HEADER_SIZE)
 
 
 def _wav_header(size: int, rate: int) -> bytes:

@@ -59,8 +59,8 @@ def build(
     """
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline import build as pipeline
+    from mesm_data.media.options import detector_options, parse_seconds
+    from mesm_data.pipeline.build import build_dataset
 
     defaults = {field.name: field.default for field in fields(Recipe)}
     known = defaults.keys() - DERIVED
@@ -69,9 +69,9 @@ def build(
     model = None if face_model is None else Path(face_model)
     source_files = open_corpus(str(corpus), None if source is None else Path(source))
     options = {**defaults, **options, "corpus": source_files.name}
-    options["video_offset"] = seconds(str(options["video_offset"]))
+    options["video_offset"] = parse_seconds(str(options["video_offset"]))
     recipe = Recipe(**{**options, **detector_options(options["face_detector"], model)})
-    pipeline.build(
+    build_dataset(
         source_files,
         Path(out),
         recipe,

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora.inventory import fingerprint, listing, stamps
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.parts import DamagedPart, parts_of, remaining, remove, write_rows
-from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
+from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity import lock_writer
 from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
-from mesm_data.pipeline.executors.registry import engine as engine_named
-from mesm_data.pipeline.records import findings
-from mesm_data.pipeline.source_record import remember
-from mesm_data.pipeline.worker import Job, run
+from mesm_data.pipeline.executors.registry import get_engine
+from mesm_data.pipeline.records import corpus_findings
+from mesm_data.pipeline.source_record import save_source_index
+from mesm_data.pipeline.worker import Job, build_recording
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.splits.groups import grouped, saved
 from mesm_data.storage.file_locks import folder_lock
@@ -33,16 +33,16 @@ from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
-Step = Callable[[int], object]
-Progress = Callable[[str, int, int], Step]
+ProgressStep = Callable[[int], object]
+Progress = Callable[[str, int, int], ProgressStep]
 
 
-def silent(what: str, total: int, todo: int) -> Step:
+def no_progress(what: str, total: int, todo: int) -> ProgressStep:
     """Shows nothing."""
     return lambda number: None
 
 
-def build(
+def build_dataset(
     corpus: Corpus,
     out: Path,
     recipe: Recipe,
@@ -53,7 +53,7 @@ def build(
     overwrite: bool = False,
     lock: Lock | None = None,
     face_model: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Build `corpus` into the folder `out`; returns what dataset.json says.
 
@@ -64,27 +64,27 @@ def build(
     something else, there is no such split or the lock is of another corpus or recipe, MesmError if there is no room;
     utterances that cannot be built do not raise, they are rows with a reason.
     """
-    groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
+    groups = grouped((manifest_row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
         lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
     found = listing(corpus)
-    check_place(out, corpus.root)
+    validate_output_dir(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = plan_of(corpus, recipe, fingerprint(corpus, found), lock)
-        finished = open_place(out, plan, overwrite=overwrite)
+        plan = make_plan(corpus, recipe, fingerprint(corpus, found), lock)
+        finished = prepare_output_dir(out, plan, overwrite=overwrite)
         if finished:
-            sweep(out, out / ".build")
+            remove_temporary_files(out, out / ".build")
             shutil.rmtree(out / ".build" / "parts", ignore_errors=True)  # it was killed before they were deleted
             if not (out / lock_writer.LOCK_NAME).exists():  # it was killed between the two
-                write_lock(out, finished, progress)
+                write_recipe_lock(out, finished, progress)
             return finished
-        remember(out, corpus, found)
+        save_source_index(out, corpus, found)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
-        return go_on(
+        return resume_build(
             corpus,
             out,
             plan,
@@ -97,11 +97,11 @@ def build(
         )
 
 
-def plan_of(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
+def make_plan(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock | None = None) -> dict[str, Any]:
     """What .build/recipe.json says: what is built, from what, with what; by which lock, whose detector it then was."""
-    from mesm_data.media.toolchain import toolchain
+    from mesm_data.media.toolchain import toolchain_versions
 
-    plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain()}
+    plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain_versions()}
     plan["schema"] = corpus.schema.as_dict()
     if lock:
         plan["recipe"]["detector"] = lock.header["recipe"]["detector"]
@@ -109,7 +109,7 @@ def plan_of(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock |
     return plan
 
 
-def go_on(
+def resume_build(
     corpus: Corpus,
     out: Path,
     plan: dict[str, Any],
@@ -122,15 +122,17 @@ def go_on(
     progress: Progress,
 ) -> dict[str, Any]:
     """Do what OUT/.build/parts lacks of `plan`, then finish. The caller holds the lock."""
-    recordings, excluded = select(corpus, recipe)
+    recordings, excluded = select_utterances(corpus, recipe)
     parts = out / ".build" / "parts"
     parts.mkdir(exist_ok=True)
     for name in (lock_writer.LOCK_NAME, REBUILD_NAME):  # of an earlier dataset
         (out / name).unlink(missing_ok=True)
-    sweep(out, parts.parent, parts)
+    remove_temporary_files(out, parts.parent, parts)
 
     def attempt() -> dict[str, Any]:
-        todo = sorted((missing for r in recordings if (missing := remaining(r, parts))), key=seconds, reverse=True)
+        todo = sorted(
+            (missing for r in recordings if (missing := remaining_work(r, parts))), key=total_seconds, reverse=True
+        )
         jobs = [
             Job(
                 root=corpus.root,
@@ -145,18 +147,18 @@ def go_on(
             for recording in todo
         ]
         step = progress("build", *(sum(len(r.utterances) for r in some) for some in (recordings, todo)))
-        work(engine_named(engine), jobs, workers, step)
-        return finish(corpus, out, plan, recordings, excluded, progress)
+        run_jobs(get_engine(engine), jobs, workers, step)
+        return finish_dataset(corpus, out, plan, recordings, excluded, progress)
 
     try:
-        said = undamaged(attempt, parts)
-        write_lock(out, said, progress)
+        said = rebuild_damaged_parts(attempt, parts)
+        write_recipe_lock(out, said, progress)
         return said
     finally:
-        sweep(out, parts)
+        remove_temporary_files(out, parts)
 
 
-def undamaged(attempt: Callable[[], dict[str, Any]], parts: Path) -> dict[str, Any]:
+def rebuild_damaged_parts(attempt: Callable[[], dict[str, Any]], parts: Path) -> dict[str, Any]:
     """The result of `attempt`, which is repeated without the parts that prove damaged. Raises if one does so twice."""
     removed: set[str] = set()
     while True:
@@ -166,42 +168,42 @@ def undamaged(attempt: Callable[[], dict[str, Any]], parts: Path) -> dict[str, A
             if damaged.name in removed:
                 raise
             removed.add(damaged.name)
-            remove(parts, damaged.name)
+            delete_part(parts, damaged.name)
 
 
-def write_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
+def write_recipe_lock(out: Path, said: dict[str, Any], progress: Progress) -> None:
     """Write OUT/recipe.lock of a finished dataset."""
     lock_writer.write_lock(out, progress("lock", said["counts"]["ok"], said["counts"]["ok"]))
 
 
-def work(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:
+def run_jobs(engine: Engine, jobs: list[Job], workers: int | None, step: ProgressStep) -> None:
     """Do all jobs. One that kills its worker is tried without the picture, whose decoder is the first suspect."""
     blind = []
-    for job, result in engine(run, jobs, workers):
+    for job, result in engine(build_recording, jobs, workers):
         if isinstance(result, WorkerDied):
             blind.append(replace(job, blind=str(result)))
         else:
             step(len(job.recording.utterances))
-    for job, result in engine(run, blind, workers) if blind else ():
+    for job, result in engine(build_recording, blind, workers) if blind else ():
         if isinstance(result, WorkerDied):
-            rows = [row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
-            write_rows(job.parts, job.recording.id, rows)
+            rows = [manifest_row(utterance, "failed", str(result)) for utterance in job.recording.utterances]
+            finish_part(job.parts, job.recording.id, rows)
         step(len(job.recording.utterances))
 
 
-def seconds(recording: Recording) -> float:
+def total_seconds(recording: Recording) -> float:
     """How much there is to look at. The longest are begun first, so that no core is left alone with one."""
     return sum(utterance.end - utterance.start for utterance in recording.utterances)
 
 
-def sweep(*folders: Path) -> None:
+def remove_temporary_files(*folders: Path) -> None:
     """Remove what killed writers left behind: all that is unfinished has a name that begins with a dot."""
     for folder in folders:
         for path in folder.glob(".*.tmp") if folder.is_dir() else ():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def check_place(out: Path, source: Path) -> None:
+def validate_output_dir(out: Path, source: Path) -> None:
     """Raises InputError if `out` cannot be a dataset's folder: a file, something else's folder, inside the source."""
     here, there = out.resolve(), source.resolve()
     if here == there or there in here.parents or here in there.parents:
@@ -221,7 +223,7 @@ def check_place(out: Path, source: Path) -> None:
         raise InputError(f"--out {out} holds other things ({sorted(names)[0]}): choose an empty or a new folder")
 
 
-def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+def prepare_output_dir(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
     """Make `out` ready for `plan`. Returns its dataset.json if that is already built."""
     dataset, begun = out / "dataset.json", out / ".build" / "recipe.json"
     known = next((read_checked_json(path, RECIPE_SHAPE) for path in (dataset, begun) if path.exists()), None)
@@ -229,9 +231,9 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
         other = known.get("recipe", {}).get("corpus")
         if other is not None and other != plan["recipe"]["corpus"]:
             raise InputError(f"{out} holds a dataset of {other}, not of {plan['recipe']['corpus']}: give another --out")
-        if differs := difference(known.get("recipe", {}), plan["recipe"]):
+        if differs := describe_difference(known.get("recipe", {}), plan["recipe"]):
             raise InputError(f"{out} was begun with another recipe: {differs}. Give another --out, or --overwrite")
-        if differs := difference(known.get("source", {}), plan["source"]):
+        if differs := describe_difference(known.get("source", {}), plan["source"]):
             raise InputError(
                 f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
                 f"after a repair of the same source, `mesm-data retry {out}` does again what it changes"
@@ -246,7 +248,7 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
             raise InputError(f"{out} was begun with {then}: give another --out, or --overwrite")
         if dataset.exists():
             return dict(known)
-        if differs := other_toolchain(known.get("toolchain", {}), plan["toolchain"]):
+        if differs := describe_toolchain_difference(known.get("toolchain", {}), plan["toolchain"]):
             raise InputError(
                 f"{out} was begun with another toolchain: {differs}. Go on with the first one, or --overwrite"
             )
@@ -258,7 +260,7 @@ def open_place(out: Path, plan: dict[str, Any], *, overwrite: bool) -> dict[str,
     return None
 
 
-def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[str, Any]]]:
+def select_utterances(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[str, Any]]]:
     """The recordings with the utterances that are to be built, and the rows of those that are not."""
     chosen: list[Recording] = []
     excluded: list[dict[str, Any]] = []
@@ -267,11 +269,11 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
         kept: list[Utterance] = []
         for utterance in recording.utterances:
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
-                excluded.append(row(utterance, "excluded", "only"))
+                excluded.append(manifest_row(utterance, "excluded", "only"))
             elif utterance.unbuilt:
-                excluded.append(row(utterance, *utterance.unbuilt))
+                excluded.append(manifest_row(utterance, *utterance.unbuilt))
             elif recipe.limit is not None and count >= recipe.limit:
-                excluded.append(row(utterance, "excluded", "limit"))
+                excluded.append(manifest_row(utterance, "excluded", "limit"))
             else:
                 kept.append(utterance)
                 count += 1
@@ -285,7 +287,7 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
     return chosen, excluded
 
 
-def finish(
+def finish_dataset(
     corpus: Corpus,
     out: Path,
     plan: dict[str, Any],
@@ -294,12 +296,12 @@ def finish(
     progress: Progress,
 ) -> dict[str, Any]:
     """Pack the parts, write the manifest and, last, dataset.json; then the parts are not needed any more."""
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import write_dataset
 
     parts = out / ".build" / "parts"
     rows = list(excluded)
     for recording in recordings:
-        made = [{**row, "source": name} for name, rows in parts_of(recording, parts) for row in rows]
+        made = [{**row, "source": name} for name, rows in completed_parts(recording, parts) for row in rows]
         if len(made) != len(recording.utterances):
             raise MesmError(
                 f"{parts}: {len(made)} of {len(recording.utterances)} utterances of {recording.id} are here. Do all "
@@ -313,10 +315,10 @@ def finish(
         "corpus": corpus.name,
         "synthetic": plan["source"]["synthetic"],
         "notes": list(corpus.notes),
-        "findings": findings(rows),
+        "findings": corpus_findings(rows),
     }
     built = sum(row["status"] == "ok" for row in rows)
     step = progress("pack", built, built)
-    written = dataset.write(out, parts, rows, facts, limit=plan["recipe"]["shard_bytes"], step=step)
+    written = write_dataset(out, parts, rows, facts, limit=plan["recipe"]["shard_bytes"], step=step)
     shutil.rmtree(parts)
     return written

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.members import encode_faces, normal_text
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.members import encode_faces, normalize_text
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.media.audio import Sound
-from mesm_data.media.extract import Sight
+from mesm_data.media.audio import AudioSegment
+from mesm_data.media.extract import VideoResult
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.recordings import Utterance
 from mesm_data.storage.files import sha256_file
@@ -20,7 +20,7 @@ from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
 
-class Digests:
+class SourceDigests:
     """sha256 of source files, each read once."""
 
     def __init__(self, root: Path) -> None:
@@ -46,7 +46,9 @@ class Digests:
         return sha256("".join(lines).encode()).hexdigest()
 
 
-def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> dict[str, Any]:
+def make_record(
+    corpus: str, utterance: Utterance, sound: AudioSegment, sight: VideoResult, digests: SourceDigests
+) -> dict[str, Any]:
     """The JSON member of one sample. The same keys in every sample: what is absent is null."""
     width, height = sight.size or (None, None)
     return {
@@ -58,7 +60,7 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
         "split": utterance.split,
         "start": utterance.start,
         "end": utterance.end,
-        "text": normal_text(utterance.text),
+        "text": normalize_text(utterance.text),
         "words": None if utterance.words is None else [{"w": w.w, "t0": w.t0, "t1": w.t1} for w in utterance.words],
         "labels": dict(utterance.labels),
         "faces": {
@@ -75,7 +77,9 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
     }
 
 
-def _sources(utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> list[dict[str, Any]]:
+def _sources(
+    utterance: Utterance, sound: AudioSegment, sight: VideoResult, digests: SourceDigests
+) -> list[dict[str, Any]]:
     """The files that went into a sample, with the seconds that were cut from them (null: the whole file).
 
     Images are one entry, with a digest over them all.
@@ -93,7 +97,7 @@ def _source(role: str, path: str, span: tuple[float, float] | None, digest: str 
     return {"role": role, "path": path, "span": span and list(span), "sha256": digest}
 
 
-def encode(record: dict[str, Any], sound: Sound, sight: Sight, recipe: Recipe) -> dict[str, bytes]:
+def encode_members(record: dict[str, Any], sound: AudioSegment, sight: VideoResult, recipe: Recipe) -> dict[str, bytes]:
     """The four members of one sample."""
     faces = np.zeros((len(sight.faces), recipe.face_size, recipe.face_size, 3), np.uint8)
     for index, face in enumerate(sight.faces):
@@ -107,14 +111,14 @@ def encode(record: dict[str, Any], sound: Sound, sight: Sight, recipe: Recipe) -
 
 
 def built_row(
-    utterance: Utterance, sound: Sound, sight: Sight, members: dict[str, bytes], offsets: dict[str, int]
+    utterance: Utterance, sound: AudioSegment, sight: VideoResult, members: dict[str, bytes], offsets: dict[str, int]
 ) -> dict[str, Any]:
     """The manifest row of an utterance that was built; `reason`, and `lost` by modality, say what of it is missing."""
     problems = "; ".join((*sound.problems, *sight.problems)) or None
     lost = {"audio": "; ".join(sound.problems), "video": "; ".join(sight.problems)}
     crops = b"".join(face.crop.tobytes() for face in sight.faces)
     return {
-        **row(utterance, "ok", problems),
+        **manifest_row(utterance, "ok", problems),
         "lost": {what: said for what, said in lost.items() if said},
         "audio": sound.status,
         "video": sight.status,
@@ -132,7 +136,7 @@ def built_row(
     }
 
 
-def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+def corpus_findings(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What a build found out about the corpus as a whole, one sentence each, from the rows that steps left."""
     return [*_without_text(rows), *_channels(rows)]
 

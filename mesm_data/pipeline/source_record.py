@@ -11,7 +11,7 @@ from mesm_data.storage.json_files import write_compact_json
 from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 
-def remember(out: Path, corpus: Corpus, found: Listing) -> None:
+def save_source_index(out: Path, corpus: Corpus, found: Listing) -> None:
     """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
 
     Paths are written as URIs, which escape what a name can hold and JSON cannot: bytes that are not UTF-8.
@@ -22,14 +22,14 @@ def remember(out: Path, corpus: Corpus, found: Listing) -> None:
     )
 
 
-def remembered_file(out: Path) -> Path | None:
+def load_corpus_file(out: Path) -> Path | None:
     """The table or corpus.toml that the dataset `out` was built from, None if it was a corpus of the registry."""
     path = out / ".build" / "source.json"
     known = read_checked_json(path, {"file?": (str, NoneType)}) if path.exists() else {}
     return _from_uri(known["file"]) if known.get("file") else None
 
 
-def remembered(out: Path) -> tuple[Path, Listing] | None:
+def load_source_index(out: Path) -> tuple[Path, Listing] | None:
     """What `remember` wrote, or None: a dataset that came from elsewhere has no .build/."""
     path = out / ".build" / "source.json"
     if not path.exists():

@@ -6,10 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import dataset_dir as shards
+from mesm_data.dataset.dataset_dir import read_clip_index
 from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.members import EXTENSIONS
-from mesm_data.dataset.parts import write_rows
+from mesm_data.dataset.parts import finish_part
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.tar import SampleWriter
 from mesm_data.errors import MesmError
@@ -18,14 +18,14 @@ from mesm_data.storage.files import atomic_write, open_regular_file
 _DAMAGED = (MesmError, ValueError, OSError, LookupError, TypeError)  # also a record that names no sources
 
 
-class Unpacker:
+class PartUnpacker:
     """Writes parts of a finished dataset's samples, as the step would have left them. Every byte is checked."""
 
     def __init__(self, path: Path) -> None:
         self._dataset = dataset = Dataset(path, check=True)
         self._clips: dict[str, dict[str, Any]] = {}
         if dataset.info["video"]:
-            self._clips = {row["key"]: row for row in shards.clips(dataset.path, dataset.info)}
+            self._clips = {row["key"]: row for row in read_clip_index(dataset.path, dataset.info)}
 
     def part(self, place: Path, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:
         """Write `place`.tar, .clips.tar and .json of the samples whose record `keep` wants; returns their keys.
@@ -52,7 +52,7 @@ class Unpacker:
                     clips.write(key, {"mp4": clip})
         self._dataset.expect(())  # unmaps the shards: a recording's samples are spread over all of them
         if rows:
-            write_rows(place.parent, place.name, rows)
+            finish_part(place.parent, place.name, rows)
         return [row["key"] for row in rows]
 
     def kept(self, keys: Iterable[str], keep: Callable[[dict[str, Any]], bool]) -> list[str]:

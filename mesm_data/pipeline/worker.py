@@ -19,19 +19,19 @@ from typing import Any
 import numpy as np
 
 from mesm_data.corpora.inventory import Stamps, stamp
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.parts import write_rows
-from mesm_data.dataset.recipe import Recipe, other_toolchain
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.parts import finish_part
+from mesm_data.dataset.recipe import Recipe, describe_toolchain_difference
 from mesm_data.dataset.tar import SampleWriter
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media import channel_check as channels
-from mesm_data.media.audio import AudioReader, Sound, duration
-from mesm_data.media.duration import NoDuration, measure_duration
-from mesm_data.media.extract import Sight, watch
-from mesm_data.media.faces.crop import FaceCutter, Place
+from mesm_data.media.audio import AudioReader, AudioSegment, utterance_duration
+from mesm_data.media.channel_check import check_channel
+from mesm_data.media.duration import DurationError, measure_duration
+from mesm_data.media.extract import VideoResult, extract_video
+from mesm_data.media.faces.crop import FaceBox, FaceCropper
 from mesm_data.media.faces.detector import FaceDetector
-from mesm_data.media.toolchain import toolchain
-from mesm_data.pipeline.records import Digests, built_row, encode, record
+from mesm_data.media.toolchain import toolchain_versions
+from mesm_data.pipeline.records import SourceDigests, built_row, encode_members, make_record
 from mesm_data.schema.recordings import Recording, Utterance
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.machine_errors import describe_machine_error, is_machine_error
@@ -54,11 +54,11 @@ class Job:
     tools: dict[str, str]
     stamps: Stamps = field(default_factory=dict)
     blind: str | None = None
-    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[FaceBox]] = field(default_factory=dict)
     face_model: Path | None = None
 
 
-def run(job: Job) -> Counter[str]:
+def build_recording(job: Job) -> Counter[str]:
     """Build the part of one recording. Returns how many of its utterances are ok and failed.
 
     Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
@@ -66,11 +66,11 @@ def run(job: Job) -> Counter[str]:
     is no part.
     """
     check_machine(job)
-    check_sources(job)
+    check_sources_unchanged(job)
     try:
-        rows = rows_of(job)
-        check_sources(job)
-        write_rows(job.parts, job.recording.id, rows)
+        rows = build_rows(job)
+        check_sources_unchanged(job)
+        finish_part(job.parts, job.recording.id, rows)
     except MesmError:
         raise
     except Exception as error:
@@ -78,14 +78,17 @@ def run(job: Job) -> Counter[str]:
     return Counter(row["status"] for row in rows)
 
 
-def rows_of(job: Job) -> list[dict[str, Any]]:
+def build_rows(job: Job) -> list[dict[str, Any]]:
     """The rows of `build_part`; failed ones after an unforeseen exception: a build of 65 hours must not end for it."""
     try:
-        return build_part(job)
+        return write_part(job)
     except Exception as error:
         if ends_build(error):
             raise
-        return [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
+        return [
+            manifest_row(utterance, "failed", describe_unexpected_error(error))
+            for utterance in job.recording.utterances
+        ]
 
 
 def ends_build(error: Exception) -> bool:
@@ -102,33 +105,33 @@ def check_machine(job: Job) -> None:
                 f"{folder} cannot be seen on {socket.gethostname()}. Every machine that works on a build needs its "
                 "--source and --out at the same path, on a file system that they share. The same command goes on"
             )
-    if differs := other_toolchain(job.tools, _toolchain()):
+    if differs := describe_toolchain_difference(job.tools, _toolchain()):
         raise MesmError(
             f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
         )
     try:
-        detector_of(job)
+        job_detector(job)
     except InputError as error:
         raise MesmError(f"{socket.gethostname()}: {error}. All machines of a build need the same detector") from None
 
 
-def detector_of(job: Job) -> FaceDetector | None:
+def job_detector(job: Job) -> FaceDetector | None:
     """The face detector of a job; None if a lock says where faces are, and the detector's model file is not here."""
     if job.recipe.face_model and not job.face_model:
         return None
     return job.recipe.detector(job.face_model)
 
 
-_toolchain = functools.cache(toolchain)
+_toolchain = functools.cache(toolchain_versions)
 
 
-def unforeseen(error: Exception) -> str:
+def describe_unexpected_error(error: Exception) -> str:
     """An exception that nobody foresaw, as a reason."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
 
 
-def check_sources(job: Job) -> None:
+def check_sources_unchanged(job: Job) -> None:
     """Raises MesmError if a file that the scan saw is gone, or another one now.
 
     An unmounted disk is no reason to fail utterances, and a digest must be of the file that was decoded.
@@ -147,9 +150,9 @@ def check_sources(job: Job) -> None:
             )
 
 
-def build_part(job: Job) -> list[dict[str, Any]]:
+def write_part(job: Job) -> list[dict[str, Any]]:
     """Write the samples and clips of a recording; returns its rows."""
-    digests = Digests(job.root)
+    digests = SourceDigests(job.root)
     utterances, rows = measure_ends(job)
     job = replace(job, recording=replace(job.recording, utterances=utterances))
     with ExitStack() as stack:
@@ -157,20 +160,20 @@ def build_part(job: Job) -> list[dict[str, Any]]:
             tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
         )
         reader = AudioReader(job.root, utterances, job.recipe.sample_rate)
-        sounds = [listen(reader, utterance) for utterance in utterances]
-        fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
-        sights = look(job, sounds, Path(scratch))
-        samples = stack.enter_context(part_writer(job, "tar"))
-        clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
+        sounds = [read_audio(reader, utterance) for utterance in utterances]
+        fits = [check_own_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
+        sights = read_video(job, sounds, Path(scratch))
+        samples = stack.enter_context(open_part_writer(job, "tar"))
+        clips = stack.enter_context(open_part_writer(job, "clips.tar")) if job.recipe.clips else None
         for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            flags = sound_flags(sound, channel)
+            flags = audio_flags(sound, channel)
             flags += ["several_faces"] if any(face.count > 1 for face in sight.faces) else []
             utterance = replace(utterance, flags=(*utterance.flags, *flags))
             if sound.status == sight.status == "none":
-                rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
+                rows.append(manifest_row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
                 continue
-            described = record(job.recipe.corpus, utterance, sound, sight, digests)
-            members = encode(described, sound, sight, job.recipe)
+            described = make_record(job.recipe.corpus, utterance, sound, sight, digests)
+            members = encode_members(described, sound, sight, job.recipe)
             start, offsets = samples.size, samples.write(utterance.key, members)
             rows.append(built_row(utterance, sound, sight, members, offsets))
             rows[-1]["channel"] = channel
@@ -190,8 +193,8 @@ def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]
             path = job.recording.video or utterance.audio[0].path
             try:
                 end = measure_duration(job.root / path)
-            except NoDuration as error:
-                failed.append(row(utterance, "failed", str(error)))
+            except DurationError as error:
+                failed.append(manifest_row(utterance, "failed", str(error)))
                 continue
             audio = tuple(replace(source, span=source.span and (source.span[0], end)) for source in utterance.audio)
             utterance = replace(utterance, end=end, audio=audio)
@@ -199,48 +202,50 @@ def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]
     return tuple(measured), failed
 
 
-def sound_flags(sound: Sound, channel: str | None) -> list[str]:
+def audio_flags(sound: AudioSegment, channel: str | None) -> list[str]:
     """What is doubtful about a sound: `channel` is what the check of the stereo channels says."""
     is_shared = bool(sound.source and sound.source.channel_per_speaker) and sound.channels == 1
     flags = {"other_channel": channel == "other", "both_voices": is_shared, "silent_sound": sound.is_silent}
     return [flag for flag, is_so in flags.items() if is_so]
 
 
-def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:
+def check_own_channel(reader: AudioReader, utterance: Utterance, sound: AudioSegment) -> str | None:
     """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
     own = bool(utterance.audio) and sound.source == utterance.audio[0]
-    return channels.check(reader, utterance.audio, sound.samples) if own else None
+    return check_channel(reader, utterance.audio, sound.samples) if own else None
 
 
-def listen(reader: AudioReader, utterance: Utterance) -> Sound:
+def read_audio(reader: AudioReader, utterance: Utterance) -> AudioSegment:
     """The sound of an utterance; what nobody foresaw costs the sound alone."""
     try:
-        return reader.read(utterance.audio, duration(utterance))
+        return reader.read(utterance.audio, utterance_duration(utterance))
     except Exception as error:
         if ends_build(error):
             raise
         nothing = np.zeros(0, np.int16)
-        return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=(unforeseen(error),))
+        return AudioSegment(
+            samples=nothing, status="none", sample_rate=None, source=None, problems=(describe_unexpected_error(error),)
+        )
 
 
-def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
+def read_video(job: Job, sounds: Sequence[AudioSegment], scratch: Path) -> list[VideoResult]:
     """The picture of all utterances; what nobody foresaw, or killed an earlier attempt, costs the picture alone."""
     try:
         if job.blind is None:
             heard = [sound.samples for sound in sounds]
             size, margin = job.recipe.face_size, job.recipe.face_margin
-            faces = FaceCutter(size=size, margin=margin, detector=detector_of(job), places=job.places)
-            return watch(job.root, job.recording, job.recipe, heard, scratch, faces)
+            faces = FaceCropper(size=size, margin=margin, detector=job_detector(job), places=job.places)
+            return extract_video(job.root, job.recording, job.recipe, heard, scratch, faces)
         reason = job.blind
     except Exception as error:
         if ends_build(error):
             raise
-        reason = unforeseen(error)
-    return [Sight(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]
+        reason = describe_unexpected_error(error)
+    return [VideoResult(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]
 
 
 @contextmanager
-def part_writer(job: Job, suffix: str) -> Iterator[SampleWriter]:
+def open_part_writer(job: Job, suffix: str) -> Iterator[SampleWriter]:
     """One file of the part, whole or absent."""
     with atomic_write(job.parts / f"{job.recording.id}.{suffix}") as file, SampleWriter(file) as writer:
         yield writer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.contents import Publication
@@ -109,7 +109,7 @@ def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
     Args:
         path: The folder of the dataset.
     """
-    rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
+    rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     resolved = available(rows.values(), schema)
     splits = {}
     for name, split in named_splits(schema, rows).items():

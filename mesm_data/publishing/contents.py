@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import NAME, Files, checked_files, is_digest, parse_object
+from mesm_data.dataset.description import FileEntries, is_sha256, parse_file_entries, parse_json_object
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 
@@ -25,7 +25,7 @@ class Publication:
     root: str
     date: str
     statement: dict[str, str] | None
-    files: Files
+    files: FileEntries
 
     def as_dict(self) -> dict[str, Any]:
         """The publication as JSON values."""
@@ -44,7 +44,7 @@ def read_publication(data: bytes, where: str) -> Publication:
         data: The content of the file.
         where: The redacted URL of the file, for messages.
     """
-    content = parse_object(data, where)
+    content = parse_json_object(data, where)
     if content.get("publication") != PUBLICATION_VERSION:
         version = content.get("publication")
         raise InputError(
@@ -54,7 +54,7 @@ def read_publication(data: bytes, where: str) -> Publication:
         content.get("tier") in TIERS
         and all(isinstance(content.get(name), str) for name in ("corpus", "date"))
         and isinstance(content.get("synthetic"), bool)
-        and is_digest(content.get("root"))
+        and is_sha256(content.get("root"))
         and _is_statement(content.get("statement"))
         and isinstance(content.get("files"), dict)
     )
@@ -62,7 +62,7 @@ def read_publication(data: bytes, where: str) -> Publication:
         raise InputError(f"{where} is damaged: it lacks the tier, the root or the files of a publication")
     return Publication(
         **{name: content[name] for name in _HEADER},
-        files=checked_files(content["files"], where),
+        files=parse_file_entries(content["files"], where),
     )
 
 
@@ -83,5 +83,5 @@ def extra_files(path: Path, info: Mapping[str, Any]) -> Iterator[str]:
     if info["video"]:
         yield "video/index.parquet"
     for file in sorted(path.iterdir()):
-        if file.name in ("failures.csv", LOCK_NAME) or (file.name.startswith("attest") and NAME.fullmatch(file.name)):
+        if file.name in ("failures.csv", LOCK_NAME):
             yield file.name

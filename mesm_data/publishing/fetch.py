@@ -6,8 +6,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset.description import LIMIT, File, Files, check_manifest, files_of, read_dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info
+from mesm_data.dataset.description import (
+    MAX_INFO_BYTES,
+    FileEntries,
+    FileEntry,
+    check_manifest_digest,
+    listed_files,
+    parse_dataset_info,
+)
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.contents import CARD_NAME, INDEX_NAME, SPLITS_NAME, Publication, read_publication
@@ -47,14 +54,14 @@ def fetch(
         return FetchResult(publication.tier, publication.root)
     where = remote.join_url(url, "dataset.json")
     try:
-        data = remote.read_bytes(where, limit=LIMIT)
+        data = remote.read_bytes(where, limit=MAX_INFO_BYTES)
     except RemoteFileNotFound:
         reason = "there is no dataset. Give the URL that `mesm-data publish` was given"
         if publication:
             reason = "publishing is in progress or was interrupted. Ask its publisher to run the same command again"
         raise InputError(f"{redact_url(url)} has no dataset.json: {reason}") from None
-    info = read_dataset(data, redact_url(where))
-    files = files_of(info, redact_url(where))
+    info = parse_dataset_info(data, redact_url(where))
+    files = listed_files(info, redact_url(where))
     if publication:
         files = _consistent_files(files, data, info["root"], publication, url)
     _check_folder(out, info["root"], files)
@@ -62,7 +69,7 @@ def fetch(
     run_parallel(sorted(files), lambda name, step: _download(url, out, name, files[name], step), report)
     if not publication:
         _download_tables(url, out, clips=bool(info["video"]))
-    check_manifest(out, info)
+    check_manifest_digest(out, info)
     with atomic_write(out / "dataset.json") as file:
         file.write(data)
     return FetchResult(publication.tier if publication else "copy", info["root"])
@@ -71,12 +78,12 @@ def fetch(
 def _publication(url: str) -> Publication | None:
     index = remote.join_url(url, INDEX_NAME)
     try:
-        return read_publication(remote.read_bytes(index, limit=LIMIT), redact_url(index))
+        return read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), redact_url(index))
     except RemoteFileNotFound:
         return None
 
 
-def _consistent_files(media: Files, data: bytes, root: str, publication: Publication, url: str) -> Files:
+def _consistent_files(media: FileEntries, data: bytes, root: str, publication: Publication, url: str) -> FileEntries:
     """All files of a publication except dataset.json. Raises InputError if its two lists do not agree.
 
     Args:
@@ -86,7 +93,7 @@ def _consistent_files(media: Files, data: bytes, root: str, publication: Publica
     """
     files = dict(publication.files)
     dataset_json = files.pop("dataset.json", None)
-    is_same = dataset_json == File(size=len(data), sha256=sha256(data).hexdigest()) and root == publication.root
+    is_same = dataset_json == FileEntry(size=len(data), sha256=sha256(data).hexdigest()) and root == publication.root
     published_media = {name: file for name, file in files.items() if name.endswith(".tar")}
     if not is_same or published_media != media or "manifest.parquet" not in files:
         raise InputError(
@@ -105,7 +112,7 @@ def _fetch_recipe(url: str, out: Path, publication: Publication, progress: Calla
     run_parallel(sorted(files), lambda name, step: _download(url, out, name, files[name], step), report)
 
 
-def _download(url: str, out: Path, name: str, file: File, progress: Progress) -> None:
+def _download(url: str, out: Path, name: str, file: FileEntry, progress: Progress) -> None:
     source = remote.join_url(url, *name.split("/"))
     remote.download_file(source, out / name, size=file.size, sha256=file.sha256, progress=progress)
 
@@ -127,14 +134,14 @@ def _download_tables(url: str, out: Path, *, clips: bool) -> None:
             file.write(data)
 
 
-def _check_folder(out: Path, root: str, files: Files) -> None:
+def _check_folder(out: Path, root: str, files: FileEntries) -> None:
     """Raise InputError if `out` holds anything that is not part of this dataset."""
     for folder in (out, *out.parents):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: give a folder")
     if (out / ".build").exists():
         raise InputError(f"{out} is the folder of a build: give another folder")
-    if (out / "dataset.json").exists() and (other_root := dataset.describe(out)["root"]) != root:
+    if (out / "dataset.json").exists() and (other_root := read_dataset_info(out)["root"]) != root:
         raise InputError(f"{out} holds another dataset (root {other_root}): give another folder")
     for name in ("shards", "video"):
         for path in sorted((out / name).glob("*.tar")):
@@ -142,7 +149,7 @@ def _check_folder(out: Path, root: str, files: Files) -> None:
                 raise InputError(f"{path} is not part of this dataset: give another folder, or remove it")
 
 
-def _check_disk_space(out: Path, files: Files, url: str) -> int:
+def _check_disk_space(out: Path, files: FileEntries, url: str) -> int:
     """The total number of bytes of `files`. Raises InputError if the missing ones do not fit on the disk."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     missing = sum(file.size for name, file in files.items() if not (out / name).exists())

@@ -7,8 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset.description import LIMIT, File, check_manifest, files_of, read_dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
+from mesm_data.dataset.description import (
+    MAX_INFO_BYTES,
+    FileEntry,
+    check_manifest_digest,
+    listed_files,
+    parse_dataset_info,
+)
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.card import describe_splits, render_card
@@ -51,20 +57,20 @@ def publish(
             or `path` is not a dataset.
         MesmError: A file is not as dataset.json describes it, or cannot be uploaded.
     """
-    dataset.describe(path)
-    info = read_dataset((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
+    read_dataset_info(path)
+    info = parse_dataset_info((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
     today = datetime.date.today().isoformat()
     statement = licence_statement(info, tier, holder_of, today)
     _check_url(path, url)
     check_access(url, tier)
     earlier = _earlier_publication(url, info, tier)
-    check_manifest(path, info)
+    check_manifest_digest(path, info)
     if statement and earlier and earlier.statement:
         statement |= {"date": earlier.statement["date"]}
     if tier == "recipe":
-        files = {name: File.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
+        files = {name: FileEntry.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
     else:
-        files = files_of(info, str(path)) | {name: File.of(path / name) for name in extra_files(path, info)}
+        files = listed_files(info, str(path)) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
     publication = Publication(
         tier=tier,
         corpus=info["corpus"],
@@ -90,18 +96,18 @@ def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication
         folder: A temporary folder.
     """
     (folder / CARD_NAME).write_text(render_card(info, publication), encoding="utf-8")
-    write_json(folder / SPLITS_NAME, describe_splits(path, dataset.schema_of(path, info)))
-    publication.files.update({name: File.of(folder / name) for name in (CARD_NAME, SPLITS_NAME)})
+    write_json(folder / SPLITS_NAME, describe_splits(path, schema_from_info(path, info)))
+    publication.files.update({name: FileEntry.of(folder / name) for name in (CARD_NAME, SPLITS_NAME)})
     last = [folder / INDEX_NAME]
     if publication.tier != "recipe":
-        publication.files["dataset.json"] = File.of(path / "dataset.json")
+        publication.files["dataset.json"] = FileEntry.of(path / "dataset.json")
         last.append(path / "dataset.json")
     write_json(folder / INDEX_NAME, publication.as_dict())
     for file in (folder / CARD_NAME, folder / SPLITS_NAME, *last):
-        _upload(file, url, file.name, File.of(file), lambda _: None)
+        _upload(file, url, file.name, FileEntry.of(file), lambda _: None)
 
 
-def _upload(path: Path, url: str, name: str, expected: File, progress: Progress) -> None:
+def _upload(path: Path, url: str, name: str, expected: FileEntry, progress: Progress) -> None:
     """Upload one file, unless it exists there. Raises MesmError if the local file is not `expected`."""
     target = remote.join_url(url, *name.split("/"))
     progress(0)
@@ -109,7 +115,7 @@ def _upload(path: Path, url: str, name: str, expected: File, progress: Progress)
         advice = f"run `mesm-data verify {path.parents[name.count('/')]}` for details"
         if not path.is_file():
             raise MesmError(f"{path} is missing, and dataset.json names it: {advice}")
-        if File.of(path) != expected:
+        if FileEntry.of(path) != expected:
             raise MesmError(f"{path} is not uploaded: its size or sha256 is not what dataset.json names; {advice}")
         remote.upload_file(path, target, sha256=expected.sha256)
     progress(expected.size)
@@ -130,12 +136,12 @@ def _earlier_publication(url: str, info: dict[str, Any], tier: str) -> Publicati
     root, published_tier = info["root"], tier
     try:
         index = remote.join_url(url, INDEX_NAME)
-        publication = read_publication(remote.read_bytes(index, limit=LIMIT), redact_url(index))
+        publication = read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), redact_url(index))
         root, published_tier = publication.root, publication.tier
     except RemoteFileNotFound:
         pass
     try:
-        root = json.loads(remote.read_bytes(remote.join_url(url, "dataset.json"), limit=LIMIT))["root"]
+        root = json.loads(remote.read_bytes(remote.join_url(url, "dataset.json"), limit=MAX_INFO_BYTES))["root"]
     except RemoteFileNotFound:
         pass
     except (ValueError, TypeError, KeyError, RecursionError):

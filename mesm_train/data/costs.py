@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.dataset.manifest_index import Rows
+from mesm_data.dataset.manifest_index import ManifestRows
 from mesm_train.data.mel import COLUMNS, HOP, MELS, MIN_SAMPLES
 
 FACE = 48 * 48  # pixels; convolutions are nearly all of the work, and cost the same per pixel
 PIECE = MELS * COLUMNS
 
 
-def sample_costs(rows: Rows, modalities: Sequence[str]) -> NDArray[np.int64]:
+def sample_costs(rows: ManifestRows, modalities: Sequence[str]) -> NDArray[np.int64]:
     """Input pixels of each row of the manifest, int64 (rows,). For a model of text alone: its words plus one."""
     total = np.zeros(len(rows), np.int64)
     if "v" in modalities:

@@ -4,8 +4,8 @@ Shards are permuted and grouped into windows of `window` shards; samples are shu
 of remote shards need space for two windows only. The first windows of an epoch have 1, 2, 4, ... shards, so that it
 starts when one shard is there; a shard contains random samples of the corpus, so the samples are mixed as well. The
 order is cut into steps, which do not depend on the ranks. The samples of a step are dealt to the ranks, most costly
-first, so that the shares cost the same; this is a pure function of the step and the number of ranks, so a run can resume
-with another number of ranks after any step.
+first, so that the shares cost the same; this is a pure function of the step and the number of ranks, so a run can
+resume with another number of ranks after any step.
 """
 
 from collections.abc import Callable, Sequence

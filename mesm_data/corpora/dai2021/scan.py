@@ -24,7 +24,7 @@ from mesm_data.corpora.mosei.ratings import labels as mosei_labels
 from mesm_data.corpora.release_check import lacking_text
 from mesm_data.corpora.source_tree import Tree
 from mesm_data.errors import InputError
-from mesm_data.media.image_sequence import numbered
+from mesm_data.media.image_sequence import numbered_images
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.recordings import AudioSource, Corpus, Excerpt, Picture, Recording, Utterance
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -173,7 +173,7 @@ def _look(corpus: str, tree: Tree, id_: str, folder: str) -> _Found:
     listing = Tree(tree.root)  # not kept: there are millions of images
     files = listing.files(folder)
     tree.notes.extend(listing.notes)
-    images = numbered(iter(files), _prefix(corpus, id_))
+    images = numbered_images(iter(files), _prefix(corpus, id_))
     wavs = {name: path for name, path in files.items() if name.endswith(".wav")}
     lengths = (_length(tree.root / path) for name, path in sorted(wavs.items(), reverse=True))
     length = next((length for length in lengths if length), None)

@@ -12,7 +12,7 @@ from mesm_data.media.faces.fixed_point import Array
 BLOCK = 256  # boxes that are compared with all others at once: bounds the memory
 
 
-def suppress(boxes: Array, score: Array, most: float, *, smaller: bool = False) -> NDArray[np.int64]:
+def nms(boxes: Array, score: Array, most: float, *, smaller: bool = False) -> NDArray[np.int64]:
     """Which boxes stay, best first: of two that overlap by more than `most`, the one with the lower score goes.
 
     The overlap is the intersection as a share of the union, or of the smaller box (lengths are one more there).
@@ -39,7 +39,7 @@ def suppress(boxes: Array, score: Array, most: float, *, smaller: bool = False) 
     return np.array(kept, np.int64)
 
 
-def shift(boxes: Array, by: Array, *, extra: float = 1.0) -> Array:
+def apply_regression(boxes: Array, by: Array, *, extra: float = 1.0) -> Array:
     """Boxes with their edges moved by `by` (4, n), in lengths of the box (`extra` more than right - left)."""
     left, top, right, bottom = boxes.T
     width, height = right - left + extra, bottom - top + extra
@@ -47,7 +47,7 @@ def shift(boxes: Array, by: Array, *, extra: float = 1.0) -> Array:
     return np.stack(moved, axis=1)
 
 
-def square(boxes: Array) -> Array:
+def to_square(boxes: Array) -> Array:
     """The squares around the same centres with the longer side of each box."""
     left, top, right, bottom = boxes.T
     width, height = right - left, bottom - top
@@ -57,7 +57,7 @@ def square(boxes: Array) -> Array:
     return np.stack([x, y, x + side, y + side], axis=1)
 
 
-def inside(boxes: Array, height: int, width: int) -> NDArray[np.int64]:
+def clip_to_image(boxes: Array, height: int, width: int) -> NDArray[np.int64]:
     """The pixels of each box that lie in the picture, right and bottom not included; empty boxes may be among them.
 
     Edges are cut to integers and counted from 1, as in the authors' MATLAB: a box from 5.0 begins at pixel 4.

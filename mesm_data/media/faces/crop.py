@@ -13,7 +13,7 @@ _BAND = 6  # rows of a new picture that are made together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Face:
+class FaceCrop:
     """The face of a picture.
 
     `crop` is (size, size, 3) uint8 RGB; `box` the pixels of the picture that it shows: left, top, right, bottom,
@@ -33,7 +33,7 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class FaceBox:
     """Where the face of a picture is, as a lock says: `box`, `score` and `count` of the Face that was cut there."""
 
     box: tuple[int, int, int, int]
@@ -42,7 +42,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaceCutter:
+class FaceCropper:
     """Cuts the speaker's face from pictures: at a known place, else where the detector finds the largest face.
 
     Args:
@@ -54,28 +54,28 @@ class FaceCutter:
     size: int
     margin: int
     detector: FaceDetector | None
-    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[FaceBox]] = field(default_factory=dict)
 
-    def cut(self, picture: NDArray[np.uint8], key: str, number: int, *, square: int) -> Face:
+    def cut(self, picture: NDArray[np.uint8], key: str, number: int, *, square: int) -> FaceCrop:
         """Crop `number` of an utterance from its picture (height, width, 3) uint8 RGB; `square` as for `face`."""
         known = self.places.get(key, ())[number : number + 1]
-        if known and (there := face_at(picture, known[0], self.size)):
+        if known and (there := crop_at(picture, known[0], self.size)):
             return there
         detections = self.detector.detect(picture) if self.detector else []
-        return face(picture, detections, size=self.size, margin=self.margin, square=square)
+        return crop_face(picture, detections, size=self.size, margin=self.margin, square=square)
 
 
-def face_at(picture: NDArray[np.uint8], place: Place, size: int) -> Face | None:
+def crop_at(picture: NDArray[np.uint8], place: FaceBox, size: int) -> FaceCrop | None:
     """The face at a known place of a picture (height, width, 3); None if the picture does not reach so far."""
     left, top, right, bottom = place.box
     if not (0 <= left < right <= picture.shape[1] and 0 <= top < bottom <= picture.shape[0]):
         return None
-    return Face(crop=_cut(picture, place.box, size), box=place.box, score=place.score, count=place.count)
+    return FaceCrop(crop=_cut(picture, place.box, size), box=place.box, score=place.score, count=place.count)
 
 
-def face(
+def crop_face(
     picture: NDArray[np.uint8], detections: Iterable[Detection], *, size: int = 48, margin: int = 2, square: int
-) -> Face:
+) -> FaceCrop:
     """The largest face in a picture, or its centre where there is none.
 
     Args:
@@ -92,7 +92,7 @@ def face(
         if box[0] < box[2] and box[1] < box[3]:  # it has a pixel inside the picture
             found.append((box, detection.score))
     box, score = found[0] if found else (_centre(height, width, square), 0.0)
-    return Face(crop=_cut(picture, box, size), box=box, score=score, count=len(found))
+    return FaceCrop(crop=_cut(picture, box, size), box=box, score=score, count=len(found))
 
 
 def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DETECTORS = ("mtcnn", "yunet")
-EXACT = ("mtcnn",)  # detectors that find the same boxes on every machine
-LONG, SHORT = 960, 576  # sides of a picture, in pixels, up to which a detector looks at every pixel
+EXACT_DETECTORS = ("mtcnn",)  # detectors that find the same boxes on every machine
+MAX_LONG_SIDE, MAX_SHORT_SIDE = 960, 576  # sides of a picture, in pixels, up to which a detector looks at every pixel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class FaceDetector(Protocol):
         ...
 
 
-def check_picture(picture: NDArray[np.uint8]) -> None:
+def check_image(picture: NDArray[np.uint8]) -> None:
     """Raises ValueError if an array is not a picture (height, width, 3) of uint8."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(f"expected a picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}")
@@ -51,4 +51,4 @@ def check_picture(picture: NDArray[np.uint8]) -> None:
 
 def sampling_step(height: int, width: int) -> int:
     """Every how many rows and columns of a picture a detector looks at: 1 up to 960x576 pixels, 2 up to twice that."""
-    return max(1, -(-max(height, width) // LONG), -(-min(height, width) // SHORT))
+    return max(1, -(-max(height, width) // MAX_LONG_SIDE), -(-min(height, width) // MAX_SHORT_SIDE))

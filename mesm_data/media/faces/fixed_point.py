@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 ACTIVATION_BITS = 16  # an activation a is the integer rint(a * 2**16); 8 bits finer than the grey levels that go in
-GREY = 2.0 ** (ACTIVATION_BITS - 7)  # the nets take (grey - 127.5) / 128
-INPUT_TOP = 255 * GREY
+GREY_SCALE = 2.0 ** (ACTIVATION_BITS - 7)  # the nets take (grey - 127.5) / 128
+MAX_INPUT = 255 * GREY_SCALE
 
 
 class Convolution:
@@ -66,9 +66,9 @@ class Convolution:
             first = self.convex
             prelu(y[:, :first], self.slope[:first])
             if self.paired:
-                activations = pool(self._pool_pairs(y, x.shape[2] - self.size + 1), 1, self.pool)
+                activations = max_pool(self._pool_pairs(y, x.shape[2] - self.size + 1), 1, self.pool)
             else:
-                activations = pool(pool(activations, 1, self.pool), 2, self.pool)
+                activations = max_pool(max_pool(activations, 1, self.pool), 2, self.pool)
         prelu(activations[first:], self.slope[first:])
         np.rint(activations, out=activations)
         return activations
@@ -109,7 +109,7 @@ def prelu(y: Array, slope: Array) -> None:
         side(y[..., channels, :, :, :], other[..., channels, :, :, :], out=y[..., channels, :, :, :])
 
 
-def pool(y: Array, axis: int, size: int) -> Array:
+def max_pool(y: Array, axis: int, size: int) -> Array:
     """Maxima over windows of `size` (2 or 3) at every second place of an axis; the last window may be shorter."""
     ahead = (slice(None),) * axis
     count = -(-(y.shape[axis] - size) // 2) + 1
@@ -121,7 +121,7 @@ def pool(y: Array, axis: int, size: int) -> Array:
     return pooled
 
 
-class Network:
+class FixedPointNetwork:
     """Convolutions one after the other, proved to be exact.
 
     Raises:
@@ -140,7 +140,7 @@ class Network:
                 the two classes become one: face minus no face, the logit of the probability.
         """
         self.layers: list[Convolution] = []
-        self._range = (np.zeros(3), np.full(3, INPUT_TOP))
+        self._range = (np.zeros(3), np.full(3, MAX_INPUT))
         self._order = np.arange(3)
         for at, side in enumerate(pools):
             kernel, bias, slope = (array.astype(np.float64) for array in arrays[3 * at : 3 * at + 3])
@@ -174,7 +174,7 @@ class Network:
         first = not self.layers
         kernel, bias = (np.rint(values * 2.0**bits) * 2.0**-bits for values in (kernel, bias))
         if first:
-            bias = bias - 127.5 * GREY * kernel.sum(axis=(0, 1, 2))  # on the grid, and so exact
+            bias = bias - 127.5 * GREY_SCALE * kernel.sum(axis=(0, 1, 2))  # on the grid, and so exact
         # Half of what float64 holds, since this sum itself is rounded.
         assert self._largest_sum(kernel, bias) < 2.0 ** (52 - bits), (
             "a sum of the net could leave the exact range of float64"

@@ -20,11 +20,11 @@ def load_detector(name: str, min_face_size: int = 40, model: Path | None = None)
         MesmError: a package that the detector needs is not installed.
     """
     if name == "mtcnn":
-        from mesm_data.media.faces.mtcnn import Detector
+        from mesm_data.media.faces.mtcnn import MtcnnDetector
 
-        return Detector(min_face_size=min_face_size)
-    from mesm_data.media.faces.yunet import YuNet
+        return MtcnnDetector(min_face_size=min_face_size)
+    from mesm_data.media.faces.yunet import YuNetDetector
 
     assert name == "yunet"
     assert model is not None
-    return YuNet(model, min_face_size=min_face_size)
+    return YuNetDetector(model, min_face_size=min_face_size)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mesm_data.errors import MesmError
 
 # Of mtcnn 1.0.0.
-SHA256 = {
+WEIGHTS_SHA256 = {
     "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
     "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
     "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
@@ -59,9 +59,9 @@ def load_weights(net: str, folder: Path | None = None) -> list[NDArray[np.float3
         raise MesmError(f"{path} is missing: pip install --force-reinstall --no-deps mtcnn==1.0.0")
     packed = path.read_bytes()
     digest = hashlib.sha256(packed).hexdigest()
-    if digest != SHA256[net]:
+    if digest != WEIGHTS_SHA256[net]:
         raise MesmError(
-            f"{path} has sha256 {digest}, expected {SHA256[net]}: other weights would find other faces; "
+            f"{path} has sha256 {digest}, expected {WEIGHTS_SHA256[net]}: other weights would find other faces; "
             "pip install --force-reinstall --no-deps mtcnn==1.0.0"
         )
     import lz4.frame  # a dependency of mtcnn

@@ -14,13 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media.faces.detector import LONG, SHORT, Detection, check_picture, sampling_step
+from mesm_data.media.faces.detector import MAX_LONG_SIDE, MAX_SHORT_SIDE, Detection, check_image, sampling_step
 
-SCORE, OVERLAP, MOST = 0.9, 0.3, 5000  # OpenCV's defaults: least score, most overlap of two faces, candidates
+MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES = (
+    0.9,
+    0.3,
+    5000,
+)  # OpenCV's defaults: least score, most overlap of two faces, candidates
 METHOD = "yunet opencv 1"  # counted up with any change here that can move a box
 
 
-class YuNet:
+class YuNetDetector:
     """The model, loaded once. Not for several threads at a time.
 
     `model` is the sha256 of the model file, `library` the version of OpenCV.
@@ -54,7 +58,7 @@ class YuNet:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits for the model file, OpenCV's version and all settings."""
-        return digest(self.model or "", self.library or "", self.min_face_size)
+        return yunet_digest(self.model or "", self.library or "", self.min_face_size)
 
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces in a picture (height, width, 3) RGB, largest box first.
@@ -62,7 +66,7 @@ class YuNet:
         Of a picture larger than 960x576 every second (third, ...) row and column is looked at, as by MTCNN: the model
         is made for faces of up to about 300 pixels.
         """
-        check_picture(picture)
+        check_image(picture)
         every = sampling_step(*picture.shape[:2])
         rows = _rows(self._net, picture[::every, ::every])
         rows[:, :14] *= every
@@ -70,9 +74,19 @@ class YuNet:
         return sorted(found, key=lambda face: -_sides(face)[0] * _sides(face)[1])
 
 
-def digest(model: str, library: str, min_face_size: int) -> str:
+def yunet_digest(model: str, library: str, min_face_size: int) -> str:
     """`YuNet.digest` for the sha256 of a model file and a version of OpenCV, of which neither need be here."""
-    settings = (METHOD, model, library, min_face_size, SCORE, OVERLAP, MOST, LONG, SHORT)
+    settings = (
+        METHOD,
+        model,
+        library,
+        min_face_size,
+        MIN_SCORE,
+        MAX_OVERLAP,
+        MAX_CANDIDATES,
+        MAX_LONG_SIDE,
+        MAX_SHORT_SIDE,
+    )
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
@@ -85,7 +99,7 @@ def _load(path: Path, data: bytes) -> tuple[str, Any]:
     try:
         nothing = np.zeros(0, np.uint8)
         buffer = np.frombuffer(data, np.uint8)
-        net = cv2.FaceDetectorYN.create("onnx", buffer, nothing, (64, 64), SCORE, OVERLAP, MOST)
+        net = cv2.FaceDetectorYN.create("onnx", buffer, nothing, (64, 64), MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES)
         _rows(net, np.zeros((64, 64, 3), np.uint8))
     except (cv2.error, ValueError) as error:
         raise InputError(

@@ -31,7 +31,7 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run(
+def run_local(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """The engine (see mesm_data.pipeline.executors) of this machine. One worker is this process itself.
@@ -45,13 +45,13 @@ def run(
             yield item, function(item)
         return
     suspects: list[Item] = []
-    for item, result in pool(function, items, workers):
+    for item, result in run_pool(function, items, workers):
         if isinstance(result, WorkerDied):
             suspects.append(item)
         else:
             yield item, result
     for item in suspects:
-        yield from pool(function, [item], 1)
+        yield from run_pool(function, [item], 1)
 
 
 class _Worker(Generic[Item, Result]):
@@ -96,7 +96,7 @@ class _Worker(Generic[Item, Result]):
         self.pipe.close()
 
 
-def pool(
+def run_pool(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """Each item with its result, or with WorkerDied; another worker is started in the place of one that died."""

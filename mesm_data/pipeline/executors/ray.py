@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 ATTEMPTS = 4  # of one item: nodes may vanish beside it; what also fails then kills its workers itself
 
 
-def run(
+def run_on_ray(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """The engine of a Ray cluster, see base.py. The package that holds `function` is needed on each node.

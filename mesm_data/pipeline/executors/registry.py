@@ -6,14 +6,14 @@ from mesm_data.pipeline.executors.base import Engine
 ENGINES = ("local", "ray")
 
 
-def engine(name: str) -> Engine:
+def get_engine(name: str) -> Engine:
     """The engine `name`. Raises InputError if there is none of that name."""
     if name == "local":
-        from mesm_data.pipeline.executors import local
+        from mesm_data.pipeline.executors.local import run_local
 
-        return local.run
+        return run_local
     if name == "ray":
-        from mesm_data.pipeline.executors import ray
+        from mesm_data.pipeline.executors.ray import run_on_ray
 
-        return ray.run
+        return run_on_ray
     raise InputError(f"engine {name!r}: expected one of {', '.join(ENGINES)}")
