@@ -161,26 +161,6 @@ def evaluate(
         raise MesmError(f"{path}: these are not the scores that the run recorded in metrics.jsonl{deviation}")
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
-) -> None:
-    """Compare the test scores of several runs, with the trivial baselines of their data.
-
-    \b
-    Example:
-      mesm-train compare runs/iemocap-fe2e runs/iemocap-mesm
-    """
-    from mesm_train.analysis import compare as comparison
-
-    rows, remarks = comparison.compare(runs)
-    widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]
-    for row in (comparison.HEAD, *rows):
-        console.show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for remark in remarks:
-        console.show(remark)
-    console.say(comparison.READING)
-
-
 SAME_SIGNAL_SECONDS = 10.0  # within which a repeated signal to one of several ranks counts as the same
 
 

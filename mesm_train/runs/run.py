@@ -1,7 +1,8 @@
 """A run on disk: start, resume, load, evaluate.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
-RUN/text/        the text encoder, if it was created for this run
+RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
+RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html
 """
 
@@ -12,24 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError, MesmError, first_line
-from mesm_data.storage.files import atomic_write
 from mesm_data.storage.file_locks import folder_lock
+from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.training import checkpoint
 from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.typed_yaml import dump, to_dict
+from mesm_train.data import input_spec
 from mesm_train.data.stream import STREAM_NOTE
-from mesm_train.training.distributed import ALONE, Ranks
-from mesm_train.training.evaluation import answer, score
-from mesm_train.training.metrics_log import MetricsLog
-from mesm_train.training.loop import train
-from mesm_train.training.optimizer import positive_weight
-from mesm_train.training.provenance import provenance_differences
+from mesm_train.models.text import copy_tokenizer
 from mesm_train.runs.reproduction import Deviation, deviation
+from mesm_train.training import checkpoint
+from mesm_train.training.distributed import ALONE, Ranks
+from mesm_train.training.evaluation import Calibration, predict, score
+from mesm_train.training.loop import train
+from mesm_train.training.losses import target_statistics
+from mesm_train.training.metrics_log import MetricsLog
+from mesm_train.training.progress import RunLogger
+from mesm_train.training.provenance import provenance_differences
 from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.training.setup import Selection, Setup, make_model, prepare_run, select_data
-from mesm_train.config.typed_yaml import dump, to_dict
-from mesm_train.training.progress import RunLogger
 
 # Settings that may change on resume. The number of classes follows from the label view.
 MAY_CHANGE = {
@@ -38,8 +41,8 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
-# Files that a run writes before config.yaml. If there are no others, the run was killed early and starts again.
-WRITTEN_EARLY = {".lock", "text", "provenance.json"}
+# What a run writes before its config.yaml: a run that was killed so early is begun again.
+WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def start_run(
@@ -67,7 +70,7 @@ def start_run(
         with ranks.same_error_everywhere(), ranks.first_rank_only():
             if ranks.first:  # downloads the data, creates the text encoder
                 selection = select_data(config, ranks=ranks)
-                positive_weight(selection)  # raises for a class without positives, before anything is written
+                target_statistics(selection)  # refuses a class that cannot be learnt before anything is written
                 if (run / "config.yaml").exists():
                     check_data_unchanged(selection, run)
                 setup = make_model(selection, run)
@@ -87,9 +90,15 @@ def start_run(
 
 
 def record_run(setup: Setup, run: Path) -> None:
-    """Write provenance.json and config.yaml. If they exist, raise InputError if the data have changed since."""
-    if (run / "config.yaml").exists():
+    """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
+    begun = (run / "config.yaml").exists()
+    if begun:
         check_data_unchanged(setup, run)
+    if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
+        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+            copy_tokenizer(setup.config.text, run / "text")
+        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+    if begun:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
@@ -114,7 +123,8 @@ def write_report(setup: Setup, run: Path) -> Path:
 
     Without `report.media`, the report and the folder contain nothing of these utterances.
     """
-    from mesm_train.report import site_selection as looks, page
+    from mesm_train.report import page
+    from mesm_train.report import site_selection as looks
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
     keys = example_keys(setup, part)
@@ -128,13 +138,13 @@ def write_report(setup: Setup, run: Path) -> Path:
 
 
 def example_keys(setup: Setup, part: str) -> list[str]:
-    """Choose one utterance per class for the report: the first by key, preferably with face and audio."""
-    chosen = []
-    for index in range(len(setup.view.classes)):
-        positive = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
-        complete = [key for key in positive if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
-        chosen += (complete or positive)[:1]
-    return list(dict.fromkeys(chosen)) or list(setup.keys[part][:4])
+    """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
+    found = []
+    for index in range(len(setup.view.classes)):  # of numbers: those above one half
+        true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
+        whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
+        found += (whole or true)[:1]
+    return list(dict.fromkeys(found)) or list(setup.keys[part][:4])
 
 
 def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> None:
@@ -161,7 +171,8 @@ def check_data_unchanged(selection: Selection, run: Path) -> None:
     before, now = read_checked_json(run / "provenance.json", PROVENANCE), selection.provenance
     for name in ("root", "format"):
         if before["dataset"][name] != now["dataset"][name]:
-            raise InputError(f"{run} was started on another dataset: its {name} differs. {provenance_differences(before, now)[0]}")
+            difference = provenance_differences(before, now)[0]
+            raise InputError(f"{run} was started on another dataset: its {name} differs. {difference}")
     if before["split"]["digest"] != now["split"]["digest"]:
         raise InputError(f"{run} was started with another split. {provenance_differences(before, now)[0]}")
 
@@ -170,7 +181,9 @@ def check_data_unchanged(selection: Selection, run: Path) -> None:
 EVALUATION_SETTINGS = {"split", "labels", "device", "loader.threads", "loader.prefetch", "loader.cache_gb"}
 
 
-def load_run(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()) -> Setup:
+def load_run(
+    run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()
+) -> Setup:
     """Load a run with the weights of its best epoch.
 
     Args:
@@ -188,7 +201,8 @@ def load_run(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("t
     for item in sets:
         if item.partition("=")[0] not in EVALUATION_SETTINGS:
             raise InputError(
-                f"--set {item}: a finished run keeps its settings; {', '.join(sorted(EVALUATION_SETTINGS))} can be set here"
+                f"--set {item}: the settings of a finished run are fixed, except for "
+                f"{', '.join(sorted(EVALUATION_SETTINGS))}"
             )
     config = load_recipe(str(run / "config.yaml"), sets)
     setup = prepare_run(replace(config, data=data or config.data), run, parts=parts)
@@ -228,21 +242,24 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
     Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load_run(run, data=data, parts=(part,), sets=sets)
-    thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
-    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
-    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
+    chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
+    calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
+    arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)
+    is_ours = chosen["classes"] == outputs and all(len(array) == len(outputs) for array in arrays)
+    if not is_ours or min(calibration.pos_weight.min(), calibration.scale.min()) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
-    answers = answer(setup, part)
-    result = score(setup, answers, limits, weight)
-    began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
-    same = all(
-        began[what][name] == now[what][name]
-        for what, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
+    predictions = predict(setup, part, calibration.statistics)
+    result = score(setup.heads, predictions, calibration)
+    trained, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
+    is_same_data = all(
+        trained[section][name] == now[section][name]
+        for section, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
     )
-    before, far = recorded_scores(run, part) if same else None, None
+    before, difference = recorded_scores(run, part) if is_same_data else None, None
     if before is not None and before != result:
-        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
-    return EvaluatedRun(scores=result, before=before, differences=provenance_differences(began, setup.provenance), deviation=far)
+        difference = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
+    differences = provenance_differences(trained, now)
+    return EvaluatedRun(scores=result, before=before, differences=differences, deviation=difference)
 
 
 def recorded_scores(run: Path, part: str) -> dict[str, Any] | None:
