@@ -42,7 +42,7 @@ def main() -> None:
         for seed in given.seeds
         for selection in given.selections
     }
-    rows = sweep(configs, given.out, stop=lambda: False, watcher=Quiet())
+    rows = sweep(configs, given.out, stop=lambda: False, logger=Quiet())
     assert rows is not None
     write_csv(given.out / "selection.csv", rows)
     for cells in (HEAD, *(row.cells() for row in rows)):

@@ -52,9 +52,9 @@ def cv(
     place = out or Path("runs") / f"{config.name}-cv"
     planned = plan_jobs(config, folds, seeds, ablate_modalities=ablate is not None)
     write_plan(place, folds, planned)
-    watcher = BarLogger() if sys.stderr.isatty() else LineLogger()
+    logger = BarLogger() if sys.stderr.isatty() else LineLogger()
     configs = {job.path: job.config for job in planned}
-    if not run_all(configs, place, jobs=jobs, stop=StopFlag(), watcher=watcher):
+    if not run_all(configs, place, jobs=jobs, stop=StopFlag(), logger=logger):
         raise console.Stopped
     comparison = summarise(place)
     tables = [cv_table(comparison), class_table(comparison)]

@@ -61,7 +61,7 @@ def run(
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     folder = out or Path("runs") / config.name
-    watcher = _watcher(folder, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
+    logger = _make_logger(folder, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
     if processes > 1:
         _launch(processes)
     from mesm_train.runs.run import start_run
@@ -74,7 +74,7 @@ def run(
     with console.when_stopped(remedy), connect_ranks(config.device, config.ranks.timeout_seconds) as ranks:
         # After a rank was killed, torchrun runs the same command again, and counts restarts per machine.
         resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
-        ended = start_run(config, folder, resume=resume, stop=stop, watcher=watcher, ranks=ranks)
+        ended = start_run(config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks)
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:
@@ -99,7 +99,9 @@ def _launch(count: int) -> Never:
     sys.exit(launch_ranks(count, [sys.executable, "-c", program, *arguments]))
 
 
-def _watcher(folder: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float) -> "RunLogger":
+def _make_logger(
+    folder: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float
+) -> "RunLogger":
     """The loggers of the run; none on other ranks than the first."""
     from mesm_data.errors import InputError
     from mesm_train.training.progress import (
@@ -112,17 +114,17 @@ def _watcher(folder: Path, *, tensorboard: bool, wandb: bool, profile: str | Non
         WandbLogger,
     )
 
-    watcher: RunLogger = BarLogger() if sys.stderr.isatty() else LineLogger(log_seconds)
+    logger: RunLogger = BarLogger() if sys.stderr.isatty() else LineLogger(log_seconds)
     if tensorboard:
-        watcher = TensorBoardLogger(folder / "tensorboard", watcher)
+        logger = TensorBoardLogger(folder / "tensorboard", logger)
     if wandb:
-        watcher = WandbLogger(folder / "wandb", watcher)
+        logger = WandbLogger(folder / "wandb", logger)
     if profile is not None:
         first, _, last = profile.partition(":")
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) < int(last)):
             raise InputError(f"--profile {profile!r}: expected two numbers of updates, as in 10:20")
-        watcher = ProfileLogger(folder / "profile.json.gz", int(first), int(last), watcher)
-    return watcher if os.environ.get("RANK", "0") == "0" else NullLogger()
+        logger = ProfileLogger(folder / "profile.json.gz", int(first), int(last), logger)
+    return logger if os.environ.get("RANK", "0") == "0" else NullLogger()
 
 
 def evaluate(

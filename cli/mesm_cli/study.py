@@ -100,7 +100,7 @@ def sweep_p(
     from mesm_train.training.progress import BarLogger, LineLogger
 
     stop = StopFlag()
-    rows = library.sweep(configs, place, stop=stop, watcher=BarLogger() if sys.stderr.isatty() else LineLogger())
+    rows = library.sweep(configs, place, stop=stop, logger=BarLogger() if sys.stderr.isatty() else LineLogger())
     if rows is None:
         raise console.Stopped
     library.write_csv(place / "sweep.csv", rows)

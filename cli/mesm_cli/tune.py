@@ -41,8 +41,8 @@ def tune(
 
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place, ranges = out or Path("runs") / f"{config.name}-tune", read_space(space)
-    watcher = BarLogger() if sys.stderr.isatty() else LineLogger()
-    done = search(config, ranges, place, trials=trials, stop=StopFlag(), watcher=watcher)
+    logger = BarLogger() if sys.stderr.isatty() else LineLogger()
+    done = search(config, ranges, place, trials=trials, stop=StopFlag(), logger=logger)
     if done is None:
         raise console.Stopped
     rows = [

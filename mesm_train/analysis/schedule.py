@@ -27,7 +27,7 @@ def finished(run: Path) -> bool:
 
 
 def run_all(
-    configs: Mapping[str, RunConfig], out: Path, *, jobs: int, stop: Callable[[], bool], watcher: RunLogger
+    configs: Mapping[str, RunConfig], out: Path, *, jobs: int, stop: Callable[[], bool], logger: RunLogger
 ) -> bool:
     """Train each of `configs` in the folder OUT/name; finished ones are not done again, stopped ones go on.
 
@@ -36,7 +36,7 @@ def run_all(
         out: Holds the folders; with several jobs also OUT/recipes and OUT/logs.
         jobs: How many runs go on at once. Cards are taken in turn, the processor's cores are divided.
         stop: Asks all to save and end.
-        watcher: Shows the progress; of a single job also that of its run.
+        logger: Shows the progress; of a single job also that of its run.
 
     Returns:
         Whether all have ended.
@@ -48,11 +48,11 @@ def run_all(
     done = len(configs) - len(waiting)
     if jobs == 1:
         for place, name in enumerate(waiting, done + 1):
-            watcher.say(f"run {place} of {len(configs)}: {out / name}")
-            if not start_run(configs[name], out / name, resume=True, stop=stop, watcher=watcher):
+            logger.say(f"run {place} of {len(configs)}: {out / name}")
+            if not start_run(configs[name], out / name, resume=True, stop=stop, logger=logger):
                 return False
         return True
-    return _in_processes(configs, out, waiting, jobs, stop, watcher)
+    return _in_processes(configs, out, waiting, jobs, stop, logger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def _in_processes(
     waiting: deque[str],
     jobs: int,
     stop: Callable[[], bool],
-    watcher: RunLogger,
+    logger: RunLogger,
 ) -> bool:
     running: list[_Process] = []
     ended = len(configs) - len(waiting)
@@ -85,7 +85,7 @@ def _in_processes(
                         f"{out / process.name} failed: {_last_line(process.log)} (all of it: {process.log})"
                     )
                 ended += 1
-                watcher.say(f"{ended} of {len(configs)} runs have ended: {out / process.name}")
+                logger.say(f"{ended} of {len(configs)} runs have ended: {out / process.name}")
             if running:
                 _wait(running[0])
         return not waiting and not running

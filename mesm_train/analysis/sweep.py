@@ -42,7 +42,7 @@ class Row:
 
 
 def sweep(
-    configs: Mapping[str, RunConfig], out: Path, *, stop: Callable[[], bool], watcher: RunLogger
+    configs: Mapping[str, RunConfig], out: Path, *, stop: Callable[[], bool], logger: RunLogger
 ) -> list[Row] | None:
     """Train each of `configs` in the folder OUT/name, in this order; finished ones are not done again.
 
@@ -55,8 +55,8 @@ def sweep(
             )
     for name, config in configs.items():
         if not finished(out / name):
-            watcher.say(f"{name}: {out / name}")
-            if not start_run(config, out / name, resume=True, stop=stop, watcher=watcher):
+            logger.say(f"{name}: {out / name}")
+            if not start_run(config, out / name, resume=True, stop=stop, logger=logger):
                 return None
     return [row(out / name) for name in configs]
 

@@ -84,7 +84,7 @@ def tune(
     *,
     trials: int,
     stop: Callable[[], bool],
-    watcher: RunLogger,
+    logger: RunLogger,
 ) -> list[Trial] | None:
     """Train `trials` variants of a recipe in OUT and write OUT/best.yaml.
 
@@ -95,7 +95,7 @@ def tune(
         out: The folder of the search.
         trials: The budget.
         stop: Asks the trial under way to save and end.
-        watcher: Shows the progress.
+        logger: Shows the progress.
 
     Returns:
         All trials, or None if `stop()` ended it: the same call goes on.
@@ -111,9 +111,9 @@ def tune(
     for number in range(len(done), trials):
         settings = suggest(space, done, config.seed)
         run = out / "trials" / f"{number:04}"
-        watcher.say(f"trial {number + 1} of {trials}: {json.dumps(settings)}")
+        logger.say(f"trial {number + 1} of {trials}: {json.dumps(settings)}")
         try:
-            if not start_run(with_settings(base, settings), run, resume=True, stop=stop, watcher=watcher):
+            if not start_run(with_settings(base, settings), run, resume=True, stop=stop, logger=logger):
                 return None
             score: float | None = best_checkpoints(run / "checkpoints")[0]["score"]
         except MesmError:

@@ -46,7 +46,7 @@ WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def start_run(
-    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: RunLogger, ranks: Ranks = ALONE
+    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], logger: RunLogger, ranks: Ranks = ALONE
 ) -> bool:
     """Train in the folder `run` until the end, or until `stop()` returns true on any rank.
 
@@ -55,7 +55,7 @@ def start_run(
         run: The folder, the same for all ranks.
         resume: Continue the run in the folder, if there is one.
         stop: Called after each update.
-        watcher: Receives the events of the training loop.
+        logger: Receives the events of the training loop.
 
     Returns:
         Whether the run has ended.
@@ -82,10 +82,10 @@ def start_run(
                     raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
                 setup = prepare_run(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
-            watcher.say(f"note: {STREAM_NOTE}")
-        ended = train(setup, run, stop=stop, watcher=watcher)
+            logger.say(f"note: {STREAM_NOTE}")
+        ended = train(setup, run, stop=stop, logger=logger)
         if ended and ranks.first:
-            watcher.say(f"report: {write_report(setup, run)}")
+            logger.say(f"report: {write_report(setup, run)}")
         return ended
 
 

@@ -97,7 +97,7 @@ class RunState:
         for name in POSITION:
             setattr(self.position, name, state["position"][name])
 
-    def resume(self, setup: Setup, run: Path, journal: MetricsLog) -> None:
+    def resume(self, setup: Setup, run: Path, metrics_log: MetricsLog) -> None:
         """Restore the last checkpoint, if there is one, and remove later lines of the metrics log."""
         position = self.position
         last = checkpoint.load(run / "checkpoints", "last")
@@ -111,7 +111,7 @@ class RunState:
                     "cannot use it"
                 ) from None
         step, epoch = position.total, position.epoch
-        journal.rewind(
+        metrics_log.rewind(
             lambda line: (
                 line["step"] < step or (line["step"] == step and (line["kind"] == "train" or line["epoch"] < epoch))
             )

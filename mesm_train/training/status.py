@@ -108,11 +108,17 @@ class TrainingSummary:
 class UpdateReporter:
     """Reads the reports of updates, one update late, and sends them to the metrics log and the logger."""
 
-    def __init__(self, setup: Setup, run: Path, journal: MetricsLog, watcher: RunLogger, updates: int) -> None:
+    def __init__(self, setup: Setup, run: Path, metrics_log: MetricsLog, logger: RunLogger, updates: int) -> None:
         """`updates`: the number of updates per epoch."""
         self.stopping = False  # a rank was asked to stop
         self.overdue = False  # a checkpoint is overdue
-        self._setup, self._run, self._journal, self._watcher, self._updates = setup, run, journal, watcher, updates
+        self._setup, self._run, self._metrics_log, self._logger, self._updates = (
+            setup,
+            run,
+            metrics_log,
+            logger,
+            updates,
+        )
         self._peak = throughput.peak_operations(setup.device, setup.config.optim.precision)
         self._pending: UpdateReport | None = None
         self._epoch: list[tuple[float, float]] = []  # loss and seconds of each update since `end_epoch`
@@ -154,10 +160,10 @@ class UpdateReporter:
             "mfu": None if self._peak is None else per_second / (self._peak * setup.ranks.world),
             "memory_gb": throughput.peak_memory_gb(setup.device),
         }
-        self._journal.append(record)
+        self._metrics_log.append(record)
         self._epoch.append((record["loss"], record["seconds"]))
         done = -(-(report.first + len(report.keys)) // setup.config.optim.accumulate)
-        self._watcher.step(record, done, self._updates)
+        self._logger.step(record, done, self._updates)
 
 
 def raise_if_not_finite(setup: Setup, statuses: list[UpdateStatus], report: UpdateReport, run: Path) -> None:

@@ -59,7 +59,7 @@ def mesm_run(once: Once, settings_file: Path) -> Path:
 
 def train(settings: Path, run: Path, kind: str) -> None:
     config = load_recipe(str(settings), [f"model.kind={kind}"])
-    assert start_run(replace(config), run, resume=False, stop=lambda: False, watcher=NullLogger())
+    assert start_run(replace(config), run, resume=False, stop=lambda: False, logger=NullLogger())
 
 
 @pytest.fixture(scope="session")

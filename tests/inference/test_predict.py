@@ -106,7 +106,7 @@ def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
     config = mesm_train.config.settings.load_recipe(str(settings_file))
-    assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, watcher=NullLogger())
+    assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
 

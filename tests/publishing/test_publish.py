@@ -155,7 +155,7 @@ def test_a_dataset_that_is_damaged_is_not_published(few: Path, tmp_path: Path, d
         shard.unlink()
     else:
         shutil.copy(few / "video" / "index.parquet", few / "manifest.parquet")
-    with pytest.raises(MesmError, match=r"all-000000\.tar is (not sent|missing)|manifest\.parquet"):
+    with pytest.raises(MesmError, match=r"all-000000\.tar is (not uploaded|missing)|manifest\.parquet"):
         publish(few, str(tmp_path / "there"), tier="private")
     assert not (tmp_path / "there" / "dataset.json").exists()
 
@@ -238,7 +238,7 @@ def test_kill_it_while_it_publishes_and_no_reader_sees_half_a_dataset(
         running.append(start("publish", few, url, "--tier", "private"))
         assert running[-1].wait() == -signal.SIGKILL
         store.gate = lambda method, path: None
-        with pytest.raises(InputError, match=r"holds no dataset\.json"):
+        with pytest.raises(InputError, match=r"has no dataset\.json"):
             fetch(url, tmp_path / "early")
         assert not (tmp_path / "early" / "dataset.json").exists()
     store.asked.clear()

@@ -266,7 +266,7 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
         return connection.first and stop_after is not None and len(given) >= stop_after
 
     runs.write_report = lambda setup, run: run  # pictures have no part in this, and take half of the time
-    ended = runs.start_run(config, run, resume=True, stop=stop, watcher=NullLogger(), ranks=connection)
+    ended = runs.start_run(config, run, resume=True, stop=stop, logger=NullLogger(), ranks=connection)
     assert ended == (stop_after is None)
     return given
 
@@ -299,7 +299,7 @@ def diverging(connection: Ranks, recipe: str, run: Path) -> None:
         return forward(setup, model, batch, weight, position, count)
 
     loop.forward = broken
-    start_run(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=NullLogger(), ranks=connection)
+    start_run(load_recipe(recipe, []), run, resume=False, stop=lambda: False, logger=NullLogger(), ranks=connection)
 
 
 def journal(run: Path) -> list[Any]:

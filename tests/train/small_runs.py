@@ -39,5 +39,5 @@ def small_recipe(folder: Path, dataset: Path) -> Path:
 def train_small(recipe: Path, run: Path, *sets: str) -> RunConfig:
     """Train it in `run` to its end."""
     config = load_recipe(str(recipe), sets)
-    assert start_run(config, run, resume=False, stop=lambda: False, watcher=NullLogger())
+    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
     return config

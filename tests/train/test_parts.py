@@ -293,9 +293,9 @@ def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monk
 
 
 def test_a_profile_is_a_trace_of_the_updates_that_were_asked_for(tmp_path: Path) -> None:
-    watcher = ProfileLogger(tmp_path / "profile.json.gz", 2, 4, NullLogger())
+    logger = ProfileLogger(tmp_path / "profile.json.gz", 2, 4, NullLogger())
     for step in range(1, 7):
-        watcher.step(record(step), step, 9)
+        logger.step(record(step), step, 9)
         with torch.profiler.record_function(f"after update {step}"):
             torch.ones(3).sum()
     names = {

@@ -196,7 +196,7 @@ def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Pa
     for name in ("one", "two"):
         spoken = Spoken()
         config = load_recipe(recipe, ["loader.source=webdataset", "optim.epochs=1"])
-        assert start_run(config, tmp_path / name, resume=False, stop=lambda: False, watcher=spoken)
+        assert start_run(config, tmp_path / name, resume=False, stop=lambda: False, logger=spoken)
         assert spoken.lines[0] == f"note: {STREAM_NOTE}"
         losses.append(journal(tmp_path / name))
     assert losses[0] == losses[1]

@@ -18,11 +18,11 @@ SPACE = {"optim.lr": {"log": [1e-4, 1e-1]}, "optim.batch": {"choice": [4, 8]}, "
 
 def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, dataset: Path) -> None:
     config = load_recipe(str(small_recipe(tmp_path, dataset)), ["optim.epochs=1"])
-    whole = tune(config, SPACE, tmp_path / "whole", trials=3, stop=lambda: False, watcher=NullLogger())
+    whole = tune(config, SPACE, tmp_path / "whole", trials=3, stop=lambda: False, logger=NullLogger())
     assert whole is not None
     calls = iter(range(1000))
-    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: next(calls) > 3, watcher=NullLogger()) is None
-    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: False, watcher=NullLogger()) == whole
+    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: next(calls) > 3, logger=NullLogger()) is None
+    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: False, logger=NullLogger()) == whole
     for trial in whole:
         run = tmp_path / "whole" / "trials" / f"{trial.number:04}"
         assert trial.score == best_checkpoints(run / "checkpoints")[0]["score"]
@@ -38,12 +38,10 @@ def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, d
             tmp_path / "whole",
             trials=3,
             stop=lambda: False,
-            watcher=NullLogger(),
+            logger=NullLogger(),
         )
     with pytest.raises(InputError, match=r"optim\.rate=1: there is no such setting"):
-        tune(
-            config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, watcher=NullLogger()
-        )
+        tune(config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, logger=NullLogger())
 
 
 def test_proposals_follow_what_was_good() -> None:
