@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.integrity.content_check import check_content, webdataset_problems
 from mesm_data.integrity.sample_checks import (
     audio_problems,

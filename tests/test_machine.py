@@ -49,13 +49,13 @@ def root_without_clips(once: Callable[[str, Callable[[Path], None]], Path], mesm
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.corpora.open_corpus import scan
 from mesm_data.errors import MesmError
 from test_machine import RECIPE
 
 corpus, folder, kind = scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-build(corpus, folder / "warm", RECIPE, workers=1)  # what is imported later is imported now
+build_dataset(corpus, folder / "warm", RECIPE, workers=1)  # what is imported later is imported now
 files = max(map(int, os.listdir("/proc/self/fd")))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 number, limits = {
@@ -68,14 +68,14 @@ for limit in limits:
     soft, hard = resource.getrlimit(number)
     resource.setrlimit(number, (limit, hard))
     try:
-        said = build(corpus, out, RECIPE, workers=1)
+        said = build_dataset(corpus, out, RECIPE, workers=1)
         answer = said["root"]
     except (MesmError, OSError, MemoryError) as error:
         answer = f"ended: {type(error).__name__}: {error}"
     finally:
         resource.setrlimit(number, (soft, hard))
     print(answer.replace(chr(10), " "))
-print(build(corpus, out, RECIPE, workers=1)["root"])
+print(build_dataset(corpus, out, RECIPE, workers=1)["root"])
 """
 
 

@@ -20,7 +20,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import read_lock
 from mesm_data.integrity.lock_writer import LOCK_VERSION
-from mesm_data.pipeline.build import prepare_output_dir
+from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.pipeline.retry import read_recorded_plan
 from mesm_data.pipeline.source_record import load_source_index
 from mesm_data.publishing.contents import read_publication

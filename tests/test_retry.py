@@ -23,7 +23,8 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import toolchain_versions
-from mesm_data.pipeline.build import build_dataset, no_progress, run_jobs
+from mesm_data.pipeline.build import build_dataset, run_jobs
+from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
 from mesm_data.pipeline.retry import retry_dataset
@@ -132,8 +133,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mesm_data.corpora.open_corpus import scan
-from mesm_data.pipeline.retry import retry
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.retry import retry_dataset
+from mesm_data.pipeline.build import build_dataset
 from test_retry import RECIPE
 
 def progress(what, total, todo):
@@ -144,9 +145,9 @@ def progress(what, total, todo):
 
 corpus, out = scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2])
 if sys.argv[4] == "retry":
-    retry(corpus, out, workers=1, progress=progress)
+    retry_dataset(corpus, out, workers=1, progress=progress)
 else:
-    build(corpus, out, RECIPE, workers=1, progress=progress)
+    build_dataset(corpus, out, RECIPE, workers=1, progress=progress)
 """
 
 
@@ -218,14 +219,14 @@ def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
         with pytest.raises(InputError, match="mesm-data retry"):
             build_dataset(scan("iemocap", source), out, RECIPE)
     told: list[str] = []
-    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
     assert any("changed: " in sentence for sentence in told) is longer
     if not longer:
         assert any(sentence.startswith("1 of ") for sentence in told)
         assert everything(out) == fresh
     assert build_dataset(scan("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
     told.clear()
-    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
     assert [sentence for sentence in told if "nothing to retry" in sentence]
 
 
@@ -248,7 +249,7 @@ def test_a_stopped_build_or_retry_goes_on_after_a_repair(
         build_dataset(scan("iemocap", source), out, RECIPE)
     assert {path.name for path in parts.glob("*.json")} == done
     told: list[str] = []
-    retry_dataset(scan("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
@@ -327,11 +328,11 @@ def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound
     parts = tmp_path / ".build" / "parts"
     parts.mkdir(parents=True)
     (tmp_path / ".build" / "recipe.json").write_text("{}")
-    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, tools=toolchain_versions())
+    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, toolchain=toolchain_versions())
 
     def fatal(function: Any, items: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Any]]:
         """An engine whose workers die of every video."""
-        return ((j, WorkerDied()) if j.blind is None else next(run_local(function, [j], 1)) for j in items)
+        return ((j, WorkerDied()) if j.skip_video_reason is None else next(run_local(function, [j], 1)) for j in items)
 
     steps: list[int] = []
     run_jobs(fatal, [job], 1, steps.append)

@@ -1,4 +1,4 @@
-"""The members of a sample as bytes, and back: each has one spelling, and its data can be used where it lies.
+"""Encode and decode the members of a sample. Each has a canonical form, and its data can be used without a copy.
 
 <key>.faces.npy   uint8 (n, size, size, 3)   data at byte 128
 <key>.json        canonical JSON
@@ -25,7 +25,7 @@ _NPY_HEADER = re.compile(
 
 
 def encode_faces(faces: NDArray[np.uint8]) -> bytes:
-    """uint8 (n, h, w, 3) as .npy, version 1.0. Our own header: numpy's padding changed between its releases."""
+    """Encode uint8 (n, h, w, 3) as .npy, version 1.0, with our own header: numpy's padding differs between releases."""
     assert faces.dtype == np.uint8
     assert faces.ndim == 4
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {faces.shape!r}, }}"
@@ -33,17 +33,17 @@ def encode_faces(faces: NDArray[np.uint8]) -> bytes:
 
 
 def decode_faces(member: bytes | memoryview) -> NDArray[np.uint8]:
-    """The crops in a faces.npy member, uint8 (n, h, w, 3), without a copy. Raises ValueError on anything else."""
-    head = bytes(member[:NPY_HEADER_SIZE])
-    found = _NPY_HEADER.fullmatch(head[len(_NPY_MAGIC) :])
-    if not head.startswith(_NPY_MAGIC) or not found:
+    """Decode a faces.npy member to uint8 (n, h, w, 3), without a copy. Raises ValueError on any other format."""
+    header = bytes(member[:NPY_HEADER_SIZE])
+    match = _NPY_HEADER.fullmatch(header[len(_NPY_MAGIC) :])
+    if not header.startswith(_NPY_MAGIC) or not match:
         raise ValueError("not a faces.npy of this format")
-    shape = (*(int(number) for number in found.groups()), 3)
+    shape = (*(int(number) for number in match.groups()), 3)
     if math.prod(shape) != len(member) - NPY_HEADER_SIZE:
         raise ValueError(f"faces.npy says shape {shape} and holds {len(member) - NPY_HEADER_SIZE} bytes")
     return np.frombuffer(member, np.uint8, offset=NPY_HEADER_SIZE).reshape(shape)
 
 
 def normalize_text(transcript: str) -> str:
-    """A transcript as shards hold it: NFC."""
+    """Normalize a transcript to NFC."""
     return unicodedata.normalize("NFC", transcript)

@@ -21,7 +21,7 @@ def inspect(path: Path) -> dict[str, Any]:
     said = read_dataset_info(path)
     schema = schema_from_info(path, said)
     table = read_manifest_rows(path, said)
-    check_dataset_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
+    check_dataset_root(path, said, table, LocalShards(path / "shards").repair_hint("manifest.parquet"))
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")

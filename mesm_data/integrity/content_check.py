@@ -39,13 +39,13 @@ def check_content(path: Path, progress: Progress = lambda samples: None) -> Iter
     if dataset.info["video"]:
         clips = {row["key"]: row for row in read_table_rows(path / "video" / "index.parquet")}
     keys = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(keys)
+    dataset.prefetch(keys)
     for key in keys:
         problem = next(_problems(dataset, key, clips.get(key), schema, interval), None)
         if problem:
             yield f"sample {key}: {problem}"
         progress(1)
-    dataset.expect(keys)
+    dataset.prefetch(keys)
     yield from webdataset_problems(dataset, progress)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora.inventory import files, listing
-from mesm_data.dataset.description import is_sha256
+from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, read_lock
 from mesm_data.media.image_sequence import numbered_images

@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import is_sha256
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
+from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_VERSION
 from mesm_data.media.faces.crop import FaceBox

@@ -21,7 +21,8 @@ from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
 
 if TYPE_CHECKING:
-    from mesm_data.dataset.reader import Dataset, Sample
+    from mesm_data.dataset.reader import Dataset
+    from mesm_data.dataset.sample import Sample
 
 LOCK_NAME = "recipe.lock"
 LOCK_VERSION = 2
@@ -77,7 +78,7 @@ def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
         clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
     rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in _DIGESTS)).items())
     keys = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(keys)
+    dataset.prefetch(keys)
     for key in keys:
         clip = clips.get(key)
         yield {

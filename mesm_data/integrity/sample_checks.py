@@ -9,7 +9,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.sample import Sample
 from mesm_data.media.audio import to_sample_span
 from mesm_data.media.containers import open_clip
 from mesm_data.schema.corpus import CorpusSchema

@@ -1,4 +1,4 @@
-"""How long a media file is, for utterances that are whole files."""
+"""Measure the length of a media file, for utterances that are whole files."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from mesm_data.media.containers import open_container
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
-AV_TIME_BASE = 1_000_000  # libavformat's AV_TIME_BASE
+AV_TIME_BASE = 1_000_000  # microseconds, as in libavformat
 
 
 class DurationError(MesmError):
-    """A file whose length cannot be told: it cannot be opened, or holds no packet with a time."""
+    """The length of a file cannot be measured: the file cannot be opened, or has no packet with a time."""
 
 
 def measure_duration(path: Path) -> float:
-    """Seconds from the file's start to the end of its longest stream of sound or picture.
+    """Measure the seconds from the file's start to the end of its longest audio or video stream.
 
-    Packets are read, none is decoded: the header of a recording that a browser or a killed writer left says nothing.
+    Reads the packets without decoding them: a file of a browser or of a killed writer has no length in its header.
 
     Raises:
-        NoDuration: with the reason.
+        DurationError: The length cannot be measured; the message has the reason.
     """
     import av
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import FileEntries, is_sha256, parse_file_entries, parse_json_object
+from mesm_data.dataset.description import FileEntries, parse_file_entries, parse_json_object
+from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 

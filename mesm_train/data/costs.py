@@ -16,9 +16,9 @@ def sample_costs(rows: ManifestRows, modalities: Sequence[str]) -> NDArray[np.in
     """Input pixels of each row of the manifest, int64 (rows,). For a model of text alone: its words plus one."""
     total = np.zeros(len(rows), np.int64)
     if "v" in modalities:
-        total += FACE * rows.numbers("n_faces")
+        total += FACE * rows.int_column("n_faces")
     if "a" in modalities:
-        samples = rows.numbers("n_samples")
+        samples = rows.int_column("n_samples")
         columns = np.where(samples > 0, 1 + np.maximum(samples, MIN_SAMPLES) // HOP, 0)
         total += PIECE * (-(-columns // COLUMNS))
-    return total if set(modalities) & {"v", "a"} else rows.numbers("n_words") + 1
+    return total if set(modalities) & {"v", "a"} else rows.int_column("n_words") + 1

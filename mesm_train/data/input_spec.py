@@ -85,9 +85,9 @@ class InputSpec:
 def input_spec(dataset: Dataset, view: View, train: Sequence[str]) -> InputSpec:
     """The specification for a model that is trained on the utterances `train` of a dataset."""
     recipe = dataset.info["recipe"]
-    rows = [dataset.rows.number(key) for key in train]
+    rows = [dataset.rows.row_number(key) for key in train]
     amounts = {"t": "txt_size", "v": "n_faces", "a": "n_samples"}
-    missing = {m: int((dataset.rows.numbers(column)[rows] == 0).sum()) for m, column in amounts.items()}
+    missing = {m: int((dataset.rows.int_column(column)[rows] == 0).sum()) for m, column in amounts.items()}
     return InputSpec(
         corpus=dataset.info["corpus"],
         recipe={name: recipe.get(name) for name in MEDIA},

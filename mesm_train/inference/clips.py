@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mesm_data.dataset.members import normalize_text
-from mesm_data.dataset.reader import Sample
 from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.media.audio import AudioReader, AudioSegment, utterance_duration
 from mesm_data.media.duration import measure_duration
-from mesm_data.media.extract import VideoResult, extract_video
+from mesm_data.media.extract import extract_video
 from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import Detection, FaceDetector
+from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance, Word
 
 FaceChoice = Literal["left", "right"] | int | None

@@ -32,7 +32,7 @@ from mesm_data.corpora.open_corpus import scan as scan_named
 from mesm_data.corpora.release_check import compare
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.pipeline.build import select_utterances
+from mesm_data.pipeline.selection import select_utterances
 from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Utterance, Word
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)

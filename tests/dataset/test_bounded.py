@@ -126,7 +126,7 @@ from pathlib import Path
 from mesm_data.errors import InputError
 from mesm_data.dataset import manifest
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-manifest.MEMORY = 2**24  # a thirtieth, and so are the tables
+manifest.MAX_MEMORY = 2**24  # a thirtieth, and so are the tables
 before = peak()
 try: manifest.read_table(Path(sys.argv[1]))
 except InputError as error: print(error)

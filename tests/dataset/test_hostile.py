@@ -28,7 +28,8 @@ from mesm_data.dataset.manifest import (
     write_table,
 )
 from mesm_data.dataset.members import decode_faces, encode_faces
-from mesm_data.dataset.reader import MAX_RECORD, Dataset
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import MAX_RECORD
 from mesm_data.dataset.summary import inspect
 from mesm_data.dataset.tar import BLOCK, tar_header
 from mesm_data.errors import InputError, MesmError
@@ -309,8 +310,9 @@ def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kin
 @pytest.mark.parametrize(
     "head",
     [
-        tar_header(f"../{KEY}.txt", 7), tar_header(f"/{KEY}.txt", 7), tar_header(f"{KEY}.json", 7), tar_header(f"{KEY}.txt", 8),
-        tar_header(f"{KEY}.txt", 8 * 2**30 - 1), *(tar_header(f"{KEY}.txt", 7)[:156] + kind + b"/etc/passwd".ljust(355, b"\0")
+        tar_header(f"../{KEY}.txt", 7), tar_header(f"/{KEY}.txt", 7), tar_header(f"{KEY}.json", 7),
+        tar_header(f"{KEY}.txt", 8), tar_header(f"{KEY}.txt", 8 * 2**30 - 1),
+        *(tar_header(f"{KEY}.txt", 7)[:156] + kind + b"/etc/passwd".ljust(355, b"\0")
         for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"L", b"x", b"S")), bytes(BLOCK),
     ],
 )  # fmt: skip

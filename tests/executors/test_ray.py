@@ -92,7 +92,7 @@ def test_ctrl_c_ends_a_build_on_ray_and_leaves_nothing_running(cluster: Any, tmp
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "goes on where it stopped" in said
+    assert "run the same command again to resume" in said
     assert not (tmp_path / "out" / "dataset.json").exists()
     ray.init(log_to_driver=False)
     try:

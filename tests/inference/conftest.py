@@ -10,7 +10,7 @@ import yaml
 from mesm_data.corpora.open_corpus import scan
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_train.config.settings import load_recipe
 from mesm_train.runs.run import start_run
 from mesm_train.training.progress import NullLogger
@@ -66,7 +66,9 @@ def train(settings: Path, run: Path, kind: str) -> None:
 def mosei_dataset(once: Once, mosei_corpus: Path) -> Path:
     """The synthetic CMU-MOSEI, built."""
     recipe = Recipe(corpus="mosei", clips=False)
-    return once("inference-mosei", lambda path: build(scan("mosei", mosei_corpus), path, recipe, workers=2) and None)
+    return once(
+        "inference-mosei", lambda path: build_dataset(scan("mosei", mosei_corpus), path, recipe, workers=2) and None
+    )
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,7 @@ def test_no_frame_outside_an_utterance_is_inside_it_whatever_the_order_of_times(
     for cut in FrameSampler(
         Slots(times, Fraction(1, 10)), [span, TimeSpan(start=Fraction(0), end=Fraction(9))], Fraction(1, 2)
     ):
-        if cut.index == 0 and cut.inside:
+        if cut.index == 0 and cut.in_span:
             assert span.start <= cut.frame.time < span.end
 
 

@@ -82,7 +82,7 @@ def test_crops_are_the_first_frames_at_or_after_each_half_second(clip: Path, sta
     frames = shown(clip)
     begin, stop = Fraction(start), Fraction(start) + Fraction("2.7")
     cutter = FrameSampler(Video(clip), [TimeSpan(start=begin, end=stop)], Fraction(1, 2))
-    found = [number(to_rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.ticks)]
+    found = [number(to_rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.grid_hits)]
     moments = [begin + Fraction(k, 2) for k in range(6)]
     assert found == [frames[min(time for time in frames if time >= moment)] for moment in moments]
 
@@ -91,11 +91,11 @@ def test_a_span_past_the_end_gets_the_frames_that_there_are(clip: Path) -> None:
     frames = shown(clip)
     end = max(frames) + 1 / FPS
     cutter = FrameSampler(Video(clip), [TimeSpan(start=end - Fraction(6, 5), end=end + 5)], Fraction(1, 2))
-    assert sum(cut.ticks for cut in cutter) == 3
+    assert sum(cut.grid_hits for cut in cutter) == 3
     assert cutter.end is not None
     assert abs(cutter.end - end) < Fraction(1, 1000)
     late = FrameSampler(Video(clip), [TimeSpan(start=cutter.end, end=end + 1)], Fraction(1, 2))
-    assert [cut.ticks for cut in late] == []
+    assert [cut.grid_hits for cut in late] == []
 
 
 class Slots:
@@ -131,8 +131,8 @@ def test_the_cutter_agrees_with_the_sentence_that_defines_it(
     faces: list[list[Fraction]] = [[] for _ in asked]
     inside: list[list[Fraction]] = [[] for _ in asked]
     for cut in cutter:
-        faces[cut.index] += [cut.frame.time] * cut.ticks
-        inside[cut.index] += [cut.frame.time] * cut.inside
+        faces[cut.index] += [cut.frame.time] * cut.grid_hits
+        inside[cut.index] += [cut.frame.time] * cut.in_span
     end = times[-1] + Fraction(1, 10) if times else Fraction(0)
     for span, got, within in zip(asked, faces, inside, strict=True):
         moments = [span.start + Fraction(k, 2) for k in range(40)]

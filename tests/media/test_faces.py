@@ -124,11 +124,11 @@ def test_threads_and_instruction_set_do_not_change_a_bit(environment: dict[str, 
 
 def test_no_sum_of_the_nets_is_rounded(detectors: dict[int, MtcnnDetector]) -> None:
     """Every layer's matrix product equals the one in 64-bit integers, on patches of a face and on black-white noise."""
-    sums = IntegralImage(astronaut())
+    integral = IntegralImage(astronaut())
     boxes = np.array([[170, 50, 290, 190], [0, 0, 512, 512], [300, 300, 324, 350]])
     detector = detectors[40]
-    for net, size in ((detector._propose, 24), (detector._refine, 24), (detector._output, 48)):
-        real = sums.patches(boxes, size)
+    for net, size in ((detector._pnet, 24), (detector._rnet, 24), (detector._onet, 48)):
+        real = integral.patches(boxes, size)
         harsh = np.random.default_rng(0).integers(0, 2, real.shape) * MAX_INPUT
         x = np.concatenate([real, harsh], axis=-1)
         for layer in net.layers:
@@ -146,12 +146,12 @@ def test_no_sum_of_the_nets_is_rounded(detectors: dict[int, MtcnnDetector]) -> N
 
 
 def test_a_patch_does_not_depend_on_its_batch(detectors: dict[int, MtcnnDetector]) -> None:
-    """The heads of a patch are the same bits alone and among others."""
-    sums = IntegralImage(astronaut())
+    """The heads of a patch are identical alone and in a batch."""
+    integral = IntegralImage(astronaut())
     boxes = np.random.default_rng(1).integers(0, 200, (30, 4)) + np.array([0, 0, 210, 210])
-    together = detectors[40]._refine(sums.patches(boxes, 24))
+    together = detectors[40]._rnet(integral.patches(boxes, 24))
     for i in range(len(boxes)):
-        assert np.array_equal(detectors[40]._refine(sums.patches(boxes[i : i + 1], 24))[..., 0], together[..., i])
+        assert np.array_equal(detectors[40]._rnet(integral.patches(boxes[i : i + 1], 24))[..., 0], together[..., i])
 
 
 def test_bound_refuses_weights_whose_sums_could_be_rounded() -> None:
@@ -195,11 +195,11 @@ def test_every_pixel_of_smaller_pictures_is_looked_at(
 @pytest.mark.parametrize("shape", [(1080, 1920), (1920, 1080), (480, 640), (37, 41)])
 def test_colours_do_not_run_into_each_other(shape: tuple[int, int]) -> None:
     """White, and the largest rectangles that are asked for: every mean is 255 at every size."""
-    sums = IntegralImage(np.full((*shape, 3), 255, np.uint8))
+    integral = IntegralImage(np.full((*shape, 3), 255, np.uint8))
     coarsest = 12 / min(shape)
-    level = sums.shrunk(int(shape[0] * coarsest + 1), int(shape[1] * coarsest + 1))
+    level = integral.resized(int(shape[0] * coarsest + 1), int(shape[1] * coarsest + 1))
     assert np.array_equal(level, np.full_like(level, MAX_INPUT))
-    whole = sums.patches(np.array([[0, 0, shape[1], shape[0]]]), 24)
+    whole = integral.patches(np.array([[0, 0, shape[1], shape[0]]]), 24)
     assert np.array_equal(whole, np.full_like(whole, MAX_INPUT))
 
 
@@ -244,7 +244,7 @@ def test_suppress_keeps_the_best_of_an_overlap() -> None:
     score = np.array([0.9, 0.95, 0.1, 0.8])
     assert nms(boxes, score, 0.5).tolist() == [1, 3, 2]
     assert nms(boxes, score, 0.7).tolist() == [1, 0, 3, 2]
-    assert nms(boxes, score, 0.7, smaller=True).tolist() == [1, 2]
+    assert nms(boxes, score, 0.7, by_smaller=True).tolist() == [1, 2]
 
 
 def test_suppress_in_blocks_equals_one_by_one() -> None:

@@ -20,13 +20,14 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.channel_check import check_channel
 from mesm_data.media.clip_encoder import MAX_ENCODERS, group_overlapping
-from mesm_data.media.extract import VideoResult, extract_video
+from mesm_data.media.extract import extract_video
 from mesm_data.media.frame import Frame
 from mesm_data.media.frame_sampling import TimeSpan
 from mesm_data.media.options import parse_seconds
 from mesm_data.media.pixels import frame_size, region_columns, to_rgb, yuv420_planes
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
+from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Recording, Utterance
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -52,7 +53,7 @@ def one(id_: str, start: float, end: float, excerpt: Excerpt | None = None) -> U
 def seen(
     root: Path, video: str | None, *utterances: Utterance, offset: str = "0", clips: bool = True
 ) -> list[VideoResult]:
-    """`watch` on silent utterances; clips go to root / "scratch"."""
+    """`extract_video` on silent utterances; clips go to root / "scratch"."""
     scratch = root / "scratch"
     scratch.mkdir(exist_ok=True)
     recipe = Recipe(corpus="mosei", clips=clips, video_offset=offset, min_face_size=60)
@@ -369,13 +370,13 @@ import av
 if sys.argv[2] == "plain":
     [library] = glob.glob(str(Path(av.__file__).parents[1] / "av.libs" / "libavutil*"))
     ctypes.CDLL(library).av_force_cpu_flags(0)
-from mesm_data.media.image_sequence import Images
-from mesm_data.media.pixels import rgb, size
+from mesm_data.media.image_sequence import ImageSequence
+from mesm_data.media.pixels import frame_size, to_rgb
 from mesm_data.media.video import Video
 root, total = Path(sys.argv[1]), hashlib.sha256()
-for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
+for film in (ImageSequence(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
     for frame in film.frames():
-        total.update(rgb(frame, 0, size(frame)[0]))
+        total.update(to_rgb(frame, 0, frame_size(frame)[0]))
 print(total.hexdigest())
 """
 

@@ -39,7 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     )  # fmt: skip
     recording = Recording(id="v", video="v.mp4", utterances=utterances)
     recipe = Recipe(corpus="mosei", clips=False, min_face_size=20)
-    build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, tools=toolchain_versions()))
+    build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, toolchain=toolchain_versions()))
     data, found = (parts / "v.tar").read_bytes(), {}
     for row in read_part(parts, "v") or ():
         member = row["members"]["json"]

@@ -137,7 +137,7 @@ def test_a_reader_waits_for_its_own_shard_only_and_the_others_come_ahead(store: 
     store.faults = {name: ["stall"] for name in sorted(sizes(local))[1:]}
     held, near = open_dataset(http(store), check=True), Dataset(local)
     keys = sorted(near.keys, key=near.shard)
-    held.expect(keys)
+    held.prefetch(keys)
     assert bytes(held[keys[0]].json) == bytes(near[keys[0]].json)
     assert store.stalled.wait(20), "nobody fetches ahead"
     store.gate.set()

@@ -1,4 +1,4 @@
-"""Executors by name."""
+"""The engines by name."""
 
 from mesm_data.errors import InputError
 from mesm_data.pipeline.executors.base import Engine
@@ -7,7 +7,7 @@ ENGINES = ("local", "ray")
 
 
 def get_engine(name: str) -> Engine:
-    """The engine `name`. Raises InputError if there is none of that name."""
+    """The engine `name`. Raises InputError if there is no such engine."""
     if name == "local":
         from mesm_data.pipeline.executors.local import run_local
 
