@@ -1,7 +1,7 @@
 """A run on disk: start, resume, load, evaluate.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
-RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
+RUN/text/        the text encoder, if it was created for this run; else its configuration and tokenizer
 RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html
 """
@@ -41,7 +41,7 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
-# What a run writes before its config.yaml: a run that was killed so early is begun again.
+# Files that a run writes before config.yaml. If there are no others, the run was killed early and starts again.
 WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
@@ -70,7 +70,7 @@ def start_run(
         with ranks.same_error_everywhere(), ranks.first_rank_only():
             if ranks.first:  # downloads the data, creates the text encoder
                 selection = select_data(config, ranks=ranks)
-                target_statistics(selection)  # refuses a class that cannot be learnt before anything is written
+                target_statistics(selection)  # raises for a class without positives, before anything is written
                 if (run / "config.yaml").exists():
                     check_data_unchanged(selection, run)
                 setup = make_model(selection, run)
@@ -90,15 +90,15 @@ def start_run(
 
 
 def record_run(setup: Setup, run: Path) -> None:
-    """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
-    begun = (run / "config.yaml").exists()
-    if begun:
+    """Write the description of a new run. For an existing run, raise InputError if its data have changed."""
+    exists = (run / "config.yaml").exists()
+    if exists:
         check_data_unchanged(setup, run)
-    if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
+    if not (run / input_spec.FILE).exists():  # a new run, or one that an earlier version started
         if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
             copy_tokenizer(setup.config.text, run / "text")
         input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
-    if begun:
+    if exists:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
@@ -138,13 +138,14 @@ def write_report(setup: Setup, run: Path) -> Path:
 
 
 def example_keys(setup: Setup, part: str) -> list[str]:
-    """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
-    found = []
+    """Choose one utterance per class for the report: the first by key, preferably with face and audio."""
+    chosen = []
     for index in range(len(setup.view.classes)):  # of numbers: those above one half
-        true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
-        whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
-        found += (whole or true)[:1]
-    return list(dict.fromkeys(found)) or list(setup.keys[part][:4])
+        positive = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
+        rows = {key: setup.dataset.rows[key] for key in positive}
+        complete = [key for key, row in rows.items() if row["n_faces"] and row["n_samples"]]
+        chosen += (complete or positive)[:1]
+    return list(dict.fromkeys(chosen)) or list(setup.keys[part][:4])
 
 
 def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> None:
@@ -266,6 +267,6 @@ def recorded_scores(run: Path, part: str) -> dict[str, Any] | None:
     """The scores of a part that the run recorded for its best epoch; None if it did not."""
     best = read_checked_json(run / "thresholds.json", THRESHOLDS)["epoch"]
     records = MetricsLog(run / "metrics.jsonl").read()
-    kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best) and "metrics" in record]
-    found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None
-    return found
+    matching = [line for line in records if (line["kind"], line["epoch"]) == (part, best) and "metrics" in line]
+    scores: dict[str, Any] | None = matching[-1]["metrics"] if matching else None
+    return scores

@@ -74,8 +74,8 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     if kind in ("valid", "test"):
         for name, scores in {"metrics": line["metrics"], **line["metrics"].get("further", {})}.items():
             check_scores(name, scores)
-    found: dict[str, Any] = line
-    return found
+    record: dict[str, Any] = line
+    return record
 
 
 def check_scores(name: str, scores: dict[str, Any]) -> None:

@@ -262,8 +262,11 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
     if config.text.encoder == "tiny" and not (run / "text" / "model.safetensors").exists():
         by_shard = sorted(train, key=dataset.shard)
         dataset.prefetch(by_shard)
-        said = {key: dataset[key].text for key in by_shard}
+        transcripts = {key: dataset[key].text for key in by_shard}
         text.make_tiny(
-            [said[key] for key in sorted(train)], run / "text", derive_seed(config.seed, "text") % 2**32, config.text
+            [transcripts[key] for key in sorted(train)],
+            run / "text",
+            derive_seed(config.seed, "text") % 2**32,
+            config.text,
         )
     return text.load(replace(config.text, encoder=encoder_path(config, run)))

@@ -158,7 +158,7 @@ def test_a_changed_environment_is_followed_within_one_process(
         other.close()
 
 
-@pytest.mark.parametrize("url_scheme", ["s3", "iter_http_chunks"])
+@pytest.mark.parametrize("scheme", ["s3", "http"])
 def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     store: ObjectStore, local: Path, tmp_path: Path, scheme: str
 ) -> None:
