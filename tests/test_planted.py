@@ -67,14 +67,14 @@ KINDS = ["link", "pipe", "device", "folder"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_regular_file_is_not_opened_for_writing(tmp_path: Path, precious: Path, kind: str) -> None:
+def test_only_regular_files_are_opened_for_writing(tmp_path: Path, precious: Path, kind: str) -> None:
     plant(kind, tmp_path / "file", precious)
     with pytest.raises(InputError, match=r"file cannot be used as a lock \(it is not a regular file\): remove it"):
         open_for_update(tmp_path / "file", "a lock")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path, precious: Path, kind: str) -> None:
+def test_only_regular_files_are_read(tmp_path: Path, precious: Path, kind: str) -> None:
     plant(kind, tmp_path / "file", precious)
     for read in (open_regular_file, sha256_file):
         with pytest.raises(OSError, match="not a regular file"):
@@ -125,7 +125,7 @@ def test_the_cache_is_never_written_through_a_link(tmp_path: Path, precious: Pat
     assert precious.read_bytes() == PRECIOUS
 
 
-def test_a_link_in_place_of_a_cached_shard_is_removed_and_fetched_anew(tmp_path: Path, precious: Path) -> None:
+def test_a_link_in_place_of_a_cached_shard_is_removed(tmp_path: Path, precious: Path) -> None:
     shard = tmp_path / "cache" / DIGEST / "shards" / "a.tar"
     plant("link", shard, precious)
     assert Cache(tmp_path / "cache", 1000).pin(shard, len(PRECIOUS)) is None
@@ -133,7 +133,7 @@ def test_a_link_in_place_of_a_cached_shard_is_removed_and_fetched_anew(tmp_path:
     assert precious.read_bytes() == PRECIOUS
 
 
-def test_nobody_waits_at_a_pipe_in_a_published_folder(tmp_path: Path) -> None:
+def test_a_pipe_in_a_published_folder_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "published.json")
     with pytest.raises(MesmError, match="not a regular file"):
         fetch(str(tmp_path), tmp_path / "out")
@@ -149,14 +149,14 @@ def lock(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "secret.yaml", ".", "mine", "session-5/../secret"])
-def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Command, corpus: Path, name: str) -> None:
+def test_a_lock_cannot_name_a_path_of_this_machine(tmp_path: Path, mesm_data: Command, corpus: Path, name: str) -> None:
     """Its split is looked up among the published ones; the file of that name is neither opened nor quoted."""
     secret = tmp_path / "secret.yaml"
     secret.write_text("token: swordfish\n")
     (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
-    found = read_lock(tmp_path / "out.lock")
+    read = read_lock(tmp_path / "out.lock")
     with pytest.raises(InputError, match="not published: give its lists with --split"):
-        found.split_name(scan("iemocap", corpus))
+        read.split_name(scan("iemocap", corpus))
     words = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", "out.lock")
     done = mesm_data(*words, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -164,7 +164,7 @@ def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Comman
     assert "not published" in done.stderr
 
 
-def test_a_published_split_of_a_lock_is_taken(tmp_path: Path, corpus: Path) -> None:
+def test_a_published_split_of_a_lock_is_used(tmp_path: Path, corpus: Path) -> None:
     for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
         (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
         assert read_lock(tmp_path / "recipe.lock").split_name(scan("iemocap", corpus)) == name
@@ -183,8 +183,8 @@ def test_a_split_of_the_wrong_shape_is_named(tmp_path: Path, split: Any) -> None
 
 @pytest.mark.parametrize("field", ["lock", "recipe"])
 def test_a_lock_is_not_quoted_at_length(tmp_path: Path, field: str) -> None:
-    said = {**lock(), field: "x" * 10**6} if field == "lock" else lock(corpus="x" * 10**6)
-    (tmp_path / "recipe.lock").write_text(json.dumps(said))
+    content = {**lock(), field: "x" * 10**6} if field == "lock" else lock(corpus="x" * 10**6)
+    (tmp_path / "recipe.lock").write_text(json.dumps(content))
     with pytest.raises(InputError) as refused:
         read_lock(tmp_path / "recipe.lock")
     assert len(str(refused.value)) < 500 + len(str(tmp_path))
@@ -195,13 +195,13 @@ def test_a_lock_is_not_quoted_at_length(tmp_path: Path, field: str) -> None:
 
 @pytest.mark.parametrize("statement", [{}, {"date": "x"}, {"corpus": 1, "terms": "x", "date": "x"}, [], "x", 1])
 def test_a_statement_of_the_wrong_shape_is_refused(statement: Any) -> None:
-    said = {
+    content = {
         "publication": 1, "tier": "private", "corpus": "iemocap", "synthetic": False, "root": DIGEST, "date": "x",
         "files": {},
     }  # fmt: skip
-    read_publication(json.dumps({**said, "statement": None}).encode(), "published.json")
+    read_publication(json.dumps({**content, "statement": None}).encode(), "published.json")
     with pytest.raises(InputError, match=r"published\.json is damaged"):
-        read_publication(json.dumps({**said, "statement": statement}).encode(), "published.json")
+        read_publication(json.dumps({**content, "statement": statement}).encode(), "published.json")
 
 
 # What a build left behind
@@ -228,7 +228,7 @@ def test_a_begun_build_of_the_wrong_shape_is_named(tmp_path: Path, data: str) ->
 
 
 @given(st.text())
-def test_nothing_that_a_terminal_executes_is_printed(text: str) -> None:
+def test_no_terminal_escape_is_printed(text: str) -> None:
     shown = printable(text)
     shown.encode()
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)

@@ -82,7 +82,7 @@ def test_another_machine_with_the_lock_builds_the_same_root(rebuilt: Path, datas
     assert f"{len(results)} identical, 0 equivalent, 0 different; the same root {ours['root']}" in output
 
 
-def test_what_differs_is_named_and_nothing_else(
+def test_exactly_the_different_samples_are_named(
     tmp_path: Path, corpus: Path, dataset: Path, mesm_data: Command
 ) -> None:
     """One flipped byte of sound; bytes behind a sound that change no sample; and a lock that cuts elsewhere."""
@@ -115,9 +115,9 @@ def test_what_differs_is_named_and_nothing_else(
     assert {line.split(maxsplit=1)[1].split(":")[0] for line in checked.stdout.splitlines()} == names
 
 
-def test_a_lock_holds_ids_digests_and_numbers_and_nothing_else(dataset: Path) -> None:
-    said = read_json(dataset / "recipe.lock")
-    assert set(said) == {
+def test_a_lock_contains_only_ids_digests_and_numbers(dataset: Path) -> None:
+    lock_content = read_json(dataset / "recipe.lock")
+    assert set(lock_content) == {
         "lock", "format", "corpus", "synthetic", "recipe", "toolchain", "root", "failed", "samples",
     }  # fmt: skip
 
@@ -128,22 +128,22 @@ def test_a_lock_holds_ids_digests_and_numbers_and_nothing_else(dataset: Path) ->
             return [text for inner in value for text in texts(inner)]
         return [value] if isinstance(value, str) else []
 
-    for entry in said["samples"]:
+    for entry in lock_content["samples"]:
         assert set(entry) == {"id", "audio", "video", "clip", "faces", "sha256", "key", "keyed"}
         others = [text for text in texts(entry) if not re.fullmatch("[0-9a-f]{64}", text)]
         assert sorted(others) == sorted([entry["id"], entry["key"]])
     raw = (dataset / "recipe.lock").read_text()
     assert str(Path.home()) not in raw
-    assert os.uname().nodename not in texts(said)
+    assert os.uname().nodename not in texts(lock_content)
 
 
-def test_what_could_be_guessed_is_keyed_by_the_sound(dataset: Path) -> None:
+def test_guessable_values_are_keyed_by_the_sound(dataset: Path) -> None:
     """The same label has another digest in each sample; a holder of the sound can check it with standard tools."""
-    ours, said = Dataset(dataset), read_json(dataset / "recipe.lock")
-    digests = [entry["keyed"]["labels"] for entry in said["samples"]]
+    ours, lock_content = Dataset(dataset), read_json(dataset / "recipe.lock")
+    digests = [entry["keyed"]["labels"] for entry in lock_content["samples"]]
     assert len(set(digests)) == len(digests)
     raw = (dataset / "recipe.lock").read_text()
-    for entry in said["samples"]:
+    for entry in lock_content["samples"]:
         row = ours.rows[entry["id"]]
         sample = ours[entry["id"]]
         key = hashlib.sha256(b"mesm recipe.lock 1 sound\0" + sample.samples.tobytes()).digest()
@@ -181,9 +181,9 @@ def test_every_keyed_field_is_compared(dataset: Path, name: str) -> None:
 @given(data=st.data())
 def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: st.DataObject) -> None:
     """One value anywhere is replaced by something else; nothing but InputError comes of it."""
-    said = read_json(dataset / "recipe.lock")
-    said["samples"] = said["samples"][:2]
-    place: Any = said
+    lock_content = read_json(dataset / "recipe.lock")
+    lock_content["samples"] = lock_content["samples"][:2]
+    place: Any = lock_content
     while True:
         name = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
         if not isinstance(place[name], dict | list) or not place[name] or data.draw(st.integers(0, 3)) == 0:
@@ -191,7 +191,7 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
         place = place[name]
     place[name] = data.draw(st.sampled_from([None, -1, 10**30, "x", [], {}, [[1]], True, 0.5]))
     path = tmp_path / "damaged.lock"
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(lock_content))
     with suppress(InputError):
         lock = read_lock(path)
         assert all(lock.face_boxes(SimpleNamespace(key=key) for key in lock.samples).values())  # type: ignore[misc]
@@ -204,7 +204,7 @@ def test_a_box_outside_the_local_picture_is_not_cut() -> None:
         assert crop_at(picture, FaceBox(box=box, score=1.0, count=1), 48) is None
 
 
-def test_the_lock_decides_and_is_refused_where_it_cannot(
+def test_options_that_contradict_a_lock_are_refused(
     tmp_path: Path, corpus: Path, dataset: Path, rebuilt: Path, mesm_data: Command
 ) -> None:
     lock = dataset / "recipe.lock"
@@ -217,11 +217,11 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
-    found, recipe = scan("iemocap", corpus), replace(read_lock(lock).recipe, clips=False)
+    scanned, recipe = scan("iemocap", corpus), replace(read_lock(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
-        build_dataset(found, tmp_path / "out", replace(recipe, face_size=64), lock=read_lock(lock))
+        build_dataset(scanned, tmp_path / "out", replace(recipe, face_size=64), lock=read_lock(lock))
     with pytest.raises(InputError, match="was begun with another lock"):
-        build_dataset(found, rebuilt / "out", recipe)
+        build_dataset(scanned, rebuilt / "out", recipe)
 
 
 @pytest.mark.slow

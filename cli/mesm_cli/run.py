@@ -68,7 +68,7 @@ def run(
     from mesm_train.training.connection import connect_ranks
     from mesm_train.training.launch import terminate_with_launcher
 
-    remedy = console.RESUMES if resume else "the same command with --resume continues where it stopped"
+    remedy = console.RESUMES if resume else "run the same command with --resume to continue"
     stop = StopFlag()
     terminate_with_launcher()
     with console.when_stopped(remedy), connect_ranks(config.device, config.ranks.timeout_seconds) as ranks:

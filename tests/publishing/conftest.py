@@ -20,16 +20,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def web(tmp_path: Path) -> Iterator[Web]:
     folder = tmp_path / "web"
     folder.mkdir()
-    made = Web(folder)
-    yield made
-    made.stop()
+    server = Web(folder)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
 def _store() -> Iterator[Store]:
-    made = Store()
-    yield made
-    made.stop()
+    server = Store()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

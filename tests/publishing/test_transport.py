@@ -57,7 +57,7 @@ def other(answer: Answer) -> None:
 
 @pytest.mark.parametrize("fault", [drop, stall, fail, cut, other])
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_server_that_fails_twice_is_overcome(
+def test_two_failures_of_a_server_are_retried(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, ranges: bool
 ) -> None:
     if fault is stall:
@@ -72,7 +72,7 @@ def test_a_server_that_fails_twice_is_overcome(
     assert len(served.asked) == 3 or (fault is stall and len(served.asked) > 3)  # a busy machine stalls too
 
 
-def test_what_was_downloaded_is_not_downloaded_again(served: Web, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed_and_a_complete_one_skipped(served: Web, tmp_path: Path) -> None:
     served.faults = [drop, drop]
     remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert [asked for _, asked in served.asked] == [None, "bytes=700000-", "bytes=1400000-"]
@@ -80,9 +80,7 @@ def test_what_was_downloaded_is_not_downloaded_again(served: Web, tmp_path: Path
     assert len(served.asked) == 3
 
 
-def test_a_download_that_was_given_up_goes_on_later_and_a_damaged_beginning_is_thrown_away(
-    served: Web, tmp_path: Path
-) -> None:
+def test_a_failed_download_is_resumed_later_and_a_damaged_part_is_discarded(served: Web, tmp_path: Path) -> None:
     served.faults = [lambda answer: answer.send(upto=100_000)] * remote_bytes.MAX_ATTEMPTS
     with pytest.raises(MesmError, match=r"a\.tar: the connection was interrupted \(6 attempts\)\. Run the same"):
         remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
@@ -95,9 +93,7 @@ def test_a_download_that_was_given_up_goes_on_later_and_a_damaged_beginning_is_t
     assert (tmp_path / "a.tar").read_bytes() == DATA
 
 
-def test_drops_that_bring_something_each_do_not_exhaust_the_attempts(
-    served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_resets_the_count_of_attempts(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_bytes, "RESET_BYTES", 100_000)
     served.faults = [lambda answer: answer.send(upto=200_000)] * 12
     remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
@@ -117,7 +113,7 @@ def test_drops_that_bring_something_each_do_not_exhaust_the_attempts(
         (lambda answer: answer.status(418), "responds with HTTP 418"),
     ],
 )
-def test_what_cannot_be_had_ends_in_one_sentence_and_nothing_in_place(
+def test_a_failed_download_is_one_message_and_leaves_no_file(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, reason: str | None
 ) -> None:
     if fault is stall:
@@ -129,7 +125,7 @@ def test_what_cannot_be_had_ends_in_one_sentence_and_nothing_in_place(
     assert not (tmp_path / "a.tar").exists()
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+def test_a_server_that_sends_a_byte_now_and_then_times_out(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_bytes, "MAX_ATTEMPTS", 1)
@@ -149,24 +145,24 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
         ended.set()
 
 
-def test_a_server_that_is_not_there_is_said(tmp_path: Path, web: Web) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path, web: Web) -> None:
     web.server_close()
     with pytest.raises(MesmError, match="no connection"):
         remote.read_bytes(f"{web.url}/dataset.json", limit=10)
 
 
-def test_several_who_want_the_same_file_get_it_once(served: Web, tmp_path: Path) -> None:
+def test_concurrent_downloads_of_a_file_transfer_it_once(served: Web, tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
-        wanted = [
+        downloads = [
             pool.submit(remote.download_file, f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS) for _ in range(6)
         ]
-    assert [each.result() for each in wanted] == [None] * 6
+    assert [each.result() for each in downloads] == [None] * 6
     assert (tmp_path / "a.tar").read_bytes() == DATA
     assert len(served.asked) == 1
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_full_disk_is_said(served: Web, small_disk: Any) -> None:
+def test_a_full_disk_is_reported(served: Web, small_disk: Any) -> None:
     place = small_disk("1m")
     with pytest.raises(MesmError, match="the disk is full"):
         remote.download_file(f"{served.url}/a.tar", place / "a.tar", **FACTS)
@@ -174,7 +170,7 @@ def test_a_full_disk_is_said(served: Web, small_disk: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["s3", "memory", "file", "path"])
-def test_what_is_sent_is_there_and_comes_back(
+def test_an_uploaded_file_exists_and_downloads_unchanged(
     kind: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small, larger than a block that is read at once, and of several parts."""
@@ -201,7 +197,7 @@ def test_what_is_sent_is_there_and_comes_back(
             remote.read_bytes(remote.join_url(url, "none"), limit=10)
 
 
-def test_a_store_that_is_busy_is_asked_again(store: Store, tmp_path: Path) -> None:
+def test_a_busy_store_is_retried(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"some")
     digest = sha256(b"some").hexdigest()
@@ -232,19 +228,19 @@ def test_a_small_file_is_read_up_to_its_limit(served: Web) -> None:
         ("s3://absent-bucket/x", "does not exist"),
     ],
 )
-def test_a_url_that_means_nothing_is_said(url: str, message: str, store: Store) -> None:
+def test_an_invalid_url_is_reported(url: str, message: str, store: Store) -> None:
     with pytest.raises(InputError, match=message):
         remote.read_bytes(url, limit=10)
 
 
-def test_nothing_can_be_sent_to_a_web_server_or_a_bucket_that_is_not_there(store: Store, tmp_path: Path) -> None:
+def test_uploads_to_web_servers_and_missing_buckets_are_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
     for url, message in (("https://x/y", "uploading to http"), ("s3://absent-bucket/x", "create it first")):
         with pytest.raises(InputError, match=message):
             remote.upload_file(tmp_path / "x", url, sha256=sha256(b"x").hexdigest())
 
 
-def test_names_are_joined_before_a_query_and_no_message_holds_a_secret(web: Web) -> None:
+def test_names_are_joined_before_the_query_and_no_message_contains_a_secret(web: Web) -> None:
     url = remote.join_url(web.url.replace("//", "//me:secret@") + "/some?signature=hidden", "a b.tar")
     assert url.endswith("/some/a%20b.tar?signature=hidden")
     with pytest.raises(InputError) as raised:

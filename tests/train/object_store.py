@@ -102,9 +102,9 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
     rows = [{**row, "source": "all", "group": "all"} for row in read_part(parts, "all") or ()]
     for row in rows:
         row.pop("clip", None)
-    said = read_json(source / "dataset.json")
+    info = read_json(source / "dataset.json")
     facts = {
-        name: said[name]
+        name: info[name]
         for name in ("corpus", "schema", "recipe", "toolchain", "synthetic", "source", "notes", "findings")
     }
     write_dataset(out, parts, rows, facts, limit=limit, step=lambda _: None)

@@ -63,17 +63,17 @@ def ranks(
         theirs.close()
         pipes.append(mine)
         processes.append(process)
-    found = []
+    results = []
     for pipe, process in zip(pipes, processes, strict=True):
         try:
-            found.append(pipe.recv() if pipe.poll(timeout) else "silent")
+            results.append(pipe.recv() if pipe.poll(timeout) else "silent")
         except EOFError:
             process.join()
-            found.append(process.exitcode)
+            results.append(process.exitcode)
     for process in processes:
         process.join(timeout)
         assert process.exitcode is not None, "a rank hangs"
-    return found
+    return results
 
 
 def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
@@ -101,9 +101,9 @@ def _rank(
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
     try:
         with connect_ranks("cpu", limit, _store(rank, world, store)) as connection:
-            found = work(connection, *arguments)
+            result = work(connection, *arguments)
             if pipe is not None:
-                pipe.send(found)
+                pipe.send(result)
     except MesmError as error:
         if pipe is None:
             raise SystemExit(1) from None
@@ -166,8 +166,8 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     exchange = Exchange(connection, torch.zeros(1), model)
     (loss / (6 * sum(map(len, deal)))).backward()
     exchange.finish()
-    found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
-    return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+    gradients = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
+    return gradients, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
 
 
 def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, Any]:
@@ -252,23 +252,23 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     from mesm_train.training import loop
     from mesm_train.training.progress import NullLogger
 
-    given: list[Any] = []
+    batches_read: list[Any] = []
     forward = loop.forward
 
     def recorded(setup: Any, model: Any, batch: Any, weight: Any, position: Any, count: int) -> Any:
-        given.append((position.epoch, position.step, batch.keys))
+        batches_read.append((position.epoch, position.step, batch.keys))
         return forward(setup, model, batch, weight, position, count)
 
     loop.forward = recorded
     config = load_recipe(recipe, sets)
 
     def stop() -> bool:
-        return connection.first and stop_after is not None and len(given) >= stop_after
+        return connection.first and stop_after is not None and len(batches_read) >= stop_after
 
     runs.write_report = lambda setup, run: run  # pictures have no part in this, and take half of the time
     ended = runs.start_run(config, run, resume=True, stop=stop, logger=NullLogger(), ranks=connection)
     assert ended == (stop_after is None)
-    return given
+    return batches_read
 
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
@@ -280,8 +280,8 @@ def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
 
     evaluation.EVAL_BATCH = 5
     setup = prepare_run(load_recipe(recipe), run, ranks=connection)
-    found = evaluation.predict(setup, "train", neutral_statistics(len(setup.heads.outputs)))
-    return found.keys, found.logits.tobytes()
+    predictions = evaluation.predict(setup, "train", neutral_statistics(len(setup.heads.outputs)))
+    return predictions.keys, predictions.logits.tobytes()
 
 
 def diverging(connection: Ranks, recipe: str, run: Path) -> None:

@@ -94,8 +94,8 @@ def scored(kind: str, epoch: int, n: int = 10) -> dict[str, Any]:
     """A line of metrics.jsonl; `sad` is nowhere true."""
     rng = np.random.default_rng(epoch)
     truth = np.eye(6)[rng.integers(0, 5, n)]
-    found = binary_scores(truth + rng.normal(size=(n, 6)), truth, [0.5] * 6, CLASSES, exclusive=True)
-    return {"kind": kind, "epoch": epoch, "step": 5 * (epoch + 1), "loss": 0.6, "metrics": found}
+    report = binary_scores(truth + rng.normal(size=(n, 6)), truth, [0.5] * 6, CLASSES, exclusive=True)
+    return {"kind": kind, "epoch": epoch, "step": 5 * (epoch + 1), "loss": 0.6, "metrics": report}
 
 
 @pytest.fixture
@@ -143,56 +143,56 @@ class Page(HTMLParser):
 
 
 def page(run: Path, kind: Literal["fe2e", "mesm"] | None = None, texts: dict[str, str] | None = None) -> Page:
-    given = (model(kind), batch()) if kind else (None, None)
-    return Page(write(run, model=given[0], batch=given[1], texts=texts).read_text())
+    inputs = (model(kind), batch()) if kind else (None, None)
+    return Page(write(run, model=inputs[0], batch=inputs[1], texts=texts).read_text())
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
 def test_the_page_needs_nothing_but_itself(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
-    found = page(run, kind)
-    assert found.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in found.addresses)
-    assert not {"script", "link", "iframe", "object"} & {*found.tags}
+    report = page(run, kind)
+    assert report.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in report.addresses)
+    assert not {"script", "link", "iframe", "object"} & {*report.tags}
     assert not re.search(r"url\(|@import|https?:", (run / "report.html").read_text())
 
 
 def test_it_says_what_the_numbers_are_worth(run: Path) -> None:
-    found = page(run).text
-    assert "SYNTHETIC" in found
-    assert "say nothing about people" in found
+    report = page(run).text
+    assert "SYNTHETIC" in report
+    assert "say nothing about people" in report
     result = scored("test", 2)["metrics"]
     for name in CLASSES:
-        assert len(re.findall(rf"\b{name}\b", found)) >= 3  # scores, confusion down and across
+        assert len(re.findall(rf"\b{name}\b", report)) >= 3  # scores, confusion down and across
     for value in (
         result["mean"]["f1"],
         result["baselines"]["always_yes"]["f1"],
         result["baselines"]["always_no"]["accuracy"],
     ):
-        assert f"{100 * value:.1f}" in found
-    assert "Not defined for sad" in found
-    assert "share no speaker and no dialog" in found
-    assert "2 absent" in found
-    assert all(digest in found for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
+        assert f"{100 * value:.1f}" in report
+    assert "Not defined for sad" in report
+    assert "share no speaker and no dialog" in report
+    assert "2 absent" in report
+    assert all(digest in report for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
 
 
 def test_shared_speakers_are_said_to_leak() -> None:
-    said = leaks({"leaks": {"speakers": 10, "dialogs": 1, "overlaps": 12}, "missing": {}})
-    assert "10 speakers, 1 dialog; 12 pairs" in said
+    sentence = leaks({"leaks": {"speakers": 10, "dialogs": 1, "overlaps": 12}, "missing": {}})
+    assert "10 speakers, 1 dialog; 12 pairs" in sentence
 
 
 def test_real_data_are_not_called_synthetic(run: Path) -> None:
     real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False}}
     write_json(run / "provenance.json", real)
-    found = page(run).text
-    assert "SYNTHETIC" not in found
-    assert "synthetic no" in " ".join(found.split())
+    report = page(run).text
+    assert "SYNTHETIC" not in report
+    assert "synthetic no" in " ".join(report.split())
 
 
 def test_the_settings_are_complete_and_name_no_place_on_the_disk(run: Path) -> None:
     (run / "config.yaml").write_text(json.dumps({**SETTINGS, "data": "/home/somebody/shards"}))
-    found = page(run).text
-    assert "pos_weight: true" in found
-    assert "somebody" not in found
+    report = page(run).text
+    assert "pos_weight: true" in report
+    assert "somebody" not in report
 
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -202,15 +202,15 @@ def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
     write_json(run / "provenance.json", {**PROVENANCE, "config": {**SETTINGS, "name": HOSTILE}})
     keys = (HOSTILE, "../outside", *KEYS[2:])
     path = write(run, model=model("mesm"), batch=batch(keys), texts={"../outside": HOSTILE})
-    found = Page(path.read_text())
-    assert "script" not in found.tags
-    assert found.text.count(HOSTILE) == 5  # title, heading, settings, key, transcript
+    report = Page(path.read_text())
+    assert "script" not in report.tags
+    assert report.text.count(HOSTILE) == 5  # title, heading, settings, key, transcript
     assert not list(run.parent.glob("*.png"))
     assert (run / "looks-.._outside.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "sentence"),
     [
         (lambda run: [path.unlink() for path in run.iterdir()], "Nothing has been scored yet"),
         (lambda run: (run / "provenance.json").unlink(), "not recorded whether the data are real or synthetic"),
@@ -223,17 +223,17 @@ def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
         (lambda run: None, "Operations were not counted"),
     ],
 )
-def test_what_is_missing_is_said_on_the_page(run: Path, harm: Callable[[Path], Any], said: str) -> None:
+def test_what_is_missing_is_said_on_the_page(run: Path, harm: Callable[[Path], Any], sentence: str) -> None:
     harm(run)
-    assert said in " ".join(page(run).text.split())
+    assert sentence in " ".join(page(run).text.split())
 
 
 def test_a_model_can_be_looked_at_before_the_run_has_left_anything(run: Path) -> None:
     for path in run.iterdir():
         path.unlink()
-    found = page(run, "mesm").text
-    assert KEYS[0] in found
-    assert "class 6" in found
+    report = page(run, "mesm").text
+    assert KEYS[0] in report
+    assert "class 6" in report
 
 
 def cut(run: Path, count: int) -> None:
@@ -262,10 +262,10 @@ def test_a_step_that_was_done_again_counts_once(run: Path) -> None:
 
 def test_the_looks_are_those_of_the_forward_pass() -> None:
     """Logits and amounts are the utterance's own, whatever stands before it in the batch."""
-    mesm, given = model("mesm"), batch()
-    seen = looks.look(mesm, given)
+    mesm, inputs = model("mesm"), batch()
+    seen = looks.look(mesm, inputs)
     with torch.no_grad():
-        expected = mesm.look(given)
+        expected = mesm.look(inputs)
     assert [one.amounts for one in seen] == [
         {"t": 5, "v": 11, "a": 16},
         {"t": 3, "v": 0, "a": 2},
@@ -277,7 +277,7 @@ def test_the_looks_are_those_of_the_forward_pass() -> None:
         assert list(one.branches) == [m for m in MODALITIES if expected.present[m][n]]
         assert all(one.branches[m] == expected.branches[m][n].tolist() for m in one.branches)
         assert len(one.strips) == 3 * ((one.amounts["v"] > 0) + (one.amounts["a"] > 0))
-    alone = looks.look(mesm, given.split()[3])[0]
+    alone = looks.look(mesm, inputs.split()[3])[0]
     for strip, same in zip(alone.strips, seen[3].strips, strict=True):
         np.testing.assert_array_equal(strip.pixels, same.pixels)
     assert [(strip.count, strip.seconds) for strip in seen[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
@@ -290,10 +290,10 @@ def test_faces_are_laid_out_by_the_datasets_frame_interval(interval: float, expe
 
 
 def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
-    mesm, given = model("mesm"), batch()
-    plain, *blocks = looks.look(mesm, given)[0].strips[:3]
+    mesm, inputs = model("mesm"), batch()
+    plain, *blocks = looks.look(mesm, inputs)[0].strips[:3]
     with torch.no_grad():
-        traces = mesm.look(given).traces["v"]
+        traces = mesm.look(inputs).traces["v"]
     for block, trace in zip(blocks, traces, strict=True):
         scale = 48 // trace.kept.shape[1]
         kept = np.concatenate([np.kron(face, np.ones((scale, scale))) for face in trace.kept[:8]], axis=1) > 0
@@ -305,15 +305,15 @@ def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
 
 def test_low_tones_are_shown_below() -> None:
     tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(6400) / 16000)).astype(np.int16)
-    given = batch().split()[1]
-    given = Batch(
+    inputs = batch().split()[1]
+    inputs = Batch(
         **{
-            **{name: getattr(given, name) for name in given.__slots__},
+            **{name: getattr(inputs, name) for name in inputs.__slots__},
             "samples": torch.from_numpy(tone),
             "sample_counts": torch.tensor([6400]),
         }
     )
-    strip = looks.look(model("fe2e"), given)[0].strips[0]
+    strip = looks.look(model("fe2e"), inputs)[0].strips[0]
     loud = strip.pixels[:, :31].mean(axis=(1, 2)).argmax()
     assert loud > 100
 
@@ -335,9 +335,9 @@ def test_operations_state_their_input_and_a_sparse_model_needs_fewer() -> None:
 def test_operations_are_shown_with_their_input(run: Path) -> None:
     counted = looks.operations(model("mesm"), batch())
     write_json(run / "operations.json", counted)
-    found = page(run).text
-    assert "16 faces, 22 pieces, 12 tokens, 4 utterances" in found
-    assert f"{sum(counted['models']['mesm'].values()) / 1e6:,.2f}" in found
+    report = page(run).text
+    assert "16 faces, 22 pieces, 12 tokens, 4 utterances" in report
+    assert f"{sum(counted['models']['mesm'].values()) / 1e6:,.2f}" in report
 
 
 def test_a_model_in_training_mode_is_refused() -> None:

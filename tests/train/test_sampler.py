@@ -45,14 +45,14 @@ def test_epochs_and_seeds_differ_and_together_draw_everybody() -> None:
 def test_a_plan_of_a_drawn_epoch_has_every_draw_once() -> None:
     """So its position is as exact as that of a plain epoch: any number of ranks, from any step on."""
     drawn = balanced(samples(50), np.repeat([0, 1, 2], [40, 8, 2]), seed=0, epoch=4)
-    made = plan(drawn, seed=0, epoch=4, batch=8)
+    epoch_plan = plan(drawn, seed=0, epoch=4, batch=8)
     for world in (1, 3):
         for start in (0, 2):
-            shares = [made.shares(rank, world, start=start) for rank in range(world)]
+            shares = [epoch_plan.shares(rank, world, start=start) for rank in range(world)]
             keys = Counter(key for own in shares for step in own for key in step)
-            steps = made.order[start:]
+            steps = epoch_plan.order[start:]
             assert keys == Counter(drawn.keys[index] for index in steps[steps >= 0])
-    assert Counter(drawn.keys[index] for index in made.order[made.order >= 0]) == Counter(drawn.keys)
+    assert Counter(drawn.keys[index] for index in epoch_plan.order[epoch_plan.order >= 0]) == Counter(drawn.keys)
 
 
 def test_an_utterance_of_several_classes_belongs_to_the_rarest_and_one_of_none_to_a_group_of_its_own() -> None:

@@ -38,19 +38,19 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
         expected = (len(shares) - positives) / positives
         assert target_statistics(setup).pos_weight.numpy() == pytest.approx(expected, rel=1e-6)
     answers = predict(setup, "test", neutral_statistics(10))
-    wanted = np.stack([setup.loader.targets[key] for key in answers.keys])
-    assert (answers.targets == wanted).all()
-    assert (answers.labels == (wanted > 0.5)).all()
+    targets = np.stack([setup.loader.targets[key] for key in answers.keys])
+    assert (answers.targets == targets).all()
+    assert (answers.labels == (targets > 0.5)).all()
     logits = torch.from_numpy(answers.logits)
-    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(wanted))
+    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(targets))
     assert answers.loss == pytest.approx(float(loss))
-    found = score(setup.heads, answers, neutral_calibration(10))
-    assert {name: said["support"] for name, said in found["classes"].items()} == dict(
-        zip(setup.view.classes, (wanted > 0.5).sum(axis=0), strict=True)
+    scores = score(setup.heads, answers, neutral_calibration(10))
+    assert {name: said["support"] for name, said in scores["classes"].items()} == dict(
+        zip(setup.view.classes, (targets > 0.5).sum(axis=0), strict=True)
     )
-    assert "multiclass" not in found
+    assert "multiclass" not in scores
     write_predictions(tmp_path / "predictions.parquet", setup.heads, answers, "mine")
     table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     for index, name in enumerate(setup.view.classes):
-        assert table[f"share_{name}"] == wanted[:, index].tolist()
+        assert table[f"share_{name}"] == targets[:, index].tolist()
         assert table[f"label_{name}"] == answers.labels[:, index].tolist()
