@@ -18,6 +18,7 @@ from mesm_data.storage.cache import GB, Cache, cache_folder
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.remote_bytes import local_path
 from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
+from mesm_data.storage.remote_stream import open_stream
 
 PREFETCH_THREADS = 4  # per process
 RETRY_SECONDS = 1.0  # between two checks whether another process has fetched a shard or made room
@@ -127,7 +128,7 @@ class RemoteShards(ShardStore):
 
     def stream(self, name: str) -> BufferedReader:
         """Read the shard from its URL."""
-        return remote.open_stream(remote.join_url(self.url, "shards", name), self.shards[name]["size"])
+        return open_stream(remote.join_url(self.url, "shards", name), self.shards[name]["size"])
 
     def source(self, name: str) -> str:
         """The URL, without secrets."""
