@@ -67,6 +67,7 @@ def run(
     from mesm_train.runs.run import start_run
     from mesm_train.training.connection import connect_ranks
     from mesm_train.training.launch import terminate_with_launcher
+    from mesm_train.training.sessions import describe_command
 
     remedy = console.RESUMES if resume else "run the same command with --resume to continue"
     stop = StopFlag()
@@ -74,7 +75,10 @@ def run(
     with console.when_stopped(remedy), connect_ranks(config.device, config.ranks.timeout_seconds) as ranks:
         # After a rank was killed, torchrun runs the same command again, and counts restarts per machine.
         resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
-        ended = start_run(config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks)
+        ended = start_run(
+            config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks,
+            command=describe_command("mesm-train", sys.argv[1:]),
+        )  # fmt: skip
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:

@@ -7,6 +7,7 @@ from typing import Any
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.integrity.lock_writer import LOCK_NAME
+from mesm_data.publishing import facts
 from mesm_data.publishing.contents import Publication
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.resolve import available
@@ -19,12 +20,13 @@ _TIERS = {
 }
 
 
-def render_card(info: Mapping[str, Any], publication: Publication) -> str:
+def render_card(info: Mapping[str, Any], publication: Publication, summary: Mapping[str, Any]) -> str:
     """The card as Markdown with a YAML header.
 
     Args:
         info: The content of dataset.json.
         publication: The publication; its card, splits and dataset.json may still be missing from its files.
+        summary: The result of mesm_data.dataset.summary.inspect.
     """
     import yaml
 
@@ -39,7 +41,8 @@ def render_card(info: Mapping[str, Any], publication: Publication) -> str:
         f"# {title}",
         "Built with mesm. " + _TIERS[publication.tier],
         *(_synthetic_section(schema) if info["synthetic"] else _licence_section(schema, publication)),
-        *_dataset_section(info),
+        *_content_section(info, schema, summary),
+        *_dataset_section(info, summary),
         _use_section(info["corpus"], publication),
     ]
     return "\n\n".join(parts) + "\n"
@@ -71,11 +74,24 @@ def _licence_section(schema: CorpusSchema, publication: Publication) -> list[str
     return lines
 
 
-def _dataset_section(info: Mapping[str, Any]) -> list[str]:
+def _content_section(info: Mapping[str, Any], schema: CorpusSchema, summary: Mapping[str, Any]) -> list[str]:
+    """The content, in the words of the dataset's page and its Croissant metadata; without counts of labels."""
+    return [
+        "## Content",
+        facts.collection(info, schema),
+        facts.preprocessing(info),
+        facts.annotation(schema),
+        f"Personal information: {facts.personal_information(info)}",
+        facts.leaking_splits(summary),
+    ]
+
+
+def _dataset_section(info: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     counts = info["counts"]
     rows = [
         ("root", f"`{info['root']}`"),
         ("utterances", ", ".join(f"{counts[name]} {name}" for name in ("total", *STATUSES))),
+        *facts.size_facts(summary),
         ("shard format", info["format"]),
         ("mesm", info["toolchain"].get("mesm", "unknown")),
         ("shards", f"{len(info['shards'])}, {sum(file['size'] for file in info['shards'].values())} bytes"),
@@ -111,11 +127,11 @@ def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
     """
     rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     resolved = available(rows.values(), schema)
-    splits = {}
+    describe_splits = {}
     for name, split in named_splits(schema, rows).items():
         here = resolved[name]
         files = {part.file: {"url": part.url, "sha256": part.sha256} for part in split.files.values()}
         entry: dict[str, Any] = {"rule": split.spec.rule, "title": split.spec.title, "licence": split.spec.licence}
         entry |= {"counts": dict(split.counts), "files": files}
-        splits[name] = {**entry, "here": None if isinstance(here, str) else here.summary()}
-    return {"corpus": schema.name, "splits": splits}
+        describe_splits[name] = {**entry, "here": None if isinstance(here, str) else here.summary()}
+    return {"corpus": schema.name, "splits": describe_splits}

@@ -15,6 +15,7 @@ from mesm_data.dataset.description import (
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.card import describe_splits, render_card
@@ -95,7 +96,7 @@ def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication
     Args:
         folder: A temporary folder.
     """
-    (folder / CARD_NAME).write_text(render_card(info, publication), encoding="utf-8")
+    (folder / CARD_NAME).write_text(render_card(info, publication, inspect(path)), encoding="utf-8")
     write_json(folder / SPLITS_NAME, describe_splits(path, schema_from_info(path, info)))
     publication.files.update({name: FileEntry.of(folder / name) for name in (CARD_NAME, SPLITS_NAME)})
     last = [folder / INDEX_NAME]

@@ -1,1 +1,1 @@
-"""The report of a run as one page: provenance, scores, and the sites that the model selected."""
+"""The report of a run: one page with its data, scores, mistakes, training, cost and provenance."""

@@ -3,11 +3,11 @@
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
 RUN/text/        the text encoder, if it was created for this run; else its configuration and tokenizer
 RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
-RUN/report.html
+RUN/report.html  operations.json  sessions.jsonl
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.provenance import provenance_differences
 from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
+from mesm_train.training.sessions import recorded_session
 from mesm_train.training.setup import Selection, Setup, make_model, prepare_run, select_data
 
 # Settings that may change on resume. The number of classes follows from the label view.
@@ -46,7 +47,14 @@ WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def start_run(
-    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], logger: RunLogger, ranks: Ranks = ALONE
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool,
+    stop: Callable[[], bool],
+    logger: RunLogger,
+    ranks: Ranks = ALONE,
+    command: str | None = None,
 ) -> bool:
     """Train in the folder `run` until the end, or until `stop()` returns true on any rank.
 
@@ -54,8 +62,10 @@ def start_run(
         config: The settings.
         run: The folder, the same for all ranks.
         resume: Continue the run in the folder, if there is one.
-        stop: Called after each update.
+        stop: Called before each update.
         logger: Receives the events of the training loop.
+        ranks: The ranks of the run.
+        command: The command line, which is recorded in sessions.jsonl.
 
     Returns:
         Whether the run has ended.
@@ -83,7 +93,12 @@ def start_run(
                 setup = prepare_run(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
-        ended = train(setup, run, stop=stop, logger=logger)
+        session: AbstractContextManager[list[bool]] = nullcontext([])
+        if ranks.first:
+            session = recorded_session(run, command)
+        with session as endings:
+            ended = train(setup, run, stop=stop, logger=logger)
+            endings.append(ended)
         if ended and ranks.first:
             logger.say(f"report: {write_report(setup, run)}")
         return ended
@@ -97,7 +112,9 @@ def record_run(setup: Setup, run: Path) -> None:
     if not (run / input_spec.FILE).exists():  # a new run, or one that an earlier version started
         if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
             copy_tokenizer(setup.config.text, run / "text")
-        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+        undetected = setup.config.loader.undetected
+        specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
+        input_spec.write(run, specification)
     if exists:
         return
     write_json(run / "provenance.json", setup.provenance)
@@ -119,22 +136,17 @@ def check_run_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
 
 
 def write_report(setup: Setup, run: Path) -> Path:
-    """Count the operations of the model of the best epoch on a few utterances, and write RUN/report.html.
+    """Count the operations of the best epoch's model on a few utterances, and write RUN/report.html.
 
-    Without `report.media`, the report and the folder contain nothing of these utterances.
+    Without `report.media` neither the page nor the folder shows pictures, sound or transcripts.
     """
     from mesm_train.report import page
-    from mesm_train.report import site_selection as looks
+    from mesm_train.report.operations import count_operations
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
     keys = example_keys(setup, part)
-    batch = setup.loader.batch(keys)
-    model = setup.model.eval()
-    write_json(run / "operations.json", looks.operations(model, batch))
-    if not setup.config.report.media:
-        return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)
-    texts = {key: setup.dataset[key].text for key in keys}
-    return page.write(run, model=model, batch=batch, texts=texts, frame_interval=setup.frame_interval)
+    write_json(run / "operations.json", count_operations(setup.model.eval(), setup.loader.batch(keys)))
+    return page.write(run, setup, inputs=keys)
 
 
 def example_keys(setup: Setup, part: str) -> list[str]:

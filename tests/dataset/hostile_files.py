@@ -221,12 +221,12 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.sweep import row
     from mesm_train.analysis.systems import read_systems
     from mesm_train.config.settings import load_recipe
-    from mesm_train.report.page import render
+    from mesm_train.report.page import render_report
     from mesm_train.report.record import read
     from mesm_train.runs.run import recorded_scores
     from mesm_train.training import checkpoint
 
-    assert render(read(folder), (), [], {}, {})
+    assert render_report(read(folder))
     _tolerate(
         lambda: summary_table(compare(read_systems([folder]))),
         lambda: recorded_scores(folder, "test"), lambda: row(folder).cells(),
