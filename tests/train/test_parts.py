@@ -65,11 +65,11 @@ def test_shards_are_prefetched_in_the_order_of_use(loaded: tuple[Dataset, dict[s
     source, targets = loaded
     prefetched: list[str] = []
 
-    class Told(LocalShards):
-        def expect(self, names: Sequence[str]) -> None:
+    class RecordingStore(LocalShards):
+        def prefetch(self, names: Sequence[str]) -> None:
             prefetched.extend(names)
 
-    dataset = Dataset(source.path, store=Told(source.path / "shards"))
+    dataset = Dataset(source.path, store=RecordingStore(source.path / "shards"))
     order = source.keys[::-1]
     list(Loader(dataset, targets, None, 10, LoaderConfig()).batches([order[:9], order[9:]]))
     assert prefetched == list(dict.fromkeys(source.rows[key]["shard"] for key in order))
@@ -334,10 +334,10 @@ def test_the_exponential_moving_average_equals_its_definition() -> None:
     assert mean is not None
     for updates, value in enumerate((1.0, 5.0, -3.0, 2.0)):
         model.weight.data.fill_(value)
-        model.averaged_model.fill_(value)  # type: ignore[union-attr]
+        model.running_mean.fill_(value)  # type: ignore[union-attr]
         mean.update_parameters(model)
         decay = min(0.75, (1 + updates) / (10 + updates))
         expected = value if expected is None else decay * expected + (1 - decay) * value
         assert mean.module.weight.tolist() == pytest.approx([expected, expected])
-        assert mean.module.averaged_model.tolist() == [value, value]  # statistics are the model's own
+        assert mean.module.running_mean.tolist() == [value, value]  # statistics are the model's own
     assert averaged_model(model, 0.0) is None
