@@ -29,6 +29,7 @@ def verify(
       mesm-data verify /data/iemocap --against recipe.lock
     """
     from mesm_data.dataset.dataset_dir import read_dataset_info
+    from mesm_data.features.verification import total_bytes, verify_features
     from mesm_data.integrity import lock_comparison
     from mesm_data.integrity.lock_reader import read_lock
     from mesm_data.integrity.verify import verify as byte_differences
@@ -37,6 +38,8 @@ def verify(
     lock = read_lock(against) if against else None
     total = sum(file["size"] for files in (info["shards"], info["video"]) for file in files.values())
     differences = print_differences(lambda step: byte_differences(path, step), "verify", total, "B")
+    if size := total_bytes(path):
+        differences += print_differences(lambda step: verify_features(path, step), "features", size, "B")
     if full and not differences:  # content is only meaningful if the bytes are as recorded
         from mesm_data.integrity.content_check import check_content
 

@@ -102,12 +102,12 @@ def _folder_differences(
         expected = sorted(by_shard[name], key=lambda sample: sample.members[0].offset)
         try:
             with open_regular_file(folder / name) as file:
-                yield from _shard_differences(f"{folder.name}/{name}", file, expected, entry["sha256"], progress)
+                yield from verify_shard(f"{folder.name}/{name}", file, expected, entry["sha256"], progress)
         except OSError as error:
             yield f"{folder.name}/{name}: cannot be read ({error.strerror})"
 
 
-def _shard_differences(
+def verify_shard(
     name: str,
     file: IO[bytes],
     samples: list[ShardMembers],

@@ -67,18 +67,7 @@ class Loader:
         else:
             self.dataset.prefetch(key for keys in steps for key in keys)
             calls = [partial(self.batch, keys, epoch=epoch) for keys in steps]
-        with ThreadPoolExecutor(threads) as pool:
-            pending: deque[Future[Batch]] = deque()
-            try:
-                for call in calls:
-                    pending.append(pool.submit(call))
-                    if len(pending) > self.settings.prefetch:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        return run_ahead(calls, threads=threads, prefetch=self.settings.prefetch)
 
     def batch(self, keys: Sequence[str], *, epoch: int | None = None) -> Batch:
         """The batch of these utterances, which may be none. Raises MesmError that names a damaged sample."""
@@ -107,3 +96,19 @@ class Loader:
             augmented = augment(self._augmentation, faces, text, length, seed=seed, epoch=epoch, key=key)
             faces, text, masks = augmented.faces, augmented.text, augmented.masks
         return Utterance(key=key, faces=faces, samples=sample.samples, text=text, target=self.targets[key], masks=masks)
+
+
+def run_ahead(calls: Sequence[Callable[[], Batch]], *, threads: int, prefetch: int) -> Iterator[Batch]:
+    """The results of `calls` in order; `prefetch` of them are computed ahead of use by `threads`."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > prefetch:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

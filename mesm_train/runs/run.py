@@ -37,8 +37,8 @@ from mesm_train.training.setup import Selection, Setup, make_model, prepare_run,
 
 # Settings that may change on resume. The number of classes follows from the label view.
 MAY_CHANGE = {
-    "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
-    "loader.cache_gb", "ranks.timeout_seconds", "report.media",
+    "data", "checkpoint_seconds", "keep_best", "model.classes", "model.two_phase.features.dims", "loader.threads",
+    "loader.prefetch", "loader.cache_gb", "ranks.timeout_seconds", "report.media",
 }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def record_run(setup: Setup, run: Path) -> None:
     if exists:
         check_data_unchanged(setup, run)
     if not (run / input_spec.FILE).exists():  # a new run, or one that an earlier version started
-        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+        if setup.model.text is not None and setup.config.text.encoder != "tiny":
             copy_tokenizer(setup.config.text, run / "text")
         undetected = setup.config.loader.undetected
         specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
