@@ -94,7 +94,7 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
     assert {answer for answer in answers if not answer.startswith("ended: ")} == {root}, answers
     assert answers[-1] == root
     assert answers[0].startswith("ended: ")
-    sentence = {"files": "too many files are open", "size": "may not be this large", "memory": "no memory is left"}[
+    sentence = {"files": "too many files are open", "size": "larger than files may be", "memory": "no memory is left"}[
         kind
     ]
     assert any(sentence in answer for answer in answers) or kind == "memory", (

@@ -5,17 +5,12 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
-__version__: str
-
 if not TYPE_CHECKING:
+    from mesm_data import lazy_exports
 
-    def __getattr__(name: str) -> object:
-        """Look up the version when it is first used."""
-        if name == "__version__":
-            from importlib.metadata import version
+    __getattr__, __dir__ = lazy_exports(__name__, {})
 
-            return version("mesm")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__version__: str
 
 
 def names() -> list[str]:

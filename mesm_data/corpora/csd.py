@@ -24,7 +24,7 @@ from typing import Any
 from mesm_data.corpora.mosei.ratings import ITEMS
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
-from mesm_data.storage.machine_errors import check_exit
+from mesm_data.storage.machine_errors import raise_for_exit_code
 
 # The SDK's names of the label file's columns -> ours.
 _ITEMS = {**{item: item for item in ITEMS}, "happy": "happiness", "sad": "sadness"}
@@ -125,7 +125,7 @@ def _read(path: Path) -> tuple[list[str], list[Table], list[str]]:
         raise MesmError(f"is damaged: the HDF5 library ends with {why} on it")
     found = json.loads(done.stdout)
     if "error" in found:
-        check_exit(1, found["error"])
+        raise_for_exit_code(1, found["error"])
         raise MesmError(found["error"])
     tables = [(_PART.sub("", video), features, intervals) for video, features, intervals in found["tables"]]
     return found["dimensions"], tables, found["problems"]

@@ -23,7 +23,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Features, Floats
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_files import canonical_json
-from mesm_data.storage.json_shapes import NUMBER, Each, read_checked_json
+from mesm_data.storage.json_shapes import NUMBER, MapOf, read_checked_json
 
 FORMAT = 1
 FOLDER = "features"
@@ -52,7 +52,7 @@ INFO = {
     "counts": {"utterances": int, "rows": int, "empty": int},
     "index": str,
     "tar": {"size": int, "sha256": str},
-    "word_vectors?": Each([NUMBER]),
+    "word_vectors?": MapOf([NUMBER]),
 }
 
 

@@ -22,8 +22,8 @@ from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import MesmError
-from mesm_data.integrity import lock_writer as lock_file
-from mesm_data.integrity import rebuild_check as rebuild
+from mesm_data.integrity import lock_writer
+from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.build_run import BuildRun, Progress, ProgressStep, no_progress
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
@@ -80,7 +80,7 @@ def build_dataset(
     groups = grouped((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
-        lock.check(recipe)
+        lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
     source_files = listing(corpus)
@@ -111,7 +111,7 @@ def _complete_finished(out: Path, info: dict[str, Any], progress: Progress) -> N
     """Do what an earlier build was killed before: delete the parts of a finished dataset, write its lock."""
     remove_temporary_files(out, out / ".build")
     shutil.rmtree(out / ".build" / "parts", ignore_errors=True)
-    if not (out / lock_file.NAME).exists():
+    if not (out / lock_writer.LOCK_NAME).exists():
         write_recipe_lock(out, info, progress)
 
 
@@ -129,7 +129,7 @@ def make_plan(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock
     plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain_versions()}
     plan["schema"] = corpus.schema.as_dict()
     if lock:
-        plan["recipe"]["detector"] = lock.said["recipe"]["detector"]
+        plan["recipe"]["detector"] = lock.header["recipe"]["detector"]
         plan["locked_by"] = lock.digest
     return plan
 
@@ -142,7 +142,7 @@ def resume_build(run: BuildRun) -> dict[str, Any]:
     """
     recordings, excluded = select_utterances(run.corpus, run.recipe)
     run.parts.mkdir(exist_ok=True)
-    for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
+    for name in (lock_writer.LOCK_NAME, REBUILD_NAME):  # of an earlier dataset
         (run.out / name).unlink(missing_ok=True)
     remove_temporary_files(run.out, run.parts.parent, run.parts)
     repaired: set[str] = set()
@@ -227,4 +227,4 @@ def finish_dataset(run: BuildRun, recordings: list[Recording], excluded: list[di
 def write_recipe_lock(out: Path, info: dict[str, Any], progress: Progress) -> None:
     """Write OUT/recipe.lock of a finished dataset, whose dataset.json has the content `info`."""
     count = info["counts"]["ok"]
-    lock_file.write(out, progress("lock", count, count))
+    lock_writer.write_lock(out, progress("lock", count, count))

@@ -60,6 +60,6 @@ class BuildRun:
             recording=recording,
             toolchain=self.plan["toolchain"],
             stamps=stamps(self.corpus.root, recording),
-            face_boxes=self.lock.places(recording.utterances) if self.lock else {},
+            face_boxes=self.lock.face_boxes(recording.utterances) if self.lock else {},
             face_model=self.face_model and self.face_model.resolve(),  # workers may have another working directory
         )

@@ -29,7 +29,7 @@ from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import canonical_json, write_json
-from mesm_data.storage.json_shapes import PLAN, read_checked_json
+from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 MAX_SHOWN = 5  # changed files
 
@@ -40,7 +40,7 @@ def read_recorded_plan(out: Path) -> dict[str, Any]:
     """The content of dataset.json, or the plan of an interrupted build. Raises InputError if there is neither."""
     plan = out / ".build" / "recipe.json"
     if not (out / "dataset.json").exists() and plan.exists():
-        return read_checked_json(plan, PLAN)
+        return read_checked_json(plan, RECIPE_SHAPE)
     return read_dataset_info(out)
 
 

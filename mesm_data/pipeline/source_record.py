@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from mesm_data.corpora.inventory import Listing
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.json_files import write_compact_json
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 
 def save_source_index(out: Path, corpus: Corpus, files: Listing) -> None:
@@ -34,7 +34,7 @@ def load_source_index(out: Path) -> tuple[Path, Listing] | None:
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    index = read_checked_json(path, {"root": str, "files": Each(int)})
+    index = read_checked_json(path, {"root": str, "files": MapOf(int)})
     return _from_uri(index["root"]), index["files"]
 
 

@@ -1,1 +1,1 @@
-"""What a corpus says of itself: its label schemes, views, splits and licence. Recorded whole in dataset.json."""
+"""The schema of a corpus: recordings, label schemes, views, splits, licence. Recorded in dataset.json."""

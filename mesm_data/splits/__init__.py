@@ -1,1 +1,1 @@
-"""Splits: which utterances train, which choose thresholds and checkpoints, which are tested."""
+"""Splits into training, validation and test utterances: rules and published lists."""

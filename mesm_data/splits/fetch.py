@@ -42,7 +42,7 @@ def fetch(schema: CorpusSchema, name: str, to: Path | None = None, *, mirror: st
 
 
 def _url(part: ListPart, mirror: str | None) -> str:
-    return remote.join(mirror, part.file) if mirror else part.url
+    return remote.join_url(mirror, part.file) if mirror else part.url
 
 
 def _by_hand(split: NamedSplit, folder: Path, reason: str) -> str:

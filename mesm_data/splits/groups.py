@@ -9,7 +9,7 @@ from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.resolve import split as split_of
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 ALL = "all"
 REST = "rest"
@@ -50,7 +50,7 @@ def saved(out: Path, split: dict[str, str] | None) -> Groups:
     """The groups that `Groups.save` kept in `out` for this split. Raises InputError if they are not there."""
     if split is None:
         return Groups(split=None, parts={})
-    said = read_checked_json(_file(out), {"split": {"name": str, "digest": str}, "parts": Each(str)})
+    said = read_checked_json(_file(out), {"split": {"name": str, "digest": str}, "parts": MapOf(str)})
     if said["split"] != split:
         raise InputError(f"{_file(out)} groups by {said['split']}, the recipe by {split}: build anew with --overwrite")
     return Groups(split=split, parts=said["parts"])

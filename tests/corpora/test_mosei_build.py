@@ -14,7 +14,7 @@ from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
-from mesm_data.integrity.content_check import check
+from mesm_data.integrity.content_check import check_content
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
@@ -67,7 +67,7 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
         assert rows[f"{video}_2"]["labels"]["happiness"] == 2.0
         assert rows[f"{video}_10"]["labels"] == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     assert list(verify(out)) == []
-    assert list(check(out)) == []
+    assert list(check_content(out)) == []
 
 
 def test_inspect_counts_the_emotions(built: tuple[Path, dict[str, Any]]) -> None:

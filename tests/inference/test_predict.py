@@ -23,8 +23,8 @@ from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip, Failure, Prediction, Predictor, output
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 TOLERANCE = 1e-4
 
@@ -106,7 +106,7 @@ def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
     config = mesm_train.config.settings.load_recipe(str(settings_file))
-    assert begin(config, tmp_path / "run", resume=True, stop=lambda: False, watcher=Silent())
+    assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
 

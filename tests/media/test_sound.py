@@ -23,7 +23,7 @@ from test_films import X264, ffmpeg, one, seen, tone, write_images
 from mesm_data.corpora.open_corpus import scan
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.integrity.content_check import check
+from mesm_data.integrity.content_check import check_content
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.audio_segment import AudioSegment
 from mesm_data.media.downmix import channel_weights, mix_down
@@ -301,7 +301,7 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     assert shared["flags"] == ["both_voices"]
     assert (third[0].id, "audio") not in lost
     assert "digital silence" in lost[third[1].id, "audio"]
-    assert list(check(out)) == []
+    assert list(check_content(out)) == []
 
 
 def test_sound_and_picture_are_read_whatever_the_bytes_of_a_file_name(tmp_path: Path) -> None:
