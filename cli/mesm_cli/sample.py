@@ -32,17 +32,13 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
     mode: Annotated[Mode, typer.Option(help="bank: cached sprites. full: every frame is rendered (slow).")] = Mode.bank,
-    quirks: Annotated[
-        bool,
-        typer.Option("--quirks", help="With the real oddities, and what a build makes of them: quirks.json."),
-    ] = False,
 ) -> None:
     """Write a small SYNTHETIC corpus in a real corpus' layout: talking heads, synthetic speech, labels.
 
     \b
     Examples:
       mesm-data sample iemocap /tmp/iemocap
-      mesm-data sample mosei /tmp/mosei --dialogs 4 --quirks
+      mesm-data sample mosei /tmp/mosei --dialogs 4
     """
     try:
         from mesm_data.synthetic import iemocap, mosei
@@ -51,8 +47,8 @@ def sample(
             f"{error.name} is missing, which only this command needs: pip install 'mesm[sample]'"
         ) from None
     if corpus is SampleCorpus.iemocap:
-        iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value, quirks=quirks)
+        iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value)
     else:
-        mosei.write(out, videos=dialogs, seed=seed, mode=mode.value, quirks=quirks)
+        mosei.write(out, videos=dialogs, seed=seed, mode=mode.value)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

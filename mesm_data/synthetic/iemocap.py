@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm_data.errors import InputError
-from mesm_data.synthetic import iemocap_align, iemocap_text, quirks_iemocap, script, speech
+from mesm_data.synthetic import iemocap_align, iemocap_text, script, speech
 from mesm_data.synthetic.acting import Part, looks
 from mesm_data.synthetic.actor import Actor, Look
 from mesm_data.synthetic.assets import assets_folder
@@ -32,7 +32,6 @@ DIALOGS = 10
 FPS = Fraction(30_000, 1001)
 BLEED = 0.1  # of the other actor in each channel of the dialog's wav: -20 dB
 MODES = ("bank", "full")
-QUIRKY = 140  # dialogs at most, if quirks are to find ten of the corpus' 151 names free
 COMMENT = "SYNTHETIC, not IEMOCAP"
 
 SYNTHETIC = """SYNTHETIC
@@ -75,21 +74,17 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     turns: int = 30,
-    quirks: bool = False,
 ) -> None:
     """Write a corpus of `dialogs` dialogs (10 if not given, at most 151) of about `turns` turns to `out`.
 
     `mode` "full" renders every frame, "bank" takes faces from a stock of pictures: 5 times as fast. `workers` processes
     (one a core if not given) do not change what is written; the same arguments give the same bytes on one machine.
-    With `quirks` it has the oddities of the real one, and quirks.json says what a right build makes of them.
     `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
     where espeak-ng or the head model is not installed.
     """
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = script.plan(DIALOGS if dialogs is None else dialogs, seed, turns=turns)
-    if quirks and len(plan) > QUIRKY:
-        raise InputError(f"--quirks needs names that no dialog has; --dialogs {len(plan)}: at most {QUIRKY} with it")
     workers = min(len(plan), workers or os.cpu_count() or 1)
     speech.library()
     assets_folder()
@@ -99,8 +94,6 @@ def write(
         jobs = [_Job(root=root, dialog=dialog, seed=seed, mode=mode) for dialog in plan]
         for _ in in_fresh_processes(_write_dialog, jobs, workers):
             bar.update()
-        if quirks:
-            quirks_iemocap.plant(root)
 
 
 def _write_frame(root: Path, marker: str) -> None:

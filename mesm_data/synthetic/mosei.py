@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, quirks_mosei, script, speech
+from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, script, speech
 from mesm_data.synthetic.acting import Part, looks
 from mesm_data.synthetic.actor import BOTTOM, TOP, WIDTH, Actor
 from mesm_data.synthetic.assets import assets_folder
@@ -61,11 +61,10 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     clips: int = 6,
-    quirks: bool = False,
 ) -> None:
     """Write a corpus of `videos` videos (12 if not given, at most 1000) of about `clips` clips to `out`.
 
-    `mode`, `quirks` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. Of 12
+    `mode` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. Of 12
     videos one has no sound stream, one a variable frame rate, and one cannot be opened (its clips can).
     `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
     where espeak-ng or the head model is not installed.
@@ -90,8 +89,6 @@ def write(
             words[id_] = said
             bar.update()
         mosei_csd.write(root, plan, words)
-        if quirks:
-            quirks_mosei.plant(root)
 
 
 def _write_video(job: _Job) -> tuple[str, tuple[Span, ...]]:

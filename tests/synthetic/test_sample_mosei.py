@@ -254,14 +254,10 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(
 
 
 @pytest.mark.slow
-def test_the_command_writes_every_form_of_video_and_all_quirks(
-    mesm_data: Callable[..., object], tmp_path: Path
-) -> None:
+def test_the_command_writes_every_form_of_video(mesm_data: Callable[..., object], tmp_path: Path) -> None:
     """Twelve videos: sizes and rates of all kinds, one without sound, one with a variable rate, one torn."""
     out = tmp_path / "out"
-    mesm_data("sample", "mosei", out, "--quirks")
-    oracle = json.loads((out / "quirks.json").read_text())
-    assert oracle["counts"]["total"] > 100
+    mesm_data("sample", "mosei", out)
     planned = plan(mosei.VIDEOS, 0)
     seen = Counter[str]()
     for monologue in planned:
