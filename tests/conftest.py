@@ -113,9 +113,9 @@ def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 @pytest.fixture(scope="session")
 def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """The corpus, built by two workers."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.pipeline.build import build
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
-    return once("dataset", lambda path: build(scan("iemocap", corpus), path, recipe, workers=2) and None)
+    return once("dataset", lambda path: build(scan_corpus("iemocap", corpus), path, recipe, workers=2) and None)

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity import lock_writer as locks
@@ -214,7 +214,7 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
-    found, recipe = scan("iemocap", corpus), replace(read(lock).recipe, clips=False)
+    found, recipe = scan_corpus("iemocap", corpus), replace(read(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
         build(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
     with pytest.raises(InputError, match="was begun with another lock"):

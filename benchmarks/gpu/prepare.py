@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build
@@ -33,7 +33,7 @@ def write_shards(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = Path(temporary) / "iemocap"
         iemocap.write(corpus, dialogs=5, turns=10, seed=1)
-        build(scan("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
+        build(scan_corpus("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
 
 
 def write_split(dataset: Dataset, file: Path) -> None:

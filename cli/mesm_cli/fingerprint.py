@@ -78,13 +78,13 @@ def fingerprint(
 
 def look(source: Path, corpus: str | None) -> "Corpus":
     """Scan `source` as that corpus, or as the first one that it can be. InputError if it is none."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.corpora.registry import corpus_names
 
     problems = []
     for name in (corpus,) if corpus else corpus_names():
         try:
-            return scan(name, source)
+            return scan_corpus(name, source)
         except InputError as error:
             problems.append(str(error))
     raise InputError("; ".join(dict.fromkeys(problems)))

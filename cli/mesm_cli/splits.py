@@ -31,7 +31,7 @@ def show_all(as_json: AsJson = False) -> None:
       mesm-data splits list --json | jq '.[] | select(.kind == "list")'
     """
     from mesm_data.schema.built_in import built_in_names, built_in_schema
-    from mesm_data.splits.registry import folder_of, is_stored
+    from mesm_data.splits.registry import is_stored, split_dir
     from mesm_data.splits.rules import named_splits
 
     found = []
@@ -41,7 +41,7 @@ def show_all(as_json: AsJson = False) -> None:
             said: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": kind, "title": split.spec.title}
             said |= {"counts": dict(split.counts), "licence": split.spec.licence}
             if not split.is_rule:
-                said |= {"urls": [part.url for part in split.files.values()], "folder": str(folder_of(split))}
+                said |= {"urls": [part.url for part in split.files.values()], "folder": str(split_dir(split))}
                 said["fetched"] = is_stored(split)
             found.append(said)
     if as_json:
@@ -77,11 +77,11 @@ def get(
     """
     from mesm_data.dataset import dataset_dir as dataset
     from mesm_data.schema.built_in import built_in_schema
-    from mesm_data.splits.fetch import fetch
+    from mesm_data.splits.fetch import fetch_split
 
     path = Path(corpus)
     schema = dataset.schema_of(path, dataset.describe(path)) if path.is_dir() else built_in_schema(corpus)
-    folder, needed = fetch(schema, name, to, mirror=mirror)
+    folder, needed = fetch_split(schema, name, to, mirror=mirror)
     console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
     console.show(folder)
     console.say(f"next: mesm-data splits show {to or name} --data DIR")
@@ -101,11 +101,11 @@ def show(
       mesm-data splits show /data/folds --data /data/mosei --json
     """
     from mesm_data.dataset import dataset_dir as dataset
-    from mesm_data.splits.resolve import split
+    from mesm_data.splits.resolve import resolve_split
 
     described = dataset.describe(data)
     corpus = described["corpus"]
-    made = split(dataset.rows(data, described), dataset.schema_of(data, described), name)
+    made = resolve_split(dataset.rows(data, described), dataset.schema_of(data, described), name)
     if as_json:
         missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
         shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}

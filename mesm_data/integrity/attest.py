@@ -13,7 +13,7 @@ from mesm_data.dataset import manifest, merkle
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity import lock_writer as locks
 from mesm_data.integrity.verify import verify
-from mesm_data.splits.resolve import Split, available
+from mesm_data.splits.resolve import Split, resolve_all_splits
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import canonical_json, read_json
 
@@ -40,7 +40,7 @@ def attest(path: Path, progress: Callable[[int], object] | None = None) -> dict[
                 for part, keys in split.parts.items()
             },
         }
-        for name, split in available(rows.values(), dataset.schema_of(path, said)).items()
+        for name, split in resolve_all_splits(rows.values(), dataset.schema_of(path, said)).items()
         if isinstance(split, Split)
     }
     lock = path / locks.NAME

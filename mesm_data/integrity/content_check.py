@@ -23,7 +23,7 @@ from mesm_data.media.audio import sample_span
 from mesm_data.media.containers import open_clip
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.recordings import key_of
+from mesm_data.schema.recordings import sample_key
 from mesm_data.storage.json_files import canonical_json
 
 # A sentence's own file need not be as long as the annotation says; a word's last frame may reach over the end.
@@ -98,7 +98,7 @@ def record_of(sample: Sample, row: Mapping[str, Any]) -> Iterator[str]:
     record = sample.record
     said = {name: record[name] for name in ("dialog", "speaker", "start", "end", "flags")}
     said |= {name: record[name] for name in ("id", "session", "split")}
-    said |= {"audio": record["audio"]["status"], "video": record["video"]["status"], "key": key_of(record["id"])}
+    said |= {"audio": record["audio"]["status"], "video": record["video"]["status"], "key": sample_key(record["id"])}
     said |= {"n_samples": len(sample.samples), "n_faces": len(sample.faces)}
     said["n_detected"] = sum(record["faces"]["detected"])
     said["n_words"] = None if record["words"] is None else len(record["words"])
@@ -185,7 +185,7 @@ def labels(sample: Sample, schema: CorpusSchema) -> Iterator[str]:
         yield f"its labels are {', '.join(sorted(values))}"
         return
     for name, scheme in schema.labels.items():
-        if problem := scheme.problem(values[name]):
+        if problem := scheme.find_problem(values[name]):
             yield f"its label {name} {problem}"
 
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import files, listing
+from mesm_data.corpora.inventory import source_files, source_sizes
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, is_digest, read
 from mesm_data.media.image_sequence import numbered
@@ -35,8 +35,8 @@ class Difference:
 
 def sizes(corpus: Corpus) -> dict[str, int]:
     """Path -> bytes of all files that matter, the single images of folders too."""
-    found = dict(listing(corpus))
-    excerpts = [utterance.excerpt for utterance in corpus.utterances()]
+    found = dict(source_sizes(corpus))
+    excerpts = [utterance.clip_source for utterance in corpus.utterances()]
     for folder, images in sorted({(each.path, each.images) for each in excerpts if each and each.rate is not None}):
         for name in _images(corpus.root / folder, images):
             found[f"{folder}/{name}"] = (corpus.root / folder / name).stat().st_size
@@ -138,10 +138,10 @@ def _more(keys: list[str]) -> str:
 
 def media(recording: Recording, utterance: Utterance, here: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Path -> sha256 of what an utterance's sound and picture can be made of; of a folder, that over its images."""
-    names = files(recording, utterance) - set(utterance.texts)
+    names = source_files(recording, utterance) - set(utterance.annotation_files)
     found = {name: here[name]["sha256"] for name in sorted(names) if name in here}
-    if utterance.excerpt and utterance.excerpt.rate is not None:
-        folder, prefix = utterance.excerpt.path, utterance.excerpt.images
+    if utterance.clip_source and utterance.clip_source.rate is not None:
+        folder, prefix = utterance.clip_source.path, utterance.clip_source.images
         inside = [path.rpartition("/")[2] for path in here if path.startswith(f"{folder}/{prefix}")]
         text = "".join(
             f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered(iter(inside), prefix).values()
@@ -154,7 +154,7 @@ def _of(what: str, recording: Recording, utterance: Utterance) -> list[str]:
     """The paths for the sound or the picture of an utterance, in order of preference."""
     if what == "audio":
         return [source.path for source in utterance.audio]
-    return [path for path in (recording.video, utterance.excerpt.path if utterance.excerpt else None) if path]
+    return [path for path in (recording.video, utterance.clip_source.path if utterance.clip_source else None) if path]
 
 
 def read_other(path: Path) -> dict[str, dict[str, Any]] | Lock:

@@ -22,7 +22,7 @@ from mesm_data.media.image_sequence import Images
 from mesm_data.media.options import MediaOptions
 from mesm_data.media.pixels import columns, rgb, size
 from mesm_data.media.video import Video
-from mesm_data.schema.recordings import Excerpt, Recording, Utterance
+from mesm_data.schema.recordings import ClipSource, Recording, Utterance
 
 
 class Film(FrameSource, Protocol):
@@ -113,8 +113,10 @@ def watch(
     for index, (utterance, sound) in enumerate(zip(utterances, sounds, strict=True)):
         if sights[index].status == "ok":
             continue
-        if utterance.excerpt:
-            own = show_excerpt(root, utterance, utterance.excerpt, options, sound, scratch, f"excerpt-{index}-", faces)
+        if utterance.clip_source:
+            own = show_excerpt(
+                root, utterance, utterance.clip_source, options, sound, scratch, f"excerpt-{index}-", faces
+            )
             sights[index] = better(sights[index], own)
         elif recording.video is None:
             sights[index].problems.append("no video file")
@@ -124,7 +126,7 @@ def watch(
 def show_excerpt(
     root: Path,
     utterance: Utterance,
-    excerpt: Excerpt,
+    excerpt: ClipSource,
     options: MediaOptions,
     sound: NDArray[np.int16],
     scratch: Path,
@@ -181,7 +183,7 @@ def first_pass(scene: Scene, sights: list[Sight], clipped: set[int]) -> None:
                 clipped_now = cut.inside and index in clipped
                 if not (cut.ticks or clipped_now):
                     continue
-                sight, part, start = sights[index], scene.utterances[index].picture, scene.spans[index].start
+                sight, part, start = sights[index], scene.utterances[index].region, scene.spans[index].start
                 width, height = size(cut.frame)
                 left, right = columns(part, width)
                 if cut.ticks:  # and nothing of a sample hangs on its clip
@@ -210,7 +212,7 @@ def more_clips(scene: Scene, sights: list[Sight], group: list[int]) -> None:
         try:
             for cut in Cutter(film, spans, Fraction(scene.options.frame_interval)):
                 if cut.inside:
-                    part = scene.utterances[group[cut.index]].picture
+                    part = scene.utterances[group[cut.index]].region
                     clips.add(cut, *columns(part, size(cut.frame)[0]))
             for place, index in enumerate(group):
                 collect(clips, sights[index], place)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.media.frame import Frame, Turn
-from mesm_data.schema.recordings import Picture
+from mesm_data.schema.recordings import VideoRegion
 
 if TYPE_CHECKING:
     import av
@@ -32,7 +32,7 @@ def size(frame: Frame) -> tuple[int, int]:
     return (height, width) if frame.turn and frame.turn.transpose else (width, height)
 
 
-def columns(picture: Picture, width: int) -> tuple[int, int]:
+def columns(picture: VideoRegion, width: int) -> tuple[int, int]:
     """The speaker's part of a frame `width` pixels wide: [left, right), even, as chroma has half the columns."""
     right = width if picture.right >= 1 else min(round(picture.right * width / 2) * 2, width)
     return round(picture.left * width / 2) * 2, right

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import fingerprint, listing, stamps
+from mesm_data.corpora.inventory import describe_source, file_stamps, source_sizes
 from mesm_data.dataset.manifest import row
 from mesm_data.dataset.parts import DamagedPart, parts_of, remaining, remove, write_rows
 from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
@@ -27,7 +27,7 @@ from mesm_data.pipeline.records import findings
 from mesm_data.pipeline.source_record import remember
 from mesm_data.pipeline.worker import Job, run
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
-from mesm_data.splits.groups import grouped, saved
+from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import write_json
@@ -64,16 +64,16 @@ def build(
     something else, there is no such split or the lock is of another corpus or recipe, MesmError if there is no room;
     utterances that cannot be built do not raise, they are rows with a reason.
     """
-    groups = grouped((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
+    groups = group_by_split((row(said, "ok", None) for said in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
         lock.check(recipe)
     else:
         recipe.detector(face_model)
-    found = listing(corpus)
+    found = source_sizes(corpus)
     check_place(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = plan_of(corpus, recipe, fingerprint(corpus, found), lock)
+        plan = plan_of(corpus, recipe, describe_source(corpus, found), lock)
         finished = open_place(out, plan, overwrite=overwrite)
         if finished:
             sweep(out, out / ".build")
@@ -138,7 +138,7 @@ def go_on(
                 recipe=recipe,
                 recording=recording,
                 tools=plan["toolchain"],
-                stamps=stamps(corpus.root, recording),
+                stamps=file_stamps(corpus.root, recording),
                 places=lock.places(recording.utterances) if lock else {},
                 face_model=face_model and face_model.resolve(),  # workers may have another working directory
             )
@@ -268,8 +268,8 @@ def select(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], list[dict[s
         for utterance in recording.utterances:
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
                 excluded.append(row(utterance, "excluded", "only"))
-            elif utterance.unbuilt:
-                excluded.append(row(utterance, *utterance.unbuilt))
+            elif utterance.exclusion:
+                excluded.append(row(utterance, *utterance.exclusion))
             elif recipe.limit is not None and count >= recipe.limit:
                 excluded.append(row(utterance, "excluded", "limit"))
             else:
@@ -306,7 +306,7 @@ def finish(
                 "machines see one --out, on a file system that they share? The same command goes on"
             )
         rows += made
-    groups = saved(out, plan["recipe"]["split"])
+    groups = load_groups(out, plan["recipe"]["split"])
     rows = [{**row, "group": groups.of(row["key"])} for row in sorted(rows, key=lambda row: row["key"])]
     facts = {
         **plan,

@@ -59,7 +59,9 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
         "start": utterance.start,
         "end": utterance.end,
         "text": normal_text(utterance.text),
-        "words": None if utterance.words is None else [{"w": w.w, "t0": w.t0, "t1": w.t1} for w in utterance.words],
+        "words": None
+        if utterance.words is None
+        else [{"w": word.word, "t0": word.start, "t1": word.end} for word in utterance.words],
         "labels": dict(utterance.labels),
         "faces": {
             "times": sight.times,
@@ -80,7 +82,7 @@ def _sources(utterance: Utterance, sound: Sound, sight: Sight, digests: Digests)
 
     Images are one entry, with a digest over them all.
     """
-    used = [_source("text", path, None, digests.of(path)) for path in utterance.texts]
+    used = [_source("text", path, None, digests.of(path)) for path in utterance.annotation_files]
     if seen := sight.source:
         digest = digests.of_all(seen.images) if seen.images else digests.of(seen.path)
         used.append(_source("picture", seen.path, seen.span, digest))

@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import changes, files, fingerprint, listing
+from mesm_data.corpora.inventory import changed_files, describe_source, source_files, source_sizes
 from mesm_data.dataset import dataset_dir as dataset
 from mesm_data.dataset import manifest
 from mesm_data.dataset.manifest import row
@@ -71,9 +71,9 @@ def retry(
     """
     with folder_lock(out / ".build" / "lock"):
         said = known(out)
-        recipe, found = recipe_of(said), listing(corpus)
+        recipe, found = recipe_of(said), source_sizes(corpus)
         recipe.detector(face_model)
-        plan = plan_of(corpus, recipe, fingerprint(corpus, found))
+        plan = plan_of(corpus, recipe, describe_source(corpus, found))
         if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
             raise InputError(f"{out} was made with another toolchain: {differs}. Take that one, or build anew")
         rows = {}
@@ -81,7 +81,7 @@ def retry(
             rows = {row["key"]: row for row in dataset.rows(out, said)}
             check_same_corpus(corpus, rows, recipe)
         before = remembered(out)
-        changed = changes(before[1], found) if before else {}
+        changed = changed_files(before[1], found) if before else {}
         same = Same(corpus.root, changed)
         if not finished:
             say_changed(changed, say)
@@ -117,7 +117,7 @@ class Same:
 
     def might_be(self, recording: Recording, utterance: Utterance) -> bool:
         """Whether no file that an utterance can be made of has another size or is new."""
-        return not files(recording, utterance) & self._changed.keys()
+        return not source_files(recording, utterance) & self._changed.keys()
 
     def as_recorded(self, record: Mapping[str, Any]) -> bool:
         """Whether the files that a sample's record names have the digests that it names."""

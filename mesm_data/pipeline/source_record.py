@@ -5,13 +5,13 @@ from pathlib import Path
 from types import NoneType
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from mesm_data.corpora.inventory import Listing
+from mesm_data.corpora.inventory import SourceSizes
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.json_files import write_compact_json
 from mesm_data.storage.json_shapes import Each, read_checked_json
 
 
-def remember(out: Path, corpus: Corpus, found: Listing) -> None:
+def remember(out: Path, corpus: Corpus, found: SourceSizes) -> None:
     """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
 
     Paths are written as URIs, which escape what a name can hold and JSON cannot: bytes that are not UTF-8.
@@ -29,7 +29,7 @@ def remembered_file(out: Path) -> Path | None:
     return _from_uri(known["file"]) if known.get("file") else None
 
 
-def remembered(out: Path) -> tuple[Path, Listing] | None:
+def remembered(out: Path) -> tuple[Path, SourceSizes] | None:
     """What `remember` wrote, or None: a dataset that came from elsewhere has no .build/."""
     path = out / ".build" / "source.json"
     if not path.exists():

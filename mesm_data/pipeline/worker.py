@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.corpora.inventory import Stamps, stamp
+from mesm_data.corpora.inventory import Stamps, file_stamp
 from mesm_data.dataset.manifest import row
 from mesm_data.dataset.parts import write_rows
 from mesm_data.dataset.recipe import Recipe, other_toolchain
@@ -134,7 +134,7 @@ def check_sources(job: Job) -> None:
     An unmounted disk is no reason to fail utterances, and a digest must be of the file that was decoded.
     """
     for path, before in job.stamps.items():
-        now = stamp(job.root / path)
+        now = file_stamp(job.root / path)
         if now is None:
             raise MesmError(
                 f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "

@@ -8,7 +8,7 @@ from mesm_data.dataset import manifest
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.publishing.contents import LOCK, Publication
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.splits.resolve import available
+from mesm_data.splits.resolve import resolve_all_splits
 from mesm_data.splits.rules import named_splits
 
 _TIERS = {
@@ -100,7 +100,7 @@ def splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
     `here` is null where the lists were not fetched. No ids are in it.
     """
     rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
-    made = available(rows.values(), schema)
+    made = resolve_all_splits(rows.values(), schema)
     found = {}
     for name, split in named_splits(schema, rows).items():
         here = made[name]

@@ -105,7 +105,7 @@ def infinite_times(group: h5py.Group, _: h5py.File) -> None:
 def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) -> None:
     odd(path, change)
     words, problems = csd.read_words(path)
-    assert [word.w for word in words.pop("good")] == ["yes"]
+    assert [word.word for word in words.pop("good")] == ["yes"]
     assert words == {}
     assert len(problems) == 1
     assert problems[0].startswith("odd: ")
@@ -142,7 +142,7 @@ def test_texts_of_variable_length_are_read_and_the_metadata_may_be_one_text(path
         file["words/data/v[0]/intervals"] = [[0.0, 1.0], [1.0, 2.0]]
         file["words/metadata/dimension names"] = json.dumps(["word"])
     words, problems = csd.read_words(path)
-    assert ([word.w for word in words["v"]], problems) == (["naïve"], [])
+    assert ([word.word for word in words["v"]], problems) == (["naïve"], [])
 
 
 def test_a_pipe_in_place_of_the_file_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from open_trees import MELD, MELD_FOLDERS, by_id, flagged, put, table
 
-from mesm_data.corpora.meld import repair, scan
+from mesm_data.corpora.meld import repair_text, scan
 from mesm_data.schema.recordings import Corpus
 
 ROW = (1, "Hi.", "Joey", "joy", "positive", 0, 0, 8, 21, "00:16:16,059", "0:16:21,7")
@@ -25,7 +25,7 @@ def numbered(dialog: int, number: int) -> tuple[object, ...]:
 
 def test_every_row_and_every_clip_of_a_complete_copy_is_accounted_for(complete_copy: Callable[[str], Corpus]) -> None:
     corpus = complete_copy("meld")
-    status = Counter(one.unbuilt for one in corpus.utterances())
+    status = Counter(one.exclusion for one in corpus.utterances())
     assert status == {
         None: 13_707,
         ("excluded", "no_row"): 9,
@@ -86,8 +86,8 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
     put(tmp_path / "elsewhere/dia7_utt7.mp4")
     corpus = scan(tmp_path)
     assert [*by_id(corpus)] == ["test_dia0_utt0"]
-    assert "the split train is left out: no clip is there" in corpus.notes
-    assert "the split dev is left out: no dev_sent_emo.csv is there" in corpus.notes
+    assert "the split train is skipped: there is no clip" in corpus.notes
+    assert "the split dev is skipped: there is no dev_sent_emo.csv" in corpus.notes
     assert [note for note in corpus.notes if note.startswith("1 clips lie in no folder of a split")]
 
 
@@ -103,6 +103,6 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
     ],
 )
 def test_texts_are_repaired_where_c1_controls_stand_for_windows_1252(tmp_path: Path, stored: str, meant: str) -> None:
-    assert repair(stored) == meant
+    assert repair_text(stored) == meant
     write(tmp_path, "dev", [(1, stored, *ROW[2:])])
     assert by_id(scan(tmp_path))["dev_dia0_utt0"].text == meant.strip()

@@ -9,7 +9,7 @@ import pytest
 from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
 from mesm_data.corpora.mosei.ratings import EMOTIONS
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset import manifest
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -45,7 +45,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("built") / "dataset"
-    return out, build(scan("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
+    return out, build(scan_corpus("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
 
 
 def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built(

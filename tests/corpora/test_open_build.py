@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset import manifest
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -28,7 +28,7 @@ def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ..
 
 def built(name: str, root: Path, out: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
     """The dataset, verified, and its rows by key."""
-    build(scan(name, root), out, Recipe(corpus=name), workers=1)
+    build(scan_corpus(name, root), out, Recipe(corpus=name), workers=1)
     assert list(verify(out)) == []
     return Dataset(out), {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
 

@@ -16,7 +16,7 @@ from quirks import iemocap as iemocap_quirks
 from quirks import mosei as mosei_quirks
 from quirks.bed import ORACLE
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build
@@ -111,7 +111,7 @@ def quirky_iemocap(once: Once, corpus: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def built_iemocap(once: Once, quirky_iemocap: Path) -> Dataset:
-    source = scan("iemocap", quirky_iemocap)
+    source = scan_corpus("iemocap", quirky_iemocap)
     return Dataset(once("built-quirky", lambda out: build(source, out, recipe("iemocap"), workers=1) and None))
 
 
@@ -139,7 +139,7 @@ def quirky_mosei(once: Once, mosei_corpus: Path) -> Path:
 
 def test_every_quirk_of_mosei_gives_what_its_oracle_says(once: Once, quirky_mosei: Path) -> None:
     pytest.importorskip("mesm_data.corpora.mosei.scan")
-    source = scan("mosei", quirky_mosei)
+    source = scan_corpus("mosei", quirky_mosei)
     out = once("built-quirky-mosei", lambda out: build(source, out, recipe("mosei"), workers=1) and None)
     assert check(Dataset(out), oracle_of(quirky_mosei)) == []
 

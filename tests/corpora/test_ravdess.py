@@ -46,8 +46,8 @@ def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Pat
     assert videos[sound] is None
     assert videos[both] == f"Actor_03/02-{both}.mp4"
     assert takes[both].audio[0].path == f"Actor_03/03-{both}.wav"
-    assert takes[silent].unbuilt == ("failed", "no sound: of the take only the version without (02) is there")
-    assert takes[both].unbuilt is None
+    assert takes[silent].exclusion == ("failed", "no sound: only the version without audio (02) of this take is there")
+    assert takes[both].exclusion is None
 
 
 def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: Path) -> None:

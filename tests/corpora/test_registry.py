@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.corpora.registry import corpus_names, find_scan
 from mesm_data.corpora.table.table_file import read_table
 from mesm_data.dataset import dataset_dir as dataset
@@ -77,7 +77,7 @@ def test_iemocap_can_be_looked_at_as_a_table(
     out = tmp_path / "iemocap.parquet"
     mesm_data("table", "iemocap", "--source", corpus, "-o", out)
     frame = read_table(out)
-    assert frame["id"].tolist() == [utterance.id for utterance in scan("iemocap", corpus).utterances()]
+    assert frame["id"].tolist() == [utterance.id for utterance in scan_corpus("iemocap", corpus).utterances()]
     row = frame[frame["id"] == frame["id"].min()].iloc[0]
     assert row["video"].startswith("Session1/dialog/avi/DivX/")
     assert row["utterance_audio"].startswith("Session1/sentences/wav/")

@@ -393,13 +393,13 @@ def test_compare_puts_runs_beside_each_other_and_says_what_does_not_belong_there
 
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.pipeline.build import build
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()
-    build(scan("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
+    build(scan_corpus("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
     done = call("eval", unbroken, "--data", tmp_path / "shards")
     assert "root" in done.stderr
     assert "the same scores" not in done.stderr
