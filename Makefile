@@ -2,6 +2,7 @@
 # make check        style, types, and the tests that need no media: a minute or two
 # make test         style, types, tests: under 12 minutes on 2 cores
 # make check-full   the slow tests too, with the coverage of the code by lines; Triton, 290 MB, is installed for them
+# make docs         the documentation as a site, in site/
 # make bench        benchmarks, printed
 # make gpu-kit      gpu-kit/: shards and wheels for `make gpu` on a machine without a network
 # make gpu          checks and measurements on a graphics card in 8 minutes, with that machine's Python: gpu-report/
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup lint check test check-full bench gpu-kit gpu sample demo demo-notice clean
+.PHONY: setup lint check test check-full docs bench gpu-kit gpu sample demo demo-notice clean
 
 setup: .venv/.ready
 
@@ -44,6 +45,9 @@ test: lint
 check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: setup
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
@@ -74,4 +78,4 @@ demo: demo-notice sample
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm
 
 clean:
-	rm -rf .venv demo gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo site gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis
