@@ -98,7 +98,7 @@ def build(
       mesm-data build iemocap --out /data/iemocap --lock recipe.lock
       mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
-    from mesm_cli.splits import say_leaks
+    from mesm_cli.splits import report_leaks
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.media.options import detector_options, seconds
@@ -140,7 +140,7 @@ def build(
             progress=bar,
         )
     say_schema(found, out)
-    say_leaks(out, said)
+    report_leaks(out, said)
     if followed:
         compare(out, followed, said)
     report(out, said)

@@ -23,7 +23,7 @@ def inspect(
       mesm-data inspect /data/iemocap
       mesm-data inspect /data/iemocap --json | jq .counts
     """
-    from mesm_cli.splits import line
+    from mesm_cli.splits import summary_line
     from mesm_data.dataset.summary import inspect as look
 
     found = look(path)
@@ -54,7 +54,7 @@ def inspect(
                 shortened(found[name], name),
                 {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name),
             )
-    console.table({name: line(said) for name, said in found["splits"].items()}, "splits")
+    console.table({name: summary_line(said) for name, said in found["splits"].items()}, "splits")
     if found["notes"]:
         console.table(dict(enumerate(found["notes"], 1)), "notes of the scan")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesm_cli.splits import line
+from mesm_cli.splits import summary_line
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
@@ -238,11 +238,11 @@ def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.Mo
 def test_what_leaks_stands_in_the_line_of_a_split() -> None:
     said: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
     leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
-    assert line({**said, "leaks": leaks}) == (
+    assert summary_line({**said, "leaks": leaks}) == (
         "train 5162, test 1481 (3 ids missing); LEAKS 10 speakers, 151 dialogs, 7 pairs of overlapping utterances"
     )
-    assert line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
-    assert line({"reason": "why"}) == "why"
+    assert summary_line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
+    assert summary_line({"reason": "why"}) == "why"
 
 
 def test_the_command_lists_fetches_and_shows(
@@ -271,6 +271,6 @@ def test_the_command_lists_fetches_and_shows(
     seen = json.loads(mesm_data("inspect", dataset, "--json").stdout)["splits"]
     assert seen["paper"] == paper
     assert "needs the sessions 5" in seen["session-5"]["reason"]
-    assert line(paper) in mesm_data("inspect", dataset).stdout
+    assert summary_line(paper) in mesm_data("inspect", dataset).stdout
     refused = mesm_data("splits", "fetch", "iemocap", "dialog", check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
