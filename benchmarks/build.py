@@ -117,7 +117,7 @@ def main() -> None:
     if not arguments.corpus.exists():
         from mesm_data.synthetic import iemocap
 
-        iemocap.write(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
+        iemocap.write_corpus(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
     found = scan_corpus("iemocap", arguments.corpus)
     videos = [found.root / recording.video for recording in found.recordings if recording.video]
     minutes = sum(max(u.end for u in recording.utterances) for recording in found.recordings) / 60

@@ -99,7 +99,7 @@ def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic IEMOCAP of three short dialogs."""
     from mesm_data.synthetic import iemocap
 
-    return once("corpus", lambda path: iemocap.write(path, dialogs=3, turns=10, seed=1, workers=2))
+    return once("corpus", lambda path: iemocap.write_corpus(path, dialogs=3, turns=10, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic CMU-MOSEI of two short videos."""
     from mesm_data.synthetic import mosei
 
-    return once("mosei", lambda path: mosei.write(path, videos=2, clips=3, seed=1, workers=2))
+    return once("mosei", lambda path: mosei.write_corpus(path, videos=2, clips=3, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")

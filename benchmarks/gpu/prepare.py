@@ -32,7 +32,7 @@ def write_shards(folder: Path) -> None:
     """A dataset of five dialogs, one a session, without clips."""
     with tempfile.TemporaryDirectory() as temporary:
         corpus = Path(temporary) / "iemocap"
-        iemocap.write(corpus, dialogs=5, turns=10, seed=1)
+        iemocap.write_corpus(corpus, dialogs=5, turns=10, seed=1)
         build(scan_corpus("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
 
 

@@ -50,8 +50,8 @@ def sample(
             f"{error.name} is not installed (only this command needs it): pip install 'mesm[sample]'"
         ) from None
     if corpus is SampleCorpus.iemocap:
-        iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value)
+        iemocap.write_corpus(out, dialogs=dialogs, seed=seed, mode=mode.value)
     else:
-        mosei.write(out, videos=dialogs, seed=seed, mode=mode.value)
+        mosei.write_corpus(out, videos=dialogs, seed=seed, mode=mode.value)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

@@ -92,7 +92,7 @@ def test_the_default_has_12_videos_and_60_to_80_clips() -> None:
 @pytest.mark.parametrize("arguments", [{"videos": 0}, {"videos": 1001}, {"mode": "fast"}])
 def test_arguments_out_of_range_are_refused_before_any_work(arguments: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        mosei.write(tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        mosei.write_corpus(tmp_path / "out", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +226,7 @@ def test_media_are_what_the_plan_says(mosei_corpus: Path, monologues: tuple[Mono
 def test_the_same_arguments_give_the_same_bytes_with_any_workers(
     mosei_corpus: Path, monologues: tuple[Monologue, ...], tmp_path: Path
 ) -> None:
-    mosei.write(tmp_path / "again", videos=1, seed=1, clips=3, workers=1)
+    mosei.write_corpus(tmp_path / "again", videos=1, seed=1, clips=3, workers=1)
     here = {path.name: path for path in (tmp_path / "again/Raw").rglob("*") if monologues[0].id in path.name}
     there = {path.name: path for path in (mosei_corpus / "Raw").rglob("*") if monologues[0].id in path.name}
     assert {name: digest(path) for name, path in here.items()} == {n: digest(path) for n, path in there.items()}

@@ -29,10 +29,10 @@ def sentences() -> list[str]:
 
 
 def check_times(spans: tuple[Span, ...], duration: float) -> None:
-    assert spans[0].t0 >= 0
-    assert spans[-1].t1 <= duration + 1e-3
-    assert all(span.t0 < span.t1 for span in spans)
-    assert all(a.t1 <= b.t0 + 1e-9 for a, b in pairwise(spans))
+    assert spans[0].start >= 0
+    assert spans[-1].end <= duration + 1e-3
+    assert all(span.start < span.end for span in spans)
+    assert all(a.end <= b.start + 1e-9 for a, b in pairwise(spans))
 
 
 def test_every_word_of_every_sentence_has_a_time_in_order_and_known_phonemes(synthesiser: Synthesiser) -> None:
@@ -54,8 +54,8 @@ def test_contractions_and_joined_words_keep_their_own_times(synthesiser: Synthes
 def test_a_pause_is_part_of_no_word(synthesiser: Synthesiser) -> None:
     said = synthesiser.say("Stop. Go.", Voice())
     stop, go = said.words
-    assert go.t0 - stop.t1 > 0.1
-    between = said.samples[int((stop.t1 + 0.05) * RATE) : int((go.t0 - 0.02) * RATE)]
+    assert go.start - stop.end > 0.1
+    between = said.samples[int((stop.end + 0.05) * RATE) : int((go.start - 0.02) * RATE)]
     assert np.abs(between).max() < 0.1 * np.abs(said.samples).max()
 
 
