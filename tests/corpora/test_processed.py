@@ -17,8 +17,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesm_data.corpora.dai2021.release_files import find_release
 from mesm_data.corpora.dai2021.safe_pickle import load, loads
-from mesm_data.corpora.dai2021.scan import find_release
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe

@@ -9,59 +9,29 @@ The release does not state the images' rate (for MOSEI it is unknown whether it 
 it is inferred from the number of images and the length of the audio.
 """
 
-import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora.dai2021.frame_rates import ImageCount, infer_frame_rates, parse_number
-from mesm_data.corpora.dai2021.safe_pickle import load
+from mesm_data.corpora.dai2021.release_files import (
+    META,
+    UtteranceFiles,
+    find_folders,
+    image_prefix,
+    list_files,
+    read_entries,
+    speaker_side,
+)
 from mesm_data.corpora.iemocap.annotations import iemocap_labels
-from mesm_data.corpora.iemocap.ids import UTTERANCE, dialog_of, is_left_speaker, speaker_of
+from mesm_data.corpora.iemocap.ids import dialog_of, is_left_speaker, speaker_of
 from mesm_data.corpora.mosei.ratings import EMOTIONS, mosei_labels
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
-from mesm_data.media.image_sequence import numbered
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.recordings import AudioSource, ClipSource, Corpus, Recording, Utterance, VideoRegion
-from mesm_data.storage.machine_errors import raise_resource_error
 
-FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
-META = "meta.pkl"
 FLAG = "processed_release"
-_UNKNOWN = "folders that are not named after an utterance"
-
-_MOSEI = re.compile(r"[A-Za-z0-9_-]+_\d+", re.ASCII)
-
-
-def find_release(corpus: str, folder: Path) -> Path | None:
-    """Return the processed release that `folder` is or contains, directly or in `data/`; None if there is none."""
-    name = FOLDERS.get(corpus)
-    if name is None:
-        return None
-    places = [folder / name, folder / "data" / name]
-    if folder.resolve().name == name or (folder / META).is_file():
-        return folder
-    return next((place for place in places if place.is_dir()), None)
-
-
-@dataclass(slots=True, kw_only=True)
-class _UtteranceFiles:
-    """The files of an utterance.
-
-    Attributes:
-        wavs: name -> path.
-        images: number of images up to the last one, including missing ones.
-        length: length of the audio in seconds; None if unknown.
-    """
-
-    folder: str
-    wavs: Mapping[str, str]
-    images: int
-    length: float | None
 
 
 def scan_release(corpus: str, root: Path) -> Corpus:
@@ -74,9 +44,9 @@ def scan_release(corpus: str, root: Path) -> Corpus:
     Raises InputError if there is no utterance, or meta.pkl cannot be read or contains more than plain data.
     """
     tree = SourceTree(root)
-    entries = _read_entries(corpus, tree)
+    entries = read_entries(corpus, tree)
     folders: dict[str, str] = {}
-    for id_, folder in _find_folders(corpus, tree):
+    for id_, folder in find_folders(corpus, tree):
         if folders.setdefault(id_, folder) != folder:
             sentence = f"{folder}/: a second folder of this utterance; {folders[id_]}/ counts"
             tree.notes.add("second folders of utterances", sentence)
@@ -89,7 +59,7 @@ def scan_release(corpus: str, root: Path) -> Corpus:
     ):
         if missing:
             tree.notes.add(kind, f"{len(missing)} {kind} (such as {min(missing)})")
-    files = {id_: _list_files(corpus, tree, id_, folder) for id_, folder in folders.items()}
+    files = {id_: list_files(corpus, tree, id_, folder) for id_, folder in folders.items()}
     times = {id_: _read_times(tree, id_, entries.get(id_)) for id_ in ids}
     rates, notes = infer_frame_rates(
         {
@@ -124,81 +94,6 @@ def scan_release(corpus: str, root: Path) -> Corpus:
     )
 
 
-def _is_id(corpus: str, name: str) -> bool:
-    return bool((UTTERANCE if corpus == "iemocap" else _MOSEI).fullmatch(name))
-
-
-def _read_entries(corpus: str, tree: SourceTree) -> dict[str, dict[str, Any]]:
-    """Read meta.pkl: utterance id -> entry."""
-    if META not in tree.files("."):
-        tree.notes.add("missing files", f"{META}: is not there; labels, texts and times are unknown")
-        return {}
-    meta = load(tree.root / META)
-    if not isinstance(meta, dict):
-        raise InputError(f"{tree.root / META}: holds a {type(meta).__name__}, not a dictionary of utterances")
-    entries: dict[str, dict[str, Any]] = {}
-    for id_, entry in meta.items():
-        if not isinstance(id_, str) or not _is_id(corpus, id_):
-            name = repr(id_[:100]) if isinstance(id_, str) else f"a key that is a {type(id_).__name__}"
-            tree.notes.add(
-                f"keys of {META} that are no utterance id", f"{META}: {name} is not an utterance id; skipped"
-            )
-        elif not isinstance(entry, dict):
-            sentence = f"{META}: {id_}: holds a {type(entry).__name__}, not a dictionary; taken as empty"
-            tree.notes.add(f"entries of {META} that are no dictionary", sentence)
-            entries[id_] = {}
-        else:
-            entries[id_] = entry
-    return entries
-
-
-def _find_folders(corpus: str, tree: SourceTree) -> Iterator[tuple[str, str]]:
-    """Yield (utterance id, folder). The folders are in the release (MOSEI) or in folders of scenes (IEMOCAP)."""
-    for name in tree.folders("."):
-        if _is_id(corpus, name):
-            yield name, name
-        elif corpus == "iemocap":
-            inside = tree.folders(name)
-            yield from ((id_, f"{name}/{id_}") for id_ in inside if _is_id(corpus, id_))
-            for other in inside:
-                if not _is_id(corpus, other):
-                    tree.notes.add(_UNKNOWN, f"{name}/{other}/: is not named after an utterance; skipped")
-        else:
-            tree.notes.add(_UNKNOWN, f"{name}/: is not named after an utterance; skipped")
-
-
-def _side(corpus: str, id_: str) -> str:
-    return ("_L" if is_left_speaker(id_) else "_R") if corpus == "iemocap" else ""
-
-
-def _prefix(corpus: str, id_: str) -> str:
-    return f"image{_side(corpus, id_)}_"
-
-
-def _list_files(corpus: str, tree: SourceTree, id_: str, folder: str) -> _UtteranceFiles:
-    """List the folder of an utterance. Of the wavs only the headers are read, for the length."""
-    listing = SourceTree(tree.root)  # a temporary tree: the listings of millions of images must not stay in memory
-    files = listing.files(folder)
-    tree.notes.extend(listing.notes)
-    images = numbered(iter(files), _prefix(corpus, id_))
-    wavs = {name: path for name, path in files.items() if name.endswith(".wav")}
-    lengths = (_length(tree.root / path) for name, path in sorted(wavs.items(), reverse=True))
-    length = next((length for length in lengths if length), None)
-    return _UtteranceFiles(folder=folder, wavs=wavs, images=max(images) + 1 if images else 0, length=length)
-
-
-def _length(path: Path) -> float | None:
-    """Return the length of an audio file in seconds; None if it is not one."""
-    import soundfile
-
-    try:
-        info = soundfile.info(os.fsencode(path))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise_resource_error(error)
-        return None
-    return float(info.frames / info.samplerate)
-
-
 def _read_times(tree: SourceTree, id_: str, entry: dict[str, Any] | None) -> tuple[float, float] | None:
     """Return start and end from meta.pkl; None if it has none."""
     start, end = (parse_number((entry or {}).get(name)) for name in ("start_time", "end_time"))
@@ -216,7 +111,7 @@ def _utterance(
     tree: SourceTree,
     id_: str,
     entry: dict[str, Any] | None,
-    files: _UtteranceFiles | None,
+    files: UtteranceFiles | None,
     times: tuple[float, float] | None,
     rate: float | None,
 ) -> Utterance:
@@ -239,15 +134,17 @@ def _utterance(
         audio=_audio(corpus, id_, files) if files else (),
         region=VideoRegion(),  # the images are already the centre squares
         annotation_files=() if entry is None else (META,),
-        clip_source=ClipSource(path=files.folder, images=_prefix(corpus, id_), rate=rate or 0.0) if files else None,
+        clip_source=ClipSource(path=files.folder, images=image_prefix(corpus, id_), rate=rate or 0.0)
+        if files
+        else None,
         flags=(FLAG, *(flag for flag, applies in flags.items() if applies), "no_alignment"),
     )
 
 
-def _audio(corpus: str, id_: str, files: _UtteranceFiles) -> tuple[AudioSource, ...]:
+def _audio(corpus: str, id_: str, files: UtteranceFiles) -> tuple[AudioSource, ...]:
     """Return the wav of the speaker's channel, and that channel of the stereo wav."""
     sources = []
-    if corpus == "iemocap" and (own := files.wavs.get(f"audio{_side(corpus, id_)}.wav")):
+    if corpus == "iemocap" and (own := files.wavs.get(f"audio{speaker_side(corpus, id_)}.wav")):
         sources.append(AudioSource(path=own))
     if both := files.wavs.get("audio.wav"):
         channel = (0 if is_left_speaker(id_) else 1) if corpus == "iemocap" else None

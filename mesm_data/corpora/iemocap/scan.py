@@ -9,14 +9,14 @@ IEMOCAP_full_release/Session{1..5}/
     sentences/ForcedAlignment/<dialog>/<utterance>.wdseg
 """
 
-import stat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mesm_data.corpora.dai2021.scan import find_release, scan_release
+from mesm_data.corpora.dai2021.release_files import find_release
+from mesm_data.corpora.dai2021.scan import scan_release
 from mesm_data.corpora.iemocap.annotations import (
     Parsed,
     TranscriptLine,
@@ -34,14 +34,16 @@ from mesm_data.corpora.iemocap.ids import (
     session_of,
     speaker_of,
 )
-from mesm_data.corpora.iemocap.media_files import (
-    AUDIO,
-    DIALOG_AUDIO,
-    VIDEO,
-    find_audio,
-    find_unlisted_wavs,
-    find_video,
+from mesm_data.corpora.iemocap.layout import (
+    ALIGNMENT,
+    EVALUATION,
+    SESSIONS,
+    TRANSCRIPTION,
+    find_root,
+    note_missing_folders,
+    shorten,
 )
+from mesm_data.corpora.iemocap.media_files import find_audio, find_unlisted_wavs, find_video
 from mesm_data.corpora.iemocap.release_check import compare_with_release
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
@@ -56,12 +58,6 @@ from mesm_data.schema.recordings import (
     VideoRegion,
     Word,
 )
-
-SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
-
-_EVALUATION = "dialog/EmoEvaluation"
-_TRANSCRIPTION = "dialog/transcriptions"
-_ALIGNMENT = "sentences/ForcedAlignment"
 
 # The paper's authors crop the centre square of 224 px from each half of 360x480 (MESM, src/datasets.py).
 _SQUARE = 224 / 480
@@ -98,18 +94,18 @@ def scan(root: Path) -> Corpus:
     """
     if release := find_release("iemocap", Path(root)):
         return scan_release("iemocap", release)
-    root = _find_root(Path(root))
+    root = find_root(Path(root))
     tree = SourceTree(root)
     sessions = [session for session in SESSIONS if tree.has_folder(session)]
-    turns: _Records[Turn] = _read_records(tree, sessions, _EVALUATION, parse_evaluation)
-    lines: _Records[TranscriptLine] = _read_records(tree, sessions, _TRANSCRIPTION, parse_transcription)
-    _note_missing(tree, sessions)
+    turns: _Records[Turn] = _read_records(tree, sessions, EVALUATION, parse_evaluation)
+    lines: _Records[TranscriptLine] = _read_records(tree, sessions, TRANSCRIPTION, parse_transcription)
+    note_missing_folders(tree, sessions)
     dialogs: dict[str, list[str]] = {}
     for id_ in turns | lines:
         dialogs.setdefault(dialog_of(id_), []).append(id_)
     if not dialogs:
         raise InputError(
-            f"{root}: no utterance could be read from Session*/{_EVALUATION}/*.txt or Session*/{_TRANSCRIPTION}/*.txt"
+            f"{root}: no utterance could be read from Session*/{EVALUATION}/*.txt or Session*/{TRANSCRIPTION}/*.txt"
             + "".join(f"\n  {note}" for note in tree.notes.sentences()[:5])
         )
     for dialog, ids in find_unlisted_wavs(tree, sessions, dialogs).items():
@@ -121,52 +117,6 @@ def scan(root: Path) -> Corpus:
     if len(sessions) == len(SESSIONS) and SYNTHETIC_MARKER not in tree.files("."):
         first = [*compare_with_release(corpus.utterances()), *first]
     return replace(corpus, notes=(*first, *tree.notes.sentences()))
-
-
-def _find_root(folder: Path) -> Path:
-    """Return the release that `folder` is or contains. Raises InputError that names the right folder if it is near."""
-    expected = "the folder IEMOCAP_full_release, with Session1 .. Session5 that hold dialog/ and sentences/"
-    try:
-        is_folder = stat.S_ISDIR(folder.stat().st_mode)
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; expected {expected}") from None
-    if not is_folder:
-        raise InputError(f"{folder}: is a file; expected {expected} (unpack the archive first)")
-    if _is_release(folder):
-        return folder
-    tree = SourceTree(folder)
-    subfolders = tree.folders(".")
-    releases = [name for name in subfolders if _is_release(folder / name)]
-    if len(releases) == 1:
-        return folder / releases[0]
-    if releases:
-        raise InputError(f"{folder}: holds several releases ({', '.join(releases)}); name one of them")
-    for parent in folder.resolve().parents:
-        if _is_release(parent):
-            raise InputError(f"{folder}: is a part of a release; give {parent} instead")
-    content = ", ".join([f"{name}/" for name in subfolders] + [*tree.files(".")]) or "nothing"
-    reason = "".join(f" ({note})" for note in tree.notes.sentences()[:1])
-    raise InputError(f"{folder}: is not IEMOCAP; expected {expected}, found {_shorten(content)}{reason}")
-
-
-def _is_release(folder: Path) -> bool:
-    tree = SourceTree(folder)
-    return any(tree.has_folder(f"{session}/dialog") for session in SESSIONS if tree.has_folder(session))
-
-
-def _shorten(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else text[:length] + " ..."
-
-
-def _note_missing(tree: SourceTree, sessions: list[str]) -> None:
-    """Note the missing sessions, and the missing ones of a session's six folders."""
-    missing = [session for session in SESSIONS if session not in sessions]
-    if missing:
-        tree.notes.add("missing sessions", f"{len(sessions)} of 5 sessions are there; without {', '.join(missing)}")
-    for session in sessions:
-        for folder in (_EVALUATION, _TRANSCRIPTION, VIDEO, DIALOG_AUDIO, AUDIO, _ALIGNMENT):
-            if not tree.has_folder(f"{session}/{folder}"):
-                tree.notes.add("missing folders", f"{session}/{folder}/: is not there")
 
 
 def _read_records(
@@ -205,7 +155,7 @@ def _note_problems(tree: SourceTree, kind: str, path: str, parsed: Parsed[Any]) 
 def _add_record(tree: SourceTree, records: _Records[Row], path: str, row: Row, dialog: str) -> None:
     where = f"{path}:{row.line}"
     if not UTTERANCE.fullmatch(row.id):
-        sentence = f"{where}: {_shorten(row.id)!r} is not an utterance id; skipped"
+        sentence = f"{where}: {shorten(row.id)!r} is not an utterance id; skipped"
         tree.notes.add("lines without an utterance's id", sentence)
         return
     if row.id in records:
@@ -287,7 +237,7 @@ def _compare_times(tree: SourceTree, id_: str, turn: Turn, line: _Located[Transc
 def _read_words(tree: SourceTree, id_: str) -> tuple[tuple[Word, ...] | None, str | None]:
     """Read the forced alignment and return it with the path of its file; (None, None) if there is none."""
     dialog = dialog_of(id_)
-    path = tree.file(f"{session_of(dialog)}/{_ALIGNMENT}/{dialog}", f"{id_}.wdseg")
+    path = tree.file(f"{session_of(dialog)}/{ALIGNMENT}/{dialog}", f"{id_}.wdseg")
     text = tree.text(path) if path else None
     if path is None or text is None:
         return None, None

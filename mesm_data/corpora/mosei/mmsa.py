@@ -11,43 +11,24 @@ is clip k.
 
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mesm_data.corpora import csd
 from mesm_data.corpora.mosei.annotations import LabelFile, WordFile, read_label_file, read_words
-from mesm_data.corpora.mosei.layout import PLACES, Layout, find_folder, match_case
-from mesm_data.corpora.mosei.mmsa_table import Row, parse_table
+from mesm_data.corpora.mosei.layout import Layout, find_folder
+from mesm_data.corpora.mosei.mmsa_videos import MmsaVideo, add_files, match_label_rows, media_lengths, read_videos
 from mesm_data.corpora.mosei.ratings import EMOTIONS, mosei_labels
 from mesm_data.corpora.mosei.release_check import UNLABELLED
-from mesm_data.corpora.mosei.transcripts import parse_clip_number, parse_video_id, utterance_id
-from mesm_data.corpora.mosei.unmatched_rows import MEAN_TOLERANCE, unmatched_row_utterance
+from mesm_data.corpora.mosei.transcripts import utterance_id
+from mesm_data.corpora.mosei.unmatched_rows import unmatched_row_utterance
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.recordings import AudioSource, ClipSource, Corpus, Recording, Utterance, VideoRegion
-from mesm_data.storage.machine_errors import raise_resource_error
 
 TABLE, MEDIA = "label.csv", "Raw"
-_THREADS = 8  # reading file headers is I/O-bound
-
-
-@dataclass(slots=True, kw_only=True)
-class _Video:
-    """One video.
-
-    Attributes:
-        rows, files: rows of the table and paths of the clips, by clip.
-        rated: rows of the label file, by clip.
-        unmatched: rows of the label file whose clip is unknown.
-    """
-
-    rows: dict[int, Row] = field(default_factory=dict)
-    files: dict[int, str] = field(default_factory=dict)
-    rated: dict[int, csd.LabelRow] = field(default_factory=dict)
-    unmatched: list[csd.LabelRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +36,7 @@ class _Sources:
     """Everything that was read. `lengths`: seconds of the files for which the label file has no times."""
 
     table: str
-    videos: dict[str, _Video]
+    videos: dict[str, MmsaVideo]
     label_file: LabelFile | None
     word_file: WordFile | None
     lengths: Mapping[str, float]
@@ -104,11 +85,11 @@ def scan_copy(layout: Layout) -> Corpus:
     """
     tree = layout.tree
     table = tree.file(layout.folders["table"], TABLE) or TABLE
-    videos = _read_table(tree, table)
-    _add_files(layout, videos)
+    videos = read_videos(tree, table)
+    add_files(layout, videos)
     label_file = read_label_file(layout, tree.notes)
     if label_file:
-        _match_rows(tree, videos, label_file)
+        match_label_rows(tree, videos, label_file)
     untimed = [
         path for v in videos.values() for clip, path in v.files.items() if clip in v.rows and clip not in v.rated
     ]
@@ -117,7 +98,7 @@ def scan_copy(layout: Layout) -> Corpus:
         videos=videos,
         label_file=label_file,
         word_file=read_words(layout, tree.notes),
-        lengths=_lengths(tree.root, untimed),
+        lengths=media_lengths(tree.root, untimed),
         anomalies={flag: frozenset(ids) for flag, ids in built_in_facts("mosei")["anomalies"].items()},
     )
     recordings = tuple(_recording(sources, video) for video in sorted(videos))
@@ -128,82 +109,6 @@ def scan_copy(layout: Layout) -> Corpus:
         raise InputError(f"{tree.root / table}: contains no clip with a sentiment{details}")
     notes = (*_describe(sources, built), *missing_text_notes(built), *tree.notes.sentences())
     return Corpus(schema=built_in_schema("mosei"), root=tree.root, recordings=recordings, notes=notes)
-
-
-def _read_table(tree: SourceTree, path: str) -> dict[str, _Video]:
-    """Read the rows by video and clip. If a clip occurs twice, the first row is used."""
-    parsed = parse_table(tree.text(path) or "")
-    for line, message in parsed.problems:
-        tree.notes.add("odd rows of the table", f"{path}:{line}: {message}")
-    videos: dict[str, _Video] = {}
-    for row in parsed.records:
-        rows = videos.setdefault(row.video, _Video()).rows
-        if rows.setdefault(row.clip, row) is not row:
-            sentence = f"{path}:{row.line}: {utterance_id(row.video, row.clip)} occurs a second time; the first counts"
-            tree.notes.add("clips that occur twice", sentence)
-    return videos
-
-
-def _add_files(layout: Layout, videos: dict[str, _Video]) -> None:
-    """Add the files of the clips; a file that is not in the table belongs to an unrated clip."""
-    tree, suffixes = layout.tree, PLACES["clips"][0]
-    folders = tree.folders(layout.folders["clips"])
-    known = {folder: video for video, folder in match_case(folders, list(videos)).items()}
-    for folder in folders:
-        listed = tree.files(f"{layout.folders['clips']}/{folder}")
-        files = [
-            (name.removesuffix(suffix), path)
-            for suffix in suffixes
-            for name, path in listed.items()
-            if name.endswith(suffix)
-        ]
-        for stem, path in files:
-            video, clip = known.get(folder) or parse_video_id(folder), parse_clip_number(stem)
-            if video is None or clip is None:
-                tree.notes.add("media files that are not named after a clip", f"{path}: is not named after a clip")
-            else:
-                videos.setdefault(video, _Video()).files.setdefault(clip, path)
-
-
-def _match_rows(tree: SourceTree, videos: dict[str, _Video], label_file: LabelFile) -> None:
-    """Add the rows of the SDK's label file."""
-    for name in sorted(label_file.rows.keys() & videos.keys()):
-        video, rated = videos[name], label_file.rows[name]
-        clips = sorted(video.rows, key=str)
-        if len(clips) == len(rated) and all(map(_same_sentiment, (video.rows[clip] for clip in clips), rated)):
-            video.rated = dict(zip(clips, rated, strict=True))
-        else:
-            video.unmatched = rated
-            kind = f"videos have other clips or sentiments in {label_file.path}: no emotions and no times"
-            tree.notes.count(kind, f"{name} ({len(rated)} clips there, {len(clips)} in the table)")
-    if missing := sorted(label_file.rows.keys() - videos.keys()):
-        tree.notes.add(
-            "videos", f"{len(missing)} videos of {label_file.path} are not in this copy, such as {missing[0]}"
-        )
-
-
-def _same_sentiment(row: Row, rated: csd.LabelRow) -> bool:
-    sentiment = rated.values["sentiment"]
-    return row.sentiment is None or sentiment is None or abs(row.sentiment - sentiment) <= MEAN_TOLERANCE
-
-
-def _lengths(root: Path, paths: list[str]) -> Mapping[str, float]:
-    """Return the length of media files in seconds, by path."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(paths, pool.map(lambda path: _length(root / path), paths), strict=True))
-
-
-def _length(path: Path) -> float:
-    """Return the length in seconds of the shortest track, from the header; 0 if the file cannot be read."""
-    import av
-
-    try:
-        with av.open(f"file:{path}") as container:
-            tracks = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
-            return int(min(tracks, default=(container.duration or 0) / av.time_base) * 1000) / 1000
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise_resource_error(error)
-        return 0.0
 
 
 def _recording(sources: _Sources, name: str) -> Recording:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesm_data.corpora import csd
-from mesm_data.corpora.dai2021.scan import find_release, scan_release
+from mesm_data.corpora.dai2021.release_files import find_release
+from mesm_data.corpora.dai2021.scan import scan_release
 from mesm_data.corpora.mosei.annotations import (
     ClipRatings,
     LabelFile,

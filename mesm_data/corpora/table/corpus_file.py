@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.infer_schema import infer_schema
 from mesm_data.corpora.table.scan import corpus_from_table
-from mesm_data.corpora.table.table_file import SUFFIXES, read_table
+from mesm_data.corpora.table.table_file import read_table
+from mesm_data.corpora.table.table_formats import SUFFIXES
 from mesm_data.corpora.table.toml_writer import to_toml
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
