@@ -43,10 +43,10 @@ def put(path: Path, content: str | bytes = b"") -> Path:
 
 def answer(video: str, clip: object, rater: int = 0, **values: object) -> dict[str, str]:
     """One rater's row; items that are not named are 0."""
-    said = {f"Answer.{item}": str(values.get(item, 0)) for item in ITEMS}
+    answers = {f"Answer.{item}": str(values.get(item, 0)) for item in ITEMS}
     hit = f"H_{video}_{clip}"
     ids = {"HITId": hit, "AssignmentId": f"A_{hit}_{rater}", "WorkerId": f"WORKER{rater}"}
-    return {**ids, "Title": 'Rate "it",\nplease', "Input.VIDEO_ID": video, "Input.CLIP": str(clip), **said}
+    return {**ids, "Title": 'Rate "it",\nplease', "Input.VIDEO_ID": video, "Input.CLIP": str(clip), **answers}
 
 
 def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = COLUMNS, **options: Any) -> str:
@@ -80,11 +80,11 @@ def label_csd(path: Path, rows: Mapping[str, Sequence[tuple[float, float, Mappin
     videos = {
         video: (
             np.array(
-                [[values.get(ours.get(name, name), 0.0) for name in DIMENSIONS] for *_, values in said], np.float32
+                [[values.get(ours.get(name, name), 0.0) for name in DIMENSIONS] for *_, values in segments], np.float32
             ),
-            [[start, end] for start, end, _ in said],
+            [[start, end] for start, end, _ in segments],
         )
-        for video, said in rows.items()
+        for video, segments in rows.items()
     }
     return write_csd(path, videos, DIMENSIONS, "All Labels")
 

@@ -23,11 +23,11 @@ def ids() -> list[str]:
     speakers = letters.elements()
     made: list[str] = []
     for session, improvised in enumerate(shares(COUNTS["improvised"], 5), 1):
-        said = COUNTS["sessions"][f"Session{session}"]
-        names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + said["dialogs"])]
+        session_counts = COUNTS["sessions"][f"Session{session}"]
+        names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + session_counts["dialogs"])]
         if session == 3:
             names[:2] = [key[:-5] for key in exempt]
-        sizes = shares(improvised, len(names)) + shares(said["utterances"] - improvised, 2)
+        sizes = shares(improvised, len(names)) + shares(session_counts["utterances"] - improvised, 2)
         names += [f"Ses0{session}F_script01_{number}" for number in (1, 2)]
         for name, size in zip(names, sizes, strict=True):
             fixed = [key for key in exempt if key[:-5] == name]
@@ -135,8 +135,8 @@ numbers = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
 
 @given(numbers, numbers)
 def test_a_sentence_for_each_number_that_differs(found: dict[str, int], known: dict[str, int]) -> None:
-    told = compare_counts(found, known)
-    assert {sentence.split(":")[0] for sentence in told} == {
+    notes = compare_counts(found, known)
+    assert {sentence.split(":")[0] for sentence in notes} == {
         name for name in "abcd" if found.get(name, 0) != known.get(name, 0)
     }
     assert compare_counts(found, found) == []

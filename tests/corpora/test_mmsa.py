@@ -194,7 +194,10 @@ def test_clips_are_built_from_their_own_files(mosei: Path, tmp_path: Path, with_
     put(mosei / "Raw/188343/0.mp4", b"torn")
     if with_csd:
         times = {VIDEO: [(7.0, 8.5), (1.0, 2.5)], "188343": [(0.0, 1.5)]}
-        rows = {v: [(*time, row[2]) for time, row in zip(times[v], said, strict=True)] for v, said in OFFICIAL.items()}
+        rows = {
+            v: [(*time, row[2]) for time, row in zip(times[v], video_rows, strict=True)]
+            for v, video_rows in OFFICIAL.items()
+        }
         label_csd(mosei / "CMU_MOSEI_Labels.csd", rows)
     out = tmp_path / "out"
     build(scan_corpus("mosei", mosei), out, Recipe(corpus="mosei"), workers=1)

@@ -51,8 +51,8 @@ def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
 def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built(
     built: tuple[Path, dict[str, Any]],
 ) -> None:
-    out, said = built
-    assert said["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
+    out, info = built
+    assert info["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
     rows = {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
     assert len(rows) == 20
     for video in IDS:

@@ -148,7 +148,7 @@ fats = st.text(PRINTABLE + '\n",;\t', max_size=60)
 
 @given(rows, st.permutations(COLUMNS), fats, st.sampled_from(["\n", "\r\n"]), st.sampled_from([0, 1]), st.data())
 def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_others_hold(
-    said: list[tuple[str, int, list[float | None]]],
+    answers: list[tuple[str, int, list[float | None]]],
     columns: list[str],
     fat: str,
     line_end: str,
@@ -156,7 +156,7 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     data: st.DataObject,
 ) -> None:
     written = []
-    for index, (video, clip, values) in enumerate(said):
+    for index, (video, clip, values) in enumerate(answers):
         row = answer(video, clip, index) | {"Title": fat}
         for item, value in zip(ITEMS, values, strict=True):
             row[f"Answer.{item}"] = "" if value is None else str(value)
@@ -165,8 +165,8 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     text = table(written, columns, lineterminator=line_end, quoting=quoting)
     parsed = parse_answers(io.StringIO(text, newline=""))
     assert parsed.problems == []
-    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == said
-    assert parsed.skipped.total() == len(said) - len(parsed.records)
+    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == answers
+    assert parsed.skipped.total() == len(answers) - len(parsed.records)
 
 
 def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_and_reported() -> None:
@@ -189,8 +189,12 @@ def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_a
     assert by_clip[2] == {"happiness": 0.0, **odd}
     assert by_clip[5]["happiness"] is None
     assert [a.values for a in parsed.records if a.clip == 1] == [(None,) * len(ITEMS)] * 2
-    said = [problem.message for problem in parsed.problems]
-    assert [sum(word in message for message in said) for word in ("names no clip", "outside", "no number")] == [1, 3, 3]
+    messages = [problem.message for problem in parsed.problems]
+    assert [sum(word in message for message in messages) for word in ("names no clip", "outside", "no number")] == [
+        1,
+        3,
+        3,
+    ]
 
 
 def test_cells_of_any_size_are_read_and_the_processs_limit_is_put_back(tmp_path: Path) -> None:
@@ -233,13 +237,13 @@ raters = st.lists(
 
 @given(raters)
 def test_an_emotion_is_present_whether_empty_cells_are_skipped_or_zero_and_answers_are_averaged_or_summed(
-    said: list[dict[str, float | None]],
+    raters: list[dict[str, float | None]],
 ) -> None:
-    found = mean_ratings(said)
+    found = mean_ratings(raters)
     for emotion in EMOTIONS:
         present = (found[emotion] or 0) > 0
-        assert present == (sum(rater[emotion] or 0 for rater in said) > 0)
-    json.dumps(mosei_labels(found, said), allow_nan=False)
+        assert present == (sum(rater[emotion] or 0 for rater in raters) > 0)
+    json.dumps(mosei_labels(found, raters), allow_nan=False)
 
 
 def test_a_missing_answer_counts_as_zero_as_in_the_published_means() -> None:
@@ -254,7 +258,7 @@ def test_every_reading_of_missing_answers_is_a_possible_mean() -> None:
     whole = [{**zeros, "fear": 3.0}, zeros]
     assert candidate_means(whole) == [mean_ratings(whole)]
     found = candidate_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
-    assert [said["fear"] for said in found] == [1.0, 1.5, 3.0]
+    assert [means["fear"] for means in found] == [1.0, 1.5, 3.0]
     assert candidate_means([nothing])[0] == zeros
 
 

@@ -231,9 +231,9 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
 def test_the_rate_of_the_images_is_found_in_each_utterance_where_there_is_no_common_one(
     mosei: Callable[[dict[str, float]], Path],
 ) -> None:
-    asked = {"a_0": 2.0, "b_0": 25.0, "c_0": 30.0, "d_0": 8.0}
-    found = by_id(scan_corpus("mosei", mosei(asked)))
-    rates = {id_: found[id_].excerpt.rate for id_ in asked}  # type: ignore[union-attr]
+    declared = {"a_0": 2.0, "b_0": 25.0, "c_0": 30.0, "d_0": 8.0}
+    found = by_id(scan_corpus("mosei", mosei(declared)))
+    rates = {id_: found[id_].clip_source.rate for id_ in declared}  # type: ignore[union-attr]
     assert {id_: rates[id_] for id_ in ("a_0", "b_0", "d_0")} == {"a_0": 2.0, "b_0": 25.0, "d_0": pytest.approx(8.0)}
     assert rates["c_0"] == pytest.approx(30.0, rel=0.002)  # 29.97 and 30 are the same in three seconds
 

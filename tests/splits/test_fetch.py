@@ -34,13 +34,13 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.first: list[Answer | None] = []
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
-                server.asked.append(name)
+                server.requests.append(name)
                 answer: Answer | None = (200, server.files[name]) if name in server.files else (404, b"")
                 whole = answer
                 if server.first:
@@ -93,8 +93,8 @@ def published(server: Server, shared: Path) -> Callable[[str], Server]:
 
 
 def rows(keys: list[str]) -> list[dict[str, Any]]:
-    said = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
-    return [{"key": key, "dialog": f"of {key}", "recording": f"of {key}", **said} for key in keys]
+    common = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
+    return [{"key": key, "dialog": f"of {key}", "recording": f"of {key}", **common} for key in keys]
 
 
 @pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
@@ -105,7 +105,7 @@ def test_the_papers_lists_are_fetched_and_then_known_by_name(
     server = published(corpus)
     assert fetch_split(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", True)
     assert fetch_split(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", False)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     keys = server.files["test_split.txt"].decode().split()
     made = resolve_split(rows(keys), built_in_schema(corpus), "paper")
     assert (made.name, made.parts["test"]) == ("paper", tuple(sorted(keys)))
@@ -145,11 +145,11 @@ def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server
     server = published("iemocap")
     server.first = [(503, b""), None, (429, b"")]
     assert fetch_split(IEMOCAP, "paper", mirror=server.url)[1]
-    assert len(server.asked) == 3 + 3
+    assert len(server.requests) == 3 + 3
 
 
 @pytest.mark.parametrize(
-    ("first", "reason", "asked"),
+    ("first", "reason", "requests"),
     [
         ([(503, b"")] * 9, "answers HTTP 503", remote_bytes.ATTEMPTS),
         ([(404, b"")], "is not there", 1),
@@ -157,15 +157,15 @@ def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server
     ],
 )
 def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
-    published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, asked: int
+    published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, requests: int
 ) -> None:
     server = published("iemocap")
     server.first = list(first)
     with pytest.raises(MesmError, match=reason) as error:
         fetch_split(IEMOCAP, "paper", mirror=server.url)
-    assert len(server.asked) == asked
-    for part, said in IEMOCAP.splits["paper"].parts.items():
-        assert f"{said.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
+    assert len(server.requests) == requests
+    for part, spec in IEMOCAP.splits["paper"].parts.items():
+        assert f"{spec.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
 
 
 def test_without_network_the_way_by_hand_is_said(place: Path, server: Server) -> None:
@@ -182,7 +182,7 @@ def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], 
     (tmp_path / "mine" / "valid_split.txt").write_text("my own")
     with pytest.raises(InputError, match=r"valid_split.txt is not the published file: remove it"):
         fetch_split(IEMOCAP, "paper", tmp_path / "mine", mirror=server.url)
-    assert server.asked == []
+    assert server.requests == []
     folder, _ = fetch_split(IEMOCAP, "paper", tmp_path / "other", mirror=server.url)
     some = rows(server.files["test_split.txt"].decode().split())
     assert resolve_split(some, IEMOCAP, str(folder)).name == "paper"
@@ -236,12 +236,12 @@ def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.Mo
 
 
 def test_what_leaks_stands_in_the_line_of_a_split() -> None:
-    said: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
+    summary: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
     leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
-    assert summary_line({**said, "leaks": leaks}) == (
+    assert summary_line({**summary, "leaks": leaks}) == (
         "train 5162, test 1481 (3 ids missing); LEAKS 10 speakers, 151 dialogs, 7 pairs of overlapping utterances"
     )
-    assert summary_line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
+    assert summary_line({**summary, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
     assert summary_line({"reason": "why"}) == "why"
 
 
@@ -249,8 +249,8 @@ def test_the_command_lists_fetches_and_shows(
     published: Callable[[str], Server], place: Path, dataset: Path, mesm_data: Callable[..., Any], tmp_path: Path
 ) -> None:
     server = published("iemocap")
-    said = mesm_data("splits", "fetch", "iemocap", "paper", "--mirror", server.url)
-    assert said.stdout == f"{place / 'iemocap' / 'paper'}\n"
+    result = mesm_data("splits", "fetch", "iemocap", "paper", "--mirror", server.url)
+    assert result.stdout == f"{place / 'iemocap' / 'paper'}\n"
     listed = json.loads(mesm_data("splits", "list", "--json").stdout)
     here = {(one["corpus"], one["name"]): one.get("fetched") for one in listed}
     assert here[("iemocap", "paper")] is True

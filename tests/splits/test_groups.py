@@ -30,21 +30,21 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
         (tmp_path / "lists" / f"{part}.txt").write_text(key)
     recipe = Recipe(corpus="iemocap", clips=False, only="*_F000")
     out = tmp_path / "out"
-    said = build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
+    info = build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
     made = Dataset(out)
     assert made.keys == chosen
-    assert sorted(said["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
+    assert sorted(info["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
     assert {key: made.rows[key]["shard"] for key in chosen} == {
         key: f"{ {chosen[0]: 'train', chosen[1]: 'test'}.get(key, 'rest') }-000000.tar" for key in chosen
     }
     assert list(verify(out)) == []
     for key in chosen:
         assert [made.member(key, name) for name in EXTENSIONS] == [whole.member(key, name) for name in EXTENSIONS]
-    recorded = said["recipe"]["split"]
+    recorded = info["recipe"]["split"]
     assert recorded["name"] == "lists"
     assert load_groups(out, recorded).of(chosen[0]) == "train"
     # The same lists go on, others are another recipe.
-    assert build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == said
+    assert build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == info
     (tmp_path / "lists" / "test.txt").write_text(chosen[2])
     for split in (str(tmp_path / "lists"), None):
         with pytest.raises(InputError, match="begun with another recipe: split is"):

@@ -32,8 +32,8 @@ def row(
     video = key.rsplit("_", 1)[0]
     dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
     session = key[4] if key.startswith("Ses0") else None
-    said = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
-    return {**said, "recording": dialog, "dialog": dialog, "speaker": speaker, "session": session}
+    common = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
+    return {**common, "recording": dialog, "dialog": dialog, "speaker": speaker, "session": session}
 
 
 def sessions(*numbers: int) -> list[dict[str, Any]]:
@@ -374,9 +374,9 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
     }
     assert len(found.overlaps) == len(expected)
     assert {frozenset(pair) for pair in found.overlaps} == expected
-    for column, said in (("speaker", found.speakers), ("dialog", found.dialogs)):
+    for column, leaked in (("speaker", found.speakers), ("dialog", found.dialogs)):
         both = Counter(value for keys in parts.values() for value in {rows[key][column] for key in keys})
-        assert list(said) == sorted(value for value, number in both.items() if number > 1)
+        assert list(leaked) == sorted(value for value, number in both.items() if number > 1)
 
 
 def test_every_split_that_can_be_made_says_what_leaks_across_it(
@@ -420,10 +420,10 @@ def test_the_rules_are_those_that_the_manifests_name() -> None:
     assert {name: named[name] for name in ("iemocap", "mosei")} == {"iemocap": list(RULES), "mosei": ["dialog"]}
     counts = mesm_manifests.load("iemocap")["counts"]["sessions"]
     for number in range(1, 6):
-        said = named_splits(IEMOCAP, {})[f"session-{number}"].counts
-        assert said["test"] == counts[f"Session{number}"]["utterances"]
-        assert said["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
-        assert sum(said.values()) == 10_039
+        parts = named_splits(IEMOCAP, {})[f"session-{number}"].counts
+        assert parts["test"] == counts[f"Session{number}"]["utterances"]
+        assert parts["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
+        assert sum(parts.values()) == 10_039
 
 
 # On shards

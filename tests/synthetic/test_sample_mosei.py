@@ -198,8 +198,8 @@ def test_words_lie_in_their_clips(mosei_corpus: Path, monologues: tuple[Monologu
             assert (times[1:, 0] >= times[:-1, 1] - 1e-9).all()
             for clip in monologue.clips:
                 inside = (times[:, 0] >= clip.at - 1e-6) & (times[:, 1] <= clip.at + clip.room)
-                said = [word for word, is_in in zip(words, inside, strict=True) if is_in and word != "sp"]
-                assert said == [re.sub(r"[.,!?\"()]", "", token).lower() for token in clip.text.split()]
+                words_inside = [word for word, is_in in zip(words, inside, strict=True) if is_in and word != "sp"]
+                assert words_inside == [re.sub(r"[.,!?\"()]", "", token).lower() for token in clip.text.split()]
 
 
 def test_media_are_what_the_plan_says(mosei_corpus: Path, monologues: tuple[Monologue, ...]) -> None:

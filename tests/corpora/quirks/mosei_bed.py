@@ -153,8 +153,8 @@ def _reserve(bed: MoseiBed) -> None:
         ids = [id_ for id_ in bed.free if id_.rsplit("_", 1)[0] == path.stem]
         if len(ids) >= CLIPS and _sounds(path):
             lines = (bed.root / transcript(path.stem)).read_text(encoding="ascii").splitlines()
-            wanted = {f"{path.stem}___{id_.rsplit('_', 1)[1]}___" for id_ in ids[:CLIPS]}
-            bed.source, bed.lines = path.stem, [line for line in lines if any(line.startswith(w) for w in wanted)]
+            prefixes = {f"{path.stem}___{id_.rsplit('_', 1)[1]}___" for id_ in ids[:CLIPS]}
+            bed.source, bed.lines = path.stem, [line for line in lines if any(line.startswith(w) for w in prefixes)]
             bed.free = [id_ for id_ in bed.free if id_ not in ids]
             return
     raise ValueError(f"no video with sound has {CLIPS} labelled clips")
