@@ -1,6 +1,7 @@
 """Trains multimodal emotion models on the shards that mesm_data builds.
 
-`collate` packs samples of any reader into a `Batch`, which the models take; docs/api.md shows loops of one's own.
+`load` opens a trained model, whose `predict` takes a media file. `collate` packs samples of any reader into a `Batch`,
+which the models take; docs/api.md shows training loops on it.
 Everything is imported when it is first used, so `import mesm_train` is quick.
 """
 
@@ -10,11 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mesm_train.data.batch import Batch
     from mesm_train.data.collate import collate
+    from mesm_train.inference.load import load
+    from mesm_train.inference.predictor import Predictor
 
 __version__: str
-__all__ = ["Batch", "__version__", "collate"]
+__all__ = ["Batch", "Predictor", "__version__", "collate", "load"]
 
-_MODULES = {"Batch": "mesm_train.data.batch", "collate": "mesm_train.data.collate"}
+_MODULES = {
+    "Batch": "mesm_train.data.batch",
+    "Predictor": "mesm_train.inference.predictor",
+    "collate": "mesm_train.data.collate",
+    "load": "mesm_train.inference.load",
+}
 
 if not TYPE_CHECKING:  # a type checker sees the imports above, and that a misspelt name does not exist
 

@@ -16,7 +16,6 @@ from mesm_cli.settings import complete_key, complete_recipe
 from mesm_data.errors import InputError
 from mesm_data.pipeline.build import open_place
 from mesm_data.storage.json_files import write_json
-from mesm_train.analysis.compare import HEAD, READING
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.config.settings_help import all_settings, find_settings
 from mesm_train.training.progress import Lines
@@ -158,12 +157,6 @@ def test_a_log_has_a_line_an_epoch_and_more_only_if_asked_for(capsys: pytest.Cap
             lines.step(record(step), step, 5)
         lines.say("epoch 0: valid loss 0.5")
         assert len(capsys.readouterr().err.splitlines()) == count
-
-
-def test_the_table_of_compare_is_explained() -> None:
-    for column in ("macro F1", "constant", "always no", "AUC", "M MAC"):
-        assert column in HEAD
-        assert column in READING
 
 
 def test_make_demo_says_what_it_does_and_how_long_it_takes() -> None:

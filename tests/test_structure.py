@@ -13,7 +13,7 @@ STAGES = {
         "errors", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline", "publishing",
         "synthetic",
     ],
-    "mesm_train": ["config", "data", "models", "evaluation", "training", "report", "runs", "analysis"],
+    "mesm_train": ["config", "data", "models", "evaluation", "training", "inference", "report", "runs", "analysis"],
 }  # fmt: skip
 
 

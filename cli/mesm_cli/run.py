@@ -149,26 +149,6 @@ def evaluate(
         raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl{far}")
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs that have ended.")],
-) -> None:
-    """Show the test scores of several runs beside each other, with the floors of their data.
-
-    \b
-    Example:
-      mesm-train compare runs/iemocap-fe2e runs/iemocap-mesm
-    """
-    from mesm_train.analysis import compare as comparison
-
-    rows, remarks = comparison.compare(runs)
-    widths = [max(map(len, column)) for column in zip(comparison.HEAD, *rows, strict=True)]
-    for row in (comparison.HEAD, *rows):
-        console.show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for remark in remarks:
-        console.show(remark)
-    console.say(comparison.READING)
-
-
 SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one
 
 

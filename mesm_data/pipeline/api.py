@@ -60,7 +60,7 @@ def build(
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline import build as pipeline
+    from mesm_data.pipeline.build import build as build_corpus
 
     defaults = {field.name: field.default for field in fields(Recipe)}
     known = defaults.keys() - DERIVED
@@ -71,7 +71,7 @@ def build(
     options = {**defaults, **options, "corpus": source_files.name}
     options["video_offset"] = seconds(str(options["video_offset"]))
     recipe = Recipe(**{**options, **detector_options(options["face_detector"], model)})
-    pipeline.build(
+    build_corpus(
         source_files,
         Path(out),
         recipe,

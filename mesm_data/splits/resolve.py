@@ -14,6 +14,7 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
+from mesm_data.splits.folds import is_fold_name, split_by_fold
 from mesm_data.splits.leaks import Leaks, Rows, find_leaks
 from mesm_data.splits.lists import PARTS, SUFFIXES, Lists, read_lists
 from mesm_data.splits.registry import published_name, read_stored_lists
@@ -95,7 +96,7 @@ def resolve_split(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name:
         )
     # A list of utterances requires each of them; a rule or a list of dialogs requires those that can be built.
     known = named_splits(schema, table)
-    is_rule = name in known and known[name].is_rule
+    is_rule = known[name].is_rule if name in known else is_fold_name(name)
     expected = ("ok",) if of == "utterances" and not is_rule else ("ok", "excluded")
     not_built = tuple(
         MissingId(key=key, part=part, status=status, reason=table.get(key, {}).get("reason"))
@@ -134,6 +135,8 @@ def find_lists(rows: Rows, schema: CorpusSchema, name: str) -> tuple[Lists, str]
     known = named_splits(schema, rows)
     if name in known:
         return split_by_rule(rows, known[name]) if known[name].is_rule else read_stored_lists(known[name]), name
+    if (fold := split_by_fold(rows, schema, name)) is not None:
+        return fold, name
     path = Path(name)
     if not (path.is_dir() or (path.suffix in SUFFIXES and path.is_file())):
         raise _unknown(name, list(known))
@@ -173,5 +176,5 @@ def _unknown(name: str, known: list[str]) -> InputError:
     hint = f"did you mean {near[0]}? " if near else ""
     return InputError(
         f"there is no split {name!r}: {hint}Expected {', '.join(known)}, a folder with train_split.txt, "
-        "valid_split.txt and test_split.txt, or a .py, .yaml or .json file of lists"
+        "valid_split.txt and test_split.txt, a .py, .yaml or .json file of lists, or a fold such as speaker:2of5"
     )

@@ -1,66 +1,123 @@
-"""Runs beside each other: what they scored, what a constant answer scores there, what they compute."""
+"""Systems beside each other: which of them may be, and whether they differ."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
 
-from mesm_data.errors import InputError, MesmError
-from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.runs.run import stored
-from mesm_train.training.run_files import OPERATIONS, PROVENANCE
-
-READING = (
-    "How to read it: macro F1, accuracy and AUC are means over the classes, on the test part; higher is better. A "
-    "model has learnt something if macro F1 is above `constant` (the best constant answer of each class), accuracy "
-    "above `always no`, and AUC above 0.5. M MAC: million multiply-adds of a forward pass, see the report."
-)
-HEAD = ("run", "kind", "macro F1", "constant", "accuracy", "always no", "AUC", "M MAC", "report")
+from mesm_data.errors import InputError
+from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
+from mesm_train.analysis.systems import System
+from mesm_train.evaluation.significance import Difference, holm, paired_difference
 
 
-def compare(runs: Sequence[Path], part: str = "test") -> tuple[list[tuple[str, ...]], list[str]]:
-    """A row of HEAD for each run, and one sentence for whatever keeps their numbers from standing beside each other.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Systems that were compared.
 
-    M MAC: million multiply-adds of the forward pass on the utterances that the run's report states. Raises InputError
-    if a folder is no run, MesmError if one has not been tested.
+    Attributes:
+        systems: in their order; the first one is the reference of the tests.
+        metrics: names of METRICS that all of them have.
+        metric: the one that classes and tests are about.
+        caveats: by system, why its numbers do not belong beside the first one's; empty for comparable ones.
+        tests: by system (but the first): its difference from the first, and the p-value after Holm's correction.
     """
-    facts = [_facts(run) for run in runs]
-    rows = [_row(run, fact, part) for run, fact in zip(runs, facts, strict=True)]
-    return rows, _differences(runs, facts)
+
+    systems: tuple[System, ...]
+    metrics: tuple[str, ...]
+    metric: str
+    caveats: Mapping[str, tuple[str, ...]]
+    tests: Mapping[str, tuple[Difference, float]]
+
+    @property
+    def first_run(self) -> RunRecord:
+        """A run of the reference."""
+        return self.systems[0].runs[0]
 
 
-def _facts(run: Path) -> dict[str, Any]:
-    if not (run / "provenance.json").exists():
-        raise InputError(f"{run} holds no provenance.json, so it is not a run of `mesm-train run`")
-    return read_checked_json(run / "provenance.json", PROVENANCE)
+def compare(
+    systems: Sequence[System], *, metric: str | None = None, allow_different: bool = False, resamples: int = 10_000
+) -> Comparison:
+    """Compare systems on the same test utterances.
+
+    Args:
+        systems: At least one; the others are tested against the first.
+        metric: The one of METRICS that classes and tests are about; the first that the systems have by default.
+        allow_different: Also take systems of another dataset, split or label view. They are not tested.
+        resamples: Of the significance tests; 0 leaves the tests out.
+
+    Raises:
+        InputError: The systems do not belong beside each other, or lack the metric.
+    """
+    caveats = {system.name: tuple(_differences(systems[0], system)) for system in systems}
+    different = [f"{name} has {' and '.join(sentences)}" for name, sentences in caveats.items() if sentences]
+    if different and not allow_different:
+        raise InputError(
+            f"not comparable with {systems[0].name}: {'; '.join(different)}. --allow-different shows them all the same"
+        )
+    known = available_metrics([run for system in systems for run in system.runs])
+    chosen = metric or next(iter(known), None)
+    if chosen is None or chosen not in known:
+        raise InputError(f"metric {chosen!r}: these runs have {', '.join(known) or 'none in common'}")
+    tested = [system for system in systems[1:] if not caveats[system.name]] if resamples else []
+    differences = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
+    corrected = dict(zip(differences, holm([difference.p for difference in differences.values()]), strict=True))
+    return Comparison(
+        systems=tuple(systems),
+        metrics=tuple(known),
+        metric=chosen,
+        caveats=caveats,
+        tests={name: (difference, corrected[name]) for name, difference in differences.items()},
+    )
 
 
-def _row(run: Path, facts: dict[str, Any], part: str) -> tuple[str, ...]:
-    scores = stored(run, part) if (run / "thresholds.json").exists() else None
-    if scores is None:
-        raise MesmError(f"{run} has no scores of its part {part!r} yet: `mesm-train run --resume` brings it to its end")
-    mean, floor = scores["mean"], scores["floor"]
-    path = run / "operations.json"
-    models = read_checked_json(path, OPERATIONS)["models"] if path.exists() else {}
-    kind = facts["config"].get("model", {}).get("kind", "-")
-    cost = f"{sum(models[kind].values()) / 1e6:.0f}" if kind in models else "-"
-    numbers = (mean["f1"], floor["f1"], mean["accuracy"], floor["accuracy"], mean["auc"])
-    said = ("-" if number is None else f"{number:.3f}" for number in numbers)
-    report = run / "report.html"
-    return (run.name, kind, *said, cost, str(report) if report.exists() else "-")
+def _differences(first: System, other: System) -> list[str]:
+    """What keeps a system's numbers from standing beside those of the first."""
+    one, two = first.runs[0].provenance, other.runs[0].provenance
+    named = {
+        "another dataset": one["dataset"]["root"] != two["dataset"]["root"],
+        "another split": first.folds != other.folds,
+        "another label view": one["labels"]["view"].split("+")[0] != two["labels"]["view"].split("+")[0],
+    }
+    return [what for what, differs in named.items() if differs]
 
 
-def _differences(runs: Sequence[Path], facts: Sequence[dict[str, Any]]) -> list[str]:
-    """Numbers on other data, another split or other questions do not belong into one table."""
-    found = []
-    for what, path in (
-        ("dataset", ("dataset", "root")),
-        ("split", ("split", "digest")),
-        ("label view", ("labels", "view")),
-    ):
-        values = [fact[path[0]][path[1]] for fact in facts]
-        odd = [run.name for run, value in zip(runs, values, strict=True) if value != values[0]]
-        if odd:
-            found.append(f"not comparable: {', '.join(odd)} has another {what} than {runs[0].name}")
-    if any(fact["dataset"].get("synthetic") for fact in facts):
-        found.append("SYNTHETIC data: these numbers say nothing about people, and stand beside no published number")
-    return found
+def _test(first: System, other: System, metric: str, resamples: int) -> Difference:
+    spec = METRICS[metric]
+    (keys, one), (other_keys, two) = first.pooled(spec.table), other.pooled(spec.table)
+    if keys != other_keys:
+        raise InputError(f"{other.name} has predictions of other utterances than {first.name}")
+    count = min(len(one), len(two))  # seeds; a pair each
+    pairs = list(islice(zip(one, two, strict=False), count))
+    return paired_difference([a for a, _ in pairs], [b for _, b in pairs], spec, resamples=resamples)
+
+
+def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]:
+    """Of the reference, the mean over its runs, which differ by fold."""
+    runs = comparison.systems[0].runs
+    tables = [{**run.scores["baselines"], **_multiclass_baselines(run)} for run in runs]
+    means: dict[str, dict[str, float | None]] = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        means[name] = {}
+        for metric in dict.fromkeys(metric for table in tables for metric in table.get(name, {})):
+            means[name][metric] = mean_known([table.get(name, {}).get(metric) for table in tables])
+    return means
+
+
+def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
+    """Majority and prior of the most probable class; the prior of the classes against the rest stays beside it."""
+    exclusive = run.scores.get("multiclass")
+    if not exclusive:
+        return {}
+    baselines = {name: _renamed(values) for name, values in exclusive["baselines"].items()}
+    return {**baselines, "prior": {**run.scores["baselines"].get("prior", {}), **baselines.get("prior", {})}}
+
+
+def _renamed(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"multiclass_{metric}": values.get(metric) for metric in ("accuracy", "balanced_accuracy")}
+
+
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that there are; None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

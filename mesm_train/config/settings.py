@@ -21,7 +21,7 @@ from mesm_train.config.typed_yaml import MAX_YAML, need, parse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """How weights are learnt: Adam on binary cross-entropy, a question per class."""
+    """The optimizer: Adam with decoupled weight decay."""
 
     lr: float = 5e-5
     """Learning rate of everything but the text branch."""
@@ -48,7 +48,7 @@ class OptimConfig:
     ema: float = 0.0
     """Decay of a moving average of the weights, which is then validated and kept; 0: the weights themselves."""
     pos_weight: bool = True
-    """Weigh what is true of a class by its false / true in the train part."""
+    """Weight the positives of a class by its negatives / positives in the train part (loss bce and focal)."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Of the forward pass; weights stay float32. tf32: products on a card round their factors to 10 bits, as fp16."""
 
@@ -65,12 +65,14 @@ class OptimConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
-    """How answers become yes or no, and which epoch is the best."""
+    """How probabilities become decisions, which epoch is the best, and what is scored at the end."""
 
     thresholds: tuple[float, ...] = tuple(step / 20 for step in range(1, 20))
     """The probabilities among which each class gets its threshold, by F1 on the valid part."""
-    select_by: Literal["f1", "auc", "weighted_accuracy", "accuracy", "loss"] = "f1"
-    """The epoch with the highest mean of this on the valid part is kept; of loss, with the lowest."""
+    select_by: Literal["auto", "loss", "f1", "auc", "balanced_accuracy", "accuracy", "mae", "pearson", "ccc"] = "auto"
+    """The epoch with the best mean of this on the valid part is kept. auto: f1 for classes, ccc for numbers."""
+    test: bool = True
+    """Score the best epoch on the test part, once, at the end; `mesm-train tune` does without."""
 
     def __post_init__(self) -> None:
         inside = all(0 < limit < 1 for limit in self.thresholds)
@@ -86,11 +88,13 @@ class LoaderConfig:
     threads: int = 2
     """Threads that read and decode."""
     prefetch: int = 4
-    """Batches made ready ahead of use."""
+    """Batches that are prepared ahead of use."""
     window: int = 16
     """Shards among which samples are shuffled: what a reader of remote shards needs room for, twice."""
     cache_gb: float = 50.0
     """Of the folder of copies of data that lie elsewhere ($MESM_CACHE); what is in use stays even above it."""
+    undetected: Literal["keep", "skip"] = "keep"
+    """Crops without a detected face: keep the centre square, as published, or skip them."""
 
     def __post_init__(self) -> None:
         need(self.window >= 1, "loader.window", self.window, "at least 1")
@@ -142,6 +146,7 @@ class RanksConfig:
         return batch <= 2 * world if self.sync_batch_norm is None else self.sync_batch_norm
 
 
+LOSSES = ("auto", "bce", "focal", "softmax", "mae", "ccc")
 _WORD = r"[\w][\w .+=-]{0,99}"
 _NAME = re.compile(rf"{_WORD}(/{_WORD})*")  # of the folder runs/NAME, which nothing leads out of
 
@@ -163,7 +168,12 @@ class RunConfig:
     data: str | None = None
     """The folder or URL of a dataset; `--data` goes before it."""
     labels: str = "six"
-    """The label view of the corpus' manifest."""
+    """The label view to predict; several, joined by +, are trained at once, and the first selects the epoch."""
+    loss: str = "auto"
+    """bce or focal (a yes/no question per class), softmax (one class), mae or ccc (numbers); auto: bce, softmax or mae
+    by the view. Several views: one for all, or one for each, joined by +."""
+    sampler: Literal["plain", "class-balanced"] = "plain"
+    """plain: every utterance once an epoch. class-balanced: as many draws, of each class of the first view as many."""
     split: str = "session-5"
     """A rule (session-1 .. session-5, dialog), a published list by name, or the path of lists; see docs/splits.md."""
     seed: int = 0
@@ -195,6 +205,10 @@ class RunConfig:
         need(_NAME.fullmatch(self.name) is not None, "name", self.name, "a word, or words with / between them")
         need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
         need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
+        known = all(loss in LOSSES for loss in self.loss.split("+"))
+        need(known, "loss", self.loss, f"one of {', '.join(LOSSES)}, or one for each label view, joined by +")
+        streamed = self.sampler != "plain" and self.loader.source == "webdataset"
+        need(not streamed, "sampler", self.sampler, "plain with loader.source=webdataset: a stream comes as it lies")
 
 
 def recipes() -> list[str]:

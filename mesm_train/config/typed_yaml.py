@@ -89,7 +89,7 @@ class _Source:
 
 
 def parse(kind: type[T], text: bytes | str, name: str, sets: Sequence[str] = ()) -> T:
-    """Read `kind` from YAML text, changed by `sets` (the last word wins).
+    """Read `kind` from YAML text, changed by `sets` (of several of one key, the last).
 
     `name` is the file's, for messages. Raises InputError that names the file or the override, the key, and what was
     expected; one that a dataclass' __post_init__ raises is passed on with the same names before it.
@@ -97,17 +97,17 @@ def parse(kind: type[T], text: bytes | str, name: str, sets: Sequence[str] = ())
     values = load_yaml(text, name)
     overrides: dict[str, str] = {}
     for item in sets:
-        key, equals, said = item.partition("=")
+        key, equals, yaml_text = item.partition("=")
         if not equals or not all(key.split(".")):
             raise InputError(f"--set {item}: expected a key and a value, such as optim.lr=1e-3")
-        inner = load_yaml(said, f"--set {item}")
+        inner = load_yaml(yaml_text, f"--set {item}")
         for part in reversed(key.split(".")):
             inner = {part: inner}
         values = _merged(values, inner)
         overrides[key] = item
-    made = _section(kind, values, "", _Source(kind=kind, name=name, sets=overrides))
-    assert isinstance(made, kind)
-    return made
+    config = _section(kind, values, "", _Source(kind=kind, name=name, sets=overrides))
+    assert isinstance(config, kind)
+    return config
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -118,9 +118,9 @@ def to_dict(config: Any) -> dict[str, Any]:
             return {key: plain(inner) for key, inner in value.items()}
         return [plain(inner) for inner in value] if isinstance(value, tuple) else value
 
-    said = plain(dataclasses.asdict(config))
-    assert isinstance(said, dict)
-    return said
+    settings = plain(dataclasses.asdict(config))
+    assert isinstance(settings, dict)
+    return settings
 
 
 def dump(config: Any) -> str:
@@ -146,14 +146,14 @@ def _merged(below: Any, above: Any) -> Any:
     return above
 
 
-def _build(kind: Any, value: Any, key: str, source: _Source, wanted: Any = None) -> Any:
-    """`value` as a `kind`; raises InputError, which asks for `wanted` if that is wider, if it is none."""
+def _build(kind: Any, value: Any, key: str, source: _Source, expected_kind: Any = None) -> Any:
+    """Convert `value` to `kind`. Raises InputError, which names `expected_kind` if that is wider, if it cannot be."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _section(kind, value, key, source)
     if origin in (Union, UnionType):
         [inner] = [argument for argument in arguments if argument is not NoneType]
-        return None if value is None else _build(inner, value, key, source, wanted=kind)
+        return None if value is None else _build(inner, value, key, source, expected_kind=kind)
     if origin is tuple and isinstance(value, list):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) == len(value):
@@ -166,8 +166,8 @@ def _build(kind: Any, value: Any, key: str, source: _Source, wanted: Any = None)
             return float(value)
     elif type(value) is kind:  # not isinstance: true is no number
         return value
-    found = "a section" if isinstance(value, dict) else "nothing" if value is None else _quoted(value)
-    raise source.wrong(key, f"expected {expected(wanted or kind)}, found {found}")
+    actual = "a section" if isinstance(value, dict) else "nothing" if value is None else _quoted(value)
+    raise source.wrong(key, f"expected {expected(expected_kind or kind)}, found {actual}")
 
 
 def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
@@ -183,12 +183,12 @@ def _section(kind: Any, value: Any, key: str, source: _Source) -> Any:
                 _dotted(key, str(name)[:80]),
                 f"there is no such setting; {_hint(source.kind, key, str(name)[:80], names)}",
             )
-    given = {name: _build(types[name], inner, _dotted(key, name), source) for name, inner in value.items()}
+    fields = {name: _build(types[name], inner, _dotted(key, name), source) for name, inner in value.items()}
     for field in dataclasses.fields(kind):
-        if field.name not in given and field.default is field.default_factory is dataclasses.MISSING:
+        if field.name not in fields and field.default is field.default_factory is dataclasses.MISSING:
             raise source.wrong(_dotted(key, field.name), f"is missing; expected {expected(types[field.name])}")
     try:
-        return kind(**given)
+        return kind(**fields)
     except InputError as error:
         raise source.refused(key, error) from None
 

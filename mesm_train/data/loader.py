@@ -92,6 +92,8 @@ class Loader:
 
     def _utterance(self, sample: Sample, epoch: int | None) -> Utterance:
         faces, text, masks, key = sample.faces, sample.text, None, sample.key
+        if self.settings.undetected == "skip" and len(faces):
+            faces = faces[np.array(sample.record["faces"]["detected"], bool)]
         if self._augmentation is not None and epoch is not None:
             seed, length = self._seed, len(sample.samples)
             changed = augment(self._augmentation, faces, text, length, seed=seed, epoch=epoch, key=key)

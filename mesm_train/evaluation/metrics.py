@@ -1,183 +1,218 @@
-"""Scores of one-vs-rest classifiers, with the floor that a constant answer reaches; numpy only.
+"""Metrics as named functions of numpy arrays; docs/metrics.md has their formulas and the other names they go by.
 
-Dai et al. 2021 report binary accuracy and F1 per class (IEMOCAP) and weighted accuracy and F1 (CMU-MOSEI), with a
-threshold per class that was chosen on the validation part. Accuracy alone says little there: answering "no" to
-everything scores 83.3 % on their IEMOCAP test part.
+What counts decisions is a function of a confusion matrix: counts (..., k, k), the true class down, the predicted class
+across. A yes/no question has k = 2, no before yes. Leading dimensions are tables of their own, so the metrics of ten
+thousand resampled test parts are one call. A metric that is not defined is NaN.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mesm_data.errors import MesmError
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
-METRICS = ("accuracy", "weighted_accuracy", "f1", "auc", "average_precision")
+ECE_BINS = 10
 
 
-def evaluate(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    limits: ArrayLike,
-    classes: Sequence[str],
-    *,
-    exclusive: bool = False,
-    pos_weight: ArrayLike = 1.0,
-) -> dict[str, Any]:
-    """All scores of some answers, ready for JSON: None where a score is not defined.
+def confusion_matrix(predicted: ArrayLike, truth: ArrayLike, n_classes: int = 2) -> Ints:
+    """Counts of each pair of a true and a predicted class.
 
     Args:
-        logits: (n, n_classes), finite.
-        labels: (n, n_classes), 0 or 1.
-        limits: (n_classes,), probabilities: the answer is "yes" where sigmoid(logit) >= limit (see `thresholds`).
-        classes: their names.
-        exclusive: each row has exactly one label; adds the scores of the most probable class.
-        pos_weight: (n_classes,), what the positives of each class weighed in the loss. It shifts the logit that a model
-            learns from log(p / (1 - p)) to log(p / (1 - p)) + log(pos_weight), so the most probable class is that
-            with the highest logit - log(pos_weight).
+        predicted: (n,), class numbers; booleans are the classes 0 and 1.
+        truth: likewise.
+        n_classes: The number of classes.
 
     Returns:
-        n           how many utterances
-        classes     by name: support (how many are true), threshold, the METRICS, and floor {accuracy, f1}
-        mean        each of the METRICS, over the classes that it is defined for
-        floor       mean of the classes' floors: what constant answers score
-        undefined   by metric: the classes that it is not defined for, which are left out of its mean
-        single      only if exclusive: accuracy, recall (mean over the classes there are) and confusion, a list of rows:
-                    true class down, answered class across
-
-    A class that is nowhere true has no weighted accuracy, F1, AUC and average precision: there is nothing to find. One
-    that is true everywhere has no weighted accuracy and AUC. Raises MesmError if a logit is not finite.
+        int64 (n_classes, n_classes), the true class down.
     """
-    scores, truth = _arrays(logits, labels)
-    cuts = np.asarray(limits, np.float64)
-    answers = decide(scores, cuts)
-    by_class: dict[str, dict[str, Any]] = {
-        name: {
-            "support": int(truth[:, index].sum()),
-            "threshold": float(cuts[index]),
-            **binary(answers[:, index], truth[:, index]),
-            "auc": auc(scores[:, index], truth[:, index]),
-            "average_precision": average_precision(scores[:, index], truth[:, index]),
-            "floor": floor(truth[:, index]),
-        }
-        for index, name in enumerate(classes)
-    }
-    said = {
-        "n": len(truth),
-        "classes": by_class,
-        "mean": {metric: _mean(of[metric] for of in by_class.values()) for metric in METRICS},
-        "floor": {metric: _mean(of["floor"][metric] for of in by_class.values()) for metric in ("accuracy", "f1")},
-        "undefined": {
-            metric: absent
-            for metric in METRICS
-            if (absent := [name for name, of in by_class.items() if of[metric] is None])
-        },
-    }
-    return {**said, "single": single(scores - np.log(np.asarray(pos_weight, np.float64)), truth)} if exclusive else said
+    pairs = np.asarray(truth, np.int64) * n_classes + np.asarray(predicted, np.int64)
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def decide(logits: ArrayLike, limits: ArrayLike) -> Bools:
-    """Where sigmoid(logit) >= limit, for limits inside (0, 1); compared as logits, where nothing saturates."""
-    odds = np.asarray(limits, np.float64)
-    return np.asarray(logits, np.float64) >= np.log(odds / (1 - odds))
+def accuracy(counts: ArrayLike) -> Floats:
+    """The share of correct decisions. The field of speech emotion calls it WA (weighted accuracy)."""
+    table = np.asarray(counts, np.float64)
+    return _ratio(_correct(table).sum(-1), table.sum((-2, -1)))
 
 
-def thresholds(logits: ArrayLike, labels: ArrayLike, grid: Sequence[float]) -> Floats:
-    """The threshold of each class, (n_classes,): of those in `grid` the one with the best F1 on these answers.
+def recall(counts: ArrayLike) -> Floats:
+    """The share of each true class that is predicted as such, (..., k); NaN for a class that is nowhere true."""
+    table = np.asarray(counts, np.float64)
+    return _ratio(_correct(table), table.sum(-1))
 
-    They must be those of the validation part: chosen on the test part, scores are those of an oracle. Of equally good
-    thresholds the one nearest 0.5 is taken, then the lower; so a class that is never found, or nowhere true, gets the
-    one nearest 0.5. The arguments are those of `evaluate`.
+
+def balanced_accuracy(counts: ArrayLike) -> Floats:
+    """The mean of the recalls of the classes that are there.
+
+    For yes/no questions (tp * n/p + tn) / 2n, the "weighted accuracy" of papers on CMU-MOSEI; for one label of several
+    the "UA" (unweighted accuracy) of speech emotion. A yes/no question with one answer alone has none.
     """
-    scores, truth = _arrays(logits, labels)
-
-    def best(score: Floats, true: Bools) -> float:
-        def goodness(limit: float) -> tuple[float, float, float]:
-            return binary(decide(score, limit), true)["f1"] or 0.0, -round(abs(limit - 0.5), 9), -limit
-
-        return max(grid, key=goodness)
-
-    return np.array([best(score, true) for score, true in zip(scores.T, truth.T, strict=True)])
+    recalls = recall(counts)
+    known = ~np.isnan(recalls)
+    needed = 2 if recalls.shape[-1] == 2 else 1
+    mean = _ratio(np.where(known, recalls, 0).sum(-1), known.sum(-1))
+    return np.where(known.sum(-1) >= needed, mean, np.nan)
 
 
-def binary(answers: Bools, truth: Bools) -> dict[str, float | None]:
-    """Accuracy, weighted accuracy and F1 of the answers (n,) to one question.
-
-    Weighted accuracy is (tp * n/p + tn) / (2n), with p true and n false ones (Dai et al. 2021):
-    the mean of the recall of both answers, also called balanced accuracy.
-    """
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    tp, tn = int((answers & truth).sum()), int((~answers & ~truth).sum())
-    recall, specificity = _ratio(tp, positives), _ratio(tn, negatives)
-    return {
-        "accuracy": _ratio(tp + tn, positives + negatives),
-        "weighted_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
-        "f1": _ratio(2 * tp, int(answers.sum()) + positives) if positives else None,
-    }
+def f1_by_class(counts: ArrayLike) -> Floats:
+    """2 tp / (2 tp + fp + fn) of each class, (..., k); NaN for a class that is nowhere true."""
+    table = np.asarray(counts, np.float64)
+    true, predicted = table.sum(-1), table.sum(-2)
+    return np.where(true > 0, _ratio(2 * _correct(table), true + predicted), np.nan)
 
 
-def auc(scores: Floats, truth: Bools) -> float | None:
-    """The share of pairs (true, false) that the scores put in order, a tie counting half (Mann and Whitney 1947)."""
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+def f1_binary(counts: ArrayLike) -> Floats:
+    """F1 of the answer yes to a yes/no question."""
+    return np.asarray(f1_by_class(counts)[..., 1])
+
+
+def f1_macro(counts: ArrayLike) -> Floats:
+    """The mean of the classes' F1, over the classes that are there."""
+    values = f1_by_class(counts)
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
+
+
+def f1_weighted(counts: ArrayLike) -> Floats:
+    """The mean of the classes' F1, weighted by how often each class is true."""
+    table = np.asarray(counts, np.float64)
+    return _ratio((table.sum(-1) * np.nan_to_num(f1_by_class(table))).sum(-1), table.sum((-2, -1)))
+
+
+def auc(scores: ArrayLike, truth: ArrayLike) -> float:
+    """The share of pairs (true, false) that the scores (n,) put in order; a tie counts half (Mann and Whitney 1947)."""
+    positive = np.asarray(truth, bool)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives * negatives:
+        return float("nan")
+    _, places, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1; the mean rank among equals
-    above = float(ranks[truth].sum()) - positives * (positives + 1) / 2
-    return _ratio(above, positives * negatives)
+    above = float(ranks[positive].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)
 
 
-def average_precision(scores: Floats, truth: Bools) -> float | None:
-    """The mean, over the true ones, of the precision among all that score at least as high."""
-    if not truth.any():
-        return None
-    _, places = np.unique(-scores, return_inverse=True)
-    answered, found = (np.cumsum(np.bincount(places, weights=weights)) for weights in (np.ones(len(truth)), truth))
-    return float((found / answered)[places][truth].mean())
+def average_precision(scores: ArrayLike, truth: ArrayLike) -> float:
+    """The mean, over the true ones, of the precision among all (n,) that score at least as high."""
+    positive = np.asarray(truth, bool)
+    if not positive.any():
+        return float("nan")
+    _, places = np.unique(-np.asarray(scores), return_inverse=True)
+    retrieved, relevant = (
+        np.cumsum(np.bincount(places, weights=weights)) for weights in (np.ones(len(positive)), positive)
+    )
+    return float((relevant / retrieved)[places][positive].mean())
 
 
-def floor(truth: Bools) -> dict[str, float | None]:
-    """What needs no model: the accuracy of always "no", and the F1 of always "yes", 2p / (1 + p) with p the share."""
-    share = _ratio(int(truth.sum()), len(truth))
-    return {
-        "accuracy": None if share is None else 1 - share,
-        "f1": 2 * share / (1 + share) if share else None,
-    }
+def reliability(probability: ArrayLike, outcome: ArrayLike, bins: int = ECE_BINS) -> Floats:
+    """A reliability diagram: predictions in `bins` bins of equal width, the last one closed.
+
+    Args:
+        probability: (n,), what the model gives the outcome.
+        outcome: (n,), whether it came true.
+        bins: The number of bins.
+
+    Returns:
+        (bins, 3): the number of predictions, their mean probability and the share that came true; NaN in empty bins.
+    """
+    value, true = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
+    place = np.clip((value * bins).astype(np.int64), 0, bins - 1)
+    count, total, hits = (np.bincount(place, weights=w, minlength=bins) for w in (np.ones(len(value)), value, true))
+    return np.stack([count, _ratio(total, count), _ratio(hits, count)], axis=1)
 
 
-def single(scores: Floats, truth: Bools) -> dict[str, Any]:
-    """The class with the highest score (of equals the first) against the one label of each row."""
-    if (truth.sum(axis=1) != 1).any():
-        raise ValueError("each row must have exactly one label")
-    size = truth.shape[1]
-    pairs = truth.argmax(axis=1) * size + scores.argmax(axis=1) if len(truth) else np.zeros(0, np.int64)
-    confusion = np.bincount(pairs, minlength=size * size).reshape(size, size)
-    right = [int(number) for number in confusion.diagonal()]
-    return {
-        "accuracy": _ratio(sum(right), len(truth)),
-        "recall": _mean(_ratio(hits, int(total)) for hits, total in zip(right, confusion.sum(axis=1), strict=True)),
-        "confusion": confusion.tolist(),
-    }
+def ece(probability: ArrayLike, outcome: ArrayLike, bins: int = ECE_BINS) -> float:
+    """Expected calibration error (Naeini et al. 2015): the mean gap of `reliability`, weighted by the bins' counts."""
+    table = reliability(probability, outcome, bins)
+    if not table[:, 0].sum():
+        return float("nan")
+    gaps = np.nan_to_num(np.abs(table[:, 1] - table[:, 2]))
+    return float((table[:, 0] * gaps).sum() / table[:, 0].sum())
 
 
-def _arrays(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
-    scores, truth = np.asarray(logits, np.float64), np.asarray(labels)
-    if scores.ndim != 2 or scores.shape != truth.shape:
-        raise ValueError(f"logits {scores.shape} and labels {truth.shape} must both be (n, n_classes)")
-    if not np.isin(truth, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1")
-    broken = int((~np.isfinite(scores)).any(axis=1).sum())
-    if broken:  # NaN compares as "no", which scores well: it must not pass for an answer
-        raise MesmError(f"the model's answer to {broken} of {len(scores)} utterances is not finite: training diverged")
-    return scores, truth.astype(bool)
+def moments(prediction: ArrayLike, target: ArrayLike) -> Floats:
+    """Per utterance what MAE, Pearson's r and CCC are made of, (n, 7): 1, p, t, p^2, t^2, pt, |p - t|.
+
+    Their sum, or a weighted sum, over utterances goes into `mae`, `pearson` and `ccc`. The origin is arbitrary, so
+    shift large numbers first.
+    """
+    p, t = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
+    return np.stack([np.ones_like(p), p, t, p * p, t * t, p * t, np.abs(p - t)], axis=-1)
 
 
-def _ratio(above: float, below: float) -> float | None:
-    return above / below if below else None
+def mae(sums: ArrayLike) -> Floats:
+    """The mean absolute error, from summed `moments` (..., 7)."""
+    table = np.asarray(sums, np.float64)
+    return _ratio(table[..., 6], table[..., 0])
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def pearson(sums: ArrayLike) -> Floats:
+    """Pearson's correlation, from summed `moments`; NaN where either side is constant."""
+    _, _, variance_p, variance_t, covariance = _central(sums)
+    return _ratio(covariance, np.sqrt(variance_p * variance_t))
+
+
+def ccc(sums: ArrayLike) -> Floats:
+    """The concordance correlation (Lin 1989), from summed `moments`: 2 cov / (var + var + (mean - mean)^2)."""
+    mean_p, mean_t, variance_p, variance_t, covariance = _central(sums)
+    return _ratio(2 * covariance, variance_p + variance_t + (mean_p - mean_t) ** 2)
+
+
+def acc2_negative_nonnegative(prediction: ArrayLike, target: ArrayLike) -> Ints:
+    """The confusion matrix of < 0 against >= 0 on all utterances: Acc-2 before 2019, "Has0"."""
+    return confusion_matrix(np.asarray(prediction) >= 0, np.asarray(target) >= 0)
+
+
+def acc2_negative_positive(prediction: ArrayLike, target: ArrayLike) -> Ints:
+    """The confusion matrix of <= 0 against > 0 on utterances whose target is not 0: Acc-2 since 2019, "Non0"."""
+    p, t = np.asarray(prediction), np.asarray(target)
+    return confusion_matrix(p[t != 0] > 0, t[t != 0] > 0)
+
+
+def accuracy_rounded(prediction: ArrayLike, target: ArrayLike, *, limit: int, away_from_zero: bool) -> Ints:
+    """The confusion matrix of whole numbers from -limit to limit: 3 for Acc-7, 2 for Acc-5.
+
+    Args:
+        prediction: (n,).
+        target: (n,).
+        limit: Both are clipped to -limit .. limit before they are rounded.
+        away_from_zero: False: to the nearest, halves to the even one (numpy's), as the published code of most papers
+            has it. True: to the next whole number away from 0, as the CMU-MultimodalSDK defines its seven classes.
+    """
+
+    def rounded(value: ArrayLike) -> Ints:
+        clipped = np.clip(np.asarray(value, np.float64), -limit, limit)
+        whole = np.sign(clipped) * np.ceil(np.abs(clipped)) if away_from_zero else np.rint(clipped)
+        return whole.astype(np.int64) + limit
+
+    return confusion_matrix(rounded(prediction), rounded(target), 2 * limit + 1)
+
+
+def _correct(table: Floats) -> Floats:
+    return np.diagonal(table, axis1=-2, axis2=-1)
+
+
+def _central(sums: ArrayLike) -> tuple[Floats, ...]:
+    """Means of predictions and targets, their variances and the covariance (divided by n)."""
+    table = np.asarray(sums, np.float64)
+    mean = [_ratio(table[..., index], table[..., 0]) for index in range(1, 6)]
+    mean_p, mean_t, square_p, square_t, product = mean
+    # Rounding leaves a constant with a tiny variance, of either sign.
+    variance_p, variance_t = (
+        _not_tiny(square - m * m, square) for square, m in ((square_p, mean_p), (square_t, mean_t))
+    )
+    return mean_p, mean_t, variance_p, variance_t, product - mean_p * mean_t
+
+
+def _not_tiny(variance: Floats, scale: Floats) -> Floats:
+    return np.where(variance > 1e-12 * np.abs(scale), variance, 0.0)
+
+
+def _ratio(above: Any, below: Any) -> Floats:
+    """above / below, NaN where below is 0."""
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    quotient = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=quotient, where=below != 0)
+    return quotient

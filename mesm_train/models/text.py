@@ -1,6 +1,7 @@
 """The text branch: a pretrained encoder of the Hugging Face Hub or of a folder, or a tiny one made on the spot."""
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -95,9 +96,7 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would cut through the lines of the loop
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
-        config = AutoConfig.from_pretrained(folder, **LOCAL)
-        if getattr(config, "hidden_act", "") == "gelu_new":  # ALBERT's: eight operators for the same function
-            config.hidden_act = "gelu_pytorch_tanh"
+        config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
         encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, **LOCAL)
         refuse_other_models(tokenizer, encoder)
     except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
@@ -106,6 +105,42 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
             "model.safetensors and a tokenizer"
         ) from error
     return tokenizer, encoder
+
+
+def copy_tokenizer(settings: TextSettings, folder: Path) -> None:
+    """Copy the tokenizer and the configuration of an encoder to `folder`, for `load_without_weights`."""
+    source = find(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(path for pattern in FILES for path in source.glob(pattern)):
+        if path.suffix != ".safetensors" and not path.name.endswith(".index.json"):
+            shutil.copyfile(path, folder / path.name)
+
+
+def load_without_weights(folder: Path) -> tuple[Any, nn.Module]:
+    """The tokenizer, and the encoder with random weights: those of a checkpoint are loaded into it.
+
+    Raises InputError if `folder` does not hold a configuration and a tokenizer.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
+        with torch.random.fork_rng(devices=[]):
+            encoder = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        refuse_other_models(tokenizer, encoder)
+    except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
+        raise InputError(
+            f"{folder} does not load as a text encoder: {_sentence(error)} It must hold config.json and a tokenizer"
+        ) from error
+    return tokenizer, encoder
+
+
+def with_fast_gelu(config: Any) -> Any:
+    """The configuration with torch's own tanh approximation of GELU for ALBERT's, which takes eight operators."""
+    if getattr(config, "hidden_act", "") == "gelu_new":
+        config.hidden_act = "gelu_pytorch_tanh"
+    return config
 
 
 def refuse_other_models(tokenizer: Any, encoder: Any) -> None:

@@ -68,7 +68,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 def curves(train: Sequence[Line], valid: Sequence[Line], chosen: int | None, theme: Theme) -> bytes:
-    """The lines of metrics.jsonl over the steps: loss on both parts, macro F1 with its floor, learning rate.
+    """The lines of metrics.jsonl over the steps: loss on both parts, macro F1 and that of a constant, learning rate.
 
     `chosen` is the step of the epoch that was kept. Train and validation loss have axes of their own: classes may be
     weighted in the one and never are in the other.
@@ -87,7 +87,8 @@ def curves(train: Sequence[Line], valid: Sequence[Line], chosen: int | None, the
     valid_loss.plot(at, _series(valid, "loss"), **dots)
     _panel(f1, "Validation macro F1; dashed: best constant answer", theme)
     f1.plot(at, _series((line["metrics"]["mean"] for line in valid), "f1"), **dots)
-    f1.plot(at, _series((line["metrics"]["floor"] for line in valid), "f1"), color=theme.faint, linestyle="--")
+    constant = (line["metrics"]["baselines"].get("always_yes", {}) for line in valid)
+    f1.plot(at, _series(constant, "f1"), color=theme.faint, linestyle="--")
     _panel(rate, "Learning rate", theme)
     rate.plot(steps, _series(train, "lr"), color=theme.accent)
     rate.yaxis.set_major_formatter("{x:g}")

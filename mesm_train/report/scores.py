@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mesm_train.evaluation.metrics import decide
+from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.report.markup import Html, el, table
 from mesm_train.report.record import Record
 from mesm_train.report.site_selection import WORDS, Seen
@@ -20,7 +20,7 @@ CONFUSED = (
 )
 COLUMNS = {  # the metric: its heading, and where it has one, the heading of its floor
     "accuracy": ("Accuracy", "always no"),
-    "weighted_accuracy": ("Weighted acc.", None),
+    "balanced_accuracy": ("Balanced acc.", None),
     "f1": ("F1", "always yes"),
     "auc": ("AUC", None),
     "average_precision": ("AP", None),
@@ -39,14 +39,18 @@ def section(record: Record) -> Iterator[Html]:
     yield el("h2", f"{part}: {found['n']} utterances, weights of epoch {line['epoch']}")
     if line["kind"] != "test":
         yield el("p", UNTESTED)
+    if found["task"] == "number":
+        yield el("div", numbers(found), class_="wide")
+        return
     yield el("div", *_headline(found), class_="scores")
     yield el("p", "Scores in percent; coloured where a constant answer does as well.", class_="faint")
     yield el("div", by_class(found), class_="wide")
     yield from undefined(found.get("undefined", {}))
-    if found.get("single"):
+    if found.get("multiclass"):
         yield el("h3", "Confusion")
-        yield el("p", f"{CONFUSED} Mean recall: {percent(found['single']['recall'])} %.", class_="faint")
-        yield el("div", confusion(found["single"], list(found["classes"])), class_="wide")
+        balanced = percent(found["multiclass"]["balanced_accuracy"])
+        yield el("p", f"{CONFUSED} Balanced accuracy: {balanced} %.", class_="faint")
+        yield el("div", confusion(found["multiclass"], list(found["classes"])), class_="wide")
 
 
 def undefined(metrics: Mapping[str, list[str]]) -> Iterator[Html]:
@@ -63,14 +67,34 @@ def percent(value: float | None) -> str:
 
 
 def _headline(found: Mapping[str, Any]) -> Iterator[Html]:
-    mean, floor = found["mean"], found["floor"]
+    mean, floor = found["mean"], _constant(found["baselines"])
     yield _score("Macro F1", mean["f1"], floor["f1"], "best constant answer")
     yield _score("Mean accuracy", mean["accuracy"], floor["accuracy"], "always answering no")
     yield _score("Mean AUC", mean["auc"], None if mean["auc"] is None else 0.5, "chance")
-    if found.get("single"):
+    if found.get("multiclass"):
         supports = [of["support"] for of in found["classes"].values()]
         often = max(supports) / found["n"] if supports and found["n"] else None
-        yield _score("Accuracy, most probable class", found["single"]["accuracy"], often, "always the most frequent")
+        yield _score(
+            "Accuracy, most probable class", found["multiclass"]["accuracy"], often, "always the most frequent"
+        )
+
+
+def _constant(baselines: Mapping[str, Any]) -> dict[str, float | None]:
+    """The best constant prediction of each metric that has one."""
+    return {"accuracy": baselines["always_no"]["accuracy"], "f1": baselines["always_yes"]["f1"]}
+
+
+def numbers(found: Mapping[str, Any]) -> Html:
+    """The scores of a view of numbers, beside always the median."""
+    rows = [
+        [name, *(_plain(of[metric]) for metric in ("mae", "pearson", "ccc")), _plain(of["baselines"]["median"]["mae"])]
+        for name, of in found["numbers"].items()
+    ]
+    return table(["Number", "MAE", "Pearson's r", "CCC", "MAE of always the median"], rows)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _score(name: str, value: float | None, floor: float | None, of: str) -> Html:
@@ -91,17 +115,17 @@ def by_class(found: Mapping[str, Any]) -> Html:
         [
             name,
             str(of["support"]),
-            f"{of['threshold']:.2f}",
-            *_metrics(of, of["floor"], of["support"] / max(found["n"], 1)),
+            "–" if of["threshold"] is None else f"{of['threshold']:.2f}",
+            *_metrics(of, _constant(of["baselines"]), of["support"] / max(found["n"], 1)),
         ]
         for name, of in found["classes"].items()
     ]
-    return table(head, rows, ["Mean", "", "", *_metrics(found["mean"], found["floor"], None)])
+    return table(head, rows, ["Mean", "", "", *_metrics(found["mean"], _constant(found["baselines"]), None)])
 
 
 def _metrics(of: Mapping[str, Any], floor: Mapping[str, Any], share: float | None) -> Iterator[Html]:
     """The cells of COLUMNS. A constant answer has a weighted accuracy and AUC of .5, and the class's `share` as AP."""
-    reached = {"weighted_accuracy": 0.5, "auc": 0.5, "average_precision": share, **floor}
+    reached = {"balanced_accuracy": 0.5, "auc": 0.5, "average_precision": share, **floor}
     for metric, (_, named) in COLUMNS.items():
         value, least = of[metric], reached[metric]
         low = value is not None and least is not None and value <= least + 1e-12
@@ -130,7 +154,7 @@ def answers(record: Record, one: Seen, weights: Mapping[str, float]) -> Html:
     if len(names) != len(one.logits):  # nothing names them, or files of another run do
         names = [f"class {n}" for n in range(1, len(one.logits) + 1)]
     limits = limits if limits and len(limits) == len(names) else None
-    said = ["–"] * len(names) if limits is None else [_yes(answer) for answer in decide(one.logits, limits)]
+    said = ["–"] * len(names) if limits is None else [_yes(answer) for answer in apply_thresholds(one.logits, limits)]
     head = [f"{WORDS[m].capitalize()}{f' × {_signed(weights[m])}' if m in weights else ''}" for m in one.amounts]
     rows = [
         [

@@ -6,30 +6,28 @@ the recorded scores must be those of these logits.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mesm_data.errors import MesmError
 from mesm_data.dataset.manifest import read_table
-from mesm_train.training.evaluation import Answers, score
-from mesm_train.evaluation.metrics import decide
-from mesm_train.training.setup import Setup
+from mesm_train.training.evaluation import Calibration, Predictions, score
+from mesm_train.data.labels import Heads
+from mesm_train.evaluation.thresholds import apply_thresholds
 
 TOLERANCE = 0.01  # of a logit, 0.25 % of a probability at most. Other choices of sites moved logits by up to 0.006
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deviation:
-    """The difference between recorded and new answers."""
+    """The difference between recorded and new predictions."""
 
     logits: float  # the largest absolute difference
-    answers: int  # how many answers yes or no differ
-    count: int  # of so many answers, one per utterance and class
+    decisions: int  # how many decisions differ
+    count: int  # of so many, one per utterance and class
 
     @property
     def within_tolerance(self) -> bool:
@@ -39,41 +37,65 @@ class Deviation:
     def __str__(self) -> str:
         return (
             f"logits differ by up to {self.logits:.2g} (tolerance {TOLERANCE:g}), "
-            f"{self.answers} of {self.count} answers yes or no change"
+            f"{self.decisions} of {self.count} decisions change"
         )
 
 
 def deviation(
-    path: Path, setup: Setup, answers: Answers, limits: ArrayLike, pos_weight: ArrayLike, scores: dict[str, Any]
+    path: Path, heads: Heads, predictions: Predictions, calibration: Calibration, scores: dict[str, Any]
 ) -> Deviation | None:
-    """How far `answers` are from those in the predictions file at `path`.
+    """How far `predictions` are from those in the file at `path`.
 
     Args:
-        limits, pos_weight: (classes,), as for `evaluation.score`.
-        scores: the recorded ones.
+        path: predictions-<part>.parquet of the run.
+        heads, calibration: As for `evaluation.score`.
+        predictions: The new ones.
+        scores: The recorded ones.
 
-    Returns None if the file has other utterances, or `scores` are not those of its logits. Raises MesmError if it
-    cannot be read.
+    Returns:
+        None if the file has other utterances, or `scores` are not those of its logits.
+
+    Raises:
+        MesmError: The file cannot be read.
     """
-    logits = _recorded_logits(path, answers.keys, setup.view.classes)
-    if logits is None or not _close(scores, score(setup, replace(answers, logits=logits), limits, pos_weight)):
+    logits = _recorded_logits(path, predictions.keys, heads)
+    if logits is None or not _close(scores, score(heads, replace(predictions, logits=logits), calibration)):
         return None
     return Deviation(
-        logits=float(np.abs(logits - answers.logits).max(initial=0.0)),
-        answers=int((decide(logits, limits) != decide(answers.logits, limits)).sum()),
+        logits=float(np.abs(logits - predictions.logits).max(initial=0.0)),
+        decisions=int(
+            (_decisions(heads, logits, calibration) != _decisions(heads, predictions.logits, calibration)).sum()
+        ),
         count=logits.size,
     )
 
 
-def _recorded_logits(path: Path, keys: tuple[str, ...], classes: Sequence[str]) -> Any:
-    """float32 (n, classes), or None if the file has not exactly these utterances in this order."""
+def _decisions(heads: Heads, logits: Any, calibration: Calibration) -> Any:
+    """(n, outputs): yes or no; with a softmax, yes for the most probable class; of numbers, the nearest whole one."""
+    decisions = apply_thresholds(logits, calibration.thresholds).astype(np.int64)
+    for head in heads.heads:
+        own = logits[:, head.columns]
+        if head.kind == "multiclass":
+            decisions[:, head.columns] = own == own.max(axis=1, keepdims=True)
+        if head.kind == "number":
+            decisions[:, head.columns] = np.rint(own)
+    return decisions
+
+
+def _recorded_logits(path: Path, keys: tuple[str, ...], heads: Heads) -> Any:
+    """float32 (n, outputs), or None if the file has not exactly these utterances in this order."""
     table = read_table(path)
+    names = [
+        f"{'prediction' if head.kind == 'number' else 'logit'}_{name}" for head in heads.heads for name in head.outputs
+    ]
     try:
         if tuple(table.column("key").to_pylist()) != keys:
             return None
-        return np.stack([np.asarray(table.column(f"logit_{name}"), np.float32) for name in classes], axis=1)
+        return np.stack([np.asarray(table.column(name), np.float32) for name in names], axis=1)
     except (KeyError, ValueError, TypeError) as error:
-        raise MesmError(f"{path} is damaged: it has no key and logits of {', '.join(classes)} ({error})") from None
+        raise MesmError(
+            f"{path} is damaged: it has no key and logits of {', '.join(heads.outputs)} ({error})"
+        ) from None
 
 
 def _close(one: Any, other: Any) -> bool:

@@ -1,7 +1,8 @@
 """A run on disk: begun, gone on with, judged again.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
-RUN/text/        the text encoder, if it was made for this run
+RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
+RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html
 """
 
@@ -16,18 +17,20 @@ from mesm_data.storage.files import atomic_write
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import read_checked_json
+from mesm_train.models.text import copy_tokenizer
 from mesm_train.training import checkpoint
 from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.data import input_spec
 from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.training.distributed import ALONE, Ranks
-from mesm_train.training.evaluation import answer, score
+from mesm_train.training.evaluation import Calibration, predict, score
 from mesm_train.training.metrics_log import Journal
 from mesm_train.training.loop import train
-from mesm_train.training.optimizer import positive_weight
 from mesm_train.training.provenance import differences
 from mesm_train.runs.reproduction import Deviation, deviation
 from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.training.setup import Selection, Setup, make_model, prepare, select_data
+from mesm_train.training.losses import target_statistics
 from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.training.progress import Watcher
 
@@ -39,7 +42,7 @@ FREE = {
 
 
 # What a run writes before its config.yaml: a run that was killed so early is begun again.
-FIRST = {".lock", "text", "provenance.json"}
+FIRST = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def begin(
@@ -57,7 +60,7 @@ def begin(
         with ranks.together(), ranks.first_alone():
             if ranks.first:  # makes or fetches what is made or fetched once
                 selection = select_data(config, ranks=ranks)
-                positive_weight(selection)  # refuses a class that cannot be learnt before anything is written
+                target_statistics(selection)  # refuses a class that cannot be learnt before anything is written
                 if (run / "config.yaml").exists():
                     refuse_changes(selection, run)
                 setup = make_model(selection, run)
@@ -78,8 +81,14 @@ def begin(
 
 def write_down(setup: Setup, run: Path) -> None:
     """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
-    if (run / "config.yaml").exists():
+    begun = (run / "config.yaml").exists()
+    if begun:
         refuse_changes(setup, run)
+    if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
+        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+            copy_tokenizer(setup.config.text, run / "text")
+        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+    if begun:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
@@ -120,7 +129,7 @@ def report(setup: Setup, run: Path) -> Path:
 def shown(setup: Setup, part: str) -> list[str]:
     """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
     found = []
-    for index in range(len(setup.view.classes)):
+    for index in range(len(setup.view.classes)):  # of numbers: those above one half
         true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
         whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
         found += (whole or true)[:1]
@@ -207,12 +216,14 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
     For `data` and `sets` see `load`. Raises InputError if the run has not ended, or the part is empty.
     """
     setup = load(run, data=data, parts=(part,), sets=sets)
-    thresholds, classes = read_checked_json(run / "thresholds.json", THRESHOLDS), list(setup.view.classes)
-    limits, weight = thresholds["thresholds"], thresholds.get("pos_weight", [1.0] * len(classes))  # older runs: none
-    if thresholds["classes"] != classes or not len(limits) == len(weight) == len(classes) or min(weight) <= 0:
+    chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
+    calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
+    arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)
+    is_ours = chosen["classes"] == outputs and all(len(array) == len(outputs) for array in arrays)
+    if not is_ours or min(calibration.pos_weight.min(), calibration.scale.min()) <= 0:
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
-    answers = answer(setup, part)
-    result = score(setup, answers, limits, weight)
+    predictions = predict(setup, part, calibration.statistics)
+    result = score(setup.heads, predictions, calibration)
     began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
     same = all(
         began[what][name] == now[what][name]
@@ -220,7 +231,7 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
     )
     before, far = stored(run, part) if same else None, None
     if before is not None and before != result:
-        far = deviation(run / f"predictions-{part}.parquet", setup, answers, limits, weight, before)
+        far = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
     return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
 
 

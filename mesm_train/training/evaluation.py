@@ -1,5 +1,6 @@
-"""Answers of a model to a part of the split, and what they are worth."""
+"""Predictions of a model on a part of the split, and their scores."""
 
+import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -7,70 +8,171 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch.nn import functional
+from numpy.typing import NDArray
 
 from mesm_data.storage.files import atomic_write
-from mesm_train.data.labels import truth
+from mesm_train.data.labels import Head, Heads, truth
 from mesm_train.data.plan import in_order
-from mesm_train.evaluation import metrics
+from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores, number_scores
+from mesm_train.evaluation.thresholds import choose_thresholds
+from mesm_train.training.losses import TargetStatistics, batch_loss
 from mesm_train.training.setup import Setup
 
 EVAL_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What a model said, and what is true, in the order of `keys`. `loss`: mean over answers, unweighted."""
+class Predictions:
+    """What a model predicts, and what is true, in the order of `keys`.
+
+    Attributes:
+        logits: float32 (n, outputs); of a number, its value in the units of the labels.
+        targets: float32 (n, outputs), what the loss compares with.
+        loss: the mean over the utterances, without weights of positives.
+    """
 
     keys: tuple[str, ...]
-    logits: NDArray[np.float32]  # (n, classes)
-    targets: NDArray[np.float32]  # (n, classes), 0 to 1: what the loss is against
-    labels: NDArray[np.float32]  # (n, classes), 0 or 1: what scores and thresholds are against
+    logits: NDArray[np.float32]
+    targets: NDArray[np.float32]
     loss: float
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """Targets as 0 or 1, what scores and thresholds of classes compare with."""
+        return truth(self.targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What turns the logits of a run into decisions, float64 (outputs,) each; thresholds.json holds it.
+
+    Attributes:
+        thresholds: of yes/no questions; 0.5 for other outputs, which need none.
+        pos_weight: weights of positives in the loss.
+        offset, scale: of numbers, see TargetStatistics.
+    """
+
+    thresholds: NDArray[np.float64]
+    pos_weight: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def choose(cls, heads: Heads, predictions: Predictions, statistics: TargetStatistics, grid: Any) -> "Calibration":
+        """The thresholds of `grid` with the best F1 on these predictions, which are those of the validation part."""
+        thresholds = np.full(len(heads.outputs), 0.5)
+        for head in heads.heads:
+            if head.kind == "binary":
+                own = head.columns
+                thresholds[own] = choose_thresholds(predictions.logits[:, own], predictions.labels[:, own], grid)
+        return cls(
+            thresholds=thresholds,
+            pos_weight=statistics.pos_weight.double().numpy(),
+            offset=statistics.offset.double().numpy(),
+            scale=statistics.scale.double().numpy(),
+        )
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> "Calibration":
+        """That of the content of thresholds.json, which has the shape run_files.THRESHOLDS."""
+        count = len(stored["thresholds"])
+        neutral = {"pos_weight": 1.0, "offset": 0.0, "scale": 1.0}
+        arrays = {name: np.array(stored.get(name, [value] * count), np.float64) for name, value in neutral.items()}
+        return cls(thresholds=np.array(stored["thresholds"], np.float64), **arrays)
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """Ready for JSON."""
+        return {name: getattr(self, name).tolist() for name in ("thresholds", "pos_weight", "offset", "scale")}
+
+    @property
+    def statistics(self) -> TargetStatistics:
+        """The statistics of the train part that a model's outputs are to be read with."""
+        arrays = (self.pos_weight, self.offset, self.scale)
+        pos_weight, offset, scale = (torch.from_numpy(array.astype(np.float32)) for array in arrays)
+        return TargetStatistics(pos_weight=pos_weight, offset=offset, scale=scale)
 
 
 @torch.no_grad()
-def answer(setup: Setup, part: str) -> Answers:
-    """The model's answers to every utterance of a part, each once, in evaluation mode; all of them on every rank.
+def predict(setup: Setup, part: str, statistics: TargetStatistics) -> Predictions:
+    """The model's predictions for every utterance of a part, each once, in evaluation mode; all of them on every rank.
 
-    The batches are the same whatever the number of ranks, which take turns: so are the answers, bit for bit.
+    The batches are the same whatever the number of ranks, which take turns: so are the predictions, bit for bit.
+
+    Args:
+        setup: The run; its model predicts.
+        part: train, valid or test.
+        statistics: Of the train part, on the CPU.
     """
     model, ranks = setup.model.eval(), setup.ranks
     plan = in_order(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
     shares = [plan[rank :: ranks.world] for rank in range(ranks.world)]
     with ranks.together():
         logits = [model(batch.to(setup.device)).float().cpu() for batch in setup.loader.batches(shares[ranks.rank])]
-    mine = torch.cat(logits) if logits else torch.zeros(0, len(setup.view.classes))
-    rows = ranks.gather_rows(mine, [sum(map(len, share)) for share in shares])
-    given = {
-        key: row for share, own in zip(shares, rows, strict=True) for key, row in zip(chain(*share), own, strict=True)
+    mine = torch.cat(logits) if logits else torch.zeros(0, len(setup.heads.outputs))
+    gathered = ranks.gather_rows(mine, [sum(map(len, share)) for share in shares])
+    row_of = {
+        key: row
+        for share, rows in zip(shares, gathered, strict=True)
+        for key, row in zip(chain(*share), rows, strict=True)
     }
-    keys = tuple(sorted(given))
-    scores = torch.stack([given[key] for key in keys])
-    wanted = np.stack([setup.loader.targets[key] for key in keys])
-    loss = float(functional.binary_cross_entropy_with_logits(scores, torch.from_numpy(wanted)))
-    return Answers(keys=keys, logits=scores.numpy(), targets=wanted, labels=truth(wanted), loss=loss)
-
-
-def score(setup: Setup, answers: Answers, limits: ArrayLike, pos_weight: ArrayLike) -> dict[str, Any]:
-    """What metrics.evaluate says of answers, with the thresholds and the weights of positives, (classes,) each."""
-    view = setup.view
-    return metrics.evaluate(
-        answers.logits, answers.labels, limits, view.classes, exclusive=view.exclusive, pos_weight=pos_weight
+    keys = tuple(sorted(row_of))
+    outputs = torch.stack([row_of[key] for key in keys])
+    targets = np.stack([setup.loader.targets[key] for key in keys])
+    unweighted = TargetStatistics(
+        pos_weight=torch.ones_like(statistics.pos_weight), offset=statistics.offset, scale=statistics.scale
     )
+    loss = float(batch_loss(setup.heads, outputs, torch.from_numpy(targets), unweighted, len(keys)))
+    return Predictions(keys=keys, logits=statistics.in_units(outputs).numpy(), targets=targets, loss=loss)
 
 
-def write_predictions(path: Path, setup: Setup, answers: Answers) -> None:
-    """predictions-<part>.parquet: key; for each class a logit, a label (0 or 1), and of a soft view the share."""
+def score(heads: Heads, predictions: Predictions, calibration: Calibration) -> Scores:
+    """The scores of the primary view; those of the others by name under `further`."""
+    all_scores = [_score(head, predictions, calibration) for head in heads.heads]
+    further = {head.view.name: scores for head, scores in zip(heads.heads[1:], all_scores[1:], strict=True)}
+    return {**all_scores[0], "further": further} if further else all_scores[0]
+
+
+def _score(head: Head, predictions: Predictions, calibration: Calibration) -> Scores:
+    own, names = head.columns, head.view.classes
+    logits = predictions.logits[:, own]
+    if head.kind == "number":
+        return number_scores(logits, predictions.targets[:, own], names)
+    labels = predictions.labels[:, own]
+    if head.kind == "multiclass":
+        return multiclass_scores(logits, labels, names)
+    thresholds, pos_weight = calibration.thresholds[own], calibration.pos_weight[own]
+    return binary_scores(logits, labels, thresholds, names, exclusive=head.view.exclusive, pos_weight=pos_weight)
+
+
+def selection_value(scores: Scores, loss: float, by: str) -> float | None:
+    """What the best epoch has the most of: the score that eval.select_by names, or the loss or an error, negated."""
+    if by == "loss":
+        return -loss
+    metric = {"number": "ccc"}.get(scores["task"], "f1") if by == "auto" else by
+    value: float | None = scores["mean"][metric]
+    return -value if metric == "mae" and value is not None else value
+
+
+def write_predictions(path: Path, heads: Heads, predictions: Predictions, fold: str) -> None:
+    """predictions-<part>.parquet.
+
+    Columns: key; fold (the split's name); for each class logit_<class> and label_<class> (0 or 1), of shares also
+    share_<class>; for each number prediction_<name> and target_<name>.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, Any] = {"key": list(answers.keys)}
-    for index, name in enumerate(setup.view.classes):
-        columns[f"logit_{name}"] = answers.logits[:, index]
-        columns[f"label_{name}"] = answers.labels[:, index]
-        if setup.view.soft:
-            columns[f"share_{name}"] = answers.targets[:, index]
+    columns: dict[str, Any] = {"key": list(predictions.keys), "fold": [fold] * len(predictions.keys)}
+    for head in heads.heads:
+        for index, name in zip(range(head.columns.start, head.columns.stop), head.outputs, strict=True):
+            if head.kind == "number":
+                columns[f"prediction_{name}"] = predictions.logits[:, index]
+                columns[f"target_{name}"] = predictions.targets[:, index]
+                continue
+            columns[f"logit_{name}"] = predictions.logits[:, index]
+            columns[f"label_{name}"] = predictions.labels[:, index]
+            if head.view.soft:
+                columns[f"share_{name}"] = predictions.targets[:, index]
+    metadata = {"mesm": json.dumps({"labels": heads.summary(), "fold": fold})}
     with atomic_write(path) as file:
-        pq.write_table(pa.table(columns), file)
+        pq.write_table(pa.table(columns, metadata=metadata), file)

@@ -8,7 +8,7 @@ remain.
 A step is a micro-batch, an update is `optim.accumulate` of them. The host queues an update and only then reads what the
 one before reported (status.py), so a card always has work.
 
-Every rank runs this file. They differ in the samples that they are given; rank 0 writes.
+Every rank runs this file. They differ in their samples; rank 0 writes.
 """
 
 import math
@@ -16,24 +16,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mesm_data.errors import MesmError
 from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived
-from mesm_train.evaluation import metrics
+from mesm_train.evaluation.scores import best_baseline
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
-from mesm_train.training.evaluation import answer, score, write_predictions
+from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
+from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
 from mesm_train.training.metrics_log import Journal
-from mesm_train.training.optimizer import autocast, learning_rate, positive_weight, update
+from mesm_train.training.optimizer import autocast, learning_rate, optimizer_step
 from mesm_train.training.progress import Watcher
+from mesm_train.training.results import write_run_results
 from mesm_train.training.run_state import Position, State
 from mesm_train.training.setup import Setup
 from mesm_train.training.status import Report, Reporter, Status, Trained
@@ -42,12 +43,13 @@ from mesm_train.training.status import Report, Reporter, Status, Trained
 def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
     """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
 
-    `watcher` is told of every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
+    `watcher` shows every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
     """
     config, ranks = setup.config.optim, setup.ranks
     state = State.start(setup)
     position, optimizer, scaler = state.position, state.optimizer, state.scaler
-    pos_weight = positive_weight(setup).to(setup.device)
+    statistics = target_statistics(setup)
+    on_device = statistics.to(setup.device)
     journal = Journal(run / "metrics.jsonl", write=ranks.first)
     with ranks.together():
         state.resume(setup, run, journal)
@@ -73,7 +75,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 fed.append(ahead)
                 whole = len(fed) == count
                 with no_sync(model, unless=whole):
-                    loss = forward(setup, model, ahead.batch, pos_weight, position, plan.size(position.step))
+                    loss = forward(setup, model, ahead.batch, on_device, position, plan.size(position.step))
                     losses.append(loss.detach())
                     if whole:
                         overdue = ranks.first and time.monotonic() - last_save >= setup.config.checkpoint_seconds
@@ -92,7 +94,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 position.step += 1
                 ahead = next(batches, None)
             rows = exchange.finish()
-            norm = update(setup.model, optimizer, scaler, config)
+            norm = optimizer_step(setup.model, optimizer, scaler, config)
             if state.mean is not None:
                 state.mean.update_parameters(setup.model)
             position.total += 1
@@ -112,10 +114,10 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                 if reporter.stopping:
                     return False
         reporter.read()
-        end_epoch(setup, run, state, journal, watcher, reporter.end_epoch())
+        end_epoch(setup, run, state, journal, watcher, reporter.end_epoch(), statistics)
         if (ranks.any(stop()) or reporter.stopping) and not position.finished:
             return False
-    finish(setup, run, position, journal, watcher)
+    finish(setup, run, position, journal, watcher, statistics)
     return True
 
 
@@ -143,11 +145,10 @@ def feed(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[Fe
         yield Fed(batch=batch.to(setup.device), wait=time.monotonic() - start, error=error)
 
 
-def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, position: Position, count: int) -> Tensor:
-    """The loss of a batch: a sum over its own samples, divided by the `count` of all ranks.
-
-    So the ranks' gradients add up to that of the mean over the whole step, however its samples were dealt.
-    """
+def forward(
+    setup: Setup, model: nn.Module, batch: Batch, statistics: TargetStatistics, position: Position, count: int
+) -> Tensor:
+    """The loss of a batch: see `batch_loss`. `count`: the samples of the step on all ranks."""
     # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
     torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:
@@ -157,72 +158,85 @@ def forward(setup: Setup, model: nn.Module, batch: Batch, pos_weight: Tensor, po
         if "not finite" not in str(error):
             raise
         empty = setup.loader.batch(()).to(setup.device)
-        return forward(setup, model, empty, pos_weight, position, count) * math.nan
-    total = functional.binary_cross_entropy_with_logits(
-        logits.float(), batch.labels, pos_weight=pos_weight, reduction="sum"
-    )
-    loss: Tensor = total / (count * logits.shape[1])
-    return loss
+        return forward(setup, model, empty, statistics, position, count) * math.nan
+    return batch_loss(setup.heads, logits.float(), batch.labels, statistics, count)
 
 
-def end_epoch(setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained) -> None:
+def end_epoch(
+    setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained,
+    statistics: TargetStatistics,
+) -> None:  # fmt: skip
     """Validate, choose thresholds, remember the best, save."""
     position, start = state.position, time.monotonic()
-    judged = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
-    answers = answer(judged, "valid")
-    limits = metrics.thresholds(answers.logits, answers.labels, setup.config.eval.thresholds)
-    found = score(setup, answers, limits, positive_weight(setup))
-    by = setup.config.eval.select_by
-    value = -answers.loss if by == "loss" else found["mean"][by]
-    better = value is not None and value > position.best
-    record = {"kind": "valid", "epoch": position.epoch, "step": position.total, "loss": answers.loss, "metrics": found}
+    eval_setup = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
+    predictions = predict(eval_setup, "valid", statistics)
+    calibration = Calibration.choose(setup.heads, predictions, statistics, setup.config.eval.thresholds)
+    scores = score(setup.heads, predictions, calibration)
+    value = selection_value(scores, predictions.loss, setup.config.eval.select_by)
+    value = -math.inf if value is None else value
+    better = value > position.best
+    record = {
+        "kind": "valid", "epoch": position.epoch, "step": position.total, "loss": predictions.loss, "metrics": scores,
+    }  # fmt: skip
     journal.append(record)
     watcher.epoch(record)
     seconds = trained.seconds + time.monotonic() - start
     left = (setup.config.optim.epochs - 1 - position.epoch) * seconds
     watcher.say(
-        f"epoch {position.epoch}: valid loss {answers.loss:.4f}, macro F1 {found['mean']['f1'] or 0:.3f}, "
+        f"epoch {position.epoch}: valid loss {predictions.loss:.4f}, {_main_score(scores)}, "
         f"train loss {trained.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
         f"{' (best so far)' if better else ''}"
     )
     if better:
-        position.best, position.best_epoch = float(value), position.epoch
+        position.best, position.best_epoch = value, position.epoch
     position.epoch, position.step = position.epoch + 1, 0
     patience = setup.config.optim.patience
-    waited = position.epoch - 1 - position.best_epoch
-    position.finished = position.epoch >= setup.config.optim.epochs or (patience > 0 and waited >= patience)
-    state.save(setup, run, score=float(value) if better else None)
+    epochs_since_best = position.epoch - 1 - position.best_epoch
+    position.finished = position.epoch >= setup.config.optim.epochs or (patience > 0 and epochs_since_best >= patience)
+    state.save(setup, run, score=value if better else None)
 
 
-def finish(setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher) -> None:
+def _main_score(scores: dict[str, Any]) -> str:
+    if scores["task"] == "number":
+        return f"mean CCC {scores['mean']['ccc'] or 0:.3f}"
+    return f"macro F1 {scores['mean']['f1'] or 0:.3f}"
+
+
+def finish(
+    setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher, statistics: TargetStatistics
+) -> None:
     """The best epoch on the test part, with the thresholds that the valid part chose; written down whole."""
-    found = checkpoint.load(run / "checkpoints", "best")
-    if found is None:
+    best = checkpoint.load(run / "checkpoints", "best")
+    if best is None:
         raise MesmError(f"no epoch of {run} has a validation score: no class of the valid part has positives")
-    setup.model.load_state_dict(found[0])
-    answers = {part: answer(setup, part) for part in ("valid", "test") if setup.keys.get(part)}
+    setup.model.load_state_dict(best[0])
+    predictions = {part: predict(setup, part, statistics) for part in ("valid", "test") if setup.keys.get(part)}
     if not setup.ranks.first:
         return
-    limits = metrics.thresholds(answers["valid"].logits, answers["valid"].labels, setup.config.eval.thresholds)
-    classes = list(setup.view.classes)
-    weight = positive_weight(setup)
-    chosen = {
-        "classes": classes, "thresholds": limits.tolist(), "epoch": position.best_epoch, "part": "valid",
-        "pos_weight": weight.tolist(),
-    }  # fmt: skip
-    write_json(run / "thresholds.json", chosen)
-    for part, found_answers in answers.items():
-        write_predictions(run / f"predictions-{part}.parquet", setup, found_answers)
+    calibration = Calibration.choose(setup.heads, predictions["valid"], statistics, setup.config.eval.thresholds)
+    choice = {"classes": list(setup.heads.outputs), "epoch": position.best_epoch, "part": "valid"}
+    write_json(run / "thresholds.json", {**choice, **calibration.as_dict()})
+    for part, of_part in predictions.items():
+        write_predictions(run / f"predictions-{part}.parquet", setup.heads, of_part, setup.split.name)
+    scores = {part: score(setup.heads, of_part, calibration) for part, of_part in predictions.items()}
     journal.rewind(lambda record: record["kind"] != "test")
-    if "test" not in answers:
-        return
-    result = score(setup, answers["test"], limits, weight)
-    best, loss = position.best_epoch, answers["test"].loss
-    record = {"kind": "test", "epoch": best, "step": position.total, "loss": loss, "metrics": result}
-    journal.append(record)
-    watcher.epoch(record)
-    mean, floor = result["mean"], result["floor"]
-    watcher.say(
-        f"test (epoch {position.best_epoch}): macro F1 {mean['f1'] or 0:.3f}, constant answer {floor['f1'] or 0:.3f}; "
-        f"accuracy {mean['accuracy']:.3f}, always no {floor['accuracy']:.3f}"
+    if "test" in scores:
+        record = {
+            "kind": "test", "epoch": position.best_epoch, "step": position.total, "loss": predictions["test"].loss,
+            "metrics": scores["test"],
+        }  # fmt: skip
+        journal.append(record)
+        watcher.epoch(record)
+        watcher.say(f"test (epoch {position.best_epoch}): {_beside_baselines(scores['test'])}")
+    write_run_results(run, setup, position.best_epoch, scores, journal.read())
+
+
+def _beside_baselines(scores: dict[str, Any]) -> str:
+    mean, baselines = scores["mean"], scores["baselines"]
+    if scores["task"] == "number":
+        constant = baselines["median"]["mae"]
+        return f"mean CCC {mean['ccc'] or 0:.3f}; MAE {mean['mae']:.3f}, always the median {constant:.3f}"
+    return (
+        f"macro F1 {mean['f1'] or 0:.3f}, constant {best_baseline(baselines, 'f1') or 0:.3f}; "
+        f"accuracy {mean['accuracy']:.3f}, always no {baselines['always_no']['accuracy']:.3f}"
     )

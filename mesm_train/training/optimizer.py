@@ -1,52 +1,34 @@
-"""What the loop does with gradients: groups, weights of the loss, learning rate, precision, the update."""
+"""What the loop does with gradients: parameter groups, learning rate, precision, the update."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mesm_data.errors import InputError
 from mesm_train.config.settings import OptimConfig
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.training.setup import Selection
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
+def param_groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
     """The optimizer's groups: the text branch learns at a rate of its own; vectors (norms, biases) do not decay.
 
     Frozen parameters are in none. The output layer of a frozen text encoder learns at the rate of all others.
     """
     branches = ((model.text_parameters(), config.text_lr_factor or 1.0), (model.other_parameters(), 1.0))
-    found = []
+    groups = []
     for parameters, factor in branches:
-        learnt = [parameter for parameter in parameters if parameter.requires_grad]
-        vectors = [parameter for parameter in learnt if parameter.ndim < 2]
-        matrices = [parameter for parameter in learnt if parameter.ndim >= 2]
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        vectors = [parameter for parameter in trainable if parameter.ndim < 2]
+        matrices = [parameter for parameter in trainable if parameter.ndim >= 2]
         for chosen, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
             if chosen:
-                found.append({"params": chosen, "lr": config.lr, "factor": factor, "weight_decay": decay})
-    return found
-
-
-def positive_weight(selection: Selection) -> Tensor:
-    """negatives / positives of each class in the train part, (classes,); ones if that is switched off."""
-    positives = selection.positives("train")
-    total = len(selection.keys["train"])
-    if (positives == 0).any():
-        absent = [name for name, count in zip(selection.view.classes, positives, strict=True) if not count]
-        raise InputError(
-            f"no utterance of the train part ({total}) is {' or '.join(absent)}: a class without positives cannot be "
-            "learnt; choose another split or label view: --set split=…, --set labels=…"
-        )
-    if not selection.config.optim.pos_weight:
-        return torch.ones(len(positives))
-    return torch.from_numpy(((total - positives) / positives).astype(np.float32))
+                groups.append({"params": chosen, "lr": config.lr, "factor": factor, "weight_decay": decay})
+    return groups
 
 
 def learning_rate(config: OptimConfig, step: int, total: int) -> float:
@@ -64,7 +46,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, PRECISION[precision]) if precision in PRECISION else nullcontext()
 
 
-def running_mean(model: torch.nn.Module, decay: float) -> AveragedModel | None:
+def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel | None:
     """The exponential moving average of a model's weights over its updates; None if `decay` is 0.
 
     Each update keeps `ema_decay` of the average. It starts with the weights after the first update, and statistics of
@@ -90,7 +72,7 @@ def ema_decay(decay: float, updates: int) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-def update(
+def optimizer_step(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, config: OptimConfig
 ) -> Tensor:
     """One step of the optimizer on the gradients that have come together; returns their norm before clipping, ()."""

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mesm_data.schema.views import View
 from mesm_data.splits.resolve import Split
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import to_dict
+from mesm_train.data.labels import Heads
 
 
-def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunConfig, *, device: str) -> dict[str, Any]:
+def provenance(
+    info: Mapping[str, Any], split: Split, heads: Heads, config: RunConfig, *, device: str
+) -> dict[str, Any]:
     """The content of RUN/provenance.json.
 
     Args:
-        info: what dataset.json says (Dataset.info).
-        split, view, config: what the run works with.
+        info: the content of dataset.json (Dataset.info).
+        split, heads, config: what the run works with.
         device: the one in use, "cpu" or "cuda:0"; not "auto".
     """
     return {
@@ -36,7 +38,7 @@ def provenance(info: Mapping[str, Any], split: Split, view: View, config: RunCon
             "licence": dict(info["schema"].get("licence", {})),
         },
         "split": split.summary(),
-        "labels": {"view": view.name, "classes": list(view.classes)},
+        "labels": heads.summary(),
         "config": _without_places(to_dict(config)),
         "seed": config.seed,
         "code": code(),

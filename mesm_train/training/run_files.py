@@ -5,25 +5,38 @@ from typing import Any
 
 from mesm_data.storage.json_files import parse_json
 from mesm_data.storage.json_shapes import NUMBER, Each, mismatch
-from mesm_train.evaluation.metrics import METRICS
+from mesm_train.evaluation.scores import CLASS_METRICS, MULTICLASS_METRICS, NUMBER_METRICS
 
 SCORE = (int, float, NoneType)  # None: not defined
 
-_FLOOR = {"accuracy": SCORE, "f1": SCORE}
-_SCORES = dict.fromkeys(METRICS, SCORE)
-METRICS_SHAPE = {
+_BASELINES = Each(Each(SCORE))
+_CLASS_SCORES = dict.fromkeys(CLASS_METRICS, SCORE)
+_CLASSES_SHAPE = {
     "n": int,
-    "classes": Each({"support": int, "threshold": NUMBER, **_SCORES, "floor": _FLOOR}),
-    "mean": _SCORES,
-    "floor": _FLOOR,
-    "undefined?": {f"{metric}?": [str] for metric in METRICS},
-    "single?": {"accuracy": SCORE, "recall": SCORE, "confusion": [[int]]},
+    "classes": Each({"support": int, "threshold": SCORE, **_CLASS_SCORES, "baselines": _BASELINES}),
+    "mean": _CLASS_SCORES,
+    "baselines": _BASELINES,
+    "undefined?": {f"{metric}?": [str] for metric in CLASS_METRICS},
+    "multiclass?": {
+        **dict.fromkeys(MULTICLASS_METRICS, SCORE), "ece": SCORE, "confusion": [[int]], "baselines": _BASELINES,
+    },
+}  # fmt: skip
+_NUMBER_SCORES = dict.fromkeys(NUMBER_METRICS, SCORE)
+METRICS_SHAPES = {  # by task
+    "binary": _CLASSES_SHAPE,
+    "multiclass": _CLASSES_SHAPE,
+    "number": {
+        "n": int,
+        "numbers": Each({**_NUMBER_SCORES, "baselines": _BASELINES, "sentiment?": Each(SCORE)}),
+        "mean": _NUMBER_SCORES,
+        "baselines": _BASELINES,
+    },
 }
 _LINE = {"kind": str, "epoch": int, "step": int}
 LINES = {
     "train": {**_LINE, **{f"{name}?": SCORE for name in ("loss", "lr", "samples_per_s", "data_wait", "seconds")}},
-    "valid": {**_LINE, "loss": SCORE, "metrics": METRICS_SHAPE},
-    "test": {**_LINE, "loss": SCORE, "metrics": METRICS_SHAPE},
+    "valid": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": Each({"task": str})}},
+    "test": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": Each({"task": str})}},
 }
 SETTINGS = {
     "name?": str,
@@ -43,7 +56,10 @@ PROVENANCE = {
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,
 }
-THRESHOLDS = {"classes": [str], "thresholds": [NUMBER], "epoch": int, "pos_weight?": [NUMBER]}
+THRESHOLDS = {
+    "classes": [str], "thresholds": [NUMBER], "epoch": int,
+    "pos_weight?": [NUMBER], "offset?": [NUMBER], "scale?": [NUMBER],
+}  # fmt: skip
 OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER])}
 LAST = {"step": int}
 BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}
@@ -55,10 +71,21 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     kind = line.get("kind") if isinstance(line, dict) else None
     if problem := mismatch(line, LINES.get(kind, _LINE) if isinstance(kind, str) else _LINE):
         raise ValueError(problem)
-    single = line.get("metrics", {}).get("single") if kind in ("valid", "test") else None
-    if single:
-        count = len(line["metrics"]["classes"])
-        if [len(row) for row in single["confusion"]] != [count] * count:
-            raise ValueError(f"metrics.single.confusion is not a table of {count} classes")
+    if kind in ("valid", "test"):
+        for name, scores in {"metrics": line["metrics"], **line["metrics"].get("further", {})}.items():
+            check_scores(name, scores)
     found: dict[str, Any] = line
     return found
+
+
+def check_scores(name: str, scores: dict[str, Any]) -> None:
+    """Raises ValueError if a table of scores, which has a task, is not of the shape of that task."""
+    shape = METRICS_SHAPES.get(scores["task"])
+    if shape is None:
+        raise ValueError(f"{name}.task is none of {', '.join(METRICS_SHAPES)}")
+    if problem := mismatch(scores, shape, name):
+        raise ValueError(problem)
+    if "multiclass" in scores:
+        count = len(scores["classes"])
+        if [len(row) for row in scores["multiclass"]["confusion"]] != [count] * count:
+            raise ValueError(f"{name}.multiclass.confusion is not a table of {count} classes")

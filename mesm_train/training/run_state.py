@@ -12,7 +12,7 @@ from mesm_data.errors import MesmError, first_line
 from mesm_data.storage.json_shapes import NUMBER, mismatch
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import Journal
-from mesm_train.training.optimizer import groups, running_mean
+from mesm_train.training.optimizer import averaged_model, param_groups
 from mesm_train.training.setup import Setup
 
 
@@ -46,10 +46,10 @@ class State:
         config = setup.config.optim
         return cls(
             optimizer=torch.optim.AdamW(
-                groups(setup.model, config), betas=config.betas, fused=setup.device.type == "cuda"
+                param_groups(setup.model, config), betas=config.betas, fused=setup.device.type == "cuda"
             ),
             scaler=torch.amp.GradScaler(setup.device.type, enabled=config.precision == "fp16"),
-            mean=running_mean(setup.model, config.ema),
+            mean=averaged_model(setup.model, config.ema),
             position=Position(),
         )
 

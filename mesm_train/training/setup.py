@@ -17,10 +17,11 @@ from mesm_data.splits.resolve import PARTS, Split
 from mesm_data.storage.remote_bytes import local
 from mesm_train.config.settings import AugmentConfig, RunConfig
 from mesm_train.data.costs import costs
-from mesm_train.data.labels import trainable_view
+from mesm_train.data.labels import Heads, resolve_heads, truth
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
-from mesm_train.data.plan import Plan, Samples, derived, plan
+from mesm_train.data.plan import Ints, Plan, Samples, derived, plan
+from mesm_train.data.sampler import balanced, class_groups
 from mesm_train.data.stream import ShardStream
 from mesm_train.models import text
 from mesm_train.models.fe2e_mesm import FACE, Model
@@ -33,13 +34,15 @@ from mesm_train.training.provenance import provenance
 class Selection:
     """What the settings select of the data: all that can be refused before the text encoder is loaded.
 
-    `keys` are the parts of the split that the label view asks about, `targets` the label vector, float32 (classes,), of
-    each utterance that the view asks about.
+    Attributes:
+        heads: what is predicted.
+        keys: of each part of the split, the utterances inside the label views.
+        targets: float32 (outputs,) of each utterance inside the label views.
     """
 
     config: RunConfig
     dataset: Dataset
-    view: View
+    heads: Heads
     split: Split
     keys: Mapping[str, tuple[str, ...]]
     targets: Mapping[str, NDArray[np.float32]]
@@ -47,10 +50,17 @@ class Selection:
     provenance: dict[str, Any]
     ranks: Ranks = ALONE
 
-    def positives(self, part: str) -> NDArray[np.float64]:
-        """How many utterances of a part are true of each class, (classes,); of shares, their sum."""
-        targets = np.stack([self.targets[key] for key in self.keys[part]])
-        return np.asarray(targets.sum(axis=0, dtype=np.float64))
+    @property
+    def view(self) -> View:
+        """The primary label view: that of the first head."""
+        return self.heads.primary.view
+
+    def groups(self) -> Ints | None:
+        """The group that each utterance of the train part, sorted by key, is sampled by; None for sampler plain."""
+        if self.config.sampler == "plain":
+            return None
+        targets = np.stack([self.targets[key] for key in sorted(self.keys["train"])])
+        return class_groups(truth(targets[:, self.heads.primary.columns]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +73,10 @@ class Setup(Selection):
 
     def plan(self, epoch: int) -> Plan:
         """The order of an epoch of the train part."""
-        config = self.config
-        return plan(self.samples, seed=config.seed, epoch=epoch, batch=config.optim.batch, window=config.loader.window)
+        config, groups, samples = self.config, self.groups(), self.samples
+        if groups is not None:
+            samples = balanced(samples, groups, seed=config.seed, epoch=epoch)
+        return plan(samples, seed=config.seed, epoch=epoch, batch=config.optim.batch, window=config.loader.window)
 
     @property
     def frame_interval(self) -> float:
@@ -98,26 +110,29 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
     check_place(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     check_media(config.model.modalities, dataset)
-    asked = trainable_view(dataset.schema, config.labels)
-    config = replace(config, model=replace(config.model, classes=len(asked.classes)))
-    parted = dataset.split(config.split)
+    heads = resolve_heads(dataset.schema, config.labels, config.loss)
+    check_heads(config, heads)
+    config = replace(config, model=replace(config.model, classes=len(heads.outputs)))
+    split = dataset.split(config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
-    held = set(dataset.keys)
-    told = {key: asked.target(said) for key, said in labels if key in held}
-    targets = {key: target for key, target in told.items() if target is not None}
-    keys = {part: tuple(key for key in held if key in targets) for part, held in parted.parts.items()}
+    built = set(dataset.keys)
+    known = {key: heads.target(record) for key, record in labels if key in built}
+    targets = {key: target for key, target in known.items() if target is not None}
+    keys = {part: tuple(key for key in members if key in targets) for part, members in split.parts.items()}
+    if not config.eval.test:
+        keys, parts = {**keys, "test": ()}, tuple(part for part in parts if part != "test")
     for part in parts:
         if not keys.get(part):
             others = [f"{other} ({len(some)})" for other, some in keys.items() if some]
             remedy = "Choose" if parts == PARTS else "Give one of them with --split, or choose"
             raise InputError(
                 f"split {config.split} has no utterance in its part {part!r} that label view {config.labels!r} asks "
-                f"about, of {len(parted.parts.get(part, ()))} that {dataset.path} holds. Parts with such utterances: "
+                f"about, of {len(split.parts.get(part, ()))} that {dataset.path} holds. Parts with such utterances: "
                 f"{', '.join(others) or 'none'}. {remedy} another split or view: --set split=…, --set labels=…"
             )
-    facts = provenance(dataset.info, parted, asked, config, device=str(device))
+    facts = provenance(dataset.info, split, heads, config, device=str(device))
     return Selection(
-        config=config, dataset=dataset, view=asked, split=parted, keys=keys, targets=targets, device=device,
+        config=config, dataset=dataset, heads=heads, split=split, keys=keys, targets=targets, device=device,
         provenance=facts, ranks=ranks,
     )  # fmt: skip
 
@@ -145,6 +160,16 @@ def make_model(selection: Selection, run: Path) -> Setup:
     samples = planned(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
+
+
+def check_heads(config: RunConfig, heads: Heads) -> None:
+    """Raises InputError if the sampler or the score that selects an epoch does not fit the primary view."""
+    head, by = heads.primary, config.eval.select_by
+    if config.sampler == "class-balanced" and head.kind == "number":
+        raise InputError(f"sampler class-balanced needs classes, and label view {head.view.name!r} has numbers")
+    if by not in ("auto", "loss") and (by in ("mae", "pearson", "ccc")) != (head.kind == "number"):
+        fitting = "mae, pearson or ccc" if head.kind == "number" else "f1, auc, balanced_accuracy or accuracy"
+        raise InputError(f"eval.select_by {by} is no score of label view {head.view.name!r}: choose loss, {fitting}")
 
 
 def check_place(data: str) -> None:

@@ -88,7 +88,7 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
     assert [*by_id(corpus)] == ["test_dia0_utt0"]
     assert "the split train is skipped: there is no clip" in corpus.notes
     assert "the split dev is skipped: there is no dev_sent_emo.csv" in corpus.notes
-    assert [note for note in corpus.notes if note.startswith("1 clips lie in no folder of a split")]
+    assert [note for note in corpus.notes if note.startswith("1 clips are not in a folder of a split")]
 
 
 # The archive's tables -> those of the repository since November 2020.

@@ -104,7 +104,7 @@ def test_the_folder_above_is_given_and_mosi_beside_it_is_left_alone(mosei: Path)
     corpus = scan_corpus("mosei", mosei.parent)
     assert set(by_id(corpus)) == {f"{VIDEO}_2", f"{VIDEO}_10", "188343_0"}
     assert by_id(corpus)["188343_0"].annotation_files == ("MOSEI/label.csv", "CMU_MOSEI_Labels.csd")
-    assert by_id(corpus)["188343_0"].excerpt == ClipSource(path="MOSEI/Raw/188343/0.mp4")
+    assert by_id(corpus)["188343_0"].clip_source == ClipSource(path="MOSEI/Raw/188343/0.mp4")
     for below in ("Raw", f"Raw/{VIDEO}"):
         with pytest.raises(InputError, match="part of a copy") as error:
             scan_corpus("mosei", mosei / below)
@@ -176,7 +176,7 @@ def test_columns_are_found_by_name_in_any_order_and_encoding(mosei: Path, encodi
 
 def test_a_table_without_a_needed_column_or_a_usable_row_is_refused(mosei: Path) -> None:
     put(mosei / "label.csv", "video_id,clip_id,label\na,1,1\n")
-    with pytest.raises(InputError, match=r"(?s)label.csv: holds no clip.*has no column text"):
+    with pytest.raises(InputError, match=r"(?s)label.csv: contains no clip.*has no column text"):
         scan_corpus("mosei", mosei)
 
 

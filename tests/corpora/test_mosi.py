@@ -48,7 +48,7 @@ def test_a_segments_own_file_stands_in_for_a_whole_video_that_is_not_there(tmp_p
     assert segments[f"{VIDEO}_1"].audio[0] == AudioSource(path=f"Audio/WAV_16000/Segmented/{VIDEO}_1.wav")
     assert segments[f"{VIDEO}_2"].exclusion == ("failed", f"Video/Full/{VIDEO}.mp4 not found")
     assert segments[f"{VIDEO}_3"].exclusion == ("excluded", "unlabelled")
-    assert [note for note in corpus.notes if note.startswith("1 segments are read from files of their own")]
+    assert [note for note in corpus.notes if note.startswith("1 segments are read from separate files")]
     assert [note for note in corpus.notes if "annotprocessed:2 is not <number>_DELIM_<text>" in note]
 
 

@@ -87,9 +87,7 @@ def test_pointers_of_git_lfs_stop_the_scan_with_their_number(tmp_path: Path, nam
     put(tmp_path / CLIPS[name], LFS_POINTER)
     if name in TABLES:
         put(tmp_path / TABLES[name][0], TABLES[name][1])
-    with pytest.raises(
-        InputError, match=rf"1 media files, {CLIPS[name]} among them, are Git LFS pointers.*git lfs pull"
-    ):
+    with pytest.raises(InputError, match=rf"1 media files, such as {CLIPS[name]}, are Git LFS pointers.*git lfs pull"):
         find_scan(name)(tmp_path)
 
 

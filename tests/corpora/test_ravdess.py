@@ -62,9 +62,11 @@ def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: 
     assert [
         note
         for note in corpus.notes
-        if note.startswith("1440 files have the name of another one, of which one is read, the first is audio_")
+        if note.startswith(
+            "1440 files have the same name as another one; only one of them is read, the first is audio_"
+        )
     ]
-    assert [note for note in corpus.notes if note.startswith("1 files are not of the release's kinds")]
+    assert [note for note in corpus.notes if note.startswith("1 files are not of a kind of the release")]
     assert corpus.notes[:2] == (
         "utterances: 1440 here, 2452 in the release as it is known",
         "videos: 0 here, 2452 in the release as it is known",

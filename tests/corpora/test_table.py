@@ -129,7 +129,7 @@ def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
 
 
 def test_samples_are_not_taken_for_seconds(media: Path) -> None:
-    with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are samples"):
+    with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are sample indices"):
         corpus_of(media, "t.csv", "ID,duration,wav,start,stop,spk_id\nx,1.0,b.wav,0,16000,s\n")
 
 

@@ -166,15 +166,17 @@ def read_lock(_: random.Random, folder: Path) -> None:
 
 
 def write_run(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     import torch
 
     from mesm_data.storage.json_files import write_json
-    from mesm_train.evaluation import metrics
+    from mesm_train.evaluation.scores import binary_scores
     from mesm_train.training import checkpoint
 
     classes = ["ang", "hap", "sad"]
     truth = np.eye(3)[[0, 1, 2, 0]]
-    scores = metrics.evaluate(truth + 0.1, truth, [0.5] * 3, classes, exclusive=True)
+    scores = binary_scores(truth + 0.1, truth, [0.5] * 3, classes, exclusive=True)
     lines = [{"kind": "train", "epoch": 0, "step": 1, "loss": 0.5, "lr": 1e-3, "seconds": 0.1}]
     lines += [{"kind": kind, "epoch": 0, "step": 1, "loss": 0.5, "metrics": scores} for kind in ("valid", "test")]
     settings = {"name": "x", "model": {"kind": "mesm", "sparse": {"p": 0.5, "selection": "published"}}}
@@ -188,6 +190,14 @@ def write_run(folder: Path) -> None:
     write_json(folder / "provenance.json", provenance)
     write_json(folder / "thresholds.json", {"classes": classes, "thresholds": [0.5] * 3, "epoch": 0, "part": "valid"})
     write_json(folder / "operations.json", operations)
+    model = {"kind": "mesm", "modalities": ["t"], "parameters": 5, "trainable_parameters": 5}
+    results = {
+        "schema": "mesm-run-results/1", "name": "x", "model": model, "seed": 0, "scores": {"test": scores},
+        "training": {"best_epoch": 0, "seconds": 1.5},
+    }  # fmt: skip
+    write_json(folder / "results.json", results)
+    columns = {f"{kind}_{name}": truth[:, n] for n, name in enumerate(classes) for kind in ("logit", "label")}
+    pq.write_table(pa.table({"key": list("abcd"), **columns}), folder / "predictions-test.parquet")
     (folder / "config.yaml").write_text(json.dumps({**settings, "data": "x"}))
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     checkpoint.save(folder / "checkpoints", 1, {"w": torch.zeros(2)}, {"position": {"total": 1}}, score=0.5)
@@ -206,7 +216,9 @@ def change_run(choose: random.Random, folder: Path) -> None:
 
 def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.compare import compare
+    from mesm_train.analysis.compare_tables import summary_table
     from mesm_train.analysis.sweep import row
+    from mesm_train.analysis.systems import read_systems
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render
     from mesm_train.report.record import read
@@ -215,7 +227,8 @@ def read_run(_: random.Random, folder: Path) -> None:
 
     assert render(read(folder), (), [], {}, {})
     _tolerate(
-        lambda: compare([folder]), lambda: stored(folder, "test"), lambda: row(folder).cells(),
+        lambda: summary_table(compare(read_systems([folder]))),
+        lambda: stored(folder, "test"), lambda: row(folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
         lambda: checkpoint.load(folder / "checkpoints", "last"), lambda: checkpoint.kept_best(folder / "checkpoints"),
     )  # fmt: skip

@@ -124,7 +124,7 @@ def test_a_fetched_list_is_checked_whenever_it_is_used(published: Callable[[str]
     assert fetch_split(IEMOCAP, "paper", mirror=server.url)[1]
     assert resolve_split(some, IEMOCAP, "paper").name == "paper"
     file.unlink()
-    with pytest.raises(InputError, match=f"not in {folder}: get it with `mesm-data splits fetch iemocap paper`"):
+    with pytest.raises(InputError, match=f"{folder} lacks it: run `mesm-data splits fetch iemocap paper`"):
         resolve_split(some, IEMOCAP, "paper")
 
 

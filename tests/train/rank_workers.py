@@ -273,11 +273,14 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     """What a model without training answers to the train part."""
+    from neutral import neutral_statistics
+
     from mesm_train.training import evaluation
     from mesm_train.training.setup import prepare
 
     evaluation.EVAL_BATCH = 5
-    found = evaluation.answer(prepare(load_recipe(recipe), run, ranks=connection), "train")
+    setup = prepare(load_recipe(recipe), run, ranks=connection)
+    found = evaluation.predict(setup, "train", neutral_statistics(len(setup.heads.outputs)))
     return found.keys, found.logits.tobytes()
 
 

@@ -13,7 +13,7 @@ from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.views import View
 from mesm_data.splits.rules import named_splits
 from mesm_train.config.settings import load_recipe
-from mesm_train.data.labels import trainable_view, truth
+from mesm_train.data.labels import truth
 
 IEMOCAP = built_in_schema("iemocap")
 LABELS = list(IEMOCAP.labels["emotion"].values)
@@ -162,5 +162,3 @@ def test_a_view_of_numbers_gives_the_numbers_and_cannot_be_trained_yet() -> None
         np.float32, [2.5, 3.0, 4.0], ("valence", "activation", "dominance"),
     )  # fmt: skip
     assert dimensions.target({"valence": 2.5, "activation": None, "dominance": 4.0}) is None
-    with pytest.raises(InputError, match=r"'dimensions' of iemocap is of the task 'number'.*six, four, majority, soft"):
-        trainable_view(IEMOCAP, "dimensions")

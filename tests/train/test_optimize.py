@@ -11,9 +11,9 @@ from torch.nn import functional
 from mesm_data.errors import InputError
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.config.settings import OptimConfig
-from mesm_train.evaluation.metrics import evaluate
+from mesm_train.evaluation.scores import binary_scores
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.training.optimizer import ema_decay, groups, running_mean
+from mesm_train.training.optimizer import averaged_model, ema_decay, param_groups
 from mesm_train.training.setup import pick_device
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
@@ -36,7 +36,7 @@ def model_with_text() -> Model:
 
 def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     model, config = model_with_text(), OptimConfig(weight_decay=0.1, text_lr_factor=0.25)
-    found = groups(model, config)
+    found = param_groups(model, config)
     decays = {id(p): group["weight_decay"] for group in found for p in group["params"]}
     factors = {id(p): group["factor"] for group in found for p in group["params"]}
     norms = {
@@ -60,7 +60,7 @@ def test_a_text_factor_of_0_freezes_the_encoder_and_its_output_layer_learns() ->
     branch.freeze_encoder()
     before = {name: value.clone() for name, value in branch.encoder.state_dict().items()}
     head = branch.out.weight.detach().clone()
-    optimizer = torch.optim.AdamW(groups(model, config))
+    optimizer = torch.optim.AdamW(param_groups(model, config))
     model.train()
     assert torch.equal(branch(TOKENS, COUNTS)[0], branch(TOKENS, COUNTS)[0]), "no dropout"
     branch(TOKENS, COUNTS)[1].sum().backward()
@@ -76,7 +76,7 @@ def test_a_text_factor_of_0_freezes_the_encoder_and_its_output_layer_learns() ->
 def test_a_moving_average_warms_up_and_then_keeps_its_decay() -> None:
     """With a constant .999 it would be two thirds of the first weights after 400 updates."""
     model = nn.Linear(1, 1, bias=False)
-    mean = running_mean(model, 0.999)
+    mean = averaged_model(model, 0.999)
     assert mean is not None
     model.weight.data.fill_(1.0)
     mean.update_parameters(model)
@@ -109,10 +109,10 @@ def test_the_most_probable_class_is_answered_although_positives_were_weighed() -
 
     optimizer.step(loss)
     learnt = logits.detach()[inputs]
-    facts = {"labels": labels, "limits": (0.5,) * 3, "classes": ("a", "b", "c"), "exclusive": True}
+    facts = {"labels": labels, "thresholds": (0.5,) * 3, "classes": ("a", "b", "c"), "exclusive": True}
     best = float(shares[:, 0].mean())  # the first class is the most probable one for either input
-    assert evaluate(learnt, **facts, pos_weight=weight)["single"]["accuracy"] == pytest.approx(best)
-    assert evaluate(learnt, **facts)["single"]["accuracy"] < best - 0.1
+    assert binary_scores(learnt, **facts, pos_weight=weight)["multiclass"]["accuracy"] == pytest.approx(best)
+    assert binary_scores(learnt, **facts)["multiclass"]["accuracy"] < best - 0.1
 
 
 def test_a_device_without_float64_is_refused_in_one_sentence() -> None:

@@ -24,7 +24,7 @@ from mesm_train.data.mel import MelPieces
 from mesm_train.data.plan import in_order
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import Journal
-from mesm_train.training.optimizer import autocast, learning_rate, running_mean
+from mesm_train.training.optimizer import autocast, averaged_model, learning_rate
 from mesm_train.training.progress import Profile, Silent, TensorBoard, WeightsAndBiases
 
 
@@ -325,14 +325,14 @@ def test_bf16_is_the_precision_of_the_forward_pass_only() -> None:
 
 def test_the_running_mean_of_the_weights_is_the_sum_that_defines_it() -> None:
     model = torch.nn.BatchNorm1d(2)
-    mean, expected = running_mean(model, 0.75), None
+    mean, expected = averaged_model(model, 0.75), None
     assert mean is not None
     for updates, value in enumerate((1.0, 5.0, -3.0, 2.0)):
         model.weight.data.fill_(value)
-        model.running_mean.fill_(value)  # type: ignore[union-attr]
+        model.averaged_model.fill_(value)  # type: ignore[union-attr]
         mean.update_parameters(model)
         decay = min(0.75, (1 + updates) / (10 + updates))
         expected = value if expected is None else decay * expected + (1 - decay) * value
         assert mean.module.weight.tolist() == pytest.approx([expected, expected])
-        assert mean.module.running_mean.tolist() == [value, value]  # statistics are the model's own
-    assert running_mean(model, 0.0) is None
+        assert mean.module.averaged_model.tolist() == [value, value]  # statistics are the model's own
+    assert averaged_model(model, 0.0) is None

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from test_report import CLASSES, PROVENANCE, SETTINGS, scored
@@ -21,6 +23,8 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
 from mesm_train.analysis.compare import compare
+from mesm_train.analysis.compare_tables import summary_table
+from mesm_train.analysis.systems import read_systems
 from mesm_train.config.model_settings import TextSettings, TinySettings
 from mesm_train.config.settings import load_recipe
 from mesm_train.models import text
@@ -36,6 +40,16 @@ from mesm_train.training.run_state import State
 
 OPERATIONS = {"input": {"faces": 9}, "models": {"fe2e": {"v.stem": 5}, "mesm": {"v.stem": 2}}, "kept": {"v": [0.5]}}
 
+RESULTS = {
+    "schema": "mesm-run-results/1",
+    "name": "demo",
+    "model": {"kind": "mesm", "modalities": ["t"], "parameters": 5, "trainable_parameters": 5},
+    "labels": {"view": "six", "classes": CLASSES, "heads": [{"view": "six", "loss": "bce", "kind": "binary"}]},
+    "seed": 0,
+    "training": {"best_epoch": 1, "seconds": 0.1},
+    "scores": {"test": scored("test", 1)["metrics"]},
+}
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
@@ -44,6 +58,9 @@ def run(tmp_path: Path) -> Path:
     write_json(folder / "provenance.json", PROVENANCE)
     write_json(folder / "thresholds.json", {"classes": CLASSES, "thresholds": [0.45] * 6, "epoch": 1, "part": "valid"})
     write_json(folder / "operations.json", OPERATIONS)
+    write_json(folder / "results.json", RESULTS)
+    columns = {f"{kind}_{name}": [0.5, 1.0] for name in CLASSES for kind in ("logit", "label")}
+    pq.write_table(pa.table({"key": ["a", "b"], **columns}), folder / "predictions-test.parquet")
     (folder / "config.yaml").write_text(json.dumps(SETTINGS))
     lines: list[dict[str, Any]] = [{"kind": "train", "epoch": 0, "step": 1, "loss": 0.5, "lr": 1e-3, "seconds": 0.1}]
     lines += [scored("valid", 0), scored("valid", 1), scored("test", 1)]
@@ -63,7 +80,7 @@ def read_everything(run: Path) -> str | None:
     assert page(run)  # a report says what is damaged, and is made
     sentences = []
     for use in (
-        lambda: compare([run]),
+        lambda: summary_table(compare(read_systems([run]))),
         lambda: stored(run, "test"),
         lambda: checkpoint.load(run / "checkpoints", "last"),
         lambda: checkpoint.load(run / "checkpoints", "best"),
@@ -87,7 +104,10 @@ JSON = [
     b'{"step": 7, "kept": 5}', b'{"dataset": 1}', b'{"dataset": {"root": 5}}', b'{"thresholds": [null]}',
     b'{"models": {"mesm": 1}}',
 ]  # fmt: skip
-NAMES = ["provenance.json", "thresholds.json", "operations.json", "checkpoints/last.json", "checkpoints/best.json"]
+NAMES = [
+    "provenance.json", "thresholds.json", "operations.json", "results.json", "checkpoints/last.json",
+    "checkpoints/best.json",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +131,7 @@ def test_json_of_the_wrong_shape_is_one_sentence(run: Path, name: str) -> None:
         ('{"kind": "train", "epoch": 0, "step": 99999999999999999999}', "step is not a whole number"),
         ('{"kind": "train", "epoch": 0, "step": 0, "loss": "low"}', "loss is not a whole number or a number or null"),
         ('{"kind": "valid", "epoch": 0, "step": 0, "loss": 1}', "metrics is missing"),
-        ('{"kind": "test", "epoch": 0, "step": 0, "loss": 1, "metrics": {}}', "metrics.n is missing"),
+        ('{"kind": "test", "epoch": 0, "step": 0, "loss": 1, "metrics": {}}', "metrics.task is missing"),
     ],
 )
 def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: str, problem: str) -> None:
@@ -127,7 +147,7 @@ def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: s
 def test_a_confusion_of_other_classes_is_damage() -> None:
     line = scored("test", 1)
     parse_line(json.dumps(line).encode())
-    line["metrics"]["single"]["confusion"].pop()
+    line["metrics"]["multiclass"]["confusion"].pop()
     with pytest.raises(ValueError, match="not a table of 6 classes"):
         parse_line(json.dumps(line).encode())
 

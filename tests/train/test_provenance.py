@@ -17,6 +17,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import resolve_split
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import to_dict
+from mesm_train.data.labels import resolve_heads
 from mesm_train.training.provenance import code, differences, provenance
 
 IEMOCAP = built_in_schema("iemocap")
@@ -56,7 +57,7 @@ def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", label
     rows = [{**row, "status": "ok", "reason": None} for row in ROWS]
     rows[0].update(status="failed", reason="no audio, no video")
     rows[1].update(speaker=rows[2]["speaker"])
-    return provenance(info, resolve_split(rows, IEMOCAP, name), IEMOCAP.view(labels), config, device="cpu")
+    return provenance(info, resolve_split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
 
 
 def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None:
@@ -79,7 +80,9 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
         "missing": {"failed": 1, "excluded": 0, "absent": 0},
         "leaks": {"speakers": 0, "dialogs": 0, "overlaps": 0},
     }
-    assert said["labels"] == {"view": "six", "classes": ["ang", "exc", "fru", "hap", "neu", "sad"]}
+    heads = [{"view": "six", "loss": "bce", "kind": "binary"}]
+    classes = ["ang", "exc", "fru", "hap", "neu", "sad"]
+    assert said["labels"] == {"view": "six", "classes": classes, "heads": heads}
     assert said["config"] == to_dict(config)
     assert said["seed"] == 7
     environment = said["environment"]

@@ -19,7 +19,7 @@ from mesm_data.errors import InputError
 from mesm_data.storage.json_files import write_json
 from mesm_train.config.model_settings import MODALITIES, ModelSettings
 from mesm_train.data.batch import Batch
-from mesm_train.evaluation import metrics
+from mesm_train.evaluation.scores import binary_scores
 from mesm_train.models import flops
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.report import pictures
@@ -94,7 +94,7 @@ def scored(kind: str, epoch: int, n: int = 10) -> dict[str, Any]:
     """A line of metrics.jsonl; `sad` is nowhere true."""
     rng = np.random.default_rng(epoch)
     truth = np.eye(6)[rng.integers(0, 5, n)]
-    found = metrics.evaluate(truth + rng.normal(size=(n, 6)), truth, [0.5] * 6, CLASSES, exclusive=True)
+    found = binary_scores(truth + rng.normal(size=(n, 6)), truth, [0.5] * 6, CLASSES, exclusive=True)
     return {"kind": kind, "epoch": epoch, "step": 5 * (epoch + 1), "loss": 0.6, "metrics": found}
 
 
@@ -163,7 +163,11 @@ def test_it_says_what_the_numbers_are_worth(run: Path) -> None:
     result = scored("test", 2)["metrics"]
     for name in CLASSES:
         assert len(re.findall(rf"\b{name}\b", found)) >= 3  # scores, confusion down and across
-    for value in (result["mean"]["f1"], result["floor"]["f1"], result["floor"]["accuracy"]):
+    for value in (
+        result["mean"]["f1"],
+        result["baselines"]["always_yes"]["f1"],
+        result["baselines"]["always_no"]["accuracy"],
+    ):
         assert f"{100 * value:.1f}" in found
     assert "Not defined for sad" in found
     assert "share no speaker and no dialog" in found

@@ -377,20 +377,6 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
     assert numbers(run) == numbers(unbroken)
 
 
-def test_compare_puts_runs_beside_each_other_and_says_what_does_not_belong_there(
-    unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    call("run", recipe, "--out", other, "--set", "optim.epochs=1", "--set", "labels=four")
-    said = call("compare", unbroken, other).stdout.splitlines()
-    scores = numbers(unbroken)[-1]["metrics"]  # type: ignore[index]
-    assert f"{scores['mean']['f1']:.3f}" in said[1]
-    assert f"{scores['floor']['f1']:.3f}" in said[1]
-    assert "other has another label view" in said[3]
-    assert "SYNTHETIC" in said[4]
-    assert "is not a run" in call("compare", tmp_path, code=2).stderr
-
-
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
     from mesm_data.corpora.open_corpus import scan_corpus

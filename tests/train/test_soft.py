@@ -7,12 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from neutral import neutral_calibration, neutral_statistics
 from torch.nn import functional
 
 from mesm_data.dataset.reader import Dataset
 from mesm_train.config.settings import load_recipe
-from mesm_train.training.evaluation import answer, score, write_predictions
-from mesm_train.training.optimizer import positive_weight
+from mesm_train.training.evaluation import predict, score, write_predictions
+from mesm_train.training.losses import target_statistics
 from mesm_train.training.setup import prepare
 
 SMALL = """
@@ -32,24 +33,23 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
     assert [len(setup.keys[part]) for part in parts] == [len(some) for some in parts.values()]  # xxx is in it too
     shares = np.stack([setup.loader.targets[key] for key in setup.keys["train"]])
     assert ((shares > 0) & (shares < 1)).any()
-    positives = setup.positives("train")
-    assert positives == pytest.approx(shares.sum(axis=0, dtype=np.float64))
+    positives = shares.sum(axis=0, dtype=np.float64)
     if (positives > 0).all():
         expected = (len(shares) - positives) / positives
-        assert positive_weight(setup).numpy() == pytest.approx(expected, rel=1e-6)
-    answers = answer(setup, "test")
+        assert target_statistics(setup).pos_weight.numpy() == pytest.approx(expected, rel=1e-6)
+    answers = predict(setup, "test", neutral_statistics(10))
     wanted = np.stack([setup.loader.targets[key] for key in answers.keys])
     assert (answers.targets == wanted).all()
     assert (answers.labels == (wanted > 0.5)).all()
     logits = torch.from_numpy(answers.logits)
     loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(wanted))
     assert answers.loss == pytest.approx(float(loss))
-    found = score(setup, answers, np.full(10, 0.5), np.ones(10))
+    found = score(setup.heads, answers, neutral_calibration(10))
     assert {name: said["support"] for name, said in found["classes"].items()} == dict(
         zip(setup.view.classes, (wanted > 0.5).sum(axis=0), strict=True)
     )
-    assert "single" not in found
-    write_predictions(tmp_path / "predictions.parquet", setup, answers)
+    assert "multiclass" not in found
+    write_predictions(tmp_path / "predictions.parquet", setup.heads, answers, "mine")
     table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     for index, name in enumerate(setup.view.classes):
         assert table[f"share_{name}"] == wanted[:, index].tolist()

@@ -1,0 +1,160 @@
+"""mesm-train predict."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mesm_cli import console
+
+if TYPE_CHECKING:
+    from mesm_train.inference.clips import Clip
+    from mesm_train.inference.predictor import Failure, Predictor
+    from mesm_train.inference.result import Prediction
+    from mesm_train.inference.transcripts import TextSource
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, an exported one, or a model of the Hub.")],
+    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video and audio files, folders, patterns.")],
+    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None,
+    subtitles: Annotated[
+        Path | None, typer.Option("--srt", "--vtt", help="Subtitles: a prediction for each of them.")
+    ] = None,
+    words: Annotated[Path | None, typer.Option(help="The words with their times: JSON, CSV or tab-separated.")] = None,
+    align: Annotated[bool, typer.Option("--align", help="Find the times of the text's words (English).")] = False,
+    whisper: Annotated[
+        Path | None, typer.Option(metavar="MODEL_DIR", help="Recognise the words by the Whisper model in this folder.")
+    ] = None,
+    start: Annotated[float, typer.Option(min=0, help="Where the clip begins, in seconds.")] = 0,
+    end: Annotated[float | None, typer.Option(help="Where it ends; by default the file's end.")] = None,
+    window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Predict windows of this length.")] = None,
+    step: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="From window to window; by default half of one.")
+    ] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Draw predictions over time: .png, .svg or .pdf.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Another file that holds the sound, on the same clock.")] = None,
+    channel: Annotated[int | None, typer.Option(min=0, help="The channel of the sound; by default all.")] = None,
+    face: Annotated[
+        str | None,
+        typer.Option(help="Whose face: left or right (half of the picture), N (from the left); default: the largest."),
+    ] = None,
+    face_model: Annotated[
+        Path | None, typer.Option(help="The model file of the face detector, if the training data used one.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Predict also without a modality that training always had.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write a table: .jsonl, .csv or .parquet.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    device: Annotated[str, typer.Option(help="As torch names it; auto: a graphics card if there is one.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Files that are decoded at a time.")] = 1,
+) -> None:
+    """Predict clips with a trained model. It needs the run's folder, not its dataset.
+
+    Without --text and the like, the text of CLIP.mp4 is read from CLIP.srt, CLIP.vtt or CLIP.txt beside it. A clip that
+    lacks a modality is predicted without it, and that is noted, if the training data had such utterances.
+
+    \b
+    Examples:
+      mesm-train predict runs/demo-fe2e clip.mp4 --text "I can't believe it!"
+      mesm-train predict runs/demo-fe2e talk.mp4 --srt talk.srt --out talk.csv
+      mesm-train predict runs/demo-fe2e talk.mp4 --srt talk.srt --window 4 --timeline talk.png
+      mesm-train predict runs/demo-fe2e clips/ "more/*.mkv" --face left --out predictions.parquet
+    """
+    from mesm_data.errors import InputError, MesmError
+    from mesm_train.inference import output, timeline_figure
+    from mesm_train.inference.clips import Clip, find_clips
+    from mesm_train.inference.load import load
+    from mesm_train.inference.predictor import Failure
+    from mesm_train.inference.result import Prediction
+    from mesm_train.inference.speech_recognition import Whisper
+    from mesm_train.inference.transcripts import TextSource
+
+    paths = find_clips(clips)
+    whole = {"path": paths[0], "start": start, "end": float("inf") if end is None else end}
+    common = Clip(**whole, audio=audio, channel=channel, face=_face(face))  # type: ignore[arg-type]
+    if out:
+        output.check_output(out)
+    if timeline:
+        timeline_figure.check_figure(timeline)
+    recognise = Whisper(whisper).words if whisper else None
+    source = TextSource(text=text, subtitles=subtitles, words=words, align=align, recognise=recognise)
+    if len(paths) > 1 and (source.is_of_one_clip or audio or timeline):
+        raise InputError(
+            f"{len(paths)} clips: --text, --srt, --words, --audio and --timeline are of one clip. The text of several "
+            "clips is read from the files beside them: NAME.srt, NAME.vtt or NAME.txt"
+        )
+    if step is not None and window is None:
+        raise InputError("--step goes with --window")
+    model = load(run, device=device, face_model=face_model)
+    lengths = (window, step or window / 2) if window is not None else None
+    answers: list[Prediction | Failure] = []
+    for answer in _answers(model, common, paths, source, lengths, allow_missing, workers):
+        answers.append(answer)
+        if as_json:
+            console.show(output.as_line(answer))
+        elif isinstance(answer, Failure):
+            console.say(f"failed: {answer.reason}")
+        else:
+            console.show(answer)
+    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    if out:
+        output.write(out, answers)
+    if timeline:
+        timeline_figure.write_timeline(timeline, predictions)
+    if failed := len(answers) - len(predictions):
+        raise MesmError(f"{failed} of {len(answers)} clips were not predicted; all others were")
+
+
+def _answers(
+    model: "Predictor",
+    common: "Clip",
+    paths: list[Path],
+    source: "TextSource",
+    lengths: tuple[float, float] | None,
+    allow_missing: bool,
+    workers: int,
+) -> "Iterator[Prediction | Failure]":
+    """The predictions of all files in their order, with a bar on a terminal."""
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from mesm_data.errors import MesmError
+    from mesm_train.inference.predictor import Failure
+    from mesm_train.inference.transcripts import with_text
+    from mesm_train.inference.windows import windows
+
+    clips: list[Clip] = []
+    failures: dict[int, Failure] = {}
+    recipe = model.spec.media_recipe()
+    for path in paths:
+        clip = replace(common, path=path)
+        try:
+            found = with_text(clip, source, recipe, whole=lengths is not None)
+            if lengths:
+                found = [one for whole in found for one in windows(whole, seconds=lengths[0], step=lengths[1])]
+            clips += found
+        except MesmError as error:
+            if len(paths) == 1:
+                raise
+            failures[len(clips) + len(failures)] = Failure(clip=clip, reason=str(error))
+    total = len(clips) + len(failures)
+    with tqdm(total=total, unit="clip", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+        predicted = model.predict_clips(clips, allow_missing=allow_missing, workers=workers, progress=bar.update)
+        for number in range(total):
+            yield failures[number] if number in failures else next(predicted)
+
+
+def _face(name: str | None) -> "int | str | None":
+    """left, right or a number."""
+    from mesm_data.errors import InputError
+
+    if name is None or name in ("left", "right"):
+        return name
+    if name.isdecimal() and int(name) >= 1:
+        return int(name)
+    raise InputError(f"--face {name}: expected left, right, or a number from 1")

@@ -1,0 +1,170 @@
+"""The layout of the Hugging Face Hub: model.safetensors, config.json, README.md, and text/ with the tokenizer.
+
+config.json holds what `HubModel` is made of, so `HubModel.from_pretrained(folder_or_id)` of huggingface_hub works;
+`mesm_train.load(folder_or_id)` adds the tokenizer and predicts clips. A folder needs no network.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import nn
+
+from mesm_data.errors import InputError, MesmError, first_line
+from mesm_data.storage.json_shapes import NUMBER, read_checked_json
+from mesm_train.config.settings import RunConfig
+from mesm_train.config.typed_yaml import parse
+from mesm_train.data.batch import Batch
+from mesm_train.data.input_spec import InputSpec, parse_input_spec
+from mesm_train.inference.calibration import OutputCalibration
+from mesm_train.inference.model_card import model_card
+from mesm_train.inference.new_folder import new_folder
+from mesm_train.inference.predictor import Predictor
+from mesm_train.models.fe2e_mesm import Look, Model
+from mesm_train.models.text import LOCAL, with_fast_gelu
+from mesm_train.training.run_files import PROVENANCE
+
+FILES = ("config.json", "model.safetensors", "text/*", "README.md")
+_SHAPE = {
+    "run": {},
+    "spec": {},
+    "calibration": {"thresholds": [NUMBER], "scale": [NUMBER], "offset": [NUMBER]},
+    "provenance": PROVENANCE,
+}
+
+
+class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emotion-recognition", "multimodal"]):
+    """FE2E or MESM as the Hub stores it. Takes a `Batch`; for clips see `mesm_train.load`."""
+
+    def __init__(
+        self,
+        run: dict[str, Any],
+        spec: dict[str, Any],
+        calibration: dict[str, list[float]],
+        provenance: dict[str, Any],
+        text_config: dict[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            run: the settings of the run.
+            spec: `InputSpec` as a mapping.
+            calibration: `OutputCalibration` as a mapping.
+            provenance: of the run.
+            text_config: the configuration of the text encoder, of transformers; None without text.
+        """
+        super().__init__()
+        self.config = parse(RunConfig, json.dumps(run).encode(), "config.json: run")
+        self.spec = parse_input_spec(spec, "config.json: spec")
+        self.calibration = OutputCalibration.parse(calibration, len(self.spec.outputs))
+        self.provenance = provenance
+        self.model = Model(self.config.model, _encoder(text_config))
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits float32 (N, classes)."""
+        logits: torch.Tensor = self.model(batch)
+        return logits
+
+    def look(self, batch: Batch) -> Look:
+        """The forward pass with its inside."""
+        return self.model.look(batch)
+
+
+def _encoder(config: Mapping[str, Any] | None) -> nn.Module | None:
+    """A text encoder with random weights: those of the checkpoint are loaded into it."""
+    if config is None:
+        return None
+    from transformers import AutoConfig, AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        encoder: nn.Module = AutoModel.from_config(with_fast_gelu(AutoConfig.for_model(**config)))  # type: ignore[no-untyped-call]
+    return encoder
+
+
+def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None:
+    """Write a model for the Hub.
+
+    Args:
+        predictor: the model.
+        run: the folder of its run, from which the card has its scores; None: there is none.
+        out: a new or an empty folder.
+    """
+    config = encoder_config(predictor)
+    text_config = None if config is None else json.loads(config.to_json_string(use_diff=False))
+    model = HubModel(
+        run=dict(predictor.facts["config"]),
+        spec=_plain(predictor.spec),
+        calibration=_plain(predictor.calibration),
+        provenance=dict(predictor.facts),
+        text_config=text_config,
+    )
+    model.model.load_state_dict(predictor.model.state_dict())
+    with new_folder(out) as folder:
+        (folder / "README.md").write_text(model_card(predictor, run), encoding="utf-8")
+        model.save_pretrained(folder)
+        save_tokenizer(predictor, folder / "text")
+
+
+def save_tokenizer(predictor: Predictor, folder: Path) -> None:
+    """Write the tokenizer (tokenizer.json of the library tokenizers, among others) and the encoder's configuration."""
+    if predictor.tokenizer is not None:
+        predictor.tokenizer.save_pretrained(folder)
+        encoder_config(predictor).save_pretrained(folder)
+
+
+def encoder_config(predictor: Predictor) -> Any:
+    """The configuration of the text encoder, of transformers; None without text."""
+    return None if predictor.model.text is None else predictor.model.text.encoder.config
+
+
+def load_hub_folder(folder: Path) -> Predictor:
+    """The model in an exported folder. Raises InputError or MesmError if it is none, or damaged."""
+    content = read_checked_json(folder / "config.json", _SHAPE)
+    try:
+        with redirect_stdout(io.StringIO()):  # huggingface_hub prints a line, and stdout is for predictions
+            loaded = HubModel.from_pretrained(folder, local_files_only=True, strict=True)
+    except MesmError:
+        raise
+    except Exception as error:  # what safetensors and transformers raise depends on where a file is damaged
+        raise MesmError(f"{folder} does not load as a model of mesm: {first_line(error)}") from error
+    tokenizer = None
+    if loaded.model.text is not None:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder / "text", **LOCAL)
+        except Exception as error:
+            raise MesmError(f"{folder / 'text'} does not load as a tokenizer: {first_line(error)}") from error
+    return Predictor(
+        name=loaded.config.name,
+        model=loaded.model.eval(),
+        spec=loaded.spec,
+        calibration=loaded.calibration,
+        tokenizer=tokenizer,
+        max_tokens=loaded.config.text.max_tokens,
+        facts=content["provenance"],
+    )
+
+
+def fetch_hub_folder(name: str) -> Path:
+    """The folder of a model of the Hub, from its cache where it is there. Raises InputError if it cannot be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise InputError(
+            f"{name!r} is neither a folder with a run or an exported model, nor can it be fetched from the Hugging "
+            f"Face Hub: {first_line(error)}"
+        ) from error
+
+
+def _plain(value: InputSpec | OutputCalibration) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(asdict(value)))
+    return content

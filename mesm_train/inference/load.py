@@ -1,0 +1,92 @@
+"""Load a trained model from the folder of its run, from a folder that was exported, or from the Hugging Face Hub."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from mesm_data.errors import InputError, MesmError, first_line
+from mesm_data.storage.json_shapes import read_checked_json
+from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.data import input_spec
+from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.calibration import read_calibration
+from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
+from mesm_train.inference.predictor import Predictor
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.text import load_without_weights
+from mesm_train.training import checkpoint
+from mesm_train.training.run_files import PROVENANCE
+from mesm_train.training.setup import pick_device
+
+
+def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
+    """Load a trained model.
+
+    Args:
+        source: the folder of a run of `mesm-train run`, a folder of `mesm-train export --to hub-folder`, or the id of
+            such a model on the Hugging Face Hub.
+        device: as torch names it; auto: a graphics card if there is one.
+        face_model: the model file of the face detector, if the training data were built with one that has any.
+
+    Raises:
+        InputError: there is no model, or the face detector cannot be loaded.
+        MesmError: its files are damaged, or the run has no best epoch yet.
+
+    Examples:
+        >>> import mesm_train
+        >>> model = mesm_train.load("runs/demo-fe2e")  # doctest: +SKIP
+        >>> model.predict("clip.mp4", text="I can't believe it!")  # doctest: +SKIP
+    """
+    folder = Path(source)
+    if (folder / "config.yaml").exists():
+        predictor = load_run(folder)
+    elif (folder / "config.json").exists():
+        predictor = load_hub_folder(folder)
+    elif folder.exists():
+        raise InputError(f"{source} holds neither a run of `mesm-train run` nor an exported model")
+    else:
+        predictor = load_hub_folder(fetch_hub_folder(str(source)))
+    if "v" in predictor.modalities:
+        predictor = replace(predictor, detector=predictor.spec.media_recipe().detector(face_model))
+    return predictor.to(pick_device(device))
+
+
+def load_run(run: Path) -> Predictor:
+    """The model of a run, with the weights of its best epoch."""
+    config = load_recipe(str(run / "config.yaml"))
+    spec = input_spec.read(run)
+    facts = read_checked_json(run / "provenance.json", PROVENANCE)
+    loaded = checkpoint.load(run / "checkpoints", "best")
+    if loaded is None:
+        raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
+    tokenizer, model = make_model(config, spec, run / "text", loaded[0], str(run))
+    return Predictor(
+        name=config.name,
+        model=model,
+        spec=spec,
+        calibration=read_calibration(run, spec),
+        tokenizer=tokenizer,
+        max_tokens=config.text.max_tokens,
+        facts=facts,
+    )
+
+
+def make_model(
+    config: RunConfig, spec: InputSpec, text: Path, weights: dict[str, Tensor], where: str
+) -> tuple[object | None, Model]:
+    """The tokenizer (None without text) and the model with its weights, in evaluation mode on the CPU.
+
+    Raises MesmError if the weights are those of another model.
+    """
+    if len(spec.outputs) != config.model.classes:
+        raise InputError(
+            f"{where}: {len(spec.outputs)} outputs in {input_spec.FILE}, {config.model.classes} in the model"
+        )
+    tokenizer, encoder = load_without_weights(text) if "t" in config.model.modalities else (None, None)
+    model = Model(config.model, encoder)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # names or shapes of other weights
+        raise MesmError(f"{where}: the weights are not those of this model ({first_line(error)})") from None
+    return tokenizer, model.eval()

@@ -1,0 +1,87 @@
+"""Predictions as JSON lines, CSV and Parquet: one row a clip, those that failed with the reason."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mesm_data.errors import InputError
+from mesm_data.storage.files import atomic_write
+from mesm_train.inference.predictor import Failure
+from mesm_train.inference.result import Prediction
+
+Answer = Prediction | Failure
+
+
+def as_dict(answer: Answer) -> dict[str, Any]:
+    """One object of the JSON lines: status, reason (null unless failed), and the prediction."""
+    if isinstance(answer, Prediction):
+        return {"status": "ok", "reason": None, **answer.as_dict()}
+    clip = answer.clip
+    end = clip.end if clip.end != float("inf") else None
+    return {
+        "status": "failed", "reason": answer.reason, "path": str(clip.path), "start": clip.start, "end": end,
+        "speaker": clip.speaker, "text": clip.text or "",
+    }  # fmt: skip
+
+
+def as_line(answer: Answer) -> str:
+    """One JSON line, without its end."""
+    return json.dumps(as_dict(answer), ensure_ascii=False, allow_nan=False)
+
+
+def table(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+    """Columns of the table: the clip, status, reason, labels, then `value_` and `logit_` of each class."""
+    rows = [as_dict(answer) for answer in answers]
+    classes = list(dict.fromkeys(name for row in rows for name in row.get("values", ())))
+    plain = ("path", "start", "end", "speaker", "text", "status", "reason")
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in plain}
+    for name in ("labels", "notes"):
+        columns[name] = ["; ".join(row.get(name, ())) for row in rows]
+    columns["missing"] = ["; ".join(row.get("missing", ())) for row in rows]
+    for prefix, field in (("value", "values"), ("logit", "logits")):
+        for name in classes:
+            columns[f"{prefix}_{name}"] = [row.get(field, {}).get(name) for row in rows]
+    return columns
+
+
+def _json_lines(answers: Sequence[Answer]) -> bytes:
+    return "".join(f"{as_line(answer)}\n" for answer in answers).encode()
+
+
+def _csv(answers: Sequence[Answer]) -> bytes:
+    columns, text = table(answers), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _parquet(answers: Sequence[Answer]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns, stream = table(answers), io.BytesIO()
+    numbers = {name for name in columns if name in ("start", "end") or name.startswith(("value_", "logit_"))}
+    fields = [(name, pa.float64() if name in numbers else pa.string()) for name in columns]
+    pq.write_table(pa.table(columns, schema=pa.schema(fields)), stream)
+    return stream.getvalue()
+
+
+WRITERS: dict[str, Callable[[Sequence[Answer]], bytes]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
+
+
+def check_output(path: Path) -> None:
+    """Raises InputError if the ending of a file is none of `WRITERS`."""
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"--out {path}: expected the ending {', '.join(WRITERS)}")
+
+
+def write(path: Path, answers: Sequence[Answer]) -> None:
+    """Write a table of predictions in the format of the file's ending, whole or not at all."""
+    check_output(path)
+    content = WRITERS[path.suffix.lower()](answers)
+    with atomic_write(path) as file:
+        file.write(content)

@@ -1,0 +1,267 @@
+"""A trained model that predicts clips. It needs the folder of its run and no dataset."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mesm_data.dataset.reader import Sample
+from mesm_data.errors import InputError, MesmError
+from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.schema.recordings import Word
+from mesm_train.data.batch import Batch
+from mesm_train.data.collate import NO_TARGET, Utterance, pack
+from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.calibration import OutputCalibration
+from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode, of_sample
+from mesm_train.inference.result import MODALITIES, Prediction, Timeline
+from mesm_train.models.fe2e_mesm import Look, Model
+
+BATCH = 16  # clips that go through the model at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A clip of which nothing is predicted, and why."""
+
+    clip: Clip
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Predictor:
+    """A model with all that turns clips into its input and its outputs into predictions.
+
+    Attributes:
+        name: of the run.
+        model: in evaluation mode, on `device`.
+        spec: how clips are decoded, and what the outputs are called.
+        calibration: thresholds of the classes, scales of numbers.
+        tokenizer: of the text encoder; None without text.
+        max_tokens: a text is cut after this many tokens.
+        facts: provenance.json of the run.
+        detector: finds the faces; None: that of the training data, if it needs no model file.
+    """
+
+    name: str
+    model: Model
+    spec: InputSpec
+    calibration: OutputCalibration
+    tokenizer: Any | None
+    max_tokens: int
+    facts: Mapping[str, Any]
+    detector: FaceDetector | None = None
+
+    def __repr__(self) -> str:
+        settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
+        reads = ", ".join(MODALITIES[m] for m in settings.modalities)
+        return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.spec.corpus}; {classes})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model reads, of t, v, a."""
+        return self.model.settings.modalities
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        text: str | None = None,
+        start: float = 0.0,
+        end: float = math.inf,
+        words: Sequence[Word] | None = None,
+        audio: str | Path | None = None,
+        channel: int | None = None,
+        face: FaceChoice = None,
+        allow_missing: bool = False,
+    ) -> Prediction:
+        """Predict one clip.
+
+        Args:
+            path: a video or audio file.
+            text: what is said in it.
+            start, end: the stretch to predict, in seconds; by default the whole file.
+            words: the words with their times; `text` is by default made of them.
+            audio, channel, face: see `Clip`.
+            allow_missing: predict also if the clip lacks a modality that no training sample lacked.
+
+        Raises:
+            InputError: there is no such file, or the clip lacks a modality that the model needs.
+            MesmError: the file cannot be decoded.
+
+        Examples:
+            >>> import mesm_train
+            >>> model = mesm_train.load("runs/demo-fe2e")
+            >>> model.predict("clip.mp4", text="I can't believe it!")  # doctest: +SKIP
+        """
+        if words is not None and text is None:
+            text = " ".join(word.word for word in words)
+        clip = Clip(
+            path=Path(path), start=start, end=end, text=text, words=None if words is None else tuple(words),
+            audio=None if audio is None else Path(audio), channel=channel, face=face,
+        )  # fmt: skip
+        [answer] = self.predict_clips([clip], allow_missing=allow_missing, keep_input=True)
+        if isinstance(answer, Failure):
+            raise InputError(answer.reason)
+        return answer
+
+    def predict_clips(
+        self,
+        clips: Iterable[Clip],
+        *,
+        allow_missing: bool = False,
+        keep_input: bool = False,
+        workers: int = 1,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> Iterator[Prediction | Failure]:
+        """Predict clips in their order; consecutive clips of one file are decoded in one pass.
+
+        Args:
+            clips: any number of them.
+            allow_missing: see `predict`.
+            keep_input: keep the decoded clips.
+            workers: files that are decoded at a time, while the model computes.
+            progress: called with a number of clips that are done.
+        """
+        recipe, square = self.spec.media_recipe(), self.spec.fallback_square
+
+        def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
+            try:
+                return list(decode(group, recipe, self.modalities, square=square, detector=self.detector))
+            except MesmError as error:
+                return [Failure(clip=clip, reason=str(error)) for clip in group]
+
+        groups = [list(group) for _, group in groupby(clips, key=lambda clip: clip.source)]
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: list[ClipInput | Failure] = []
+            for inputs in pool.map(decoded, groups):
+                waiting += [self._check(one, allow_missing=allow_missing) for one in inputs]
+                while len(waiting) >= BATCH:
+                    yield from self._predict(waiting[:BATCH], keep_input, progress)
+                    del waiting[:BATCH]
+            yield from self._predict(waiting, keep_input, progress)
+
+    def predict_windows(
+        self, clip: Clip, *, seconds: float = 4.0, step: float = 2.0, **options: Any
+    ) -> tuple[Timeline, list[Failure]]:
+        """Predict a long clip in windows; `options` are those of `predict_clips`.
+
+        The text of a window is made of the `words` whose middle lies in it.
+        """
+        from mesm_train.inference.windows import windows
+
+        answers = list(self.predict_clips(windows(clip, seconds=seconds, step=step), **options))
+        failures = [answer for answer in answers if isinstance(answer, Failure)]
+        return Timeline([answer for answer in answers if isinstance(answer, Prediction)]), failures
+
+    def _meaning(self, name: str) -> str:
+        return self.spec.meanings.get(name, name)
+
+    def _check(self, one: ClipInput | Failure, *, allow_missing: bool) -> ClipInput | Failure:
+        """A decoded clip, or why the model cannot take it."""
+        if isinstance(one, Failure):
+            return one
+        missing = [m for m in self.modalities if not one.present[m]]
+        reasons = "; ".join(f"without {MODALITIES[m]} ({one.problems.get(m, 'none')})" for m in missing)
+        if len(missing) == len(self.modalities):
+            return Failure(clip=one.clip, reason=f"{one.key}: nothing that the model reads: {reasons}")
+        unknown = [MODALITIES[m] for m in missing if not self.spec.knows_without(m)]
+        if unknown and not allow_missing:
+            count = self.spec.train["utterances"]
+            return Failure(
+                clip=one.clip,
+                reason=f"{one.key}: {reasons}. All {count} training utterances have {' and '.join(unknown)}, so the "
+                "model has not learnt to do without: give what is missing, or allow it (--allow-missing)",
+            )
+        return one
+
+    def batch(self, inputs: Sequence[ClipInput]) -> Batch:
+        """Decoded clips as the model takes them."""
+        size = self.spec.recipe["face_size"]
+        read = self.modalities
+        utterances = [
+            Utterance(
+                key=one.key,
+                faces=one.faces if "v" in read else one.faces[:0],
+                samples=one.samples if "a" in read else one.samples[:0],
+                text=one.text,
+                target=NO_TARGET,
+            )
+            for one in inputs
+        ]
+        return pack(
+            utterances, face_shape=(size, size, 3), classes=0, tokenizer=self.tokenizer, max_tokens=self.max_tokens
+        )
+
+    @torch.no_grad()
+    def forward(self, inputs: Sequence[ClipInput]) -> Look:
+        """The model's forward pass over decoded clips, with its inside."""
+        return self.model.look(self.batch(inputs).to(self.device))
+
+    def _predict(
+        self, some: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
+    ) -> Iterator[Prediction | Failure]:
+        """The answers to decoded clips, in their order."""
+        inputs = [one for one in some if isinstance(one, ClipInput)]
+        answers: Iterator[Prediction] = iter(self.predict_inputs(inputs, keep_input=keep_input) if inputs else ())
+        for one in some:
+            yield one if isinstance(one, Failure) else next(answers)
+            progress(1)
+
+    def predict_inputs(self, inputs: Sequence[ClipInput], *, keep_input: bool = True) -> list[Prediction]:
+        """The predictions of decoded clips, whatever they lack."""
+        look = self.forward(inputs)
+        logits = look.logits.float().cpu()
+        values = self.calibration.values(logits, self.spec)
+        branches = {m: branch.float().cpu() for m, branch in look.branches.items()}
+        return [
+            self._prediction(one, logits[i], values[i], {m: branch[i] for m, branch in branches.items()}, keep_input)
+            for i, one in enumerate(inputs)
+        ]
+
+    def _prediction(
+        self, one: ClipInput, logits: Tensor, values: Tensor, branches: Mapping[str, Tensor], keep_input: bool
+    ) -> Prediction:
+        names = self.spec.outputs
+        binary = {name for head in self.spec.heads if head.kind == "binary" for name in head.outputs}
+        limits = zip(names, self.calibration.thresholds, strict=True)
+        return Prediction(
+            path=one.clip.path,
+            start=one.clip.start,
+            end=one.clip.end,
+            text=one.text if "t" in self.modalities else "",
+            speaker=one.clip.speaker,
+            heads=self.spec.heads,
+            values=dict(zip(names, values.tolist(), strict=True)),
+            logits=dict(zip(names, logits.tolist(), strict=True)),
+            thresholds={name: limit for name, limit in limits if name in binary},
+            meanings=self.spec.meanings,
+            branches={
+                MODALITIES[m]: dict(zip(names, branch.tolist(), strict=True))
+                for m, branch in branches.items()
+                if one.present[m]
+            },
+            missing={MODALITIES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]},
+            notes=tuple(one.notes(self.modalities)),
+            input=one if keep_input else None,
+        )
+
+    def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """The predictions of samples of a dataset, whatever they lack."""
+        interval = float(self.spec.recipe["frame_interval"])
+        return self.predict_inputs([of_sample(sample, interval) for sample in samples])
+
+    def to(self, device: torch.device | str) -> "Predictor":
+        """The same with the model on another device."""
+        return replace(self, model=self.model.to(device))

@@ -1,0 +1,77 @@
+"""Small trained runs on the synthetic IEMOCAP, made once a session."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mesm_data.corpora.open_corpus import scan_corpus
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.pipeline.build import build
+from mesm_train.config.settings import load_recipe
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+SETTINGS = """
+name: small
+labels: six
+model: {channels: [4, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16}
+text: {encoder: tiny, tiny: {vocabulary: 60, embedding: 8, width: 8, layers: 1, heads: 2, feedforward: 8}}
+optim: {lr: 1e-3, batch: 4, epochs: 1}
+report: {media: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def settings_file(once: Once, dataset: Path) -> Path:
+    """Settings with a split that gives every part some of every class."""
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        opened = Dataset(dataset)
+        parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+        emotions = {key: opened.rows[key]["labels"]["emotion"] for key in opened.keys}
+        for emotion in ("ang", "exc", "fru", "hap", "neu", "sad"):
+            valid, test, *train = [key for key in opened.keys if emotions[key] == emotion]
+            for part, keys in (("valid", [valid]), ("test", [test]), ("train", train)):
+                parts[part] += keys
+        (path / "split.yaml").write_text(yaml.safe_dump(parts))
+        (path / "small.yaml").write_text(f"{SETTINGS}\nsplit: {path / 'split.yaml'}\ndata: {dataset}\n")
+
+    return once("inference-settings", write) / "small.yaml"
+
+
+@pytest.fixture(scope="session")
+def fe2e_run(once: Once, settings_file: Path) -> Path:
+    """A run of FE2E with text, faces and sound: one epoch."""
+    return once("inference-fe2e", lambda path: train(settings_file, path, "fe2e"))
+
+
+@pytest.fixture(scope="session")
+def mesm_run(once: Once, settings_file: Path) -> Path:
+    """A run of MESM."""
+    return once("inference-mesm", lambda path: train(settings_file, path, "mesm"))
+
+
+def train(settings: Path, run: Path, kind: str) -> None:
+    config = load_recipe(str(settings), [f"model.kind={kind}"])
+    assert begin(replace(config), run, resume=False, stop=lambda: False, watcher=Silent())
+
+
+@pytest.fixture(scope="session")
+def mosei_dataset(once: Once, mosei_corpus: Path) -> Path:
+    """The synthetic CMU-MOSEI, built."""
+    recipe = Recipe(corpus="mosei", clips=False)
+    return once(
+        "inference-mosei", lambda path: build(scan_corpus("mosei", mosei_corpus), path, recipe, workers=2) and None
+    )
+
+
+@pytest.fixture(scope="session")
+def dialog(corpus: Path) -> Path:
+    """The video of a synthetic dialog: half a minute, two people side by side, their sound on two channels."""
+    return corpus / "Session1/dialog/avi/DivX/Ses01F_impro04.avi"

@@ -1,0 +1,171 @@
+"""Guarantees of export: another program, or another machine, computes the same logits."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mesm_train
+from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError, MesmError
+from mesm_data.media.wav import encode_wav
+from mesm_train.config.model_settings import ModelSettings, SparseSettings, TextSettings
+from mesm_train.inference.hub_model import HubModel, export_hub_folder
+from mesm_train.inference.onnx_export import export_onnx
+from mesm_train.inference.portable import PortableModel, example_inputs
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.text import load_without_weights, make_tiny
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def hub_folder(fe2e_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub") / "model"
+    export_hub_folder(mesm_train.load(fe2e_run, device="cpu"), fe2e_run, folder)
+    return folder
+
+
+def test_an_exported_folder_gives_the_same_predictions_without_a_network(
+    hub_folder: Path, fe2e_run: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    here, there = (mesm_train.load(place, device="cpu") for place in (fe2e_run, hub_folder))
+    assert there.spec == here.spec
+    assert there.calibration == here.calibration
+    samples = [Dataset(dataset)[key] for key in Dataset(dataset).keys[:3]]
+    with torch.no_grad():
+        logits = [model.model(mesm_train.collate(samples, tokenizer=model.tokenizer)) for model in (here, there)]
+    assert torch.equal(*logits)
+
+
+def test_the_folder_has_the_layout_of_the_hub_and_a_card_of_facts(hub_folder: Path, fe2e_run: Path) -> None:
+    assert {path.name for path in hub_folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "text"}
+    model = HubModel.from_pretrained(hub_folder)
+    assert set(model.state_dict()) == set(load_file(hub_folder / "model.safetensors"))
+    card, facts = (hub_folder / "README.md").read_text(), json.loads((fe2e_run / "provenance.json").read_text())
+    for fact in (
+        "library_name: mesm", "synthetic", facts["dataset"]["root"], facts["split"]["digest"], "always yes",
+        "Train and test parts share", "| ang | Anger | binary |", "95 % interval",
+    ):  # fmt: skip
+        assert fact in card, fact
+    assert str(fe2e_run) not in card + (hub_folder / "config.json").read_text()
+
+
+def test_damage_and_wrong_places_are_named(hub_folder: Path, fe2e_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="new or an empty folder"):
+        export_hub_folder(mesm_train.load(fe2e_run, device="cpu"), None, hub_folder)
+    shutil.copytree(hub_folder, tmp_path / "torn")
+    weights = (tmp_path / "torn/model.safetensors").read_bytes()
+    (tmp_path / "torn/model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(MesmError, match="does not load as a model"):
+        mesm_train.load(tmp_path / "torn")
+    config = json.loads((tmp_path / "torn/config.json").read_text())
+    config["spec"]["heads"][0]["kind"] = "oracle"
+    (tmp_path / "torn/config.json").write_text(json.dumps(config))
+    with pytest.raises(MesmError, match="heads of the kind 'oracle'"):
+        mesm_train.load(tmp_path / "torn")
+    (tmp_path / "torn/config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        mesm_train.load(tmp_path / "torn")
+
+
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    make_tiny(["I am so happy today!", "Why would you do that?"], folder, 7, TextSettings(encoder="tiny"))
+    return folder
+
+
+def small_model(encoder: Path, **settings: object) -> Model:
+    """With running statistics and a fusion unlike those of a fresh model, in which mistakes would not show."""
+    torch.manual_seed(3)
+    sizes = {"channels": (4, 8, 16), "stem_blocks": 1, "hidden": 16, "dim": 8, "layers": 1, "heads": 2}
+    text = load_without_weights(encoder)[1] if "t" in settings.get("modalities", "tva") else None  # type: ignore[operator]
+    model = Model(ModelSettings(**{**sizes, "feedforward": 16, **settings}), text)  # type: ignore[arg-type]
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.uniform_(-0.5, 0.5)
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "fe2e"},
+        {"kind": "fe2e", "modalities": ("v", "a"), "log_mel": True},
+        {"kind": "fe2e", "modalities": ("a",)},
+        {"kind": "mesm", "sparse": SparseSettings(p=0.7, selection="gate")},
+        {"kind": "mesm", "sparse": SparseSettings(p=0.5, selection="published")},
+        {"kind": "mesm", "sparse": SparseSettings(p=1.0, selection="straight")},
+    ],
+)
+def test_the_portable_form_computes_the_same_logits(settings: dict[str, object], tiny_encoder: Path) -> None:
+    model = small_model(tiny_encoder, **settings)
+    portable = PortableModel(model).eval()
+    for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
+        inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
+        with torch.no_grad():
+            found, expected = portable(*(value for value, _ in inputs.values())), model(batch_of(inputs))[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def batch_of(inputs: dict[str, tuple[torch.Tensor, int]]) -> mesm_train.Batch:
+    arrays = {name: value for name, (value, _) in inputs.items()}
+    faces = arrays.get("faces", torch.zeros(0, 48, 48, 3, dtype=torch.uint8))
+    samples = arrays.get("samples", torch.zeros(0, dtype=torch.int16))
+    tokens = arrays.get("tokens", torch.zeros(1, 0, dtype=torch.int64))
+    return mesm_train.Batch(
+        keys=("one",), faces=faces, face_counts=torch.tensor([len(faces)]), samples=samples,
+        sample_counts=torch.tensor([len(samples)]), tokens=tokens, token_counts=torch.tensor([tokens.shape[1]]),
+        labels=torch.zeros(1, 0),
+    )  # fmt: skip
+
+
+def check_onnx(run: Path, dataset: Path, folder: Path, tolerance: float) -> None:
+    """onnxruntime and the example, which knows neither mesm nor torch, against the model on samples of their shards."""
+    import onnxruntime
+
+    model, opened = mesm_train.load(run, device="cpu"), Dataset(dataset)
+    export_onnx(model, folder)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    for key in opened.keys[:8]:
+        batch = mesm_train.collate([opened[key]], tokenizer=model.tokenizer)
+        arrays = {"tokens": batch.tokens, "faces": batch.faces, "samples": batch.samples}
+        [logits] = session.run(["logits"], {name: array.numpy() for name, array in arrays.items()})
+        with torch.no_grad():
+            assert np.abs(logits - model.model(batch)[0].numpy()).max() < tolerance
+    sample = opened[opened.keys[0]]
+    np.save(folder / "faces.npy", sample.faces)
+    (folder / "sound.wav").write_bytes(encode_wav(sample.samples))
+    hide = "import runpy, sys; sys.modules.update(mesm_train=None, mesm_data=None, torch=None); sys.argv = sys.argv[1:]"
+    program = f"{hide}; runpy.run_path(sys.argv[0])"
+    arguments = [REPOSITORY / "examples/run_onnx.py", folder, folder / "faces.npy", folder / "sound.wav", sample.text]
+    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [expected] = model.predict_samples([sample])
+    lines = {line[2:14].strip(): (line[0] == "*", float(line[14:])) for line in done.stdout.splitlines()}
+    assert lines == {
+        expected.meaning(name): (name in expected.labels, pytest.approx(value, abs=1e-3))
+        for name, value in expected.values.items()
+    }
+
+
+def test_onnxruntime_computes_the_logits_of_fe2e(fe2e_run: Path, dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    check_onnx(fe2e_run, dataset, tmp_path / "onnx", 1e-4)
+
+
+@pytest.mark.slow
+def test_onnxruntime_computes_the_logits_of_mesm(mesm_run: Path, dataset: Path, tmp_path: Path) -> None:
+    """Its choice of sites is a hard threshold that rounding can tip, hence the tolerance."""
+    pytest.importorskip("onnxruntime")
+    check_onnx(mesm_run, dataset, tmp_path / "onnx", 1e-3)

@@ -1,0 +1,271 @@
+"""Guarantees of predict: the same input as the build makes, nothing invented, everything named."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mesm_cli.train import app
+from typer.testing import CliRunner
+
+import mesm_train
+from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError
+from mesm_data.schema.recordings import Word
+from mesm_train.inference import Clip, Failure, Prediction, Predictor, output
+from mesm_train.inference.timeline_figure import write_timeline
+from mesm_train.inference.windows import windows
+from mesm_train.runs.run import begin
+from mesm_train.training.progress import Silent
+
+TOLERANCE = 1e-4
+
+
+def sample_logits(model: Predictor, dataset: Dataset, keys: list[str]) -> dict[str, np.ndarray]:
+    """What the model says of samples out of their shards."""
+    batch = mesm_train.collate([dataset[key] for key in keys], tokenizer=model.tokenizer)
+    with torch.no_grad():
+        return dict(zip(keys, model.model(batch).numpy(), strict=True))
+
+
+def assert_same(model: Predictor, dataset: Dataset, clips: dict[str, Clip], *, same_sound: bool) -> None:
+    answers = list(model.predict_clips(clips.values(), keep_input=True, allow_missing=True))
+    expected = sample_logits(model, dataset, list(clips))
+    for key, answer in zip(clips, answers, strict=True):
+        assert isinstance(answer, Prediction), answer
+        assert answer.input is not None
+        assert np.array_equal(answer.input.faces, dataset[key].faces), key
+        assert list(answer.input.times) == dataset[key].record["faces"]["times"]
+        assert not same_sound or np.array_equal(answer.input.samples, dataset[key].samples), key
+        assert np.abs(np.array(list(answer.logits.values())) - expected[key]).max() < TOLERANCE, key
+
+
+@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+def test_a_span_of_an_iemocap_dialog_gives_the_logits_of_its_sample(
+    kind: str, request: pytest.FixtureRequest, corpus: Path, dataset: Path, dialog: Path
+) -> None:
+    """The shards take the sound of the sentence files; the dialog's wav differs from them by rounding."""
+    model, opened = mesm_train.load(request.getfixturevalue(f"{kind}_run"), device="cpu"), Dataset(dataset)
+    wav = corpus / "Session1/dialog/wav" / f"{dialog.stem}.wav"
+    clips = {}
+    keys = sorted((key for key in opened.keys if key.startswith(dialog.stem)), key=lambda k: opened.rows[k]["start"])
+    for key in sorted(keys[:4], key=lambda key: key.rpartition("_")[2]):
+        record, wears_markers = opened[key].record, key.rpartition("_")[2][0] == dialog.stem[5]
+        clips[key] = Clip(
+            path=dialog, start=record["start"], end=record["end"], text=record["text"], audio=wav,
+            channel=0 if wears_markers else 1, face="left" if wears_markers else "right",
+        )  # fmt: skip
+    assert_same(model, opened, clips, same_sound=False)
+
+
+def test_a_span_of_a_mosei_video_gives_the_logits_of_its_sample(
+    fe2e_run: Path, mosei_corpus: Path, mosei_dataset: Path
+) -> None:
+    """A model's outputs follow from its inputs, so a model of another corpus proves it too."""
+    model, opened = mesm_train.load(fe2e_run, device="cpu"), Dataset(mosei_dataset)
+    model = replace(model, spec=replace(model.spec, fallback_square=1.0))
+    clips = {}
+    for key in opened.keys:
+        record = opened[key].record
+        paths = {source["role"]: mosei_corpus / source["path"] for source in record["sources"]}
+        audio = {} if paths["sound"] == paths["picture"] else {"audio": paths["sound"]}
+        times = {"start": record["start"], "end": record["end"], "text": record["text"]}
+        clips[key] = Clip(path=paths["picture"], **times, **audio)
+    assert len(clips) >= 5
+    assert_same(model, opened, clips, same_sound=True)
+
+
+def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) -> None:
+    """Copied elsewhere, with settings that name no data."""
+    shutil.copytree(fe2e_run, tmp_path / "run")
+    settings = (tmp_path / "run/config.yaml").read_text()
+    changed = [line for line in settings.splitlines() if not line.startswith("data:")]
+    (tmp_path / "run/config.yaml").write_text("\n".join([*changed, "data: /nowhere"]))
+    there, here = (
+        mesm_train.load(run, device="cpu").predict(dialog, text="hello", end=2) for run in (tmp_path / "run", fe2e_run)
+    )
+    assert there.logits == here.logits
+    assert list(here.values) == ["ang", "exc", "fru", "hap", "neu", "sad"]
+    assert here.meaning("ang") == "Anger"
+
+
+def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
+    fe2e_run: Path, settings_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(fe2e_run, tmp_path / "run")
+    before = (tmp_path / "run/input_spec.json").read_bytes()
+    (tmp_path / "run/input_spec.json").unlink()
+    with pytest.raises(InputError, match="--resume"):
+        mesm_train.load(tmp_path / "run")
+    config = mesm_train.config.settings.load_recipe(str(settings_file))
+    assert begin(config, tmp_path / "run", resume=True, stop=lambda: False, watcher=Silent())
+    assert (tmp_path / "run/input_spec.json").read_bytes() == before
+
+
+def test_what_training_always_had_is_refused_by_name_and_never_made_up(
+    fe2e_run: Path, corpus: Path, dataset: Path
+) -> None:
+    model, wav = mesm_train.load(fe2e_run, device="cpu"), corpus / "Session1/dialog/wav/Ses01F_impro04.wav"
+    with pytest.raises(InputError, match=r"without text \(no text\); without faces \(no video file\)"):
+        model.predict(wav, end=3)
+    with pytest.raises(InputError, match=r"All \d+ training utterances have text and faces"):
+        model.predict(wav, end=3)
+    answer = model.predict(wav, end=3, text="hello", allow_missing=True)
+    assert answer.missing == {"faces": "no video file"}
+    assert set(answer.branches) == {"text", "sound"}
+    assert "without faces: no video file" in repr(answer)
+    fused = model.model.fusion
+    assert fused is not None
+    weights = dict(zip(("text", "faces", "sound"), fused.weight[0].tolist(), strict=True))
+    for name, logit in answer.logits.items():
+        assert logit == pytest.approx(sum(weights[m] * branch[name] for m, branch in answer.branches.items()), abs=1e-6)
+
+
+def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialog: Path) -> None:
+    model = mesm_train.load(fe2e_run, device="cpu")
+    choices = ("left", "right", 1, 2, 3)
+    found = {face: model.predict(dialog, text="hello", end=1, face=face).input for face in choices}
+    left, right, first, second, third = (found[face] for face in choices)
+    assert left is not None and right is not None  # noqa: PT018
+    assert first is not None and second is not None and third is not None  # noqa: PT018
+    assert all(box[2] <= 360 for box in (*left.boxes, *first.boxes))
+    assert all(box[0] >= 360 for box in second.boxes)
+    assert max(third.counts) == 0
+    assert np.array_equal(left.faces, first.faces)
+    centres = [[(box[0] + box[2]) / 2 for box in one.boxes] for one in (right, second)]
+    assert np.abs(np.array(centres[0]) + 360 - centres[1]).max() < 20
+
+
+def test_windows_cover_the_clip_and_take_the_words_whose_middle_lies_in_them(dialog: Path) -> None:
+    words = [Word(word=f"w{i}", start=i, end=i + 1.0) for i in range(9)]
+    clip = Clip(path=dialog, start=1.0, end=10.0, text="…", words=tuple(words))
+    found = windows(clip, seconds=4, step=2)
+    assert [(one.start, one.end) for one in found] == [(1, 5), (3, 7), (5, 9), (7, 10)]
+    assert [one.text for one in found] == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6 w7", "w6 w7 w8"]
+    assert found[1].words is not None
+    assert found[1].words[0] == Word(word="w2", start=0.0, end=1.0)
+    assert len(windows(replace(clip, end=2.0), seconds=4, step=2)) == 1
+    with pytest.raises(InputError, match="times of the words"):
+        windows(replace(clip, words=None), seconds=4, step=2)
+
+
+def test_windows_without_words_fail_one_by_one_and_the_timeline_has_the_others(
+    fe2e_run: Path, dialog: Path, tmp_path: Path
+) -> None:
+    model = mesm_train.load(fe2e_run, device="cpu")
+    clip = Clip(
+        path=dialog,
+        end=6.0,
+        text="so angry",
+        words=(Word(word="so", start=0, end=1), Word(word="angry", start=3, end=5)),
+    )
+    timeline, failures = model.predict_windows(clip, seconds=2, step=2)
+    assert [(one.start, one.text) for one in timeline] == [(0, "so"), (4, "angry")]
+    assert [failure.clip.start for failure in failures] == [2]
+    assert "without text" in failures[0].reason
+    assert list(timeline.to_pandas().columns[:4]) == ["start", "end", "text", "labels"]
+    assert "Timeline of 2 predictions" in repr(timeline)
+    for name in ("t.png", "t.svg"):
+        write_timeline(tmp_path / name, list(timeline))
+        assert (tmp_path / name).stat().st_size > 5000
+    with pytest.raises(InputError, match="ending"):
+        write_timeline(tmp_path / "t.gif", list(timeline))
+    check_tables([*timeline, *failures], tmp_path)
+
+
+def check_tables(answers: list[Prediction | Failure], folder: Path) -> None:
+    """JSON lines, CSV and Parquet hold the same rows, the failed one too."""
+    for suffix in output.WRITERS:
+        output.write(folder / f"table{suffix}", answers)
+    lines = [json.loads(line) for line in (folder / "table.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["ok", "ok", "failed"]
+    tables = [pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")]
+    for table in tables:
+        assert list(table.status) == ["ok", "ok", "failed"]
+        assert table.value_sad[:2].tolist() == pytest.approx([line["values"]["sad"] for line in lines[:2]])
+        assert table.reason[2] == lines[2]["reason"]
+        assert np.isnan(table.value_sad[2])
+
+
+def command(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    program = [sys.executable, "-c", "from mesm_cli.train import main; main()", *map(str, arguments)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_the_command_predicts_each_subtitle_and_reports_what_failed(
+    fe2e_run: Path, dialog: Path, tmp_path: Path
+) -> None:
+    """With texts beside the clips; one of three clips cannot be decoded."""
+    for name in ("b.avi", "c.avi"):
+        (tmp_path / name).symlink_to(dialog)
+    (tmp_path / "a.mp4").write_bytes(b"this is no video")
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "b.vtt").write_text(
+        "WEBVTT\n\n00:00.000 --> 00:01.500\n<v Ann>so angry\n\n00:02.250 --> 00:03.000\nno\n"
+    )
+    (tmp_path / "c.txt").write_text("so\nangry")
+    done = command("predict", fe2e_run, tmp_path, "--end", 3, "--json", "--out", tmp_path / "all.csv", code=1)
+    assert "1 of 4 clips were not predicted" in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(Path(line["path"]).name, line["status"]) for line in lines] == [
+        ("a.mp4", "failed"), ("b.avi", "ok"), ("b.avi", "ok"), ("c.avi", "ok"),
+    ]  # fmt: skip
+    assert [(line["start"], line["end"], line["speaker"], line["text"]) for line in lines[1:]] == [
+        (0, 1.5, "Ann", "so angry"), (2.25, 3.0, None, "no"), (0, 3.0, None, "so angry"),
+    ]  # fmt: skip
+    assert len(pd.read_csv(tmp_path / "all.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nowhere.mp4"], "there is no such file"),
+        (["clips", "--text", "hello"], "2 clips: --text"),
+        (["clips/*.flac"], "there is no such media file"),
+        (["clips/a.wav", "--text", "a", "--srt", "b.srt"], "--text and --srt: give one source"),
+        (["clips/a.wav", "--step", "1"], "--step goes with --window"),
+        (["clips/a.wav", "--face", "middle"], "expected left, right, or a number"),
+        (["clips/a.wav", "--out", "a.xls"], r"expected the ending \.jsonl, \.csv, \.parquet"),
+        (["clips/a.wav", "--start", "3", "--end", "2"], "no stretch of a clip"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_model_is_loaded(
+    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "clips" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["predict", "no-run", *arguments])
+    assert isinstance(done.exception, InputError)
+    assert re.search(reason, str(done.exception))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a run"):
+        mesm_train.load(tmp_path)
+
+
+def test_progress_is_reported_and_several_files_are_decoded_at_a_time(
+    fe2e_run: Path, dialog: Path, tmp_path: Path
+) -> None:
+    model, count = mesm_train.load(fe2e_run, device="cpu"), list[int]()
+    names = [tmp_path / f"{name}.avi" for name in "abc"]
+    for path in names:
+        path.symlink_to(dialog)
+    clips = [Clip(path=path, end=0.6, text="hello") for path in names]
+    progress: Callable[[int], object] = count.append
+    answers = list(model.predict_clips(clips, workers=2, progress=progress))
+    assert [answer.path for answer in answers if isinstance(answer, Prediction)] == names
+    assert sum(count) == 3

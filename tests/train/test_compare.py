@@ -1,0 +1,153 @@
+"""A comparison says what each system scored, and refuses or marks what does not belong beside it."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from small_runs import small_recipe, train_small
+
+from mesm_data.errors import InputError, MesmError
+from mesm_train.analysis.compare import compare
+from mesm_train.analysis.compare_tables import class_table, summary_table
+from mesm_train.analysis.published import PUBLISHED
+from mesm_train.analysis.run_records import METRICS, RunRecord
+from mesm_train.analysis.systems import read_systems
+from mesm_train.analysis.tables import Table, render
+from mesm_train.analysis.write_tables import write_comparison
+from mesm_train.runs.run import evaluate
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    return small_recipe(tmp_path_factory.mktemp("compare"), dataset)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    """bce with two seeds, softmax with two seeds, another view, numbers."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        train_small(recipe, folder / f"bce-{seed}", f"seed={seed}")
+        train_small(recipe, folder / f"softmax-{seed}", f"seed={seed}", "loss=softmax", "name=softmax")
+    train_small(recipe, folder / "four", "labels=four", "sampler=class-balanced")
+    train_small(recipe, folder / "numbers", "labels=dimensions+six", "loss=ccc+focal", "optim.epochs=1")
+    return folder
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_system(runs: Path) -> None:
+    systems = read_systems([runs / name for name in ("bce-0", "softmax-0", "bce-1", "softmax-1")])
+    assert [(system.name, system.seeds) for system in systems] == [("small", (0, 1)), ("softmax", (0, 1))]
+    comparison = compare(systems, resamples=200)
+    scores = [RunRecord.read(runs / f"bce-{seed}").scores for seed in (0, 1)]
+    estimate = systems[0].estimate("f1")
+    assert estimate.mean == pytest.approx((scores[0]["mean"]["f1"] + scores[1]["mean"]["f1"]) / 2)
+    accuracy = systems[1].estimate("multiclass_accuracy").mean
+    softmax = [RunRecord.read(runs / f"softmax-{seed}").scores["multiclass"]["accuracy"] for seed in (0, 1)]
+    assert accuracy == pytest.approx(sum(softmax) / 2)
+    [(name, (difference, p))] = comparison.tests.items()
+    assert name == "softmax"
+    assert difference.value == pytest.approx((systems[1].estimate("f1").mean or 0) - (estimate.mean or 0))
+    assert 0 < p <= 1
+    text = render(summary_table(comparison), "text")
+    assert "always yes" in text
+    assert "SYNTHETIC" in text
+    table = summary_table(comparison)
+    for column in ("runs", "pooled", "M MAC", "Δ", "p"):  # each has a sentence that says how to read it
+        assert any(head.startswith(column) for head in table.head)
+        assert any(re.search(rf"(^|[ .]){column}:", note) for note in table.notes)
+    for metric in comparison.metrics:
+        assert any(note.startswith(METRICS[metric].title) for note in table.notes)
+    assert f"{scores[0]['baselines']['always_yes']['f1']:.3f}" in text
+    classes = class_table(comparison)
+    assert classes.head == ("system", "ang", "exc", "fru", "hap", "neu", "sad", "mean")
+
+
+def test_other_data_splits_and_views_are_refused_unless_asked_for_and_then_marked(runs: Path, tmp_path: Path) -> None:
+    systems = read_systems([runs / "bce-0", runs / "four"])
+    with pytest.raises(InputError, match=r"four has another label view\. --allow-different"):
+        compare(systems)
+    comparison = compare(systems, allow_different=True, resamples=100)
+    assert not comparison.tests
+    table = summary_table(comparison)
+    assert [row[0] for row in table.rows[:2]] == ["bce-0", "four *"]
+    assert any("NOT COMPARABLE: four has another label view" in note for note in table.notes)
+    with pytest.raises(InputError, match="two runs have the same settings, split and seed"):
+        read_systems([runs / "bce-0", runs / "bce-0"])
+    with pytest.raises(InputError, match="is not a run"):
+        read_systems([tmp_path])
+    with pytest.raises(InputError, match="metric 'mae': these runs have f1, accuracy"):
+        compare(systems[:1], metric="mae")
+    (tmp_path / "provenance.json").write_bytes((runs / "bce-0" / "provenance.json").read_bytes())
+    with pytest.raises(MesmError, match=r"has no results.json yet"):
+        read_systems([tmp_path])
+
+
+def test_numbers_have_their_own_metrics_and_baselines(runs: Path) -> None:
+    comparison = compare(read_systems([runs / "numbers"]))
+    assert comparison.metrics == ("ccc", "pearson", "mae")
+    text = render(summary_table(comparison), "text")
+    assert "always the median" in text
+    record = RunRecord.read(runs / "numbers")
+    assert record.value("mae") == pytest.approx(record.scores["mean"]["mae"])
+    assert record.value("ccc") == pytest.approx(record.scores["mean"]["ccc"])
+    assert record.scores["further"]["six"]["task"] == "binary"
+
+
+def test_predictions_hold_keys_outputs_targets_and_the_fold(runs: Path) -> None:
+    table = pq.read_table(runs / "numbers" / "predictions-test.parquet")
+    assert {"key", "fold", "prediction_valence", "target_valence", "logit_six.ang", "label_six.ang"} <= set(
+        table.column_names
+    )
+    assert set(table.column("fold").to_pylist()) == {"split"}
+    assert all(1 <= value <= 5 for value in table.column("target_valence").to_pylist())
+    judged = evaluate(runs / "numbers", part="test")
+    assert judged.scores == judged.before
+
+
+def test_published_rows_stand_under_a_sentence_that_says_what_differs(runs: Path) -> None:
+    comparison = compare(read_systems([runs / "bce-0"]))
+    table = summary_table(comparison, paper=True)
+    assert "so not comparable: the data here are synthetic; the split here is split, theirs is paper" in table.notes[-1]
+    rows = {row[0]: row for row in table.rows}
+    assert "0.588" in rows["FE2E (published)"]
+    with pytest.raises(InputError, match="no published rows of iemocap with the label view four"):
+        summary_table(compare(read_systems([runs / "four"])), paper=True)
+
+
+@pytest.mark.parametrize("corpus", PUBLISHED)
+def test_the_published_means_are_those_of_the_published_classes(corpus: str) -> None:
+    """But for rounding, which guards against a slip of the hand; the table's own MOSEI means included."""
+    table = PUBLISHED[corpus]
+    for model in table.rows:
+        *classes, mean = table.scores(model)
+        assert len(classes) == 6
+        for index in (0, 1):
+            assert sum(pair[index] for pair in classes) / 6 == pytest.approx(mean[index], abs=0.0011), model
+
+
+def test_a_comparison_is_written_as_files_that_say_the_same(runs: Path, tmp_path: Path) -> None:
+    comparison = compare(read_systems([runs / "bce-0", runs / "softmax-0"]), resamples=50)
+    tables = [summary_table(comparison), class_table(comparison)]
+    write_comparison(tmp_path, comparison, tables)
+    names = {f"{name}.{suffix}" for name in ("table", "classes") for suffix in ("txt", "md", "csv", "tex")}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "results.json", "figure.png"}
+    written = list(csv.reader(io.StringIO((tmp_path / "table.csv").read_text())))
+    assert [tuple(row) for row in written] == [tables[0].head, *tables[0].rows]
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["schema"] == "mesm-comparison/1"
+    [first, second] = content["systems"]
+    assert first["metrics"]["f1"]["mean"] == RunRecord.read(runs / "bce-0").scores["mean"]["f1"]
+    assert second["p_holm"] == comparison.tests["softmax-0"][1]
+    assert first["runs"][0]["by_output"]["f1"].keys() == {"ang", "exc", "fru", "hap", "neu", "sad"}
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_text_from_elsewhere_cannot_become_markup_of_a_table() -> None:
+    table = Table(title="a_b", head=("system", "x|y"), rows=[("50 % & more_\\", "1 ± 2")], notes=["<note>"])
+    latex = render(table, "latex")
+    assert r"50 \% \& more\_\textbackslash{} & 1 $\pm$ 2 \\" in latex
+    assert r"x\|y" in render(table, "markdown")
