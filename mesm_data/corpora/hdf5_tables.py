@@ -58,7 +58,7 @@ def _sequence(file: Any) -> dict[str, Any]:
     groups = [group for name in file if (group := _group(file, name)) is not None]
     roots = [group for group in groups if _group(group, "data") is not None]
     if len(roots) != 1:
-        raise MesmError(f"is not a computational sequence: {len(roots)} groups in it hold `data`, expected one")
+        raise MesmError(f"is not a computational sequence: {len(roots)} groups in it contain `data`, expected one")
     problems: list[str] = []
     tables = list(_tables(_group(roots[0], "data"), problems))
     return {"dimensions": _dimensions(roots[0]), "tables": tables, "problems": problems}
@@ -93,7 +93,7 @@ def _read_array(group: Any, name: str) -> Any:
     if not isinstance(dataset, h5py.Dataset):
         raise MesmError(f"has no {name}")
     if dataset.is_virtual or dataset.external is not None:
-        raise MesmError(f"its {name} lie in another file, which is not read")
+        raise MesmError(f"its {name} are in another file, which is not read")
     shape: tuple[int, ...] = dataset.shape or (1,)
     size = dataset.dtype.itemsize
     text = h5py.check_string_dtype(dataset.dtype)

@@ -92,7 +92,7 @@ def resolve_split(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name:
     if not any(built.values()):
         first = next((key for keys in original.values() for key in keys), "none")
         raise InputError(
-            f"split {name}: this dataset of {schema.name} holds none of its utterances (the first is {first})"
+            f"split {name}: this dataset of {schema.name} contains none of its utterances (the first is {first})"
         )
     # A list of utterances requires each of them; a rule or a list of dialogs requires those that can be built.
     known = named_splits(schema, table)

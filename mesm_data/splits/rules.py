@@ -136,7 +136,7 @@ def _empty_part(rows: Rows, split: NamedSplit, lists: Lists) -> str:
     test, valid = split.folds[split.fold], split.folds[(split.fold + 1) % len(split.folds)]
     return (
         f"split {split.name} needs the {group}s {', '.join(test[:8])} (test), {', '.join(valid[:8])} (valid) and "
-        f"another one (train); this dataset holds: {present or 'none'}. Build those, or choose another split"
+        f"another one (train); this dataset has: {present or 'none'}. Build those, or choose another split"
     )
 
 

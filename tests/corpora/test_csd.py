@@ -132,7 +132,7 @@ def test_a_whole_group_or_root_behind_a_link_is_not_entered(path: Path) -> None:
     assert any(problem.startswith("linked: ") for problem in problems)
     with h5py.File(path, "w") as file:
         file["words"] = h5py.ExternalLink("other.csd", "/words")
-    with pytest.raises(MesmError, match="0 groups in it hold `data`"):
+    with pytest.raises(MesmError, match="0 groups in it contain `data`"):
         csd.read_words(path)
 
 

@@ -295,7 +295,7 @@ def test_a_missing_empty_or_broken_alignment_is_flagged(release: Path) -> None:
         assert (utterance.words, utterance.flags, len(utterance.annotation_files)) == (None, ("no_alignment",), 2)
     assert utterances["Ses01F_impro01_M001"].words == ()
     assert utterances["Ses01F_impro01_M001"].flags == ()
-    assert len(notes_about(corpus, "Ses01F_impro01_F001.wdseg: holds no segments")) == 1
+    assert len(notes_about(corpus, "Ses01F_impro01_F001.wdseg: contains no segments")) == 1
     assert len(notes_about(corpus, "Ses01F_impro01_M000.wdseg:1: ", "torn")) == 1
 
 

@@ -308,7 +308,7 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
         ({"train.txt": "a\n", "train_split.txt": "a\n"}, "both train.txt and train_split.txt"),
         ({"other.txt": "a\n"}, "contains no lists: expected train_split.txt"),
         ({"train.txt": b"\xff\xfe\x00"}, "train.txt cannot be read as text"),
-        ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap holds none of its utterances"),
+        ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap contains none of its utterances"),
         (
             {"lists.json": "{"},
             "lists.json: expected lists of ids under train, valid and test; it cannot be read",

@@ -60,7 +60,7 @@ def read_entries(corpus: str, tree: SourceTree) -> dict[str, dict[str, Any]]:
         return {}
     meta = load(tree.root / META)
     if not isinstance(meta, dict):
-        raise InputError(f"{tree.root / META}: holds a {type(meta).__name__}, not a dictionary of utterances")
+        raise InputError(f"{tree.root / META}: contains a {type(meta).__name__}, not a dictionary of utterances")
     entries: dict[str, dict[str, Any]] = {}
     for id_, entry in meta.items():
         if not isinstance(id_, str) or not is_utterance_id(corpus, id_):
@@ -69,7 +69,7 @@ def read_entries(corpus: str, tree: SourceTree) -> dict[str, dict[str, Any]]:
                 f"keys of {META} that are no utterance id", f"{META}: {name} is not an utterance id; skipped"
             )
         elif not isinstance(entry, dict):
-            sentence = f"{META}: {id_}: holds a {type(entry).__name__}, not a dictionary; taken as empty"
+            sentence = f"{META}: {id_}: contains a {type(entry).__name__}, not a dictionary; taken as empty"
             tree.notes.add(f"entries of {META} that are no dictionary", sentence)
             entries[id_] = {}
         else:

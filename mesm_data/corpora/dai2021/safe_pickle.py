@@ -133,12 +133,12 @@ class _Machine:
         elif name == "BUILD":
             _build(stack[-2], stack.pop())
         else:
-            raise InputError(f"holds more than plain data (pickle opcode {name})")
+            raise InputError(f"contains more than plain data (pickle opcode {name})")
 
     def check_plain(self, value: Any) -> Any:
         """Return the result. Raises InputError if it is not plain data."""
         if isinstance(value, (_Name, _Dtype)) or value is _MARK:
-            raise InputError("holds no plain data")
+            raise InputError("contains no plain data")
         return value
 
     def _push_name(self, name: str) -> None:
@@ -167,7 +167,7 @@ class _Machine:
     def _set_items(self, target: dict[Any, Any], items: list[Any]) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes, int, float, bool, type(None))):
-                raise InputError(f"holds a dictionary whose key is a {type(key).__name__}")
+                raise InputError(f"contains a dictionary whose key is a {type(key).__name__}")
             target[key] = value
 
 
@@ -179,13 +179,13 @@ def _call(function: Any, arguments: Any) -> Any:
     if function.name == _ENCODE:
         text, encoding = arguments
         if _text(encoding) not in ("latin1", "latin-1"):
-            raise InputError(f"holds bytes as {encoding[:20]!r}")
+            raise InputError(f"contains bytes as {encoding[:20]!r}")
         return _text(text).encode("latin-1")
     if function.name == _NO_BYTES and not arguments:
         return b""
     kind, data = arguments
     if not isinstance(kind, _Dtype):
-        raise InputError("holds a number of an unknown type")
+        raise InputError("contains a number of an unknown type")
     return struct.unpack(kind.order + kind.code, data)[0]
 
 

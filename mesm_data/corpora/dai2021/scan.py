@@ -52,7 +52,7 @@ def scan_release(corpus: str, root: Path) -> Corpus:
             tree.notes.add("second folders of utterances", sentence)
     ids = sorted({*entries, *folders})
     if not ids:
-        raise InputError(f"{root}: holds no utterances; expected {META} and a folder for each utterance")
+        raise InputError(f"{root}: contains no utterances; expected {META} and a folder for each utterance")
     for kind, missing in (
         ("folders have no entry in meta.pkl", folders.keys() - entries.keys()),
         ("entries of meta.pkl have no folder", entries.keys() - folders.keys()),

@@ -15,7 +15,7 @@ ALIGNMENT = "sentences/ForcedAlignment"
 
 def find_root(folder: Path) -> Path:
     """Return the release that `folder` is or contains. Raises InputError that names the right folder if it is near."""
-    expected = "the folder IEMOCAP_full_release, with Session1 .. Session5 that hold dialog/ and sentences/"
+    expected = "the folder IEMOCAP_full_release, with Session1 .. Session5 that contain dialog/ and sentences/"
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except OSError as error:
@@ -30,7 +30,7 @@ def find_root(folder: Path) -> Path:
     if len(releases) == 1:
         return folder / releases[0]
     if releases:
-        raise InputError(f"{folder}: holds several releases ({', '.join(releases)}); name one of them")
+        raise InputError(f"{folder}: contains several releases ({', '.join(releases)}); name one of them")
     for parent in folder.resolve().parents:
         if _is_release(parent):
             raise InputError(f"{folder}: is a part of a release; give {parent} instead")

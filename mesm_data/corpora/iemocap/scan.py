@@ -164,7 +164,7 @@ def _add_record(tree: SourceTree, records: _Records[Row], path: str, row: Row, d
         tree.notes.add("utterances that occur twice", sentence)
         return
     if dialog_of(row.id) != dialog:
-        sentence = f"{where}: {row.id} stands in the file of another dialog; taken as {dialog_of(row.id)}"
+        sentence = f"{where}: {row.id} is in the file of another dialog; taken as {dialog_of(row.id)}"
         tree.notes.add("utterances in files of other dialogs", sentence)
     if row.end <= row.start:
         sentence = f"{where}: {row.id} ends at {row.end} s, not after its start at {row.start} s"
@@ -244,6 +244,6 @@ def _read_words(tree: SourceTree, id_: str) -> tuple[tuple[Word, ...] | None, st
     parsed = parse_wdseg(text)
     _note_problems(tree, "odd lines of alignments", path, parsed)
     if not parsed.records and not parsed.skipped:
-        tree.notes.add("alignments without segments", f"{path}: holds no segments; taken as missing")
+        tree.notes.add("alignments without segments", f"{path}: contains no segments; taken as missing")
         return None, None
     return tuple(parsed.records), path

@@ -128,7 +128,9 @@ def locate_copy(folder: Path) -> Layout:
         return _check_usable(Layout(tree=tree, folders=own))
     copies = [(name, kinds) for name in tree.folders(".") if _is_copy(kinds := _find_kinds(tree, name), name)]
     if len(copies) > 1:
-        raise InputError(f"{folder}: holds several copies ({', '.join(name for name, _ in copies)}); name one of them")
+        raise InputError(
+            f"{folder}: contains several copies ({', '.join(name for name, _ in copies)}); name one of them"
+        )
     if copies and "csd" in own:
         return _check_usable(Layout(tree=tree, folders={**copies[0][1], "csd": own["csd"]}))
     if copies:

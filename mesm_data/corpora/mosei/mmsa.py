@@ -54,7 +54,7 @@ def find_copy(folder: Path) -> Layout | None:
     if _is_copy(tree, "."):
         bases = ["."]
     if len(bases) > 1:
-        raise InputError(f"{folder}: holds several copies ({', '.join(bases)}); name one of them")
+        raise InputError(f"{folder}: contains several copies ({', '.join(bases)}); name one of them")
     if not bases:
         for parent in folder.resolve().parents[:2]:
             if _is_copy(SourceTree(parent), "."):

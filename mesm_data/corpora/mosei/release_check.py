@@ -22,7 +22,7 @@ def label_file_hint(layout: Layout) -> list[str]:
         return []
     above = layout.tree.root.resolve().parent
     files = [name for name in SourceTree(above).files(".") if name.endswith(".csd")]
-    return [f"{above} holds {', '.join(files[:3])}: give that folder to have them read"] if files else []
+    return [f"{above} contains {', '.join(files[:3])}: name that folder to read them"] if files else []
 
 
 def describe_copy(
@@ -55,7 +55,7 @@ def describe_copy(
         notes += part_note if is_part else compare_counts(here, known)
     for kind, files in (("video", videos), ("sound", sound)):
         if missing := sorted(dialogs.difference(files)):
-            notes.append(f"{len(missing)} labelled videos have no {kind} of the whole, the first is {missing[0]}")
+            notes.append(f"{len(missing)} labelled videos have no whole {kind}, the first is {missing[0]}")
     exclusions = Counter(u.exclusion for u in utterances if u.exclusion)
     notes += [f"{number} clips: {exclusion.reason}" for exclusion, number in exclusions.items()]
     notes += missing_text_notes(labelled)

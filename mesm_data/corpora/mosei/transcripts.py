@@ -64,7 +64,7 @@ def _add_clip(parsed: Parsed[Clip], number: int, line: str, match: re.Match[str]
         parsed.add_problem(number, f"{video[:40]!r} is not the id of a video", line)
         return False
     if video != stem:
-        parsed.add_problem(number, f"stands in the file of another video; taken as {video}", line)
+        parsed.add_problem(number, f"is in the file of another video; taken as {video}", line)
     parsed.records.append(
         Clip(
             line=number,

@@ -38,7 +38,7 @@ def find_media(row: Row, root: Path, number: int, problems: Problems) -> RowMedi
             continue
         path = relative_path(cell, root)
         if path is None:
-            problems.add(number, column, f"{cell!r:.120} does not lie below {root}")
+            problems.add(number, column, f"{cell!r:.120} is not below {root}")
             return None
         suffix = PurePosixPath(path).suffix.lower()
         kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
