@@ -1,4 +1,4 @@
-"""CREMA-D: names, votes and the clips that are known to be wrong. Media are empty files: no scan opens one."""
+"""CREMA-D: names, votes and clips with known errors. Media are empty files, because a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path

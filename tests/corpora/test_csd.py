@@ -1,4 +1,4 @@
-"""Guarantee: a .csd file gives what lies in it, or a sentence; it reads no other file, and never ends the process."""
+"""Guarantee: reading a .csd file gives its content or a sentence; no other file is read, and the process never dies."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) 
 
 
 def test_the_attack_reads_another_file_where_nothing_is_checked(path: Path) -> None:
-    """What the test above refuses is not refused for another reason."""
+    """The file of the test above is not rejected for another reason."""
     for change in (external_storage, external_link, virtual_dataset):
         path.unlink(missing_ok=True)
         odd(path, change)
@@ -159,7 +159,7 @@ def test_numbers_where_words_belong_and_words_where_numbers_belong_are_noted(pat
 
 
 def test_damaged_files_end_in_words(path: Path) -> None:
-    """The HDF5 library loops for ever or crashes on some of them: each is read in a process of its own."""
+    """The HDF5 library loops endlessly or crashes on some of them: each is read in a subprocess."""
     write_csd(path, {f"v{number}": ROW for number in range(3)}, ["word"], "words")
     whole, choose = path.read_bytes(), random.Random(1)
     for _ in range(10):

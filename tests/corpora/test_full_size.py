@@ -1,4 +1,4 @@
-"""A tree of the release's size, of tiny media, is built whole: every take is accounted for."""
+"""A tree of the release's size, with tiny media, is built completely: every take is accounted for."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from mesm_data.pipeline.build import build
 
 @pytest.mark.slow
 def test_all_1440_spoken_takes_of_ravdess_are_built(tmp_path: Path) -> None:
-    """One tiny mp4 (with sound) under every name of the speech archives; one of them is broken."""
+    """One tiny mp4 (with audio) under every name of the speech archives; one of them is damaged."""
     tiny = tmp_path / "tiny.mp4"
     inputs = ("-f", "lavfi", "-i", "testsrc=d=0.4:s=64x48:r=30", "-f", "lavfi", "-i", "sine=440:d=0.4")
     codecs = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")

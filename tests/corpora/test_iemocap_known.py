@@ -1,4 +1,4 @@
-"""A scan of five sessions says whether this is the release. On a tree of texts that is made of the known counts."""
+"""A scan of five sessions compares them with the release. The tree of texts is generated from the known counts."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,7 @@ WDSEG = "\t SFrm  EFrm    SegAScr Word\n\t   35    61     -91830 GOOD\n Total sc
 
 
 def ids() -> list[str]:
-    """Made-up ids with the known numbers of each session, kind and letter; real are those two without alignment."""
+    """Invented ids with the known numbers of each session, kind and letter; the two without alignment are real."""
     exempt = KNOWN["anomalies"]["no_alignment"]
     letters = Counter(COUNTS["speaker_letters"]) - Counter(key[-4] for key in exempt)
     speakers = letters.elements()
@@ -37,7 +37,7 @@ def ids() -> list[str]:
 
 
 def shares(total: int, number: int) -> list[int]:
-    """`total` in `number` shares as equal as can be."""
+    """Divide `total` into `number` shares, as equal as possible."""
     return [total // number + (n < total % number) for n in range(number)]
 
 

@@ -1,4 +1,4 @@
-"""The scan of an IEMOCAP folder, on small trees as users have them. Media are empty files: none is opened."""
+"""The scan of IEMOCAP on small trees, as users have them. Media are empty files, because a scan opens none."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def block(utterance: str, start: float, end: float, label: str = "neu") -> str:
 
 
 def add_dialog(root: Path, dialog: str, turns: dict[str, tuple[float, float]], *, media: bool = True) -> None:
-    """Write `turns` (the end of the id, such as F000 -> start, end) with all files, in the order given."""
+    """Write `turns` (end of the id, such as F000 -> start, end) with all files, in this order."""
     session = root / f"Session{dialog[4]}"
     evaluation = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
     transcription = ""
@@ -61,7 +61,7 @@ def notes_about(corpus: Corpus, *parts: str) -> list[str]:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """Session1 with one dialog, F turns before M turns as in the real files, and nothing odd."""
+    """Session1 with one regular dialog, F turns before M turns as in the real files."""
     root = tmp_path / "IEMOCAP_full_release"
     turns = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (6.5, 9.25)}
     add_dialog(root, "Ses01F_impro01", turns)
@@ -375,7 +375,7 @@ def test_a_release_of_which_nothing_can_be_read_is_refused_with_the_reasons(tmp_
 
 
 def test_the_manifest_agrees_with_itself() -> None:
-    """The counts that are given in several places are the same, and every class is made of known labels."""
+    """Counts that occur in several places agree, and every class consists of known labels."""
     manifest = load("iemocap")
     counts = manifest["counts"]
     assert sum(counts["labels"].values()) == counts["utterances"]

@@ -1,4 +1,4 @@
-"""The parsers of IEMOCAP's text formats: the real shape is read back whole, and no line is lost without a word."""
+"""The parsers of IEMOCAP's text formats: the real format is read back completely, and no line is dropped silently."""
 
 import re
 
@@ -83,7 +83,7 @@ def render_turn(turn: Turn) -> list[str]:
 
 @st.composite
 def encodings(draw: st.DrawFn, lines: list[str]) -> str:
-    """The lines as a file holds them, blank lines put between, decoded again."""
+    """The lines as in a file, with blank lines inserted, decoded again."""
     for position in draw(st.lists(st.integers(0, len(lines)), max_size=3)):
         lines.insert(position, draw(st.sampled_from(["", " ", "\t"])))
     text = draw(st.sampled_from(["\n", "\r\n", "\r"])).join(lines)

@@ -1,4 +1,4 @@
-"""MELD: splits in the ids, twins of test clips, rows without clips and clips without rows, repaired texts."""
+"""MELD: splits in the ids, second versions of test clips, rows without clips, clips without rows, repaired texts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def test_ids_begin_anew_in_every_split_and_hold_its_name(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("prefer_final", [True, False])
 def test_the_twin_of_a_test_clip_is_taken_unless_the_plain_one_is_preferred(tmp_path: Path, prefer_final: bool) -> None:
-    """1/0 is a bad cut by its length, of which the twin is free; of 101/0 there is the twin alone."""
+    """1/0 has a wrong length, which its second version has not; of 101/0 there is only the second version."""
     write(tmp_path, "test", [numbered(1, 0), numbered(1, 6)])
     folder = tmp_path / MELD_FOLDERS["test"]
     put(tmp_path / "test_sent_emo.csv", table(MELD, [numbered(1, 0), numbered(1, 6), numbered(101, 0)], "\r\n"))

@@ -1,4 +1,4 @@
-"""Guarantees: CMU-MOSEI in MMSA's layout is read whole, with the emotions of the SDK's label file where it is there."""
+"""Guarantees: CMU-MOSEI in MMSA's layout is read completely, with the emotions of the SDK's label file, if any."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ NO_EMOTIONS = dict.fromkeys(EMOTIONS)
 
 @pytest.fixture
 def mosei(tmp_path: Path) -> Path:
-    """MOSEI beside MOSI, which has the same layout. Media are empty files."""
+    """MOSEI next to MOSI, which has the same layout. Media are empty files."""
     for name, rows in (("MOSEI", ROWS), ("MOSI", ("abc,1,A.,1.0,Positive,train,1,1,1",))):
         put(tmp_path / name / "label.csv", "\n".join([HEADER, *rows]) + "\n")
         for row in rows:
@@ -187,7 +187,7 @@ def test_no_table_makes_the_parser_raise(text: str, with_header: bool) -> None:
 
 @pytest.mark.parametrize("with_csd", [True, False])
 def test_clips_are_built_from_their_own_files(mosei: Path, tmp_path: Path, with_csd: bool) -> None:
-    """Pictures are test patterns of 1.5 s, sound is a tone; without the label file a clip lasts as long as its file."""
+    """Test patterns of 1.5 s with a tone; without the label file a clip spans its whole file."""
     for path in (mosei / "Raw").glob("*/*.mp4"):
         pattern = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=10:d=1.5", "-f", "lavfi", "-i", "sine=r=16000:d=1.5")
         subprocess.run([ffmpeg_binary(), "-v", "error", "-y", *pattern, f"file:{path}"], check=True)

@@ -1,4 +1,4 @@
-"""CMU-MOSEI built: ids that look like options, and the accounts. Pictures are test patterns, sound is a tone."""
+"""Builds of CMU-MOSEI: ids that look like options, and the counts. Media are test patterns with a tone."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def make(path: Path, *options: str) -> None:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds a video; three clips: the second begins below 0, the third was not rated, a fourth has no times."""
+    """Two-second videos with three clips: the second starts below 0, the third is unrated, a fourth has no times."""
     root = tmp_path_factory.mktemp("mosei") / "Raw"
     rows = []
     for video in IDS:

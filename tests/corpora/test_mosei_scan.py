@@ -1,4 +1,4 @@
-"""The scan of a CMU-MOSEI folder, on small trees as users have them. Media are empty files: none is opened."""
+"""The scan of CMU-MOSEI on small trees, as users have them. Media are empty files, because a scan opens none."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ NAMES = ["5000_batch_raw", "mturk_extra_v2"]
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Raw with two videos: -3g5yACwYnA, of whose three clips two are rated, and 188343 with one rated clip."""
+    """Raw with two videos: -3g5yACwYnA with two rated clips and one unrated, and 188343 with one rated clip."""
     root = tmp_path / "CMU_MOSEI/Raw"
     # Not in the order of the clips, as in the real files.
     add_video(root, VIDEO, {10: (20.5, 25.0, "Ten."), 2: (4.84, 14.052, "Two ___ and more."), 3: (14, 15, "Three.")})
@@ -205,7 +205,7 @@ def test_without_transcripts_the_label_files_rows_give_the_times_if_all_means_ag
 
 
 def empty_zeros(raw: Path, *names: str) -> None:
-    """What a spreadsheet that hides zeros leaves of label files."""
+    """Label files from a spreadsheet that hides zeros."""
     for name in names:
         path = raw / LABELS / f"{name}.csv"
         rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
@@ -217,7 +217,7 @@ def empty_zeros(raw: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("transcripts", [True, False])
 def test_a_file_that_leaves_its_zeros_empty_gives_the_published_means(raw: Path, transcripts: bool) -> None:
-    """One rater of clip 2 and all of clip 3 saw nothing: their rows are wholly empty."""
+    """One rater of clip 2 and all raters of clip 3 gave no answer: their rows are empty."""
     path = raw / LABELS / "5000_batch_raw.csv"
     rated = [answer(VIDEO, 2, rater, happiness=rater, sentiment=rater) for rater in range(3)]
     path.write_text(table([*rated, answer(VIDEO, 10, sadness=3), answer(VIDEO, 3)]))
@@ -247,7 +247,7 @@ def test_a_file_that_leaves_its_zeros_empty_gives_the_published_means(raw: Path,
 
 @pytest.mark.parametrize(("fear", "differs"), [(1.0, False), (1.5, False), (3.0, False), (2.0, True)])
 def test_the_published_means_decide_what_a_missing_answer_is(raw: Path, fear: float, differs: bool) -> None:
-    """3, nothing for this item, and nothing at all: 0 counts, or the last one does not, or neither."""
+    """Answers: 3, an empty cell, and a row without answers. Both are 0, or the last does not count, or neither."""
     rows = [
         answer("188343", 0, 0, fear=3),
         answer("188343", 0, 1, fear=""),

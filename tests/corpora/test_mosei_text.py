@@ -1,4 +1,4 @@
-"""CMU-MOSEI's transcripts, ids and answers: the real shape is read back whole, and nothing is lost without a word."""
+"""CMU-MOSEI's transcripts, ids and answers: the real format is read back, and nothing is dropped silently."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""CMU-MOSI: segments are cut from whole videos by the label's times. Media are empty files: no scan opens one."""
+"""CMU-MOSI: segments are cut from whole videos at the label's times. Media are empty: a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Guarantees: whatever a copy of IEMOCAP has been through, every utterance has a row and every loss a sentence."""
+"""Guarantees: in damaged copies of IEMOCAP, every utterance has a row, and every loss is reported."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ TURNS = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """Session1 with two dialogs and nothing odd."""
+    """Session1 with two regular dialogs."""
     root = tmp_path / "IEMOCAP_full_release"
     add_dialog(root, DIALOG, TURNS)
     add_dialog(root, "Ses01F_impro02", {"F000": (1.0, 2.0), "M000": (3.0, 4.0)})
@@ -48,7 +48,7 @@ def test_lost_texts_are_a_finding_of_the_build(release: Path) -> None:
 
 
 def test_texts_are_read_up_to_nul_bytes_and_behind_them(release: Path) -> None:
-    """What a crash leaves at the end of both texts costs no utterance; nor does a hole, but for the line it tears."""
+    """NUL bytes at the end of both texts cost no utterance; those in the middle cost only the line that they damage."""
     clean = by_id(scan(release))
     for path in texts_of(release, DIALOG):
         path.write_bytes(path.read_bytes() + bytes(4096))

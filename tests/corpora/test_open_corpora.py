@@ -1,4 +1,4 @@
-"""What holds for every open corpus, on a tree with the layout, names and counts of a complete copy."""
+"""Guarantees for every open corpus, on a tree with the layout, names and counts of a complete copy."""
 
 from collections import Counter
 from collections.abc import Callable

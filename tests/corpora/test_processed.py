@@ -1,4 +1,4 @@
-"""The processed release of the paper's authors, made from the synthetic corpus and built for real."""
+"""The processed release of the paper's authors, generated from the synthetic corpus and built."""
 
 import os
 import pickle
@@ -36,14 +36,14 @@ def by_id(corpus: Corpus) -> dict[str, Utterance]:
 
 
 def images(video: Path, target: Path, start: float, seconds: float, filters: str) -> None:
-    """Frames of a video as the authors' notebook left them: numbered from 0, 224 x 224."""
+    """Write the frames of a video like the authors' notebook: numbered from 0, 224 x 224."""
     command = [ffmpeg_binary(), "-v", "error", "-ss", str(start), "-t", str(seconds), "-i", str(video)]
     command += ["-vf", filters, "-q:v", "3", "-start_number", "0", str(target)]
     subprocess.run(command, check=True)
 
 
 def unpacked(root: Path, corpus: Path, count: int = 4) -> dict[str, dict[str, Any]]:
-    """Write IEMOCAP_RAW_PROCESSED of the first utterances of each speaker; returns what meta.pkl says."""
+    """Write IEMOCAP_RAW_PROCESSED with the first utterances of each speaker; return the content of meta.pkl."""
     recording = scan_corpus("iemocap", corpus).recordings[0]
     root.mkdir(parents=True)
     shutil.copy(corpus / SYNTHETIC_MARKER, root / SYNTHETIC_MARKER)
@@ -67,7 +67,7 @@ def unpacked(root: Path, corpus: Path, count: int = 4) -> dict[str, dict[str, An
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    """A download with `data/IEMOCAP_RAW_PROCESSED`, one of whose utterances is damaged in each way."""
+    """A download with `data/IEMOCAP_RAW_PROCESSED`, with one utterance for each kind of damage."""
     top = tmp_path_factory.mktemp("release")
     root = top / "data" / "IEMOCAP_RAW_PROCESSED"
     meta = unpacked(root, corpus, count=6)
@@ -188,7 +188,7 @@ def test_the_images_are_one_source_whose_digest_sha256sum_gives_too(
 
 @pytest.fixture
 def mosei(tmp_path: Path, corpus: Path) -> Callable[[dict[str, float]], Path]:
-    """mosei({utterance: images a second}): MOSEI_RAW_PROCESSED with three seconds of each."""
+    """mosei({utterance: images per second}): MOSEI_RAW_PROCESSED with three seconds of each."""
     video = corpus / str(scan_corpus("iemocap", corpus).recordings[0].video)
     root = tmp_path / "MOSEI_RAW_PROCESSED"
 
@@ -290,7 +290,7 @@ def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:
 
 
 def test_a_pickle_bomb_costs_no_memory_and_no_stack() -> None:
-    """Lists in lists, 100 000 deep and 2^40 wide; a memo index of 2^31; a text that claims 2^40 bytes."""
+    """Nested lists, 100 000 deep and 2^40 wide; a memo index of 2^31; a string that claims 2^40 bytes."""
     deep = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     wide = b"\x80\x02](K\x00e" + b"".join(b"q%c](h%ch%ce" % (n, n, n) for n in range(40)) + b"."
     memo = b"\x80\x02]r\xff\xff\xff\x7f."

@@ -1,4 +1,4 @@
-"""Guarantee: whatever oddity of the real corpora is met, the dataset holds what it should and counts add up.
+"""Guarantee: with every known oddity of the real corpora, the dataset has the expected content and counts.
 
 The quirks are planted in synthetic corpora, each with the expected result of a correct build (quirks/bed.py).
 """
@@ -68,7 +68,7 @@ def observe(dataset: Dataset, key: str) -> dict[str, Any]:
 
 
 def holds(seen: Any, expected: Any) -> bool:
-    """Whether `seen` has all that `expected` names: keys of mappings, members of lists, numbers to 1e-6."""
+    """Whether `seen` includes `expected`: keys of mappings, members of lists, numbers to 1e-6."""
     if isinstance(expected, dict):
         return isinstance(seen, dict) and all(holds(seen.get(key, ...), value) for key, value in expected.items())
     if isinstance(expected, list):
@@ -79,7 +79,7 @@ def holds(seen: Any, expected: Any) -> bool:
 
 
 def was_cut_from(seen: Any, expected: str | None) -> bool:
-    """Whether the file is among the sources, whose paths may be relative to a folder further down."""
+    """Whether the file is among the sources, whose paths may be relative to a subfolder."""
     return expected is None or any(f"/{expected}".endswith(f"/{path}") for path in seen)
 
 
@@ -158,7 +158,7 @@ def test_the_oracle_of_mosei_asks_for_everything_that_can_happen(quirky_mosei: P
 
 
 def test_a_dataset_that_differs_from_the_oracle_is_found_out(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
-    """The check itself can fail: in each thing that it compares."""
+    """The check itself fails for a difference in each of the fields."""
     oracle = oracle_of(quirky_iemocap)
     key = next(key for key, expected in oracle["utterances"].items() if expected["status"] == "ok")
     wrong = {"audio": "none", "video": "none", "flags": ["x"], "text": "x", "labels": {"emotion": "x"}, "sound": "x",

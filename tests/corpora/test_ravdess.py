@@ -1,4 +1,4 @@
-"""RAVDESS: which of the files of a take are read. Media are empty files: no scan opens one."""
+"""RAVDESS: which files of a take are read. Media are empty files, because a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_take_has_the_picture_of_01_and_the_sound_of_03(
 
 
 def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Path) -> None:
-    """Sound alone, picture alone, sound with the silent video, and the silent video alone, which cannot be built."""
+    """Audio only, video only, audio with the silent video, and the silent video only, which cannot be built."""
     put(tmp_path / f"Audio_Song_Actors_01-24/Actor_01/03-{(sound := '02-01-01-01-01-01')}.WAV")
     put(tmp_path / f"Video_Speech_Actor_02/Actor_02/01-{(video := '01-01-01-01-01-02')}.mp4")
     for name in (

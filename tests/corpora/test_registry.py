@@ -1,4 +1,4 @@
-"""A corpus can come from another package, and whoever asks for one that there is not is told which there are."""
+"""Another package can add a corpus, and the message for an unknown corpus lists all corpora."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def scan(root: Path) -> Corpus:
 
 
 def test_a_corpus_of_another_package_is_built_by_its_name(tmp_path: Path) -> None:
-    """As pip installs it: a module, and an entry point in the package's metadata."""
+    """Installed as by pip: a module, and an entry point in the package's metadata."""
     import numpy as np
     import soundfile
 

@@ -1,4 +1,4 @@
-"""A table of any origin becomes the corpus that it describes, or a message that names every bad row and column."""
+"""A table of any origin becomes a corpus, or a message that lists every invalid row and column."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from mesm_data.schema.recordings import Corpus, Utterance, sample_key
 
 @pytest.fixture
 def media(tmp_path: Path) -> Path:
-    """Empty media files: a scan opens none."""
+    """Write empty media files; a scan opens none."""
     for name in ("a.mp4", "b.wav", "sub/c.mov", "Raw/v1/0001.mp4", "Raw/v1/2.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -134,7 +134,7 @@ def test_samples_are_not_taken_for_seconds(media: Path) -> None:
 
 
 def test_a_line_of_json_ends_at_a_line_feed_alone(media: Path) -> None:
-    """U+2028 and U+0085 are characters of a text, whatever str.splitlines thinks of them."""
+    """U+2028 and U+0085 are characters of a text, although str.splitlines splits there."""
     rows = [{"file": "a.mp4", "text": "one\u2028two"}, {"file": "b.wav", "text": "three\u0085four"}]
     content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     assert [u.text for u in corpus_of(media, "t.jsonl", content).utterances()] == ["one\u2028two", "three\u0085four"]
@@ -340,7 +340,7 @@ def test_what_a_scan_found_can_be_looked_at_as_a_table(media: Path, suffix: str)
 
 
 def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:
-    """Whatever sorts the keys of an object: the order of labels, values, classes, views and splits stays."""
+    """The order of labels, values, classes, views and splits survives a program that sorts the keys of objects."""
     import tomllib
 
     from mesm_data.corpora.table.toml_writer import to_toml

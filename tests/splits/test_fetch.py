@@ -1,4 +1,4 @@
-"""Published lists are put in place as they were published, or not at all. From a server on this machine."""
+"""Published lists are saved unchanged, or not at all. They come from a local server."""
 
 import functools
 import http.server
@@ -29,7 +29,7 @@ Answer = tuple[int, bytes]
 
 
 class Server:
-    """Answers GET from `files`; before that with `first`, one a request: a status and body, or None, broken off."""
+    """Answers GET from `files`, after one answer of `first` per request: a status and body, or None to disconnect."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -203,7 +203,7 @@ def test_what_is_no_published_list_is_refused(corpus: str, name: str, message: s
 
 
 def test_the_official_folds_are_one_python_file_with_three_lists(server: Server, shared: Path, place: Path) -> None:
-    """The SDK's file is not here: one of its form is made of the plain lists, and its own digest stands in."""
+    """The SDK's file is not available: the test generates one in its format from the plain lists, and its digest."""
     mosei = built_in_schema("mosei")
     official = named_splits(mosei, {})["official"]
     assert set(official.files) == {"cmu_mosei_std_folds.py"}

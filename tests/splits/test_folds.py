@@ -1,4 +1,4 @@
-"""Folds test each group once, and nobody validates who is tested."""
+"""Folds test each group once, and no test speaker is in the validation part."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_a_schema_s_own_rule_names_its_folds() -> None:
 
 
 def test_who_shares_the_recordings_of_a_tested_speaker_validates() -> None:
-    """The other speaker of an IEMOCAP session is in the same sound and picture."""
+    """The other speaker of an IEMOCAP session is in the same audio and video."""
     made = resolve_split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
     assert {SESSIONS[key]["speaker"] for key in made.parts["valid"]} == {"Ses02F"}
     shared = {SESSIONS[key]["dialog"] for key in made.parts["train"]} & {

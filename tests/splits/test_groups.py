@@ -1,4 +1,4 @@
-"""A split only groups the files of a dataset: which samples there are, and their bytes, do not change."""
+"""A split only groups the shards: the samples and their bytes do not change."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A split puts every utterance into one part, and says what its parts share."""
+"""A split assigns every utterance to one part, and reports what its parts share."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ RULES = (*(f"session-{number}" for number in range(1, 6)), "dialog")
 def row(
     key: str, start: float = 0.0, end: float = 1.0, status: str = "ok", reason: str | None = None
 ) -> dict[str, Any]:
-    """What a manifest says of an utterance. The id tells the rest: of IEMOCAP, or of CMU-MOSEI, by video."""
+    """The manifest row of an utterance; speaker and dialog follow from its id, of IEMOCAP or CMU-MOSEI."""
     video = key.rsplit("_", 1)[0]
     dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
     session = key[4] if key.startswith("Ses0") else None
@@ -116,7 +116,7 @@ def test_too_few_dialogs_are_said() -> None:
 
 
 def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> None:
-    """Each begins at 0 of its own file; two of the same file do overlap."""
+    """Each starts at 0 of its own file; two of the same file do overlap."""
     first, second = (row(f"video_{number}", end=3.0) for number in range(2))
     apart = {item["key"]: {**item, "recording": item["key"]} for item in (first, second)}
     parts = {"train": [first["key"]], "test": [second["key"]]}
@@ -130,7 +130,7 @@ def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> No
 
 @pytest.fixture
 def published(shared: Path, tmp_path: Path) -> Any:
-    """A folder with the published lists of a corpus, named as the authors name them."""
+    """A folder with the published lists of a corpus, under the authors' names."""
 
     def copy(corpus: str) -> Path:
         for part in ("train", "valid", "test"):
@@ -168,13 +168,13 @@ VIDEOS = [f"mosei_official_{part}_videos.txt" for part in ("train", "valid", "te
 
 
 def as_python(shared: Path) -> bytes:
-    """The official folds in the form in which the SDK has them."""
+    """The official folds in the SDK's format."""
     lists = {name.split("_")[2]: (shared / "splits" / name).read_text().split() for name in VIDEOS}
     return "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
 
 
 def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) -> None:
-    """The official folds over the paper's clips, which all lie in the fold of their video; both forms are the same."""
+    """The official folds for the paper's clips, each of which is in the fold of its video; both formats agree."""
     paper = {part: (shared / "splits" / f"mosei_{part}_split.txt").read_text().split() for part in PARTS}
     rows = [row(key) for keys in paper.values() for key in keys]
     for name in VIDEOS:
@@ -206,7 +206,7 @@ def test_what_ids_name_is_decided_for_all_lists_at_once(tmp_path: Path) -> None:
 
 
 def test_python_lists_are_parsed_and_never_run(tmp_path: Path) -> None:
-    """Other statements are passed over; what is not a list of strings is refused, not computed."""
+    """Other statements are skipped; anything but a list of strings is rejected, not evaluated."""
     path, ran = tmp_path / "folds.py", tmp_path / "ran"
     path.write_text(f"import os\nopen({str(ran)!r}, 'w')\nx: int = 1\na_train = ['v_1']\na_test = ['v_0']\nb = [2]\n")
     assert read_lists(path)[0] == {"train": ["v_1"], "test": ["v_0"]}
@@ -234,7 +234,7 @@ parts_of_keys = st.lists(st.sampled_from(["train", "valid", "test", None]), min_
 def test_lists_are_the_same_from_a_folder_and_a_file(
     tmp_path_factory: pytest.TempPathFactory, places: list[str | None], order: Any, newline: str
 ) -> None:
-    """Whatever the order, the line ends and the form: the same parts, the same digest."""
+    """Parts and digest do not depend on order, line breaks or format."""
     lists = {
         part: [key for key, at in zip(KEYS, places, strict=True) if at == part] for part in ("train", "valid", "test")
     }
@@ -273,7 +273,7 @@ def test_ids_that_look_like_numbers_stay_ids(tmp_path: Path) -> None:
 
 
 def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) -> None:
-    """The digest is that of the lists, so it does not depend on what could be built."""
+    """The digest is that of the lists and does not depend on the built utterances."""
     rows = sessions(1, 2)
     (tmp_path / "train.txt").write_text("\n".join(item["key"] for item in rows[:4]) + "\nSes01F_impro99_F000\n")
     (tmp_path / "test.txt").write_text("\n".join(item["key"] for item in rows[4:6]))
@@ -356,7 +356,7 @@ moments = st.lists(
 
 @given(moments)
 def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int, int, str, bool, int]]) -> None:
-    """Against every pair, compared one by one."""
+    """Compared with a check of every pair."""
     rows = {
         (key := f"Ses0{dialog}F_impro01_{who}{number:03d}"): row(key, start, start + length)
         for number, (start, length, who, _, dialog) in enumerate(items)
@@ -382,7 +382,7 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
 def test_every_split_that_can_be_made_says_what_leaks_across_it(
     published: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper's real ids at made-up times: neighbours of a dialog overlap, as 7038 of the corpus' 9888 do."""
+    """The paper's real ids at invented times: neighbours in a dialog overlap, like 7038 of the corpus' 9888."""
     monkeypatch.setenv("MESM_SPLITS", str(tmp_path / "none"))
     lists, _ = read_lists(published("iemocap"))
     places: Counter[str] = Counter()
@@ -430,7 +430,7 @@ def test_the_rules_are_those_that_the_manifests_name() -> None:
 
 
 def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> None:
-    """The types that Parquet gives back, with ratings as the corpus has them."""
+    """The types that Parquet returns, with ratings as in the corpus."""
     numbers = {"valence": 2.0, "activation": None, "dominance": 3.0}
     rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     labels = dict(zip(KEYS, ["ang", "xxx", "exc", None] * len(KEYS), strict=False))

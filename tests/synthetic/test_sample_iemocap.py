@@ -1,4 +1,4 @@
-"""A synthetic corpus that a program for IEMOCAP cannot tell from the real one by its form."""
+"""The format of the synthetic IEMOCAP is that of the real one."""
 
 import hashlib
 import operator

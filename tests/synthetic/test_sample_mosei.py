@@ -1,4 +1,4 @@
-"""A synthetic corpus that a program for CMU-MOSEI's raw data cannot tell from the real one by its form."""
+"""The format of the synthetic CMU-MOSEI is that of the real raw data."""
 
 import csv
 import hashlib
@@ -34,7 +34,7 @@ TABLES = (
 
 @pytest.fixture(scope="module")
 def monologues() -> tuple[Monologue, ...]:
-    """The plan of the corpus that tests share."""
+    """The plan of the shared test corpus."""
     return plan(2, 1, clips=3)
 
 
@@ -255,7 +255,7 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(
 
 @pytest.mark.slow
 def test_the_command_writes_every_form_of_video(mesm_data: Callable[..., object], tmp_path: Path) -> None:
-    """Twelve videos: sizes and rates of all kinds, one without sound, one with a variable rate, one torn."""
+    """Twelve videos: all sizes and rates, one without audio, one with a variable rate, one truncated."""
     out = tmp_path / "out"
     mesm_data("sample", "mosei", out)
     planned = plan(mosei.VIDEOS, 0)
