@@ -103,7 +103,7 @@ def test_an_actor_fills_a_frame_of_any_format(form: object) -> None:
     assert isinstance(form, Form)
     picture = np.zeros((480, 360, 3), np.uint8)
     picture[120:360] = 200
-    frame = mosei.framed(picture, form.width, form.height)
+    frame = mosei.fit_to_frame(picture, form.width, form.height)
     assert frame.shape == (form.height, form.width, 3)
     assert frame.min() > 190, "no black bar is left"
 
