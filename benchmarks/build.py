@@ -34,7 +34,7 @@ MINUTES_OF_A_DIALOG = 1.44  # of 30 turns
 BUILD = """
 import sys
 from pathlib import Path
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 source, out, workers, clips, faces = sys.argv[1:]
@@ -43,10 +43,10 @@ if faces == "0":
     class Blind:
         def detect(self, picture):
             return []
-    step.detector_of = lambda job: Blind()
+    step.job_detector = lambda job: Blind()
 if __name__ == "__main__":
     recipe = Recipe(corpus="iemocap", clips=clips == "1")
-    build(scan_corpus("iemocap", Path(source)), Path(out), recipe, workers=int(workers))
+    build_dataset(scan_corpus("iemocap", Path(source)), Path(out), recipe, workers=int(workers))
 """
 
 

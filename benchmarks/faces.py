@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from mesm_data.media.faces.crop import face, resize
-from mesm_data.media.faces.integral_image import Sums
-from mesm_data.media.faces.mtcnn import Detector
+from mesm_data.media.faces.crop import crop_face, resize
+from mesm_data.media.faces.integral_image import IntegralImage
+from mesm_data.media.faces.mtcnn import MtcnnDetector
 
 
 def cpu(work: Callable[[], object], runs: int = 20) -> float:
@@ -37,19 +37,19 @@ def frame() -> NDArray[np.uint8]:
     return picture
 
 
-def stages(detector: Detector, picture: NDArray[np.uint8]) -> str:
+def stages(detector: MtcnnDetector, picture: NDArray[np.uint8]) -> str:
     """One line of the table."""
     found = detector.detect(picture)
-    sums = Sums(picture)
+    sums = IntegralImage(picture)
     first = detector._first(sums)
     second = detector._second(sums, first)
     times = [
-        cpu(lambda: Sums(picture)),
+        cpu(lambda: IntegralImage(picture)),
         cpu(lambda: detector._first(sums)),
         cpu(lambda: detector._second(sums, first)),
         cpu(lambda: detector._final(sums, second)),
         cpu(lambda: detector.detect(picture)),
-        cpu(lambda: face(picture, found, square=224)),
+        cpu(lambda: crop_face(picture, found, square=224)),
     ]
     return " ".join(f"{time:8.1f}" for time in times) + f"   {len(first)}, {len(second)}"
 
@@ -57,9 +57,9 @@ def stages(detector: Detector, picture: NDArray[np.uint8]) -> str:
 def main() -> None:
     print("min_face_size     sums    P-net    R-net    O-net   detect     crop   (ms CPU; boxes to R, to O)")
     for size in (20, 40, 60):
-        print(f"{size:13d}", stages(Detector(min_face_size=size), frame()))
+        print(f"{size:13d}", stages(MtcnnDetector(min_face_size=size), frame()))
     print("\nlarge frames, min_face_size 40: ms CPU of every pixel, of what `detect` looks at")
-    detector = Detector(min_face_size=40)
+    detector = MtcnnDetector(min_face_size=40)
     for height, width in ((720, 1280), (1080, 1920)):
         picture = np.full((height, width, 3), 128, np.uint8)
         picture[:, (width - height) // 2 :][:, :height] = resize(astronaut(), height)
@@ -67,8 +67,8 @@ def main() -> None:
         print(f"{width}x{height} {whole:8.1f} {cpu(lambda p=picture: detector.detect(p), 5):8.1f}")  # type: ignore[misc]
 
 
-def _all_of_it(detector: Detector, picture: NDArray[np.uint8]) -> None:
-    sums = Sums(picture)
+def _all_of_it(detector: MtcnnDetector, picture: NDArray[np.uint8]) -> None:
+    sums = IntegralImage(picture)
     detector._final(sums, detector._second(sums, detector._first(sums)))
 
 

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 import mesm_train
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.members import encode_faces
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.tar import SampleWriter
@@ -100,7 +100,7 @@ def write(folder: Path, count: int) -> Dataset:
     recipe = {"face_size": 48, "sample_rate": 16_000, "frame_interval": "0.5"}
     schema = built_in_schema("iemocap").as_dict()
     facts = {"corpus": "iemocap", "schema": schema, "recipe": recipe, "synthetic": True, "notes": []}
-    dataset.write(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
+    write_dataset(folder / "data", folder / "parts", rows, facts, limit=64 * 2**20, step=lambda _: None)
     return Dataset(folder / "data")
 
 

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mesm_data.dataset.reader import Dataset, Sample
+    from mesm_data.dataset.reader import Dataset
     from mesm_data.dataset.remote_shards import open_dataset
+    from mesm_data.dataset.sample import Sample
     from mesm_data.errors import InputError, MesmError
     from mesm_data.pipeline.api import build, verify
     from mesm_data.splits.resolve import Split
@@ -23,7 +24,7 @@ _MODULES = {
     "Dataset": "mesm_data.dataset.reader",
     "InputError": "mesm_data.errors",
     "MesmError": "mesm_data.errors",
-    "Sample": "mesm_data.dataset.reader",
+    "Sample": "mesm_data.dataset.sample",
     "Split": "mesm_data.splits.resolve",
     "build": "mesm_data.pipeline.api",
     "open_dataset": "mesm_data.dataset.remote_shards",

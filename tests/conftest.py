@@ -115,7 +115,41 @@ def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -
     """The corpus, built by two workers."""
     from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.pipeline.build import build
+    from mesm_data.pipeline.build import build_dataset
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
-    return once("dataset", lambda path: build(scan_corpus("iemocap", corpus), path, recipe, workers=2) and None)
+    return once("dataset", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=2) and None)
+
+
+TINY_RUN = """
+name: tiny
+labels: six
+model: {kind: mesm, channels: [4, 8, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16}
+text: {encoder: tiny, tiny: {vocabulary: 60, embedding: 8, width: 8, layers: 1, heads: 2, feedforward: 8}}
+optim: {lr: 1e-3, batch: 8, epochs: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def trained_run(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) -> Path:
+    """A MESM run on the dataset that has ended: two epochs of a tiny model, all three modalities."""
+    import yaml
+
+    from mesm_data.dataset.reader import Dataset
+
+    def train(path: Path) -> None:
+        rows = Dataset(dataset).rows
+        parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+        for label in ("ang", "exc", "fru", "hap", "neu", "sad"):
+            same = sorted(key for key, row in rows.items() if row["labels"]["emotion"] == label)
+            for number, key in enumerate(same):
+                parts[("train", "valid", "test")[min(number, 2)]].append(key)
+        split, recipe = path.with_suffix(".split.yaml"), path.with_suffix(".yaml")
+        split.write_text(yaml.safe_dump(parts))
+        recipe.write_text(f"{TINY_RUN}split: {split}\ndata: {dataset}\n")
+        command = [sys.executable, "-c", "from mesm_cli.train import main; main()", "run", recipe, "--out", path]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+        assert done.returncode == 0, done.stderr
+
+    return once("trained", train)

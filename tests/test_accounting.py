@@ -14,7 +14,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 
 
 @dataclass
@@ -72,7 +72,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Damage:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, damaged: Damage) -> Dataset:
     out = tmp_path_factory.mktemp("built") / "out"
-    build(scan_corpus("iemocap", damaged.root), out, Recipe(corpus="iemocap"), workers=2)
+    build_dataset(scan_corpus("iemocap", damaged.root), out, Recipe(corpus="iemocap"), workers=2)
     return Dataset(out)
 
 
@@ -161,7 +161,7 @@ def test_what_was_not_asked_for_is_excluded_by_a_named_rule(tmp_path: Path, corp
     names = [key for keys in utterances(corpus).values() for key in keys]
     asked = sorted(utterances(corpus))[1]
     recipe = Recipe(corpus="iemocap", only=f"{asked}_*", limit=2, clips=False)
-    said = build(scan_corpus("iemocap", corpus), tmp_path / "out", recipe, workers=1)
+    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", recipe, workers=1)
     assert said["counts"] == {"total": len(names), "ok": 2, "failed": 0, "excluded": len(names) - 2}
     rows = Dataset(tmp_path / "out").rows.values()
     assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] != asked} == {"only"}
@@ -203,7 +203,7 @@ def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, 
     first, last = (round(second * rate) for second in whole.span)
     soundfile.write(root / utterance.audio[0].path, sound[first:last, 1 - whole.channel], rate)
     recipe = Recipe(corpus="iemocap", only=key, clips=False, video_offset="-0.167")
-    said = build(scan_corpus("iemocap", root), tmp_path / "out", recipe, workers=1)
+    said = build_dataset(scan_corpus("iemocap", root), tmp_path / "out", recipe, workers=1)
     assert said["recipe"]["video_offset"] == "-0.167"
     assert "0 fit the channel that the corpus' rule gives them, 1 another one" in said["findings"][0]
     record = Dataset(tmp_path / "out")[key].record

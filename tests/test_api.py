@@ -20,7 +20,7 @@ import torch
 
 import mesm_data
 import mesm_train
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import rows_digest
 from mesm_data.errors import InputError
 
 PACKAGES = ("mesm_data", "mesm_train", "mesm_cli", "mesm_manifests")
@@ -228,7 +228,7 @@ def test_a_pickled_dataset_that_was_replaced_since_is_refused(dataset: Path, tmp
     pickled = pickle.dumps(mesm_data.open_dataset(copy))
     assert len(pickle.loads(pickled)) > 0
     described = json.loads((copy / "dataset.json").read_text())
-    described["root"] = manifest.digest([{"another": "dataset"}])
+    described["root"] = rows_digest([{"another": "dataset"}])
     (copy / "dataset.json").write_text(json.dumps(described))
     with pytest.raises(InputError, match="holds another dataset than when it was opened"):
         pickle.loads(pickled)

@@ -182,7 +182,7 @@ def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_goes_on(corpus: Pat
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)[::-1]
         assert process.returncode == 130, said
-        assert "goes on where it stopped" in said
+        assert "run the same command again to resume" in said
         assert "Traceback" not in said
         assert not (out / "dataset.json").exists()
 

@@ -20,8 +20,8 @@ from mesm_data.integrity import rebuild_check as rebuild
 from mesm_data.integrity.content_check import check
 from mesm_data.integrity.lock_reader import read
 from mesm_data.integrity.verify import verify
-from mesm_data.pipeline.build import build
-from mesm_data.pipeline.retry import retry
+from mesm_data.pipeline.build import build_dataset
+from mesm_data.pipeline.retry import retry_dataset
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.training.setup import check_media
@@ -35,7 +35,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 def other(once: Once, corpus: Path) -> Path:
     """Some utterances of the corpus, built with other options."""
     recipe = Recipe(corpus="iemocap", only=ONLY, **OPTIONS)  # type: ignore[arg-type]
-    return once("other", lambda path: build(scan_corpus("iemocap", corpus), path, recipe, workers=1) and None)
+    return once("other", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=1) and None)
 
 
 def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
@@ -64,7 +64,7 @@ def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path
 
 def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
     lock = read(other / "recipe.lock")
-    said = build(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
+    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
     assert {verdict for _, verdict, _ in rebuild.check(tmp_path / "out", lock)} == {"identical"}
     assert said["root"] == lock.said["root"]
 
@@ -139,12 +139,12 @@ def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dat
         done = CliRunner().invoke(app, ["verify", str(path)])
         assert (note in done.output) == expected
     lock = read(out / "recipe.lock")
-    said = build(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
+    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
     assert said["root"] == lock.said["root"]
     assert list(check(tmp_path / "again")) == []
     with pytest.raises(InputError, match="needs its model file"):
-        retry(scan_corpus("iemocap", corpus), out)
+        retry_dataset(scan_corpus("iemocap", corpus), out)
     other = tmp_path / "other.onnx"
     other.write_bytes(model() + b"\x08\x07")
     with pytest.raises(MesmError, match=r"face_model is .* in the recipe and .* here"):
-        retry(scan_corpus("iemocap", corpus), out, face_model=other)
+        retry_dataset(scan_corpus("iemocap", corpus), out, face_model=other)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.integrity import content_check as check
 from mesm_data.schema.built_in import built_in_schema
 

@@ -14,7 +14,7 @@ import yaml
 from mesm_cli.settings import complete_key, complete_recipe
 
 from mesm_data.errors import InputError
-from mesm_data.pipeline.build import open_place
+from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.storage.json_files import write_json
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.config.settings_help import all_settings, find_settings
@@ -122,8 +122,8 @@ def sample() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 console.run(app)
 """
-    stopped = "stopped: nothing half-written is kept as finished"
-    for name, remedy in {"build": "; the same command goes on where it stopped", "sample": ""}.items():
+    stopped = "stopped: nothing unfinished is kept as finished"
+    for name, remedy in {"build": "; run the same command again to resume", "sample": ""}.items():
         done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (130, f"{stopped}{remedy}\n")
 
@@ -140,7 +140,7 @@ def test_overwrite_is_not_advised_over_the_dataset_of_another_corpus(tmp_path: P
     plan = {"recipe": {"clips": True, "corpus": "iemocap"}, "source": {}, "toolchain": {}, "schema": {}}
     write_json(tmp_path / "dataset.json", there)
     with pytest.raises(InputError, match=r"holds a dataset of mosei, not of iemocap: give another --out$"):
-        open_place(tmp_path, plan, overwrite=False)
+        prepare_output_dir(tmp_path, plan, overwrite=False)
 
 
 def record(step: int) -> dict[str, object]:

@@ -14,8 +14,8 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
-from mesm_data.pipeline.executors.local import run
+from mesm_data.pipeline.build import build_dataset
+from mesm_data.pipeline.executors.local import run_local
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 
@@ -28,7 +28,7 @@ MAIN = [sys.executable, "-c", "from mesm_cli.data import main; main()"]
 @pytest.fixture(scope="module")
 def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """What a machine without trouble builds."""
-    return once("whole", lambda path: build(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
+    return once("whole", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def root_without_clips(once: Callable[[str, Callable[[Path], None]], Path], mesm
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.errors import MesmError
 from test_machine import RECIPE
 
 corpus, folder, kind = scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-build(corpus, folder / "warm", RECIPE, workers=1)  # what is imported later is imported now
+build_dataset(corpus, folder / "warm", RECIPE, workers=1)  # what is imported later is imported now
 files = max(map(int, os.listdir("/proc/self/fd")))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 number, limits = {
@@ -68,14 +68,14 @@ for limit in limits:
     soft, hard = resource.getrlimit(number)
     resource.setrlimit(number, (limit, hard))
     try:
-        said = build(corpus, out, RECIPE, workers=1)
+        said = build_dataset(corpus, out, RECIPE, workers=1)
         answer = said["root"]
     except (MesmError, OSError, MemoryError) as error:
         answer = f"ended: {type(error).__name__}: {error}"
     finally:
         resource.setrlimit(number, (soft, hard))
     print(answer.replace(chr(10), " "))
-print(build(corpus, out, RECIPE, workers=1)["root"])
+print(build_dataset(corpus, out, RECIPE, workers=1)["root"])
 """
 
 
@@ -123,7 +123,7 @@ def test_a_worker_that_cannot_start_ends_the_work(tmp_path: Path, monkeypatch: p
     (tmp_path / "vanishing.py").unlink()
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     with pytest.raises(MesmError, match="a worker process could not start"):
-        list(run(vanishing.double, range(4), 2))
+        list(run_local(vanishing.double, range(4), 2))
 
 
 # File systems that refuse what others can
@@ -230,7 +230,6 @@ LONG = "n" * 300
     [
         *(("build", "iemocap", "--source", "CORPUS", "--out", place) for place in ("file/x", LONG, "/proc/x")),
         ("fingerprint", "CORPUS", "--out", LONG),
-        ("attest", "DATASET", "--out", "file/x"),
         ("sample", "iemocap", "/proc/x", "--dialogs", "1"),
         ("inspect", LONG),
     ],
@@ -274,7 +273,7 @@ def packed(out: Path, corpus: Path) -> None:
         return lambda number: None
 
     with pytest.raises(InterruptedError):
-        build(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+        build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +310,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, corpus: Path, stopped: Pat
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
         return made.append if what == "build" else lambda number: None
 
-    build(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
     assert made == [1]  # utterances: no other part was made again
     assert {path.name: sha256_file(path) for path in (out / "shards").iterdir()} == {
         path.name: sha256_file(path) for path in (whole / "shards").iterdir()
@@ -327,7 +326,7 @@ from pathlib import Path
 import test_machine as t
 delete = shutil.rmtree
 shutil.rmtree = lambda path, *a, **k: os.kill(os.getpid(), 9) if Path(path).name == "parts" else delete(path, *a, **k)
-t.build(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
+t.build_dataset(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
 """
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
@@ -335,7 +334,7 @@ t.build(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, worke
     assert done.returncode == -9
     assert (out / "dataset.json").exists()
     assert list((out / ".build" / "parts").iterdir())
-    assert build(scan_corpus("iemocap", corpus), out, RECIPE, workers=1)["root"] == root
+    assert build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1)["root"] == root
     assert not (out / ".build" / "parts").exists()
     assert (out / "recipe.lock").exists()
 
@@ -345,17 +344,17 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """It has the same size, and is exchanged when it has been decoded and not been hashed."""
-    from mesm_data.pipeline import worker as step
+    from mesm_data.media.extract import extract_video
+    from mesm_data.pipeline import worker
 
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
     recording = scan_corpus("iemocap", source).recordings[0]
     utterance = next(u for u in recording.utterances if u.id.endswith("_F000"))
     assert recording.video
     name = {"sound": utterance.audio[0].path, "video": recording.video, "text": utterance.annotation_files[0]}[kind]
-    watch = step.watch
 
     def exchange(*arguments: object) -> object:
-        seen = watch(*arguments)  # type: ignore[arg-type]
+        seen = extract_video(*arguments)  # type: ignore[arg-type]
         data = bytearray((source / name).read_bytes())
         data[-40] ^= 1
         (tmp_path / "other").write_bytes(data)
@@ -364,11 +363,11 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
 
     only = Recipe(corpus="iemocap", only=utterance.id)
     with monkeypatch.context() as patch:
-        patch.setattr(step, "watch", exchange)
+        patch.setattr(worker, "extract_video", exchange)
         with pytest.raises(MesmError, match=f"{name} was changed after the corpus was scanned"):
-            build(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
+            build_dataset(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
     assert not list((tmp_path / "out" / ".build" / "parts").glob("*.json"))
-    build(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
+    build_dataset(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
     sources = Dataset(tmp_path / "out")[utterance.id].record["sources"]
     assert {one["path"]: one["sha256"] for one in sources}[name] == sha256_file(source / name)
 
@@ -382,6 +381,6 @@ def test_a_source_that_vanishes_is_said(tmp_path: Path, corpus: Path) -> None:
         return lambda number: None
 
     with pytest.raises(MesmError, match="is gone now"):
-        build(found, tmp_path / "out", RECIPE, workers=1, progress=progress)
+        build_dataset(found, tmp_path / "out", RECIPE, workers=1, progress=progress)
     with pytest.raises(InputError, match="another source"):
-        build(scan_corpus("iemocap", source), tmp_path / "out", RECIPE, workers=1)
+        build_dataset(scan_corpus("iemocap", source), tmp_path / "out", RECIPE, workers=1)

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from mesm_data.dataset import dataset_dir as shards
-from mesm_data.pipeline.source_record import remembered
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
+from mesm_data.pipeline.source_record import load_source_index
 
 
 def test_names_that_are_not_utf8_or_not_ascii_in_an_ascii_locale_keep_no_build_from_its_end(
@@ -22,13 +22,13 @@ def test_names_that_are_not_utf8_or_not_ascii_in_an_ascii_locale_keep_no_build_f
     for number, environment in enumerate((dict(os.environ), ascii_only)):
         out = tmp_path / os.fsdecode(b"out \xe9 %d" % number)
         mesm_data("build", "iemocap", "--source", source, "--out", out, *options, env=environment)
-        said = shards.describe(out)
-        [built] = [row for row in shards.rows(out, said) if row["status"] == "ok"]
+        said = read_dataset_info(out)
+        [built] = [row for row in read_manifest_rows(out, said) if row["status"] == "ok"]
         assert (built["audio"], built["video"], built["reason"]) == ("ok", "ok", None)
         noted = [note for note in said["notes"] if "not text in" in note]
         assert any("transcriptions/caf\\xe9.txt" in note for note in noted)
         mesm_data("inspect", out, env=environment)
-        known = remembered(out)
+        known = load_source_index(out)
         assert known is not None
         assert known[0] == source.resolve()
         assert "nothing to retry" in mesm_data("retry", out, env=environment).stderr

@@ -20,9 +20,9 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity import lock_reader as locked
 from mesm_data.integrity.lock_writer import VERSION
-from mesm_data.pipeline.build import open_place
-from mesm_data.pipeline.retry import known
-from mesm_data.pipeline.source_record import remembered
+from mesm_data.pipeline.output_dir import prepare_output_dir
+from mesm_data.pipeline.retry import read_recorded_plan
+from mesm_data.pipeline.source_record import load_source_index
 from mesm_data.publishing.contents import read_publication
 from mesm_data.publishing.fetch import fetch
 from mesm_data.splits.groups import load_groups
@@ -215,11 +215,11 @@ def test_a_begun_build_of_the_wrong_shape_is_named(tmp_path: Path, data: str) ->
         (tmp_path / ".build").mkdir(exist_ok=True)
         (tmp_path / ".build" / name).write_text(data)
     with pytest.raises(InputError, match=r"recipe\.json is"):
-        open_place(tmp_path, {}, overwrite=False)
+        prepare_output_dir(tmp_path, {}, overwrite=False)
     with pytest.raises(InputError, match=r"recipe\.json is"):
-        known(tmp_path)
+        read_recorded_plan(tmp_path)
     with pytest.raises(InputError, match=r"source\.json is"):
-        remembered(tmp_path)
+        load_source_index(tmp_path)
     with pytest.raises(InputError, match=r"groups\.json is"):
         load_groups(tmp_path, {"name": "session-5", "digest": DIGEST})
 

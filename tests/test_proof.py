@@ -27,11 +27,11 @@ from test_same_bytes import PLAIN_CPU
 
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import InputError
 from mesm_data.integrity import lock_writer as locks
 from mesm_data.integrity.lock_reader import read, verdict
-from mesm_data.media.faces.crop import Place, face_at
-from mesm_data.pipeline.build import build
+from mesm_data.media.faces.crop import FaceBox, crop_at
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.json_files import canonical_json, read_json
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -72,7 +72,7 @@ def rebuilt(
 
 def test_another_machine_with_the_lock_builds_the_same_root(rebuilt: Path, dataset: Path) -> None:
     ours, theirs = read_json(dataset / "dataset.json"), read_json(rebuilt / "out" / "dataset.json")
-    for name in ("root", "merkle", "shards", "manifest"):
+    for name in ("root", "shards", "manifest"):
         assert theirs[name] == ours[name]
     found = verdicts(rebuilt / "out")
     assert set(found) == set(Dataset(dataset).keys)
@@ -196,9 +196,9 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
-    assert face_at(picture, Place(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
+    assert crop_at(picture, FaceBox(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
     for box in ((0, 0, 31, 20), (5, 5, 5, 9), (0, 9, 9, 3), (0, 0, 9, 21)):
-        assert face_at(picture, Place(box=box, score=1.0, count=1), 48) is None
+        assert crop_at(picture, FaceBox(box=box, score=1.0, count=1), 48) is None
 
 
 def test_the_lock_decides_and_is_refused_where_it_cannot(
@@ -216,35 +216,9 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
         assert not (tmp_path / "out").exists()
     found, recipe = scan_corpus("iemocap", corpus), replace(read(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
-        build(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
+        build_dataset(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
     with pytest.raises(InputError, match="was begun with another lock"):
-        build(found, rebuilt / "out", recipe)
-
-
-def test_two_labs_compare_what_they_attest(tmp_path: Path, dataset: Path, rebuilt: Path, mesm_data: Command) -> None:
-    mesm_data("attest", dataset, "--out", tmp_path / "ours.json")
-    same = mesm_data("attest", rebuilt / "out", "--against", tmp_path / "ours.json")
-    said = read_json(tmp_path / "ours.json")
-    assert f"the same data: root {said['root']}" in same.stderr
-    other = {**said, "root": "0" * 64, "counts": {**said["counts"], "ok": 1}, "mesm": "9"}
-    (tmp_path / "other.json").write_text(json.dumps(other))
-    differs = mesm_data("attest", dataset, "--against", tmp_path / "other.json", check=False)
-    assert differs.returncode == 1
-    assert [line.split(":")[0] for line in differs.stdout.splitlines()] == ["root", "counts"]
-    assert "made otherwise: mesm" in differs.stderr
-
-
-def test_nothing_is_attested_of_a_damaged_dataset(tmp_path: Path, dataset: Path) -> None:
-    from mesm_data.integrity.attest import attest
-
-    own = shutil.copytree(dataset, tmp_path / "own")
-    key = Dataset(own).keys[0]
-    row = Dataset(own).rows[key]
-    with (own / "shards" / row["shard"]).open("r+b") as file:
-        file.seek(row["wav_offset"] + 60)
-        file.write(b"\x13\x37\x13")
-    with pytest.raises(MesmError, match=f"nothing is stated of it: .*sample {key}"):
-        attest(own)
+        build_dataset(found, rebuilt / "out", recipe)
 
 
 @pytest.mark.slow
@@ -253,8 +227,10 @@ def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus:
     program = PLAIN_CPU.replace(
         "import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.integrity.lock_reader as l\n"
     )
-    call = "t.build(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
-    program = program[: program.index("t.build(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
+    call = (
+        "t.build_dataset(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
+    )
+    program = program[: program.index("t.build_dataset(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),

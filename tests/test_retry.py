@@ -17,16 +17,17 @@ from test_accounting import files_of, utterances, video_of
 from test_same_bytes import content
 
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
-from mesm_data.media.toolchain import toolchain
-from mesm_data.pipeline.build import build, silent, work
-from mesm_data.pipeline.executors import local
+from mesm_data.media.toolchain import toolchain_versions
+from mesm_data.pipeline.build import build_dataset, run_jobs
+from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
-from mesm_data.pipeline.retry import retry
+from mesm_data.pipeline.executors.local import run_local
+from mesm_data.pipeline.retry import retry_dataset
 from mesm_data.pipeline.worker import Job
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
@@ -58,7 +59,7 @@ def broken(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) ->
     def make(path: Path) -> None:
         shutil.copytree(corpus, path / "source")
         damage(path / "source")
-        build(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("broken", make)
 
@@ -82,7 +83,7 @@ def everything(out: Path) -> dict[str, Any]:
 def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, Any]:
     """A fresh build of the undamaged corpus."""
     return everything(
-        once("fresh", lambda path: build(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
+        once("fresh", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
     )
 
 
@@ -132,8 +133,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.pipeline.retry import retry
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.retry import retry_dataset
+from mesm_data.pipeline.build import build_dataset
 from test_retry import RECIPE
 
 def progress(what, total, todo):
@@ -144,9 +145,9 @@ def progress(what, total, todo):
 
 corpus, out = scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2])
 if sys.argv[4] == "retry":
-    retry(corpus, out, workers=1, progress=progress)
+    retry_dataset(corpus, out, workers=1, progress=progress)
 else:
-    build(corpus, out, RECIPE, workers=1, progress=progress)
+    build_dataset(corpus, out, RECIPE, workers=1, progress=progress)
 """
 
 
@@ -172,7 +173,7 @@ def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, 
     killed(source, out, "build", "retry")
     assert not (out / "dataset.json").exists()
     killed(source, out, "pack", "retry")
-    retry(scan_corpus("iemocap", source), out, workers=1)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1)
     assert everything(out) == fresh
 
 
@@ -184,7 +185,7 @@ def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> 
         shutil.copytree(corpus, path / "source")
         for wav in wrong_wavs(path / "source"):
             change_sound(wav)
-        build(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("whole-machine", make)
 
@@ -216,16 +217,16 @@ def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
             if name.endswith(".wdseg"):
                 (source / name).write_bytes((source / name).read_bytes() + b"\n")
         with pytest.raises(InputError, match="mesm-data retry"):
-            build(scan_corpus("iemocap", source), out, RECIPE)
+            build_dataset(scan_corpus("iemocap", source), out, RECIPE)
     told: list[str] = []
-    retry(scan_corpus("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert any("changed: " in sentence for sentence in told) is longer
     if not longer:
         assert any(sentence.startswith("1 of ") for sentence in told)
         assert everything(out) == fresh
-    assert build(scan_corpus("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
+    assert build_dataset(scan_corpus("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
     told.clear()
-    retry(scan_corpus("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert [sentence for sentence in told if "nothing to retry" in sentence]
 
 
@@ -245,10 +246,10 @@ def test_a_stopped_build_or_retry_goes_on_after_a_repair(
     shutil.rmtree(source)
     shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build(scan_corpus("iemocap", source), out, RECIPE)
+        build_dataset(scan_corpus("iemocap", source), out, RECIPE)
     assert {path.name for path in parts.glob("*.json")} == done
     told: list[str] = []
-    retry(scan_corpus("iemocap", source), out, workers=1, say=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
@@ -260,8 +261,8 @@ def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp
     killed(source, out, "build", "build")
     before = sorted(path.name for path in (out / ".build" / "parts").iterdir())
     video_of(source, sorted(utterances(source))[0]).unlink()
-    with pytest.raises(InputError, match="are missing"):
-        retry(scan_corpus("iemocap", source), out)
+    with pytest.raises(InputError, match="are gone"):
+        retry_dataset(scan_corpus("iemocap", source), out)
     assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
 
 
@@ -283,9 +284,9 @@ def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
         asked.append((what, total - todo))
         if what == "pack":
             after.update(parts())
-        return silent(what, total, todo)
+        return no_progress(what, total, todo)
 
-    build(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
     assert asked[0][1] > 0
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
@@ -314,12 +315,12 @@ def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
     for said, edit in cases.items():
         edit()
         with pytest.raises(InputError, match=said):
-            retry(scan_corpus("iemocap", source), out)
+            retry_dataset(scan_corpus("iemocap", source), out)
         assert everything(out) == before
         shutil.rmtree(source)
         shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build(scan_corpus("iemocap", source), out, RECIPE)
+        build_dataset(scan_corpus("iemocap", source), out, RECIPE)
 
 
 def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound(tmp_path: Path, corpus: Path) -> None:
@@ -327,15 +328,15 @@ def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound
     parts = tmp_path / ".build" / "parts"
     parts.mkdir(parents=True)
     (tmp_path / ".build" / "recipe.json").write_text("{}")
-    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, tools=toolchain())
+    job = Job(root=corpus, parts=parts, recipe=RECIPE, recording=recording, toolchain=toolchain_versions())
 
     def fatal(function: Any, items: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Any]]:
         """An engine whose workers die of every video."""
-        return ((j, WorkerDied()) if j.blind is None else next(local.run(function, [j], 1)) for j in items)
+        return ((j, WorkerDied()) if j.skip_video_reason is None else next(run_local(function, [j], 1)) for j in items)
 
     steps: list[int] = []
-    work(fatal, [job], 1, steps.append)
-    rows = read_rows(parts, recording.id)
+    run_jobs(fatal, [job], 1, steps.append)
+    rows = read_part(parts, recording.id)
     assert rows
     assert sum(steps) == len(rows) == len(recording.utterances)
     assert {(row["status"], row["audio"], row["video"]) for row in rows} == {("ok", "ok", "none")}

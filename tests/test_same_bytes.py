@@ -14,7 +14,7 @@ import pytest
 
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.files import sha256_file
 
 # A part of each dialog, and shards small enough that there are several.
@@ -31,7 +31,9 @@ def content(path: Path) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def reference(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, object]:
     """One worker, in this process."""
-    path = once("reference", lambda path: build(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
+    path = once(
+        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+    )
     return content(path)
 
 
@@ -44,7 +46,7 @@ def test_four_workers_another_folder_touched_files_another_umask(
         os.utime(path, (number, number))
     mask = os.umask(0o077)
     try:
-        build(scan_corpus("iemocap", copy), tmp_path / "out", RECIPE, workers=4)
+        build_dataset(scan_corpus("iemocap", copy), tmp_path / "out", RECIPE, workers=4)
     finally:
         os.umask(mask)
     assert content(tmp_path / "out") == reference
@@ -54,8 +56,8 @@ def test_four_workers_another_folder_touched_files_another_umask(
 def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
     """SIGKILL to the whole process group at random moments; then once to the end."""
     out = tmp_path / "out"
-    program = "import sys, test_same_bytes as t; t.build(t.scan('iemocap', t.Path(sys.argv[1])), t.Path(sys.argv[2]), "
-    program += "t.RECIPE, workers=2)"
+    program = "import sys, test_same_bytes as t; t.build_dataset(t.scan('iemocap', t.Path(sys.argv[1])), "
+    program += "t.Path(sys.argv[2]), t.RECIPE, workers=2)"
     guarded = f"if __name__ == '__main__':\n    {program}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
     moments = random.Random(7)
@@ -71,7 +73,7 @@ def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, referen
             process.wait()
         kills += 1
         assert not (out / "dataset.json").exists() or content(out) == reference
-    build(scan_corpus("iemocap", corpus), out, RECIPE, workers=2)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=2)
     assert content(out) == reference
     assert sorted(path.name for path in out.iterdir()) == [
         ".build", "dataset.json", "manifest.parquet", "recipe.lock", "shards", "video",
@@ -90,7 +92,7 @@ assert libavutil.av_get_cpu_flags() != 0
 libavutil.av_force_cpu_flags(0)
 assert libavutil.av_get_cpu_flags() == 0
 import test_same_bytes as t
-t.build(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
+t.build_dataset(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
 """
 
 

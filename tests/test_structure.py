@@ -10,10 +10,13 @@ REPOSITORY = Path(__file__).parents[1]
 # A folder may import from those before it. A new folder is added at its place.
 STAGES = {
     "mesm_data": [
-        "errors", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline", "publishing",
-        "synthetic",
+        "errors", "pages", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline",
+        "publishing", "browse", "synthetic",
     ],
-    "mesm_train": ["config", "data", "models", "evaluation", "training", "inference", "report", "runs", "analysis"],
+    "mesm_train": [
+        "config", "data", "models", "evaluation", "training", "inference", "report", "explain", "app", "runs",
+        "analysis",
+    ],
 }  # fmt: skip
 
 

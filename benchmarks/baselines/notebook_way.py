@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.media.faces.mtcnn import Detector
+from mesm_data.media.faces.mtcnn import MtcnnDetector
 from mesm_data.schema.recordings import Recording, Utterance
 
 SIDE = 224
@@ -67,7 +67,7 @@ def prepare(root: Path, recording: Recording, utterance: Utterance, out: Path) -
 
 def detection(pictures: list[Path]) -> float:
     """CPU seconds that the detector takes for a picture read from its JPEG, on average."""
-    detector = Detector(min_face_size=20)
+    detector = MtcnnDetector(min_face_size=20)
     before = cpu()
     for path in pictures:
         detector.detect(np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]))

@@ -19,7 +19,7 @@ import yaml
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.synthetic import iemocap
 
 PACKAGES = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser")
@@ -33,7 +33,7 @@ def write_shards(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = Path(temporary) / "iemocap"
         iemocap.write_corpus(corpus, dialogs=5, turns=10, seed=1)
-        build(scan_corpus("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
+        build_dataset(scan_corpus("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
 
 
 def write_split(dataset: Dataset, file: Path) -> None:

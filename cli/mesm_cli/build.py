@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from mesm_data.integrity.lock_reader import Lock
     from mesm_data.schema.recordings import Corpus
 
-TOLERATED = 0.05  # the share of failed utterances above which a build's answer is "no"
-SHOWN = 10
+MAX_FAILED = 0.05  # of all utterances: above this share the exit code is 1
+MAX_SHOWN = 10  # notes or samples
 
 
 class BuildEngine(StrEnum):
-    """Where a build can work."""
+    """Where a build can run."""
 
     local = "local"
     ray = "ray"
 
 
 class BuildFaceDetector(StrEnum):
-    """What finds the faces (mesm_data.media.faces.detector.DETECTORS)."""
+    """The face detectors (mesm_data.media.faces.detector.DETECTORS)."""
 
     mtcnn = "mtcnn"
     yunet = "yunet"
@@ -40,17 +40,17 @@ def build(
     corpus: Annotated[
         str, typer.Argument(help="A corpus (see `mesm-data corpora`), a table (clips.csv) or a corpus.toml.")
     ],
-    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="The folder of the dataset.")],
     source: Annotated[
         Path | None,
         typer.Option(
             "--source",
             "--root",
-            help="The folder of the corpus (default: $MESM_IEMOCAP and its like), or of a table's media files.",
+            help="The folder of the corpus (default: $MESM_IEMOCAP or $MESM_MOSEI ...), or of a table's media files.",
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Only utterances whose id matches this glob.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    only: Annotated[str | None, typer.Option(help="Build only utterances whose id matches this glob.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Build only the first N utterances.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Group the files by this split's parts: a rule, a published list, or a path.")
     ] = None,
@@ -58,9 +58,9 @@ def build(
     engine: Annotated[
         BuildEngine, typer.Option(help="ray: on a Ray cluster that shares a file system (docs/scaling.md).")
     ] = BuildEngine.local,
-    no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cut all the same).")] = False,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Write no clips (faces are cropped).")] = False,
     video_offset: Annotated[
-        str, typer.Option(help="Seconds to add to an utterance's times where the video is cut, such as -0.167.")
+        str, typer.Option(help="Seconds to add to an utterance's times in the video, such as -0.167.")
     ] = "0",
     face_size: Annotated[
         int | None, typer.Option(help="Side of a face crop in pixels, 16 to 1024 (default: 48).")
@@ -69,23 +69,19 @@ def build(
         str | None, typer.Option(help="Seconds between face crops, 0.01 to 3600 (default: 0.5).")
     ] = None,
     min_face_size: Annotated[
-        int | None, typer.Option(help="Side of the smallest face that is found, in pixels, 12 to 4096 (default: 40).")
+        int | None, typer.Option(help="Side of the smallest face to detect, in pixels, 12 to 4096 (default: 40).")
     ] = None,
     sample_rate: Annotated[
         int | None, typer.Option(help="Sample rate of the stored sound in Hz, 8000 to 48000 (default: 16000).")
     ] = None,
-    face_detector: Annotated[
-        BuildFaceDetector | None, typer.Option(help="What finds the faces (default: mtcnn).")
-    ] = None,
+    face_detector: Annotated[BuildFaceDetector | None, typer.Option(help="Face detector (default: mtcnn).")] = None,
     face_model: Annotated[Path | None, typer.Option(help="The ONNX file of --face-detector yunet.")] = None,
     lock: Annotated[
-        Path | None, typer.Option(help="Build what this recipe.lock says, and compare (docs/proof.md).")
+        Path | None, typer.Option(help="Build by this recipe.lock, and compare with it (docs/proof.md).")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what an earlier build left in --out.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in --out.")] = False,
 ) -> None:
-    """Turn a raw corpus into shards. Stopped or killed, the same command goes on.
+    """Turn a raw corpus into shards. Safe to interrupt: run the same command again to resume.
 
     \b
     Examples:
@@ -101,10 +97,10 @@ def build(
     from mesm_cli.splits import report_leaks
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline.build import build as build_dataset
+    from mesm_data.media.options import detector_options, parse_seconds
+    from mesm_data.pipeline.build import build_dataset
 
-    followed = None
+    followed_lock = None
     media: dict[str, Any] = {
         "face_size": face_size,
         "frame_interval": frame_interval,
@@ -114,58 +110,64 @@ def build(
         "face_model": face_model,
     }
     options = {name: value for name, value in media.items() if value is not None}
-    recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=seconds(video_offset))
+    recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=parse_seconds(video_offset))
     if lock:  # before the corpus is scanned, which can take minutes
-        followed, recipe = follow(lock, corpus, recipe, options)
-    found = open_corpus(corpus, source)
-    if followed:
-        check_corpus(followed, found.name)
-        split = split or followed.split(found)
+        followed_lock, recipe = read_lock(lock, corpus, recipe, options)
+    scanned = open_corpus(corpus, source)
+    if followed_lock:
+        check_corpus(followed_lock, scanned.name)
+        split = split or followed_lock.split(scanned)
     else:
-        recipe = replace(recipe, corpus=found.name)
+        recipe = replace(recipe, corpus=scanned.name)
         options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
         recipe = replace(recipe, **options)
-    show_notes(found.notes)
+    show_notes(scanned.notes)
     with Bar() as bar:
-        said = build_dataset(
-            found,
+        info = build_dataset(
+            scanned,
             out,
             recipe,
             split=split,
             workers=workers,
             engine=engine.value,
             overwrite=overwrite,
-            lock=followed,
+            lock=followed_lock,
             face_model=face_model,
             progress=bar,
         )
-    say_schema(found, out)
-    report_leaks(out, said)
-    if followed:
-        compare(out, followed, said)
-    report(out, said)
+    write_inferred_schema(scanned, out)
+    report_leaks(out, info)
+    if followed_lock:
+        compare_with_lock(out, followed_lock, info)
+    report(out, info)
 
 
-def follow(path: Path, corpus: str, given: "Recipe", media: Iterable[str]) -> "tuple[Lock, Recipe]":
-    """A lock and its recipe. InputError if it is of another corpus, or decides an option that is given.
+def read_lock(path: Path, corpus: str, options: "Recipe", media: Iterable[str]) -> "tuple[Lock, Recipe]":
+    """Read a lock and its recipe.
 
-    `corpus` is the name of a corpus, or a table or corpus.toml, whose name is not known yet. `media` names further
-    options of the recipe that are given.
+    Args:
+        path: The lock.
+        corpus: The name of a corpus, or the path of a table or corpus.toml, whose name is not known yet.
+        options: The options of the command line.
+        media: The names of further options on the command line.
+
+    Raises:
+        InputError: The lock is of another corpus, or an option of the command line conflicts with it.
     """
     from mesm_data.corpora.table.corpus_file import is_corpus_file
     from mesm_data.integrity.lock_reader import read
-    from mesm_data.media.toolchain import toolchain
+    from mesm_data.media.toolchain import toolchain_versions
 
     lock = read(path)
     if not is_corpus_file(corpus):
         check_corpus(lock, corpus)
-    options = {"--only": given.only, "--limit": given.limit, "--video-offset": given.video_offset != "0"}
-    options |= {f"--{name.replace('_', '-')}": True for name in media}
-    if named := [name for name, value in options.items() if value]:
+    conflicts = {"--only": options.only, "--limit": options.limit, "--video-offset": options.video_offset != "0"}
+    conflicts |= {f"--{name.replace('_', '-')}": True for name in media}
+    if named := [name for name, value in conflicts.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
-    if differs := lock.other_tools(toolchain()):
-        console.say(f"note: this toolchain is not the lock's ({differs}); what differs for it is told below")
-    return lock, replace(lock.recipe, clips=lock.recipe.clips and given.clips)
+    if differs := lock.other_tools(toolchain_versions()):
+        console.say(f"note: this toolchain is not the lock's ({differs}); samples that differ are listed below")
+    return lock, replace(lock.recipe, clips=lock.recipe.clips and options.clips)
 
 
 def check_corpus(lock: "Lock", corpus: str) -> None:
@@ -174,14 +176,14 @@ def check_corpus(lock: "Lock", corpus: str) -> None:
         raise InputError(f"{lock.path} is of {lock.recipe.corpus}, not of {corpus}")
 
 
-def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
-    """Compare with the lock, write rebuild.csv, and say how it went; MesmError if a sample is different."""
+def compare_with_lock(out: Path, lock: "Lock", info: dict[str, Any]) -> None:
+    """Compare the dataset with the lock and write rebuild.csv. Raises MesmError if a sample is different."""
     from mesm_data.integrity import rebuild_check as rebuild
 
     found = rebuild.check(out, lock)
-    console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, said)}")
+    console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, info)}")
     different = [(key, what) for key, verdict, what in found if verdict == "different"]
-    for key, what in different[:SHOWN]:
+    for key, what in different[:MAX_SHOWN]:
         console.say(f"different: {key}: {what}")
     if different:
         raise MesmError(
@@ -189,8 +191,8 @@ def compare(out: Path, lock: "Lock", said: dict[str, Any]) -> None:
         )
 
 
-def say_schema(corpus: "Corpus", out: Path) -> None:
-    """Write an inferred schema to OUT/corpus.toml, where it can be edited, and say so."""
+def write_inferred_schema(corpus: "Corpus", out: Path) -> None:
+    """Write the inferred schema of a table to OUT/corpus.toml."""
     from mesm_data.corpora.table.corpus_file import write_corpus_toml
 
     if corpus.file and corpus.file.suffix.lower() != ".toml":
@@ -202,15 +204,15 @@ def say_schema(corpus: "Corpus", out: Path) -> None:
 
 
 def show_notes(notes: tuple[str, ...]) -> None:
-    """What the scan noticed; all of it is kept in dataset.json."""
-    for note in notes[:SHOWN]:
+    """Print the first notes of the scan; dataset.json has all of them."""
+    for note in notes[:MAX_SHOWN]:
         console.say(f"note: {note}")
-    if len(notes) > SHOWN:
-        console.say(f"note: and {len(notes) - SHOWN} more, all in dataset.json")
+    if len(notes) > MAX_SHOWN:
+        console.say(f"note: and {len(notes) - MAX_SHOWN} more, all in dataset.json")
 
 
 class Bar:
-    """A tqdm bar over utterances, with rate and time left; it leaves its line before anything else is said."""
+    """A progress bar over utterances, which is closed before another message is printed."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -218,35 +220,35 @@ class Bar:
     def __enter__(self) -> "Bar":
         return self
 
-    def __call__(self, what: str, total: int, todo: int) -> Callable[[int], object]:
+    def __call__(self, phase: str, total: int, todo: int) -> Callable[[int], object]:
         from tqdm import tqdm
 
         self._open.close()
-        bar = tqdm(total=total, initial=total - todo, unit="utt", desc=what, smoothing=0.05, dynamic_ncols=True)
+        bar = tqdm(total=total, initial=total - todo, unit="utt", desc=phase, smoothing=0.05, dynamic_ncols=True)
         return self._open.enter_context(bar).update
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
 
-def report(out: Path, said: dict[str, Any]) -> None:
-    """The counts on stderr and the root on stdout; MesmError if too much of the corpus failed."""
-    counts = said["counts"]
-    kind = "SYNTHETIC " if said["synthetic"] else ""
+def report(out: Path, info: dict[str, Any]) -> None:
+    """Print the counts on stderr and the root on stdout. Raises MesmError if more than 5 % of the utterances failed."""
+    counts = info["counts"]
+    kind = "SYNTHETIC " if info["synthetic"] else ""
     console.say(
-        f"{kind}{said['corpus']}: {counts['total']} utterances = {counts['ok']} ok + {counts['failed']} failed "
-        f"+ {counts['excluded']} excluded, {len(said['shards'])} shards in {out}"
+        f"{kind}{info['corpus']}: {counts['total']} utterances = {counts['ok']} ok + {counts['failed']} failed "
+        f"+ {counts['excluded']} excluded, {len(info['shards'])} shards in {out}"
     )
-    for finding in said.get("findings", ()):
+    for finding in info.get("findings", ()):
         console.say(finding)
-    console.show(f"root {said['root']}")
-    asked = counts["ok"] + counts["failed"]
-    lost = out / "failures.csv"
-    if counts["failed"] > TOLERATED * asked:
+    console.show(f"root {info['root']}")
+    total = counts["ok"] + counts["failed"]
+    failures = out / "failures.csv"
+    if counts["failed"] > MAX_FAILED * total:
         raise MesmError(
-            f"{counts['failed']} of {asked} utterances failed; what could be built is complete and usable. "
-            f"The reasons: {lost}. After a repair: mesm-data retry {out}"
+            f"{counts['failed']} of {total} utterances failed; what could be built is complete and usable. "
+            f"The reasons: {failures}. After a repair: mesm-data retry {out}"
         )
-    if lost.exists():
-        console.say(f"what was lost: {lost}. After a repair: mesm-data retry {out}")
+    if failures.exists():
+        console.say(f"what was lost: {failures}. After a repair: mesm-data retry {out}")
     console.say(f"next: mesm-data inspect {out}")

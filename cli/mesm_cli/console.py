@@ -1,6 +1,7 @@
-"""What all commands share: where words go, and which exit code they end with.
+"""What all commands share: output streams and exit codes.
 
-Data goes to stdout; progress and messages to stderr. 0 done, 1 the answer is no, 2 the input is wrong, 130 stopped.
+Data goes to stdout, progress and messages go to stderr. Exit codes: 0 success; 1 completed with a negative result; 2
+invalid input, reported before any work starts; 130 interrupted.
 """
 
 import io
@@ -19,31 +20,32 @@ from mesm_data.storage.machine_errors import is_resource_error, message
 from mesm_data.storage.safe_text import printable, printable_message
 
 LOG_SECONDS = "30"
-RESUMES = "the same command goes on where it stopped"
+RESUMES = "run the same command again to resume"
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which Typer would answer with a bare "Aborted!".
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, for which Typer prints only "Aborted!".
 
-    `remedy` says how to resume; without it the command begins anew.
+    Attributes:
+        hint: How to resume; None if the command starts from the beginning again.
     """
 
-    def __init__(self, remedy: str | None = None) -> None:
-        super().__init__(remedy)
-        self.remedy = remedy
+    def __init__(self, hint: str | None = None) -> None:
+        super().__init__(hint)
+        self.hint = hint
 
 
 @contextmanager
-def when_stopped(remedy: str) -> Iterator[None]:
-    """Say `remedy` if Ctrl-C or SIGTERM stops what is inside. Also a decorator of commands."""
+def when_stopped(hint: str) -> Iterator[None]:
+    """Show `hint` if Ctrl-C or SIGTERM stops the block, or the command that this decorates."""
     try:
         yield
     except Stopped:
-        raise Stopped(remedy) from None
+        raise Stopped(hint) from None
 
 
 def new_app(name: str, help_text: str) -> typer.Typer:
-    """An app with -h, --help, --version and the installation of shell completion."""
+    """Create an app with -h, --help, --version and shell completion."""
     app = typer.Typer(
         name=name,
         help=help_text,
@@ -64,8 +66,8 @@ def new_app(name: str, help_text: str) -> typer.Typer:
     return app
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_set: bool) -> None:
+    if is_set:
         from importlib.metadata import version
 
         show(f"mesm {version('mesm')}")
@@ -73,23 +75,23 @@ def _show_version(wanted: bool) -> None:
 
 
 def say(message: str) -> None:
-    """A message for people, on stderr."""
+    """Print a message on stderr."""
     typer.echo(printable_message(message), err=True)
 
 
 def show(data: object) -> None:
-    """A line of data, on stdout."""
+    """Print a line of data on stdout."""
     typer.echo(printable(str(data)))
 
 
 def run(app: typer.Typer) -> None:
-    """Run an app. Errors that the user can act on end as one sentence, Ctrl-C and SIGTERM as a clean stop."""
+    """Run an app. Errors of the user or the machine become one sentence and an exit code, as do Ctrl-C and SIGTERM."""
     open_standard_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does: a name that this locale cannot show is escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):  # like stderr: escape characters that the locale cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not sys.stderr.isatty():  # tqdm, which draws a bar anew at most this often: a log needs few of them
+    if not sys.stderr.isatty():  # the shortest interval between two lines of tqdm in a log
         os.environ.setdefault("TQDM_MININTERVAL", LOG_SECONDS)
     try:
         app()
@@ -101,22 +103,22 @@ def run(app: typer.Typer) -> None:
         if error.filename is None or is_resource_error(error):
             say(f"error: {message(error, Path())}")
             sys.exit(1)
-        remedy = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"
-        say(f"error: {error.filename}: {error.strerror}: {remedy}, or choose another place")
+        advice = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"
+        say(f"error: {error.filename}: {error.strerror}: {advice}, or choose another place")
         sys.exit(2)
     except MemoryError as error:
         say(f"error: {message(error, Path())}")
         sys.exit(1)
     except Stopped as stopped:
-        remedy = f"; {stopped.remedy}" if stopped.remedy else ""
-        say(f"stopped: nothing half-written is kept as finished{remedy}")
+        hint = f"; {stopped.hint}" if stopped.hint else ""
+        say(f"stopped: nothing unfinished is kept as finished{hint}")
         sys.exit(130)
 
 
 def open_standard_streams() -> None:
-    """Open those of stdin, stdout and stderr that the caller has closed on /dev/null.
+    """Open /dev/null for each of stdin, stdout and stderr that the caller has closed.
 
-    Else the next file that is opened would get the number of stderr, and what libraries write there.
+    Otherwise the next file that is opened would get the number of stderr, and the messages of libraries.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -132,7 +134,7 @@ def _stop(*_: object) -> Never:
 
 
 def table(rows: Mapping[Any, Any], title: str) -> None:
-    """Two aligned columns on stdout."""
+    """Print two aligned columns on stdout."""
     width = max((len(str(name)) for name in rows), default=0)
     show(f"\n{title}")
     for name, value in rows.items():
@@ -141,7 +143,10 @@ def table(rows: Mapping[Any, Any], title: str) -> None:
 
 @contextmanager
 def bytes_bar(what: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """A bar over bytes: call what it gives with the total, and the result of that with how many more are done."""
+    """Show a progress bar over bytes.
+
+    Yields a function that starts the bar with the total and returns a function to be called with further bytes.
+    """
     from tqdm import tqdm
 
     with tqdm(unit="B", unit_scale=True, desc=what, dynamic_ncols=True, leave=False) as bar:

@@ -3,9 +3,10 @@
 import os
 
 from mesm_cli import console, splits
-from mesm_cli.attest import attest
+from mesm_cli.browse import browse
 from mesm_cli.build import build
 from mesm_cli.corpora import corpora, table
+from mesm_cli.diff import diff
 from mesm_cli.fetch import fetch
 from mesm_cli.fingerprint import fingerprint
 from mesm_cli.inspect import inspect
@@ -18,7 +19,20 @@ app = console.new_app(
     "mesm-data",
     "Raw emotion corpora to aligned video, audio and text shards (WebDataset), identical wherever they are built.",
 )
-for command in (corpora, table, sample, build, retry, inspect, verify, fingerprint, attest, publish, fetch):
+for command in (
+    corpora,
+    table,
+    sample,
+    build,
+    retry,
+    inspect,
+    browse,
+    diff,
+    verify,
+    fingerprint,
+    publish,
+    fetch,
+):
     app.command()(command)
 app.add_typer(splits.app)
 

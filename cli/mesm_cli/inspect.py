@@ -15,6 +15,11 @@ SHOWN = 20
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write a page about it, with a gallery.")] = None,
+    croissant: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write Croissant 1.1 metadata; it belongs into the folder.")
+    ] = None,
+    no_media: Annotated[bool, typer.Option("--no-media", help="Leave the gallery out of the page.")] = False,
 ) -> None:
     """Show what is in a dataset: counts per label, speaker and status, durations, splits and what leaks across them.
 
@@ -22,41 +27,47 @@ def inspect(
     Examples:
       mesm-data inspect /data/iemocap
       mesm-data inspect /data/iemocap --json | jq .counts
+      mesm-data inspect /data/iemocap --report iemocap.html --croissant /data/iemocap/croissant.json
     """
-    from mesm_cli.splits import summary_line
-    from mesm_data.dataset.summary import inspect as look
-
-    found = look(path)
-    if as_json:
-        console.show(json.dumps(found, ensure_ascii=False, indent=2))
+    if report or croissant:
+        write_pages(path, report, croissant, media=not no_media)
         return
-    console.show(f"{found['corpus']}{' (SYNTHETIC)' if found['synthetic'] else ''}, shard format {found['format']}")
-    console.show(f"root {found['root']}")
-    console.table(found["counts"], "utterances")
-    for name, values in found["labels"].items():
+    from mesm_cli.splits import summary_line
+    from mesm_data.dataset.summary import inspect as summarise
+
+    summary = summarise(path)
+    if as_json:
+        console.show(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    console.show(
+        f"{summary['corpus']}{' (SYNTHETIC)' if summary['synthetic'] else ''}, shard format {summary['format']}"
+    )
+    console.show(f"root {summary['root']}")
+    console.table(summary["counts"], "utterances")
+    for name, values in summary["labels"].items():
         counts = {value: number for value, number in values.items() if number is not None}
         console.table(counts if "mean" in values else shortened(counts, "values"), f"label {name} (of the built)")
-    console.table({name: view_line(view) for name, view in found["views"].items()}, "views")
-    console.table(shortened(found["speakers"], "speakers"), "speakers")
-    console.table(found["audio"], "audio")
-    console.table(found["video"], "video")
-    console.table(found["seconds"], "seconds")
-    faces = {"crops": found["faces"], "with a detected face": f"{found['detection_rate'] or 0:.1%}"}
+    console.table({name: view_line(view) for name, view in summary["views"].items()}, "views")
+    console.table(shortened(summary["speakers"], "speakers"), "speakers")
+    console.table(summary["audio"], "audio")
+    console.table(summary["video"], "video")
+    console.table(summary["seconds"], "seconds")
+    faces = {"crops": summary["faces"], "with a detected face": f"{summary['detection_rate'] or 0:.1%}"}
     console.table(faces, "faces")
     size = {
-        "shards": f"{found['bytes'] / 1e6:.1f} MB in {found['shards']}",
-        "clips": f"{found['clip_bytes'] / 1e6:.1f} MB",
+        "shards": f"{summary['bytes'] / 1e6:.1f} MB in {summary['shards']}",
+        "clips": f"{summary['clip_bytes'] / 1e6:.1f} MB",
     }
     console.table(size, "size")
     for name in ("flags", "reasons", "incomplete"):
-        if found[name]:
+        if summary[name]:
             console.table(
-                shortened(found[name], name),
+                shortened(summary[name], name),
                 {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name),
             )
-    console.table({name: summary_line(said) for name, said in found["splits"].items()}, "splits")
-    if found["notes"]:
-        console.table(dict(enumerate(found["notes"], 1)), "notes of the scan")
+    console.table({name: summary_line(split) for name, split in summary["splits"].items()}, "splits")
+    if summary["notes"]:
+        console.table(dict(enumerate(summary["notes"], 1)), "notes of the scan")
 
 
 def view_line(view: Mapping[str, Any]) -> str:
@@ -71,3 +82,14 @@ def shortened(counts: Mapping[str, int], what: str) -> dict[str, int]:
     if more := len(counts) - len(first):
         first[f"and {more} more {what}"] = sum(counts.values()) - sum(first.values())
     return first
+
+
+def write_pages(path: Path, report: Path | None, croissant: Path | None, *, media: bool) -> None:
+    """Write the page and the metadata that were asked for."""
+    from mesm_data.publishing.croissant import write_croissant
+    from mesm_data.publishing.dataset_page import write_dataset_page
+
+    if report:
+        console.show(write_dataset_page(path, report, media=media))
+    if croissant:
+        console.show(write_croissant(path, croissant))

@@ -36,7 +36,9 @@ def predict(
     ] = None,
     timeline: Annotated[Path | None, typer.Option(help="Draw predictions over time: .png, .svg or .pdf.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Another file that holds the sound, on the same clock.")] = None,
-    channel: Annotated[int | None, typer.Option(min=0, help="The channel of the sound; by default all.")] = None,
+    channel: Annotated[
+        int | None, typer.Option(min=1, help="The channel of the sound, from 1; by default all.")
+    ] = None,
     face: Annotated[
         str | None,
         typer.Option(help="Whose face: left or right (half of the picture), N (from the left); default: the largest."),

@@ -13,18 +13,18 @@ from mesm_cli.build import Bar, BuildEngine, report, show_notes
 def retry(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
     source: Annotated[
-        Path | None, typer.Option(help="The corpus, if it does not lie any more where it lay at the build.")
+        Path | None, typer.Option(help="The folder of the corpus, if it has moved since the build.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
-    engine: Annotated[BuildEngine, typer.Option(help="Where to work.")] = BuildEngine.local,
+    engine: Annotated[BuildEngine, typer.Option(help="Where to run.")] = BuildEngine.local,
     face_model: Annotated[
-        Path | None, typer.Option(help="The ONNX file that the dataset was built with, if its --face-detector has one.")
+        Path | None, typer.Option(help="The ONNX file that the dataset was built with, for --face-detector yunet.")
     ] = None,
 ) -> None:
-    """After a repair of the source, do again what was lost (failures.csv) or made of files that are others now.
+    """Rebuild the utterances that failed (failures.csv) or whose media files were replaced.
 
-    All else is kept, whether the dataset is finished or its build was stopped, and the result is the same as if it were
-    built anew. Stopped or killed, the same command goes on.
+    All others are kept, in a finished dataset or an interrupted build, and the result is identical to a new build. If
+    anything but media files changed, run a new build. Safe to interrupt: run the same command again to resume.
 
     \b
     Examples:
@@ -32,21 +32,21 @@ def retry(
       mesm-data retry /data/iemocap --source /mnt/backup/IEMOCAP_full_release
     """
     from mesm_data.corpora.open_corpus import open_corpus
-    from mesm_data.pipeline import retry as library
-    from mesm_data.pipeline.source_record import remembered, remembered_file
+    from mesm_data.pipeline.retry import read_recorded_plan, retry_dataset
+    from mesm_data.pipeline.source_record import load_corpus_file, load_source_index
 
-    corpus = library.known(path)["recipe"]["corpus"]
-    before = remembered(path)
-    found = open_corpus(str(remembered_file(path) or corpus), source or (before[0] if before else None))
-    show_notes(found.notes)
+    corpus = read_recorded_plan(path)["recipe"]["corpus"]
+    index = load_source_index(path)
+    scanned = open_corpus(str(load_corpus_file(path) or corpus), source or (index[0] if index else None))
+    show_notes(scanned.notes)
     with Bar() as bar:
-        said = library.retry(
-            found,
+        info = retry_dataset(
+            scanned,
             path,
             workers=workers,
             engine=engine.value,
             face_model=face_model,
             progress=bar,
-            say=console.say,
+            report=console.say,
         )
-    report(path, said)
+    report(path, info)

@@ -63,6 +63,7 @@ def run(
     from mesm_train.runs.run import begin
     from mesm_train.training.connection import connected
     from mesm_train.training.launch import end_with_launcher
+    from mesm_train.training.sessions import describe_command
 
     remedy = console.RESUMES if resume else "the same command with --resume goes on where it stopped"
     stop = StopFlag()
@@ -70,7 +71,10 @@ def run(
     with console.when_stopped(remedy), connected(config.device, config.ranks.timeout_seconds) as ranks:
         # torchrun starts the same command again after a rank was killed, and counts that on its machine only.
         resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
-        ended = begin(config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks)
+        ended = begin(
+            config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks,
+            command=describe_command("mesm-train", sys.argv[1:]),
+        )  # fmt: skip
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:

@@ -78,12 +78,12 @@ def fetch_lists(
       mesm-data splits fetch mosei official --to /data/folds
       mesm-data splits fetch iemocap paper --mirror https://mirror.example.org/iemocap-lists
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
     from mesm_data.schema.built_in import built_in_schema
     from mesm_data.splits.fetch import fetch_split
 
     path = Path(corpus)
-    schema = dataset.schema_of(path, dataset.describe(path)) if path.is_dir() else built_in_schema(corpus)
+    schema = schema_from_info(path, read_dataset_info(path)) if path.is_dir() else built_in_schema(corpus)
     folder, downloaded = fetch_split(schema, name, to, mirror=mirror)
     console.say(f"{corpus} {name}: {'downloaded' if downloaded else 'already there'}, verified")
     console.show(folder)
@@ -103,19 +103,18 @@ def show_split(
       mesm-data splits show session-5 --data /data/iemocap
       mesm-data splits show /data/folds --data /data/mosei --json
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows, schema_from_info
     from mesm_data.splits.resolve import resolve_split
 
-    described = dataset.describe(data)
-    corpus = described["corpus"]
-    split = resolve_split(dataset.rows(data, described), dataset.schema_of(data, described), name)
+    info = read_dataset_info(data)
+    split = resolve_split(read_manifest_rows(data, info), schema_from_info(data, info), name)
     if as_json:
         missing = [dataclasses.asdict(item) for item in split.missing]
         shared = {"speakers": split.leaks.speakers, "dialogs": split.leaks.dialogs, "overlaps": split.leaks.overlaps}
         console.show(json.dumps({**split.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
         return
     summary = split.summary()
-    console.show(f"{corpus} {split.name}: lists of {split.of}, sha256 {split.digest}")
+    console.show(f"{info['corpus']} {split.name}: lists of {split.of}, sha256 {split.digest}")
     console.table(summary["counts"], "utterances in the dataset")
     console.table(summary["missing"], "missing ids")
     for item in split.missing[:MAX_SHOWN]:
@@ -143,9 +142,9 @@ def summary_line(summary: Mapping[str, Any]) -> str:
 
 def report_leaks(out: Path, info: Mapping[str, Any]) -> None:
     """Print, as messages, the leaks of each split that can be resolved for a dataset."""
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_manifest_rows, schema_from_info
     from mesm_data.dataset.summary import splits
 
-    for name, summary in splits(dataset.rows(out, info), dataset.schema_of(out, info)).items():
+    for name, summary in splits(read_manifest_rows(out, info), schema_from_info(out, info)).items():
         if "reason" not in summary:
             console.say(f"split {name}: {summary_line(summary)}")

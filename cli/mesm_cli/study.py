@@ -1,7 +1,6 @@
-"""mesm-train flops, sweep and explain: what a model costs, what p does to it, where it looks."""
+"""mesm-train flops and sweep: what a model costs, and what p does to it."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -47,8 +46,8 @@ def flops(
     if config.model.kind == "mesm":
         models["mesm"], kept = fresh_macs(config.model, encoder, **amounts)
     if as_json:
-        found = {"input": amounts, "unit": "MAC", "p": config.model.sparse.p, "models": models, "kept": kept}
-        console.show(json.dumps(found, indent=2))
+        result = {"input": amounts, "unit": "MAC", "p": config.model.sparse.p, "models": models, "kept": kept}
+        console.show(json.dumps(result, indent=2))
         return
     console.show(f"million MAC of one utterance: {faces} faces, {pieces} pieces of sound, {tokens} tokens")
     console.show("".join(f"{cell:>14}" for cell in ("part", *models)))
@@ -90,13 +89,13 @@ def sweep_p(
         chosen = sorted({float(value) for value in values.split(",")}, reverse=True)
     except ValueError:
         raise InputError(f"--values {values!r}: expected numbers above 0 and at most 1, as in .9,.7,.5") from None
-    given = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
-    configs = {f"p-{p:g}": load_recipe(recipe, [*given, f"model.sparse.p={p}"]) for p in chosen}
+    changes = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
+    configs = {f"p-{p:g}": load_recipe(recipe, [*changes, f"model.sparse.p={p}"]) for p in chosen}
     place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
     from mesm_cli.run import StopFlag
     from mesm_data.storage.files import atomic_write
     from mesm_train.analysis import sweep as library
-    from mesm_train.report.pictures import sweep_figure
+    from mesm_train.report.figures import sweep_figure
     from mesm_train.training.progress import Bar, Lines
 
     stop = StopFlag()
@@ -111,45 +110,3 @@ def sweep_p(
     for cells in table:
         console.show("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     console.say(f"{place / 'sweep.csv'}, {place / 'sweep.png'}")
-
-
-def explain(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
-    keys: Annotated[str | None, typer.Option(help="Utterances, with commas; else one of each class.")] = None,
-    part: Annotated[
-        str, typer.Option("--split", help="Where those without --keys come from: train, valid or test.")
-    ] = "test",
-    data: Annotated[str | None, typer.Option(help="Another dataset that holds the utterances.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="Another split or labels: --set split=…")] = None,
-) -> None:
-    """Show where a model looked: the sites that its sparse blocks kept, over faces and spectrograms, in RUN/looks/.
-
-    \b
-    Examples:
-      mesm-train explain runs/demo-mesm
-      mesm-train explain runs/demo-mesm --keys Ses01F_impro01_F000,Ses01F_impro01_M001
-    """
-    from mesm_data.errors import InputError
-    from mesm_data.storage.files import atomic_write
-    from mesm_train.report import pictures
-    from mesm_train.report import site_selection as looks
-    from mesm_train.runs import run as runs
-
-    if part not in ("train", "valid", "test"):
-        raise InputError(f"--split {part!r}: expected train, valid or test")
-    setup = runs.load(path, data=data, parts=() if keys else (part,), sets=sets or ())
-    chosen = keys.split(",") if keys else runs.shown(setup, part)
-    for key in chosen:
-        if key not in setup.loader.targets:
-            reason = "its label is not among the classes" if key in setup.dataset.rows else "there is no such utterance"
-            raise InputError(f"--keys {key}: {reason} in {setup.dataset.path} with labels {setup.config.labels!r}")
-    (path / "looks").mkdir(exist_ok=True)
-    batch = setup.loader.batch(chosen)
-    for one in looks.look(setup.model.eval(), batch, frame_interval=setup.frame_interval):
-        if not one.strips:
-            console.say(f"{one.key}: it has neither faces nor sound to show")
-            continue
-        place = path / "looks" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', one.key)}.png"
-        with atomic_write(place) as file:
-            file.write(pictures.sheet(one.key, one.strips))
-        console.show(place)

@@ -4,13 +4,16 @@ import os
 import warnings
 
 from mesm_cli import console
+from mesm_cli.app import app as app_command
 from mesm_cli.compare import compare
 from mesm_cli.cv import cv
+from mesm_cli.explain import explain
 from mesm_cli.export import export
 from mesm_cli.predict import predict
+from mesm_cli.report import report
 from mesm_cli.run import evaluate, run
 from mesm_cli.settings import settings
-from mesm_cli.study import explain, flops, sweep
+from mesm_cli.study import flops, sweep
 from mesm_cli.tune import tune
 from mesm_train.training.allocator import keep_memory
 
@@ -18,10 +21,12 @@ app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-d
 app.command("run")(run)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
-app.command("cv")(cv)
-app.command("tune")(tune)
+app.command("report")(report)
 app.command("predict")(predict)
 app.command("export")(export)
+app.command("app")(app_command)
+app.command("cv")(cv)
+app.command("tune")(tune)
 app.command("settings")(settings)
 app.command("explain")(explain)
 app.command("flops")(flops)

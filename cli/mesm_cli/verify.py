@@ -28,13 +28,13 @@ def verify(
       mesm-data verify /data/iemocap --full
       mesm-data verify /data/iemocap --against recipe.lock
     """
-    from mesm_data.dataset import dataset_dir as dataset
+    from mesm_data.dataset.dataset_dir import read_dataset_info
     from mesm_data.integrity import lock_reader as locked
     from mesm_data.integrity import rebuild_check as rebuild
     from mesm_data.integrity.verify import verify as check
-    from mesm_data.media.faces.detector import EXACT
+    from mesm_data.media.faces.detector import EXACT_DETECTORS
 
-    said = dataset.describe(path)
+    said = read_dataset_info(path)
     lock = locked.read(against) if against else None
     total = sum(file["size"] for files in (said["shards"], said["video"]) for file in files.values())
     differences = show(lambda step: check(path, step), "verify", total, "B")
@@ -46,7 +46,7 @@ def verify(
         raise MesmError(f"{path} differs from its manifest in {differences} places, the first is named above")
     counts = said["counts"]
     console.say(f"{path}: all {counts['ok']} samples are as recorded, root {said['root']}")
-    if (detector := said["recipe"].get("face_detector", "mtcnn")) not in EXACT:
+    if (detector := said["recipe"].get("face_detector", "mtcnn")) not in EXACT_DETECTORS:
         console.say(
             f"note: the faces were found by {detector!r:.40} ({said['recipe'].get('face_library')!r:.40}), "
             "whose arithmetic is not exact: a build on another machine can be equivalent only, not identical. With "

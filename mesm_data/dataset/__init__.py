@@ -1,1 +1,1 @@
-"""The dataset format: canonical tar, manifest, reader. The only part of this package that trainers import."""
+"""The dataset format: recipe, members, tar, manifest, reader, remote shards."""

@@ -1,10 +1,11 @@
-"""A dataset on disk: dataset.json, manifest.parquet, shards/, video/. Written once, in an order that readers can trust.
+"""A dataset on disk. Its files are written once, in this order, dataset.json last:
 
-OUT/failures.csv          what was lost, if anything was
-OUT/dataset.json          written last; a reader refuses a format that it does not know
+OUT/shards/*.tar          the samples
+OUT/video/*.tar           the clips, with the same keys in the same order
 OUT/manifest.parquet      one row per utterance of the corpus
-OUT/shards/*.tar          the model view
-OUT/video/*.tar           clips, the same keys in the same order; OUT/video/index.parquet says where each lies
+OUT/video/index.parquet   the position of each clip
+OUT/failures.csv          what is missing, if anything is
+OUT/dataset.json          the description; a reader refuses a format that it does not know
 """
 
 from collections import Counter
@@ -15,18 +16,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from mesm_data.dataset import failures, manifest, merkle, pack
-from mesm_data.dataset import validation as claims
-from mesm_data.dataset.hf_features import features
-from mesm_data.dataset.validation import STATUSES
+from mesm_data.dataset.failures import write_failures
+from mesm_data.dataset.hf_features import hf_features
+from mesm_data.dataset.manifest import clip_index_schema, manifest_schema, read_table, rows_digest, write_table
+from mesm_data.dataset.pack import pack_parts
+from mesm_data.dataset.validation import STATUSES, validate_clip_index, validate_info, validate_manifest
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.json_files import canonical_json, read_json, write_json
 
-FORMAT = 2
+SHARD_FORMAT = 2
 
 
-def write(
+def write_dataset(
     out: Path,
     parts: Path,
     rows: list[dict[str, Any]],
@@ -35,107 +37,135 @@ def write(
     limit: int,
     step: Callable[[int], object],
 ) -> dict[str, Any]:
-    """Pack `rows` into a dataset. Returns what dataset.json says: `facts`, counts, digests and the root.
+    """Pack parts into a dataset.
 
-    `step` is called with the number of samples in each shard that is done.
+    Args:
+        out: The folder of the dataset.
+        parts: The folder of the parts.
+        rows: One row per utterance, sorted by key; see `pack_parts`.
+        facts: What dataset.json says of the build: recipe, source, schema, ...
+        limit: The bytes of a shard.
+        step: Is called with the number of samples in each shard that is done.
+
+    Returns:
+        The content of dataset.json: `facts`, counts, digests and the root.
     """
-    shards, videos = pack.pack(parts, out, rows, limit=limit, step=step)
-    remove_others(out / "shards", set(shards))
-    remove_others(out / "video", {*videos, "index.parquet"} if videos else set())
-    corpus = schema_of(out, facts)
-    table = manifest.write(out / "manifest.parquet", rows, manifest.schema(corpus))
+    shards, videos = pack_parts(parts, out, rows, limit=limit, step=step)
+    remove_other_files(out / "shards", set(shards))
+    remove_other_files(out / "video", {*videos, "index.parquet"} if videos else set())
+    corpus = schema_from_info(out, facts)
+    table_digest = write_table(out / "manifest.parquet", rows, manifest_schema(corpus))
     if videos:
         clips = [{"key": row["key"], "shard": row["shard"], **row["clip"]} for row in rows if "clip" in row]
-        manifest.write(out / "video" / "index.parquet", clips, manifest.clips_schema())
-    failures.write(out, rows)
-    said = {
-        "format": FORMAT,
+        write_table(out / "video" / "index.parquet", clips, clip_index_schema())
+    write_failures(out, rows)
+    info = {
+        "format": SHARD_FORMAT,
         **facts,
         "counts": {"total": len(rows), **dict.fromkeys(STATUSES, 0), **Counter(row["status"] for row in rows)},
-        "manifest": {"rows": len(rows), "sha256": table},
+        "manifest": {"rows": len(rows), "sha256": table_digest},
         "shards": shards,
         "video": videos,
-        "features": features(corpus, facts["recipe"]["face_size"]),
-        "root": root(table, shards),
-        "merkle": merkle.tree(rows),
+        "features": hf_features(corpus, facts["recipe"]["face_size"]),
+        "root": dataset_root(table_digest, shards),
     }
-    write_json(out / "dataset.json", said)
-    return said
+    write_json(out / "dataset.json", info)
+    return info
 
 
-def schema_of(path: Path, info: Mapping[str, Any]) -> CorpusSchema:
-    """The corpus' schema in `info`, the content of dataset.json in `path`. Raises InputError if it is not sound."""
+def schema_from_info(path: Path, info: Mapping[str, Any]) -> CorpusSchema:
+    """The corpus' schema in dataset.json. Raises InputError if it is not valid.
+
+    Args:
+        path: The folder of the dataset.
+        info: The content of dataset.json.
+    """
     return CorpusSchema.parse(info.get("schema") or {}, f"{path / 'dataset.json'}: schema")
 
 
-def root(table: str, shards: dict[str, Any]) -> str:
-    """The digest that names a dataset: over the manifest's table and the bytes of every shard (not of the clips)."""
+def dataset_root(table_digest: str, shards: Mapping[str, Any]) -> str:
+    """The digest that identifies a dataset: over the rows of its manifest and the bytes of its shards."""
     files = {name: shard["sha256"] for name, shard in shards.items()}
-    return sha256(canonical_json({"manifest": table, "shards": files})).hexdigest()
+    return sha256(canonical_json({"manifest": table_digest, "shards": files})).hexdigest()
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """dataset.json of the dataset in `path`. Raises InputError if there is none, or of another format."""
+def read_dataset_info(path: Path) -> dict[str, Any]:
+    """Read dataset.json of the dataset in the folder `path`.
+
+    Raises:
+        InputError: There is no dataset, it has another format, or the file is not valid.
+    """
     if not path.is_dir():
         raise InputError(
             f"{path} is not a folder: give the folder that `mesm-data build` wrote (with dataset.json in it)"
         )
-    if not (path / "dataset.json").exists():
-        begun = (
-            " A build was begun here and has not ended: run the same build command again."
-            if (path / ".build").exists()
-            else ""
-        )
-        raise InputError(f"{path} holds no dataset.json, so it is not a dataset.{begun}")
-    said = read_json(path / "dataset.json")
-    if not isinstance(said, dict) or "format" not in said:
-        raise InputError(f"{path / 'dataset.json'} does not describe a dataset of mesm")
-    if type(said["format"]) is not int or said["format"] != FORMAT:
+    file = path / "dataset.json"
+    if not file.exists():
+        hint = ""
+        if (path / ".build").exists():
+            hint = " A build was begun here and has not ended: run the same build command again."
+        raise InputError(f"{path} holds no dataset.json, so it is not a dataset.{hint}")
+    info = read_json(file)
+    if not isinstance(info, dict) or "format" not in info:
+        raise InputError(f"{file} does not describe a dataset of mesm")
+    if type(info["format"]) is not int or info["format"] != SHARD_FORMAT:
         raise InputError(
-            f"{path} has shard format {said['format']}; this version of mesm reads format {FORMAT}. "
+            f"{path} has shard format {info['format']}; this version of mesm reads format {SHARD_FORMAT}. "
             "Install the version of mesm that wrote it, or build it anew"
         )
-    claims.check_description(path / "dataset.json", said)
-    return said
+    validate_info(file, info)
+    return info
 
 
-def table(path: Path, said: Mapping[str, Any]) -> pa.Table:
-    """The manifest of the dataset in `path`, of which dataset.json says `said`. InputError if the two do not agree."""
-    found = manifest.read_table(path / "manifest.parquet", manifest.schema(schema_of(path, said)))
-    claims.check_manifest(path / "manifest.parquet", found, said)
-    return found
+def read_manifest(path: Path, info: Mapping[str, Any]) -> pa.Table:
+    """Read the manifest of a dataset. Raises InputError if it does not match dataset.json.
 
-
-def check_root(path: Path, said: Mapping[str, Any], rows: Iterable[dict[str, Any]], remedy: str) -> None:
-    """Raises InputError, with `remedy`, unless `rows` are the manifest that the root in dataset.json (`said`) names.
-
-    Takes 0.06 ms a row: the labels that are read are then those of the dataset that the root stands for.
+    Args:
+        path: The folder of the dataset.
+        info: The content of dataset.json.
     """
-    if (found := manifest.digest(rows)) != said["manifest"]["sha256"]:
+    table = read_table(path / "manifest.parquet", manifest_schema(schema_from_info(path, info)))
+    validate_manifest(path / "manifest.parquet", table, info)
+    return table
+
+
+def read_manifest_rows(path: Path, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `read_manifest` as dictionaries."""
+    return list(read_manifest(path, info).to_pylist())
+
+
+def read_clip_index(path: Path, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the rows of video/index.parquet, the positions of the clips. Raises as `read_manifest`."""
+    table = read_table(path / "video" / "index.parquet", clip_index_schema())
+    validate_clip_index(path / "video" / "index.parquet", table, info)
+    return list(table.to_pylist())
+
+
+def check_dataset_root(path: Path, info: Mapping[str, Any], rows: Iterable[dict[str, Any]], hint: str) -> None:
+    """Check that the rows of the manifest are those that the root in dataset.json stands for. Takes 0.06 ms per row.
+
+    Args:
+        path: The folder of the dataset.
+        info: The content of dataset.json.
+        rows: The rows of the manifest.
+        hint: What the user can do, for messages.
+
+    Raises:
+        InputError: Labels or other values were changed.
+    """
+    if (digest := rows_digest(rows)) != info["manifest"]["sha256"]:
         raise InputError(
-            f"{path / 'manifest.parquet'} is not the table that dataset.json names (sha256 {found}, expected "
-            f"{said['manifest']['sha256']}), so labels or other rows were changed; {remedy}"
+            f"{path / 'manifest.parquet'} is not the table that dataset.json names (sha256 {digest}, expected "
+            f"{info['manifest']['sha256']}), so labels or other rows were changed; {hint}"
         )
-    if (found := root(said["manifest"]["sha256"], said["shards"])) != said["root"]:
+    if (root := dataset_root(info["manifest"]["sha256"], info["shards"])) != info["root"]:
         raise InputError(
-            f"{path / 'dataset.json'} contradicts itself: its root is {said['root']}, its files give {found}; {remedy}"
+            f"{path / 'dataset.json'} contradicts itself: its root is {info['root']}, its files give {root}; {hint}"
         )
 
 
-def rows(path: Path, said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`table` as dictionaries."""
-    return list(table(path, said).to_pylist())
-
-
-def clips(path: Path, said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where the clips of the dataset in `path` lie: rows of video/index.parquet. InputError as `table`."""
-    found = manifest.read_table(path / "video" / "index.parquet", manifest.clips_schema())
-    claims.check_clips(path / "video" / "index.parquet", found, said)
-    return list(found.to_pylist())
-
-
-def remove_others(folder: Path, keep: set[str]) -> None:
-    """Delete what an earlier, stopped attempt left in a folder of ours."""
+def remove_other_files(folder: Path, keep: set[str]) -> None:
+    """Delete what an earlier, interrupted attempt left in a folder of the dataset."""
     if folder.is_dir():
         for path in folder.iterdir():
             if path.name not in keep:

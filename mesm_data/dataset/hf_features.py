@@ -1,7 +1,7 @@
-"""The types of a sample for Hugging Face `datasets`, as dataset.json carries them.
+"""The types of a sample for Hugging Face `datasets`, which dataset.json contains.
 
-`datasets` guesses columns from the first samples and takes a .wav for its Audio feature, which wants torchcodec; told
-the types, it reads the shards as they are:
+Without them `datasets` infers the columns from the first samples and decodes .wav by its Audio feature, which needs
+torchcodec. With them it reads the shards as they are:
 
     features = datasets.Features.from_dict(json.load(open("dataset.json"))["features"])
     datasets.load_dataset("webdataset", data_files="shards/*.tar", features=features)
@@ -15,8 +15,8 @@ from mesm_data.dataset.manifest import record_schema
 from mesm_data.schema.corpus import CorpusSchema
 
 
-def features(corpus: CorpusSchema, face_size: int) -> dict[str, Any]:
-    """The dictionary that datasets.Features.from_dict takes."""
+def hf_features(corpus: CorpusSchema, face_size: int) -> dict[str, Any]:
+    """The argument of datasets.Features.from_dict."""
     text = {"dtype": "string", "_type": "Value"}
     return {
         "__key__": text,

@@ -1,4 +1,4 @@
-"""manifest.parquet: one row per utterance of the corpus, built or not; and the types of what samples say."""
+"""manifest.parquet: one row per utterance of the corpus, built or not; and the types of the record."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mesm_data.dataset import parquet_pages
 from mesm_data.dataset.members import EXTENSIONS
+from mesm_data.dataset.parquet_pages import memory_bound, text_columns, unfolded_bytes
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import Utterance
@@ -18,24 +18,24 @@ from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import canonical_json
 
 _VALUES = {"category": pa.string(), "number": pa.float64(), "multilabel": pa.list_(pa.string())}
-# A rater may name several categories where the label is one.
+# A rater may choose several categories of a label that has one.
 _RATED = {**_VALUES, "category": pa.list_(pa.string())}
 
-MEMORY = 2**29  # bytes that reading a table may take, beside what its size explains
-UNFOLDED = 2**26  # bytes of the table, likewise: as Python's objects it is ten times as large
-MAX_LIST = 2000  # things of one kind in a Parquet footer: columns, row groups. Ours have 70 and 1
+MAX_MEMORY = 2**29  # bytes that reading a table may take, in addition to 16 times its size
+MAX_UNFOLDED = 2**26  # bytes of the table, in addition to 8 times its size; Python objects take ten times as much
+MAX_LIST = 2000  # elements of a list in a Parquet footer, such as columns or row groups; a manifest has 70 and 1
 
 
 def labels_type(corpus: CorpusSchema) -> pa.DataType:
-    """The type of `labels`: one field for each label scheme, and the list `raters` of what each rater said."""
+    """The type of `labels`: one field per label scheme, and `raters`, the list of all ratings."""
     rated = {name: _RATED[corpus.labels[name].type] for name in corpus.ratings}
     rater = pa.struct({"rater": pa.string(), "self": pa.bool_(), "comment": pa.string(), **rated})
     values = {name: _VALUES[scheme.type] for name, scheme in corpus.labels.items()}
     return pa.struct({**values, "raters": pa.list_(rater)})
 
 
-def schema(corpus: CorpusSchema) -> pa.Schema:
-    """The columns of manifest.parquet for a corpus. Member columns are offset and size in the shard, and sha256."""
+def manifest_schema(corpus: CorpusSchema) -> pa.Schema:
+    """The columns of manifest.parquet for a corpus; each member has its offset, size and sha256."""
     counts = {name: pa.int64() for name in ("n_samples", "n_faces", "n_detected", "n_words")}
     members = {
         column: pa.string() if column.endswith("sha256") else pa.int64()
@@ -64,7 +64,7 @@ def schema(corpus: CorpusSchema) -> pa.Schema:
 
 
 def record_schema(corpus: CorpusSchema) -> pa.Schema:
-    """The JSON member's columns, with the types that readers such as Hugging Face `datasets` need to be told."""
+    """The fields of the record (the JSON member), with the types that readers such as Hugging Face `datasets` need."""
     word = pa.struct({"w": pa.string(), "t0": pa.float64(), "t1": pa.float64()})
     source = pa.struct(
         {"role": pa.string(), "path": pa.string(), "sha256": pa.string(), "span": pa.list_(pa.float64())}
@@ -93,41 +93,48 @@ def record_schema(corpus: CorpusSchema) -> pa.Schema:
     )
 
 
-def clips_schema() -> pa.Schema:
+def clip_index_schema() -> pa.Schema:
     """The columns of video/index.parquet."""
     columns = {"key": pa.string(), "shard": pa.string(), "offset": pa.int64(), "size": pa.int64()}
     return pa.schema({**columns, "sha256": pa.string()})
 
 
 def member_columns(extension: str) -> tuple[str, str, str]:
-    """The three columns of a member: faces.npy -> faces_offset, faces_size, faces_sha256."""
+    """The three columns of a member, such as faces_offset, faces_size and faces_sha256 for faces.npy."""
     stem = extension.split(".", maxsplit=1)[0]
     return f"{stem}_offset", f"{stem}_size", f"{stem}_sha256"
 
 
-def write(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -> str:
-    """Write rows as Parquet; returns the digest of the table (of its rows, not of the file's bytes)."""
+def write_table(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Schema) -> str:
+    """Write rows as Parquet. Returns the digest of the rows, which does not depend on the Parquet writer."""
     table = pa.Table.from_pylist(list(rows), schema=table_schema)
     with atomic_write(path) as file:
         pq.write_table(table, file, compression="zstd")
-    return digest(table.to_pylist())
+    return rows_digest(table.to_pylist())
 
 
-def read(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
-    """The rows of a Parquet file. Raises as `read_table`."""
+def read_table_rows(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
+    """Read the rows of a Parquet file. Raises as `read_table`."""
     return list(read_table(path, expected).to_pylist())
 
 
 def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
-    """The columns of a Parquet file. Raises InputError that names the file if it cannot be read, or is not as expected.
+    """Read the columns of a Parquet file with bounded memory.
 
-    A file of 1 kB can unfold to a terabyte (a text once in a dictionary, and a million rows that refer to it). So the
-    memory that its pages take is computed first; texts stay in their dictionaries until it is known how long they all
-    are. 100,000 rows are a file of 25 MB and take 0.3 GB.
+    A file of 1 kB can expand to a terabyte (a text stored once in a dictionary, and a million rows that refer to it).
+    So the memory for its pages is computed before they are read, and texts stay in their dictionaries until their total
+    length is known. 100,000 rows are a file of 25 MB and take 0.3 GB.
+
+    Args:
+        path: The file.
+        expected: The schema that the file must have.
+
+    Raises:
+        InputError: The file is missing, damaged or too large, or has another schema.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file")
-    unfolds = InputError(f"{path} is not a manifest: it unfolds to more memory than its size can need")
+    too_large = InputError(f"{path} is not a manifest: it unfolds to more memory than its size can need")
     try:
         size = path.stat().st_size
         with (
@@ -135,11 +142,11 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
             pq.ParquetFile(stream, thrift_container_size_limit=MAX_LIST) as file,
             path.open("rb") as pages,
         ):
-            found, texts = file.schema_arrow, parquet_pages.text_columns(file.metadata)
-            if expected is not None and not found.equals(expected):
-                raise InputError(f"{path} has other columns than this format's: {_difference(found, expected)}")
-            if parquet_pages.memory(pages, file.metadata) > MEMORY + 16 * size:
-                raise unfolds
+            schema, texts = file.schema_arrow, text_columns(file.metadata)
+            if expected is not None and not schema.equals(expected):
+                raise InputError(f"{path} has other columns than this format's: {_schema_difference(schema, expected)}")
+            if memory_bound(pages, file.metadata) > MAX_MEMORY + 16 * size:
+                raise too_large
         with (
             path.open("rb") as stream,
             pq.ParquetFile(
@@ -148,9 +155,9 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
         ):
             table = file.read(use_threads=False)
         table.validate(full=True)
-        if table.nbytes + sum(map(parquet_pages.unfolded, table.columns)) > UNFOLDED + 8 * size:
-            raise unfolds
-        table = table.cast(found)
+        if table.nbytes + sum(map(unfolded_bytes, table.columns)) > MAX_UNFOLDED + 8 * size:
+            raise too_large
+        table = table.cast(schema)
         table.validate(full=True)
         return table
     except FileNotFoundError:
@@ -161,25 +168,31 @@ def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:
         raise InputError(f"{path} is not a readable Parquet file ({str(error).partition(chr(10))[0]})") from None
 
 
-def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+def _schema_difference(schema: pa.Schema, expected: pa.Schema) -> str:
     for name in expected.names:
-        if found.names.count(name) != 1:
-            return f"{name} is not there, or twice"
-        if found.field(name).type != expected.field(name).type:
-            return f"{name} is {found.field(name).type}, not {expected.field(name).type}"
+        if schema.names.count(name) != 1:
+            return f"{name} is missing or repeated"
+        if schema.field(name).type != expected.field(name).type:
+            return f"{name} is {schema.field(name).type}, not {expected.field(name).type}"
     return "there are more, or in another order"
 
 
-def digest(rows: Iterable[dict[str, Any]]) -> str:
-    """sha256 over the rows as canonical JSON lines: equal tables give equal digests, whatever wrote the file."""
+def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
+    """sha256 over the rows as canonical JSON lines: equal tables have equal digests, whatever wrote the file."""
     total = sha256()
     for row in rows:
         total.update(canonical_json(row) + b"\n")
     return total.hexdigest()
 
 
-def row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
-    """The manifest row of an utterance that was not built: `status` is failed or excluded."""
+def manifest_row(utterance: Utterance, status: str, reason: str | None) -> dict[str, Any]:
+    """The manifest row of an utterance, without the columns of its members.
+
+    Args:
+        utterance: The utterance.
+        status: ok, failed or excluded.
+        reason: Why it failed or is excluded, or what is missing; None if nothing is.
+    """
     return {
         "key": utterance.key,
         "id": utterance.id,

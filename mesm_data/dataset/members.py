@@ -1,4 +1,4 @@
-"""The members of a sample as bytes, and back: each has one spelling, and its data can be used where it lies.
+"""Encode and decode the members of a sample. Each has a canonical form, and its data can be used without a copy.
 
 <key>.faces.npy   uint8 (n, size, size, 3)   data at byte 128
 <key>.json        canonical JSON
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = ("faces.npy", "json", "txt", "wav")
-NPY_DATA = 128
+NPY_HEADER_SIZE = 128
 
-_NPY_MAGIC = b"\x93NUMPY\x01\x00" + struct.pack("<H", NPY_DATA - 10)
+_NPY_MAGIC = b"\x93NUMPY\x01\x00" + struct.pack("<H", NPY_HEADER_SIZE - 10)
 _NUMBER = rb"(0|[1-9]\d{0,17})"
 _NPY_HEADER = re.compile(
     rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \(" + b", ".join([_NUMBER] * 3) + rb", 3\), \} *\n"
@@ -25,25 +25,25 @@ _NPY_HEADER = re.compile(
 
 
 def encode_faces(faces: NDArray[np.uint8]) -> bytes:
-    """uint8 (n, h, w, 3) as .npy, version 1.0. Our own header: numpy's padding changed between its releases."""
+    """Encode uint8 (n, h, w, 3) as .npy, version 1.0, with our own header: numpy's padding differs between releases."""
     assert faces.dtype == np.uint8
     assert faces.ndim == 4
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {faces.shape!r}, }}"
-    return _NPY_MAGIC + header.ljust(NPY_DATA - len(_NPY_MAGIC) - 1).encode() + b"\n" + faces.tobytes()
+    return _NPY_MAGIC + header.ljust(NPY_HEADER_SIZE - len(_NPY_MAGIC) - 1).encode() + b"\n" + faces.tobytes()
 
 
 def decode_faces(member: bytes | memoryview) -> NDArray[np.uint8]:
-    """The crops in a faces.npy member, uint8 (n, h, w, 3), without a copy. Raises ValueError on anything else."""
-    head = bytes(member[:NPY_DATA])
-    found = _NPY_HEADER.fullmatch(head[len(_NPY_MAGIC) :])
-    if not head.startswith(_NPY_MAGIC) or not found:
+    """Decode a faces.npy member to uint8 (n, h, w, 3), without a copy. Raises ValueError on any other format."""
+    header = bytes(member[:NPY_HEADER_SIZE])
+    match = _NPY_HEADER.fullmatch(header[len(_NPY_MAGIC) :])
+    if not header.startswith(_NPY_MAGIC) or not match:
         raise ValueError("not a faces.npy of this format")
-    shape = (*(int(number) for number in found.groups()), 3)
-    if math.prod(shape) != len(member) - NPY_DATA:
-        raise ValueError(f"faces.npy says shape {shape} and holds {len(member) - NPY_DATA} bytes")
-    return np.frombuffer(member, np.uint8, offset=NPY_DATA).reshape(shape)
+    shape = (*(int(number) for number in match.groups()), 3)
+    if math.prod(shape) != len(member) - NPY_HEADER_SIZE:
+        raise ValueError(f"faces.npy says shape {shape} and holds {len(member) - NPY_HEADER_SIZE} bytes")
+    return np.frombuffer(member, np.uint8, offset=NPY_HEADER_SIZE).reshape(shape)
 
 
-def normal_text(transcript: str) -> str:
-    """A transcript as shards hold it: NFC."""
+def normalize_text(transcript: str) -> str:
+    """Normalize a transcript to NFC."""
     return unicodedata.normalize("NFC", transcript)

@@ -1,25 +1,28 @@
-"""Parts -> shards. Order and boundaries come from groups, keys and sizes alone, never from workers."""
+"""Pack parts into shards. Order and boundaries depend on groups, keys and sizes only, not on workers.
 
-from collections.abc import Callable, Iterator, Sequence
+`webdataset.TarWriter` writes the shards. Its output is identical to that of `SampleWriter`, which writes the parts: the
+workers do not use webdataset, because importing it loads torch (230 MB and 1.4 s of CPU per worker).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
 from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.parts import DamagedPart
-from mesm_data.dataset.tar import BLOCK, end, header, padded
+from mesm_data.dataset.tar import BLOCK, padded_size
 from mesm_data.storage.files import atomic_write
 
-Members = dict[str, tuple[int, str]]  # extension -> bytes, sha256; in the order in which they stand in a tar
 
-
-def order(key: str) -> bytes:
-    """Samples are sorted by this: speakers and dialogs are mixed for those who read a shard from front to back."""
+def shard_order_key(key: str) -> bytes:
+    """Samples are sorted by this, which mixes speakers and dialogs for readers that read a shard from start to end."""
     return sha256(key.encode()).digest()
 
 
-def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
-    """Cut (key, bytes) pairs, in their order, into shards of at most `limit` bytes (a larger sample stands alone)."""
+def split_into_shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
+    """Divide (key, bytes) pairs, in their order, into shards of at most `limit` bytes. A larger sample has its own."""
     shard: list[str] = []
     total = 0
     for key, size in sizes:
@@ -32,105 +35,124 @@ def shards(sizes: Sequence[tuple[str, int]], limit: int) -> Iterator[list[str]]:
         yield shard
 
 
-def names(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict[str, Any]]]:
-    """The built `rows` by the name of the shard they go into, `<group>-000000.tar`, both in the order of writing."""
+def assign_shards(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict[str, Any]]]:
+    """The built `rows` by the name of their shard, `<group>-000000.tar`, both in the order of writing."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted((row for row in rows if row["status"] == "ok"), key=lambda row: order(row["key"])):
+    for row in sorted((row for row in rows if row["status"] == "ok"), key=lambda row: shard_order_key(row["key"])):
         groups.setdefault(row["group"], []).append(row)
-    named = {}
+    shards = {}
     for group, built in sorted(groups.items()):
         by_key = {row["key"]: row for row in built}
         sizes = [(row["key"], row["part"]["stop"] - row["part"]["start"]) for row in built]
-        for number, keys in enumerate(shards(sizes, limit)):
-            named[f"{group}-{number:06d}.tar"] = [by_key[key] for key in keys]
-    return named
+        for number, keys in enumerate(split_into_shards(sizes, limit)):
+            shards[f"{group}-{number:06d}.tar"] = [by_key[key] for key in keys]
+    return shards
 
 
-def pack(
+def pack_parts(
     parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, step: Callable[[int], object]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write shards/ and video/ from the parts of the built `rows`, whose `shard` and member columns are filled in.
+    """Write shards/ and video/ from parts, and add the shard and the member columns to the rows.
 
-    Rows carry `group`; `source` (the recording's id), `part` and `clip` as the step left them. Returns what
-    dataset.json says of each file: {name: {sha256, size, samples}} for shards/ and for video/. `step` is called with
-    the number of samples that each shard adds. Raises DamagedPart if a part does not hold what its rows say.
+    Args:
+        parts: The folder of the parts.
+        out: The folder of the dataset.
+        rows: The rows of the parts, with `group` and `source`, the name of the part.
+        limit: The bytes of a shard.
+        step: Is called with the number of samples in each shard that is done.
+
+    Returns:
+        The entries of dataset.json for the files of shards/ and of video/: {name: {sha256, size, samples}}.
+
+    Raises:
+        DamagedPart: A part is not what its rows say.
     """
-    models, videos = {}, {}
-    for name, samples in names(rows, limit).items():
-        models[name] = _write_shard(out / "shards" / name, parts, samples)
+    shards, videos = {}, {}
+    for name, samples in assign_shards(rows, limit).items():
+        shards[name] = _write_shard(out / "shards" / name, parts, samples)
         if all("clip" in row for row in samples):
             videos[name] = _write_clips(out / "video" / name, parts, samples)
         step(len(samples))
-    return models, videos
+    return shards, videos
 
 
 def _write_shard(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    with atomic_write(path) as file:
-        shard = _Shard(file)
+    with _open_shard(path) as shard:
         for row in samples:
-            members = {
-                extension: (row["members"][extension]["size"], row["members"][extension]["sha256"])
-                for extension in sorted(row["members"])
-            }
-            moved = shard.copy(parts, f"{row['source']}.tar", row["part"]["start"], row, members)
+            members = row["members"]
+            offsets = shard.add(row["key"], read_members(parts, f"{row['source']}.tar", row, members))
             row["shard"] = path.name
-            for extension, member in row["members"].items():
-                values = (member["offset"] + moved, member["size"], member["sha256"])
+            for extension, member in members.items():
+                values = (offsets[extension], member["size"], member["sha256"])
                 row.update(zip(member_columns(extension), values, strict=True))
-        return shard.finish(len(samples))
+    return shard.entry(len(samples))
 
 
 def _write_clips(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    with atomic_write(path) as file:
-        shard = _Shard(file)
+    with _open_shard(path) as shard:
         for row in samples:
             clip = row["clip"]
-            members = {"mp4": (clip["size"], clip["sha256"])}
-            moved = shard.copy(parts, f"{row['source']}.clips.tar", clip["start"], row, members)
-            clip["offset"] = moved + clip["start"] + BLOCK
-        return shard.finish(len(samples))
+            members = {"mp4": {**clip, "offset": clip["start"] + BLOCK}}
+            offsets = shard.add(row["key"], read_members(parts, f"{row['source']}.clips.tar", row, members))
+            clip["offset"] = offsets["mp4"]
+    return shard.entry(len(samples))
 
 
-def _holds(data: bytes, key: str, members: Members) -> bool:
-    """Whether `data` are these members of a sample as tar blocks, byte for byte."""
-    view, at = memoryview(data), 0
-    for extension, (size, digest) in members.items():
-        start, stop, at = at + BLOCK, at + BLOCK + size, at + BLOCK + padded(size)
-        if view[start - BLOCK : start] != header(f"{key}.{extension}", size) or any(view[stop:at]):
-            return False
-        if sha256(view[start:stop]).hexdigest() != digest:
-            return False
-    return at == len(data)
+def read_members(
+    parts: Path, name: str, row: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]]
+) -> dict[str, bytes]:
+    """Read members of a sample from a file of a part. Raises DamagedPart if a digest differs."""
+    data = {}
+    try:
+        with (parts / name).open("rb") as file:
+            for extension, member in members.items():
+                file.seek(member["offset"])
+                data[extension] = file.read(member["size"])
+    except FileNotFoundError:
+        raise DamagedPart(parts, row["source"]) from None
+    if any(sha256(data[extension]).hexdigest() != member["sha256"] for extension, member in members.items()):
+        raise DamagedPart(parts, row["source"])
+    return data
 
 
 class _Shard:
-    """A tar that is put together from blocks of other tars."""
+    """Writes a tar file and computes its digest and the offsets of its members."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._size, self._digest = file, 0, sha256()
+        from webdataset import TarWriter
 
-    def copy(self, parts: Path, name: str, start: int, row: dict[str, Any], members: Members) -> int:
-        """Append the `members` of a row's sample, which stand one after the other in the part's file from `start`.
+        self._file, self._size, self._digest, self._position = file, 0, sha256(), 0
+        self._writer = TarWriter(self, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False)
 
-        Returns how far they moved. Raises DamagedPart if they are not what the row says.
-        """
-        moved = self._size - start
-        try:
-            with (parts / name).open("rb") as file:
-                file.seek(start)
-                data = file.read(sum(BLOCK + padded(size) for size, _ in members.values()))
-        except FileNotFoundError:
-            raise DamagedPart(parts, row["source"]) from None
-        if not _holds(data, row["key"], members):
-            raise DamagedPart(parts, row["source"])
-        self._append(data)
-        return moved
+    def add(self, key: str, members: Mapping[str, bytes]) -> dict[str, int]:
+        """Append a sample. Returns the offset of each member's data from the start of the file."""
+        offsets = {}
+        for extension in sorted(members):  # TarWriter's order
+            offsets[extension] = self._position + BLOCK
+            self._position += BLOCK + padded_size(len(members[extension]))
+        self._writer.write({"__key__": key, **members})
+        return offsets
 
-    def finish(self, samples: int) -> dict[str, Any]:
-        self._append(end(self._size))
-        return {"sha256": self._digest.hexdigest(), "size": self._size, "samples": samples}
-
-    def _append(self, data: bytes) -> None:
-        self._file.write(data)
+    def write(self, data: bytes) -> int:
+        """Write a piece of the tar file; TarWriter calls this."""
         self._digest.update(data)
         self._size += len(data)
+        return self._file.write(data)
+
+    def close(self) -> None:
+        """Write the end of the tar file."""
+        self._writer.close()
+
+    def entry(self, samples: int) -> dict[str, Any]:
+        """The entry of dataset.json for this file, after it is closed."""
+        return {"sha256": self._digest.hexdigest(), "size": self._size, "samples": samples}
+
+
+@contextmanager
+def _open_shard(path: Path) -> Iterator[_Shard]:
+    with atomic_write(path) as file:
+        shard = _Shard(file)
+        try:
+            yield shard
+        finally:  # also after an error: the tar stream must not write when it is collected
+            shard.close()

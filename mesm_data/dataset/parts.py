@@ -1,68 +1,76 @@
-"""Parts: what a build has done so far, in OUT/.build/parts. Nothing is packed from them that was not checked.
+"""Parts: the results of a build so far, in OUT/.build/parts. All bytes are checked before they are packed.
 
-A part is three files: <name>.tar (samples), <name>.clips.tar (clips) and, written last, <name>.json: one row per
-utterance and the sha256 of the rows. <name> is the recording's id. Where `retry` kept some of its utterances, the
-others are in a second part, <id>.retry. A part whose files do not fit each other counts as missing and is made again.
+A part has three files: <name>.tar (samples), <name>.clips.tar (clips) and, written last, <name>.json: one row per
+utterance and the sha256 of the rows. <name> is the id of the recording. If `retry` kept some of its utterances, the
+others are in a second part, <id>.retry. A part whose files do not match each other counts as missing and is rebuilt.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.tar import BLOCK, end, padded
+from mesm_data.dataset.tar import BLOCK, SampleWriter, padded_size, tar_end
 from mesm_data.errors import MesmError
 from mesm_data.schema.recordings import Recording
-from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json, parse_json, write_compact_json
 
-Rows = list[dict[str, Any]]
+PartRows = list[dict[str, Any]]
 
 
 class DamagedPart(MesmError):
-    """The part `name` does not hold what was written to it."""
+    """The part `name` is not what was written."""
 
     def __init__(self, parts: Path, name: str) -> None:
         super().__init__(f"{parts / name}.tar is not what was written there: is the disk damaged?")
         self.name = name
 
 
-def write_rows(parts: Path, name: str, rows: Rows) -> None:
-    """Finish a part, whose other files are written."""
+@contextmanager
+def open_part_file(parts: Path, name: str, suffix: str) -> Iterator[SampleWriter]:
+    """Write one tar file of a part; it appears when it is complete."""
+    with atomic_write(parts / f"{name}.{suffix}") as file, SampleWriter(file) as writer:
+        yield writer
+
+
+def finish_part(parts: Path, name: str, rows: PartRows) -> None:
+    """Finish a part, whose other files are complete."""
     write_compact_json(parts / f"{name}.json", {"rows": rows, "sha256": _digest(rows)})
 
 
-def read_rows(parts: Path, name: str) -> Rows | None:
-    """The rows of a part; None if there is none, or its files are damaged, cut off, or missing."""
+def read_part(parts: Path, name: str) -> PartRows | None:
+    """The rows of a part; None if its files are damaged, truncated, or missing."""
     try:
         with open_regular_file(parts / f"{name}.json") as file:
-            found = parse_json(file.read())
-        rows: Rows = found["rows"]
-        if found["sha256"] != _digest(rows):
+            part = parse_json(file.read())
+        rows: PartRows = part["rows"]
+        if part["sha256"] != _digest(rows):
             return None
         sizes = {
             ".tar": max((row["part"]["stop"] for row in rows if "part" in row), default=None),
             ".clips.tar": max(map(_clip_stop, (row["clip"] for row in rows if "clip" in row)), default=None),
         }
         for suffix, size in sizes.items():
-            if size is not None and (parts / f"{name}{suffix}").stat().st_size != size + len(end(size)):
+            if size is not None and (parts / f"{name}{suffix}").stat().st_size != size + len(tar_end(size)):
                 return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return rows
 
 
-def parts_of(recording: Recording, parts: Path) -> Iterator[tuple[str, Rows]]:
-    """The parts of a recording that are done: (name, rows)."""
-    for name in (recording.id, _second(recording)):
-        rows = read_rows(parts, name)
+def completed_parts(recording: Recording, parts: Path) -> Iterator[tuple[str, PartRows]]:
+    """Yield (name, rows) of the completed parts of a recording."""
+    for name in (recording.id, _second_part(recording)):
+        rows = read_part(parts, name)
         if rows is not None:
             yield name, rows
 
 
-def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
-    """The JSON member of a sample in a part. Raises DamagedPart if it is not what was written."""
+def read_part_record(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Read the JSON member of a sample in a part. Raises DamagedPart if it is not what was written."""
     member = row["members"]["json"]
     with open_regular_file(parts / f"{name}.tar") as file:
         file.seek(member["offset"])
@@ -73,31 +81,34 @@ def record_of(parts: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def remaining(recording: Recording, parts: Path) -> Recording | None:
-    """What is still to be done of a recording, under the name that its part will have; None if it is complete."""
-    done = {name: {row["key"] for row in rows} for name, rows in parts_of(recording, parts)}
+def remaining_work(recording: Recording, parts: Path) -> Recording | None:
+    """The recording with the utterances that are still to be built; None if there are none.
+
+    Its id is the name of their part.
+    """
+    done = {name: {row["key"] for row in rows} for name, rows in completed_parts(recording, parts)}
     first = done.get(recording.id)
     if first is None:
-        remove(parts, _second(recording))
+        delete_part(parts, _second_part(recording))
         return recording
     missing = tuple(utterance for utterance in recording.utterances if utterance.key not in first)
-    if {utterance.key for utterance in missing} <= done.get(_second(recording), set()):
+    if {utterance.key for utterance in missing} <= done.get(_second_part(recording), set()):
         return None
-    return replace(recording, id=_second(recording), utterances=missing)
+    return replace(recording, id=_second_part(recording), utterances=missing)
 
 
-def remove(parts: Path, name: str) -> None:
-    """Delete a part, its rows first."""
+def delete_part(parts: Path, name: str) -> None:
+    """Delete a part, the file of its rows first."""
     for suffix in (".json", ".tar", ".clips.tar"):
         (parts / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def _second(recording: Recording) -> str:
+def _second_part(recording: Recording) -> str:
     return f"{recording.id}.retry"
 
 
 def _clip_stop(clip: dict[str, Any]) -> int:
-    return int(clip["start"]) + BLOCK + padded(clip["size"])
+    return int(clip["start"]) + BLOCK + padded_size(clip["size"])
 
 
 def _digest(rows: Iterable[dict[str, Any]]) -> str:

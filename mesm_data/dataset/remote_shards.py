@@ -1,4 +1,4 @@
-"""Datasets that lie elsewhere: whole shards come into the cache in the order of use, ahead of it."""
+"""Remote datasets: whole shards are fetched into the cache, in the order of use and ahead of it."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Condition, Thread, current_thread
 from typing import Any
 
-from mesm_data.dataset.description import LIMIT, check_manifest, read_dataset
+from mesm_data.dataset.description import MAX_INFO_BYTES, check_manifest_digest, parse_dataset_info
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.shard_store import ShardStore
 from mesm_data.errors import InputError, MesmError
@@ -19,9 +19,9 @@ from mesm_data.storage.files import atomic_write
 from mesm_data.storage.remote_bytes import local
 from mesm_data.storage.remote_errors import Absent, shown
 
-THREADS = 4  # that fetch ahead, of each process
-AGAIN = 1.0  # seconds after which is looked again whether another process has fetched a shard or made room
-MANIFEST = 2**28  # bytes at most
+PREFETCH_THREADS = 4  # per process
+RETRY_SECONDS = 1.0  # between two checks whether another process has fetched a shard or made room
+MAX_MANIFEST_BYTES = 2**28
 
 
 def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50, window: int = 16) -> Dataset:
@@ -29,9 +29,10 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
 
     Args:
         place: A folder that `mesm-data build` wrote, or its URL: s3://, https:// or hf://.
-        check: Compares the manifest with its digest, and each member of a sample with its digest when it is first read.
-        cache_gb: Bounds the folder of copies of shards that lie elsewhere ($MESM_CACHE), in GB.
-        window: Twice so many of those shards are fetched and kept at a time.
+        check: Whether to compare the manifest with its digest, and each member of a sample with its digest when it is
+            first read.
+        cache_gb: The size limit of the folder for copies of remote shards ($MESM_CACHE), in GB.
+        window: Half the number of remote shards that are kept and fetched ahead at a time.
 
     Raises:
         InputError: There is no dataset, or the cache has no room for two windows.
@@ -48,167 +49,181 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
     place = str(place)
     if path := local(place):
         return Dataset(path, check=check)
-    said = _described(place)
+    info = _fetch_info(place)
     cache = Cache(cache_folder(), int(cache_gb * GB))
-    sizes = sorted((shard["size"] for shard in said["shards"].values()), reverse=True)
+    sizes = sorted((shard["size"] for shard in info["shards"].values()), reverse=True)
     need = sum(sizes[: 2 * window])
     if need > cache.limit:
         raise InputError(
             f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {shown(place)}, "
             f"{need / GB:.3g} GB: make it larger, or loader.window smaller"
         )
-    folder = cache.place(said["root"])
-    with cache.writing(said["root"], "dataset", wait=True):
-        _keep(place, said, folder)
-    dataset = Dataset(folder, check=check, store=FetchedShards(place, said, cache, most=2 * window))
+    folder = cache.place(info["root"])
+    with cache.writing(info["root"], "dataset", wait=True):
+        _cache_metadata(place, info, folder)
+    dataset = Dataset(folder, check=check, store=RemoteShards(place, info, cache, max_shards=2 * window))
     if not check:
-        dataset.check_root()  # the cache is shared: its copies are compared in any case
+        dataset.check_root()  # always, because the cache is shared
     return dataset
 
 
-def _described(url: str) -> dict[str, Any]:
-    """dataset.json at `url`, whose root is that of what it names."""
+def _fetch_info(url: str) -> dict[str, Any]:
+    """Fetch and check dataset.json of the dataset at `url`."""
     place = remote.join(url, "dataset.json")
     try:
-        return read_dataset(remote.read_bytes(place, limit=LIMIT), shown(place))
+        return parse_dataset_info(remote.read_bytes(place, limit=MAX_INFO_BYTES), shown(place))
     except Absent as error:
         raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
 
 
-def _keep(url: str, said: dict[str, Any], folder: Path) -> None:
-    """The manifest and dataset.json in the cache. Raises MesmError if the manifest is not the one that is named."""
+def _cache_metadata(url: str, info: dict[str, Any], folder: Path) -> None:
+    """Store the manifest and dataset.json in the cache. Raises MesmError if the manifest has another digest."""
     (folder / "shards").mkdir(parents=True, exist_ok=True)
-    # dataset.json is written when the manifest has been checked.
+    # dataset.json is written after the manifest has been checked.
     if not ((folder / "dataset.json").exists() and (folder / "manifest.parquet").exists()):
         place = remote.join(url, "manifest.parquet")
         with atomic_write(folder / "manifest.parquet") as file:
-            file.write(remote.read_bytes(place, limit=MANIFEST))
+            file.write(remote.read_bytes(place, limit=MAX_MANIFEST_BYTES))
         try:
-            check_manifest(folder, said)
+            check_manifest_digest(folder, info)
         except MesmError:
             raise MesmError(
                 f"{shown(place)} is not the table that dataset.json names: it was replaced or damaged there"
             ) from None
-    text = json.dumps(said, sort_keys=True, ensure_ascii=False, indent=2).encode()
+    text = json.dumps(info, sort_keys=True, ensure_ascii=False, indent=2).encode()
     if not (folder / "dataset.json").exists() or (folder / "dataset.json").read_bytes() != text:
         with atomic_write(folder / "dataset.json") as file:
             file.write(text)
 
 
-class FetchedShards(ShardStore):
-    """Shards of the dataset `said` (dataset.json) at `url`.
+class RemoteShards(ShardStore):
+    """The shards of a remote dataset.
 
-    `most` shards are held at a time: those that are read, and then the next ones in the order of use, which threads
-    fetch ahead. A held shard stays in the cache. One that is asked for and is not there is fetched at once.
+    A limited number of shards is pinned, so that they stay in the cache: those that are being read, and then the next
+    ones in the order of use, which threads prefetch. A shard that is needed and missing is fetched at once.
+
+    Args:
+        url: The URL of the dataset.
+        info: The content of dataset.json.
+        cache: The cache.
+        max_shards: The number of shards that are pinned or fetched at a time.
     """
 
-    def __init__(self, url: str, said: dict[str, Any], cache: Cache, *, most: int) -> None:
-        self.url, self.root, self.shards, self.cache = url, said["root"], said["shards"], cache
+    def __init__(self, url: str, info: dict[str, Any], cache: Cache, *, max_shards: int) -> None:
+        self.url, self.root, self.shards, self.cache = url, info["root"], info["shards"], cache
         self.folder = cache.place(self.root) / "shards"
-        self._most = most
+        self._max_shards = max_shards
         self._changed = Condition()
-        self._held: dict[str, int] = {}  # descriptors, see Cache.hold
-        self._next: list[str] = []  # expected, in order, and not begun
-        self._begun: set[str] = set()  # being fetched ahead
+        self._pinned: dict[str, int] = {}  # file descriptors, see Cache.hold
+        self._queue: list[str] = []  # to prefetch, in order
+        self._in_progress: set[str] = set()  # being prefetched
         self._threads: list[Thread] = []
 
     def path(self, name: str) -> Path:
-        """The shard `name`. Waits for it alone. Raises MesmError if it cannot be had."""
-        while not self._hold(name):
+        """The path of the shard `name`, once it is in the cache. Raises MesmError if it cannot be fetched."""
+        while not self._pin(name):
             self._fetch(name, wait=True)
         return self.folder / name
 
     def stream(self, name: str) -> BufferedReader:
-        """Read the shard where it lies."""
+        """Read the shard from its URL."""
         return remote.open_stream(remote.join(self.url, "shards", name), self.shards[name]["size"])
 
     def source(self, name: str) -> str:
-        """The URL, without what may be secret."""
+        """The URL, without secrets."""
         return shown(remote.join(self.url, "shards", name))
 
-    def __reduce__(self) -> tuple[Callable[[], "FetchedShards"], tuple[()]]:
-        # In another process: it holds no shard, and has no threads, until it reads.
+    def __reduce__(self) -> tuple[Callable[[], "RemoteShards"], tuple[()]]:
+        # The copy in another process has no pinned shards and no threads until it reads.
         info = {"root": self.root, "shards": self.shards}
-        return partial(FetchedShards, self.url, info, self.cache, most=self._most), ()
+        return partial(RemoteShards, self.url, info, self.cache, max_shards=self._max_shards), ()
 
-    def expect(self, names: Sequence[str]) -> None:
-        """Begin to fetch `names`, and let go of all others."""
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Start to fetch `names` in this order; unpin all others."""
         with self._changed:
-            self._next = [name for name in names if name not in self._held]
-            for name in self._held.keys() - set(names):
-                os.close(self._held.pop(name))
-            while len(self._threads) < min(THREADS, len(self._next)):
-                # Daemons: a process that ends does not wait for what it will not use.
-                self._threads.append(Thread(target=self._ahead, name="mesm-fetch", daemon=True))
+            self._queue = [name for name in names if name not in self._pinned]
+            for name in self._pinned.keys() - set(names):
+                os.close(self._pinned.pop(name))
+            while len(self._threads) < min(PREFETCH_THREADS, len(self._queue)):
+                # Daemon threads: a process that ends does not wait for shards that it will not read.
+                self._threads.append(Thread(target=self._prefetch_loop, name="mesm-fetch", daemon=True))
                 self._threads[-1].start()
             self._changed.notify_all()
 
     def release(self, name: str) -> None:
-        """The shard may be deleted when others need the room."""
+        """Unpin the shard: it may be deleted when others need the room."""
         with self._changed:
-            if name in self._held:
-                os.close(self._held.pop(name))
+            if name in self._pinned:
+                os.close(self._pinned.pop(name))
                 self._changed.notify_all()
 
-    def remedy(self, file: str) -> str:
-        """A copy can be fetched again."""
+    def repair_hint(self, file: str) -> str:
+        """Delete the copy, so that it is fetched again."""
         place = shown(remote.join(self.url, *file.split("/")))
         return f"it is a copy of {place}: delete it, and it is fetched again"
 
-    def _hold(self, name: str) -> bool:
-        """Keep a shard that is there from being deleted."""
+    def _pin(self, name: str) -> bool:
+        """Pin a shard, so that it is not deleted. Returns whether it is in the cache."""
         with self._changed:
-            if name in self._held:
+            if name in self._pinned:
                 return True
             descriptor = self.cache.hold(self.folder / name, self.shards[name]["size"])
             if descriptor is None:
                 return False
-            self._held[name] = descriptor
-            if name in self._next:
-                self._next.remove(name)
+            self._pinned[name] = descriptor
+            if name in self._queue:
+                self._queue.remove(name)
             self._changed.notify_all()
             return True
 
     def _fetch(self, name: str, *, wait: bool) -> bool:
-        """Fetch a shard, if it is not there yet. Without `wait`: False if another process does, or there is no room."""
-        said = self.shards[name]
+        """Fetch a shard, if it is missing.
+
+        Args:
+            name: The shard.
+            wait: Whether to wait for another process that fetches it, and to make room in any case.
+
+        Returns:
+            Whether the shard is in the cache.
+        """
+        entry = self.shards[name]
         with self.cache.writing(self.root, name, wait=wait) as writer:
             if writer is None:
                 return False
-            if self._hold(name):
+            if self._pin(name):
                 return True
-            if not self.cache.make_room(writer, said["size"], must=wait):
+            if not self.cache.make_room(writer, entry["size"], must=wait):
                 return False
             place = remote.join(self.url, "shards", name)
-            remote.fetch_file(place, self.folder / name, size=said["size"], sha256=said["sha256"])
+            remote.fetch_file(place, self.folder / name, size=entry["size"], sha256=entry["sha256"])
             return True
 
-    def _ahead(self) -> None:
-        """Fetch what is expected, until there is no more."""
-        while name := self._take():
+    def _prefetch_loop(self) -> None:
+        """Fetch the shards of the queue until it is empty."""
+        while name := self._next_shard():
             try:
-                done = self._hold(name) or (self._fetch(name, wait=False) and self._hold(name))
+                done = self._pin(name) or (self._fetch(name, wait=False) and self._pin(name))
             except MesmError:
-                done = True  # who asks for it tries again, and is told
+                done = True  # the reader of this shard tries again, and raises
             with self._changed:
-                self._begun.discard(name)
+                self._in_progress.discard(name)
                 if not done:
-                    self._changed.wait(AGAIN)
-                elif name in self._next:
-                    self._next.remove(name)
+                    self._changed.wait(RETRY_SECONDS)
+                elif name in self._queue:
+                    self._queue.remove(name)
                 self._changed.notify_all()
 
-    def _take(self) -> str | None:
-        """The next shard to fetch ahead, when not too many are held; None when none is left.
+    def _next_shard(self) -> str | None:
+        """Wait until another shard may be prefetched, and return it; None when the queue is empty.
 
-        The first one has the network to itself: somebody waits for it.
+        The first shard is fetched alone, because the reader waits for it.
         """
         with self._changed:
-            while self._next:
-                free = (name for name in self._next if name not in self._begun)
-                most = self._most if self._held else 1
-                if len(self._held) + len(self._begun) < most and (name := next(free, None)):
-                    self._begun.add(name)
+            while self._queue:
+                waiting = (name for name in self._queue if name not in self._in_progress)
+                limit = self._max_shards if self._pinned else 1
+                if len(self._pinned) + len(self._in_progress) < limit and (name := next(waiting, None)):
+                    self._in_progress.add(name)
                     return name
                 self._changed.wait()
             self._threads.remove(current_thread())

@@ -1,4 +1,4 @@
-"""Where a reader gets whole shards from."""
+"""Where a reader gets whole shards from: the interface, and a folder."""
 
 from collections.abc import Sequence
 from io import BufferedReader
@@ -9,51 +9,51 @@ from mesm_data.storage.files import open_regular_file
 
 
 class ShardStore(Protocol):
-    """Shards by name, as files on this machine. Safe for several threads."""
+    """Provides shards by name as files on this machine. Thread-safe."""
 
     def path(self, name: str) -> Path:
-        """The shard `name`, whole and on a disk of this machine when this returns. Raises MesmError if it cannot be."""
+        """The path of the shard `name`, complete on a local disk. Raises MesmError if it cannot be fetched."""
 
     def stream(self, name: str) -> BufferedReader:
-        """The bytes of the shard `name` from front to back, of which nothing is kept. Raises MesmError or OSError."""
+        """Read the shard `name` from start to end without storing it. Raises MesmError or OSError."""
 
     def source(self, name: str) -> str:
         """The path or URL that `stream` reads, for messages."""
 
-    def expect(self, names: Sequence[str]) -> None:
-        """Say which shards will be asked for next, in this order; what was said before is void."""
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Start to fetch `names` in this order and drop earlier requests. Local stores do nothing."""
 
     def release(self, name: str) -> None:
-        """Say that the shard `name` is not read any more: it may go, until it is asked for again."""
+        """Allow the shard `name` to be deleted; it is fetched again when it is needed."""
 
-    def remedy(self, file: str) -> str:
-        """What a person can do about a damaged file, by its name in the dataset's folder."""
+    def repair_hint(self, file: str) -> str:
+        """What the user can do about a damaged file, for messages. `file` is its name in the dataset's folder."""
 
 
 class LocalShards:
-    """Shards in a folder."""
+    """Shards in a local folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """The shard `name`."""
+        """The path of the shard `name`."""
         return self.folder / name
 
     def stream(self, name: str) -> BufferedReader:
-        """The file."""
+        """Open the file."""
         return open_regular_file(self.folder / name)
 
     def source(self, name: str) -> str:
         """The path."""
         return str(self.folder / name)
 
-    def expect(self, names: Sequence[str]) -> None:
-        """Nothing has to be fetched."""
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Do nothing."""
 
     def release(self, name: str) -> None:
-        """It stays."""
+        """Do nothing."""
 
-    def remedy(self, file: str) -> str:
-        """Look for more of them."""
+    def repair_hint(self, file: str) -> str:
+        """Verify the whole dataset."""
         return f"`mesm-data verify {self.folder.parent}` lists all that is damaged"

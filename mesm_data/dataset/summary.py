@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import check_dataset_root, read_dataset_info, read_manifest_rows, schema_from_info
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
@@ -18,25 +18,25 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     import pandas as pd
 
-    said = dataset.describe(path)
-    schema = dataset.schema_of(path, said)
-    table = dataset.rows(path, said)
-    dataset.check_root(path, said, table, LocalShards(path / "shards").remedy("manifest.parquet"))
+    info = read_dataset_info(path)
+    schema = schema_from_info(path, info)
+    table = read_manifest_rows(path, info)
+    check_dataset_root(path, info, table, LocalShards(path / "shards").repair_hint("manifest.parquet"))
     rows = pd.DataFrame(table)
     if rows.empty:
         raise InputError(f"{path / 'manifest.parquet'} has no rows")
     built = rows[rows["status"] == "ok"]
-    seconds = built["n_samples"].astype(float) / said["recipe"]["sample_rate"]
+    seconds = built["n_samples"].astype(float) / info["recipe"]["sample_rate"]
     faces = int(built["n_faces"].sum())
     return {
-        "corpus": said["corpus"],
-        "synthetic": said["synthetic"],
-        "format": said["format"],
-        "root": said["root"],
-        "counts": said["counts"],
-        "shards": len(said["shards"]),
-        "bytes": sum(shard["size"] for shard in said["shards"].values()),
-        "clip_bytes": sum(shard["size"] for shard in said["video"].values()),
+        "corpus": info["corpus"],
+        "synthetic": info["synthetic"],
+        "format": info["format"],
+        "root": info["root"],
+        "counts": info["counts"],
+        "shards": len(info["shards"]),
+        "bytes": sum(shard["size"] for shard in info["shards"].values()),
+        "clip_bytes": sum(shard["size"] for shard in info["video"].values()),
         "labels": label_counts(built["labels"], schema),
         "views": view_counts(built["labels"], schema),
         "speakers": count(built["speaker"]),
@@ -55,7 +55,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "reasons": count(reasons(rows[rows["status"] != "ok"])),
         "incomplete": count(reasons(built)),
         "splits": splits(table, schema),
-        "notes": said["notes"],
+        "notes": info["notes"],
     }
 
 
@@ -63,7 +63,7 @@ def label_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
     """By label scheme: how often each category occurs, or mean and range of a number, and how often there is none."""
     import pandas as pd
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, scheme in schema.labels.items():
         values = pd.Series([record[name] for record in labels], dtype=object)
         missing = int(values.isna().sum())
@@ -76,23 +76,23 @@ def label_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
             }
         else:
             entry = dict(count(values.explode().dropna()))
-        found[name] = {**entry, **({"no label": missing} if missing else {})}
-    return found
+        result[name] = {**entry, **({"no label": missing} if missing else {})}
+    return result
 
 
 def view_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
     """By view: how many utterances are in it, and by class how many are of it (shares: the sum, numbers: the mean)."""
     import numpy as np
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name in schema.views:
         view = schema.view(name)
         targets = [target for record in labels if (target := view.target(record)) is not None]
         total = np.stack(targets).sum(axis=0, dtype=np.float64) if targets else np.zeros(len(view.classes))
         scale = max(len(targets), 1) if view.task == "number" else 1
         classes = {label: round(float(value) / scale, 4) for label, value in zip(view.classes, total, strict=True)}
-        found[name] = {"task": view.task, "utterances": len(targets), "classes": classes}
-    return found
+        result[name] = {"task": view.task, "utterances": len(targets), "classes": classes}
+    return result
 
 
 def splits(rows: Iterable[dict[str, Any]], schema: CorpusSchema) -> dict[str, Any]:
@@ -105,15 +105,15 @@ def reasons(rows: Any) -> Any:
     """The reasons in rows without what is particular to an utterance, so that equal ones can be counted."""
     import pandas as pd
 
-    said = rows[rows["reason"].notna()]
+    explained = rows[rows["reason"].notna()]
     general = [
         reason.replace(key, "<id>").replace(dialog, "<dialog>")
-        for key, dialog, reason in zip(said["key"], said["dialog"], said["reason"], strict=True)
+        for key, dialog, reason in zip(explained["key"], explained["dialog"], explained["reason"], strict=True)
     ]
     return pd.Series(general, dtype=object)
 
 
 def count(values: Any) -> dict[str, int]:
     """Value -> how often, most frequent first, then by name."""
-    found = values.value_counts().to_dict()
-    return {str(name): int(found[name]) for name in sorted(found, key=lambda name: (-found[name], str(name)))}
+    result = values.value_counts().to_dict()
+    return {str(name): int(result[name]) for name in sorted(result, key=lambda name: (-result[name], str(name)))}

@@ -1,14 +1,14 @@
-"""What dataset.json and the tables claim, held against the format and against each other before anything is read by it.
+"""Validate dataset.json and the tables of a dataset against the format and against each other, before they are used.
 
-A dataset comes from elsewhere. Whatever it says of a size, a place or a number of rows is compared with what there is
-before memory is taken for it, and what readers rely on (which keys there are, where each lies) is checked once, here.
+A dataset may come from another machine. Each size, offset and number of rows is compared with the files before memory
+is allocated for it, and what readers rely on (the keys and their positions) is validated once, here.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mesm_data.dataset.manifest import member_columns
-from mesm_data.dataset.members import EXTENSIONS, NPY_DATA
+from mesm_data.dataset.members import EXTENSIONS, NPY_HEADER_SIZE
 from mesm_data.dataset.tar import BLOCK, RECORD, check_key
 from mesm_data.errors import InputError
-from mesm_data.media.wav import WAV_DATA
+from mesm_data.media.wav import WAV_HEADER_SIZE
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import sample_key
 
 STATUSES = ("ok", "failed", "excluded")
-_SIZES = {"face_size": 4096, "sample_rate": 2**20}  # of the recipe: at most
-_INTERVAL = re.compile(r"(?=.*[1-9])[0-9]{1,4}(\.[0-9]{1,9})?")  # above 0
+_MAX_OPTIONS = {"face_size": 4096, "sample_rate": 2**20}  # of the recipe
+_INTERVAL = re.compile(r"(?=.*[1-9])[0-9]{1,4}(\.[0-9]{1,9})?")  # a positive number of seconds
 _SHARD = re.compile(r"[A-Za-z0-9_-]{1,200}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {
@@ -35,72 +35,78 @@ _FIELDS = {
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-Problem = tuple[str, int]  # what is wrong, and the first row with it
 
 
-def check_description(path: Path, said: Mapping[str, Any]) -> None:
-    """Raises InputError if `said`, the content of dataset.json at `path`, is not what readers rely on."""
-    for problem in _description(said):
+class Problem(NamedTuple):
+    """What is wrong, and the number of the first row with it."""
+
+    text: str
+    row: int
+
+
+def validate_info(path: Path, info: Mapping[str, Any]) -> None:
+    """Raises InputError if `info`, the content of the dataset.json at `path`, is not valid."""
+    for problem in _info_problems(info):
         raise InputError(f"{path}: {problem}. No build writes that: get the file again")
 
 
-def check_manifest(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
-    """Raises InputError, naming the row, if the manifest at `path` does not fit the format or dataset.json (`said`)."""
-    if len(table) != said["manifest"]["rows"]:
-        raise InputError(f"{path} has {len(table)} rows, dataset.json says {said['manifest']['rows']}: get both again")
-    keys = _keys(path, table)
-    for what, row in _values(table):
-        raise InputError(f"{path}: {keys[row]}: {what}. No build writes that: get the file again")
+def validate_manifest(path: Path, table: pa.Table, info: Mapping[str, Any]) -> None:
+    """Raises InputError, naming the row, if the manifest at `path` does not match the format or `info`."""
+    if len(table) != info["manifest"]["rows"]:
+        raise InputError(f"{path} has {len(table)} rows, dataset.json says {info['manifest']['rows']}: get both again")
+    keys = _read_keys(path, table)
+    for text, row in _value_problems(table):
+        raise InputError(f"{path}: {keys[row]}: {text}. No build writes that: get the file again")
     rows = np.flatnonzero(_flags(pc.equal(table["status"], "ok")))
     built = table.take(pa.array(rows))
-    for what, row in _samples(built, said):
-        raise InputError(f"{path}: {keys[rows[row]]}: {what}. No build writes that: get it and dataset.json again")
-    there = Counter(built.column("shard").to_pylist())
-    for name, facts in said["shards"].items():
-        if there[name] != facts["samples"]:
+    for text, row in _position_problems(built, info):
+        raise InputError(f"{path}: {keys[rows[row]]}: {text}. No build writes that: get it and dataset.json again")
+    samples = Counter(built.column("shard").to_pylist())
+    for name, facts in info["shards"].items():
+        if samples[name] != facts["samples"]:
             raise InputError(
-                f"{path} has {there[name]} samples in {name}, dataset.json says {facts['samples']}: get both again"
+                f"{path} has {samples[name]} samples in {name}, dataset.json says {facts['samples']}: get both again"
             )
 
 
-def check_clips(path: Path, table: pa.Table, said: Mapping[str, Any]) -> None:
-    """Raises InputError, naming the row, if the index of clips at `path` does not fit dataset.json (`said`)."""
-    keys = _keys(path, table)
-    sizes = _shard_sizes(table, said["video"])
-    for what, row in (*_absent(table, ("shard", "offset", "size", "sha256")), *_outside(table, "", sizes)):
-        raise InputError(f"{path}: {keys[row]}: {what}. No build writes that: get it and dataset.json again")
+def validate_clip_index(path: Path, table: pa.Table, info: Mapping[str, Any]) -> None:
+    """Raises InputError, naming the row, if the index of clips at `path` does not match dataset.json (`info`)."""
+    keys = _read_keys(path, table)
+    sizes = _shard_sizes(table, info["video"])
+    for text, row in (*_null_values(table, ("shard", "offset", "size", "sha256")), *_outside_shard(table, "", sizes)):
+        raise InputError(f"{path}: {keys[row]}: {text}. No build writes that: get it and dataset.json again")
 
 
-def _description(said: Mapping[str, Any]) -> Iterator[str]:
+def _info_problems(info: Mapping[str, Any]) -> Iterator[str]:
     for name, kind in _FIELDS.items():
-        if type(said.get(name)) is not kind:
+        if type(info.get(name)) is not kind:
             yield f"{name!r} is missing, or is not of type {kind.__name__}"
-    if not isinstance(said["schema"], dict) or said["schema"].get("name") != said["corpus"]:
-        yield f"'schema' is not that of the corpus {said['corpus']!r:.80}"
+    if not isinstance(info["schema"], dict) or info["schema"].get("name") != info["corpus"]:
+        yield f"'schema' is not that of the corpus {info['corpus']!r:.80}"
     try:
-        CorpusSchema.parse(said["schema"], "schema")
+        CorpusSchema.parse(info["schema"], "schema")
     except InputError as error:
         yield str(error)
-    if not all(isinstance(note, str) for note in said["notes"]):
+    if not all(isinstance(note, str) for note in info["notes"]):
         yield "'notes' are not sentences"
-    for name, most in _SIZES.items():
-        if not _is_count(said["recipe"].get(name), most) or not said["recipe"][name]:
+    for name, most in _MAX_OPTIONS.items():
+        if not _is_count(info["recipe"].get(name), most) or not info["recipe"][name]:
             yield f"the recipe's {name!r} is not a number from 1 to {most}"
-    interval = said["recipe"].get("frame_interval")
+    interval = info["recipe"].get("frame_interval")
     if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
         yield "the recipe's 'frame_interval' is not a number of seconds"
-    if not all(_is_count(said["counts"].get(name)) for name in ("total", *STATUSES)):
+    if not all(_is_count(info["counts"].get(name)) for name in ("total", *STATUSES)):
         yield "'counts' are not numbers of utterances by status"
-    if not _is_count(said["manifest"].get("rows")) or not _is_digest(said["manifest"].get("sha256")):
+    if not _is_count(info["manifest"].get("rows")) or not is_sha256(info["manifest"].get("sha256")):
         yield "'manifest' is not a number of rows and a sha256"
-    if not _is_digest(said["root"]):
+    if not is_sha256(info["root"]):
         yield "'root' is not a sha256"
     for folder in ("shards", "video"):
-        for name, facts in said[folder].items():
+        for name, facts in info[folder].items():
             if not _SHARD.fullmatch(name):
                 yield f"{folder!r} names a file {name!r}, which is not the name of a shard"
-            told = facts if isinstance(facts, dict) else {}
-            if not _is_digest(told.get("sha256")) or not all(_is_count(told.get(n)) for n in ("size", "samples")):
+            entry = facts if isinstance(facts, dict) else {}
+            if not is_sha256(entry.get("sha256")) or not all(_is_count(entry.get(n)) for n in ("size", "samples")):
                 yield f"{folder!r} does not say the size, samples and sha256 of {name}"
 
 
@@ -108,11 +114,13 @@ def _is_count(value: object, most: int = 2**50) -> bool:
     return type(value) is int and 0 <= value <= most
 
 
-def _is_digest(value: object) -> bool:
+def is_sha256(value: object) -> bool:
+    """Whether a value is a sha256 in hexadecimal digits."""
     return isinstance(value, str) and bool(_SHA256.fullmatch(value))
 
 
-def _keys(path: Path, table: pa.Table) -> list[str]:
+def _read_keys(path: Path, table: pa.Table) -> list[str]:
+    """The keys of a table. Raises InputError if one is not valid or repeated."""
     keys: list[str] = table.column("key").to_pylist()
     seen = set()
     for number, key in enumerate(keys):
@@ -126,22 +134,24 @@ def _keys(path: Path, table: pa.Table) -> list[str]:
     return keys
 
 
-def _values(table: pa.Table) -> Iterator[Problem]:
-    """Values that no row may have: absent ones, and numbers that are none."""
-    yield from _absent(table, ("id", "status", "dialog", "start", "flags", "labels"))
+def _value_problems(table: pa.Table) -> Iterator[Problem]:
+    """Find values that no row may have: null, NaN and infinities, wrong keys and statuses."""
+    yield from _null_values(table, ("id", "status", "dialog", "start", "flags", "labels"))
     pairs = zip(table.column("key").to_pylist(), table.column("id").to_pylist(), strict=True)
-    yield from _first(np.array([sample_key(id_ or "") != key for key, id_ in pairs]), "the key is not that of the id")
+    yield from _first_problem(
+        np.array([sample_key(id_ or "") != key for key, id_ in pairs]), "the key is not that of the id"
+    )
     unknown = ~_flags(pc.is_in(table["status"], pa.array(STATUSES)))
-    yield from _first(unknown, f"the status is none of {', '.join(STATUSES)}")
+    yield from _first_problem(unknown, f"the status is none of {', '.join(STATUSES)}")
     for name in ("start", "end", "flags", "labels"):
         column = table.column(name).combine_chunks()
         if _is_bad(column):
             row = next(number for number in range(len(column)) if _is_bad(column.slice(number, 1)))
-            yield f"{name} holds NaN, an infinity, or null in a list", row
+            yield Problem(f"{name} holds NaN, an infinity, or null in a list", row)
 
 
 def _is_bad(array: pa.Array) -> bool:
-    """Whether NaN or an infinity is in it, at any depth, or null in a list of anything but numbers."""
+    """Whether an array contains NaN or an infinity, at any depth, or null in a list of anything but numbers."""
     if pa.types.is_floating(array.type):
         return not pc.all(pc.is_finite(array.drop_null()), min_count=0).as_py()
     if pa.types.is_list(array.type):
@@ -150,25 +160,28 @@ def _is_bad(array: pa.Array) -> bool:
     return pa.types.is_struct(array.type) and any(map(_is_bad, array.flatten()))
 
 
-def _samples(table: pa.Table, said: Mapping[str, Any]) -> Iterator[Problem]:
-    """Samples must lie one behind the other, from the first byte of their shard to the end of the archive.
+def _position_problems(table: pa.Table, info: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find samples that do not follow each other, from the first byte of their shard to the end of the archive.
 
-    So a manifest has no more samples than its shards have room for: each has four headers.
+    So a manifest cannot have more samples than fit into its shards: each sample has four headers.
     """
     stems = [member_columns(extension)[0].removesuffix("offset") for extension in EXTENSIONS]
     columns = [column for extension in EXTENSIONS for column in member_columns(extension)]
-    yield from _absent(table, ("end", "shard", "n_samples", "n_faces", *columns))
-    sizes = _shard_sizes(table, said["shards"])
+    yield from _null_values(table, ("end", "shard", "n_samples", "n_faces", *columns))
+    sizes = _shard_sizes(table, info["shards"])
     for stem in stems:
-        yield from _outside(table, stem, sizes)
-    offset, size = (np.stack([_numbers(table, f"{stem}{what}") for stem in stems]) for what in ("offset", "size"))
+        yield from _outside_shard(table, stem, sizes)
+    offset, size = (np.stack([_int_column(table, f"{stem}{what}") for stem in stems]) for what in ("offset", "size"))
     stop = offset + size + -size % BLOCK
-    yield from _first((offset[1:] != stop[:-1] + BLOCK).any(0), "its members do not follow each other")
-    crop = 3 * said["recipe"]["face_size"] ** 2
-    for name, data, unit in (("n_faces", size[0] - NPY_DATA, crop), ("n_samples", size[-1] - WAV_DATA, 2)):
-        told = _numbers(table, name)
-        yield from _first(
-            (data < 0) | (data % unit != 0) | (data // unit != told), f"{name} is not what its member holds"
+    yield from _first_problem((offset[1:] != stop[:-1] + BLOCK).any(0), "its members do not follow each other")
+    crop = 3 * info["recipe"]["face_size"] ** 2
+    for name, data, unit in (
+        ("n_faces", size[0] - NPY_HEADER_SIZE, crop),
+        ("n_samples", size[-1] - WAV_HEADER_SIZE, 2),
+    ):
+        recorded = _int_column(table, name)
+        yield from _first_problem(
+            (data < 0) | (data % unit != 0) | (data // unit != recorded), f"{name} is not what its member holds"
         )
     start, end = offset[0] - BLOCK, stop[-1]
     _, shard = np.unique(table.column("shard").to_pylist(), return_inverse=True)
@@ -177,37 +190,41 @@ def _samples(table: pa.Table, said: Mapping[str, Any]) -> Iterator[Problem]:
     last = np.roll(first, -1)
     before = np.where(first, 0, np.roll(end[order], 1))
     archive = -(-(end + 2 * BLOCK) // RECORD) * RECORD
-    wrong = np.zeros(len(order), bool)
-    wrong[order] = (start[order] != before) | (last & (archive[order] != sizes[order]))
-    yield from _first(wrong, "it does not lie where the sample before it ends, or its shard does not end as it should")
+    is_wrong = np.zeros(len(order), bool)
+    is_wrong[order] = (start[order] != before) | (last & (archive[order] != sizes[order]))
+    yield from _first_problem(
+        is_wrong, "it does not lie where the sample before it ends, or its shard does not end as it should"
+    )
 
 
-def _absent(table: pa.Table, names: tuple[str, ...]) -> Iterator[Problem]:
+def _null_values(table: pa.Table, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
-        yield from _first(_flags(table.column(name).is_null()), f"{name} is null")
+        yield from _first_problem(_flags(table.column(name).is_null()), f"{name} is null")
 
 
-def _outside(table: pa.Table, stem: str, sizes: Ints) -> Iterator[Problem]:
-    offset, size = _numbers(table, f"{stem}offset"), _numbers(table, f"{stem}size")
+def _outside_shard(table: pa.Table, stem: str, sizes: Ints) -> Iterator[Problem]:
+    offset, size = _int_column(table, f"{stem}offset"), _int_column(table, f"{stem}size")
     inside = (offset >= BLOCK) & (size >= 0) & (offset <= sizes)
-    inside[inside] = size[inside] <= (sizes - offset)[inside]  # not offset + size, which may be more than 64 bits hold
-    yield from _first(~inside, f"{stem}offset and {stem}size lie outside its shard, or dataset.json has no such shard")
+    inside[inside] = size[inside] <= (sizes - offset)[inside]  # not offset + size, which may overflow 64 bits
+    yield from _first_problem(
+        ~inside, f"{stem}offset and {stem}size lie outside its shard, or dataset.json has no such shard"
+    )
 
 
 def _shard_sizes(table: pa.Table, files: Mapping[str, dict[str, Any]]) -> Ints:
-    """The size of each row's shard, -1 where dataset.json does not name it."""
-    known = {name: facts["size"] for name, facts in files.items()}
-    return np.array([known.get(name, -1) for name in table.column("shard").to_pylist()], np.int64)
+    """The size of each row's shard, -1 if dataset.json does not name it."""
+    sizes = {name: facts["size"] for name, facts in files.items()}
+    return np.array([sizes.get(name, -1) for name in table.column("shard").to_pylist()], np.int64)
 
 
-def _first(rows: Flags, what: str) -> Iterator[Problem]:
-    if rows.any():
-        yield what, int(rows.argmax())
+def _first_problem(is_wrong: Flags, text: str) -> Iterator[Problem]:
+    if is_wrong.any():
+        yield Problem(text, int(is_wrong.argmax()))
 
 
 def _flags(column: pa.ChunkedArray) -> Flags:
     return np.asarray(column.fill_null(False).to_numpy(), bool)
 
 
-def _numbers(table: pa.Table, name: str) -> Ints:
+def _int_column(table: pa.Table, name: str) -> Ints:
     return np.asarray(table.column(name).fill_null(0).to_numpy(), np.int64)

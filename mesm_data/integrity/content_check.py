@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset import manifest
-from mesm_data.dataset.dataset_dir import schema_of
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.dataset_dir import schema_from_info
+from mesm_data.dataset.manifest import read_table_rows
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import MesmError
 from mesm_data.integrity.lock_writer import read_clip
-from mesm_data.media.audio import sample_span
+from mesm_data.media.audio import to_sample_span
 from mesm_data.media.containers import open_clip
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.corpus import CorpusSchema
@@ -40,19 +41,19 @@ def check(path: Path, progress: Progress = lambda samples: None) -> Iterator[str
     `path` is not a dataset.
     """
     dataset = Dataset(path, check=True)
-    schema = schema_of(path, dataset.info)
+    schema = schema_from_info(path, dataset.info)
     interval = float(dataset.info["recipe"]["frame_interval"])
     clips = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in manifest.read(path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_table_rows(path / "video" / "index.parquet")}
     order = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(order)
+    dataset.prefetch(order)
     for key in order:
         for problem in _problems(dataset, key, clips.get(key), schema, interval):
             yield f"sample {key}: {problem}"
             break
         progress(1)
-    dataset.expect(order)
+    dataset.prefetch(order)
     yield from stock(dataset, progress)
 
 
@@ -134,7 +135,7 @@ def sound(sample: Sample) -> Iterator[str]:
         if is_short or length / sample.sample_rate > seconds + FILE_SLACK:
             yield f"its sound lasts {length / sample.sample_rate:.3f} s, the utterance {seconds:.3f} s"
         return
-    first, last = sample_span((span[0], span[1]), sample.sample_rate)
+    first, last = to_sample_span((span[0], span[1]), sample.sample_rate)
     if length != last - first if status == "ok" else length > last - first:
         yield f"its sound has {length} samples, its span {last - first}"
 

@@ -15,7 +15,7 @@ from typing import Any
 from mesm_data.corpora.inventory import source_files, source_sizes
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, is_digest, read
-from mesm_data.media.image_sequence import numbered
+from mesm_data.media.image_sequence import numbered_images
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
@@ -44,7 +44,7 @@ def sizes(corpus: Corpus) -> dict[str, int]:
 
 
 def _images(folder: Path, prefix: str) -> list[str]:
-    return list(numbered((path.name for path in folder.iterdir()), prefix).values()) if folder.is_dir() else []
+    return list(numbered_images((path.name for path in folder.iterdir()), prefix).values()) if folder.is_dir() else []
 
 
 def fingerprint(
@@ -144,7 +144,7 @@ def media(recording: Recording, utterance: Utterance, here: Mapping[str, Mapping
         folder, prefix = utterance.clip_source.path, utterance.clip_source.images
         inside = [path.rpartition("/")[2] for path in here if path.startswith(f"{folder}/{prefix}")]
         text = "".join(
-            f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered(iter(inside), prefix).values()
+            f"{here[f'{folder}/{name}']['sha256']}  {name}\n" for name in numbered_images(iter(inside), prefix).values()
         )
         found[folder] = sha256(text.encode()).hexdigest()
     return found

@@ -11,12 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import KEYED, VERSION
-from mesm_data.media.faces.crop import Place
-from mesm_data.media.options import seconds
+from mesm_data.media.faces.crop import FaceBox
+from mesm_data.media.options import parse_seconds
 from mesm_data.schema.recordings import Corpus, Utterance
 from mesm_data.splits.rules import named_splits
 from mesm_data.storage.json_files import read_json
@@ -38,7 +38,7 @@ class Lock:
     recipe: Recipe
     samples: dict[str, dict[str, Any]]
 
-    def places(self, utterances: Iterable[Utterance]) -> dict[str, tuple[Place, ...]]:
+    def places(self, utterances: Iterable[Utterance]) -> dict[str, tuple[FaceBox, ...]]:
         """Where the faces of these utterances are cut, one for each crop; without those that the lock does not hold."""
         found = {}
         for utterance in utterances:
@@ -46,14 +46,14 @@ class Lock:
                 faces = self.samples[utterance.key]["faces"]
                 each = zip(faces["boxes"], faces["scores"], faces["counts"], strict=True)
                 found[utterance.key] = tuple(
-                    Place(box=tuple(box), score=score, count=count) for box, score, count in each
+                    FaceBox(box=tuple(box), score=score, count=count) for box, score, count in each
                 )
         return found
 
     def check(self, recipe: Recipe) -> None:
         """Raises InputError if a recipe, and with it the corpus and the split, is not the lock's, but for clips."""
         theirs = asdict(replace(self.recipe, clips=recipe.clips))
-        if differs := difference(theirs, asdict(recipe)):
+        if differs := describe_difference(theirs, asdict(recipe)):
             raise InputError(f"{self.path} was made with other options: {differs}")
 
     def split(self, corpus: Corpus) -> str | None:
@@ -64,7 +64,7 @@ class Lock:
         name = (self.recipe.split or {}).get("name")
         if name is None:
             return None
-        rows = {said.key: row(said, "ok", None) for said in corpus.utterances()}  # which folds there are
+        rows = {said.key: manifest_row(said, "ok", None) for said in corpus.utterances()}  # which folds there are
         if name not in named_splits(corpus.schema, rows):
             raise InputError(
                 f"{self.path} groups the files by the split {name[:80]!r}, which is not published: give its lists "
@@ -74,7 +74,7 @@ class Lock:
 
     def other_tools(self, now: dict[str, str]) -> str | None:
         """The first version that matters and differs between the lock's toolchain and `now`, as words."""
-        return other_toolchain(self.said["toolchain"], now)
+        return describe_toolchain_difference(self.said["toolchain"], now)
 
 
 def read(path: Path) -> Lock:
@@ -130,7 +130,7 @@ def recipe_of(path: Path, said: Any) -> Recipe:
         raise InputError(f"{path}: its option {wrong[0]} is {repr(said[wrong[0]])[:80]}, which cannot be")
     try:
         recipe = Recipe(**{name: said[name] for name in names})
-        return replace(recipe, video_offset=seconds(recipe.video_offset))
+        return replace(recipe, video_offset=parse_seconds(recipe.video_offset))
     except InputError as error:
         raise InputError(f"{path}: its option {error}") from None
 

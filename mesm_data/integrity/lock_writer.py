@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.media.audio import sample_span
-from mesm_data.media.clip_encoder import TICKS
+from mesm_data.media.audio import to_sample_span
+from mesm_data.media.clip_encoder import CLIP_TIME_BASE
 from mesm_data.media.containers import open_clip
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
 
 if TYPE_CHECKING:
-    from mesm_data.dataset.reader import Dataset, Sample
+    from mesm_data.dataset.reader import Dataset
+    from mesm_data.dataset.sample import Sample
 
 NAME = "recipe.lock"
 VERSION = 2
@@ -69,14 +70,14 @@ def head(dataset: "Dataset") -> dict[str, Any]:
 
 def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
     """The table of a lock, one entry per built sample, shard by shard: one of them is mapped at a time."""
-    from mesm_data.dataset import manifest
+    from mesm_data.dataset.manifest import read_table_rows
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in manifest.read(dataset.path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
     rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in ("wav", "faces", "pcm", "pixels"))).items())
     order = sorted(dataset.keys, key=dataset.shard)
-    dataset.expect(order)
+    dataset.prefetch(order)
     for key in order:
         clip = clips.get(key)
         yield {
@@ -111,7 +112,7 @@ def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
 
 def _samples(span: list[float] | None, sample: "Sample") -> list[int]:
     """The samples [first, last) of the source that were asked for, at the rate of the sample; no span: all it has."""
-    return list(sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
+    return list(to_sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
 
 
 def used(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -181,6 +182,6 @@ def clip_facts(mp4: bytes) -> dict[str, Any] | None:
             if packet.stream.type == "audio":
                 sound += 1
             else:
-                times.append(int(packet.pts * packet.time_base * TICKS))
+                times.append(int(packet.pts * packet.time_base * CLIP_TIME_BASE))
     digest = sha256(canonical_json(sorted(times))).hexdigest()
     return {"width": width, "height": height, "frames": len(times), "times_sha256": digest, "sound": sound}

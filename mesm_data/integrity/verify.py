@@ -6,11 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset import manifest, merkle
-from mesm_data.dataset.manifest import member_columns
+from mesm_data.dataset.dataset_dir import dataset_root, read_clip_index, read_dataset_info, read_manifest_rows
+from mesm_data.dataset.manifest import member_columns, rows_digest
 from mesm_data.dataset.members import EXTENSIONS
-from mesm_data.dataset.tar import BLOCK, end, header, padded
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
 from mesm_data.dataset.validation import STATUSES
 from mesm_data.storage.files import open_regular_file
 
@@ -23,21 +22,19 @@ def verify(path: Path, progress: Callable[[int], object] | None = None, *, clips
     `progress` is called with the bytes read. Without `clips` the files of video/ are not looked at. Raises InputError
     if `path` is not a dataset that can be read.
     """
-    said = dataset.describe(path)
-    rows = dataset.rows(path, said)
-    table = manifest.digest(rows)
+    said = read_dataset_info(path)
+    rows = read_manifest_rows(path, said)
+    table = rows_digest(rows)
     if table != said["manifest"]["sha256"]:
         yield f"manifest.parquet: the table has sha256 {table}, dataset.json says {said['manifest']['sha256']}"
-    if dataset.root(said["manifest"]["sha256"], said["shards"]) != said["root"]:
+    if dataset_root(said["manifest"]["sha256"], said["shards"]) != said["root"]:
         yield "dataset.json: the root is not that of the manifest and shards that it lists"
     yield from _counts(said, rows)
     built = [row for row in rows if row["status"] == "ok"]
-    if said.get("merkle") != merkle.tree(built):
-        yield "dataset.json: the Merkle tree (merkle) is not that of the manifest's samples"
     models = {row["key"]: (row["shard"], _model_members(row)) for row in built}
     yield from _folder(path / "shards", said["shards"], models, progress)
     if said["video"] and clips:
-        videos = {row["key"]: (row["shard"], [_clip_member(row)]) for row in dataset.clips(path, said)}
+        videos = {row["key"]: (row["shard"], [_clip_member(row)]) for row in read_clip_index(path, said)}
         if set(videos) != set(models):
             yield f"video/index.parquet: {len(videos)} clips for {len(models)} samples"
         yield from _folder(path / "video", said["video"], videos, progress)
@@ -111,16 +108,16 @@ def _shard(
             if offset != position + BLOCK:
                 yield f"{name}: sample {key}: {member} is said to stand at byte {offset}, not at {position + BLOCK}"
                 return
-            if position + BLOCK + padded(size) > there:  # not read by a size that is only claimed
+            if position + BLOCK + padded_size(size) > there:  # not read by a size that is only claimed
                 yield f"{name}: sample {key}: {member}: the shard ends inside it"
                 return
-            head, data = read(BLOCK), read(padded(size))
+            head, data = read(BLOCK), read(padded_size(size))
             if problem is None:
                 problem = _member(member, head, data, size, digest)
-            position = offset + padded(size)
+            position = offset + padded_size(size)
         if problem:
             yield f"{name}: sample {key}: {problem}"
-    rest = end(position)
+    rest = tar_end(position)
     if there != position + len(rest) or read(len(rest)) != rest:
         yield f"{name}: what follows the last sample is not the end of the archive"
     if whole.hexdigest() != facts["sha256"]:
@@ -129,7 +126,7 @@ def _shard(
 
 def _member(name: str, head: bytes, data: bytes, size: int, digest: str) -> str | None:
     """What is wrong with one member, in words."""
-    if head != header(name, size):
+    if head != tar_header(name, size):
         return f"{name}: its tar header is not the canonical one (another name, size, time or owner)"
     found = sha256(data[:size]).hexdigest()
     if found != digest:

@@ -1,1 +1,1 @@
-"""Decode once, cut many: frames by presentation time, audio by sample, faces, clips."""
+"""Media: decode video and audio, sample frames, crop faces, encode clips. Knows neither recipe nor shard format."""

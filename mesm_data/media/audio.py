@@ -1,7 +1,7 @@
-"""An utterance's sound: mono 16-bit at the recipe's sample rate (default 16 kHz), cut by sample.
+"""Read the sound of an utterance: mono, 16-bit, at the recipe's sample rate (default 16 kHz), cut to the sample.
 
-soundfile reads what is 16-bit PCM of that rate already (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for bit;
-ffmpeg converts everything else (mesm_data.media.sound_track), the sound track of a video too.
+soundfile reads files that already are 16-bit PCM of that rate (RIFF, WAVE_FORMAT_EXTENSIBLE, NIST/SPHERE, ...), bit for
+bit. ffmpeg converts all others, and sound tracks of videos (mesm_data.media.sound_track).
 """
 
 import os
@@ -15,23 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.media.sound_track import END, Block, Span, Track, convert, mix_down, sample_index
+from mesm_data.media.sound_track import (
+    END_OF_TRACK,
+    SampleBlock,
+    SampleSpan,
+    SoundTrack,
+    decode_track,
+    mix_down,
+    to_sample_index,
+)
 from mesm_data.media.toolchain import describe_error
 from mesm_data.media.wav import SAMPLE_RATE
 from mesm_data.schema.recordings import AudioSource, Utterance
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.machine_errors import raise_resource_error
 
-# The file of one utterance need not have the length of its annotation to the sample: IEMOCAP's differ by up to 3
-# samples, compressed ones by a packet, and clips are cut at key frames. For less than this no other source is tried.
+# The length of an utterance's own file differs from its annotation: by up to 3 samples in IEMOCAP, by a packet in
+# compressed files, and clips are cut at key frames. If less than this is missing, no other source is tried.
 _MISSING, _EXCESS = 0.1, 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
-    """`samples`: int16 (n,) at the reader's rate. `status`: ok, partial (the sound ends before the utterance) or none.
+class AudioSegment:
+    """The sound of one utterance.
 
-    `sample_rate` and `channels` are the source's own; `problems` says why a source could not be used, or not in full.
+    Attributes:
+        samples: int16 (n,) at the reader's rate.
+        status: ok, partial (the sound ends before the utterance) or none.
+        sample_rate: The sample rate of the source in Hz.
+        source: The source; None if there is no sound.
+        problems: Why a source could not be used, or not completely.
+        channels: The number of channels of the source.
     """
 
     samples: NDArray[np.int16]
@@ -47,44 +61,53 @@ class Sound:
         return len(self.samples) > 0 and not self.samples.any()
 
 
-class Channels(NamedTuple):
-    """The part of a file that holds an utterance: int16 (n, channels) at 16 kHz, and the file's own sample rate.
+class DecodedAudio(NamedTuple):
+    """The part of a file that contains an utterance.
 
-    `missing` samples of it lie in holes of the track; `stopped` says why the file could not be read to its end, if so.
+    Attributes:
+        samples: int16 (n, channels) at the reader's rate.
+        sample_rate: The sample rate of the file in Hz.
+        missing: The number of samples that lie in gaps of the track.
+        stopped: Why the file could not be read to its end, if so.
     """
 
-    samples: Block
+    samples: SampleBlock
     sample_rate: int
     missing: int = 0
     stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
-    """What one source holds of an utterance: `samples` int16 (n,) at `rate` Hz of its channel, or the mean of all.
+class AudioCandidate:
+    """The sound that one source has for an utterance.
 
-    `expected` is the number of samples that the utterance lasts, `samples` counts as that where it is not known.
+    Attributes:
+        source: The source.
+        file: The decoded part of its file.
+        samples: int16 (n,) at `rate` Hz: the source's channel, or the mean of all channels.
+        expected: The length of the utterance in samples; the length of `samples` if it is unknown.
+        rate: The sample rate in Hz.
     """
 
     source: AudioSource
-    file: Channels
+    file: DecodedAudio
     samples: NDArray[np.int16]
     expected: int
     rate: int
 
     @property
     def covered(self) -> int:
-        """How many samples of the utterance are there."""
+        """The number of samples of the utterance that the source has."""
         return min(len(self.samples), self.expected) - self.file.missing
 
     @property
     def is_too_long(self) -> bool:
-        """Whether a file of one utterance lasts so much longer that it may hold something else."""
+        """Whether the file is so much longer than the utterance that it may contain something else."""
         return len(self.samples) >= self.expected + _EXCESS * self.rate
 
     @property
     def is_complete(self) -> bool:
-        """Whether the utterance is there: to the sample where it is cut from a longer file."""
+        """Whether the source has the whole utterance: to the sample if it is cut from a longer file."""
         return self.expected - self.covered <= (0 if self.source.span else _MISSING * self.rate)
 
     @property
@@ -93,12 +116,12 @@ class Take:
         return not self.samples.any()
 
     @property
-    def fits(self) -> bool:
+    def is_sufficient(self) -> bool:
         """Whether no other source needs to be tried."""
         return self.expected - self.covered <= _MISSING * self.rate and not self.is_too_long and not self.is_silent
 
     def problem(self) -> str | None:
-        """What of the utterance is not there, or too much, in words; None if nothing is."""
+        """Describe what is missing, or that the file is too long; None if the source is right."""
         stopped = f" ({self.file.stopped})" if self.file.stopped else ""
         seconds, expected = len(self.samples) / self.rate, self.expected / self.rate
         if not len(self.samples):
@@ -115,42 +138,63 @@ class Take:
 
 
 class AudioReader:
-    """Reads the sound of one recording's `utterances`: a file that must be converted is converted once for them all."""
+    """Reads the sound of one recording's utterances. A file that must be converted is converted once for all of them.
+
+    Args:
+        root: The folder of the corpus.
+        utterances: The utterances.
+        rate: The sample rate of the result in Hz.
+    """
 
     def __init__(self, root: Path, utterances: Iterable[Utterance] = (), rate: int = SAMPLE_RATE) -> None:
         self._root, self.rate = root, rate
-        self._sources: dict[str, list[tuple[AudioSource, Span]]] = {}
+        self._sources: dict[str, list[tuple[AudioSource, SampleSpan]]] = {}
         for utterance in utterances:
             for source in utterance.audio:
-                self._sources.setdefault(source.path, []).append((source, wanted(source, duration(utterance), rate)))
-        self._tracks: dict[str, Track] = {}
+                self._sources.setdefault(source.path, []).append(
+                    (source, requested_span(source, utterance_duration(utterance), rate))
+                )
+        self._tracks: dict[str, SoundTrack] = {}
 
-    def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> Sound:
-        """The first source that covers the utterance, else that which covers most; and what is wrong with the others.
+    def read(self, sources: Sequence[AudioSource], length: Fraction | None = None) -> AudioSegment:
+        """Read the first source that covers the utterance, else the one that covers most of it.
 
-        `length` are the utterance's seconds: a file of it alone is held against them. A source of digital silence is
-        taken only if no other has sound. Raises OSError if the machine fails, never for what is wrong with a source.
+        A source of digital silence is used only if no other source has sound.
+
+        Args:
+            sources: The sources in the order of preference.
+            length: The length of the utterance in seconds, which the length of its own file is compared with.
+
+        Returns:
+            The sound, and the problems of all sources that were tried.
+
+        Raises:
+            OSError: The machine failed. What is wrong with a source raises nothing.
         """
         problems = [] if sources else ["no sound file"]
-        takes: list[Take] = []
+        candidates: list[AudioCandidate] = []
         for source in sources:
             try:
-                take = self.take(source, length)
+                candidate = self.read_candidate(source, length)
             except MesmError as error:
                 problems.append(f"{source.path}: {error}")
                 continue
-            if problem := take.problem():
+            if problem := candidate.problem():
                 problems.append(f"{source.path}: {problem}")
-            takes += [take] if len(take.samples) else []
-            if take.fits:
+            candidates += [candidate] if len(candidate.samples) else []
+            if candidate.is_sufficient:
                 break
-        best = max(takes, key=lambda take: (not take.is_silent, take.covered, not take.is_too_long), default=None)
+        best = max(
+            candidates,
+            key=lambda candidate: (not candidate.is_silent, candidate.covered, not candidate.is_too_long),
+            default=None,
+        )
         if best is None:
-            nothing = np.zeros(0, np.int16)
-            return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=tuple(problems))
+            return no_audio(*problems)
         if not best.is_silent:
-            problems += [f"{take.source.path}: holds only digital silence here" for take in takes if take.is_silent]
-        return Sound(
+            silent = (candidate.source.path for candidate in candidates if candidate.is_silent)
+            problems += [f"{path}: holds only digital silence here" for path in silent]
+        return AudioSegment(
             samples=best.samples,
             status="ok" if best.is_complete else "partial",
             sample_rate=best.file.sample_rate,
@@ -159,41 +203,43 @@ class AudioReader:
             channels=best.file.samples.shape[1],
         )
 
-    def take(self, source: AudioSource, length: Fraction | None = None) -> Take:
-        """What a source holds of an utterance of `length` seconds. Raises MesmError if the file cannot be used."""
-        file = self.channels(source, length)
+    def read_candidate(self, source: AudioSource, length: Fraction | None = None) -> AudioCandidate:
+        """Read one source of an utterance of `length` seconds. Raises MesmError if the file cannot be used."""
+        file = self.read_channels(source, length)
         channels = file.samples.shape[1]
         if source.channel is None:
             samples = mix_down(file.samples, (1,) * channels)
-        else:  # a file with fewer channels is all that there is
+        else:  # a file with fewer channels has no other sound
             samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
         if source.span:
-            start, stop = sample_span(source.span, self.rate)
+            start, stop = to_sample_span(source.span, self.rate)
             expected = stop - start
         else:
-            expected = max(len(samples), 1) if length is None else sample_index(length, self.rate)
-        return Take(source=source, file=file, samples=samples, expected=expected, rate=self.rate)
+            expected = max(len(samples), 1) if length is None else to_sample_index(length, self.rate)
+        return AudioCandidate(source=source, file=file, samples=samples, expected=expected, rate=self.rate)
 
-    def channels(self, source: AudioSource, length: Fraction | None = None) -> Channels:
-        """All channels of a source's part; of a file of one utterance of `length` seconds, half a second more at most.
+    def read_channels(self, source: AudioSource, length: Fraction | None = None) -> DecodedAudio:
+        """Read all channels of a source: its span, or the file, up to half a second more than `length` seconds.
 
-        Spans are seconds of the container. Raises MesmError if the file cannot be used, OSError if the machine fails.
+        Raises:
+            MesmError: The file cannot be used.
+            OSError: The machine failed.
         """
         import soundfile
 
         path = self._root / source.path
         try:
-            open_regular_file(path).close()  # libsndfile calls whatever keeps it from opening a file a "System error"
+            open_regular_file(path).close()  # libsndfile reports only "System error" if a file cannot be opened
         except OSError as error:
             raise_resource_error(error)
             raise MesmError(describe_error(error)) from None
-        start, stop = wanted(source, length, self.rate)
+        start, stop = requested_span(source, length, self.rate)
         try:
             info = soundfile.info(os.fsencode(path))
         except soundfile.LibsndfileError:
-            info = None  # not a sound file for it: ffmpeg reads more
-        # A length of 0 is that of a writer that was killed: ffmpeg reads on to the end of the file.
-        # What the channels of a surround recording are, only ffmpeg says.
+            info = None  # not a format of libsndfile: ffmpeg reads more
+        # A length of 0 comes from a killed writer: ffmpeg reads to the end of the file all the same.
+        # Only ffmpeg knows which channels a surround recording has.
         is_plain = info is not None and info.subtype == "PCM_16" and (source.channel is not None or info.channels <= 2)
         if info is not None and is_plain and info.samplerate == self.rate and info.frames:
             try:
@@ -202,37 +248,45 @@ class AudioReader:
                 )
             except soundfile.LibsndfileError as error:
                 raise MesmError(f"cannot be read ({str(error).rsplit(': ', 1)[-1].rstrip('.')})") from None
-            return Channels(samples, self.rate)
+            return DecodedAudio(samples, self.rate)
         track = self._track(source, (start, stop))
-        return Channels(track.cut(start, stop), track.sample_rate, track.missing(start, stop), track.stopped)
+        return DecodedAudio(
+            track.cut(start, stop), track.sample_rate, track.missing_samples(start, stop), track.stopped
+        )
 
-    def _track(self, source: AudioSource, span: Span) -> Track:
-        """The converted file of a source, with `span` in it. Those that hold several utterances are kept."""
+    def _track(self, source: AudioSource, span: SampleSpan) -> SoundTrack:
+        """The converted file of a source, with `span` in it. A file of several utterances is kept in memory."""
         known = self._tracks.get(source.path)
-        if known and known.holds(*span):
+        if known and known.contains(*span):
             return known
         uses = [*self._sources.get(source.path, ()), (source, span)]
         mix = all(use.channel is None for use, _ in uses)
-        track = convert(self._root / source.path, [span for _, span in uses], self.rate, mix=mix)
+        track = decode_track(self._root / source.path, [span for _, span in uses], self.rate, mix=mix)
         if source.span:
             self._tracks[source.path] = track
         return track
 
 
-def duration(utterance: Utterance) -> Fraction | None:
-    """The seconds that an utterance lasts, None if its times are no interval."""
+def no_audio(*problems: str) -> AudioSegment:
+    """The result for an utterance without sound."""
+    nothing = np.zeros(0, np.int16)
+    return AudioSegment(samples=nothing, status="none", sample_rate=None, source=None, problems=problems)
+
+
+def utterance_duration(utterance: Utterance) -> Fraction | None:
+    """The length of an utterance in seconds, None if it does not end after its start."""
     length = Fraction(repr(utterance.end)) - Fraction(repr(utterance.start))
     return length if length > 0 else None
 
 
-def wanted(source: AudioSource, length: Fraction | None, rate: int) -> Span:
-    """The samples [start, stop) of a source that are read for an utterance of `length` seconds."""
+def requested_span(source: AudioSource, length: Fraction | None, rate: int) -> SampleSpan:
+    """The samples [start, stop) of a source to read for an utterance of `length` seconds."""
     if source.span:
-        return sample_span(source.span, rate)
-    return 0, END if length is None else sample_index(length, rate) + round(_EXCESS * rate)
+        return to_sample_span(source.span, rate)
+    return 0, END_OF_TRACK if length is None else to_sample_index(length, rate) + round(_EXCESS * rate)
 
 
-def sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
-    """Seconds to samples at `rate` Hz: [start, stop), each rounded to the nearest sample, halves up."""
-    start, stop = (sample_index(Fraction(repr(second)), rate) for second in span)
+def to_sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:
+    """Convert seconds to samples [start, stop) at `rate` Hz, each rounded to the nearest sample, halves up."""
+    start, stop = (to_sample_index(Fraction(repr(second)), rate) for second in span)
     return max(start, 0), max(stop, start, 0)

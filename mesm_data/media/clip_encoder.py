@@ -1,7 +1,7 @@
-"""The raw clip of one utterance: the speaker's picture with its presentation times, and the utterance's sound, in mp4.
+"""Encode the clip of an utterance: the speaker's part of the frames, and the utterance's sound, as mp4.
 
-ffmpeg encodes in a process of its own. It is fed through NUT, a container that carries every frame's time, so clips of
-variable frame rate keep their times. Cutting with `-c copy` would be wrong by up to a group of pictures.
+Each clip has its own ffmpeg process. Frames are sent to it in NUT, a container that stores the time of each frame, so
+a clip keeps a variable frame rate. Cutting with `-c copy` would be wrong by up to a group of pictures.
 """
 
 import subprocess
@@ -9,30 +9,39 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.frame import Frame
-from mesm_data.media.frame_sampling import Cut, Span
-from mesm_data.media.pixels import colour_tags, planes, size
-from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
+from mesm_data.media.frame_sampling import SampledFrame, TimeSpan
+from mesm_data.media.pixels import colour_tags, frame_size, yuv420_planes
+from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
 from mesm_data.media.wav import encode_wav
 from mesm_data.storage.machine_errors import check_exit
 
-# Encoders that run at once: one takes up to 200 MB at 1920x1080.
-LIMIT = 4
-# Ticks a second; a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
-TICKS = 30_000
-SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
+# Encoders that run at the same time: each uses up to 200 MB at 1920x1080.
+MAX_ENCODERS = 4
+# Ticks per second: a multiple of the usual frame rates, 30000/1001 among them, so their times are exact.
+CLIP_TIME_BASE = 30_000
+ENCODER_SETTINGS = {"vcodec": "libx264", "preset": "veryfast", "crf": 20, "acodec": "aac", "audio_bitrate": "64k"}
 
 
 class ClipWriter:
-    """Encodes one clip to `path`, a file that the caller owns. Times are relative to `start` (seconds).
+    """Encodes one clip.
 
-    `shape` is the width and height of the speaker's picture, `colours` what `picture.colour_tags` says of it,
-    `rate` that of the samples in Hz.
+    Args:
+        path: The file, which the caller deletes.
+        start: Start of the utterance in seconds of the source: the clip's time 0.
+        shape: Width and height of the speaker's part of the frame, in pixels.
+        colours: The result of `pixels.colour_tags`.
+        samples: The sound, int16 (n,).
+        rate: The sample rate in Hz.
+
+    Raises:
+        MesmError: The image is smaller than 2x2 pixels.
     """
 
     def __init__(
@@ -48,7 +57,7 @@ class ClipWriter:
         import av
 
         self.path, self._start, self.shape, self._colours = path, start, shape, colours
-        self._width, self._height = shape[0] // 2 * 2, shape[1] // 2 * 2  # 4:2:0 has no odd sizes
+        self._width, self._height = shape[0] // 2 * 2, shape[1] // 2 * 2  # 4:2:0 needs even sizes
         if not self._width or not self._height:
             raise MesmError(f"a picture of {shape[0]}x{shape[1]} pixels is too small for a clip")
         self._sound = path.with_suffix(".wav")
@@ -57,39 +66,39 @@ class ClipWriter:
         )
         self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
-        self._stream = self._pipe.add_stream("rawvideo", rate=TICKS)
+        self._stream = self._pipe.add_stream("rawvideo", rate=CLIP_TIME_BASE)
         self._stream.width, self._stream.height = self._width, self._height
         self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = Fraction(1, TICKS)
+        self._stream.time_base = Fraction(1, CLIP_TIME_BASE)
         self.frames = 0
 
     def _command(self, samples: NDArray[np.int16], rate: int) -> list[str]:
         import ffmpeg
 
         streams = [ffmpeg.input("pipe:0", format="nut").video]
-        settings = dict(SETTINGS)
+        settings = dict(ENCODER_SETTINGS)
         if len(samples):
             self._sound.write_bytes(encode_wav(samples, rate))
             streams.append(ffmpeg.input("SOUND").audio)
         tags = ":".join(f"{name}={value}" for name, value in self._colours.items())
-        # threads=1: libx264's bytes depend on the number of threads. copyts: the first frame keeps its time.
+        # threads=1: the output of libx264 depends on the number of threads. copyts: the first frame keeps its time.
         output = ffmpeg.output(
             *streams, "CLIP", threads=1, fps_mode="passthrough", enc_time_base="demux",
-            video_track_timescale=TICKS, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
+            video_track_timescale=CLIP_TIME_BASE, format="mp4", fflags="+bitexact", vf=f"setparams={tags}", **settings,
         )  # fmt: skip
-        return compile_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
+        return ffmpeg_command(output, "-copyts", files={"SOUND": self._sound, "CLIP": self.path})
 
     def add(self, frame: Frame, left: int, right: int) -> None:
-        """Append the columns left <= x < right of a frame."""
+        """Append the columns [left, right) of a frame. Raises MesmError if ffmpeg has failed."""
         import av
 
-        luma, *chroma = planes(frame, left, right)
+        luma, *chroma = yuv420_planes(frame, left, right)
         picture = [luma[: self._height, : self._width]]
         picture += [plane[: self._height // 2, : self._width // 2] for plane in chroma]
         packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
         packet.stream = self._stream
-        packet.time_base = Fraction(1, TICKS)
-        packet.pts = packet.dts = round((frame.time - self._start) * TICKS)
+        packet.time_base = Fraction(1, CLIP_TIME_BASE)
+        packet.pts = packet.dts = round((frame.time - self._start) * CLIP_TIME_BASE)
         packet.is_keyframe = True
         try:
             self._pipe.mux(packet)
@@ -98,7 +107,12 @@ class ClipWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file. Raises MesmError with ffmpeg's first error line if it failed, OSError if the machine did."""
+        """Finish the file.
+
+        Raises:
+            MesmError: ffmpeg failed; the message has its first error line.
+            OSError: The machine failed, such as a full disk.
+        """
         import av
 
         problem = None
@@ -109,15 +123,13 @@ class ClipWriter:
         self._check_end(problem)
 
     def abort(self) -> None:
-        """Stop the encoder; what it wrote is left to the caller's clean-up."""
+        """Stop the encoder. The caller deletes the unfinished file."""
         self._process.kill()
         self._process.wait()
         self._sound.unlink(missing_ok=True)
 
     def _check_end(self, error: Exception | None = None) -> None:
-        """Wait for ffmpeg's end. Raises MesmError if it failed or could not be fed (`error`), OSError if the machine is
-        the cause.
-        """
+        """Wait for ffmpeg to end. Raises as `close`, also if ffmpeg did not accept input (`error`)."""
         with suppress(OSError):
             assert self._process.stdin
             self._process.stdin.close()
@@ -129,8 +141,11 @@ class ClipWriter:
             raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
 
 
-def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
-    """The spans in groups of which at most `limit` overlap anywhere: each group's clips are encoded in one pass."""
+def group_overlapping(spans: Sequence[TimeSpan], limit: int = MAX_ENCODERS) -> list[set[int]]:
+    """Divide spans into groups, so that at no time more than `limit` spans of a group overlap.
+
+    The clips of a group are encoded in one pass.
+    """
     groups: list[set[int]] = []
     for index in sorted(range(len(spans)), key=lambda index: (spans[index].start, spans[index].end)):
         start = spans[index].start
@@ -142,60 +157,78 @@ def rounds(spans: Sequence[Span], limit: int = LIMIT) -> list[set[int]]:
     return groups
 
 
-class ClipSet:
-    """The clips of one film while it is decoded: each is finished as soon as its span is over.
+class ClipResult(NamedTuple):
+    """A finished clip, or why there is none. Both are None if no frame lay in the span."""
 
-    They are files in `folder` whose names begin with `name`; `sounds` are at `rate` Hz.
+    path: Path | None
+    problem: str | None
+
+
+class ClipSet:
+    """Encodes the clips of one source while it is decoded. Each clip is finished as soon as its span has ended.
+
+    Args:
+        folder: The folder of the files.
+        spans: The span of each clip, in seconds of the source.
+        sounds: The sound of each clip, int16 (n,).
+        rate: The sample rate of `sounds` in Hz.
+        prefix: The beginning of the file names.
     """
 
     def __init__(
-        self, folder: Path, spans: Sequence[Span], sounds: Sequence[NDArray[np.int16]], *, rate: int, name: str = ""
+        self,
+        folder: Path,
+        spans: Sequence[TimeSpan],
+        sounds: Sequence[NDArray[np.int16]],
+        *,
+        rate: int,
+        prefix: str = "",
     ) -> None:
-        self._folder, self._spans, self._sounds, self._rate, self._name = folder, spans, sounds, rate, name
+        self._folder, self._spans, self._sounds, self._rate, self._prefix = folder, spans, sounds, rate, prefix
         self._open: dict[int, ClipWriter] = {}
         self._done: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
 
-    def add(self, cut: Cut, left: int, right: int) -> None:
-        """Give a frame inside a span to that span's clip."""
-        for index in [index for index in self._open if self._spans[index].end <= cut.frame.time]:
+    def add(self, sampled: SampledFrame, left: int, right: int) -> None:
+        """Append the columns [left, right) of a frame to the clip of its span."""
+        for index in [index for index in self._open if self._spans[index].end <= sampled.frame.time]:
             self._finish(index)
-        if cut.index in self._failed:
+        if sampled.index in self._failed:
             return
-        if cut.index not in self._open:
-            self._begin(cut, (right - left, size(cut.frame)[1]))
-        writer = self._open.get(cut.index)
+        if sampled.index not in self._open:
+            self._begin(sampled, (right - left, frame_size(sampled.frame)[1]))
+        writer = self._open.get(sampled.index)
         if writer is None:
             return
         try:
-            if writer.shape != (right - left, size(cut.frame)[1]):
+            if writer.shape != (right - left, frame_size(sampled.frame)[1]):
                 writer.abort()
                 raise MesmError("the picture changes its size inside the utterance: no clip")
-            writer.add(cut.frame, left, right)
+            writer.add(sampled.frame, left, right)
         except MesmError as error:
-            self._open.pop(cut.index)
-            self._failed[cut.index] = str(error)
+            self._open.pop(sampled.index)
+            self._failed[sampled.index] = str(error)
 
-    def _begin(self, cut: Cut, shape: tuple[int, int]) -> None:
+    def _begin(self, sampled: SampledFrame, shape: tuple[int, int]) -> None:
         try:
-            self._open[cut.index] = ClipWriter(
-                self._folder / f"{self._name}{cut.index}.mp4",
-                start=self._spans[cut.index].start,
+            self._open[sampled.index] = ClipWriter(
+                self._folder / f"{self._prefix}{sampled.index}.mp4",
+                start=self._spans[sampled.index].start,
                 shape=shape,
-                colours=colour_tags(cut.frame.image),
-                samples=self._sounds[cut.index],
+                colours=colour_tags(sampled.frame.image),
+                samples=self._sounds[sampled.index],
                 rate=self._rate,
             )
         except MesmError as error:
-            self._failed[cut.index] = str(error)
+            self._failed[sampled.index] = str(error)
 
-    def collect(self, index: int) -> tuple[Path | None, str | None]:
-        """The finished clip of a span (None: no frame was in it), and what went wrong with it."""
+    def collect(self, index: int) -> ClipResult:
+        """Finish the clip of a span."""
         if index in self._open:
             self._finish(index)
-        return self._done.get(index), self._failed.get(index)
+        return ClipResult(self._done.get(index), self._failed.get(index))
 
-    def abort(self) -> None:
+    def close(self) -> None:
         """Stop all encoders that still run."""
         for writer in self._open.values():
             writer.abort()

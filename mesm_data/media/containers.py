@@ -1,7 +1,8 @@
-"""Media files are opened here and nowhere else: only regular files, and only containers that hold their own media.
+"""Open media files: only regular files, and only container formats that store the media themselves.
 
-FFmpeg recognises a file by its content. A text that begins with "ffconcat version 1.0" opens the files that it names,
-as do HLS, DASH and SDP texts, whatever the file is called. Only the formats below are tried.
+All media files are opened here. FFmpeg recognises a format by the content of a file: a text that begins with "ffconcat
+version 1.0" makes it open the files that the text names, as do HLS, DASH and SDP texts, whatever the file is called.
+Only the formats below are tried.
 """
 
 import io
@@ -25,25 +26,28 @@ WHITELIST = {"format_whitelist": ",".join(FORMATS)}
 
 
 def open_container(path: Path) -> "InputContainer":
-    """Open a media file to read, with the time stamps that are in it.
+    """Open a media file for reading, with the time stamps that it stores.
 
-    Raises OSError, av.FFmpegError, or MesmError if its container is none of FORMATS.
+    Raises:
+        MesmError: The container format is not one of FORMATS.
+        OSError: The file cannot be opened.
+        av.FFmpegError: FFmpeg cannot read it.
     """
     import av
 
     open_regular_file(path).close()
     try:
         container = av.open(f"file:{path}", "r", options=dict(WHITELIST))
-    except av.error.ArgumentError:  # FFmpeg's answer to a format that is not in the list, and to few other things
+    except av.error.ArgumentError:  # mostly a format that is not in the list
         raise MesmError("its container format is not one that mesm reads, or its header is damaged") from None
-    # PyAV switches on libavformat's generator of missing presentation times, which the ffmpeg command does not use. For
-    # AVI with B-frames it invents them in coding order; the decoder knows better.
+    # PyAV lets libavformat generate missing presentation times, which the ffmpeg command does not. For AVI with
+    # B-frames they come in coding order; those of the decoder are right.
     container.flags &= ~cast(int, av.container.core.Flags.gen_pts.value)
     return container
 
 
 def open_clip(mp4: bytes) -> "InputContainer":
-    """Open a clip of a dataset, which is an mp4 and nothing else. Raises av.FFmpegError if it is not one."""
+    """Open a clip of a dataset, which must be an mp4. Raises av.FFmpegError if it is not."""
     import av
 
     return av.open(io.BytesIO(mp4), "r", format="mp4")

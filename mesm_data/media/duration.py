@@ -1,4 +1,4 @@
-"""How long a media file is, for utterances that are whole files."""
+"""Measure the length of a media file, for utterances that are whole files."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from mesm_data.media.containers import open_container
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
-MICRO = 1_000_000  # libavformat's AV_TIME_BASE
+AV_TIME_BASE = 1_000_000  # microseconds, as in libavformat
 
 
-class NoDuration(MesmError):
-    """A file whose length cannot be told: it cannot be opened, or holds no packet with a time."""
+class DurationError(MesmError):
+    """The length of a file cannot be measured: the file cannot be opened, or has no packet with a time."""
 
 
 def measure_duration(path: Path) -> float:
-    """Seconds from the file's start to the end of its longest stream of sound or picture.
+    """Measure the seconds from the file's start to the end of its longest audio or video stream.
 
-    Packets are read, none is decoded: the header of a recording that a browser or a killed writer left says nothing.
+    Reads the packets without decoding them: a file of a browser or of a killed writer has no length in its header.
 
     Raises:
-        NoDuration: with the reason.
+        DurationError: The length cannot be measured; the message has the reason.
     """
     import av
 
@@ -28,19 +28,19 @@ def measure_duration(path: Path) -> float:
         with open_container(path) as container:
             streams = [stream for stream in container.streams if stream.type in ("audio", "video")]
             if not streams:
-                raise NoDuration(f"{path.name} holds neither sound nor picture")
-            start = (container.start_time or 0) / MICRO
+                raise DurationError(f"{path.name} holds neither sound nor picture")
+            start = (container.start_time or 0) / AV_TIME_BASE
             end = start
             for packet in container.demux(streams):
                 if packet.pts is not None and packet.time_base is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     except (av.FFmpegError, OSError) as error:
         raise_resource_error(error)
-        raise NoDuration(f"{path.name} cannot be read ({describe_error(error)})") from None
-    except NoDuration:
+        raise DurationError(f"{path.name} cannot be read ({describe_error(error)})") from None
+    except DurationError:
         raise
     except MesmError as error:
-        raise NoDuration(f"{path.name} cannot be read ({error})") from None
+        raise DurationError(f"{path.name} cannot be read ({error})") from None
     if end <= start:
-        raise NoDuration(f"{path.name} has no length")
+        raise DurationError(f"{path.name} has no length")
     return round(end - start, 6)

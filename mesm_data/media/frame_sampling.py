@@ -1,4 +1,4 @@
-"""Which frames belong to which utterance: one pass over the video, any number of overlapping utterances."""
+"""Assign frames to utterances in one pass over the video, for any number of overlapping utterances."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,85 +10,96 @@ from mesm_data.media.frame import Frame
 
 
 class FrameSource(Protocol):
-    """Anything that shows frames in order; mesm_data.media.video.Video is one.
-
-    The `scale` of all its frames is the same.
-    """
+    """A source of frames in the order of their times, such as `Video`. All frames have the same `scale`."""
 
     scale: int
 
     def frames(self) -> Iterator[Frame]:
-        """All frames, once."""
+        """Yield all frames, once."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """An utterance in seconds of the video: start <= t < end."""
+class TimeSpan:
+    """The span of an utterance in seconds of the video: start <= t < end."""
 
     start: Fraction
     end: Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """One frame for the utterance `index`: asked for `ticks` times by the grid, and inside the span or not."""
+class SampledFrame:
+    """A frame of one utterance.
+
+    Attributes:
+        index: The number of the utterance.
+        frame: The frame.
+        grid_hits: The number of points of the utterance's sampling grid that the frame stands for.
+        in_span: Whether the frame's time lies in the utterance's span.
+    """
 
     index: int
     frame: Frame
-    ticks: int
-    inside: bool
+    grid_hits: int
+    in_span: bool
 
 
-class Cutter:
-    """Hands out the frames of a video to spans.
+class FrameSampler:
+    """Yields the frames of a video that the spans need.
 
-    The grid of a span asks at start + k * interval for every k with start + k * interval < min(end, end of video), and
-    gets the first frame whose time is at or after that; the last frame stands for its own duration. All arithmetic is
-    exact: in whole numbers of a unit that divides every time. After the pass `end` is the end of the video, or None if
-    no span needed it.
+    The sampling grid of a span has the points start + k * interval that lie before the end of the span and of the
+    video. The first frame at or after a point stands for it; the last frame stands for all points before its own end.
+    All arithmetic is exact: times are whole numbers of a unit that divides every time.
+
+    Args:
+        video: The source of frames.
+        spans: The spans, in seconds of the video.
+        interval: Seconds between two points of the grid.
+
+    Attributes:
+        end: After the pass, the end of the video in seconds; None if decoding stopped after the last span.
     """
 
-    def __init__(self, video: FrameSource, spans: Sequence[Span], interval: Fraction) -> None:
+    def __init__(self, video: FrameSource, spans: Sequence[TimeSpan], interval: Fraction) -> None:
         times = [interval, *(time for span in spans for time in (span.start, span.end))]
         self._unit = math.lcm(video.scale, *(time.denominator for time in times))
         self._video, self._scale = video, self._unit // video.scale
-        self._interval = self._whole(interval)
-        self._starts = [self._whole(span.start) for span in spans]
-        self._ends = [self._whole(span.end) for span in spans]
-        self._target = list(self._starts)  # the next moment that each grid asks for
+        self._interval = self._to_units(interval)
+        self._starts = [self._to_units(span.start) for span in spans]
+        self._ends = [self._to_units(span.end) for span in spans]
+        self._next_points = list(self._starts)  # of each grid, the first point without a frame
         self.end: Fraction | None = None
 
-    def __iter__(self) -> Iterator[Cut]:
-        waiting = sorted(range(len(self._starts)), key=self._starts.__getitem__, reverse=True)
-        live: list[int] = []
+    def __iter__(self) -> Iterator[SampledFrame]:
+        pending = sorted(range(len(self._starts)), key=self._starts.__getitem__, reverse=True)
+        active: list[int] = []
         last: Frame | None = None
         for frame in self._video.frames():
             now = frame.begin * self._scale
-            while waiting and self._starts[waiting[-1]] <= now:
-                live.append(waiting.pop())
-            for index in live:
-                ticks = self._ticks(index, now + 1)
-                inside = self._starts[index] <= now < self._ends[index]
-                if ticks or inside:
-                    yield Cut(index=index, frame=frame, ticks=ticks, inside=inside)
-            live = [index for index in live if now < self._ends[index]]
+            while pending and self._starts[pending[-1]] <= now:
+                active.append(pending.pop())
+            for index in active:
+                hits = self._count_hits(index, now + 1)
+                in_span = self._starts[index] <= now < self._ends[index]
+                if hits or in_span:
+                    yield SampledFrame(index=index, frame=frame, grid_hits=hits, in_span=in_span)
+            active = [index for index in active if now < self._ends[index]]
             last = frame
-            if not waiting and not live:
+            if not pending and not active:
                 return
-        self.end = last.until if last else Fraction(0)
-        for index in (*live, *reversed(waiting)):
-            ticks = self._ticks(index, (last.end if last else 0) * self._scale)
-            if last and ticks:
-                yield Cut(index=index, frame=last, ticks=ticks, inside=False)
+        self.end = last.end_time if last else Fraction(0)
+        for index in (*active, *reversed(pending)):
+            hits = self._count_hits(index, (last.end if last else 0) * self._scale)
+            if last and hits:
+                yield SampledFrame(index=index, frame=last, grid_hits=hits, in_span=False)
 
-    def _whole(self, time: Fraction) -> int:
-        """A time in units."""
+    def _to_units(self, time: Fraction) -> int:
+        """A time as a whole number of units."""
         return time.numerator * (self._unit // time.denominator)
 
-    def _ticks(self, index: int, time: int) -> int:
-        """How many moments of the grid lie before `time` and have not been answered yet."""
-        ahead = min(time, self._ends[index]) - self._target[index]
-        ticks = max(-(-ahead // self._interval), 0)
-        self._target[index] += ticks * self._interval
-        return ticks
+    def _count_hits(self, index: int, time: int) -> int:
+        """Count the points of a grid before `time` that no frame stands for yet, and move on behind them."""
+        ahead = min(time, self._ends[index]) - self._next_points[index]
+        hits = max(-(-ahead // self._interval), 0)
+        self._next_points[index] += hits * self._interval
+        return hits

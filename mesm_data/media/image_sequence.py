@@ -1,4 +1,4 @@
-"""A folder of numbered JPEG images as a film: the same frames as a video file gives, decoded the same way."""
+"""Read a folder of numbered JPEG images as a video: the same kind of frames as from a video file."""
 
 import re
 from collections.abc import Iterator
@@ -7,29 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.frame import Frame, turn
+from mesm_data.media.frame import Frame, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
 if TYPE_CHECKING:
     import av
 
-# 30000/1001 is the finest of the usual rates.
+# The largest denominator of a usual rate: 30000/1001.
 _DENOMINATOR = 1001
 
 
-class Images:
-    """The images `<name><number>.jpg` of a folder, `rate` a second: image n is shown from n / rate on.
+class ImageSequence:
+    """The images `<name><number>.jpg` of a folder as a video. An image that is missing or damaged leaves a gap.
 
-    A number that is missing or cannot be decoded leaves a hole. `names` are the files, in order.
-    Raises MesmError from the constructor if there is none.
+    Args:
+        folder: The folder.
+        name: The beginning of the file names.
+        rate: Images per second: image n is shown from n / rate seconds on.
+
+    Raises:
+        MesmError: The folder cannot be listed or has no images, or the rate is not positive.
     """
 
     def __init__(self, folder: Path, name: str, rate: float) -> None:
         self.rate = Fraction(rate).limit_denominator(_DENOMINATOR)
         self._folder, self._name = folder, name
         try:
-            self._numbers = numbered((path.name for path in folder.iterdir()), name)
+            self._numbers = numbered_images((path.name for path in folder.iterdir()), name)
         except OSError as error:
             raise_resource_error(error)
             raise MesmError(f"cannot be listed ({describe_error(error)})") from None
@@ -38,49 +43,49 @@ class Images:
         if self.rate <= 0:
             raise MesmError("the rate of its images is not known")
         self.scale = self.rate.numerator
-        self._bad: list[Fraction] = []
+        self._undecodable: list[Fraction] = []
         self.stopped: str | None = None
 
     @property
     def names(self) -> list[str]:
-        """The names of the image files, by number."""
+        """The names of the image files, sorted by number."""
         return list(self._numbers.values())
 
     def damage(self, start: Fraction, end: Fraction) -> str | None:
-        """What is missing between the first and the last image, and what could not be decoded, of start <= t < end."""
+        """Describe the images of start <= t < end that are missing or could not be decoded; None if there are none."""
         inside = range(min(self._numbers), max(self._numbers) + 1)
         missing = sum(start <= n / self.rate < end for n in inside if n not in self._numbers)
-        bad = sum(start <= time < end for time in self._bad)
-        said = [f"{missing} images are missing"] if missing else []
-        said += [f"{bad} images could not be decoded"] if bad else []
-        return " and ".join(said) or None
+        bad = sum(start <= time < end for time in self._undecodable)
+        problems = [f"{missing} images are missing"] if missing else []
+        problems += [f"{bad} images could not be decoded"] if bad else []
+        return " and ".join(problems) or None
 
     def frames(self) -> Iterator[Frame]:
-        """All images that can be decoded."""
+        """Yield all images that can be decoded, by number."""
         for number, name in self._numbers.items():
             image = _decode(self._folder / name)
             if image is None:
-                self._bad.append(number / self.rate)
+                self._undecodable.append(number / self.rate)
                 continue
             begin, end = (count * self.rate.denominator for count in (number, number + 1))
-            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turn(image))
+            yield Frame(begin=begin, end=end, scale=self.scale, image=image, orientation=read_orientation(image))
 
     def close(self) -> None:
-        """Nothing is open between two images."""
+        """Do nothing: no file is open between two images."""
 
 
-def numbered(names: Iterator[str], name: str) -> dict[int, str]:
-    """Of file names, those that are `name` with a number and .jpg or .jpeg: number -> file name, by number."""
+def numbered_images(names: Iterator[str], name: str) -> dict[int, str]:
+    """Select the file names that are `name`, a number, and .jpg or .jpeg. Returns number -> file name, sorted."""
     pattern = re.compile(rf"{re.escape(name)}(\d{{1,9}})\.jpe?g", re.ASCII | re.IGNORECASE)
-    found: dict[int, str] = {}
+    by_number: dict[int, str] = {}
     for file in sorted(names):
         if match := pattern.fullmatch(file):
-            found.setdefault(int(match[1]), file)
-    return dict(sorted(found.items()))
+            by_number.setdefault(int(match[1]), file)
+    return dict(sorted(by_number.items()))
 
 
 def _decode(path: Path) -> "av.VideoFrame | None":
-    """One JPEG file, or None if it cannot be read or decoded."""
+    """Decode a JPEG file; None if it cannot be read or decoded."""
     import av
     from av.codec.context import Flags
 

@@ -1,4 +1,4 @@
-"""The options that decide what is taken from a recording: frames, faces, sound, clips."""
+"""The options of media extraction: frames, faces, sound, clips."""
 
 import re
 from dataclasses import dataclass
@@ -10,36 +10,36 @@ from mesm_data.errors import InputError
 from mesm_data.media.faces.detector import DETECTORS, FaceDetector
 from mesm_data.media.faces.load import load_detector
 
-BOUNDS = {  # of the options that are whole numbers: from, to, unit
+INTEGER_BOUNDS = {  # of the integer options: least, most, unit
     "face_size": (16, 1024, "pixels"),
-    "min_face_size": (12, 4096, "pixels"),  # 12 is what MTCNN's first net sees
+    "min_face_size": (12, 4096, "pixels"),  # 12 is the input of MTCNN's first network
     "sample_rate": (8_000, 48_000, "Hz"),
 }
-INTERVALS = (Decimal("0.01"), Decimal(3600))  # seconds between face crops
-DECIMALS = 9  # of such a number
+INTERVAL_BOUNDS = (Decimal("0.01"), Decimal(3600))  # seconds between face crops
+MAX_DECIMALS = 9  # of an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaOptions:
-    """Options of decoding, cropping and encoding.
+    """The options of decoding, cropping and encoding.
 
     Raises:
         InputError: An option is out of bounds.
     """
 
     clips: bool = True  # write video/
-    video_offset: str = "0"  # seconds, a decimal number, added to an utterance's times where the video is cut
+    video_offset: str = "0"  # seconds to add to an utterance's times in the video, as a decimal number
     frame_interval: str = "0.5"  # seconds between face crops, as a decimal number
     face_size: int = 48  # pixels; 48, margin 2 and 500 ms are the published model's (Dai et al. 2021)
     face_margin: int = 2
     min_face_size: int = 40
     face_detector: str = "mtcnn"  # of DETECTORS
-    face_model: str | None = None  # sha256 of the detector's model file, where the user gives one
-    face_library: str | None = None  # and what computes it: "opencv 4.12.0"
+    face_model: str | None = None  # sha256 of the detector's model file, if it has one
+    face_library: str | None = None  # the library that runs it, such as "opencv 4.12.0"
     sample_rate: int = 16_000  # Hz of the stored sound
 
     def __post_init__(self) -> None:
-        for name, (least, most, unit) in BOUNDS.items():
+        for name, (least, most, unit) in INTEGER_BOUNDS.items():
             if type(value := getattr(self, name)) is not int or not least <= value <= most:
                 raise InputError(f"{name} is {value!r}, expected {least} to {most} {unit}")
         if type(self.face_margin) is not int or not 0 <= self.face_margin < self.face_size:
@@ -51,43 +51,52 @@ class MediaOptions:
             value = getattr(self, name)
             if (value is not None) != needs_model or not isinstance(value, str | None):
                 raise InputError(f"{name} is {value!r}, which does not fit face_detector {self.face_detector}")
-        interval = Decimal(seconds(str(self.frame_interval)))
-        if not INTERVALS[0] <= interval <= INTERVALS[1] or interval != round(interval, DECIMALS):
+        interval = Decimal(parse_seconds(str(self.frame_interval)))
+        if not INTERVAL_BOUNDS[0] <= interval <= INTERVAL_BOUNDS[1] or interval != round(interval, MAX_DECIMALS):
             raise InputError(
-                f"frame_interval is {self.frame_interval!r}, expected {INTERVALS[0]} to {INTERVALS[1]} s with up to "
-                f"{DECIMALS} decimals"
+                f"frame_interval is {self.frame_interval!r}, expected {INTERVAL_BOUNDS[0]} to {INTERVAL_BOUNDS[1]} s "
+                f"with up to {MAX_DECIMALS} decimals"
             )
-        object.__setattr__(self, "frame_interval", seconds(str(self.frame_interval)))  # its one spelling
+        object.__setattr__(self, "frame_interval", parse_seconds(str(self.frame_interval)))  # canonical
 
     def detector_digest(self) -> str:
-        """What identifies the detector of these options; its model file is not read."""
-        from mesm_data.media.faces import yunet
+        """The digest of the detector (see `FaceDetector.digest`), without reading its model file."""
+        from mesm_data.media.faces.yunet import yunet_digest
 
         if self.face_model and self.face_library:
-            return yunet.digest(self.face_model, self.face_library, self.min_face_size)
+            return yunet_digest(self.face_model, self.face_library, self.min_face_size)
         return self.detector().digest
 
     def detector(self, model: Path | None = None) -> FaceDetector:
-        """The face detector of this recipe; `model` is the model file, if it needs one.
+        """Load the face detector.
 
-        Raises InputError if `model` is missing, or it or the library is another than the recipe names.
+        Args:
+            model: The model file, if the detector needs one.
+
+        Raises:
+            InputError: `model` is missing, or differs from the recipe's, or the library does.
         """
         _check_model_file(self.face_detector, model)
-        found = load_detector(self.face_detector, self.min_face_size, model)
-        for name, value in (("face_model", found.model), ("face_library", found.library)):
+        detector = load_detector(self.face_detector, self.min_face_size, model)
+        for name, value in (("face_model", detector.model), ("face_library", detector.library)):
             if value != getattr(self, name):
                 raise InputError(f"{name} is {getattr(self, name)} in the recipe and {value} here ({model})")
-        return found
+        return detector
 
 
 def detector_options(name: str, model: Path | None = None) -> dict[str, Any]:
-    """The options of a recipe that name a face detector: one of DETECTORS, and the model file if it is yunet.
+    """The options of a recipe that identify a face detector.
 
-    Raises InputError if `model` is no model file of the detector, or is missing, or the detector has none.
+    Args:
+        name: One of DETECTORS.
+        model: The model file, if the detector needs one.
+
+    Raises:
+        InputError: `model` is missing, is not a model file of the detector, or the detector has none.
     """
     _check_model_file(name, model)
-    found = load_detector(name, model=model)
-    return {"face_detector": name, "face_model": found.model, "face_library": found.library}
+    detector = load_detector(name, model=model)
+    return {"face_detector": name, "face_model": detector.model, "face_library": detector.library}
 
 
 def _check_model_file(name: str, model: Path | None) -> None:
@@ -97,8 +106,8 @@ def _check_model_file(name: str, model: Path | None) -> None:
         raise InputError(f"the face detector {name} has no model file: --face-model goes with --face-detector yunet")
 
 
-def seconds(text: str) -> str:
-    """A number of seconds such as -0.167 in its one spelling. Raises InputError if it is none."""
+def parse_seconds(text: str) -> str:
+    """The canonical spelling of a number of seconds such as -0.167. Raises InputError if `text` is not one."""
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", text.strip(), re.ASCII):
         raise InputError(f"{text!r} is not a number of seconds: write it as 0.25 or -0.167")
     number = Decimal(text.strip()).normalize()

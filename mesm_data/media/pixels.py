@@ -1,6 +1,6 @@
-"""The pixels of a decoded frame, as they are meant to be seen: upright, RGB, or 4:2:0 for a clip.
+"""Convert decoded frames to upright RGB images, or to YUV 4:2:0 planes for a clip.
 
-All of it is integer arithmetic of our own: swscale rounds differently from CPU to CPU.
+The conversion is integer arithmetic of our own, because swscale rounds differently on different CPUs.
 """
 
 from itertools import product
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.media.frame import Frame, Turn
+from mesm_data.media.frame import Frame, Orientation
 from mesm_data.schema.recordings import VideoRegion
 
 if TYPE_CHECKING:
@@ -18,54 +18,63 @@ if TYPE_CHECKING:
 # Red and blue weights of luma: ITU-R BT.601 and BT.709.
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
 _SCALE = 1 << 16
-_BLOCK = 30_000  # samples of chroma that are converted together: 120 kB of int32 stay in a cache
-# Not plain ints: numpy looks their limits up anew at every call.
+_BLOCK = 30_000  # chroma samples that are converted together: 120 kB of int32, which fit in a cache
+# numpy scalars: for plain ints numpy looks up the limits of the type at each call.
 _BLACK, _WHITE = np.int32(0), np.int32(256 * _SCALE - 1)
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-# Packed formats that only need their bytes put into planes.
+# Packed formats, and the planar format with the same samples.
 _PLANAR = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "nv12": "yuv420p", "nv21": "yuv420p"}
 
 
-def size(frame: Frame) -> tuple[int, int]:
-    """Width and height of a frame as it is shown."""
+def frame_size(frame: Frame) -> tuple[int, int]:
+    """Width and height of the upright frame, in pixels."""
     width, height = frame.image.width, frame.image.height
-    return (height, width) if frame.turn and frame.turn.transpose else (width, height)
+    return (height, width) if frame.orientation and frame.orientation.transpose else (width, height)
 
 
-def columns(picture: VideoRegion, width: int) -> tuple[int, int]:
-    """The speaker's part of a frame `width` pixels wide: [left, right), even, as chroma has half the columns."""
+def region_columns(picture: VideoRegion, width: int) -> tuple[int, int]:
+    """The columns [left, right) of the speaker's part of a frame; even, since chroma has half the columns.
+
+    Args:
+        picture: The region as fractions of the width.
+        width: The width of the upright frame in pixels.
+    """
     right = width if picture.right >= 1 else min(round(picture.right * width / 2) * 2, width)
     return round(picture.left * width / 2) * 2, right
 
 
-def rgb(frame: Frame, left: int, right: int) -> NDArray[np.uint8]:
-    """The columns left <= x < right of the shown frame as uint8 (h, right - left, 3) RGB; chroma is repeated."""
-    if frame.turn:
-        return np.ascontiguousarray(_upright(_rgb(frame.image, 0, frame.image.width), frame.turn)[:, left:right])
+def to_rgb(frame: Frame, left: int, right: int) -> NDArray[np.uint8]:
+    """The columns [left, right) of the upright frame as RGB, uint8 (h, right - left, 3); chroma is repeated."""
+    if frame.orientation:
+        image = _upright(_rgb(frame.image, 0, frame.image.width), frame.orientation)
+        return np.ascontiguousarray(image[:, left:right])
     return _rgb(frame.image, left, right)
 
 
-def planes(frame: Frame, left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
-    """Y (h, w), U and V (ceil(h/2), ceil(w/2)) of the columns left <= x < right of the shown frame.
+def yuv420_planes(frame: Frame, left: int, right: int) -> tuple[NDArray[np.uint8], ...]:
+    """The columns [left, right) of the upright frame as YUV 4:2:0.
 
-    Views where possible. Finer chroma is averaged to 4:2:0.
+    Returns:
+        Y (h, w), U and V (ceil(h/2), ceil(w/2)), all uint8; views where possible. Finer chroma is averaged.
     """
-    image, turn = frame.image, frame.turn
+    image, orientation = frame.image, frame.orientation
     if _is_rgb(image):
-        image = image.reformat(format="yuv420p")  # by swscale: a clip is promised to be equivalent only
-    luma, chroma, steps = _components(image, 0 if turn else left, image.width if turn else right)
+        image = image.reformat(format="yuv420p")  # by swscale: clips are promised to be equivalent, not identical
+    luma, chroma, steps = _components(image, 0 if orientation else left, image.width if orientation else right)
     if not chroma:  # grey
         grey = np.full((-(-luma.shape[0] // 2), -(-luma.shape[1] // 2)), 128, np.uint8)
         chroma, steps = (grey, grey), (2, 2)
     cut = (luma, *(_halved(plane, steps) for plane in chroma))
-    if not turn:
+    if not orientation:
         return cut
-    cut = tuple(_upright(plane, turn) for plane in cut)
+    cut = tuple(_upright(plane, orientation) for plane in cut)
     return (cut[0][:, left:right], *(plane[:, left // 2 : -(-right // 2)] for plane in cut[1:]))
 
 
 def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
-    """The colour range and matrix of `planes`, in the words of ffmpeg's filter setparams; no entry: not known."""
+    """The colour range and matrix of `yuv420_planes`, as arguments of ffmpeg's filter setparams; unknown ones are
+    left out.
+    """
     if _is_rgb(image):
         return {"range": "tv", "colorspace": "smpte170m"}
     matrix = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}.get(int(image.colorspace))
@@ -73,7 +82,7 @@ def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
 
 
 def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
-    """Columns of the stored frame as RGB, by 16-bit fixed point."""
+    """Columns of the stored image as RGB, in 16-bit fixed point."""
     if _is_rgb(image):
         packed = image.reformat(format="rgb24").to_ndarray()
         return np.ascontiguousarray(packed[:, left:right])
@@ -90,8 +99,8 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
     scale = _SCALE * chroma_gain
     to_red, to_blue = round(scale * 2 * (1 - red)), round(scale * 2 * (1 - blue))
     u_to_green, v_to_green = round(scale * 2 * (1 - blue) * blue / green), round(scale * 2 * (1 - red) * red / green)
-    # Some rows at a time: whole pictures leave the cache. And the pixels that share one sample of chroma in turn, not
-    # chroma repeated: 0.6 against 2.1 ms for 360x480.
+    # A few rows at a time, because whole images do not fit in the cache; and one pixel per chroma sample at a time,
+    # instead of repeating chroma: 0.6 ms instead of 2.1 ms for 360x480.
     count = max(_BLOCK // chroma[0].shape[1], 1)
     for top in range(0, len(chroma[0]), count):
         u, v = (plane[top : top + count].astype("<i4") - 128 for plane in chroma)
@@ -109,7 +118,7 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
 def _components(
     image: "av.VideoFrame", left: int, right: int
 ) -> tuple[NDArray[np.uint8], tuple[NDArray[np.uint8], ...], tuple[int, int]]:
-    """Luma, chroma (two planes, or none) and how many rows and columns of luma one of chroma stands for; 8 bits."""
+    """Luma, chroma (two planes, or none), and the rows and columns of luma per chroma sample; all 8 bits."""
     image = _planar(image)
     kind = image.format
     count = min(len(kind.components), 3)
@@ -121,7 +130,7 @@ def _components(
 
 
 def _planar(image: "av.VideoFrame") -> "av.VideoFrame":
-    """The frame in a format whose first three planes are Y, U and V (or Y alone), little-endian."""
+    """The image in a little-endian format whose first three planes are Y, U and V, or whose first is Y alone."""
     name = image.format.name
     if name.startswith(("yuv4", "yuvj4", "yuva4", "gray")) and not name.endswith("be"):
         return image
@@ -129,7 +138,7 @@ def _planar(image: "av.VideoFrame") -> "av.VideoFrame":
 
 
 def _subsampling(image: "av.VideoFrame") -> tuple[int, int]:
-    """log2 of the luma columns and rows that one column and row of chroma stands for."""
+    """log2 of the luma columns and rows per chroma sample."""
     luma, chroma = image.planes[0], image.planes[1]
     return tuple(  # type: ignore[return-value]
         next(bits for bits in range(4) if -(-whole // 2**bits) == part)
@@ -138,7 +147,7 @@ def _subsampling(image: "av.VideoFrame") -> tuple[int, int]:
 
 
 def _plane(image: "av.VideoFrame", index: int, left: int, right: int) -> NDArray[np.uint8]:
-    """The columns left <= x < right of a plane, rounded to 8 bits."""
+    """The columns [left, right) of a plane, rounded to 8 bits."""
     plane, bits = image.planes[index], image.format.components[index].bits
     wide = bits > 8
     rows = np.frombuffer(memoryview(plane), "<u2" if wide else np.uint8)
@@ -150,7 +159,7 @@ def _plane(image: "av.VideoFrame", index: int, left: int, right: int) -> NDArray
 
 
 def _halved(plane: NDArray[np.uint8], steps: tuple[int, int]) -> NDArray[np.uint8]:
-    """Chroma that stands for `steps` rows and columns of luma, as one that stands for two of each."""
+    """Resample chroma from one sample per `steps` rows and columns of luma to one per two of each."""
     for axis, step in enumerate(steps):
         if step == 1:
             even = plane.take(range(0, plane.shape[axis], 2), axis).astype(np.uint16)
@@ -161,10 +170,10 @@ def _halved(plane: NDArray[np.uint8], steps: tuple[int, int]) -> NDArray[np.uint
     return plane
 
 
-def _upright(picture: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    if turn.transpose:
+def _upright(picture: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
+    if orientation.transpose:
         picture = picture.swapaxes(0, 1)
-    return picture[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
+    return picture[:: -1 if orientation.reverse_rows else 1, :: -1 if orientation.reverse_columns else 1]
 
 
 def _is_rgb(image: "av.VideoFrame") -> bool:
@@ -176,6 +185,6 @@ def _is_full_range(image: "av.VideoFrame") -> bool:
 
 
 def _is_bt709(image: "av.VideoFrame") -> bool:
-    """As tagged (1 is BT.709); untagged pictures of 720 lines and more are taken for BT.709, as players do."""
+    """Whether the image uses the BT.709 matrix (tag 1). Untagged images of 720 lines and more do, as in players."""
     space = int(image.colorspace)
     return space == 1 or (space == 2 and image.height >= 720)

@@ -1,7 +1,7 @@
-"""The sound track of any file that FFmpeg reads, as 16-bit PCM of one rate: only the parts that are wanted are kept.
+"""Decode the sound track of any file that FFmpeg reads to 16-bit PCM of one rate. Only the requested parts are kept.
 
-ffmpeg's SIMD code rounds differently from CPU to CPU, so it runs without. It writes NUT, a container in which every
-piece of sound has its time: holes of any length cost nothing, and nothing is written to a disk.
+ffmpeg runs without SIMD code, which rounds differently on different CPUs. Its output is NUT, a container in which each
+block of sound has a time: gaps of any length cost nothing, and nothing is written to disk.
 """
 
 import math
@@ -19,32 +19,32 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import WHITELIST, open_container
-from mesm_data.media.toolchain import ErrorOutput, compile_command, describe_error
-from mesm_data.media.video import origin
+from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
+from mesm_data.media.video import container_start
 from mesm_data.storage.machine_errors import check_exit, raise_resource_error
 
 if TYPE_CHECKING:
     import av
 
-Span = tuple[int, int]  # samples [start, stop) of the container's clock
-Block = NDArray[np.int16]  # (n, channels)
-END = 2**62  # a stop that lies behind every track
+SampleSpan = tuple[int, int]  # samples [start, stop), counted from the container's start
+SampleBlock = NDArray[np.int16]  # (n, channels)
+END_OF_TRACK = 2**62  # a stop behind the end of every track
 
-# Seconds. Smaller steps of the time stamps are rounding and drift: the sound goes on without a seam.
-_HOLE = Fraction(1, 10)
+# Seconds. Smaller steps of the time stamps are rounding and drift: the sound is joined without a gap.
+_GAP = Fraction(1, 10)
 
 
 @dataclass(slots=True, kw_only=True)
-class Part:
-    """A part of a track that is wanted, samples [start, stop), of which `blocks` hold those up to `position`."""
+class TrackPart:
+    """A requested part of a track, samples [start, stop). `blocks` contain the samples up to `position`."""
 
     start: int
     stop: int
     position: int
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[SampleBlock] = field(default_factory=list)
 
-    def add(self, begin: int, block: Block) -> None:
-        """Append what lies in this part of a block that begins at the sample `begin`, after silence for a hole."""
+    def add(self, begin: int, block: SampleBlock) -> None:
+        """Append the samples of a block from the sample `begin` on that lie in this part; gaps are silence."""
         first = max(self.start, begin)
         inside = block[first - begin : max(self.stop - begin, 0)]
         if len(inside):
@@ -53,87 +53,99 @@ class Part:
             self.position += len(inside)
 
     def fill(self, end: int, channels: int) -> None:
-        """Append silence up to the sample `end`, at most to the end of this part."""
+        """Append silence up to the sample `end`, but not beyond this part."""
         if (count := min(end, self.stop) - self.position) > 0:
             self.blocks.append(np.zeros((count, channels), np.int16))
             self.position += count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """The wanted parts of a sound track, which begins at the sample `first`.
+class SoundTrack:
+    """The requested parts of a sound track.
 
-    `holes` are the samples [start, stop) that it lacks in between, `sample_rate` is the file's own; `stopped` says why
-    it ended early, if it did.
+    Attributes:
+        parts: The parts, sorted.
+        first: The first sample of the track.
+        gaps: The samples [start, stop) that the track lacks.
+        sample_rate: The sample rate of the file in Hz.
+        channels: The number of channels of the parts.
+        stopped: Why decoding ended early, if it did.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[TrackPart]
     first: int
-    holes: Sequence[Span]
+    gaps: Sequence[SampleSpan]
     sample_rate: int
     channels: int
     stopped: str | None
 
-    def holds(self, start: int, stop: int) -> bool:
-        """Whether the samples [start, stop) were wanted."""
+    def contains(self, start: int, stop: int) -> bool:
+        """Whether the samples [start, stop) were requested."""
         return any(part.start <= start and stop <= part.stop for part in self.parts)
 
-    def missing(self, start: int, stop: int) -> int:
-        """How many of the samples [start, stop) lie in holes."""
-        return sum(max(min(end, stop) - max(begin, start), 0) for begin, end in self.holes)
+    def missing_samples(self, start: int, stop: int) -> int:
+        """The number of the samples [start, stop) that lie in gaps."""
+        return sum(max(min(end, stop) - max(begin, start), 0) for begin, end in self.gaps)
 
-    def cut(self, start: int, stop: int) -> Block:
-        """The samples [start, stop), which the track holds: fewer where it ends before, none if it begins later."""
+    def cut(self, start: int, stop: int) -> SampleBlock:
+        """The samples [start, stop), which were requested: fewer if the track ends before, none if it begins later."""
         part = next(part for part in self.parts if part.start <= start and stop <= part.stop)
         if len(part.blocks) != 1:
             part.blocks = [np.concatenate([np.zeros((0, self.channels), np.int16), *part.blocks])]
         return part.blocks[0][start - part.start : stop - part.start if stop > self.first else 0]
 
 
-def convert(path: Path, spans: Sequence[Span], rate: int, *, mix: bool = False) -> Track:
-    """Decode the first sound track of `path` at `rate` Hz as far as `spans` reach; `mix` mixes it down.
+def decode_track(path: Path, spans: Sequence[SampleSpan], rate: int, *, mix: bool = False) -> SoundTrack:
+    """Decode the first sound track of a file. Before a track that begins late, and in its gaps, there is silence.
 
-    Before a track that begins late, and in its holes, there is silence. Raises MesmError with the reason if there is no
-    sound track or nothing of it can be decoded, OSError if the machine fails.
+    Args:
+        path: The file.
+        spans: The parts to keep, in samples at `rate`; decoding stops behind the last one.
+        rate: The sample rate of the result in Hz.
+        mix: Whether to mix all channels down to one.
+
+    Raises:
+        MesmError: There is no sound track, or nothing of it can be decoded.
+        OSError: The machine failed.
     """
-    names, own_rate, begin = probe(path)
-    channels, first = 1 if mix else len(names), sample_index(begin, rate)
+    names, own_rate, start_time = probe_sound(path)
+    channels, first = 1 if mix else len(names), to_sample_index(start_time, rate)
     weights = channel_weights(names)
-    parts = [Part(start=start, stop=stop, position=start) for start, stop in merge(spans)]
-    waiting = deque(part for part in parts if part.stop > first)
-    holes: list[Span] = []
+    parts = [TrackPart(start=start, stop=stop, position=start) for start, stop in merge_spans(spans)]
+    pending = deque(part for part in parts if part.stop > first)
+    gaps: list[SampleSpan] = []
     end, stopped = first, None
     with closing(_decode(path, first, rate)) as blocks:
         try:
-            for place, block in blocks if waiting else ():
+            for begin, block in blocks if pending else ():
                 block = mix_down(block, weights)[:, None] if mix else block
-                holes += [(end, place)] if place > end else []
-                end = place + len(block)
-                while waiting and waiting[0].stop <= place:
-                    waiting.popleft()
-                for part in waiting:
+                gaps += [(end, begin)] if begin > end else []
+                end = begin + len(block)
+                while pending and pending[0].stop <= begin:
+                    pending.popleft()
+                for part in pending:
                     if part.start >= end:
                         break
-                    part.add(place, block)
-                if not waiting or waiting[-1].stop <= end:
+                    part.add(begin, block)
+                if not pending or pending[-1].stop <= end:
                     break
-        except _Stopped as error:
+        except _DecodingStopped as error:
             stopped = str(error)
             if end == first:
                 raise MesmError(f"its sound cannot be decoded ({stopped})") from None
     for part in parts:
         part.fill(end, channels)
-    return Track(parts=parts, first=first, holes=holes, sample_rate=own_rate, channels=channels, stopped=stopped)
+    return SoundTrack(parts=parts, first=first, gaps=gaps, sample_rate=own_rate, channels=channels, stopped=stopped)
 
 
-class _Stopped(Exception):
-    """Why ffmpeg ended before the track did."""
+class _DecodingStopped(Exception):
+    """ffmpeg ended before the track did; the message has the reason."""
 
 
-def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
-    """The sound of a file in blocks, each with the sample that it begins at; the first one begins at `first`.
+def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, SampleBlock]]:
+    """Yield the sound of a file in blocks, each with the number of its first sample; the first block begins at `first`.
 
-    Raises _Stopped where ffmpeg fails. The process ends with the generator.
+    Raises _DecodingStopped if ffmpeg fails. The process ends with the generator.
     """
     import av
 
@@ -144,13 +156,13 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
         errors, problem = ErrorOutput(process, path), None
         try:
             yield from _blocks(process, first, rate)
-        except av.FFmpegError as error:  # what ffmpeg wrote ends early, or it wrote nothing
+        except av.FFmpegError as error:  # the output of ffmpeg ends early, or is empty
             raise_resource_error(error)
             problem = describe_error(error)
         status = process.wait()
         check_exit(status, errors.text())
         if status or problem:
-            raise _Stopped(errors.reason() if status or not problem else problem)
+            raise _DecodingStopped(errors.reason() if status or not problem else problem)
     finally:
         process.kill()
         assert process.stdout is not None
@@ -161,17 +173,17 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, Block]]:
 def _command(path: Path, rate: int) -> list[str]:
     import ffmpeg
 
-    # The number of channels is that of the file: for a layout such as FL+FC ffmpeg knows no other.
+    # All channels of the file are kept: ffmpeg has no other conversion for a layout such as FL+FC.
     stream = ffmpeg.input("FILE", **WHITELIST)["a:0"].filter("aresample", rate)
     output = ffmpeg.output(stream, "pipe:1", format="nut", acodec="pcm_s16le")
-    return compile_command(output, "-cpuflags", "0", files={"FILE": path})
+    return ffmpeg_command(output, "-cpuflags", "0", files={"FILE": path})
 
 
-def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generator[tuple[int, Block]]:
-    """The sound that ffmpeg writes, each block with the sample that it begins at; the first one begins at `first`."""
+def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generator[tuple[int, SampleBlock]]:
+    """Yield the blocks that ffmpeg writes, as `_decode` does."""
     import av
 
-    shift, end, hole = None, first, math.floor(_HOLE * rate)
+    shift, end, gap = None, first, math.floor(_GAP * rate)
     with av.open(process.stdout, "r", format="nut") as container:
         stream = container.streams.audio[0]
         unit = (stream.time_base or Fraction(1)) * rate
@@ -179,21 +191,21 @@ def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generato
             block = np.frombuffer(bytes(packet), "<i2").reshape(-1, stream.codec_context.channels)
             if packet.pts is None or not len(block):
                 continue
-            place = round(packet.pts * unit)
-            shift = first - place if shift is None else shift
-            step = place + shift - end
-            if step > hole:
+            begin = round(packet.pts * unit)
+            shift = first - begin if shift is None else shift
+            step = begin + shift - end
+            if step > gap:
                 end += step
-            elif step < -hole:
+            elif step < -gap:
                 block = block[-step:]
             if len(block):
                 yield end, block
             end += len(block)
 
 
-def merge(spans: Sequence[Span]) -> list[Span]:
-    """Spans without overlaps, sorted, which cover the same samples."""
-    merged: list[Span] = []
+def merge_spans(spans: Sequence[SampleSpan]) -> list[SampleSpan]:
+    """Merge overlapping spans; the result is sorted."""
+    merged: list[SampleSpan] = []
     for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
@@ -202,34 +214,42 @@ def merge(spans: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def mix_down(block: Block, weights: Sequence[int]) -> NDArray[np.int16]:
-    """int16 (n,): the mean of the channels of (n, channels), each with its weight; in integers, halves up."""
+def mix_down(block: SampleBlock, weights: Sequence[int]) -> NDArray[np.int16]:
+    """The weighted mean of the channels of (n, channels), int16 (n,); in integers, halves rounded up."""
     factors, total = np.array(weights, np.int64), sum(weights)
     rounded: NDArray[np.int16] = ((2 * (block.astype(np.int64) @ factors) + total) // (2 * total)).astype(np.int16)
     return rounded
 
 
 def channel_weights(names: Sequence[str]) -> tuple[int, ...]:
-    """The weight of each channel in a downmix, from the channels' names in FFmpeg ("FL", "FC", "LFE", ...).
+    """The weight of each channel in a downmix to mono.
 
-    In a layout with a centre, which carries the speech of a film, the weights are those of the mono downmix of ITU-R
-    BS.775: 1 for the centre, 0.7071 for left and right, 0.5 for the others, and none for low-frequency effects. In any
-    other layout all channels weigh the same.
+    For a layout with a centre channel, which has the speech of a film, these are the weights of ITU-R BS.775: 1 for the
+    centre, 0.7071 for left and right, 0.5 for the others, and 0 for low-frequency effects. In any other layout all
+    channels have the same weight.
+
+    Args:
+        names: The names of the channels in FFmpeg: "FL", "FC", "LFE", ...
     """
     if "FC" not in names or len(names) < 3:
         return (1,) * len(names)
     return tuple({"FC": 1000, "FL": 707, "FR": 707, "LFE": 0, "LFE2": 0}.get(name, 500) for name in names)
 
 
-def sample_index(seconds: Fraction, rate: int) -> int:
+def to_sample_index(seconds: Fraction, rate: int) -> int:
     """The nearest sample at `rate` Hz, halves up."""
     return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def probe(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
-    """Names of the channels, sample rate and first sample's time (from the container's start) of the first sound track.
+def probe_sound(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
+    """Probe the first sound track of a file.
 
-    Raises MesmError if there is no sound in it.
+    Returns:
+        The names of its channels, its sample rate in Hz, and the time of its first sample in seconds from the start of
+        the container.
+
+    Raises:
+        MesmError: The file has no sound that can be decoded.
     """
     import av
 
@@ -242,7 +262,7 @@ def probe(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
                 raise MesmError("holds sound of a kind that this FFmpeg cannot decode")
             names = tuple(channel.name for channel in stream.codec_context.layout.channels)
             names, rate = names or ("",) * stream.codec_context.channels, stream.codec_context.sample_rate
-            begin = _first(container, stream)
+            begin = _first_time(container, stream)
     except (av.FFmpegError, OSError) as error:
         raise_resource_error(error)
         raise MesmError(f"not a sound file ({describe_error(error)})") from None
@@ -251,8 +271,8 @@ def probe(path: Path) -> tuple[tuple[str, ...], int, Fraction]:
     return names, rate, begin
 
 
-def _first(container: "av.container.InputContainer", stream: "av.AudioStream") -> Fraction | None:
-    """The time of the first sample that can be decoded; None if there is none."""
+def _first_time(container: "av.container.InputContainer", stream: "av.AudioStream") -> Fraction | None:
+    """The time of the first sample that can be decoded, in seconds; None if there is none."""
     import av
 
     for packet in container.demux(stream):
@@ -264,5 +284,5 @@ def _first(container: "av.container.InputContainer", stream: "av.AudioStream") -
             first = frames[0]
             if first.pts is None or first.time_base is None:
                 return Fraction(0)
-            return first.pts * first.time_base - origin(container)
+            return first.pts * first.time_base - container_start(container)
     return None

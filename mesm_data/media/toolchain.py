@@ -1,4 +1,4 @@
-"""The media tools of this machine: which ffmpeg runs, why it failed, and the versions that a dataset records."""
+"""The media tools of this machine: the ffmpeg binary, its errors, and the versions that a dataset records."""
 
 import functools
 import os
@@ -13,16 +13,19 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-_KEPT_BYTES = 4096  # of a process's standard error: the first lines say what went wrong, the last ones what followed
-_LONGEST_REASON = 300
-# [aac @ 0x55a0f2c1ad00] Error: the part of FFmpeg that speaks and its address, other in every run.
-_SPEAKER = re.compile(r"(\[[^\]]* @ 0x[0-9a-f]+\] *)+")
+_KEPT_BYTES = 4096  # of a process's standard error: the first lines name the cause
+_MAX_REASON = 300  # characters
+# [aac @ 0x55a0f2c1ad00] Error: the component of FFmpeg and its address, which changes with each run.
+_COMPONENT = re.compile(r"(\[[^\]]* @ 0x[0-9a-f]+\] *)+")
 
 
-def compile_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[str]:
-    """The command of an output of ffmpeg-python, with global `flags`.
+def ffmpeg_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[str]:
+    """Compile an output of ffmpeg-python to a command.
 
-    In `output` names stand for the `files`: ffmpeg-python refuses paths that are not valid Unicode.
+    Args:
+        output: The output. Names stand for paths in it: ffmpeg-python refuses paths that are not valid Unicode.
+        *flags: Global options of ffmpeg.
+        files: The path for each name.
     """
     paths = {name: f"file:{path}" for name, path in files.items()}
     command = output.global_args("-v", "error", "-nostdin", *flags).overwrite_output().compile(cmd=ffmpeg_binary())
@@ -30,9 +33,11 @@ def compile_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list
 
 
 class ErrorOutput:
-    """Reads the standard error of a process in a thread, so that the process never waits, and keeps the beginning.
+    """Reads the standard error of a process in a thread, so that the process never blocks, and keeps the beginning.
 
-    The file that the process works on, `path`, is called by its name alone.
+    Args:
+        process: The process.
+        path: The file that the process reads or writes; messages have its name without its folder.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
@@ -47,21 +52,21 @@ class ErrorOutput:
                 self._kept += block[: _KEPT_BYTES - len(self._kept)]
 
     def text(self) -> str:
-        """Waits for the end of the process. Returns the beginning of what it wrote, without speakers and addresses."""
+        """Wait for the process to end. Returns the beginning of its output, without components and addresses."""
         self._process.wait()
         self._thread.join()
         text = self._kept.decode(errors="replace").replace(f"file:{self._path}", self._path.name)
-        return _SPEAKER.sub("", text).strip()
+        return _COMPONENT.sub("", text).strip()
 
     def reason(self) -> str:
-        """Waits for the end of the process. Returns its first error line and how it ended, never an empty text."""
+        """Wait for the process to end. Returns its first error line and its exit status; never empty."""
         lines = [line.strip() for line in self.text().splitlines()]
         first = next(filter(None, lines), "no error message")
-        return f"{first[:_LONGEST_REASON]} ({describe_exit(self._process.wait())})"
+        return f"{first[:_MAX_REASON]} ({describe_exit(self._process.wait())})"
 
 
 def describe_exit(status: int) -> str:
-    """How a process ended, from its return code."""
+    """Describe how a process ended, from its return code."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -71,23 +76,22 @@ def describe_exit(status: int) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """What an error of the operating system or of PyAV says, never an empty text."""
+    """The message of an error of the operating system or of PyAV; never empty."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @functools.cache
 def ffmpeg_binary() -> str:
-    """The system's ffmpeg where there is one, else the binary of the wheel imageio-ffmpeg."""
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
+    """The path of the system's ffmpeg, or of the binary in the wheel imageio-ffmpeg if there is none."""
+    if installed := shutil.which("ffmpeg"):
+        return installed
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def toolchain() -> dict[str, str]:
-    """What a build ran on: versions of all that touches media. No host name, no path."""
+def toolchain_versions() -> dict[str, str]:
+    """The versions of all software that processes media, for the record. No host name, no path."""
     import av
 
     banner = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=True).stdout

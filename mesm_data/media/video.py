@@ -1,6 +1,6 @@
-"""A video file as frames with exact presentation times.
+"""Decode a video file to frames with exact presentation times.
 
-Decoding is bit-exact on every CPU: `bitexact` switches off the decoder's approximate SIMD paths.
+The frames are identical on every CPU: the flag `bitexact` switches off the decoder's approximate SIMD code.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import open_container
-from mesm_data.media.frame import Frame, Turn, turn
+from mesm_data.media.frame import Frame, Orientation, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     import av
 
 
-# Larger steps of the time stamps are no clock of this film, and the ffmpeg command closes the gap in the sound: seconds
-# back, and ahead in transport streams and their kin, and in other containers.
+# Time stamps that jump by more than this belong to another recording; the ffmpeg command closes the gap in the sound.
+# In seconds: backwards; forwards in formats with discontinuous time stamps (transport streams); forwards in others.
 _STEP_BACK, _STEP_AHEAD, _LONGEST_GAP = Fraction(1, 10), Fraction(10), Fraction(30 * 3600)
 
 
-class Stamps:
-    """Chooses the time stamp of each decoded frame, as FFmpeg's best-effort rule does.
+class TimestampSelector:
+    """Selects the time stamp of each decoded frame by FFmpeg's best-effort rule.
 
-    The presentation time (pts) counts. Where it is missing (AVI has none), or has stepped back more often than the
-    decoding time (dts) (files that were copied from AVI give pts in coding order), the dts counts.
+    This is the presentation time (pts). It is the decoding time (dts) where pts is missing, as in AVI, or has stepped
+    back more often than dts: files copied from AVI have pts in coding order.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
         self._steps_back = {"pts": 0, "dts": 0}
 
-    def choose(self, pts: int | None, dts: int | None) -> int | None:
-        """The time stamp of the next frame; None if it has none."""
+    def select(self, pts: int | None, dts: int | None) -> int | None:
+        """The time stamp of the next frame; None if the frame has none."""
         for name, stamp, substitute in (("dts", dts, pts), ("pts", pts, dts)):
             if stamp is not None and name in self._last:
                 self._steps_back[name] += stamp <= self._last[name]
@@ -49,12 +49,17 @@ class Stamps:
 
 
 class Video:
-    """One video file, decoded once from front to back: its first picture stream that is not a cover image.
+    """The first video stream of a file that is not a cover image, decoded once from start to end.
 
-    All times are whole numbers of 1 / `scale` seconds and never decrease. The file ends where its time stamps begin
-    anew, as in two recordings that were joined: what follows has no time in common with the sound. After the pass
-    `stopped` says why the file could not be read to its end, if so. Raises MesmError from the constructor if the file
-    is not a video.
+    All times are whole numbers of 1 / `scale` seconds and never decrease. Decoding stops where the time stamps start
+    again, as in two recordings that were joined: what follows has no common time with the sound.
+
+    Attributes:
+        rate: Frames per second, 0 if unknown.
+        stopped: After the pass, the reason why the file could not be read to its end, if any.
+
+    Raises:
+        MesmError: The file is not a video that can be decoded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,11 +86,11 @@ class Video:
         stream.codec_context.flags |= CodecFlags.bitexact
         stream.codec_context.thread_count = 1
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-        self._broken: list[Fraction] = []  # times of packets that could not be decoded, so far
-        self._disordered: list[Fraction] = []  # times of pictures that came after later ones, so far
+        self._broken: list[Fraction] = []  # times of packets that could not be decoded
+        self._disordered: list[Fraction] = []  # times of frames that came after later ones
         self._keys: list[Fraction] = []  # times of key frames
         self._base = Fraction(stream.time_base or 1)
-        self._origin = origin(self._container)
+        self._origin = container_start(self._container)
         self._usual = 1 / self.rate if self.rate else Fraction(0)
         may_leap = self._container.format.flags & cast(int, Flags.ts_discont.value)
         self._longest_gap = _STEP_AHEAD if may_leap else _LONGEST_GAP
@@ -93,17 +98,17 @@ class Video:
         self.stopped: str | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """All frames that can be decoded, in the order in which they are shown; all are turned as the first one is."""
-        # Whole numbers: arithmetic on Fractions took a tenth of the time of decoding.
+        """Yield all frames that can be decoded, in presentation order. All have the orientation of the first one."""
+        # Whole numbers: arithmetic with Fractions took a tenth of the decoding time.
         tick, zero, each = (int(part * self.scale) for part in (self._base, self._origin, self._usual))
         back, ahead = (int(step * self.scale) for step in (_STEP_BACK, self._longest_gap))
         last, end = -math.inf, 0
-        stamps = Stamps()
-        turned: Turn | None = None
+        stamps = TimestampSelector()
+        orientation: Orientation | None = None
         for number, image in enumerate(self._images()):
-            turned = turned if number else turn(image)
-            stamp = stamps.choose(image.pts, image.dts)
-            # A stream without time stamps (raw video) shows each frame for the usual time.
+            orientation = orientation if number else read_orientation(image)
+            stamp = stamps.select(image.pts, image.dts)
+            # In a stream without time stamps (raw video) each frame is shown for the usual duration.
             begin = stamp * tick - zero if stamp is not None else end
             if number and (begin < last - back or begin > end + ahead):
                 self.stopped = "its time stamps begin anew there"
@@ -112,7 +117,7 @@ class Video:
                 self._disordered.append(Fraction(begin, self.scale))
                 continue
             last, end = begin, begin + (image.duration * tick if image.duration else each)
-            yield Frame(begin=begin, end=end, scale=self.scale, image=image, turn=turned)
+            yield Frame(begin=begin, end=end, scale=self.scale, image=image, orientation=orientation)
 
     def _images(self) -> Iterator["av.VideoFrame"]:
         import av
@@ -141,10 +146,10 @@ class Video:
         return (stamp or 0) * self._base - self._origin
 
     def damage(self, start: Fraction, end: Fraction) -> str | None:
-        """What could not be decoded of the packets that the frames with start <= t < end are made of, or not shown.
+        """Describe what could not be decoded or is out of order in start <= t < end; None if nothing is.
 
-        They begin at the last key frame before: a lost picture shows in all that are predicted from it. The number
-        depends on the file and the span alone, not on how far beyond the span the file has been read.
+        The packets since the last key frame before `start` count too: a lost frame damages all frames that are
+        predicted from it. The result depends on the file and the span alone, not on how far the file has been read.
         """
         begin = max((time for time in self._keys if time <= start), default=Fraction(0))
         broken = sum(begin <= time < end for time in self._broken)
@@ -158,8 +163,8 @@ class Video:
         self._container.close()
 
 
-def origin(container: "av.container.InputContainer") -> Fraction:
-    """The container's start in seconds. FFmpeg gives it in whole microseconds: the stream that it is from is exact."""
+def container_start(container: "av.container.InputContainer") -> Fraction:
+    """The start of the container in seconds, from the stream that it comes from: FFmpeg rounds it to microseconds."""
     start = Fraction(container.start_time or 0, 1_000_000)
     times = [(stream.start_time, stream.time_base) for stream in container.streams]
     exact = [first * base for first, base in times if first is not None and base is not None]

@@ -1,1 +1,1 @@
-"""The build: scan a corpus, process one recording per job, pack the parts into shards."""
+"""The build: scan a corpus, build one recording per job, pack the parts into shards."""

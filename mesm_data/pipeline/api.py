@@ -1,6 +1,6 @@
-"""The Python API for building and verifying: what the commands of the same names do, without a terminal.
+"""The Python API for building and verifying, the same as the commands of these names. `mesm_data` exports it.
 
-Reading is `mesm_data.dataset.reader.Dataset`. `mesm_data` exports both.
+Datasets are read by `mesm_data.dataset.reader.Dataset`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 
-DERIVED = {"corpus", "face_model", "face_library", "split"}  # fields of a recipe that follow from other arguments
+DERIVED = {"corpus", "face_model", "face_library", "split"}  # fields of a recipe that other arguments determine
 
 
 def build(
@@ -26,19 +26,19 @@ def build(
     face_model: str | Path | None = None,
     **options: Any,
 ) -> Dataset:
-    """Build a dataset, as `mesm-data build` does. Interrupted, the same call continues.
+    """Build a dataset, as `mesm-data build` does. The same call resumes an interrupted build.
 
-    `workers` are processes of their own, so a script calls this below `if __name__ == "__main__":`.
+    The workers are separate processes, so a script must call this below `if __name__ == "__main__":`.
 
     Args:
-        corpus: The name of a corpus (`mesm-data corpora` lists them), or the path of a table or corpus.toml.
+        corpus: The name of a corpus (listed by `mesm-data corpora`), or the path of a table or corpus.toml.
         out: The folder of the dataset.
         source: The folder of the corpus, or of a table's media files; by default the folder that $MESM_IEMOCAP (and
             likewise for other corpora) names.
         split: Groups the shards by the parts of this split: a rule, a published list, or the path of lists.
         workers: The number of processes; by default one per core.
         engine: "local", or "ray" for a Ray cluster that shares a file system.
-        overwrite: Replaces what an earlier build left in `out`.
+        overwrite: Whether to replace an earlier build in `out`.
         face_model: The ONNX file of the face detector "yunet".
         **options: Options of the recipe: only, limit, clips, video_offset, frame_interval, face_size, face_margin,
             min_face_size, face_detector, sample_rate, shard_bytes. See `mesm_data.dataset.recipe.Recipe`.
@@ -48,8 +48,8 @@ def build(
         `to_pandas()` has its reason.
 
     Raises:
-        InputError: An argument is not valid, or `out` holds something else.
-        MesmError: The build cannot end, for lack of disk space for example.
+        InputError: An argument is not valid, or `out` contains something else.
+        MesmError: The machine failed, such as a full disk.
 
     Examples:
         >>> import mesm_data
@@ -59,19 +59,19 @@ def build(
     """
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.media.options import detector_options, seconds
-    from mesm_data.pipeline.build import build as build_corpus
+    from mesm_data.media.options import detector_options, parse_seconds
+    from mesm_data.pipeline.build import build_dataset
 
     defaults = {field.name: field.default for field in fields(Recipe)}
-    known = defaults.keys() - DERIVED
-    if unknown := sorted(options.keys() - known):
-        raise InputError(f"build has no option {unknown[0]!r}: there are {', '.join(sorted(known))}")
+    valid = defaults.keys() - DERIVED
+    if unknown := sorted(options.keys() - valid):
+        raise InputError(f"build has no option {unknown[0]!r}: there are {', '.join(sorted(valid))}")
     model = None if face_model is None else Path(face_model)
     source_files = open_corpus(str(corpus), None if source is None else Path(source))
     options = {**defaults, **options, "corpus": source_files.name}
-    options["video_offset"] = seconds(str(options["video_offset"]))
+    options["video_offset"] = parse_seconds(str(options["video_offset"]))
     recipe = Recipe(**{**options, **detector_options(options["face_detector"], model)})
-    build_corpus(
+    build_dataset(
         source_files,
         Path(out),
         recipe,
@@ -85,15 +85,15 @@ def build(
 
 
 def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], object] | None = None) -> list[str]:
-    """Compare every byte of a dataset's shards and clips with its manifest, as `mesm-data verify` does.
+    """Compare each byte of a dataset's shards and clips with its manifest, as `mesm-data verify` does.
 
     Args:
         path: The folder of the dataset.
-        full: Also decodes every sample and clip, if the bytes are as recorded.
-        progress: Is called with numbers of bytes read; with `full`, then with numbers of samples decoded.
+        full: Whether to decode each sample and clip too, if the bytes are right.
+        progress: Is called with numbers of bytes read and, with `full`, of samples decoded.
 
     Returns:
-        One sentence per difference. An empty list means that there is none.
+        One sentence per difference; an empty list if there is none.
 
     Raises:
         InputError: `path` is not a dataset that can be read.

@@ -1,4 +1,4 @@
-"""What a dataset says of an utterance: the record in its JSON member, and its row in the manifest."""
+"""The record of an utterance (its JSON member), its encoded members, and its row in the manifest."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.members import encode_faces, normal_text
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.members import encode_faces, normalize_text
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.media.audio import Sound
-from mesm_data.media.extract import Sight
+from mesm_data.media.audio import AudioSegment
+from mesm_data.media.video_result import VideoResult
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.recordings import Utterance
 from mesm_data.storage.files import sha256_file
@@ -20,35 +20,37 @@ from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
 
-class Digests:
-    """sha256 of source files, each read once."""
+class SourceDigests:
+    """sha256 of source files. Each file is read once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, str | None] = {}
+        self._digests: dict[str, str | None] = {}
 
     def of(self, path: str) -> str | None:
-        """Hex digest of `path` (relative to the corpus root); None if it cannot be read."""
-        if path not in self._known:
+        """The hex digest of `path`, relative to the corpus root; None if the file cannot be read."""
+        if path not in self._digests:
             try:
-                self._known[path] = sha256_file(self._root / path)
+                self._digests[path] = sha256_file(self._root / path)
             except OSError as error:
                 raise_resource_error(error)
-                self._known[path] = None
-        return self._known[path]
+                self._digests[path] = None
+        return self._digests[path]
 
     def of_all(self, paths: Sequence[str]) -> str:
-        """Hex digest over several files: of the lines that `sha256sum` prints of them, with their bare names.
+        """The hex digest over several files: over the output of `sha256sum` for them, with names without folders.
 
-        In their folder, `sha256sum $(ls -v image_*.jpg) | sha256sum` gives the same.
+        In their folder, `sha256sum $(ls -v image_*.jpg) | sha256sum` prints it.
         """
         lines = [f"{self.of(path)}  {path.rpartition('/')[2]}\n" for path in paths]
         return sha256("".join(lines).encode()).hexdigest()
 
 
-def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> dict[str, Any]:
-    """The JSON member of one sample. The same keys in every sample: what is absent is null."""
-    width, height = sight.size or (None, None)
+def make_record(
+    corpus: str, utterance: Utterance, sound: AudioSegment, video: VideoResult, digests: SourceDigests
+) -> dict[str, Any]:
+    """The JSON member of a sample. All samples have the same keys; missing values are null."""
+    width, height = video.size or (None, None)
     return {
         "id": utterance.id,
         "corpus": corpus,
@@ -58,47 +60,49 @@ def record(corpus: str, utterance: Utterance, sound: Sound, sight: Sight, digest
         "split": utterance.split,
         "start": utterance.start,
         "end": utterance.end,
-        "text": normal_text(utterance.text),
+        "text": normalize_text(utterance.text),
         "words": None
         if utterance.words is None
-        else [{"w": word.word, "t0": word.start, "t1": word.end} for word in utterance.words],
+        else [{"w": w.word, "t0": w.start, "t1": w.end} for w in utterance.words],
         "labels": dict(utterance.labels),
         "faces": {
-            "times": sight.times,
-            "boxes": [list(face.box) for face in sight.faces],
-            "scores": [face.score for face in sight.faces],
-            "detected": [face.detected for face in sight.faces],
-            "counts": [face.count for face in sight.faces],
+            "times": video.times,
+            "boxes": [list(face.box) for face in video.faces],
+            "scores": [face.score for face in video.faces],
+            "detected": [face.detected for face in video.faces],
+            "counts": [face.count for face in video.faces],
         },
-        "video": {"status": sight.status, "fps": sight.fps, "width": width, "height": height},
+        "video": {"status": video.status, "fps": video.fps, "width": width, "height": height},
         "audio": {"status": sound.status, "sample_rate": sound.sample_rate},
-        "sources": _sources(utterance, sound, sight, digests),
+        "sources": _sources(utterance, sound, video, digests),
         "flags": list(utterance.flags),
     }
 
 
-def _sources(utterance: Utterance, sound: Sound, sight: Sight, digests: Digests) -> list[dict[str, Any]]:
-    """The files that went into a sample, with the seconds that were cut from them (null: the whole file).
+def _sources(
+    utterance: Utterance, sound: AudioSegment, video: VideoResult, digests: SourceDigests
+) -> list[dict[str, Any]]:
+    """The files that a sample was made from, with the span in seconds (null: the whole file).
 
-    Images are one entry, with a digest over them all.
+    The images of a folder are one entry, with a digest over all of them.
     """
-    used = [_source("text", path, None, digests.of(path)) for path in utterance.annotation_files]
-    if seen := sight.source:
-        digest = digests.of_all(seen.images) if seen.images else digests.of(seen.path)
-        used.append(_source("picture", seen.path, seen.span, digest))
+    sources = [_source("text", path, None, digests.of(path)) for path in utterance.annotation_files]
+    if source := video.source:
+        digest = digests.of_all(source.images) if source.images else digests.of(source.path)
+        sources.append(_source("picture", source.path, source.span, digest))
     if sound.source:
-        used.append(_source("sound", sound.source.path, sound.source.span, digests.of(sound.source.path)))
-    return used
+        sources.append(_source("sound", sound.source.path, sound.source.span, digests.of(sound.source.path)))
+    return sources
 
 
 def _source(role: str, path: str, span: tuple[float, float] | None, digest: str | None) -> dict[str, Any]:
     return {"role": role, "path": path, "span": span and list(span), "sha256": digest}
 
 
-def encode(record: dict[str, Any], sound: Sound, sight: Sight, recipe: Recipe) -> dict[str, bytes]:
-    """The four members of one sample."""
-    faces = np.zeros((len(sight.faces), recipe.face_size, recipe.face_size, 3), np.uint8)
-    for index, face in enumerate(sight.faces):
+def encode_members(record: dict[str, Any], sound: AudioSegment, video: VideoResult, recipe: Recipe) -> dict[str, bytes]:
+    """Encode the four members of a sample."""
+    faces = np.zeros((len(video.faces), recipe.face_size, recipe.face_size, 3), np.uint8)
+    for index, face in enumerate(video.faces):
         faces[index] = face.crop
     return {
         "faces.npy": encode_faces(faces),
@@ -109,20 +113,23 @@ def encode(record: dict[str, Any], sound: Sound, sight: Sight, recipe: Recipe) -
 
 
 def built_row(
-    utterance: Utterance, sound: Sound, sight: Sight, members: dict[str, bytes], offsets: dict[str, int]
+    utterance: Utterance, sound: AudioSegment, video: VideoResult, members: dict[str, bytes], offsets: dict[str, int]
 ) -> dict[str, Any]:
-    """The manifest row of an utterance that was built; `reason`, and `lost` by modality, say what of it is missing."""
-    problems = "; ".join((*sound.problems, *sight.problems)) or None
-    lost = {"audio": "; ".join(sound.problems), "video": "; ".join(sight.problems)}
-    crops = b"".join(face.crop.tobytes() for face in sight.faces)
+    """The manifest row of an utterance that was built.
+
+    Its `reason`, and `lost` by modality, say what is missing.
+    """
+    problems = "; ".join((*sound.problems, *video.problems)) or None
+    lost = {"audio": "; ".join(sound.problems), "video": "; ".join(video.problems)}
+    crops = b"".join(face.crop.tobytes() for face in video.faces)
     return {
-        **row(utterance, "ok", problems),
-        "lost": {what: said for what, said in lost.items() if said},
+        **manifest_row(utterance, "ok", problems),
+        "lost": {modality: reason for modality, reason in lost.items() if reason},
         "audio": sound.status,
-        "video": sight.status,
+        "video": video.status,
         "n_samples": len(sound.samples),
-        "n_faces": len(sight.faces),
-        "n_detected": sum(face.detected for face in sight.faces),
+        "n_faces": len(video.faces),
+        "n_detected": sum(face.detected for face in video.faces),
         "n_words": None if utterance.words is None else len(utterance.words),
         "members": {
             name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
@@ -134,13 +141,13 @@ def built_row(
     }
 
 
-def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What a build found out about the corpus as a whole, one sentence each, from the rows that steps left."""
-    return [*_without_text(rows), *_channels(rows)]
+def corpus_findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Findings about the whole corpus, one sentence each, from the rows of all recordings."""
+    return [*_report_missing_text(rows), *_report_channels(rows)]
 
 
-def _without_text(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Lost transcripts: a text branch trained on empty texts learns nothing, and nothing else would tell."""
+def _report_missing_text(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Report missing transcripts: a text branch that is trained on empty texts learns nothing, without any error."""
     built = [row for row in rows if row["status"] == "ok"]
     without = [row for row in built if "no_transcript" in row["flags"]]
     if not without:
@@ -152,7 +159,8 @@ def _without_text(rows: Iterable[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _channels(rows: Iterable[dict[str, Any]]) -> list[str]:
+def _report_channels(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Report the results of the channel check."""
     fits = Counter(row.get("channel") for row in rows)
     compared = fits["own"] + fits["other"] + fits["unclear"]
     if not compared:

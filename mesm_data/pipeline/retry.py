@@ -1,10 +1,10 @@
-"""After a repair of the source: the same dataset as if it were built anew, without its cost.
+"""Rebuild what a repair of the source changes. The result is identical to a new build, without its cost.
 
-One rule holds whether the dataset is finished or its build (or an earlier retry) was stopped: an utterance is kept if
-nothing of it was lost and every file that it was made of is the one that is there now; all others are done again.
+The rule is the same for a finished dataset and for an interrupted build (or retry): an utterance is kept if nothing of
+it was lost and all files that it was made from are unchanged; all others are rebuilt.
 
-A finished dataset is turned back into the parts of a build that has only that left to do; of a stopped build, parts
-that hold another utterance are deleted. From then on it is a build that was stopped. Until the parts are complete a
+A finished dataset is turned back into the parts of a build that lacks the other utterances only; of an interrupted
+build, parts with an utterance to rebuild are deleted. Then the build is resumed. Until the parts are complete, a
 finished dataset stays as it is.
 """
 
@@ -15,203 +15,243 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora.inventory import changed_files, describe_source, source_files, source_sizes
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset import manifest
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.parts import DamagedPart, parts_of, record_of, remove
-from mesm_data.dataset.recipe import Recipe, difference, other_toolchain
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
+from mesm_data.dataset.manifest import manifest_row, manifest_schema
+from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, read_part_record
+from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
-from mesm_data.pipeline.build import Progress, go_on, plan_of, select, silent
-from mesm_data.pipeline.records import Digests
-from mesm_data.pipeline.source_record import remember, remembered
+from mesm_data.pipeline.build import make_plan, resume_build
+from mesm_data.pipeline.build_run import BuildRun, Progress, no_progress
+from mesm_data.pipeline.records import SourceDigests
+from mesm_data.pipeline.selection import select_utterances
+from mesm_data.pipeline.source_record import load_source_index, save_source_index
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import canonical_json, write_json
 from mesm_data.storage.json_shapes import PLAN, read_checked_json
 
-SHOWN = 5
+MAX_SHOWN = 5  # changed files
+
+Report = Callable[[str], object]
 
 
-def known(out: Path) -> dict[str, Any]:
-    """What is being retried: dataset.json, or the plan of a retry that was stopped. InputError if there is neither."""
+def read_recorded_plan(out: Path) -> dict[str, Any]:
+    """The content of dataset.json, or the plan of an interrupted build. Raises InputError if there is neither."""
     plan = out / ".build" / "recipe.json"
     if not (out / "dataset.json").exists() and plan.exists():
         return read_checked_json(plan, PLAN)
-    return dataset.describe(out)
+    return read_dataset_info(out)
 
 
-def recipe_of(said: dict[str, Any]) -> Recipe:
-    """The recipe that a dataset records. InputError if this version of mesm would find other faces with it."""
-    if lacks := [field.name for field in fields(Recipe) if field.name not in said["recipe"]]:
+def recipe_from_info(info: Mapping[str, Any]) -> Recipe:
+    """The recipe that a dataset records. Raises InputError if this version of mesm would detect other faces with it."""
+    names = [field.name for field in fields(Recipe)]
+    recorded = info["recipe"]
+    if missing := [name for name in names if name not in recorded]:
         raise InputError(
-            f"the dataset's recipe does not say {lacks[0]}: another version of mesm made it. Build it anew"
+            f"the dataset's recipe does not say {missing[0]}: another version of mesm made it. Build it anew"
         )
-    recipe = Recipe(**{field.name: said["recipe"][field.name] for field in fields(Recipe)})
-    if differs := difference(said["recipe"], recipe.as_dict()):
+    recipe = Recipe(**{name: recorded[name] for name in names})
+    if differs := describe_difference(recorded, recipe.as_dict()):
         raise InputError(f"the dataset was made by another version of mesm: {differs}. Build it anew")
     return recipe
 
 
-def retry(
+def retry_dataset(
     corpus: Corpus,
     out: Path,
     *,
     workers: int | None = None,
     engine: str = "local",
     face_model: Path | None = None,
-    progress: Progress = silent,
-    say: Callable[[str], object] = lambda sentence: None,
+    progress: Progress = no_progress,
+    report: Report = lambda sentence: None,
 ) -> dict[str, Any]:
-    """Do again what is not kept (see above) of the dataset or stopped build `out`; returns what dataset.json says.
+    """Rebuild what is not kept (see above) of a dataset or an interrupted build.
 
-    `progress` is as in `build`, and is called as "compare" (the source's files are read once) and "unpack" too; `say`
-    is told what is done, in sentences. Raises InputError, before anything is changed, if `corpus` is not the source, if
-    files of it are missing, or if the toolchain is another.
+    Args:
+        corpus: The corpus, scanned again.
+        out: The folder of the dataset or build.
+        workers: The number of processes; None for one per core.
+        engine: The name of the engine.
+        face_model: The model file of the face detector, if it needs one.
+        progress: As for `build_dataset`; further phases are "compare", which reads each source file once, and "unpack".
+        report: Is called with sentences about what is done.
+
+    Returns:
+        The content of dataset.json.
+
+    Raises:
+        InputError: `corpus` is not the source, files of it are missing, or the toolchain differs. Nothing is changed.
     """
     with folder_lock(out / ".build" / "lock"):
-        said = known(out)
-        recipe, found = recipe_of(said), source_sizes(corpus)
+        info = read_recorded_plan(out)
+        recipe, source_files = recipe_from_info(info), source_sizes(corpus)
         recipe.detector(face_model)
-        plan = plan_of(corpus, recipe, describe_source(corpus, found))
-        if differs := other_toolchain(said["toolchain"], plan["toolchain"]):
-            raise InputError(f"{out} was made with another toolchain: {differs}. Take that one, or build anew")
-        rows = {}
-        if finished := (out / "dataset.json").exists():
-            rows = {row["key"]: row for row in dataset.rows(out, said)}
+        plan = make_plan(corpus, recipe, describe_source(corpus, source_files))
+        if differs := describe_toolchain_difference(info["toolchain"], plan["toolchain"]):
+            raise InputError(f"{out} was made with another toolchain: {differs}. Use that one, or build anew")
+        is_finished = (out / "dataset.json").exists()
+        rows = {row["key"]: row for row in read_manifest_rows(out, info)} if is_finished else {}
+        if is_finished:
             check_same_corpus(corpus, rows, recipe)
-        before = remembered(out)
-        changed = changed_files(before[1], found) if before else {}
-        same = Same(corpus.root, changed)
-        if not finished:
-            say_changed(changed, say)
-            drop_parts(corpus, out, said, same, say)
-            remember(out, corpus, found)
+        index = load_source_index(out)
+        changed = changed_files(index[1], source_files) if index else {}
+        comparison = SourceComparison(corpus.root, changed)
+        if is_finished:
+            lost = {key for key, row in rows.items() if is_lost(row)}
+            total = sum(row["status"] != "excluded" for row in rows.values())
+            kept = select_kept(corpus, out, recipe, lost, comparison, progress)
+            if sum(map(len, kept.values())) == total and not describe_difference(info["source"], plan["source"]):
+                report(f"nothing was lost in {out}, and no file is another one now: there is nothing to retry")
+                return info
+            report_changes(changed, report)
+            count = unpack_kept(out, kept, comparison, progress)
+            report(f"{total - count} of {total} utterances are done again; of {len(lost)} something was lost")
             write_json(out / ".build" / "recipe.json", plan)
-            return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, progress=progress)
-        lost = {key for key, row in rows.items() if is_lost(row)}
-        asked = sum(row["status"] != "excluded" for row in rows.values())
-        kept = keep(corpus, out, recipe, lost, same, progress)
-        if sum(map(len, kept.values())) == asked and not difference(said["source"], plan["source"]):
-            say(f"nothing was lost in {out}, and no file is another one now: there is nothing to retry")
-            return said
-        say_changed(changed, say)
-        number = unpack(out, kept, same, progress)
-        say(f"{asked - number} of {asked} utterances are done again; of {len(lost)} something was lost")
-        write_json(out / ".build" / "recipe.json", plan)
-        (out / "dataset.json").unlink()  # the parts are whole: from here on this is a build that was stopped
-        sync_folder(out)
-        remember(out, corpus, found)  # not before: until then what changed must be found again
-        return go_on(corpus, out, plan, recipe, engine=engine, workers=workers, progress=progress)
+            (out / "dataset.json").unlink()  # the parts are complete: from here on this is an interrupted build
+            sync_folder(out)
+            save_source_index(out, corpus, source_files)  # not earlier: a repeated retry must see the same changes
+        else:
+            report_changes(changed, report)
+            delete_outdated_parts(corpus, out, info, comparison, report)
+            save_source_index(out, corpus, source_files)
+            write_json(out / ".build" / "recipe.json", plan)
+        run = BuildRun(
+            corpus=corpus,
+            out=out,
+            plan=plan,
+            recipe=recipe,
+            engine=engine,
+            workers=workers,
+            face_model=face_model,
+            progress=progress,
+        )
+        return resume_build(run)
 
 
-class Same:
-    """Whether the files that utterances were made of are those that are there now.
+class SourceComparison:
+    """Compares the source files with those that utterances were made from.
 
-    `changed` are the files that are new or have another size. A repaired file can have its old size, so the digests of
-    the others are compared with those that records name: each is read once, which is a small part of decoding.
+    A repaired file can have its old size, so the digests of files of the same size are compared with those in the
+    records. Each file is read once, which takes a small part of the time of decoding.
+
+    Args:
+        root: The folder of the corpus.
+        changed: The files that are new or have another size.
     """
 
     def __init__(self, root: Path, changed: Mapping[str, str]) -> None:
-        self._changed, self._digests = changed, Digests(root)
+        self._changed, self._digests = changed, SourceDigests(root)
 
-    def might_be(self, recording: Recording, utterance: Utterance) -> bool:
-        """Whether no file that an utterance can be made of has another size or is new."""
+    def has_same_sizes(self, recording: Recording, utterance: Utterance) -> bool:
+        """Whether no file that an utterance can be made from is new or has another size."""
         return not source_files(recording, utterance) & self._changed.keys()
 
-    def as_recorded(self, record: Mapping[str, Any]) -> bool:
-        """Whether the files that a sample's record names have the digests that it names."""
+    def has_same_digests(self, record: Mapping[str, Any]) -> bool:
+        """Whether the files of a sample's record have the digests in the record."""
         return all(self._digests.of(source["path"]) == source["sha256"] for source in record["sources"])
 
 
-def say_changed(changed: Mapping[str, str], say: Callable[[str], object]) -> None:
+def report_changes(changed: Mapping[str, str], report: Report) -> None:
     """Name the first files that changed."""
-    for name in sorted(changed)[:SHOWN]:
-        say(f"changed: {name} ({changed[name]})")
-    if len(changed) > SHOWN:
-        say(f"changed: and {len(changed) - SHOWN} more files")
+    for name in sorted(changed)[:MAX_SHOWN]:
+        report(f"changed: {name} ({changed[name]})")
+    if len(changed) > MAX_SHOWN:
+        report(f"changed: and {len(changed) - MAX_SHOWN} more files")
 
 
-def is_lost(row: dict[str, Any]) -> bool:
-    """Whether an utterance failed, or was built without a part of it."""
+def is_lost(row: Mapping[str, Any]) -> bool:
+    """Whether an utterance failed, or a part of it is missing."""
     return row["status"] == "failed" or (row["status"] == "ok" and row["reason"] is not None)
 
 
-def check_same_corpus(corpus: Corpus, rows: dict[str, dict[str, Any]], recipe: Recipe) -> None:
-    """Raises InputError if the scan holds other utterances, times or labels than the manifest's `rows`."""
+def check_same_corpus(corpus: Corpus, rows: Mapping[str, dict[str, Any]], recipe: Recipe) -> None:
+    """Raises InputError if the utterances, times or labels of the scan differ from those of the manifest's `rows`."""
     import pyarrow as pa
 
-    schema = manifest.schema(corpus.schema)
-    scanned = pa.Table.from_pylist([row(u, "ok", None) for u in corpus.utterances()], schema=schema).to_pylist()
-    now = {row["key"]: row for row in scanned}
-    for key in sorted({*rows, *now}):
-        if key not in now or key not in rows:
-            where = corpus.root if key in now else "the dataset"
+    schema = manifest_schema(corpus.schema)
+    scanned_rows = [manifest_row(utterance, "ok", None) for utterance in corpus.utterances()]
+    scanned = {row["key"]: row for row in pa.Table.from_pylist(scanned_rows, schema=schema).to_pylist()}
+    for key in sorted({*rows, *scanned}):
+        if key not in scanned or key not in rows:
+            where = corpus.root if key in scanned else "the dataset"
             raise InputError(f"{corpus.root} is not the source of this dataset: only {where} holds {key}")
         # The end of a whole file is measured when it is built.
-        ends = ("end",) if now[key]["end"] is not None else ()
+        ends = ("end",) if scanned[key]["end"] is not None else ()
         for column in ("dialog", "speaker", "session", "split", "start", *ends, "labels"):
-            if canonical_json(rows[key][column]) != canonical_json(now[key][column]):
+            if canonical_json(rows[key][column]) != canonical_json(scanned[key][column]):
                 raise InputError(
                     f"{corpus.root}: {key} has another {column} than at the build. Only lost media can be retried: "
                     "build anew with --overwrite"
                 )
 
 
-def keep(
-    corpus: Corpus, out: Path, recipe: Recipe, lost: Collection[str], same: Same, progress: Progress
+def select_kept(
+    corpus: Corpus,
+    out: Path,
+    recipe: Recipe,
+    lost: Collection[str],
+    comparison: SourceComparison,
+    progress: Progress,
 ) -> dict[str, list[str]]:
-    """Recording -> the keys of the samples of a finished dataset that need not be made again."""
-    from mesm_data.pipeline.unpack import Unpacker
+    """Select the samples of a finished dataset to keep: their keys by recording."""
+    from mesm_data.pipeline.unpack import PartUnpacker
 
-    recordings, _ = select(corpus, recipe)
+    recordings, _ = select_utterances(corpus, recipe)
     total = sum(len(recording.utterances) for recording in recordings)
-    step, unpacker, kept = progress("compare", total, total), Unpacker(out), {}
+    step, unpacker, kept = progress("compare", total, total), PartUnpacker(out), {}
     for recording in recordings:
-        keys = [u.key for u in recording.utterances if u.key not in lost and same.might_be(recording, u)]
-        kept[recording.id] = unpacker.kept(keys, same.as_recorded)
+        candidates = (utterance for utterance in recording.utterances if utterance.key not in lost)
+        keys = [utterance.key for utterance in candidates if comparison.has_same_sizes(recording, utterance)]
+        kept[recording.id] = unpacker.accepted_keys(keys, comparison.has_same_digests)
         step(len(recording.utterances))
     return kept
 
 
-def unpack(out: Path, kept: Mapping[str, list[str]], same: Same, progress: Progress) -> int:
-    """Turn the samples of these keys into parts; returns how many they are without those that have rotted."""
-    from mesm_data.pipeline.unpack import Unpacker
+def unpack_kept(out: Path, kept: Mapping[str, list[str]], comparison: SourceComparison, progress: Progress) -> int:
+    """Turn samples back into parts. Returns the number of samples that are not damaged."""
+    from mesm_data.pipeline.unpack import PartUnpacker
 
     parts = out / ".build" / "parts"
     shutil.rmtree(parts, ignore_errors=True)  # of a retry that was stopped before they were complete
     parts.mkdir()
     total = sum(map(len, kept.values()))
-    step, unpacker, number = progress("unpack", total, total), Unpacker(out), 0
+    step, unpacker, count = progress("unpack", total, total), PartUnpacker(out), 0
     for recording, keys in kept.items():
-        number += len(unpacker.part(parts / recording, keys, same.as_recorded))
+        count += len(unpacker.write_part(parts, recording, keys, comparison.has_same_digests))
         step(len(keys))
-    return number
+    return count
 
 
-def drop_parts(corpus: Corpus, out: Path, said: Mapping[str, Any], same: Same, say: Callable[[str], object]) -> None:
-    """Delete the parts of a stopped build that hold an utterance which is to be done again."""
-    if said.get("locked_by"):
+def delete_outdated_parts(
+    corpus: Corpus, out: Path, info: Mapping[str, Any], comparison: SourceComparison, report: Report
+) -> None:
+    """Delete the parts of an interrupted build that contain an utterance to rebuild."""
+    if info.get("locked_by"):
         raise InputError(f"{out} was begun with a lock: run the same `mesm-data build --lock` again, or --overwrite")
-    parts, kept, dropped = out / ".build" / "parts", 0, 0
-    for recording in select(corpus, recipe_of(dict(said)))[0]:
-        for name, rows in parts_of(recording, parts):
-            if is_kept(recording, parts, name, rows, same):
+    parts, kept, deleted = out / ".build" / "parts", 0, 0
+    for recording in select_utterances(corpus, recipe_from_info(info))[0]:
+        for name, rows in completed_parts(recording, parts):
+            if is_part_kept(recording, parts, name, rows, comparison):
                 kept += len(rows)
             else:
-                dropped += len(rows)
-                remove(parts, name)
-    say(f"the build in {out} goes on: {kept} utterances that were done are kept, {dropped} are done again")
+                deleted += len(rows)
+                delete_part(parts, name)
+    report(f"the build in {out} goes on: {kept} utterances that were done are kept, {deleted} are done again")
 
 
-def is_kept(recording: Recording, parts: Path, name: str, rows: list[dict[str, Any]], same: Same) -> bool:
+def is_part_kept(
+    recording: Recording, parts: Path, name: str, rows: list[dict[str, Any]], comparison: SourceComparison
+) -> bool:
     """Whether all utterances of a part are kept."""
     utterances = {utterance.key: utterance for utterance in recording.utterances}
     if not all(row["key"] in utterances and not is_lost(row) for row in rows):
         return False
-    if not all(same.might_be(recording, utterances[row["key"]]) for row in rows):
+    if not all(comparison.has_same_sizes(recording, utterances[row["key"]]) for row in rows):
         return False
     try:
-        return all(same.as_recorded(record_of(parts, name, row)) for row in rows)
+        return all(comparison.has_same_digests(read_part_record(parts, name, row)) for row in rows)
     except DamagedPart:
         return False

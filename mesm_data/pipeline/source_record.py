@@ -1,4 +1,4 @@
-""".build/source.json: where the source of a build is and which files it held, for retry."""
+""".build/source.json: the folder and the files of a build's source, for `retry`."""
 
 import os
 from pathlib import Path
@@ -11,31 +11,31 @@ from mesm_data.storage.json_files import write_compact_json
 from mesm_data.storage.json_shapes import Each, read_checked_json
 
 
-def remember(out: Path, corpus: Corpus, found: SourceSizes) -> None:
-    """Keep where the source is and what it held, for `retry`: paths have no place in dataset.json.
+def save_source_index(out: Path, corpus: Corpus, files: SourceSizes) -> None:
+    """Save where the source is and which files it has. dataset.json has no paths.
 
-    Paths are written as URIs, which escape what a name can hold and JSON cannot: bytes that are not UTF-8.
+    Paths are written as URIs, which escape bytes that are not UTF-8: a name may have them, JSON may not.
     """
     file = corpus.file.resolve().as_uri() if corpus.file else None
     write_compact_json(
-        out / ".build" / "source.json", {"root": corpus.root.resolve().as_uri(), "file": file, "files": found}
+        out / ".build" / "source.json", {"root": corpus.root.resolve().as_uri(), "file": file, "files": files}
     )
 
 
-def remembered_file(out: Path) -> Path | None:
-    """The table or corpus.toml that the dataset `out` was built from, None if it was a corpus of the registry."""
+def load_corpus_file(out: Path) -> Path | None:
+    """The table or corpus.toml that the dataset `out` was built from; None for a corpus of the registry."""
     path = out / ".build" / "source.json"
-    known = read_checked_json(path, {"file?": (str, NoneType)}) if path.exists() else {}
-    return _from_uri(known["file"]) if known.get("file") else None
+    index = read_checked_json(path, {"file?": (str, NoneType)}) if path.exists() else {}
+    return _from_uri(index["file"]) if index.get("file") else None
 
 
-def remembered(out: Path) -> tuple[Path, SourceSizes] | None:
-    """What `remember` wrote, or None: a dataset that came from elsewhere has no .build/."""
+def load_source_index(out: Path) -> tuple[Path, SourceSizes] | None:
+    """The folder of the source and its files; None if the dataset was not built here, so that it has no .build/."""
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    known = read_checked_json(path, {"root": str, "files": Each(int)})
-    return _from_uri(known["root"]), known["files"]
+    index = read_checked_json(path, {"root": str, "files": Each(int)})
+    return _from_uri(index["root"]), index["files"]
 
 
 def _from_uri(uri: str) -> Path:

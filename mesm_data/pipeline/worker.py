@@ -1,6 +1,6 @@
-"""One recording -> one part of the dataset: the step that engines run, wherever they run it.
+"""Build one recording: the job that engines run, on whatever machine.
 
-See parts.py for what a part consists of.
+Its result is a part of the dataset, see parts.py.
 """
 
 import functools
@@ -9,68 +9,75 @@ import socket
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mesm_data.corpora.inventory import Stamps, file_stamp
-from mesm_data.dataset.manifest import row
-from mesm_data.dataset.parts import write_rows
-from mesm_data.dataset.recipe import Recipe, other_toolchain
-from mesm_data.dataset.tar import SampleWriter
+from mesm_data.dataset.manifest import manifest_row
+from mesm_data.dataset.parts import finish_part, open_part_file
+from mesm_data.dataset.recipe import Recipe, describe_toolchain_difference
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media import channel_check as channels
-from mesm_data.media.audio import AudioReader, Sound, duration
-from mesm_data.media.duration import NoDuration, measure_duration
-from mesm_data.media.extract import Sight, watch
-from mesm_data.media.faces.crop import FaceCutter, Place
+from mesm_data.media.audio import AudioReader, AudioSegment, no_audio, utterance_duration
+from mesm_data.media.channel_check import check_channel
+from mesm_data.media.duration import DurationError, measure_duration
+from mesm_data.media.extract import extract_video
+from mesm_data.media.faces.crop import FaceBox, FaceCropper
 from mesm_data.media.faces.detector import FaceDetector
-from mesm_data.media.toolchain import toolchain
-from mesm_data.pipeline.records import Digests, built_row, encode, record
+from mesm_data.media.toolchain import toolchain_versions
+from mesm_data.media.video_result import VideoResult
+from mesm_data.pipeline.records import SourceDigests, built_row, encode_members, make_record
 from mesm_data.schema.recordings import Recording, Utterance
-from mesm_data.storage.files import atomic_write
 from mesm_data.storage.machine_errors import is_machine_error, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """All that a step needs to know.
+    """A recording to build.
 
-    `parts` is the folder of the parts; `tools` the toolchain that the build began with. `stamps` are those of the
-    recording's files when the corpus was scanned. `blind` says why the picture must not be looked at: an earlier
-    attempt killed its process. `places` says by utterance where the faces are, if the build follows a lock.
-    `face_model` is the model file of the face detector, if it needs one.
+    Attributes:
+        root: The folder of the corpus.
+        parts: The folder of the parts.
+        recipe: The options.
+        recording: The recording, with the utterances to build.
+        toolchain: The versions that the build began with.
+        stamps: Size and time of the recording's files when the corpus was scanned.
+        skip_video_reason: Why the video is not decoded: an earlier attempt killed its process.
+        face_boxes: The face boxes of each utterance by its key, if the build follows a lock.
+        face_model: The model file of the face detector, if it needs one.
     """
 
     root: Path
     parts: Path
     recipe: Recipe
     recording: Recording
-    tools: dict[str, str]
+    toolchain: dict[str, str]
     stamps: Stamps = field(default_factory=dict)
-    blind: str | None = None
-    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    skip_video_reason: str | None = None
+    face_boxes: Mapping[str, Sequence[FaceBox]] = field(default_factory=dict)
     face_model: Path | None = None
 
 
-def run(job: Job) -> Counter[str]:
-    """Build the part of one recording. Returns how many of its utterances are ok and failed.
+def build_recording(job: Job) -> Counter[str]:
+    """Build the part of one recording.
 
-    Whatever a recording's own media do, this returns: what cannot be used is a reason in its rows. It raises
-    MesmError for what is wrong with the machine, such as a full disk, and if a source changes meanwhile; then there
-    is no part.
+    Whatever is wrong with the recording's media is a reason in its rows and raises nothing.
+
+    Returns:
+        The number of utterances by status: ok, failed.
+
+    Raises:
+        MesmError: The machine failed, such as a full disk, or a source file changed meanwhile. There is no part then.
     """
     check_machine(job)
-    check_sources(job)
+    check_sources_unchanged(job)
     try:
-        rows = rows_of(job)
-        check_sources(job)
-        write_rows(job.parts, job.recording.id, rows)
+        rows = build_rows(job)
+        check_sources_unchanged(job)
+        finish_part(job.parts, job.recording.id, rows)
     except MesmError:
         raise
     except Exception as error:
@@ -78,67 +85,72 @@ def run(job: Job) -> Counter[str]:
     return Counter(row["status"] for row in rows)
 
 
-def rows_of(job: Job) -> list[dict[str, Any]]:
-    """The rows of `build_part`; failed ones after an unforeseen exception: a build of 65 hours must not end for it."""
+def build_rows(job: Job) -> list[dict[str, Any]]:
+    """The rows of `write_part`; failed rows after an unexpected exception, which must not end a build of 65 hours."""
     try:
-        return build_part(job)
+        return write_part(job)
     except Exception as error:
         if ends_build(error):
             raise
-        return [row(utterance, "failed", unforeseen(error)) for utterance in job.recording.utterances]
+        return failed_rows(job.recording.utterances, describe_unexpected_error(error))
+
+
+def failed_rows(utterances: Sequence[Utterance], reason: str) -> list[dict[str, Any]]:
+    """Manifest rows of utterances that failed for the same reason."""
+    return [manifest_row(utterance, "failed", reason) for utterance in utterances]
 
 
 def ends_build(error: Exception) -> bool:
-    """Whether an exception is no answer to a damaged source: then it must not become a reason of utterances."""
+    """Whether an exception ends the build: it says nothing about the source, so no utterance may fail for it."""
     return isinstance(error, MesmError) or is_machine_error(error)
 
 
 def check_machine(job: Job) -> None:
-    """Raises MesmError if this machine, of perhaps many, does not see the folders or would make other bytes."""
+    """Raises MesmError if this machine does not see the folders, or its software would give other results."""
     plan = job.parts.parent / "recipe.json"
-    for folder, seen in ((job.root, job.root.is_dir()), (job.parts, plan.exists())):
-        if not seen:
+    for folder, is_visible in ((job.root, job.root.is_dir()), (job.parts, plan.exists())):
+        if not is_visible:
             raise MesmError(
-                f"{folder} cannot be seen on {socket.gethostname()}. Every machine that works on a build needs its "
-                "--source and --out at the same path, on a file system that they share. The same command goes on"
+                f"{folder} cannot be seen on {socket.gethostname()}. Every machine of a build needs its --source and "
+                "--out at the same path, on a shared file system. Run the same command again to resume"
             )
-    if differs := other_toolchain(job.tools, _toolchain()):
+    if differs := describe_toolchain_difference(job.toolchain, _toolchain()):
         raise MesmError(
             f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
         )
     try:
-        detector_of(job)
+        job_detector(job)
     except InputError as error:
         raise MesmError(f"{socket.gethostname()}: {error}. All machines of a build need the same detector") from None
 
 
-def detector_of(job: Job) -> FaceDetector | None:
-    """The face detector of a job; None if a lock says where faces are, and the detector's model file is not here."""
+def job_detector(job: Job) -> FaceDetector | None:
+    """The face detector of a job; None if a lock says where faces are and the detector's model file is missing."""
     if job.recipe.face_model and not job.face_model:
         return None
     return job.recipe.detector(job.face_model)
 
 
-_toolchain = functools.cache(toolchain)
+_toolchain = functools.cache(toolchain_versions)
 
 
-def unforeseen(error: Exception) -> str:
-    """An exception that nobody foresaw, as a reason."""
+def describe_unexpected_error(error: Exception) -> str:
+    """The reason of an utterance that failed by an unexpected exception."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
 
 
-def check_sources(job: Job) -> None:
-    """Raises MesmError if a file that the scan saw is gone, or another one now.
+def check_sources_unchanged(job: Job) -> None:
+    """Raises MesmError if a file is missing or has changed since the scan.
 
-    An unmounted disk is no reason to fail utterances, and a digest must be of the file that was decoded.
+    An unmounted disk must not make utterances fail, and a recorded digest must be that of the file that was decoded.
     """
     for path, before in job.stamps.items():
         now = file_stamp(job.root / path)
         if now is None:
             raise MesmError(
                 f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "
-                "When it is back, the same command resumes"
+                "When it is back, run the same command again to resume"
             )
         if now != before:
             raise MesmError(
@@ -147,51 +159,52 @@ def check_sources(job: Job) -> None:
             )
 
 
-def build_part(job: Job) -> list[dict[str, Any]]:
-    """Write the samples and clips of a recording; returns its rows."""
-    digests = Digests(job.root)
+def write_part(job: Job) -> list[dict[str, Any]]:
+    """Write the samples and clips of a recording. Returns its rows."""
+    digests = SourceDigests(job.root)
     utterances, rows = measure_ends(job)
     job = replace(job, recording=replace(job.recording, utterances=utterances))
+    name = job.recording.id
     with ExitStack() as stack:
-        scratch = stack.enter_context(
-            tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{job.recording.id}.", suffix=".tmp")
-        )
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=job.parts, prefix=f".{name}.", suffix=".tmp"))
         reader = AudioReader(job.root, utterances, job.recipe.sample_rate)
-        sounds = [listen(reader, utterance) for utterance in utterances]
-        fits = [fitting_channel(reader, *both) for both in zip(utterances, sounds, strict=True)]
-        sights = look(job, sounds, Path(scratch))
-        samples = stack.enter_context(part_writer(job, "tar"))
-        clips = stack.enter_context(part_writer(job, "clips.tar")) if job.recipe.clips else None
-        for utterance, sound, sight, channel in zip(utterances, sounds, sights, fits, strict=True):
-            flags = sound_flags(sound, channel)
-            flags += ["several_faces"] if any(face.count > 1 for face in sight.faces) else []
-            utterance = replace(utterance, flags=(*utterance.flags, *flags))
-            if sound.status == sight.status == "none":
-                rows.append(row(utterance, "failed", "; ".join((*sound.problems, *sight.problems))))
+        sounds = [read_audio(reader, utterance) for utterance in utterances]
+        channels = [check_own_channel(reader, *pair) for pair in zip(utterances, sounds, strict=True)]
+        videos = read_video(job, sounds, Path(scratch))
+        samples = stack.enter_context(open_part_file(job.parts, name, "tar"))
+        clips = stack.enter_context(open_part_file(job.parts, name, "clips.tar")) if job.recipe.clips else None
+        for utterance, sound, video, channel in zip(utterances, sounds, videos, channels, strict=True):
+            utterance = replace(utterance, flags=(*utterance.flags, *media_flags(sound, video, channel)))
+            if sound.status == video.status == "none":
+                rows.append(manifest_row(utterance, "failed", "; ".join((*sound.problems, *video.problems))))
                 continue
-            described = record(job.recipe.corpus, utterance, sound, sight, digests)
-            members = encode(described, sound, sight, job.recipe)
+            record = make_record(job.recipe.corpus, utterance, sound, video, digests)
+            members = encode_members(record, sound, video, job.recipe)
             start, offsets = samples.size, samples.write(utterance.key, members)
-            rows.append(built_row(utterance, sound, sight, members, offsets))
-            rows[-1]["channel"] = channel
-            rows[-1]["part"] = {"start": start, "stop": samples.size}
+            row = built_row(utterance, sound, video, members, offsets)
+            row |= {"channel": channel, "part": {"start": start, "stop": samples.size}}
             if clips:
-                clip = sight.clip.read_bytes() if sight.clip else b""
-                rows[-1]["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
+                clip = video.clip.read_bytes() if video.clip else b""
+                row["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
                 clips.write(utterance.key, {"mp4": clip})
+            rows.append(row)
     return rows
 
 
 def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]:
-    """The utterances with the end of the file in place of an infinite one, and the failed rows of those without any."""
+    """Replace infinite ends of utterances by the end of the file.
+
+    Returns:
+        The utterances, and failed rows for those whose file has no length.
+    """
     measured, failed = [], []
     for utterance in job.recording.utterances:
         if math.isinf(utterance.end):
             path = job.recording.video or utterance.audio[0].path
             try:
                 end = measure_duration(job.root / path)
-            except NoDuration as error:
-                failed.append(row(utterance, "failed", str(error)))
+            except DurationError as error:
+                failed += failed_rows([utterance], str(error))
                 continue
             audio = tuple(replace(source, span=source.span and (source.span[0], end)) for source in utterance.audio)
             utterance = replace(utterance, end=end, audio=audio)
@@ -199,48 +212,49 @@ def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]
     return tuple(measured), failed
 
 
-def sound_flags(sound: Sound, channel: str | None) -> list[str]:
-    """What is doubtful about a sound: `channel` is what the check of the stereo channels says."""
+def media_flags(sound: AudioSegment, video: VideoResult, channel: str | None) -> list[str]:
+    """The flags of an utterance with doubtful media. `channel` is the result of `check_own_channel`."""
     is_shared = bool(sound.source and sound.source.channel_per_speaker) and sound.channels == 1
-    flags = {"other_channel": channel == "other", "both_voices": is_shared, "silent_sound": sound.is_silent}
-    return [flag for flag, is_so in flags.items() if is_so]
+    flags = {
+        "other_channel": channel == "other",
+        "both_voices": is_shared,
+        "silent_sound": sound.is_silent,
+        "several_faces": any(face.count > 1 for face in video.faces),
+    }
+    return [flag for flag, is_set in flags.items() if is_set]
 
 
-def fitting_channel(reader: AudioReader, utterance: Utterance, sound: Sound) -> str | None:
-    """What `channels.check` says of an utterance whose sound is its own wav, None of any other."""
-    own = bool(utterance.audio) and sound.source == utterance.audio[0]
-    return channels.check(reader, utterance.audio, sound.samples) if own else None
+def check_own_channel(reader: AudioReader, utterance: Utterance, sound: AudioSegment) -> str | None:
+    """The result of `check_channel` for an utterance whose sound is its own wav, None for others."""
+    has_own = bool(utterance.audio) and sound.source == utterance.audio[0]
+    return check_channel(reader, utterance.audio, sound.samples) if has_own else None
 
 
-def listen(reader: AudioReader, utterance: Utterance) -> Sound:
-    """The sound of an utterance; what nobody foresaw costs the sound alone."""
+def read_audio(reader: AudioReader, utterance: Utterance) -> AudioSegment:
+    """Read the sound of an utterance. After an unexpected exception the utterance has no sound."""
     try:
-        return reader.read(utterance.audio, duration(utterance))
+        return reader.read(utterance.audio, utterance_duration(utterance))
     except Exception as error:
         if ends_build(error):
             raise
-        nothing = np.zeros(0, np.int16)
-        return Sound(samples=nothing, status="none", sample_rate=None, source=None, problems=(unforeseen(error),))
+        return no_audio(describe_unexpected_error(error))
 
 
-def look(job: Job, sounds: Sequence[Sound], scratch: Path) -> list[Sight]:
-    """The picture of all utterances; what nobody foresaw, or killed an earlier attempt, costs the picture alone."""
-    try:
-        if job.blind is None:
-            heard = [sound.samples for sound in sounds]
-            size, margin = job.recipe.face_size, job.recipe.face_margin
-            faces = FaceCutter(size=size, margin=margin, detector=detector_of(job), places=job.places)
-            return watch(job.root, job.recording, job.recipe, heard, scratch, faces)
-        reason = job.blind
-    except Exception as error:
-        if ends_build(error):
-            raise
-        reason = unforeseen(error)
-    return [Sight(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]
-
-
-@contextmanager
-def part_writer(job: Job, suffix: str) -> Iterator[SampleWriter]:
-    """One file of the part, whole or absent."""
-    with atomic_write(job.parts / f"{job.recording.id}.{suffix}") as file, SampleWriter(file) as writer:
-        yield writer
+def read_video(job: Job, sounds: Sequence[AudioSegment], scratch: Path) -> list[VideoResult]:
+    """Extract the video of all utterances. After an unexpected exception they have no video."""
+    reason = job.skip_video_reason
+    if reason is None:
+        try:
+            cropper = FaceCropper(
+                size=job.recipe.face_size,
+                margin=job.recipe.face_margin,
+                detector=job_detector(job),
+                face_boxes=job.face_boxes,
+            )
+            samples = [sound.samples for sound in sounds]
+            return extract_video(job.root, job.recording, job.recipe, samples, scratch, cropper)
+        except Exception as error:
+            if ends_build(error):
+                raise
+            reason = describe_unexpected_error(error)
+    return [VideoResult(problems=[f"{job.recording.video}: {reason}"]) for _ in job.recording.utterances]

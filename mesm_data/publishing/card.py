@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.validation import STATUSES
+from mesm_data.publishing import facts
 from mesm_data.publishing.contents import LOCK, Publication
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.resolve import resolve_all_splits
@@ -18,8 +19,14 @@ _TIERS = {
 }
 
 
-def card(said: Mapping[str, Any], made: Publication) -> str:
-    """The card. `said` is dataset.json, `made` the publication (whose files need not be complete)."""
+def card(said: Mapping[str, Any], made: Publication, summary: Mapping[str, Any]) -> str:
+    """The card.
+
+    Args:
+        said: the content of dataset.json.
+        made: the publication, whose files need not be complete.
+        summary: see mesm_data.dataset.summary.inspect.
+    """
     import yaml
 
     known = CorpusSchema.parse(said["schema"], "dataset.json: schema")
@@ -31,7 +38,8 @@ def card(said: Mapping[str, Any], made: Publication) -> str:
         f"# {title}",
         "Made with mesm. " + _TIERS[made.tier],
         *(_synthetic(known) if said["synthetic"] else _licence(known, made)),
-        *_facts(said),
+        *_about(said, known, summary),
+        *_facts(said, summary),
         _use(said, made),
     ]
     return "\n\n".join(parts) + "\n"
@@ -63,11 +71,24 @@ def _licence(known: CorpusSchema, made: Publication) -> list[str]:
     return lines
 
 
-def _facts(said: Mapping[str, Any]) -> list[str]:
+def _about(said: Mapping[str, Any], known: CorpusSchema, summary: Mapping[str, Any]) -> list[str]:
+    """What the data are, in the words of the dataset's page and its Croissant metadata; without counts of labels."""
+    return [
+        "## Content",
+        facts.collection(said, known),
+        facts.preprocessing(said),
+        facts.annotation(known),
+        f"Personal information: {facts.personal_information(said)}",
+        facts.leaking_splits(summary),
+    ]
+
+
+def _facts(said: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     counts = said["counts"]
     rows = [
         ("root", f"`{said['root']}`"),
         ("utterances", ", ".join(f"{counts[name]} {name}" for name in ("total", *STATUSES))),
+        *facts.size_facts(summary),
         ("shard format", said["format"]),
         ("mesm", said["toolchain"].get("mesm", "unknown")),
         ("shards", f"{len(said['shards'])}, {sum(file['size'] for file in said['shards'].values())} bytes"),
@@ -99,7 +120,7 @@ def splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
 
     `here` is null where the lists were not fetched. No ids are in it.
     """
-    rows = {row["key"]: row for row in manifest.read(path / "manifest.parquet")}
+    rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     made = resolve_all_splits(rows.values(), schema)
     found = {}
     for name, split in named_splits(schema, rows).items():

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset.description import NAME, Files, checked_files, is_digest, parse_object
+from mesm_data.dataset.description import FileEntries, parse_file_entries, parse_json_object
+from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError
 
 PUBLICATION = 1
@@ -24,7 +25,7 @@ class Publication:
     root: str
     date: str
     statement: dict[str, str] | None
-    files: Files
+    files: FileEntries
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -35,7 +36,7 @@ class Publication:
 
 def read_publication(data: bytes, where: str) -> Publication:
     """published.json from its bytes. Raises InputError unless all that is used of it is sound."""
-    said = parse_object(data, where)
+    said = parse_json_object(data, where)
     if said.get("publication") != PUBLICATION:
         version = said.get("publication")
         raise InputError(f"{where} is publication {version!r:.40}; this version of mesm reads {PUBLICATION}")
@@ -43,14 +44,14 @@ def read_publication(data: bytes, where: str) -> Publication:
         said.get("tier") in TIERS
         and all(isinstance(said.get(name), str) for name in ("corpus", "date"))
         and isinstance(said.get("synthetic"), bool)
-        and is_digest(said.get("root"))
+        and is_sha256(said.get("root"))
         and _is_statement(said.get("statement"))
         and isinstance(said.get("files"), dict)
     )
     if not sound:
         raise InputError(f"{where} is damaged: it lacks the tier, the root or the files of a publication")
     names = ("tier", "corpus", "synthetic", "root", "date", "statement")
-    return Publication(**{name: said[name] for name in names}, files=checked_files(said["files"], where))
+    return Publication(**{name: said[name] for name in names}, files=parse_file_entries(said["files"], where))
 
 
 def _is_statement(value: Any) -> bool:
@@ -66,5 +67,5 @@ def small_files(path: Path, said: Mapping[str, Any]) -> Iterator[str]:
     if said["video"]:
         yield "video/index.parquet"
     for file in sorted(path.iterdir()):
-        if file.name in ("failures.csv", LOCK) or (file.name.startswith("attest") and NAME.fullmatch(file.name)):
+        if file.name in ("failures.csv", LOCK):
             yield file.name

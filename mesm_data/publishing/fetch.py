@@ -5,8 +5,15 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset.description import LIMIT, File, Files, check_manifest, files_of, read_dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info
+from mesm_data.dataset.description import (
+    MAX_INFO_BYTES,
+    FileEntries,
+    FileEntry,
+    check_manifest_digest,
+    listed_files,
+    parse_dataset_info,
+)
 from mesm_data.errors import InputError
 from mesm_data.publishing.contents import CARD, INDEX, LOCK, Publication, read_publication
 from mesm_data.storage import remote
@@ -33,13 +40,13 @@ def fetch(
         return published.tier, published.root
     where = remote.join(url, "dataset.json")
     try:
-        data = remote.read_bytes(where, limit=LIMIT)
+        data = remote.read_bytes(where, limit=MAX_INFO_BYTES)
     except Absent:
         begun = ": it is being published, or that was stopped. Ask its publisher to run the same command again"
         none = ": there is no dataset. Give the URL that `mesm-data publish` was given"
         raise InputError(f"{shown(url)} holds no dataset.json{begun if published else none}") from None
-    said = read_dataset(data, shown(where))
-    files = files_of(said, shown(where))
+    said = parse_dataset_info(data, shown(where))
+    files = listed_files(said, shown(where))
     if published:
         files = _agreed(files, data, said["root"], published, url)
     _check_place(out, said["root"], files)
@@ -47,7 +54,7 @@ def fetch(
     parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
     if not published:
         _small(url, out, clips=bool(said["video"]))
-    check_manifest(out, said)
+    check_manifest_digest(out, said)
     with atomic_write(out / "dataset.json") as file:
         file.write(data)
     return published.tier if published else "copy", said["root"]
@@ -56,16 +63,16 @@ def fetch(
 def _publication(url: str) -> Publication | None:
     index = remote.join(url, INDEX)
     try:
-        return read_publication(remote.read_bytes(index, limit=LIMIT), shown(index))
+        return read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), shown(index))
     except Absent:
         return None
 
 
-def _agreed(listed: Files, data: bytes, root: str, published: Publication, url: str) -> Files:
+def _agreed(listed: FileEntries, data: bytes, root: str, published: Publication, url: str) -> FileEntries:
     """All files of a publication but dataset.json. Raises InputError if its two lists do not agree."""
     files = dict(published.files)
     index = files.pop("dataset.json", None)
-    same = index == File(size=len(data), sha256=sha256(data).hexdigest()) and root == published.root
+    same = index == FileEntry(size=len(data), sha256=sha256(data).hexdigest()) and root == published.root
     media = {name: file for name, file in files.items() if name.endswith(".tar")}
     if not same or media != listed or "manifest.parquet" not in files:
         raise InputError(
@@ -84,7 +91,7 @@ def _fetch_recipe(url: str, out: Path, published: Publication, progress: Callabl
     parallel(sorted(files), lambda name, step: _get(url, out, name, files[name], step), report)
 
 
-def _get(url: str, out: Path, name: str, file: File, progress: Progress) -> None:
+def _get(url: str, out: Path, name: str, file: FileEntry, progress: Progress) -> None:
     source = remote.join(url, *name.split("/"))
     remote.fetch_file(source, out / name, size=file.size, sha256=file.sha256, progress=progress)
 
@@ -106,14 +113,14 @@ def _small(url: str, out: Path, *, clips: bool) -> None:
             file.write(data)
 
 
-def _check_place(out: Path, root: str, files: Files) -> None:
+def _check_place(out: Path, root: str, files: FileEntries) -> None:
     """Raises InputError if `out` holds anything that is not of this dataset."""
     for place in (out, *out.parents):
         if place.exists() and not place.is_dir():
             raise InputError(f"{place} is a file: give a folder")
     if (out / ".build").exists():
         raise InputError(f"{out} is the place of a build: give another folder")
-    if (out / "dataset.json").exists() and (held := dataset.describe(out)["root"]) != root:
+    if (out / "dataset.json").exists() and (held := read_dataset_info(out)["root"]) != root:
         raise InputError(f"{out} holds another dataset (root {held}): give another folder")
     for folder in ("shards", "video"):
         for path in sorted((out / folder).glob("*.tar")):
@@ -121,7 +128,7 @@ def _check_place(out: Path, root: str, files: Files) -> None:
                 raise InputError(f"{path} is not of this dataset: give another folder, or remove it")
 
 
-def _check_room(out: Path, files: Files, url: str) -> int:
+def _check_room(out: Path, files: FileEntries, url: str) -> int:
     """All bytes of `files`. Raises InputError if those that are not here do not fit on the disk."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     missing = sum(file.size for name, file in files.items() if not (out / name).exists())

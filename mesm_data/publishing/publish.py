@@ -7,8 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset.description import LIMIT, File, check_manifest, files_of, read_dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
+from mesm_data.dataset.description import (
+    MAX_INFO_BYTES,
+    FileEntry,
+    check_manifest_digest,
+    listed_files,
+    parse_dataset_info,
+)
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.publishing import card
 from mesm_data.publishing.contents import CARD, INDEX, LOCK, SPLITS, Publication, read_publication, small_files
@@ -34,19 +41,19 @@ def publish(
     Raises InputError if it may not be published so (see terms.py), `url` holds another dataset, or `path` is none;
     MesmError if a file is not as dataset.json says, or cannot be sent.
     """
-    dataset.describe(path)
-    said = read_dataset((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
+    read_dataset_info(path)
+    said = parse_dataset_info((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
     today = datetime.date.today().isoformat()
     stated = statement(said, tier, holder_of, today)
     _check_place(path, url)
     check_access(url, tier)
     before = _there(url, said, tier)
-    check_manifest(path, said)
+    check_manifest_digest(path, said)
     if stated and before and before.statement:
         stated |= {"date": before.statement["date"]}
-    files = {name: File.of(path / name) for name in ([LOCK] if (path / LOCK).is_file() else [])}
+    files = {name: FileEntry.of(path / name) for name in ([LOCK] if (path / LOCK).is_file() else [])}
     if tier != "recipe":
-        files = files_of(said, str(path)) | {name: File.of(path / name) for name in small_files(path, said)}
+        files = listed_files(said, str(path)) | {name: FileEntry.of(path / name) for name in small_files(path, said)}
     made = Publication(
         tier=tier, corpus=said["corpus"], synthetic=said["synthetic"], root=said["root"], statement=stated, files=files,
         date=before.date if before else today,
@@ -62,19 +69,19 @@ def publish(
 
 def _finish(path: Path, url: str, said: dict[str, Any], made: Publication, folder: Path) -> None:
     """Send what is written for the publication: the card and the splits, then the index, then dataset.json."""
-    (folder / CARD).write_text(card.card(said, made), encoding="utf-8")
-    write_json(folder / SPLITS, card.splits(path, dataset.schema_of(path, said)))
+    (folder / CARD).write_text(card.card(said, made, inspect(path)), encoding="utf-8")
+    write_json(folder / SPLITS, card.splits(path, schema_from_info(path, said)))
     last = {INDEX: folder / INDEX}
-    made.files.update({name: File.of(folder / name) for name in (CARD, SPLITS)})
+    made.files.update({name: FileEntry.of(folder / name) for name in (CARD, SPLITS)})
     if made.tier != "recipe":
-        made.files["dataset.json"] = File.of(path / "dataset.json")
+        made.files["dataset.json"] = FileEntry.of(path / "dataset.json")
         last["dataset.json"] = path / "dataset.json"
     write_json(folder / INDEX, made.as_dict())
     for name, file in ({name: folder / name for name in (CARD, SPLITS)} | last).items():
-        _send(file, url, name, File.of(file), lambda _: None)
+        _send(file, url, name, FileEntry.of(file), lambda _: None)
 
 
-def _send(path: Path, url: str, name: str, file: File, progress: Progress) -> None:
+def _send(path: Path, url: str, name: str, file: FileEntry, progress: Progress) -> None:
     """Send one file, unless it is there. Raises MesmError if it is not what dataset.json says."""
     target = remote.join(url, *name.split("/"))
     progress(0)
@@ -82,7 +89,7 @@ def _send(path: Path, url: str, name: str, file: File, progress: Progress) -> No
         says = f"`mesm-data verify {path.parents[name.count('/')]}` says more"
         if not path.is_file():
             raise MesmError(f"{path} is missing, and dataset.json names it: {says}")
-        if File.of(path) != file:
+        if FileEntry.of(path) != file:
             raise MesmError(f"{path} is not sent: it has not the size and sha256 that dataset.json names. {says}")
         remote.put_file(path, target, sha256=file.sha256)
     progress(file.size)
@@ -101,12 +108,12 @@ def _there(url: str, said: dict[str, Any], tier: str) -> Publication | None:
     found = None
     try:
         index = remote.join(url, INDEX)
-        found = read_publication(remote.read_bytes(index, limit=LIMIT), shown(index))
+        found = read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), shown(index))
         root, other = found.root, found.tier
     except Absent:
         root, other = said["root"], tier
     try:
-        root = json.loads(remote.read_bytes(remote.join(url, "dataset.json"), limit=LIMIT))["root"]
+        root = json.loads(remote.read_bytes(remote.join(url, "dataset.json"), limit=MAX_INFO_BYTES))["root"]
     except Absent:
         pass
     except (ValueError, TypeError, KeyError, RecursionError):

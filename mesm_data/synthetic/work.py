@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.pipeline.executors.base import WorkerDied
-from mesm_data.pipeline.executors.local import pool
+from mesm_data.pipeline.executors.local import run_pool
 from mesm_data.storage.file_locks import lock_file
 
 MARKER = "SYNTHETIC.txt"
@@ -70,7 +70,7 @@ def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], w
 
 
 def _run_in_new_process(function: Callable[[Job], Result], job: Job) -> Result:
-    [(_, result)] = pool(function, [job], 1)
+    [(_, result)] = run_pool(function, [job], 1)
     if isinstance(result, WorkerDied):
         raise MesmError("A worker process was killed (perhaps memory ran out). Run it again, with fewer workers.")
     return result

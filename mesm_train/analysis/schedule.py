@@ -48,6 +48,8 @@ def run_all(
     done = len(configs) - len(waiting)
     if jobs == 1:
         for place, name in enumerate(waiting, done + 1):
+            if stop():
+                return False
             watcher.say(f"run {place} of {len(configs)}: {out / name}")
             if not begin(configs[name], out / name, resume=True, stop=stop, watcher=watcher):
                 return False

@@ -109,6 +109,8 @@ def tune(
     recipe = flat(to_dict(base))
     done = _read(out, space, trials, config.seed, recipe)
     for number in range(len(done), trials):
+        if stop():
+            return None
         settings = suggest(space, done, config.seed)
         run = out / "trials" / f"{number:04}"
         watcher.say(f"trial {number + 1} of {trials}: {json.dumps(settings)}")

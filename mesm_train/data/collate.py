@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.storage.json_files import parse_json
 from mesm_train.config.model_settings import TextSettings

@@ -9,9 +9,9 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.views import View
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import NUMBER, Each, mismatch, read_checked_json
+from mesm_train.data.labels import Head
 
 FILE = "input_spec.json"
 KINDS = ("binary", "multiclass", "number")
@@ -27,6 +27,7 @@ _SHAPE = {
     "corpus": str,
     "recipe": {},
     "fallback_square": NUMBER,
+    "undetected": str,
     "heads": [{"view": str, "kind": str, "outputs": [str]}],
     "meanings": Each(str),
     "train": {"utterances": int, "missing": Each(int)},
@@ -56,6 +57,7 @@ class InputSpec:
         corpus: the corpus of the training data.
         recipe: its media options (`MEDIA`), as in dataset.json.
         fallback_square: side of the centre square that is cut where no face is found, as a share of the frame's height.
+        undetected: keep (that square is a crop like any other) or skip (it is left out).
         heads: what the outputs of the model are; the first is the primary one.
         meanings: output -> its name in full, where it is an abbreviation.
         train: how many `utterances` the train part has, and how many of them are `missing` each modality.
@@ -64,6 +66,7 @@ class InputSpec:
     corpus: str
     recipe: Mapping[str, Any]
     fallback_square: float
+    undetected: str
     heads: Sequence[HeadSpec]
     meanings: Mapping[str, str]
     train: Mapping[str, Any]
@@ -82,28 +85,36 @@ class InputSpec:
         return bool(self.train["missing"].get(modality))
 
 
-def input_spec(dataset: Dataset, view: View, train: Sequence[str]) -> InputSpec:
-    """The specification for a model that is trained on the utterances `train` of a dataset."""
+def input_spec(dataset: Dataset, heads: Sequence[Head], train: Sequence[str], undetected: str) -> InputSpec:
+    """The specification of a model.
+
+    Args:
+        dataset: its training data.
+        heads: what it predicts.
+        train: the utterances of its train part.
+        undetected: the setting `loader.undetected`.
+    """
     recipe = dataset.info["recipe"]
-    rows = [dataset.rows.number(key) for key in train]
+    rows = [dataset.rows.row_number(key) for key in train]
     amounts = {"t": "txt_size", "v": "n_faces", "a": "n_samples"}
-    missing = {m: int((dataset.rows.numbers(column)[rows] == 0).sum()) for m, column in amounts.items()}
+    missing = {m: int((dataset.rows.int_column(column)[rows] == 0).sum()) for m, column in amounts.items()}
     return InputSpec(
         corpus=dataset.info["corpus"],
         recipe={name: recipe.get(name) for name in MEDIA},
         fallback_square=FALLBACK_SQUARES.get(dataset.info["corpus"], 1.0),
-        heads=[HeadSpec(view=view.name, kind="binary", outputs=view.classes)],
-        meanings=meanings(dataset.schema, view, view.classes),
+        undetected=undetected,
+        heads=[HeadSpec(view=head.view.name, kind=head.kind, outputs=head.outputs) for head in heads],
+        meanings={name: meaning for head in heads for name, meaning in meanings(dataset.schema, head).items()},
         train={"utterances": len(train), "missing": missing},
     )
 
 
-def meanings(schema: CorpusSchema, view: View, outputs: Sequence[str]) -> dict[str, str]:
+def meanings(schema: CorpusSchema, head: Head) -> dict[str, str]:
     """Output -> the name of its class in full, by the label scheme that the view is about."""
-    known = schema.labels[view.label].values if view.label else {}
+    known = schema.labels[head.view.label].values if head.view.label else {}
     named = {
         name: " or ".join(known.get(value) or value for value in values)
-        for name, values in zip(outputs, view.sources, strict=True)
+        for name, values in zip(head.outputs, head.view.sources, strict=True)
     }
     return {name: meaning for name, meaning in named.items() if meaning.lower() != name.lower()}
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_train.config.settings import AugmentConfig, LoaderConfig
 from mesm_train.data.augment import augment
 from mesm_train.data.batch import Batch
@@ -57,7 +58,7 @@ class Loader:
             threads, samples = 1, self._stream.samples(epoch, len(steps))
             calls = [partial(self._pack_next, samples, len(keys), epoch) for keys in steps]
         else:
-            self.dataset.expect(key for keys in steps for key in keys)
+            self.dataset.prefetch(key for keys in steps for key in keys)
             calls = [partial(self.batch, keys, epoch=epoch) for keys in steps]
         with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Batch]] = deque()

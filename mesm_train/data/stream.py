@@ -6,7 +6,8 @@ from random import Random
 from typing import Any
 
 from mesm_data.dataset.members import EXTENSIONS
-from mesm_data.dataset.reader import Dataset, Sample
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import MesmError
 from mesm_train.data.plan import derived
 
@@ -50,7 +51,9 @@ class ShardStream:
         import webdataset
 
         members = webdataset.shuffle(SHUFFLE, rng=Random(seed))(self._members(shards))
-        return (self.dataset.sample(sample["__key__"], [sample[ext] for ext in EXTENSIONS]) for sample in members)
+        return (
+            self.dataset.decode_members(sample["__key__"], [sample[ext] for ext in EXTENSIONS]) for sample in members
+        )
 
     def _members(self, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The members of each sample that belongs to the stream, as bytes by extension, with `__key__`."""

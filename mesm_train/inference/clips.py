@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from mesm_data.dataset.members import normal_text
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.members import normalize_text
 from mesm_data.dataset.recipe import Recipe
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.media.audio import AudioReader, Sound, duration
+from mesm_data.media.audio import AudioReader, AudioSegment, utterance_duration
 from mesm_data.media.duration import measure_duration
-from mesm_data.media.extract import Sight, watch
-from mesm_data.media.faces.crop import FaceCutter
+from mesm_data.media.extract import extract_video
+from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import Detection, FaceDetector
+from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Recording, Utterance, VideoRegion, Word
 
+NAMES = {"t": "text", "v": "faces", "a": "sound"}  # of the modalities, in the order of the fusion
 FaceChoice = Literal["left", "right"] | int | None
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
+_SHORT = 0.1  # seconds of sound whose absence is no news: a codec's last packet, the longer stream of a file
 _REMEMBERED = 64  # pictures: overlapping windows ask for the same frames again
 
 
@@ -41,7 +44,7 @@ class Clip:
         words: the words of the text with their times, in seconds from `start`.
         speaker: who speaks, as subtitles name them.
         audio: another file that holds the sound, on the clock of `path`.
-        channel: the channel of the sound, from 0; None: the mean of all.
+        channel: the channel of the sound, from 1; None: the mean of all.
         face: whose face is cut. None: the largest of each frame. "left", "right": the largest in that half of the
             picture. N: the N-th from the left of the whole picture, from 1.
     """
@@ -61,8 +64,8 @@ class Clip:
             raise InputError(f"{self.path}: from {self.start} s to {self.end} s is no stretch of a clip")
         if self.face not in (None, "left", "right") and not (isinstance(self.face, int) and self.face >= 1):
             raise InputError(f"face {self.face!r}: expected left, right, or a number from 1")
-        if self.channel is not None and self.channel < 0:
-            raise InputError(f"channel {self.channel}: expected 0 or more")
+        if self.channel is not None and self.channel < 1:
+            raise InputError(f"channel {self.channel}: expected 1 or more")
 
     @property
     def source(self) -> tuple[object, ...]:
@@ -112,7 +115,7 @@ class ClipInput:
 
     def notes(self, modalities: Sequence[str]) -> list[str]:
         """What a reader of the prediction should know, one sentence each."""
-        notes = [self.problems[m] for m in modalities if m in self.problems and self.present[m]]
+        notes = [f"{NAMES[m]}: {self.problems[m]}" for m in modalities if m in self.problems and self.present[m]]
         if "v" in modalities and self.faces.size:
             frames, undetected = len(self.counts), self.counts.count(0)
             if undetected:
@@ -133,6 +136,7 @@ def decode(
     modalities: Sequence[str],
     *,
     square: float = 1.0,
+    undetected: str = "keep",
     detector: FaceDetector | None = None,
 ) -> list[ClipInput]:
     """Decode clips of one `source` in one pass over its files.
@@ -142,6 +146,7 @@ def decode(
         recipe: how the training data were made.
         modalities: those that the model reads; faces are not searched without "v".
         square: side of the centre square where no face is found, relative to the frame's height.
+        undetected: keep, or skip that square.
         detector: finds the faces; None: the recipe's, if it needs no model file.
 
     Raises:
@@ -155,8 +160,10 @@ def decode(
     if any(math.isinf(clip.end) for clip in clips):
         length = measure_duration(first.path)
         clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
+    channel = None if first.channel is None else first.channel - 1
     left, right = _HALVES.get(str(first.face), (0.0, 1.0))
-    sound_file = (first.audio or first.path).absolute()
+    folder = first.path.absolute().parent
+    sound_file = str(first.audio.absolute()) if first.audio else first.path.name
     utterances = tuple(
         Utterance(
             id=f"{number:06d}",
@@ -167,64 +174,83 @@ def decode(
             text=clip.text or "",
             words=clip.words,
             labels={},
-            audio=(AudioSource(path=str(sound_file), channel=clip.channel, span=(clip.start, clip.end)),),
+            audio=(AudioSource(path=sound_file, channel=channel, span=(clip.start, clip.end)),),
             region=VideoRegion(left=left, right=right, square=square),
             annotation_files=(),
         )
         for number, clip in enumerate(clips)
     )
-    sounds = _sounds(utterances, recipe) if "a" in modalities else [None] * len(clips)
-    sights = _sights(first, utterances, recipe, detector) if "v" in modalities else [None] * len(clips)
+    sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
+    videos: list[VideoResult | None] = [None] * len(clips)
+    if "v" in modalities:
+        videos = [*_videos(first, utterances, recipe, detector)]
+    if undetected == "skip":
+        videos = [video and _without_undetected(video) for video in videos]
     return [
-        _input(clip, sound, sight, recipe, modalities) for clip, sound, sight in zip(clips, sounds, sights, strict=True)
+        _input(clip, sound, video, recipe, modalities) for clip, sound, video in zip(clips, sounds, videos, strict=True)
     ]
 
 
-def _sounds(utterances: Sequence[Utterance], recipe: Recipe) -> list[Sound]:
-    reader = AudioReader(Path("/"), utterances, recipe.sample_rate)
-    return [reader.read(utterance.audio, duration(utterance)) for utterance in utterances]
+def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[AudioSegment]:
+    reader = AudioReader(folder, utterances, recipe.sample_rate)
+    return [reader.read(utterance.audio, utterance_duration(utterance)) for utterance in utterances]
 
 
-def _sights(clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None) -> list[Sight]:
+def _videos(
+    clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None
+) -> list[VideoResult]:
     path = clip.path.absolute()
     video = None if path.suffix.lower() in AUDIO_SUFFIXES else path.name
     chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
-    cutter = FaceCutter(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
+    cutter = FaceCropper(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
     recording = Recording(id="clip", video=video, utterances=tuple(utterances))
     nothing = [np.zeros(0, np.int16)] * len(utterances)
     with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
-        return watch(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+        return extract_video(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+
+
+def _without_undetected(video: VideoResult) -> VideoResult:
+    """Skip the crops of frames in which no face was detected, as the loader does with `loader.undetected: skip`."""
+    kept = [index for index, face in enumerate(video.faces) if face.detected]
+    skipped = len(video.faces) - len(kept)
+    if not skipped:
+        return video
+    remaining = replace(video, faces=[video.faces[i] for i in kept], times=[video.times[i] for i in kept])
+    return remaining.with_problems(f"no face was detected in {skipped} of {len(video.faces)} frames, which are skipped")
 
 
 def _input(
-    clip: Clip, sound: Sound | None, sight: Sight | None, recipe: Recipe, modalities: Sequence[str]
+    clip: Clip, sound: AudioSegment | None, video: VideoResult | None, recipe: Recipe, modalities: Sequence[str]
 ) -> ClipInput:
     size = recipe.face_size
-    faces = np.zeros((len(sight.faces) if sight else 0, size, size, 3), np.uint8)
-    for index, face in enumerate(sight.faces if sight else ()):
+    faces = np.zeros((len(video.faces) if video else 0, size, size, 3), np.uint8)
+    for index, face in enumerate(video.faces if video else ()):
         faces[index] = face.crop
-    problems = {"v": sight.problems if sight else (), "a": sound.problems if sound else ()}
+    problems = {"v": video.problems if video else (), "a": sound.problems if sound else ()}
+    if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
+        problems["a"] = ()
     described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
     if "t" in modalities and not (clip.text or "").strip():
         described["t"] = "no text" if clip.text is None else "the text is empty"
     return ClipInput(
         clip=clip,
         faces=faces,
-        times=tuple(sight.times) if sight else (),
-        boxes=tuple(face.box for face in sight.faces) if sight else (),
-        counts=tuple(face.count for face in sight.faces) if sight else (),
+        times=tuple(video.times) if video else (),
+        boxes=tuple(face.box for face in video.faces) if video else (),
+        counts=tuple(face.count for face in video.faces) if video else (),
         samples=sound.samples if sound else np.zeros(0, np.int16),
         sample_rate=recipe.sample_rate,
         frame_interval=float(recipe.frame_interval),
-        text=normal_text(clip.text or ""),
+        text=normalize_text(clip.text or ""),
         problems=described,
     )
 
 
-def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
+def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -> ClipInput:
     """A sample of a dataset as a decoded clip, whose path is the key."""
     record = sample.record
     faces, words = record["faces"], record["words"]
+    kept = [i for i, is_face in enumerate(faces["detected"]) if is_face or undetected == "keep"]
     return ClipInput(
         clip=Clip(
             path=Path(sample.key),
@@ -234,10 +260,10 @@ def of_sample(sample: Sample, frame_interval: float) -> ClipInput:
             words=None if words is None else tuple(Word(**word) for word in words),
             speaker=record["speaker"],
         ),
-        faces=sample.faces,
-        times=tuple(faces["times"]),
-        boxes=tuple(tuple(box) for box in faces["boxes"]),
-        counts=tuple(faces["counts"]),
+        faces=sample.faces[kept],
+        times=tuple(faces["times"][i] for i in kept),
+        boxes=tuple(tuple(faces["boxes"][i]) for i in kept),
+        counts=tuple(faces["counts"][i] for i in kept),
         samples=sample.samples,
         sample_rate=sample.sample_rate,
         frame_interval=frame_interval,

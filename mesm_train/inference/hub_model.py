@@ -96,6 +96,8 @@ def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None
     """
     config = encoder_config(predictor)
     text_config = None if config is None else json.loads(config.to_json_string(use_diff=False))
+    if text_config is not None:
+        text_config.pop("_name_or_path", None)  # a folder of this machine
     model = HubModel(
         run=dict(predictor.facts["config"]),
         spec=_plain(predictor.spec),

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mesm_train.evaluation.metrics import Floats, f1_binary
+from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
+from mesm_train.evaluation.thresholds import apply_thresholds
+from mesm_train.evaluation.trivial_baselines import binary_baselines
+from mesm_train.inference.clips import NAMES
 from mesm_train.inference.predictor import Predictor
-from mesm_train.inference.result import MODALITIES
 
-RESAMPLES, SEED = 2000, 0
 KINDS = {
     "fe2e": "FE2E: dense convolutions over faces and spectrogram, a text encoder, late fusion",
     "mesm": "MESM: text-guided sparse convolutions over faces and spectrogram, a text encoder, late fusion",
@@ -47,7 +49,7 @@ def model_card(predictor: Predictor, run: Path | None) -> str:
 def _summary(predictor: Predictor, synthetic: bool) -> str:
     settings = predictor.model.settings
     millions = sum(parameter.numel() for parameter in predictor.model.parameters()) / 1e6
-    reads = ", ".join(MODALITIES[m] for m in predictor.modalities)
+    reads = ", ".join(NAMES[m] for m in predictor.modalities)
     lines = [
         f"{KINDS.get(settings.kind, settings.kind)}. It reads {reads} of an utterance and has {millions:.2f} million "
         "parameters.",
@@ -87,45 +89,43 @@ def _data(facts: Mapping[str, Any], synthetic: bool) -> str:
 
 
 def _scores(predictor: Predictor, run: Path | None) -> str:
-    """The test scores of the run with bootstrap intervals over utterances."""
-    if predictor.spec.heads[0].kind != "binary" or run is None or not (run / "predictions-test.parquet").exists():
+    """F1 of the primary head on the test part, with bootstrap intervals over utterances."""
+    head = predictor.spec.heads[0]
+    if run is None or not (run / "predictions-test.parquet").exists():
         return "None: the run that this model comes from has not been tested."
+    if head.kind != "binary":
+        return "See results.json of the run; this card has scores of yes/no questions only."
     import pyarrow.parquet as pq
 
     table = pq.read_table(run / "predictions-test.parquet")
-    logits = np.column_stack([table[f"logit_{name}"].to_numpy() for name in predictor.spec.heads[0].outputs])
-    truth = np.column_stack([table[f"label_{name}"].to_numpy() for name in predictor.spec.heads[0].outputs]) > 0.5
-    limits = np.asarray(predictor.calibration.thresholds[: truth.shape[1]])
-    answers = logits >= np.log(limits / (1 - limits))
-    rows = np.random.default_rng(SEED).integers(0, len(truth), (RESAMPLES, len(truth)))
+    logits, truth = (np.column_stack([table[f"{what}_{name}"] for name in head.outputs]) for what in ("logit", "label"))
+    predicted = apply_thresholds(logits, predictor.calibration.thresholds[: len(head.outputs)])
+    columns = confusion_columns(predicted, truth > 0.5)
     lines = ["| class | F1 | 95 % interval | always yes | utterances |", "|---|---|---|---|---|"]
-    samples = np.stack([f1(answers[chosen], truth[chosen]) for chosen in rows])
-    for index, name in enumerate(predictor.spec.heads[0].outputs):
-        point, support = f1(answers, truth)[index], int(truth[:, index].sum())
-        trivial = 2 * support / (support + len(truth)) if support else float("nan")
-        low, high = np.nanquantile(samples[:, index], (0.025, 0.975)) if support else (float("nan"),) * 2
-        meaning = predictor.spec.meanings.get(name, name)
+    for index, name in enumerate(head.outputs):
+        support, one = int(truth[:, index].sum()), columns[:, index]
+        low, high = bootstrap_interval(one, f1_binary)
+        trivial = binary_baselines(support, len(truth))["always_yes"]["f1"]
+        meaning, point = predictor.spec.meanings.get(name, name), float(f1_binary(one.sum(0)))
         lines.append(f"| {meaning} | {point:.3f} | {low:.3f} to {high:.3f} | {trivial:.3f} | {support} |")
-    means = np.nanmean(samples, axis=1)
-    low, high = np.nanquantile(means, (0.025, 0.975))
-    lines.append(f"| mean | {np.nanmean(f1(answers, truth)):.3f} | {low:.3f} to {high:.3f} | | {len(truth)} |")
+    low, high = bootstrap_interval(columns, _mean_f1)
+    mean = float(_mean_f1(columns.sum(0)[None])[0])
+    lines.append(f"| mean | {mean:.3f} | {low:.3f} to {high:.3f} | | {len(truth)} |")
     return (
-        "\n".join(lines) + f"\n\nTest part; thresholds chosen on the validation part; percentile bootstrap over "
-        f"utterances ({RESAMPLES} resamples), which does not count the spread over seeds."
+        "\n".join(lines) + "\n\nTest part; thresholds chosen on the validation part; percentile bootstrap over "
+        "utterances, which does not count the spread over seeds."
     )
 
 
-def f1(answers: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """F1 of each class, (classes,); not a number where a class is never true."""
-    hits = (answers & truth).sum(0)
-    total = answers.sum(0) + truth.sum(0)
-    return np.where(truth.any(0), 2 * hits / np.maximum(total, 1), np.nan)
+def _mean_f1(counts: Floats) -> Floats:
+    """Confusion matrices (r, classes, 2, 2) to the mean F1 over classes, (r,)."""
+    return np.asarray(np.nanmean(f1_binary(counts), axis=-1))
 
 
 def _limits(predictor: Predictor, synthetic: bool) -> str:
     recipe, train = predictor.spec.recipe, predictor.spec.train
     missing = ", ".join(
-        f"{train['missing'][m]} of {train['utterances']} without {MODALITIES[m]}" for m in predictor.modalities
+        f"{train['missing'][m]} of {train['utterances']} without {NAMES[m]}" for m in predictor.modalities
     )
     lines = [
         f"It has learnt from utterances of {predictor.spec.corpus} alone: other languages, ages, cameras and "

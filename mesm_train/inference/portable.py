@@ -20,6 +20,8 @@ from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseBlock
 from mesm_train.models.streams import Block, ConvNorm, Stack
 
+STEPS = 2.0**26  # of a weight of 1: weights are some .001, and two programs differ by up to 1e-9
+
 
 class PortableModel(nn.Module):
     """Arrays of one utterance to its logits, (outputs,).
@@ -115,7 +117,8 @@ def portable_stack(stack: nn.Module) -> nn.Module:
         return PortableSparseStack(stem, stack)
     layers: list[nn.Module] = [stem]
     for block in stack.blocks:
-        assert isinstance(block, Block)
+        if not isinstance(block, Block):
+            raise NotImplementedError(f"its blocks of the kind {type(block).__name__} have no portable form yet")
         layers += [*portable_layers(block.first), *portable_layers(block.second)]
     return nn.Sequential(*layers, stack.head)
 
@@ -178,10 +181,13 @@ class PortableSparseBlock(nn.Module):
 
     def _nucleus(self, weights: Tensor, active: Tensor) -> Tensor:
         """The fewest active sites, heaviest first, whose weights reach p."""
-        flat = torch.where(active > 0, weights, -1.0).flatten(1)
-        # ONNX has no stable sort; its TopK takes the first of equal values first, as the models do.
-        ordered, order = flat.topk(flat.shape[1], dim=1)
-        before = F.pad(ordered.clamp(min=0).cumsum(1)[:, :-1], (1, 0))
+        # Equal weights are common (the zeros that fill a piece of sound), and the first of them goes first. ONNX has no
+        # stable sort, and another program's rounding may tell equal ones apart: whole numbers that count in the place.
+        flat, count = weights.flatten(1), weights.shape[1] * weights.shape[2]
+        place = torch.arange(count - 1, -1, -1, dtype=flat.dtype, device=flat.device)
+        keys = torch.where(active.flatten(1) > 0, (flat * STEPS).round() * count + place, -1.0)
+        order = keys.topk(count, dim=1).indices
+        before = F.pad(flat.gather(1, order).cumsum(1)[:, :-1], (1, 0))
         chosen = (before < self.p).to(active.dtype)
         kept = torch.zeros_like(chosen).scatter(1, order, chosen).view_as(active)
         return kept * active

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mesm_data.dataset.reader import Sample
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
@@ -19,8 +19,8 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import OutputCalibration
-from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, decode, of_sample
-from mesm_train.inference.result import MODALITIES, Prediction, Timeline
+from mesm_train.inference.clips import NAMES, Clip, ClipInput, FaceChoice, decode, of_sample
+from mesm_train.inference.result import Prediction, Timeline
 from mesm_train.models.fe2e_mesm import Look, Model
 
 BATCH = 16  # clips that go through the model at once
@@ -60,7 +60,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
-        reads = ", ".join(MODALITIES[m] for m in settings.modalities)
+        reads = ", ".join(NAMES[m] for m in settings.modalities)
         return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.spec.corpus}; {classes})"
 
     @property
@@ -134,11 +134,16 @@ class Predictor:
             workers: files that are decoded at a time, while the model computes.
             progress: called with a number of clips that are done.
         """
-        recipe, square = self.spec.media_recipe(), self.spec.fallback_square
+        recipe = self.spec.media_recipe()
+        how: dict[str, Any] = {
+            "square": self.spec.fallback_square,
+            "undetected": self.spec.undetected,
+            "detector": self.detector,
+        }
 
         def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
             try:
-                return list(decode(group, recipe, self.modalities, square=square, detector=self.detector))
+                return list(decode(group, recipe, self.modalities, **how))
             except MesmError as error:
                 return [Failure(clip=clip, reason=str(error)) for clip in group]
 
@@ -173,10 +178,10 @@ class Predictor:
         if isinstance(one, Failure):
             return one
         missing = [m for m in self.modalities if not one.present[m]]
-        reasons = "; ".join(f"without {MODALITIES[m]} ({one.problems.get(m, 'none')})" for m in missing)
+        reasons = "; ".join(f"without {NAMES[m]} ({one.problems.get(m, 'none')})" for m in missing)
         if len(missing) == len(self.modalities):
             return Failure(clip=one.clip, reason=f"{one.key}: nothing that the model reads: {reasons}")
-        unknown = [MODALITIES[m] for m in missing if not self.spec.knows_without(m)]
+        unknown = [NAMES[m] for m in missing if not self.spec.knows_without(m)]
         if unknown and not allow_missing:
             count = self.spec.train["utterances"]
             return Failure(
@@ -248,11 +253,11 @@ class Predictor:
             thresholds={name: limit for name, limit in limits if name in binary},
             meanings=self.spec.meanings,
             branches={
-                MODALITIES[m]: dict(zip(names, branch.tolist(), strict=True))
+                NAMES[m]: dict(zip(names, branch.tolist(), strict=True))
                 for m, branch in branches.items()
                 if one.present[m]
             },
-            missing={MODALITIES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]},
+            missing={NAMES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]},
             notes=tuple(one.notes(self.modalities)),
             input=one if keep_input else None,
         )
@@ -260,7 +265,7 @@ class Predictor:
     def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:
         """The predictions of samples of a dataset, whatever they lack."""
         interval = float(self.spec.recipe["frame_interval"])
-        return self.predict_inputs([of_sample(sample, interval) for sample in samples])
+        return self.predict_inputs([of_sample(sample, interval, self.spec.undetected) for sample in samples])
 
     def to(self, device: torch.device | str) -> "Predictor":
         """The same with the model on another device."""

@@ -11,7 +11,6 @@ from mesm_train.inference.clips import ClipInput
 if TYPE_CHECKING:
     import pandas as pd
 
-MODALITIES = {"t": "text", "v": "faces", "a": "sound"}
 _BAR = 20  # characters of a bar
 
 

@@ -1,1 +1,1 @@
-"""The report of a run: one page that shows what it was made of, what it scored, and where the model looked."""
+"""The report of a run: one page with its data, scores, mistakes, training, cost and provenance."""

@@ -1,4 +1,4 @@
-"""What a run left in its folder, read so that a report can be made at any time: whatever is missing is remarked."""
+"""The files of a run's folder, read so that a report can be made at any time: what is missing becomes a remark."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
+from mesm_data.schema.built_in import built_in_schema
+from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
 from mesm_train.config.typed_yaml import load_yaml
+from mesm_train.report.predictions import Predictions, read_predictions
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
+from mesm_train.training.sessions import Session, read_sessions
 
 Line = Mapping[str, Any]
 PARTIAL_PROVENANCE = {f"{name}?": shape for name, shape in PROVENANCE.items()}  # a report is made at any time
@@ -20,6 +24,7 @@ class Record:
     """A run so far. What its folder lacks is empty here, and `remarks` says so, one sentence each."""
 
     name: str
+    folder: str  # its last part
     settings: Mapping[str, Any]  # the complete config, without places on a disk where the provenance has it
     provenance: Mapping[str, Any]
     thresholds: Mapping[str, Any]
@@ -27,12 +32,39 @@ class Record:
     valid: tuple[Line, ...]
     test: Line | None  # the last one
     operations: Mapping[str, Any]
+    sessions: tuple[Session, ...]
+    predictions: Predictions | None  # of the test part
+    known_titles: Mapping[str, str]
     remarks: tuple[str, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits; () if nothing names them."""
         return tuple(self.provenance.get("labels", {}).get("classes", ()) or self.thresholds.get("classes", ()))
+
+    @property
+    def primary_classes(self) -> tuple[str, ...]:
+        """The classes of the first label view, which scores, groups and mistakes are about."""
+        line = self.test or self.best or (self.valid[-1] if self.valid else None)
+        names = line["metrics"].get("classes") or line["metrics"].get("numbers") if line else None
+        return tuple(names) if names else self.classes
+
+    @property
+    def task(self) -> str | None:
+        """Of the first label view: binary, multiclass or number; None before the first validation."""
+        line = self.test or self.best or (self.valid[-1] if self.valid else None)
+        return line["metrics"]["task"] if line else None
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """`primary_classes` spelled out as the corpus' schema does; their names where it does not."""
+        return tuple(self.known_titles.get(name) or name for name in self.primary_classes)
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether a program made the data; None if that is not recorded."""
+        value: bool | None = self.provenance.get("dataset", {}).get("synthetic")
+        return value
 
     @property
     def best(self) -> Line | None:
@@ -50,19 +82,49 @@ def read(run: Path) -> Record:
     settings = provenance.get("config") or _yaml(run / "config.yaml", remarks)
     lines = _lines(run / "metrics.jsonl", remarks)
     tests = [line for line in lines if line["kind"] == "test"]
+    thresholds = _json(run / "thresholds.json", THRESHOLDS, "no epoch has been chosen yet", remarks)
     if not tests:
         remarks.append("There is no test yet.")
     return Record(
         name=str(settings.get("name") or run.resolve().name),
+        folder=run.resolve().name,
         settings=settings,
         provenance=provenance,
-        thresholds=_json(run / "thresholds.json", THRESHOLDS, "no epoch has been chosen yet", remarks),
+        thresholds=thresholds,
         train=_in_order(lines, "train"),
         valid=_in_order(lines, "valid"),
         test=tests[-1] if tests else None,
         operations=_json(run / "operations.json", OPERATIONS, "operations were not counted", remarks),
+        sessions=tuple(read_sessions(run)),
+        predictions=_predictions(run, thresholds, tests, remarks),
+        known_titles=_built_in_titles(provenance.get("dataset", {}).get("corpus", "")),
         remarks=tuple(remarks),
     )
+
+
+def value_titles(schema: CorpusSchema) -> dict[str, str]:
+    """What the values of a corpus' labels mean, as its schema spells them out: ang is Anger."""
+    return {value: title for scheme in schema.labels.values() for value, title in scheme.values.items() if title}
+
+
+def _built_in_titles(corpus: str) -> dict[str, str]:
+    try:
+        return value_titles(built_in_schema(corpus))
+    except InputError:
+        return {}
+
+
+def _predictions(
+    run: Path, thresholds: Mapping[str, Any], tests: list[dict[str, Any]], remarks: list[str]
+) -> Predictions | None:
+    path = run / "predictions-test.parquet"
+    if not tests or not thresholds or not path.exists() or tests[-1]["metrics"]["task"] == "number":
+        return None
+    try:
+        return read_predictions(path, tests[-1]["metrics"], thresholds)
+    except InputError as error:
+        remarks.append(f"There are no intervals, groups and mistakes: {str(error).replace(str(path), path.name)}.")
+        return None
 
 
 def _json(path: Path, shape: Any, so: str, remarks: list[str]) -> dict[str, Any]:
@@ -116,5 +178,5 @@ def _lines(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
 
 def _in_order(lines: list[dict[str, Any]], kind: str) -> tuple[Line, ...]:
     """Of two lines about the same step the later one: a resumed run does some steps again."""
-    found = {(line["step"], line["epoch"]): line for line in lines if line["kind"] == kind}
-    return tuple(found[key] for key in sorted(found))
+    by_step = {(line["step"], line["epoch"]): line for line in lines if line["kind"] == kind}
+    return tuple(by_step[key] for key in sorted(by_step))

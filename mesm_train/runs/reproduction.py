@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.errors import MesmError
 from mesm_data.dataset.manifest import read_table
-from mesm_train.training.evaluation import Calibration, Predictions, score
+from mesm_data.errors import MesmError
 from mesm_train.data.labels import Heads
 from mesm_train.evaluation.thresholds import apply_thresholds
+from mesm_train.training.evaluation import Calibration, Predictions, score
 
 TOLERANCE = 0.01  # of a logit, 0.25 % of a probability at most. Other choices of sites moved logits by up to 0.006
 

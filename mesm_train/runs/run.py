@@ -3,36 +3,37 @@
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
 RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
 RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
-RUN/report.html
+RUN/report.html  operations.json  sessions.jsonl
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError, MesmError, first_line
-from mesm_data.storage.files import atomic_write
 from mesm_data.storage.file_locks import folder_lock
+from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.models.text import copy_tokenizer
-from mesm_train.training import checkpoint
 from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.data import input_spec
 from mesm_train.data.stream import STREAM_NOTE
+from mesm_train.models.text import copy_tokenizer
+from mesm_train.runs.reproduction import Deviation, deviation
+from mesm_train.training import checkpoint
 from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.evaluation import Calibration, predict, score
-from mesm_train.training.metrics_log import Journal
 from mesm_train.training.loop import train
-from mesm_train.training.provenance import differences
-from mesm_train.runs.reproduction import Deviation, deviation
-from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
-from mesm_train.training.setup import Selection, Setup, make_model, prepare, select_data
 from mesm_train.training.losses import target_statistics
-from mesm_train.config.typed_yaml import dump, to_dict
+from mesm_train.training.metrics_log import Journal
 from mesm_train.training.progress import Watcher
+from mesm_train.training.provenance import differences
+from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
+from mesm_train.training.sessions import recorded_session
+from mesm_train.training.setup import Selection, Setup, make_model, prepare, select_data
 
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {
@@ -46,12 +47,20 @@ FIRST = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
 def begin(
-    config: RunConfig, run: Path, *, resume: bool, stop: Callable[[], bool], watcher: Watcher, ranks: Ranks = ALONE
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool,
+    stop: Callable[[], bool],
+    watcher: Watcher,
+    ranks: Ranks = ALONE,
+    command: str | None = None,
 ) -> bool:
     """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
 
     With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
-    run, or any and `resume` is not asked for. All `ranks` must see the same folder.
+    run, or any and `resume` is not asked for. All `ranks` must see the same folder. `command` is recorded in
+    sessions.jsonl.
     """
     with ranks.together():
         refuse_folder(config, run, resume=resume)
@@ -73,7 +82,12 @@ def begin(
                 setup = prepare(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             watcher.say(f"note: {STREAM_NOTE}")
-        ended = train(setup, run, stop=stop, watcher=watcher)
+        session: AbstractContextManager[list[bool]] = nullcontext([])
+        if ranks.first:
+            session = recorded_session(run, command)
+        with session as endings:
+            ended = train(setup, run, stop=stop, watcher=watcher)
+            endings.append(ended)
         if ended and ranks.first:
             watcher.say(f"report: {report(setup, run)}")
         return ended
@@ -87,7 +101,9 @@ def write_down(setup: Setup, run: Path) -> None:
     if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
         if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
             copy_tokenizer(setup.config.text, run / "text")
-        input_spec.write(run, input_spec.input_spec(setup.dataset, setup.view, setup.keys["train"]))
+        undetected = setup.config.loader.undetected
+        specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
+        input_spec.write(run, specification)
     if begun:
         return
     write_json(run / "provenance.json", setup.provenance)
@@ -109,21 +125,17 @@ def refuse_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
 
 
 def report(setup: Setup, run: Path) -> Path:
-    """Count the operations of the best epoch's model on a few utterances and write RUN/report.html about them.
+    """Count the operations of the best epoch's model on a few utterances, and write RUN/report.html.
 
-    Without `report.media` the page and the folder show nothing of these utterances.
+    Without `report.media` neither the page nor the folder shows pictures, sound or transcripts.
     """
-    from mesm_train.report import site_selection as looks, page
+    from mesm_train.report import page
+    from mesm_train.report.operations import count_operations
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
     keys = shown(setup, part)
-    batch = setup.loader.batch(keys)
-    model = setup.model.eval()
-    write_json(run / "operations.json", looks.operations(model, batch))
-    if not setup.config.report.media:
-        return page.write(run, model=None, batch=None, texts=None, frame_interval=setup.frame_interval)
-    texts = {key: setup.dataset[key].text for key in keys}
-    return page.write(run, model=model, batch=batch, texts=texts, frame_interval=setup.frame_interval)
+    write_json(run / "operations.json", count_operations(setup.model.eval(), setup.loader.batch(keys)))
+    return page.write(run, setup, inputs=keys)
 
 
 def shown(setup: Setup, part: str) -> list[str]:

@@ -39,20 +39,20 @@ def provenance(
         },
         "split": split.summary(),
         "labels": heads.summary(),
-        "config": _without_places(to_dict(config)),
+        "config": without_places(to_dict(config)),
         "seed": config.seed,
         "code": code(),
         "environment": environment(device),
     }
 
 
-def _without_places(value: Any) -> Any:
+def without_places(value: Any) -> Any:
     """Settings with paths and URLs cut to their last part: the way to a folder names users and machines.
 
     A path is a text that begins with /, ~ or . ; names of models ("a/b") stay.
     """
     if isinstance(value, dict):
-        return {key: _without_places(inner) for key, inner in value.items()}
+        return {key: without_places(inner) for key, inner in value.items()}
     if isinstance(value, str) and "://" in value:
         return urlsplit(value).path.rstrip("/").rpartition("/")[2]
     if isinstance(value, str) and value.startswith(("/", "~", ".")):

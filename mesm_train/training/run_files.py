@@ -40,7 +40,7 @@ LINES = {
 }
 SETTINGS = {
     "name?": str,
-    "model?": {"kind?": str, "sparse?": {"p?": NUMBER, "selection?": str}},
+    "model?": {"kind?": str, "modalities?": [str], "sparse?": {"p?": NUMBER, "selection?": str}},
     "optim?": {"pos_weight?": bool},
     "report?": {"media?": bool},
 }
@@ -55,12 +55,13 @@ PROVENANCE = {
     "split": {"name": str, "digest": str, "counts?": Each(int), "missing?": Each(int), "leaks?": Each(int)},
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,
+    "environment?": {"gpu?": (str, NoneType), "cpu?": (str, NoneType), "threads?": (int, NoneType)},
 }
 THRESHOLDS = {
     "classes": [str], "thresholds": [NUMBER], "epoch": int,
     "pos_weight?": [NUMBER], "offset?": [NUMBER], "scale?": [NUMBER],
 }  # fmt: skip
-OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER])}
+OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER]), "parameters?": Each(int)}
 LAST = {"step": int}
 BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}
 

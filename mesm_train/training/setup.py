@@ -216,7 +216,7 @@ def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) ->
     return Samples(
         keys=tuple(names),
         shard=np.array([numbers.get(dataset.shard(key), -1) for key in names], np.int64),
-        cost=cost[[dataset.rows.number(key) for key in names]],
+        cost=cost[[dataset.rows.row_number(key) for key in names]],
     )
 
 
@@ -260,7 +260,7 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
         return None, None
     if config.text.encoder == "tiny" and not (run / "text" / "model.safetensors").exists():
         by_shard = sorted(train, key=dataset.shard)
-        dataset.expect(by_shard)
+        dataset.prefetch(by_shard)
         said = {key: dataset[key].text for key in by_shard}
         text.make_tiny(
             [said[key] for key in sorted(train)], run / "text", derived(config.seed, "text") % 2**32, config.text

@@ -11,7 +11,7 @@ from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_all_1440_spoken_takes_of_ravdess_are_built(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tiny, folder / f"01-{take}.mp4")
     (tmp_path / "raw" / "Actor_03" / f"01-{takes[130]}.mp4").write_bytes(b"broken")
-    made = build(
+    made = build_dataset(
         scan_corpus("ravdess", tmp_path / "raw"), tmp_path / "out", Recipe(corpus="ravdess", clips=False), workers=2
     )
     assert made["counts"] == {"total": 1440, "ok": 1439, "failed": 1, "excluded": 0}

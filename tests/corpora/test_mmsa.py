@@ -17,7 +17,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.schema.recordings import AudioSource, ClipSource, Utterance, Word
 
 HEADER = "video_id,clip_id,text,label,annotation,mode,label_T,label_A,label_V"
@@ -200,7 +200,7 @@ def test_clips_are_built_from_their_own_files(mosei: Path, tmp_path: Path, with_
         }
         label_csd(mosei / "CMU_MOSEI_Labels.csd", rows)
     out = tmp_path / "out"
-    build(scan_corpus("mosei", mosei), out, Recipe(corpus="mosei"), workers=1)
+    build_dataset(scan_corpus("mosei", mosei), out, Recipe(corpus="mosei"), workers=1)
     rows_built = Dataset(out).rows
     assert {key: row["status"] for key, row in rows_built.items()} == {
         f"{VIDEO}_2": "ok",

@@ -10,14 +10,14 @@ from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
 from mesm_data.corpora.mosei.ratings import EMOTIONS
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
 from mesm_data.integrity.content_check import check
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 
 IDS = ["-3g5yACwYnA", "--qXJuDtHPw", "_0efYOjQYRc", "FcAgbLF6__s", "188343"]
 
@@ -45,7 +45,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("built") / "dataset"
-    return out, build(scan_corpus("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
+    return out, build_dataset(scan_corpus("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
 
 
 def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built(
@@ -53,7 +53,7 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
 ) -> None:
     out, info = built
     assert info["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
-    rows = {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
+    rows = {row["key"]: row for row in read_table_rows(out / "manifest.parquet")}
     assert len(rows) == 20
     for video in IDS:
         one, zero = rows[f"{video}_1"], rows[f"{video}_0"]

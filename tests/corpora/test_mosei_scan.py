@@ -32,7 +32,7 @@ from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.corpora.release_check import compare_counts
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
-from mesm_data.pipeline.build import select
+from mesm_data.pipeline.selection import select_utterances
 from mesm_data.schema.recordings import AudioSource, ClipSource, Utterance, VideoRegion, Word
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)
@@ -108,15 +108,15 @@ def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is
     assert clip.exclusion == ("excluded", "unlabelled")
     assert (clip.audio, clip.clip_source) == ((), None)
     assert clip.labels == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
-    recordings, rows = select(corpus, Recipe(corpus="mosei"))
+    recordings, rows = select_utterances(corpus, Recipe(corpus="mosei"))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2", "188343_0"]
     assert [(row["key"], row["status"], row["reason"]) for row in rows] == [(f"{VIDEO}_3", "excluded", "unlabelled")]
     # What was not asked for is not asked for, and a clip that is not built does not use up the limit.
-    recordings, rows = select(corpus, Recipe(corpus="mosei", only=f"{VIDEO}*", limit=2))
+    recordings, rows = select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}*", limit=2))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2"]
     assert sorted(row["reason"] for row in rows) == ["only", "unlabelled"]
     with pytest.raises(InputError, match=r"none of the utterances.*unlabelled"):
-        select(corpus, Recipe(corpus="mosei", only=f"{VIDEO}_3"))
+        select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}_3"))
 
 
 def test_a_rated_clip_of_unknown_times_has_failed_with_that_reason(raw: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_rated_clip_of_unknown_times_has_failed_with_that_reason(raw: Path) ->
     assert "no times" in clip.exclusion[1]
     assert clip.flags == ("no_transcript", "no_times", "no_alignment")
     assert clip.labels["sadness"] == 3.0
-    rows = select(scan(raw), Recipe(corpus="mosei"))[1]
+    rows = select_utterances(scan(raw), Recipe(corpus="mosei"))[1]
     assert {row["key"]: row["status"] for row in rows} == {f"{VIDEO}_10": "failed", f"{VIDEO}_3": "excluded"}
 
 

@@ -9,9 +9,9 @@ from test_iemocap_scan import add_dialog, by_id, notes_about, put
 
 from mesm_data.corpora.iemocap.scan import scan
 from mesm_data.corpora.source_tree import decode
-from mesm_data.dataset.manifest import row as manifest_row
+from mesm_data.dataset.manifest import manifest_row
 from mesm_data.errors import InputError
-from mesm_data.pipeline.records import findings
+from mesm_data.pipeline.records import corpus_findings
 from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.safe_text import valid_unicode
 
@@ -41,10 +41,10 @@ def test_an_empty_text_has_the_flag_of_a_missing_one(release: Path) -> None:
 
 
 def test_lost_texts_are_a_finding_of_the_build(release: Path) -> None:
-    assert findings([manifest_row(u, "ok", None) for u in scan(release).utterances()]) == []
+    assert corpus_findings([manifest_row(u, "ok", None) for u in scan(release).utterances()]) == []
     texts_of(release, DIALOG)[1].unlink()
     rows = [manifest_row(u, "ok", None) for u in scan(release).utterances()]
-    assert findings(rows) == ["4 of 6 utterances have no text (flag no_transcript), in 1 of 2 dialogs"]
+    assert corpus_findings(rows) == ["4 of 6 utterances have no text (flag no_transcript), in 1 of 2 dialogs"]
 
 
 def test_texts_are_read_up_to_nul_bytes_and_behind_them(release: Path) -> None:

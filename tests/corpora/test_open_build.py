@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 
 
 def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:
@@ -27,10 +27,10 @@ def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ..
 
 
 def built(name: str, root: Path, out: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
-    """Return the verified dataset and its rows by key."""
-    build(scan_corpus(name, root), out, Recipe(corpus=name), workers=1)
+    """The dataset, verified, and its rows by key."""
+    build_dataset(scan_corpus(name, root), out, Recipe(corpus=name), workers=1)
     assert list(verify(out)) == []
-    return Dataset(out), {row["key"]: row for row in manifest.read(out / "manifest.parquet")}
+    return Dataset(out), {row["key"]: row for row in read_table_rows(out / "manifest.parquet")}
 
 
 def hertz(samples: NDArray[np.int16]) -> float:

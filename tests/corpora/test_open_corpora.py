@@ -8,7 +8,7 @@ import pytest
 from open_trees import LFS_POINTER, put
 
 from mesm_data.corpora.registry import find_scan
-from mesm_data.dataset.manifest import row
+from mesm_data.dataset.manifest import manifest_row
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts
 from mesm_data.schema.recordings import Corpus
@@ -40,7 +40,7 @@ def complete(request: pytest.FixtureRequest, complete_copy: Callable[[str], Corp
 
 
 def leaks_of(corpus: Corpus, name: str) -> Leaks:
-    rows = {one.key: row(one, "ok", None) for one in corpus.utterances() if one.exclusion is None}
+    rows = {one.key: manifest_row(one, "ok", None) for one in corpus.utterances() if one.exclusion is None}
     return find_leaks(split_by_rule(rows, named_splits(corpus.schema, rows)[name]), rows)
 
 
@@ -67,7 +67,7 @@ def test_every_known_anomaly_is_a_flag_of_an_utterance(complete: Corpus) -> None
 
 
 def test_folds_keep_their_groups_apart_and_a_random_split_is_shown_to_leak(complete: Corpus) -> None:
-    rows = {one.key: row(one, "ok", None) for one in complete.utterances() if one.exclusion is None}
+    rows = {one.key: manifest_row(one, "ok", None) for one in complete.utterances() if one.exclusion is None}
     splits = named_splits(complete.schema, rows)
     folds = [split for split in splits.values() if split.fold is not None]
     assert len(folds) >= 5

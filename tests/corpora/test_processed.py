@@ -24,7 +24,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.schema.recordings import SYNTHETIC_MARKER, AudioSource, Corpus, Utterance
 from mesm_data.storage.files import sha256_file
 
@@ -99,7 +99,7 @@ def names(release: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     out = tmp_path_factory.mktemp("built") / "out"
-    build(scan_corpus("iemocap", release), out, Recipe(corpus="iemocap"), workers=2)
+    build_dataset(scan_corpus("iemocap", release), out, Recipe(corpus="iemocap"), workers=2)
     return Dataset(out)
 
 
@@ -211,7 +211,7 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
     root = mosei({"-3g5yACwYnA_2": 2, "-3g5yACwYnA_13": 2, "a_b__c_0": 2})
     found = scan_corpus("mosei", root)
     assert [recording.id for recording in found.recordings] == ["-3g5yACwYnA", "a_b__c"]
-    build(found, tmp_path / "out", Recipe(corpus="mosei", clips=False), workers=1)
+    build_dataset(found, tmp_path / "out", Recipe(corpus="mosei", clips=False), workers=1)
     built = Dataset(tmp_path / "out")
     sample = built["-3g5yACwYnA_2"]
     assert sample.record["labels"] == {

@@ -19,7 +19,7 @@ from quirks.bed import ORACLE
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Oracle = dict[str, Any]
@@ -112,7 +112,7 @@ def quirky_iemocap(once: Once, corpus: Path) -> Path:
 @pytest.fixture(scope="session")
 def built_iemocap(once: Once, quirky_iemocap: Path) -> Dataset:
     source = scan_corpus("iemocap", quirky_iemocap)
-    return Dataset(once("built-quirky", lambda out: build(source, out, recipe("iemocap"), workers=1) and None))
+    return Dataset(once("built-quirky", lambda out: build_dataset(source, out, recipe("iemocap"), workers=1) and None))
 
 
 def oracle_of(corpus: Path) -> Oracle:
@@ -140,7 +140,7 @@ def quirky_mosei(once: Once, mosei_corpus: Path) -> Path:
 def test_every_quirk_of_mosei_gives_what_its_oracle_says(once: Once, quirky_mosei: Path) -> None:
     pytest.importorskip("mesm_data.corpora.mosei.scan")
     source = scan_corpus("mosei", quirky_mosei)
-    out = once("built-quirky-mosei", lambda out: build(source, out, recipe("mosei"), workers=1) and None)
+    out = once("built-quirky-mosei", lambda out: build_dataset(source, out, recipe("mosei"), workers=1) and None)
     assert check(Dataset(out), oracle_of(quirky_mosei)) == []
 
 

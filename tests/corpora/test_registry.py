@@ -10,7 +10,7 @@ import pytest
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.corpora.registry import corpus_names, find_scan
 from mesm_data.corpora.table.table_file import read_table
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows, schema_from_info
 from mesm_data.errors import InputError
 
 MODULE = """
@@ -58,11 +58,11 @@ def test_a_corpus_of_another_package_is_built_by_its_name(tmp_path: Path) -> Non
 
     assert "tones" in run("corpora")
     run("build", "tones", "--source", tmp_path / "media", "--out", tmp_path / "out", "--no-video", "--workers", 1)
-    described = dataset.describe(tmp_path / "out")
+    described = read_dataset_info(tmp_path / "out")
     assert (described["corpus"], described["counts"]["ok"]) == ("tones", 2)
     # Nothing of the package is needed any more.
-    assert dataset.schema_of(tmp_path / "out", described).view("pitch").classes == ("low", "high")
-    assert {row["labels"]["pitch"] for row in dataset.rows(tmp_path / "out", described)} == {"low", "high"}
+    assert schema_from_info(tmp_path / "out", described).view("pitch").classes == ("low", "high")
+    assert {row["labels"]["pitch"] for row in read_manifest_rows(tmp_path / "out", described)} == {"low", "high"}
 
 
 def test_an_unknown_corpus_is_answered_with_those_there_are() -> None:

@@ -32,9 +32,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset import manifest
-from mesm_data.dataset.dataset_dir import schema_of
+from mesm_data.dataset.dataset_dir import dataset_root, schema_from_info, write_dataset
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, rows_digest, write_table
 from mesm_data.dataset.members import encode_faces
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
@@ -46,7 +45,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import resolve_split
 from mesm_data.storage.json_files import canonical_json
 
-SCHEMA = manifest.schema(built_in_schema("iemocap"))
+SCHEMA = manifest_schema(built_in_schema("iemocap"))
 
 ADDRESSES = 2 * 2**30
 SECONDS = 20
@@ -86,7 +85,7 @@ def write(folder: Path, count: int = 4, face_size: int = SIZE) -> None:
         "source": {}, "toolchain": {}, "schema": built_in_schema("iemocap").as_dict(),
     }  # fmt: skip
     rows.sort(key=lambda one: one["key"])
-    dataset.write(folder, folder / "parts", rows, facts, limit=9_000, step=lambda _: None)
+    write_dataset(folder, folder / "parts", rows, facts, limit=9_000, step=lambda _: None)
     shutil.rmtree(folder / "parts")
 
 
@@ -179,7 +178,7 @@ def _open(path: Path, check: bool) -> str:
             refused += 1
     for name in ("session-1", "dialog"):
         with suppress(InputError):
-            resolve_split(held.rows.values(), schema_of(held.path, held.info), name).summary()
+            resolve_split(held.rows.values(), schema_from_info(held.path, held.info), name).summary()
     return f"{refused} samples refused" if refused else "read"
 
 
@@ -261,7 +260,7 @@ def tar_header(choose: random.Random, path: Path) -> None:
 
 def member(choose: random.Random, path: Path) -> None:
     """The head of a member: an npy, wav or record that lies."""
-    held = manifest.read(path / "manifest.parquet")
+    held = read_table_rows(path / "manifest.parquet")
     one = choose.choice([row for row in held if row["status"] == "ok"])
     stem = choose.choice(["faces", "json", "txt", "wav"])
     file, at, size = path / "shards" / one["shard"], one[f"{stem}_offset"], one[f"{stem}_size"]
@@ -288,7 +287,7 @@ def _agree(choose: random.Random, path: Path) -> None:
     """Mostly, make all digests those of the bytes that are there: whoever lies can count."""
     if choose.random() < 0.3:
         return
-    rows, said = manifest.read(path / "manifest.parquet"), json.loads((path / "dataset.json").read_text())
+    rows, said = read_table_rows(path / "manifest.parquet"), json.loads((path / "dataset.json").read_text())
     for name, facts in said["shards"].items():
         data = (path / "shards" / name).read_bytes()
         facts.update(size=len(data), sha256=sha256(data).hexdigest())
@@ -296,8 +295,8 @@ def _agree(choose: random.Random, path: Path) -> None:
             for stem in ("faces", "json", "txt", "wav"):
                 at = one[f"{stem}_offset"]
                 one[f"{stem}_sha256"] = sha256(data[at : at + one[f"{stem}_size"]]).hexdigest()
-    said["manifest"]["sha256"] = manifest.write(path / "manifest.parquet", rows, SCHEMA)
-    said["root"] = dataset.root(said["manifest"]["sha256"], said["shards"])
+    said["manifest"]["sha256"] = write_table(path / "manifest.parquet", rows, SCHEMA)
+    said["root"] = dataset_root(said["manifest"]["sha256"], said["shards"])
     (path / "dataset.json").write_text(json.dumps(said))
 
 
@@ -368,7 +367,7 @@ def _save(choose: random.Random, file: Path, held: pa.Table, path: Path) -> None
     said = json.loads((path / "dataset.json").read_text())
     said["manifest"]["rows"] = len(held)
     with suppress(ValueError):
-        said["manifest"]["sha256"] = manifest.digest(held.to_pylist())
+        said["manifest"]["sha256"] = rows_digest(held.to_pylist())
     (path / "dataset.json").write_text(json.dumps(said))
 
 

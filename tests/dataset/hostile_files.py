@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from hostile import NUMBERS, TEXTS, edit_bytes, edit_json, write_parts
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.errors import MesmError
 from mesm_data.integrity.verify import verify
 
@@ -220,12 +220,12 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.sweep import row
     from mesm_train.analysis.systems import read_systems
     from mesm_train.config.settings import load_recipe
-    from mesm_train.report.page import render
+    from mesm_train.report.page import render_report
     from mesm_train.report.record import read
     from mesm_train.runs.run import stored
     from mesm_train.training import checkpoint
 
-    assert render(read(folder), (), [], {}, {})
+    assert render_report(read(folder))
     _tolerate(
         lambda: summary_table(compare(read_systems([folder]))),
         lambda: stored(folder, "test"), lambda: row(folder).cells(),
@@ -238,10 +238,10 @@ def read_run(_: random.Random, folder: Path) -> None:
 
 
 def write_part(folder: Path) -> None:
-    from mesm_data.dataset import parts
+    from mesm_data.dataset.parts import finish_part
 
     rows = write_parts(folder, 4, 4)
-    parts.write_rows(folder, "p", [{name: value for name, value in row.items() if name != "source"} for row in rows])
+    finish_part(folder, "p", [{name: value for name, value in row.items() if name != "source"} for row in rows])
 
 
 def change_part(choose: random.Random, folder: Path) -> None:
@@ -257,11 +257,11 @@ def change_part(choose: random.Random, folder: Path) -> None:
     file.write_bytes(data)
 
 
-def read_part(_: random.Random, folder: Path) -> None:
+def pack_part(_: random.Random, folder: Path) -> None:
     """A part is made again, or is packed and is then what was written; the dataset is never another one."""
-    from mesm_data.dataset import parts
+    from mesm_data.dataset.parts import read_part
 
-    rows = parts.read_rows(folder, "p")
+    rows = read_part(folder, "p")
     if rows is None:
         return
     facts = {"corpus": "iemocap", "synthetic": True, "notes": [], "findings": [], "recipe": {"face_size": 4},
@@ -270,7 +270,7 @@ def read_part(_: random.Random, folder: Path) -> None:
 
     def pack() -> None:
         made = sorted(({**row, "source": "p", "group": "all"} for row in rows), key=lambda row: row["key"])
-        dataset.write(out, folder, made, facts, limit=9_000, step=lambda _: None)
+        write_dataset(out, folder, made, facts, limit=9_000, step=lambda _: None)
         assert list(verify(out)) == []
 
     _tolerate(pack)
@@ -335,6 +335,6 @@ SUBJECTS = {
         write=write_lock, change=lambda choose, folder: _change_json(choose, folder / "recipe.lock"), read=read_lock
     ),
     "run": Subject(write=write_run, change=change_run, read=read_run),
-    "part": Subject(write=write_part, change=change_part, read=read_part, writes=True),
+    "part": Subject(write=write_part, change=change_part, read=pack_part, writes=True),
     "server": Subject(write=Path.mkdir, change=lambda choose, folder: None, read=read_server),
 }

@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mesm_data.dataset import manifest, parquet_pages
+from mesm_data.dataset.manifest import manifest_schema, read_table, write_table
 from mesm_data.dataset.members import encode_faces
-from mesm_data.dataset.tar import BLOCK, end, header, padded
+from mesm_data.dataset.parquet_pages import memory_bound
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
 from mesm_data.errors import InputError
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.json_files import canonical_json
 
-SCHEMA = manifest.schema(built_in_schema("iemocap"))
+SCHEMA = manifest_schema(built_in_schema("iemocap"))
 
 SHARDS, SAMPLES, SECONDS = 12, 4, 250  # 32 MB a shard, 384 MB in all
 
@@ -46,14 +47,14 @@ def sparse_dataset(out: Path) -> None:
                 for extension, data in {"faces.npy": faces, "json": record(key), "txt": b"Yes", "wav": wav}.items():
                     stem = extension.partition(".")[0]
                     file.seek(at)
-                    file.write(header(f"{key}.{extension}", len(data)) + data[:10_000])
+                    file.write(tar_header(f"{key}.{extension}", len(data)) + data[:10_000])
                     rows[-1] |= {f"{stem}_offset": at + BLOCK, f"{stem}_size": len(data)}
                     rows[-1][f"{stem}_sha256"] = sha256(data).hexdigest()
-                    at += BLOCK + padded(len(data))
-            file.truncate(at + len(end(at)))
-        shards[name] = {"sha256": "0" * 64, "size": at + len(end(at)), "samples": SAMPLES}
+                    at += BLOCK + padded_size(len(data))
+            file.truncate(at + len(tar_end(at)))
+        shards[name] = {"sha256": "0" * 64, "size": at + len(tar_end(at)), "samples": SAMPLES}
     rows.sort(key=lambda row: str(row["key"]))
-    table = manifest.write(out / "manifest.parquet", rows, SCHEMA)
+    table = write_table(out / "manifest.parquet", rows, SCHEMA)
     said = {
         "format": 2, "corpus": "iemocap", "schema": built_in_schema("iemocap").as_dict(),
         "synthetic": True, "notes": [],
@@ -112,7 +113,7 @@ def test_reading_a_manifest_limits_no_other_thread(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     thread.start()
     for _ in range(50):
-        manifest.read_table(path, SCHEMA)
+        read_table(path, SCHEMA)
     ended.set()
     thread.join()
     assert not failures
@@ -125,7 +126,7 @@ from pathlib import Path
 from mesm_data.errors import InputError
 from mesm_data.dataset import manifest
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-manifest.MEMORY = 2**24  # a thirtieth, and so are the tables
+manifest.MAX_MEMORY = 2**24  # a thirtieth, and so are the tables
 before = peak()
 try: manifest.read_table(Path(sys.argv[1]))
 except InputError as error: print(error)
@@ -174,12 +175,12 @@ def test_a_page_header_that_is_cut_off_or_nested_is_refused(tmp_path: Path) -> N
     for head in (b"\x1c" * 40, b"\x15" + b"\xff" * 39, b"\x00" * 40):
         path.write_bytes(whole[:start] + head + whole[start + 40 :])
         with pytest.raises(InputError, match=r"not a readable Parquet file|unfolds to more"):
-            manifest.read_table(path)
+            read_table(path)
 
 
 def test_the_memory_of_honest_pages_is_that_of_their_values(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"end": np.arange(10_000.0)}), path, use_dictionary=False)
     with path.open("rb") as file:
-        found = parquet_pages.memory(file, pq.ParquetFile(path).metadata)
+        found = memory_bound(file, pq.ParquetFile(path).metadata)
     assert 80_000 + 2 * 16 * 10_000 <= found < 90_000 + 2 * 16 * 10_000

@@ -18,19 +18,27 @@ import pyarrow.parquet as pq
 import pytest
 from hostile import DATASET, run, write
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset import manifest
+from mesm_data.dataset.dataset_dir import dataset_root, read_clip_index, read_dataset_info, read_manifest_rows
+from mesm_data.dataset.manifest import (
+    clip_index_schema,
+    manifest_schema,
+    read_table,
+    read_table_rows,
+    rows_digest,
+    write_table,
+)
 from mesm_data.dataset.members import decode_faces, encode_faces
-from mesm_data.dataset.reader import MAX_RECORD, Dataset
+from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import MAX_RECORD
 from mesm_data.dataset.summary import inspect
-from mesm_data.dataset.tar import BLOCK, header
+from mesm_data.dataset.tar import BLOCK, tar_header
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import resolve_split
 from mesm_data.storage.json_files import MAX_JSON, parse_json, read_json
 
-SCHEMA = manifest.schema(built_in_schema("iemocap"))
+SCHEMA = manifest_schema(built_in_schema("iemocap"))
 
 FILE = {"size": 1, "samples": 1, "sha256": "0" * 64}
 KEY = "Ses02F_impro01_M001"  # the third row
@@ -50,7 +58,7 @@ def own(base: Path, tmp_path: Path) -> Path:
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     """Change the manifest's rows; its number of rows is told as it is then."""
-    rows, said = manifest.read(path / "manifest.parquet"), read_json(path / "dataset.json")
+    rows, said = read_table_rows(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
     said["manifest"]["rows"] = len(rows)
@@ -84,8 +92,8 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
     rewrite(own, lambda rows: [row.update(reason=text, status="failed") for row in rows if row["status"] == "failed"])
     said = read_json(own / "dataset.json")
     said["notes"] = [text]
-    said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
-    said["root"] = dataset.root(said["manifest"]["sha256"], said["shards"])  # whoever lies can count
+    said["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
+    said["root"] = dataset_root(said["manifest"]["sha256"], said["shards"])  # whoever lies can count
     (own / "dataset.json").write_text(json.dumps(said))
     for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
@@ -175,7 +183,7 @@ def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(ow
         "import sys\nfrom pathlib import Path\nfrom mesm_data.errors import InputError\n"
         "from mesm_data.dataset import manifest\n"
         "from mesm_data.schema.built_in import built_in_schema\n"
-        "try: manifest.read_table(Path(sys.argv[1]), manifest.schema(built_in_schema('iemocap')))\n"
+        "try: manifest.read_table(Path(sys.argv[1]), manifest.manifest_schema(built_in_schema('iemocap')))\n"
         "except InputError as error: print(error)\n"
         # Not ru_maxrss: that begins with the size of the process that forked this one.
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
@@ -221,9 +229,9 @@ def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
     [("offset", -1), ("size", 2**63 - 1), ("size", 10_000_000_000), ("shard", "../x.tar"), ("key", "a/b")],
 )
 def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: object) -> None:
-    rows = manifest.read(own / "video" / "index.parquet")
+    rows = read_table_rows(own / "video" / "index.parquet")
     rows[1][column] = value
-    manifest.write(own / "video" / "index.parquet", rows, manifest.clips_schema())
+    write_table(own / "video" / "index.parquet", rows, clip_index_schema())
     with pytest.raises(InputError, match=r"index\.parquet: .*(outside its shard|no such shard|cannot be a sample key)"):
         list(verify(own))
 
@@ -302,8 +310,9 @@ def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kin
 @pytest.mark.parametrize(
     "head",
     [
-        header(f"../{KEY}.txt", 7), header(f"/{KEY}.txt", 7), header(f"{KEY}.json", 7), header(f"{KEY}.txt", 8),
-        header(f"{KEY}.txt", 8 * 2**30 - 1), *(header(f"{KEY}.txt", 7)[:156] + kind + b"/etc/passwd".ljust(355, b"\0")
+        tar_header(f"../{KEY}.txt", 7), tar_header(f"/{KEY}.txt", 7), tar_header(f"{KEY}.json", 7),
+        tar_header(f"{KEY}.txt", 8), tar_header(f"{KEY}.txt", 8 * 2**30 - 1),
+        *(tar_header(f"{KEY}.txt", 7)[:156] + kind + b"/etc/passwd".ljust(355, b"\0")
         for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"L", b"x", b"S")), bytes(BLOCK),
     ],
 )  # fmt: skip
@@ -332,12 +341,12 @@ def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
     """All of dataset.json, the manifest and the index agree on 10 GB more than there are."""
     said = read_json(own / "dataset.json")
     much = 10 * 2**30 // 10240 * 10240
-    rows = manifest.read(own / "manifest.parquet")
+    rows = read_table_rows(own / "manifest.parquet")
     last = max((row for row in rows if row["shard"] == "all-000000.tar"), key=lambda row: row["wav_offset"])
     last["wav_size"] += much
     last["n_samples"] += much // 2
     said["shards"]["all-000000.tar"]["size"] += much
-    manifest.write(own / "manifest.parquet", rows, SCHEMA)
+    write_table(own / "manifest.parquet", rows, SCHEMA)
     (own / "dataset.json").write_text(json.dumps(said))
     with pytest.raises(MesmError, match=r"bytes, dataset\.json says"):
         list(Dataset(own))
@@ -372,11 +381,11 @@ def test_the_limit_of_memory_is_lifted_again_and_other_limits_stay(base: Path) -
     before = resource.getrlimit(resource.RLIMIT_AS)
     Dataset(base)
     with pytest.raises(InputError):
-        manifest.read_table(base / "dataset.json")
+        read_table(base / "dataset.json")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_rows_and_clips_of_a_right_dataset_pass(base: Path) -> None:
-    said = dataset.describe(base)
-    assert len(dataset.rows(base, said)) == said["counts"]["total"]
-    assert len(dataset.clips(base, said)) == said["counts"]["ok"]
+    said = read_dataset_info(base)
+    assert len(read_manifest_rows(base, said)) == said["counts"]["total"]
+    assert len(read_clip_index(base, said)) == said["counts"]["ok"]

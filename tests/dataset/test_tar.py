@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mesm_data.dataset.members import decode_faces, encode_faces
-from mesm_data.dataset.pack import shards
-from mesm_data.dataset.tar import BLOCK, MAX_KEY, SampleWriter, check_key, end, header, padded
+from mesm_data.dataset.pack import split_into_shards
+from mesm_data.dataset.tar import BLOCK, MAX_KEY, SampleWriter, check_key, padded_size, tar_end, tar_header
 from mesm_data.media.wav import decode_wav, encode_wav
 
 keys = st.text("abcXYZ019_-", min_size=1, max_size=40)
@@ -47,7 +47,7 @@ def test_the_bytes_are_ustar_by_the_letter(items: dict[str, dict[str, bytes]]) -
             offset = offsets[key][extension]
             assert offset % BLOCK == 0
             assert data[offset : offset + len(content)] == content
-            assert data[offset - BLOCK : offset] == header(f"{key}.{extension}", len(content))
+            assert data[offset - BLOCK : offset] == tar_header(f"{key}.{extension}", len(content))
 
 
 def test_webdatasets_own_writer_writes_the_same() -> None:
@@ -66,9 +66,9 @@ def test_a_sample_has_the_same_blocks_wherever_it_stands(items: dict[str, dict[s
     """What lets a shard be put together from parts."""
     blocks = b""
     for key, members in items.items():
-        size = sum(BLOCK + padded(len(content)) for content in members.values())
+        size = sum(BLOCK + padded_size(len(content)) for content in members.values())
         blocks += written({key: members})[0][:size]
-    assert written(items)[0] == blocks + end(len(blocks))
+    assert written(items)[0] == blocks + tar_end(len(blocks))
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "..", "é", "a\0b", "x" * (MAX_KEY + 1), "a\\b"])
@@ -121,7 +121,7 @@ def test_views_do_not_copy() -> None:
 @given(st.lists(st.integers(1, 50)), st.integers(10, 100))
 def test_shard_boundaries_follow_from_order_and_sizes(sizes: list[int], limit: int) -> None:
     named = [(str(index), size) for index, size in enumerate(sizes)]
-    cut = list(shards(named, limit))
+    cut = list(split_into_shards(named, limit))
     assert [key for shard in cut for key in shard] == [key for key, _ in named]
     for index, shard in enumerate(cut):
         total = sum(sizes[int(key)] for key in shard)

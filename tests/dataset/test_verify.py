@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, rows_digest, write_table
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.schema.built_in import built_in_schema
 
-SCHEMA = manifest.schema(built_in_schema("iemocap"))
+SCHEMA = manifest_schema(built_in_schema("iemocap"))
 
 
 @pytest.fixture
@@ -77,19 +76,19 @@ def test_missing_and_additional_shards_are_found(own: Path) -> None:
 
 
 def test_a_manifest_that_lies_is_found(own: Path) -> None:
-    rows = manifest.read(own / "manifest.parquet")
+    rows = read_table_rows(own / "manifest.parquet")
     rows[0]["speaker"] = "Ses09X"
-    manifest.write(own / "manifest.parquet", rows, SCHEMA)
+    write_table(own / "manifest.parquet", rows, SCHEMA)
     assert any("manifest.parquet: the table has sha256" in difference for difference in verify(own))
 
 
 def exchange_labels(path: Path) -> None:
     """Give two utterances of the manifest at `path` each other's labels."""
-    rows = manifest.read(path)
+    rows = read_table_rows(path)
     first = next(row for row in rows if row["status"] == "ok")
     other = next(row for row in rows if row["status"] == "ok" and row["labels"] != first["labels"])
     first["labels"], other["labels"] = other["labels"], first["labels"]
-    manifest.write(path, rows, SCHEMA)
+    write_table(path, rows, SCHEMA)
 
 
 def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> None:
@@ -101,7 +100,7 @@ def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> Non
     with pytest.raises(InputError, match="is not the table"):
         inspect(own)
     said = json.loads((own / "dataset.json").read_text())
-    said["manifest"]["sha256"] = manifest.digest(manifest.read(own / "manifest.parquet"))
+    said["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
     (own / "dataset.json").write_text(json.dumps(said))
     with pytest.raises(InputError, match=r"own/dataset\.json contradicts itself: its root is"):
         Dataset(own, check=True)
@@ -115,38 +114,6 @@ def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:
     differences = list(verify(own))
     assert any("counts" in difference for difference in differences)
     assert any("root" in difference for difference in differences)
-
-
-def test_standard_tools_compute_the_merkle_tree(dataset: Path, tmp_path: Path) -> None:
-    """docs/format.md, done with tar and sha256sum: members, samples, shards, groups, dataset."""
-    script = """
-    set -eu; export LC_ALL=C
-    for shard in "$1"/shards/*.tar; do
-        rm -rf members; mkdir members; tar xf "$shard" -C members
-        for key in $(tar tf "$shard" | sed -n 's/[.]txt$//p'); do
-            leaf=$(cd members; sha256sum $key.faces.npy $key.json $key.txt $key.wav | sha256sum | cut -c-64)
-            echo "$leaf  $key"
-        done | sha256sum | sed "s|-|$(basename "$shard")|"
-    done | tee shards.txt | sha256sum | sed 's|-|all|' | tee groups.txt | sha256sum | cut -c-64 > root.txt
-    """
-    subprocess.run(["bash", "-c", script, "-", str(dataset)], cwd=tmp_path, check=True)
-
-    def table(name: str) -> dict[str, str]:
-        lines = (tmp_path / name).read_text().splitlines()
-        return {line.split("  ")[1]: line.split("  ")[0] for line in lines}
-
-    said = json.loads((dataset / "dataset.json").read_text())["merkle"]
-    assert len(said["shards"]) > 1
-    assert said["shards"] == table("shards.txt")
-    assert said["groups"] == table("groups.txt")
-    assert said["root"] == (tmp_path / "root.txt").read_text().strip()
-
-
-def test_a_merkle_tree_that_lies_is_found(own: Path) -> None:
-    said = json.loads((own / "dataset.json").read_text())
-    said["merkle"]["groups"]["all"] = "0" * 64
-    (own / "dataset.json").write_text(json.dumps(said))
-    assert any("Merkle tree" in difference for difference in verify(own))
 
 
 def test_the_command_says_so_with_its_exit_code(own: Path, mesm_data: Callable[..., "object"]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesm_data.pipeline.executors.base import WorkerDied
-from mesm_data.pipeline.executors.local import run
+from mesm_data.pipeline.executors.local import run_local
 
 
 def square(number: int) -> int:
@@ -41,32 +41,34 @@ def wait_for_the_parent(mark: str) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_is_answered_once(workers: int) -> None:
-    answers = list(run(square, range(20), workers))
+    answers = list(run_local(square, range(20), workers))
     assert sorted(answers) == [(number, number * number) for number in range(20)]
 
 
 def test_a_worker_that_crashes_costs_only_its_own_item() -> None:
-    answers = dict(run(die_on_seven, range(12), 3))
+    answers = dict(run_local(die_on_seven, range(12), 3))
     assert isinstance(answers.pop(7), WorkerDied)
     assert answers == {number: number * number for number in range(12) if number != 7}
 
 
 def test_an_item_whose_worker_was_killed_from_outside_is_done_again(tmp_path: Path) -> None:
     places = [(str(tmp_path / "mark"), number) for number in range(6)]
-    assert sorted(number for _, number in run(die_once, places, 2)) == list(range(6))
+    assert sorted(number for _, number in run_local(die_once, places, 2)) == list(range(6))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_of_the_step_ends_the_work(workers: int) -> None:
     with pytest.raises(ValueError, match="is refused"):
-        list(run(refuse, range(4), workers))
+        list(run_local(refuse, range(4), workers))
 
 
 def test_workers_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     """SIGKILL leaves a parent no chance to tell anybody."""
     marks = [str(tmp_path / "one"), str(tmp_path / "two")]
     program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    program += f"from test_local import *\nif __name__ == '__main__': list(run(wait_for_the_parent, {marks!r}, 2))"
+    program += (
+        f"from test_local import *\nif __name__ == '__main__': list(run_local(wait_for_the_parent, {marks!r}, 2))"
+    )
     script = tmp_path / "main.py"
     script.write_text(program)
     parent = subprocess.Popen([sys.executable, str(script)])

@@ -15,9 +15,9 @@ from test_local import die_on_seven, refuse, square
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.pipeline.build import build
-from mesm_data.pipeline.executors import ray as engine
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.pipeline.executors.base import WorkerDied
+from mesm_data.pipeline.executors.ray import run_on_ray
 from mesm_data.storage.json_files import read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
@@ -59,12 +59,12 @@ def cluster(_quiet: None) -> Iterator[Any]:
 
 
 def test_items_are_answered_once_and_a_crash_costs_its_own_item(cluster: Any) -> None:
-    assert sorted(engine.run(square, range(20))) == [(number, number * number) for number in range(20)]
-    answers = dict(engine.run(die_on_seven, range(12), 3))
+    assert sorted(run_on_ray(square, range(20))) == [(number, number * number) for number in range(20)]
+    answers = dict(run_on_ray(die_on_seven, range(12), 3))
     assert isinstance(answers.pop(7), WorkerDied)
     assert answers == {number: number * number for number in range(12) if number != 7}
     with pytest.raises(ValueError, match="is refused"):
-        list(engine.run(refuse, range(4)))
+        list(run_on_ray(refuse, range(4)))
 
 
 def test_a_node_that_does_not_see_the_folders_is_named(cluster: Any, tmp_path: Path, corpus: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_node_that_does_not_see_the_folders_is_named(cluster: Any, tmp_path: P
         return lambda number: None
 
     with pytest.raises(MesmError, match=f"cannot be seen on {socket.gethostname()}"):
-        build(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+        build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
     assert not list((tmp_path / "out" / ".build" / "parts").glob("*.json"))  # nobody failed for it
 
 
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_a_build_on_ray_and_leaves_nothing_running(cluster: Any, tmp
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "goes on where it stopped" in said
+    assert "run the same command again to resume" in said
     assert not (tmp_path / "out" / "dataset.json").exists()
     ray.init(log_to_driver=False)
     try:
@@ -107,7 +107,7 @@ def test_an_address_where_no_cluster_is_is_said(monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster can be reached"):
-        list(engine.run(square, range(2)))
+        list(run_on_ray(square, range(2)))
 
 
 def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
@@ -123,9 +123,11 @@ def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
 
         return step
 
-    said = build(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
     assert killed
     assert killed[0] < said["counts"]["ok"]
-    reference = once("reference", lambda path: build(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
+    reference = once(
+        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+    )
     assert said["root"] == read_json(reference / "dataset.json")["root"]
     assert not list((tmp_path / "out").rglob("*.tmp"))

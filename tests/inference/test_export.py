@@ -55,7 +55,8 @@ def test_the_folder_has_the_layout_of_the_hub_and_a_card_of_facts(hub_folder: Pa
         "Train and test parts share", "| ang | Anger | binary |", "95 % interval",
     ):  # fmt: skip
         assert fact in card, fact
-    assert str(fe2e_run) not in card + (hub_folder / "config.json").read_text()
+    for path in hub_folder.rglob("*"):
+        assert path.is_dir() or str(fe2e_run).encode() not in path.read_bytes(), f"{path} names a folder"
 
 
 def test_damage_and_wrong_places_are_named(hub_folder: Path, fe2e_run: Path, tmp_path: Path) -> None:
@@ -109,13 +110,16 @@ def small_model(encoder: Path, **settings: object) -> Model:
     ],
 )
 def test_the_portable_form_computes_the_same_logits(settings: dict[str, object], tiny_encoder: Path) -> None:
+    """Where sites are chosen (p < 1), rounding decides between equal weights, so that a few sites may differ."""
+    sparse = settings.get("sparse")
+    tolerance = 5e-3 if isinstance(sparse, SparseSettings) and sparse.p < 1 else 1e-4
     model = small_model(tiny_encoder, **settings)
     portable = PortableModel(model).eval()
     for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
         inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
         with torch.no_grad():
             found, expected = portable(*(value for value, _ in inputs.values())), model(batch_of(inputs))[0]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 def batch_of(inputs: dict[str, tuple[torch.Tensor, int]]) -> mesm_train.Batch:

@@ -61,7 +61,7 @@ def test_a_span_of_an_iemocap_dialog_gives_the_logits_of_its_sample(
         record, wears_markers = opened[key].record, key.rpartition("_")[2][0] == dialog.stem[5]
         clips[key] = Clip(
             path=dialog, start=record["start"], end=record["end"], text=record["text"], audio=wav,
-            channel=0 if wears_markers else 1, face="left" if wears_markers else "right",
+            channel=1 if wears_markers else 2, face="left" if wears_markers else "right",
         )  # fmt: skip
     assert_same(model, opened, clips, same_sound=False)
 

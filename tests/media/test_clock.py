@@ -18,8 +18,8 @@ from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.clip_encoder import ClipWriter
 from mesm_data.media.frame import Frame
-from mesm_data.media.frame_sampling import Cutter, Span
-from mesm_data.media.pixels import rgb
+from mesm_data.media.frame_sampling import FrameSampler, TimeSpan
+from mesm_data.media.pixels import to_rgb
 from mesm_data.media.toolchain import ErrorOutput, ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.schema.recordings import AudioSource
@@ -156,9 +156,11 @@ def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_mome
 def test_no_frame_outside_an_utterance_is_inside_it_whatever_the_order_of_times(
     times: list[Fraction], start: Fraction
 ) -> None:
-    span = Span(start=start, end=start + 1)
-    for cut in Cutter(Slots(times, Fraction(1, 10)), [span, Span(start=Fraction(0), end=Fraction(9))], Fraction(1, 2)):
-        if cut.index == 0 and cut.inside:
+    span = TimeSpan(start=start, end=start + 1)
+    for cut in FrameSampler(
+        Slots(times, Fraction(1, 10)), [span, TimeSpan(start=Fraction(0), end=Fraction(9))], Fraction(1, 2)
+    ):
+        if cut.index == 0 and cut.in_span:
             assert span.start <= cut.frame.time < span.end
 
 
@@ -196,5 +198,5 @@ def test_a_process_is_quoted_with_its_first_error_line_and_its_end(program: str)
 
 def test_numbers_are_read_back_from_a_film(tmp_path: Path) -> None:
     """The measure itself: a frame that is shown twice or late would be seen."""
-    frames = [number(rgb(frame, 0, WIDTH)) for frame in Video(encode(tmp_path / "a.mkv", *X264, count=9)).frames()]
+    frames = [number(to_rgb(frame, 0, WIDTH)) for frame in Video(encode(tmp_path / "a.mkv", *X264, count=9)).frames()]
     assert frames == list(range(9))

@@ -9,8 +9,9 @@ from test_exact import encode
 from test_films import X264, tone
 
 from mesm_data.errors import MesmError
-from mesm_data.media.audio import AudioReader, convert
+from mesm_data.media.audio import AudioReader
 from mesm_data.media.containers import FORMATS, open_clip, open_container
+from mesm_data.media.sound_track import decode_track
 from mesm_data.media.video import Video
 from mesm_data.schema.recordings import AudioSource
 
@@ -34,7 +35,7 @@ def test_a_text_that_names_other_media_is_no_media(tmp_path: Path, name: str, sc
     with pytest.raises(MesmError):
         Video(tmp_path / name)
     with pytest.raises(MesmError):
-        convert(tmp_path / name, [(0, 1)], 16_000)
+        decode_track(tmp_path / name, [(0, 1)], 16_000)
     with pytest.raises((MesmError, av.FFmpegError)):
         open_clip(SCRIPTS[script].encode())
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.frame import Frame
-from mesm_data.media.frame_sampling import Cutter, Span
-from mesm_data.media.pixels import rgb
+from mesm_data.media.frame_sampling import FrameSampler, TimeSpan
+from mesm_data.media.pixels import to_rgb
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.schema.recordings import AudioSource
@@ -63,7 +63,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def shown(path: Path) -> dict[Fraction, int]:
     """Presentation time -> number of every frame of a clip."""
     video = Video(path)
-    return {frame.time: number(rgb(frame, 0, WIDTH)) for frame in video.frames()}
+    return {frame.time: number(to_rgb(frame, 0, WIDTH)) for frame in video.frames()}
 
 
 def test_every_frame_is_shown_at_its_own_time(clip: Path) -> None:
@@ -81,8 +81,8 @@ def test_every_frame_is_shown_at_its_own_time(clip: Path) -> None:
 def test_crops_are_the_first_frames_at_or_after_each_half_second(clip: Path, start: str) -> None:
     frames = shown(clip)
     begin, stop = Fraction(start), Fraction(start) + Fraction("2.7")
-    cutter = Cutter(Video(clip), [Span(start=begin, end=stop)], Fraction(1, 2))
-    found = [number(rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.ticks)]
+    cutter = FrameSampler(Video(clip), [TimeSpan(start=begin, end=stop)], Fraction(1, 2))
+    found = [number(to_rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.grid_hits)]
     moments = [begin + Fraction(k, 2) for k in range(6)]
     assert found == [frames[min(time for time in frames if time >= moment)] for moment in moments]
 
@@ -90,12 +90,12 @@ def test_crops_are_the_first_frames_at_or_after_each_half_second(clip: Path, sta
 def test_a_span_past_the_end_gets_the_frames_that_there_are(clip: Path) -> None:
     frames = shown(clip)
     end = max(frames) + 1 / FPS
-    cutter = Cutter(Video(clip), [Span(start=end - Fraction(6, 5), end=end + 5)], Fraction(1, 2))
-    assert sum(cut.ticks for cut in cutter) == 3
+    cutter = FrameSampler(Video(clip), [TimeSpan(start=end - Fraction(6, 5), end=end + 5)], Fraction(1, 2))
+    assert sum(cut.grid_hits for cut in cutter) == 3
     assert cutter.end is not None
     assert abs(cutter.end - end) < Fraction(1, 1000)
-    late = Cutter(Video(clip), [Span(start=cutter.end, end=end + 1)], Fraction(1, 2))
-    assert [cut.ticks for cut in late] == []
+    late = FrameSampler(Video(clip), [TimeSpan(start=cutter.end, end=end + 1)], Fraction(1, 2))
+    assert [cut.grid_hits for cut in late] == []
 
 
 class Slots:
@@ -126,13 +126,13 @@ def test_the_cutter_agrees_with_the_sentence_that_defines_it(
 ) -> None:
     """Variable frame rates, gaps, overlaps: compared with a literal reading of the rule."""
     times = [sum(gaps[:index], Fraction(0)) for index in range(len(gaps))]
-    asked = [Span(start=start, end=start + length) for start, length in spans]
-    cutter = Cutter(Slots(times, Fraction(1, 10)), asked, Fraction(1, 2))
+    asked = [TimeSpan(start=start, end=start + length) for start, length in spans]
+    cutter = FrameSampler(Slots(times, Fraction(1, 10)), asked, Fraction(1, 2))
     faces: list[list[Fraction]] = [[] for _ in asked]
     inside: list[list[Fraction]] = [[] for _ in asked]
     for cut in cutter:
-        faces[cut.index] += [cut.frame.time] * cut.ticks
-        inside[cut.index] += [cut.frame.time] * cut.inside
+        faces[cut.index] += [cut.frame.time] * cut.grid_hits
+        inside[cut.index] += [cut.frame.time] * cut.in_span
     end = times[-1] + Fraction(1, 10) if times else Fraction(0)
     for span, got, within in zip(asked, faces, inside, strict=True):
         moments = [span.start + Fraction(k, 2) for k in range(40)]
@@ -196,7 +196,7 @@ def test_integer_colours_are_those_of_the_standard() -> None:
     planes = generator.integers(0, 256, (6, 64), dtype=np.uint8)
     image = av.VideoFrame.from_ndarray(planes.reshape(-1, 16), format="yuv420p")
     frame = Frame(begin=0, end=1, scale=1, image=image)
-    picture = rgb(frame, 0, image.width).astype(float)
+    picture = to_rgb(frame, 0, image.width).astype(float)
     y, u, v = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].astype(float) for p in image.planes)
     u, v = (plane.repeat(2, 0).repeat(2, 1) - 128 for plane in (u, v))
     luma = (y - 16) * 255 / 219

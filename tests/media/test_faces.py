@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from mesm_data.errors import MesmError
-from mesm_data.media.faces.boxes import suppress
-from mesm_data.media.faces.crop import face, resize
-from mesm_data.media.faces.fixed_point import INPUT_TOP, Network, pool, prelu
-from mesm_data.media.faces.integral_image import Sums, edges
-from mesm_data.media.faces.mtcnn import Detection, Detector
-from mesm_data.media.faces.weights import SHA256, load_weights, read_arrays, weights_folder
+from mesm_data.media.faces.boxes import nms
+from mesm_data.media.faces.crop import crop_face, resize
+from mesm_data.media.faces.fixed_point import MAX_INPUT, FixedPointNetwork, max_pool, prelu
+from mesm_data.media.faces.integral_image import IntegralImage, bin_edges
+from mesm_data.media.faces.mtcnn import Detection, MtcnnDetector
+from mesm_data.media.faces.weights import WEIGHTS_SHA256, load_weights, read_arrays, weights_folder
 
 ORACLE = Path(__file__).parents[2] / "../shared/data"  # recorded with facenet-pytorch 2.6
 recorded = pytest.mark.skipif(not ORACLE.is_dir(), reason="the recorded boxes are not beside the repository")
@@ -55,24 +55,26 @@ def pictures() -> dict[str, NDArray[np.uint8]]:
 
 def everything() -> str:
     """A digest of every bit that the detector and the crops give for some pictures."""
-    detector, all_of_it = Detector(min_face_size=40), hashlib.sha256()
+    detector, all_of_it = MtcnnDetector(min_face_size=40), hashlib.sha256()
     for name in ("half", "mosaic_720x480", "blank_360x480", "dark"):
         picture = pictures()[name]
         detections = detector.detect(picture)
         all_of_it.update(repr(detections).encode())
-        all_of_it.update(face(picture, detections, square=200).crop.tobytes())
+        all_of_it.update(crop_face(picture, detections, square=200).crop.tobytes())
     return all_of_it.hexdigest()
 
 
 @pytest.fixture(scope="module")
-def detectors() -> dict[int, Detector]:
-    return {size: Detector(min_face_size=size) for size in (20, 40, 60)}
+def detectors() -> dict[int, MtcnnDetector]:
+    return {size: MtcnnDetector(min_face_size=size) for size in (20, 40, 60)}
 
 
 @recorded
 @pytest.mark.parametrize("name", pictures())
 @pytest.mark.parametrize("size", [20, 40, 60])
-def test_boxes_and_landmarks_are_those_of_facenet_pytorch(name: str, size: int, detectors: dict[int, Detector]) -> None:
+def test_boxes_and_landmarks_are_those_of_facenet_pytorch(
+    name: str, size: int, detectors: dict[int, MtcnnDetector]
+) -> None:
     """The same faces in the same order, all within 0.02 pixel (measured: 0.006), and nothing in the blank picture."""
     expected = json.loads((ORACLE / "mtcnn_oracle.json").read_text())["min_face_size"][name][str(size)]
     found = detectors[size].detect(pictures()[name])
@@ -85,10 +87,10 @@ def test_boxes_and_landmarks_are_those_of_facenet_pytorch(name: str, size: int, 
 
 @recorded
 @pytest.mark.parametrize("name", [name for name in pictures() if not name.startswith("blank")])
-def test_crops_are_those_of_facenet_pytorch(name: str, detectors: dict[int, Detector]) -> None:
+def test_crops_are_those_of_facenet_pytorch(name: str, detectors: dict[int, MtcnnDetector]) -> None:
     """Within half a grey level on average (the oracle's crops are of min_face_size 20); larger and smaller faces."""
     picture = pictures()[name]
-    cut = face(picture, detectors[20].detect(picture), square=100)
+    cut = crop_face(picture, detectors[20].detect(picture), square=100)
     assert cut.detected
     with np.load(ORACLE / "mtcnn_oracle_crops.npz") as crops:
         assert np.abs(cut.crop - crops[name]).mean() < 0.5
@@ -120,14 +122,14 @@ def test_threads_and_instruction_set_do_not_change_a_bit(environment: dict[str, 
     assert run.stdout.split()[-1] == EVERYTHING
 
 
-def test_no_sum_of_the_nets_is_rounded(detectors: dict[int, Detector]) -> None:
+def test_no_sum_of_the_nets_is_rounded(detectors: dict[int, MtcnnDetector]) -> None:
     """Every layer's matrix product equals the one in 64-bit integers, on patches of a face and on black-white noise."""
-    sums = Sums(astronaut())
+    integral = IntegralImage(astronaut())
     boxes = np.array([[170, 50, 290, 190], [0, 0, 512, 512], [300, 300, 324, 350]])
     detector = detectors[40]
-    for net, size in ((detector._propose, 24), (detector._refine, 24), (detector._output, 48)):
-        real = sums.patches(boxes, size)
-        harsh = np.random.default_rng(0).integers(0, 2, real.shape) * INPUT_TOP
+    for net, size in ((detector._pnet, 24), (detector._rnet, 24), (detector._onet, 48)):
+        real = integral.patches(boxes, size)
+        harsh = np.random.default_rng(0).integers(0, 2, real.shape) * MAX_INPUT
         x = np.concatenate([real, harsh], axis=-1)
         for layer in net.layers:
             scale = 2.0 ** next(b for b in range(40) if not np.any(layer.matrix * 2.0**b % 1))
@@ -143,19 +145,19 @@ def test_no_sum_of_the_nets_is_rounded(detectors: dict[int, Detector]) -> None:
             x = layer(x)
 
 
-def test_a_patch_does_not_depend_on_its_batch(detectors: dict[int, Detector]) -> None:
-    """The heads of a patch are the same bits alone and among others."""
-    sums = Sums(astronaut())
+def test_a_patch_does_not_depend_on_its_batch(detectors: dict[int, MtcnnDetector]) -> None:
+    """The heads of a patch are identical alone and in a batch."""
+    integral = IntegralImage(astronaut())
     boxes = np.random.default_rng(1).integers(0, 200, (30, 4)) + np.array([0, 0, 210, 210])
-    together = detectors[40]._refine(sums.patches(boxes, 24))
+    together = detectors[40]._rnet(integral.patches(boxes, 24))
     for i in range(len(boxes)):
-        assert np.array_equal(detectors[40]._refine(sums.patches(boxes[i : i + 1], 24))[..., 0], together[..., i])
+        assert np.array_equal(detectors[40]._rnet(integral.patches(boxes[i : i + 1], 24))[..., 0], together[..., i])
 
 
 def test_bound_refuses_weights_whose_sums_could_be_rounded() -> None:
     """One bit more than the nets are given, times the factor of 2 that is kept, does not pass."""
     with pytest.raises(AssertionError, match="exact range"):
-        Network(load_weights("pnet"), (2, 0, 0), (32, 27, 24, 21), heads=[9, 11])
+        FixedPointNetwork(load_weights("pnet"), (2, 0, 0), (32, 27, 24, 21), heads=[9, 11])
 
 
 def test_the_last_bit_of_exp_cannot_change_a_score() -> None:
@@ -168,7 +170,7 @@ def test_the_last_bit_of_exp_cannot_change_a_score() -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "every"), [(720, 1280, 2), (1080, 1920, 2), (2160, 3840, 4)])
-def test_large_pictures_are_thinned(height: int, width: int, every: int, detectors: dict[int, Detector]) -> None:
+def test_large_pictures_are_thinned(height: int, width: int, every: int, detectors: dict[int, MtcnnDetector]) -> None:
     """The boxes and landmarks are those of every second or fourth pixel, in pixels of the whole picture."""
     picture = np.full((height, width, 3), 60, np.uint8)
     picture[100:612, 500:1012] = astronaut()
@@ -179,7 +181,9 @@ def test_large_pictures_are_thinned(height: int, width: int, every: int, detecto
 
 
 @pytest.mark.parametrize("shape", [(480, 360), (480, 720), (576, 720), (540, 960)])
-def test_every_pixel_of_smaller_pictures_is_looked_at(shape: tuple[int, int], detectors: dict[int, Detector]) -> None:
+def test_every_pixel_of_smaller_pictures_is_looked_at(
+    shape: tuple[int, int], detectors: dict[int, MtcnnDetector]
+) -> None:
     """A face that can be seen in the odd rows and columns alone is found."""
     picture = np.zeros((*shape, 3), np.uint8)
     picture[101:357:2, 101:357:2] = astronaut()[::4, ::4]
@@ -191,12 +195,12 @@ def test_every_pixel_of_smaller_pictures_is_looked_at(shape: tuple[int, int], de
 @pytest.mark.parametrize("shape", [(1080, 1920), (1920, 1080), (480, 640), (37, 41)])
 def test_colours_do_not_run_into_each_other(shape: tuple[int, int]) -> None:
     """White, and the largest rectangles that are asked for: every mean is 255 at every size."""
-    sums = Sums(np.full((*shape, 3), 255, np.uint8))
+    integral = IntegralImage(np.full((*shape, 3), 255, np.uint8))
     coarsest = 12 / min(shape)
-    level = sums.shrunk(int(shape[0] * coarsest + 1), int(shape[1] * coarsest + 1))
-    assert np.array_equal(level, np.full_like(level, INPUT_TOP))
-    whole = sums.patches(np.array([[0, 0, shape[1], shape[0]]]), 24)
-    assert np.array_equal(whole, np.full_like(whole, INPUT_TOP))
+    level = integral.resized(int(shape[0] * coarsest + 1), int(shape[1] * coarsest + 1))
+    assert np.array_equal(level, np.full_like(level, MAX_INPUT))
+    whole = integral.patches(np.array([[0, 0, shape[1], shape[0]]]), 24)
+    assert np.array_equal(whole, np.full_like(whole, MAX_INPUT))
 
 
 @settings(max_examples=30, deadline=None)
@@ -208,9 +212,9 @@ def test_patches_are_means_of_their_rectangles(data: st.DataObject) -> None:
     left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
     size = data.draw(st.integers(1, 30))
-    patch = Sums(picture).patches(np.array([[left, top, right, bottom]]), size)[..., 0]
-    for i, (y0, y1) in enumerate(zip(*(e[:, 0] for e in edges(size, np.array([bottom - top]))), strict=True)):
-        for j, (x0, x1) in enumerate(zip(*(e[:, 0] for e in edges(size, np.array([right - left]))), strict=True)):
+    patch = IntegralImage(picture).patches(np.array([[left, top, right, bottom]]), size)[..., 0]
+    for i, (y0, y1) in enumerate(zip(*(e[:, 0] for e in bin_edges(size, np.array([bottom - top]))), strict=True)):
+        for j, (x0, x1) in enumerate(zip(*(e[:, 0] for e in bin_edges(size, np.array([right - left]))), strict=True)):
             part = picture[top + y0 : top + y1, left + x0 : left + x1].reshape(-1, 3)
             assert np.array_equal(patch[:, i, j], np.rint(part.sum(axis=0) * 512 / len(part)))
 
@@ -231,16 +235,16 @@ def test_pooling_keeps_the_rest_of_a_line(x: NDArray[np.float64], size: int) -> 
     """Windows at every second place, the last one cut at the edge (torch's ceil_mode)."""
     count = -(-(x.shape[1] - size) // 2) + 1
     expected = [[max(line[2 * i : 2 * i + size]) for i in range(count)] for line in x.tolist()]
-    assert pool(x, 1, size).tolist() == expected
+    assert max_pool(x, 1, size).tolist() == expected
 
 
 def test_suppress_keeps_the_best_of_an_overlap() -> None:
     """By hand: b overlaps a by 2/3 of their union, c is apart, d is inside a."""
     boxes = np.array([[0, 0, 10, 10], [0, 2, 10, 12], [20, 20, 30, 30], [4, 4, 6, 6]], np.float64)
     score = np.array([0.9, 0.95, 0.1, 0.8])
-    assert suppress(boxes, score, 0.5).tolist() == [1, 3, 2]
-    assert suppress(boxes, score, 0.7).tolist() == [1, 0, 3, 2]
-    assert suppress(boxes, score, 0.7, smaller=True).tolist() == [1, 2]
+    assert nms(boxes, score, 0.5).tolist() == [1, 3, 2]
+    assert nms(boxes, score, 0.7).tolist() == [1, 0, 3, 2]
+    assert nms(boxes, score, 0.7, by_smaller=True).tolist() == [1, 2]
 
 
 def test_suppress_in_blocks_equals_one_by_one() -> None:
@@ -258,17 +262,17 @@ def test_suppress_in_blocks_equals_one_by_one() -> None:
     for i in sorted(range(700), key=lambda i: (-score[i], i)):
         if all(overlap(boxes[i], boxes[j]) <= 0.5 for j in kept):
             kept.append(i)
-    assert suppress(boxes, score, 0.5).tolist() == kept
+    assert nms(boxes, score, 0.5).tolist() == kept
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (11, 200), (200, 11), (12, 12), (40, 40), (41, 53)])
-def test_any_size_of_picture_is_taken(shape: tuple[int, int], detectors: dict[int, Detector]) -> None:
+def test_any_size_of_picture_is_taken(shape: tuple[int, int], detectors: dict[int, MtcnnDetector]) -> None:
     """Too small for a face or not: an answer, and none in noise of that size."""
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert detectors[20].detect(noise) == []
 
 
-def test_detect_says_what_it_takes(detectors: dict[int, Detector]) -> None:
+def test_detect_says_what_it_takes(detectors: dict[int, MtcnnDetector]) -> None:
     """Grey pictures and floats are refused."""
     with pytest.raises(ValueError, match="uint8"):
         detectors[40].detect(np.zeros((100, 100), np.uint8))
@@ -276,9 +280,9 @@ def test_detect_says_what_it_takes(detectors: dict[int, Detector]) -> None:
         detectors[40].detect(np.zeros((100, 100, 3)))  # type: ignore[arg-type]
 
 
-def test_digest_names_the_settings(detectors: dict[int, Detector]) -> None:
+def test_digest_names_the_settings(detectors: dict[int, MtcnnDetector]) -> None:
     """Two detectors with the same settings have the same digest, others another."""
-    assert Detector(min_face_size=20).digest == detectors[20].digest
+    assert MtcnnDetector(min_face_size=20).digest == detectors[20].digest
     assert len({detector.digest for detector in detectors.values()}) == 3
 
 
@@ -287,7 +291,7 @@ def test_altered_weights_are_refused(tmp_path: Path) -> None:
     packed = bytearray((weights_folder() / "pnet.lz4").read_bytes())
     packed[1000] ^= 1
     (tmp_path / "pnet.lz4").write_bytes(packed)
-    with pytest.raises(MesmError, match=rf"sha256 \w+, expected {SHA256['pnet']}"):
+    with pytest.raises(MesmError, match=rf"sha256 \w+, expected {WEIGHTS_SHA256['pnet']}"):
         load_weights("pnet", tmp_path)
     with pytest.raises(MesmError, match=r"rnet\.lz4 is missing"):
         load_weights("rnet", tmp_path)
@@ -348,13 +352,13 @@ def test_resize_to_its_own_size_is_the_picture() -> None:
 def test_without_a_face_the_centre_square_is_taken() -> None:
     """IEMOCAP's half of a frame, 360 wide and 480 high: rows 128..351, columns 68..291."""
     picture = np.random.default_rng(0).integers(0, 256, (480, 360, 3), dtype=np.uint8)
-    cut = face(picture, [], square=224)
+    cut = crop_face(picture, [], square=224)
     assert (cut.box, cut.score, cut.detected) == ((68, 128, 292, 352), 0.0, False)
     assert np.array_equal(cut.crop, resize(picture[128:352, 68:292], 48))
 
 
 def test_the_centre_square_is_cut_to_a_small_picture() -> None:
-    assert face(np.zeros((100, 150, 3), np.uint8), [], square=224).box == (25, 0, 125, 100)
+    assert crop_face(np.zeros((100, 150, 3), np.uint8), [], square=224).box == (25, 0, 125, 100)
 
 
 def at(*box: float) -> Detection:
@@ -367,23 +371,23 @@ def test_the_margin_is_facenet_pytorchs() -> None:
     integers, and to the picture.
     """
     picture = np.zeros((200, 300, 3), np.uint8)
-    cut = face(picture, [at(50.5, 60.5, 142.5, 106.5), at(0, 0, 9, 9)], square=100)
+    cut = crop_face(picture, [at(50.5, 60.5, 142.5, 106.5), at(0, 0, 9, 9)], square=100)
     assert (cut.box, cut.score, cut.detected) == ((48, 59, 144, 107), 0.97, True)
-    assert face(picture, [at(-20, -20, 400, 300)], square=100).box == (0, 0, 300, 200)
+    assert crop_face(picture, [at(-20, -20, 400, 300)], square=100).box == (0, 0, 300, 200)
 
 
 def test_a_box_outside_the_picture_is_no_face() -> None:
     """Then the next detection is taken, or the centre."""
     picture = np.zeros((200, 300, 3), np.uint8)
     outside = at(320, 10, 400, 90)
-    assert face(picture, [outside, at(10, 10, 56, 56)], square=100).box == (9, 9, 57, 57)
-    assert not face(picture, [outside], square=100).detected
+    assert crop_face(picture, [outside, at(10, 10, 56, 56)], square=100).box == (9, 9, 57, 57)
+    assert not crop_face(picture, [outside], square=100).detected
 
 
 def test_faces_are_counted_and_the_largest_is_cut() -> None:
     """Of those that have a pixel inside the picture."""
     picture = np.zeros((200, 300, 3), np.uint8)
     largest, small, outside = at(10, 10, 56, 56), at(100, 100, 130, 130), at(320, 10, 400, 90)
-    alone, both = (face(picture, found, square=100) for found in ([largest], [outside, largest, small]))
+    alone, both = (crop_face(picture, found, square=100) for found in ([largest], [outside, largest, small]))
     assert (alone.count, both.count, both.box) == (1, 2, alone.box)
-    assert face(picture, [outside], square=100).count == 0
+    assert crop_face(picture, [outside], square=100).count == 0

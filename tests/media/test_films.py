@@ -17,16 +17,17 @@ from test_exact import FPS, HEIGHT, WIDTH, encode, shown
 
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media import channel_check as channels
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.clip_encoder import LIMIT, rounds
-from mesm_data.media.extract import Sight, watch
+from mesm_data.media.channel_check import check_channel
+from mesm_data.media.clip_encoder import MAX_ENCODERS, group_overlapping
+from mesm_data.media.extract import extract_video
 from mesm_data.media.frame import Frame
-from mesm_data.media.frame_sampling import Span
-from mesm_data.media.options import seconds
-from mesm_data.media.pixels import columns, planes, rgb, size
+from mesm_data.media.frame_sampling import TimeSpan
+from mesm_data.media.options import parse_seconds
+from mesm_data.media.pixels import frame_size, region_columns, to_rgb, yuv420_planes
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
+from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, ClipSource, Recording, Utterance, VideoRegion
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -49,13 +50,15 @@ def one(id_: str, start: float, end: float, excerpt: ClipSource | None = None) -
     )  # fmt: skip
 
 
-def seen(root: Path, video: str | None, *utterances: Utterance, offset: str = "0", clips: bool = True) -> list[Sight]:
-    """`watch` on silent utterances; clips go to root / "scratch"."""
+def seen(
+    root: Path, video: str | None, *utterances: Utterance, offset: str = "0", clips: bool = True
+) -> list[VideoResult]:
+    """`extract_video` on silent utterances; clips go to root / "scratch"."""
     scratch = root / "scratch"
     scratch.mkdir(exist_ok=True)
     recipe = Recipe(corpus="mosei", clips=clips, video_offset=offset, min_face_size=60)
     silence: list[NDArray[np.int16]] = [np.zeros(0, np.int16)] * len(utterances)
-    return watch(root, Recording(id="r", video=video, utterances=utterances), recipe, silence, scratch)
+    return extract_video(root, Recording(id="r", video=video, utterances=utterances), recipe, silence, scratch)
 
 
 def numbers(clip: Path | None) -> list[int]:
@@ -88,8 +91,8 @@ def test_colours_of_any_pixel_format_are_those_of_the_standard(name: str, shape:
     frame = Frame(begin=0, end=1, scale=1, image=image)
     y, u, v = wide[0], *(p.repeat(shape[0], 0).repeat(shape[1], 1)[:17, :33] - 128 for p in wide[1:])
     expected = np.stack([y + 1.402 * v, y - (0.114 * 1.772 * u + 0.299 * 1.402 * v) / 0.587, y + 1.772 * u], -1)
-    assert np.abs(rgb(frame, 0, 33) - expected.clip(0, 255)).max() <= 0.51
-    assert [plane.shape for plane in planes(frame, 4, 33)] == [(17, 29), (9, 15), (9, 15)]
+    assert np.abs(to_rgb(frame, 0, 33) - expected.clip(0, 255)).max() <= 0.51
+    assert [plane.shape for plane in yuv420_planes(frame, 4, 33)] == [(17, 29), (9, 15), (9, 15)]
 
 
 @pytest.mark.parametrize("turn", [("-display_rotation", 90), ("-display_rotation", -90), ("-display_rotation", 180)])
@@ -102,13 +105,13 @@ def test_a_turned_video_is_seen_as_players_show_it(
     ffmpeg(*turn, *mirror, "-i", tmp_path / "flat.mp4", "-c", "copy", path)
     ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "yuv420p", tmp_path / "raw")
     *_, frame = Video(path).frames()
-    width, height = size(frame)
+    width, height = frame_size(frame)
     raw = np.frombuffer((tmp_path / "raw").read_bytes(), np.uint8).reshape(-1, height * width * 3 // 2)
     expected = raw[-1, : height * width].reshape(height, width)
     assert (width, height) == ((HEIGHT, WIDTH) if 180 not in turn else (WIDTH, HEIGHT))
-    assert np.array_equal(planes(frame, 0, width)[0], expected)
-    assert np.abs(rgb(frame, 0, width)[:, :, 1] - (expected - 16.0) * 255 / 219).max() <= 1.5
-    assert np.array_equal(planes(frame, 10, 40)[0], expected[:, 10:40])
+    assert np.array_equal(yuv420_planes(frame, 0, width)[0], expected)
+    assert np.abs(to_rgb(frame, 0, width)[:, :, 1] - (expected - 16.0) * 255 / 219).max() <= 1.5
+    assert np.array_equal(yuv420_planes(frame, 10, 40)[0], expected[:, 10:40])
 
 
 def test_a_video_that_begins_after_its_sound_keeps_its_delay(tmp_path: Path) -> None:
@@ -155,10 +158,10 @@ def test_a_cover_image_is_no_video(tmp_path: Path) -> None:
 
 @given(left=st.floats(0, 1), right=st.floats(0, 1), width=st.integers(2, 4000))
 def test_a_speakers_part_lies_in_the_picture_and_the_whole_is_whole(left: float, right: float, width: int) -> None:
-    first, last = columns(VideoRegion(left=left, right=right), width)
+    first, last = region_columns(VideoRegion(left=left, right=right), width)
     assert first % 2 == 0
     assert 0 <= last <= width
-    assert columns(VideoRegion(), width) == (0, width)
+    assert region_columns(VideoRegion(), width) == (0, width)
 
 
 def test_sizes_that_are_odd_give_faces_and_clips(tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_sizes_that_are_odd_give_faces_and_clips(tmp_path: Path) -> None:
     [sight] = seen(tmp_path, "odd.mp4", one("a", 0.0, 1.0))
     assert (sight.status, sight.size, len(sight.faces)) == ("ok", (75, 133), 2)
     assert sight.clip
-    assert size(next(Video(sight.clip).frames())) == (74, 132)
+    assert frame_size(next(Video(sight.clip).frames())) == (74, 132)
 
 
 def write_images(folder: Path, count: int, without: tuple[int, ...] = ()) -> None:
@@ -247,9 +250,9 @@ def test_an_offset_is_a_decimal_number_of_one_spelling() -> None:
     for text, expected in spelled.items():
         if expected is None:
             with pytest.raises(InputError, match="is not a number of seconds"):
-                seconds(text)
+                parse_seconds(text)
         else:
-            assert seconds(text) == expected
+            assert parse_seconds(text) == expected
 
 
 def test_a_file_that_is_broken_in_the_middle_gives_the_rest(tmp_path: Path) -> None:
@@ -272,17 +275,17 @@ def test_a_file_that_is_broken_in_the_middle_gives_the_rest(tmp_path: Path) -> N
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=40))
 def test_no_more_clips_are_open_at_once_than_encoders_may_run(pairs: list[tuple[int, int]]) -> None:
-    spans = [Span(start=Fraction(start), end=Fraction(start + length)) for start, length in pairs]
-    groups = rounds(spans)
+    spans = [TimeSpan(start=Fraction(start), end=Fraction(start + length)) for start, length in pairs]
+    groups = group_overlapping(spans)
     assert sorted(itertools.chain(*groups)) == list(range(len(spans)))
     for group in groups:
         for moment in range(45):
-            assert sum(spans[index].start <= moment < spans[index].end for index in group) <= LIMIT
+            assert sum(spans[index].start <= moment < spans[index].end for index in group) <= MAX_ENCODERS
 
 
 def test_clips_of_many_utterances_at_the_same_time_are_all_there(tmp_path: Path) -> None:
     encode(tmp_path / "flat.mp4", *X264, count=60)
-    starts = [Fraction(number, 10) for number in range(2 * LIMIT + 1)]
+    starts = [Fraction(number, 10) for number in range(2 * MAX_ENCODERS + 1)]
     sights = seen(tmp_path, "flat.mp4", *(one(f"u{start}", float(start), float(start + 1)) for start in starts))
     for start, sight in zip(starts, sights, strict=True):
         inside = [count for count in range(60) if start <= count / FPS < start + 1]
@@ -358,8 +361,8 @@ def test_the_channel_check_knows_the_speakers_channel_from_the_other(tmp_path: P
         (np.zeros(32_000, np.int16), None),
         (whole[:50, 0], "unclear"),
     ):
-        assert channels.check(reader, source, np.ascontiguousarray(own)) == expected
-    assert channels.check(reader, source[:1], whole[:, 0]) is None
+        assert check_channel(reader, source, np.ascontiguousarray(own)) == expected
+    assert check_channel(reader, source[:1], whole[:, 0]) is None
 
 
 PIXELS = """
@@ -369,13 +372,13 @@ import av
 if sys.argv[2] == "plain":
     [library] = glob.glob(str(Path(av.__file__).parents[1] / "av.libs" / "libavutil*"))
     ctypes.CDLL(library).av_force_cpu_flags(0)
-from mesm_data.media.image_sequence import Images
-from mesm_data.media.pixels import rgb, size
+from mesm_data.media.image_sequence import ImageSequence
+from mesm_data.media.pixels import frame_size, to_rgb
 from mesm_data.media.video import Video
 root, total = Path(sys.argv[1]), hashlib.sha256()
-for film in (Images(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
+for film in (ImageSequence(root, "image_", 30.0), *map(Video, sorted(root.glob("*.mkv")))):
     for frame in film.frames():
-        total.update(rgb(frame, 0, size(frame)[0]))
+        total.update(to_rgb(frame, 0, frame_size(frame)[0]))
 print(total.hexdigest())
 """
 

@@ -18,9 +18,9 @@ WORK = f"""
 import sys
 from pathlib import Path
 from mesm_data.schema.recordings import AudioSource, VideoRegion, Recording, Utterance
-from mesm_data.media.toolchain import toolchain
+from mesm_data.media.toolchain import toolchain_versions
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.worker import Job, run
+from mesm_data.pipeline.worker import Job, build_recording
 root, parts = Path(sys.argv[1]), Path(sys.argv[2])
 def utterance(number):
     start = 60.0 * (number // {TOGETHER}) + 56 + 0.1 * (number % {TOGETHER})
@@ -31,7 +31,7 @@ def utterance(number):
     )
 recording = Recording(id="v", video="v.mp4", utterances=tuple(map(utterance, range({UTTERANCES}))))
 recipe = Recipe(corpus="mosei", frame_interval="2")
-print(run(Job(root=root, parts=parts, recipe=recipe, recording=recording, tools=toolchain())))
+print(build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, toolchain=toolchain_versions())))
 """
 
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from mesm_data.media.audio import AudioReader
-from mesm_data.media.channel_check import check
+from mesm_data.media.channel_check import check_channel
 from mesm_data.media.wav import decode_wav, encode_wav
 from mesm_data.schema.recordings import AudioSource
 
@@ -47,4 +47,4 @@ def test_channels_are_compared_at_any_rate(tmp_path: Path) -> None:
     sources = [AudioSource(path="own.wav"), AudioSource(path="both.wav", channel=0, span=(0.25, 0.75))]
     for channel, expected in ((0, "own"), (1, "other")):
         own = np.ascontiguousarray(stereo[2_010:6_010, channel])  # 10 samples late: 1.25 ms
-        assert check(AudioReader(tmp_path, rate=8_000), sources, own) == expected
+        assert check_channel(AudioReader(tmp_path, rate=8_000), sources, own) == expected

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.media.toolchain import ffmpeg_binary, toolchain
-from mesm_data.pipeline.worker import Job, run
+from mesm_data.media.toolchain import ffmpeg_binary, toolchain_versions
+from mesm_data.pipeline.worker import Job, build_recording
 from mesm_data.schema.recordings import Recording, Utterance, VideoRegion
 from mesm_data.storage.json_files import parse_json
 
@@ -39,9 +39,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     )  # fmt: skip
     recording = Recording(id="v", video="v.mp4", utterances=utterances)
     recipe = Recipe(corpus="mosei", clips=False, min_face_size=20)
-    run(Job(root=root, parts=parts, recipe=recipe, recording=recording, tools=toolchain()))
+    build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, toolchain=toolchain_versions()))
     data, found = (parts / "v.tar").read_bytes(), {}
-    for row in read_rows(parts, "v") or ():
+    for row in read_part(parts, "v") or ():
         member = row["members"]["json"]
         record = parse_json(data[member["offset"] : member["offset"] + member["size"]])
         assert isinstance(record, dict)

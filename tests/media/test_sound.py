@@ -24,10 +24,10 @@ from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.content_check import check
-from mesm_data.media.audio import AudioReader, Sound
-from mesm_data.media.sound_track import channel_weights, convert, merge, mix_down
+from mesm_data.media.audio import AudioReader, AudioSegment
+from mesm_data.media.sound_track import channel_weights, decode_track, merge_spans, mix_down
 from mesm_data.media.video import Video
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.schema.recordings import AudioSource, ClipSource
 
 TICKS = (np.arange(20 * 16_000) % 30_000 + 1).astype(np.int16)
@@ -39,7 +39,7 @@ def write(path: Path, samples: NDArray[np.int16], rate: int = SECOND, **options:
     return path.name
 
 
-def read(folder: Path, *sources: AudioSource, seconds: float = 3) -> Sound:
+def read(folder: Path, *sources: AudioSource, seconds: float = 3) -> AudioSegment:
     return AudioReader(folder).read(sources, Fraction(seconds))
 
 
@@ -223,7 +223,7 @@ def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Pa
     source = AudioSource(path="ticks.wav")
     asked = [replace(one(str(span), *span), audio=(replace(source, span=span),)) for span in spans]
     reader = AudioReader(tmp_path, asked)
-    whole = convert(tmp_path / "ticks.wav", [(0, 2**40)], 16_000).cut(0, 2**40)[:, 0]
+    whole = decode_track(tmp_path / "ticks.wav", [(0, 2**40)], 16_000).cut(0, 2**40)[:, 0]
     tracks = set()
     for utterance, (start, end) in zip(asked, spans, strict=True):
         sound = reader.read(utterance.audio, Fraction(end) - Fraction(start))
@@ -250,7 +250,7 @@ def test_a_hole_in_a_track_is_less_than_the_utterance_and_is_said(tmp_path: Path
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), min_size=1, max_size=12))
 def test_merged_spans_cover_the_same_samples_without_overlaps(pairs: list[tuple[int, int]]) -> None:
     spans = [(start, start + length) for start, length in pairs]
-    merged = merge(spans)
+    merged = merge_spans(spans)
     assert {n for span in spans for n in range(*span)} == {n for span in merged for n in range(*span)}
     assert all(before[1] < behind[0] for before, behind in itertools.pairwise(merged))
 
@@ -283,7 +283,9 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     soundfile.write(dialog, samples[:, 0], rate)
     names = [utterance.id for utterance in (*first, *second, *third)]
     out = tmp_path / "out"
-    build(scan_corpus("iemocap", root), out, Recipe(corpus="iemocap", only="*_[FM]00[01]", clips=False), workers=1)
+    build_dataset(
+        scan_corpus("iemocap", root), out, Recipe(corpus="iemocap", only="*_[FM]00[01]", clips=False), workers=1
+    )
     dataset = Dataset(out)
     assert set(names) <= {key for key, row in dataset.rows.items() if row["status"] == "ok"}
     lost = {(line["key"], line["what"]): line["reason"] for line in csv.DictReader((out / "failures.csv").open())}

@@ -13,7 +13,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.media.faces.load import load_detector
-from mesm_data.media.faces.yunet import YuNet, digest
+from mesm_data.media.faces.yunet import YuNetDetector, yunet_digest
 from mesm_data.media.options import detector_options
 
 
@@ -34,14 +34,14 @@ def picture() -> NDArray[np.uint8]:
 
 def test_faces_are_found_largest_first_in_pixels_of_the_picture(onnx: Path) -> None:
     expected = [(160, 96, LARGE), (80, 40, SMALL)]
-    for face, (x, y, side) in zip(YuNet(onnx).detect(picture()), expected, strict=True):
+    for face, (x, y, side) in zip(YuNetDetector(onnx).detect(picture()), expected, strict=True):
         assert np.allclose(face.box, (x - side / 2, y - side / 2, x + side / 2, y + side / 2), atol=1e-3)
         assert face.landmarks == ((x, y),) * 5
         assert face.score == 1.0
 
 
 def test_every_second_pixel_of_a_large_picture_is_looked_at(onnx: Path) -> None:
-    large, detector = np.zeros((800, 1200, 3), np.uint8), YuNet(onnx)
+    large, detector = np.zeros((800, 1200, 3), np.uint8), YuNetDetector(onnx)
     large[::2, ::2] = np.pad(picture(), ((0, 200), (0, 300), (0, 0)))  # what is looked at
     boxes = [face.box for face in detector.detect(large)]
     assert boxes == [tuple(2 * edge for edge in face.box) for face in detector.detect(large[::2, ::2])]
@@ -49,20 +49,20 @@ def test_every_second_pixel_of_a_large_picture_is_looked_at(onnx: Path) -> None:
 
 
 def test_faces_below_the_least_size_are_left_out(onnx: Path) -> None:
-    assert [len(YuNet(onnx, min_face_size=size).detect(picture())) for size in (40, 60, 200)] == [2, 1, 0]
-    assert YuNet(onnx).detect(np.zeros((30, 40, 3), np.uint8)) == []
+    assert [len(YuNetDetector(onnx, min_face_size=size).detect(picture())) for size in (40, 60, 200)] == [2, 1, 0]
+    assert YuNetDetector(onnx).detect(np.zeros((30, 40, 3), np.uint8)) == []
 
 
 def test_the_digest_names_model_library_and_settings(onnx: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(model() + b"\x08\x07")  # the same graph, the field ir_version a second time
-    detectors = [YuNet(onnx), YuNet(onnx, min_face_size=41), YuNet(other)]
+    detectors = [YuNetDetector(onnx), YuNetDetector(onnx, min_face_size=41), YuNetDetector(other)]
     assert detectors[0].model == hashlib.sha256(onnx.read_bytes()).hexdigest()
     assert detectors[0].library == f"opencv {cv2.__version__}"
     found = [detector.digest for detector in detectors]
-    found += [digest(detectors[0].model, "opencv 0.0", 40)]
+    found += [yunet_digest(detectors[0].model, "opencv 0.0", 40)]
     assert len(set(found)) == 4
-    assert YuNet(onnx).digest == found[0] == digest(detectors[0].model, detectors[0].library, 40)
+    assert YuNetDetector(onnx).digest == found[0] == yunet_digest(detectors[0].model, detectors[0].library, 40)
 
 
 def test_every_detector_takes_pictures_only(onnx: Path) -> None:

@@ -1,4 +1,4 @@
-"""mesm-train flops, sweep and explain, as a user calls them."""
+"""mesm-train flops and sweep, as a user calls them."""
 
 import json
 import os
@@ -49,9 +49,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_is_a_row_for_each_p_and_is_not_done_twice_and_explain_draws_its_runs(
-    recipe: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_is_a_row_for_each_p_and_is_not_done_twice(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     first = call("sweep", "p", recipe, "--values", ".9,.3", "--out", out)
     lines = (out / "sweep.csv").read_text().splitlines()
@@ -63,11 +61,6 @@ def test_a_sweep_is_a_row_for_each_p_and_is_not_done_twice_and_explain_draws_its
     again = call("sweep", "p", recipe, "--values", ".9,.3", "--out", out)
     assert again.stdout == first.stdout
     assert (out / "p-0.9" / "metrics.jsonl").stat().st_mtime_ns == before
-    drawn = [Path(line) for line in call("explain", out / "p-0.3").stdout.splitlines()]
-    assert drawn
-    assert all(path.parent == out / "p-0.3" / "looks" and path.read_bytes()[:4] == b"\x89PNG" for path in drawn)
-    wrong = call("explain", out / "p-0.3", "--keys", "nobody", code=2)
-    assert "--keys nobody: there is no such utterance" in wrong.stderr
 
 
 def test_flops_of_a_recipe_state_input_and_unit() -> None:

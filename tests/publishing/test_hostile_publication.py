@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.dataset import dataset_dir as datasets
-from mesm_data.dataset import description as described
-from mesm_data.dataset.description import read_dataset
+from mesm_data.dataset import description
+from mesm_data.dataset.dataset_dir import dataset_root
+from mesm_data.dataset.description import MAX_INFO_BYTES, parse_dataset_info
 from mesm_data.errors import InputError, MesmError
 from mesm_data.publishing.contents import read_publication
 from mesm_data.publishing.fetch import fetch
@@ -29,7 +29,7 @@ FILE = {"size": 1, "sha256": DIGEST}
 
 def sealed(said: Said) -> Said:
     """With the root that fits."""
-    return {**said, "root": datasets.root(said["manifest"]["sha256"], said["shards"])}
+    return {**said, "root": dataset_root(said["manifest"]["sha256"], said["shards"])}
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_what_is_no_json_is_refused(there: Path, tmp_path: Path, data: bytes) ->
 
 def test_what_is_too_large_is_not_read(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (there / "dataset.json").open("r+b") as file:
-        file.truncate(described.LIMIT + 1)
-    with pytest.raises(InputError, match=f"has more than {described.LIMIT} bytes"):
+        file.truncate(MAX_INFO_BYTES + 1)
+    with pytest.raises(InputError, match=f"has more than {MAX_INFO_BYTES} bytes"):
         fetch(str(there), tmp_path / "back")
 
 
@@ -112,7 +112,7 @@ def test_a_manifest_that_is_another_or_grows_in_memory_is_not_put_in_place_as_a_
     with pytest.raises(MesmError, match=r"has 1000000 rows .*, named are 29"):
         fetch(str(there), tmp_path / "back")
     shutil.copy(tmp_path / "kept", there / "manifest.parquet")
-    monkeypatch.setattr(described, "TABLE", 1000)
+    monkeypatch.setattr(description, "MAX_TABLE_BYTES", 1000)
     with pytest.raises(MesmError, match=r"has 29 rows \(\d+ bytes\)"):
         fetch(str(there), tmp_path / "back")
     assert not (tmp_path / "back" / "dataset.json").exists()
@@ -164,7 +164,7 @@ TOP = ("format", "publication", "manifest", "shards", "video", "root", "corpus",
 @given(said=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
 def test_any_json_is_accepted_or_refused_in_a_sentence(said: Any) -> None:
     data = json.dumps(said).encode()
-    for read in (read_dataset, read_publication):
+    for read in (parse_dataset_info, read_publication):
         with suppress(InputError):
             read(data, "there")
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from sharing_servers import Answer, Store, Web
 
-from mesm_data.dataset import dataset_dir as datasets
+from mesm_data.dataset.dataset_dir import read_dataset_info
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
@@ -38,7 +38,6 @@ def few(dataset: Path, tmp_path: Path) -> Path:
     (copy / ".build" / "source.json").write_text('{"root": "/home/somebody/corpus"}')
     (copy / "recipe.lock").write_text('{"lock": 1}\n')
     (copy / "failures.csv").write_text("key,dialog,what,reason\n")
-    (copy / "attest.json").write_text("{}\n")
     (copy / "notes.txt").write_text("mine\n")
     return copy
 
@@ -96,7 +95,7 @@ def test_a_recipe_holds_nothing_of_the_corpus_and_asks_for_no_licence(real: Path
     assert fetch(str(tmp_path / "there"), tmp_path / "back")[0] == "recipe"
     assert names(tmp_path / "back") == {"README.md", "splits.json", "recipe.lock"}
     with pytest.raises(InputError, match=r"holds no dataset\.json"):
-        datasets.describe(tmp_path / "back")
+        read_dataset_info(tmp_path / "back")
     splits = json.loads((tmp_path / "back" / "splits.json").read_text())["splits"]
     assert splits["paper"]["files"]["train_split.txt"]["sha256"].startswith("4bbed431")
     assert len(splits["session-1"]["here"]["digest"]) == 64
@@ -272,7 +271,7 @@ def test_kill_it_while_it_fetches_and_the_folder_is_no_dataset_until_all_is_ther
         running.append(start("fetch", web.url, tmp_path / "back"))
         assert running[-1].wait() == -signal.SIGKILL
         with pytest.raises(InputError, match=r"holds no dataset\.json"):
-            datasets.describe(tmp_path / "back")
+            read_dataset_info(tmp_path / "back")
     web.always = lambda name: None
     web.asked.clear()
     had = arrived()

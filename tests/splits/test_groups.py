@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.dataset import pack
 from mesm_data.dataset.members import EXTENSIONS
+from mesm_data.dataset.pack import assign_shards, shard_order_key, split_into_shards
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
-from mesm_data.pipeline.build import build
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.splits.groups import group_by_split, load_groups
 
 
@@ -30,7 +30,7 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
         (tmp_path / "lists" / f"{part}.txt").write_text(key)
     recipe = Recipe(corpus="iemocap", clips=False, only="*_F000")
     out = tmp_path / "out"
-    info = build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
+    info = build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
     made = Dataset(out)
     assert made.keys == chosen
     assert sorted(info["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
@@ -44,18 +44,18 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
     assert recorded["name"] == "lists"
     assert load_groups(out, recorded).of(chosen[0]) == "train"
     # The same lists go on, others are another recipe.
-    assert build(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == info
+    assert build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == info
     (tmp_path / "lists" / "test.txt").write_text(chosen[2])
     for split in (str(tmp_path / "lists"), None):
         with pytest.raises(InputError, match="begun with another recipe: split is"):
-            build(scan_corpus("iemocap", corpus), out, recipe, split=split, workers=1)
+            build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=split, workers=1)
     with pytest.raises(InputError, match="build anew with --overwrite"):
         load_groups(out, {**recorded, "digest": "0"})
 
 
 def test_a_split_that_the_corpus_cannot_have_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="split session-5 needs the sessions"):
-        build(scan_corpus("iemocap", corpus), tmp_path / "out", Recipe(corpus="iemocap"), split="session-5")
+        build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", Recipe(corpus="iemocap"), split="session-5")
     assert not (tmp_path / "out").exists()
 
 
@@ -79,10 +79,10 @@ def test_the_cut_of_a_group_depends_on_its_own_samples_alone(
     ]
     rows.append({"key": "lost", "status": "failed", "group": "train"})
     random.shuffle(rows)  # type: ignore[attr-defined]
-    found = {name: [row["key"] for row in some] for name, some in pack.names(rows, limit).items()}
+    found = {name: [row["key"] for row in some] for name, some in assign_shards(rows, limit).items()}
     for group in ("train", "rest"):
-        keys = sorted((key for key, (of, _) in made.items() if of == group), key=pack.order)
-        cut = list(pack.shards([(key, made[key][1]) for key in keys], limit))
+        keys = sorted((key for key, (of, _) in made.items() if of == group), key=shard_order_key)
+        cut = list(split_into_shards([(key, made[key][1]) for key in keys], limit))
         names = [name for name in found if name.startswith(group)]
         assert names == [f"{group}-{number:06d}.tar" for number in range(len(cut))]
         assert [found[name] for name in names] == cut

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_names, built_in_schema
 from mesm_data.splits.leaks import find_leaks
@@ -436,9 +436,9 @@ def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> Non
     labels = dict(zip(KEYS, ["ang", "xxx", "exc", None] * len(KEYS), strict=False))
     rows = [{**item, "labels": {"emotion": labels[item["key"]], **numbers, "raters": [rater]}}
             for item in sessions(1, 2)]  # fmt: skip
-    manifest.write(tmp_path / "manifest.parquet", rows, manifest.schema(IEMOCAP))
+    write_table(tmp_path / "manifest.parquet", rows, manifest_schema(IEMOCAP))
     (tmp_path / "train.txt").write_text("\n".join(KEYS))
-    again = manifest.read(tmp_path / "manifest.parquet")
+    again = read_table_rows(tmp_path / "manifest.parquet")
     assert resolve_split(again, IEMOCAP, str(tmp_path)) == resolve_split(rows, IEMOCAP, str(tmp_path))
     four = IEMOCAP.view("four")
     targets = {item["key"]: four.target(item["labels"]) for item in again}

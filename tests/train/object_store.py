@@ -10,10 +10,10 @@ import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from mesm_data.dataset import dataset_dir as dataset
-from mesm_data.dataset.parts import read_rows
+from mesm_data.dataset.dataset_dir import write_dataset
+from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.reader import Dataset
-from mesm_data.pipeline.unpack import Unpacker
+from mesm_data.pipeline.unpack import PartUnpacker
 from mesm_data.storage.json_files import read_json
 
 BUCKET = "corpora"
@@ -98,8 +98,8 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
     """The dataset `source` without clips, in shards of at most `limit` bytes."""
     parts = out / ".parts"
     parts.mkdir(parents=True)
-    Unpacker(source).part(parts / "all", Dataset(source).keys, lambda _: True)
-    rows = [{**row, "source": "all", "group": "all"} for row in read_rows(parts, "all") or ()]
+    PartUnpacker(source).part(parts / "all", Dataset(source).keys, lambda _: True)
+    rows = [{**row, "source": "all", "group": "all"} for row in read_part(parts, "all") or ()]
     for row in rows:
         row.pop("clip", None)
     said = read_json(source / "dataset.json")
@@ -107,7 +107,7 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
         name: said[name]
         for name in ("corpus", "schema", "recipe", "toolchain", "synthetic", "source", "notes", "findings")
     }
-    dataset.write(out, parts, rows, facts, limit=limit, step=lambda _: None)
+    write_dataset(out, parts, rows, facts, limit=limit, step=lambda _: None)
     for path in sorted(parts.iterdir()):
         path.unlink()
     parts.rmdir()

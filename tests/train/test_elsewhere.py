@@ -12,7 +12,7 @@ import pytest
 from object_store import BUCKET, ObjectStore, in_many_shards
 from rank_workers import journal, ranks, server, small_recipe, trained
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError, MesmError
@@ -137,7 +137,7 @@ def test_a_reader_waits_for_its_own_shard_only_and_the_others_come_ahead(store: 
     store.faults = {name: ["stall"] for name in sorted(sizes(local))[1:]}
     held, near = open_dataset(http(store), check=True), Dataset(local)
     keys = sorted(near.keys, key=near.shard)
-    held.expect(keys)
+    held.prefetch(keys)
     assert bytes(held[keys[0]].json) == bytes(near[keys[0]].json)
     assert store.stalled.wait(20), "nobody fetches ahead"
     store.gate.set()
@@ -218,10 +218,10 @@ def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectSt
 @pytest.mark.parametrize("check", [True, False])
 def test_labels_that_were_exchanged_in_the_cache_are_refused(store: ObjectStore, local: Path, check: bool) -> None:
     path = open_dataset(http(store), check=check).path / "manifest.parquet"
-    rows = manifest.read(path)
+    rows = read_table_rows(path)
     one, other = (next(row for row in rows if row["labels"]["emotion"] == label) for label in ("ang", "hap"))
     one["labels"], other["labels"] = other["labels"], one["labels"]
-    manifest.write(path, rows, manifest.schema(Dataset(local).schema))
+    write_table(path, rows, manifest_schema(Dataset(local).schema))
     with pytest.raises(InputError, match=rf"{path} is not the table .* delete it, and it is fetched again"):
         open_dataset(http(store), check=check)
     path.unlink()

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.dataset import dataset_dir as dataset
+from mesm_data.dataset.dataset_dir import read_dataset_info, write_dataset
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import resolve_split
 from mesm_train.config.settings import RunConfig, load_recipe
@@ -49,8 +49,8 @@ def info(tmp_path: Path) -> dict[str, Any]:
         "notes": [],
     }
     rows = [{**row, "status": "failed", "reason": "no audio, no video"} for row in ROWS]
-    dataset.write(tmp_path / "shards", tmp_path, rows, facts, limit=2**20, step=lambda number: None)
-    return dataset.describe(tmp_path / "shards")
+    write_dataset(tmp_path / "shards", tmp_path, rows, facts, limit=2**20, step=lambda number: None)
+    return read_dataset_info(tmp_path / "shards")
 
 
 def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", labels: str = "six") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO
@@ -10,21 +11,30 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from matplotlib.image import imread
+from mesm_cli.report import report
 from torch import Tensor, nn
 
 from mesm_data.errors import InputError
+from mesm_data.pages.media import png
 from mesm_data.storage.json_files import write_json
 from mesm_train.config.model_settings import MODALITIES, ModelSettings
 from mesm_train.data.batch import Batch
-from mesm_train.evaluation.scores import binary_scores
+from mesm_train.evaluation.metrics import auc, average_precision
 from mesm_train.models import flops
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.report import pictures
-from mesm_train.report import site_selection as looks
-from mesm_train.report.page import leaks, write
+from mesm_train.report.comparison import write_comparison
+from mesm_train.report.evidence import Evidence, Media, worst_predictions
+from mesm_train.report.operations import count_operations
+from mesm_train.report.page import render_report
+from mesm_train.report.predictions import Predictions, resample
+from mesm_train.report.record import read
+from mesm_train.report.scores import UtteranceFacts, wilson
+from mesm_train.report.site_selection import fusion_weights, predict_with_sites
 
 CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad")
 KEYS = ("Ses05F_impro01_F000", "Ses05M_impro01_M001", "Ses05F_impro02_F003", "Ses05M_script01_1_M000")
@@ -90,12 +100,25 @@ def batch(keys: tuple[str, ...] = KEYS) -> Batch:
     )  # fmt: skip
 
 
-def scored(kind: str, epoch: int, n: int = 10) -> dict[str, Any]:
-    """A line of metrics.jsonl; `sad` is nowhere true."""
+N = 40
+
+
+def predictions(epoch: int) -> Predictions:
+    """Of 40 utterances; `sad` is nowhere true, and the weighted loss has shifted the logits."""
     rng = np.random.default_rng(epoch)
-    truth = np.eye(6)[rng.integers(0, 5, n)]
-    found = binary_scores(truth + rng.normal(size=(n, 6)), truth, [0.5] * 6, CLASSES, exclusive=True)
-    return {"kind": kind, "epoch": epoch, "step": 5 * (epoch + 1), "loss": 0.6, "metrics": found}
+    truth = np.eye(6)[np.arange(N) % 5]
+    weight = np.full(6, 4.0)
+    return Predictions(
+        task="binary", keys=tuple(f"utt{number:03d}" for number in range(N)),
+        logits=2 * truth + np.log(weight) + rng.normal(size=(N, 6)), targets=truth > 0,
+        thresholds=np.full(6, 0.45), offset=np.log(weight), exclusive=True,
+    )  # fmt: skip
+
+
+def scored(kind: str, epoch: int) -> dict[str, Any]:
+    """A line of metrics.jsonl."""
+    scores = predictions(epoch).scores(CLASSES)
+    return {"kind": kind, "epoch": epoch, "step": 5 * (epoch + 1), "loss": 0.6, "metrics": scores}
 
 
 @pytest.fixture
@@ -103,7 +126,8 @@ def run(tmp_path: Path) -> Path:
     """A run of four epochs that has been tested."""
     folder = tmp_path / "run"
     write_json(folder / "provenance.json", PROVENANCE)
-    write_json(folder / "thresholds.json", {"classes": CLASSES, "thresholds": [0.45] * 6, "epoch": 2, "part": "valid"})
+    limits = {"classes": CLASSES, "thresholds": [0.45] * 6, "pos_weight": [4.0] * 6, "epoch": 2, "part": "valid"}
+    write_json(folder / "thresholds.json", limits)
     (folder / "config.yaml").write_text(json.dumps(SETTINGS))
     lines: list[dict[str, Any]] = []
     for epoch in range(4):
@@ -112,6 +136,12 @@ def run(tmp_path: Path) -> Path:
             lines.append({"kind": "train", "epoch": epoch, "step": step, **loss})
         lines.append(scored("valid", epoch))
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, scored("test", 2)]))
+    found = predictions(2)
+    columns: dict[str, Any] = {"key": list(found.keys)}
+    for index, name in enumerate(CLASSES):
+        columns[f"logit_{name}"] = found.logits[:, index]
+        columns[f"label_{name}"] = found.targets[:, index].astype(np.float32)
+    pq.write_table(pa.table(columns), folder / "predictions-test.parquet")
     return folder
 
 
@@ -131,8 +161,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "srcset", "href", "action", "data")]
-        if tag not in ("meta", "img", "source"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -141,51 +174,73 @@ class Page(HTMLParser):
         if "style" not in self.open:
             self.text += f"{data} "
 
+    @property
+    def words(self) -> str:
+        """The text with single spaces."""
+        return " ".join(self.text.split())
 
-def page(run: Path, kind: Literal["fe2e", "mesm"] | None = None, texts: dict[str, str] | None = None) -> Page:
-    given = (model(kind), batch()) if kind else (None, None)
-    return Page(write(run, model=given[0], batch=given[1], texts=texts).read_text())
+
+def seen(kind: Literal["fe2e", "mesm"], keys: tuple[str, ...] = KEYS, text: str = "a spoken sentence") -> Evidence:
+    """What a report shows of a model and four utterances."""
+    mesm, given = model(kind), batch(keys)
+    facts = {f"utt{n:03d}": UtteranceFacts(speaker="AB"[n % 2], seconds=n, faces=4, detected=n % 5) for n in range(N)}
+    media = Media(faces="data:image/png;base64,AAAA", sound="data:audio/flac;base64,AAAA", text=text)
+    return Evidence(
+        facts=facts, media=dict.fromkeys([*keys, *facts], media), inputs=keys, fusion=fusion_weights(mesm),
+        predictions={one.key: one for one in predict_with_sites(mesm, given)},
+    )  # fmt: skip
+
+
+def page(run: Path, evidence: Evidence | None = None) -> Page:
+    return Page(render_report(read(run), evidence))
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
-def test_the_page_needs_nothing_but_itself(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
-    found = page(run, kind)
+def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
+    html = render_report(read(run), seen(kind))
+    found = Page(html)
     assert found.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in found.addresses)
+    assert all(re.match(r"data:(image/png|audio/flac);base64,|#", address) for address in found.addresses)
     assert not {"script", "link", "iframe", "object"} & {*found.tags}
-    assert not re.search(r"url\(|@import|https?:", (run / "report.html").read_text())
+    assert not re.search(r"url\((?!#)|@import|https?:", html)
+    assert "default-src &#39;none&#39;" in html
 
 
 def test_it_says_what_the_numbers_are_worth(run: Path) -> None:
-    found = page(run).text
-    assert "SYNTHETIC" in found
+    found = page(run).words
+    assert "Synthetic data" in found
     assert "say nothing about people" in found
-    result = scored("test", 2)["metrics"]
-    for name in CLASSES:
-        assert len(re.findall(rf"\b{name}\b", found)) >= 3  # scores, confusion down and across
+    scores = scored("test", 2)["metrics"]
+    for title in ("Anger", "Excited", "Frustration", "Happiness", "Neutral", "Sadness"):
+        assert found.count(title) >= 3  # scores, confusion down and across
+    baselines = scores["baselines"]
     for value in (
-        result["mean"]["f1"],
-        result["baselines"]["always_yes"]["f1"],
-        result["baselines"]["always_no"]["accuracy"],
+        scores["mean"]["f1"],
+        baselines["always_yes"]["f1"],
+        baselines["always_no"]["accuracy"],
+        scores["multiclass"]["baselines"]["majority"]["accuracy"],
     ):
         assert f"{100 * value:.1f}" in found
-    assert "Not defined for sad" in found
+    low, high = resample(predictions(2)).of_mean("f1") or (0, 0)
+    assert f"95 % interval {100 * low:.1f}–{100 * high:.1f}" in found
+    assert "Not defined for Sadness" in found
     assert "share no speaker and no dialog" in found
     assert "2 absent" in found
     assert all(digest in found for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
 
 
-def test_shared_speakers_are_said_to_leak() -> None:
-    said = leaks({"leaks": {"speakers": 10, "dialogs": 1, "overlaps": 12}, "missing": {}})
-    assert "10 speakers, 1 dialog; 12 pairs" in said
+def test_shared_speakers_are_said_to_leak(run: Path) -> None:
+    leaking = {**PROVENANCE["split"], "leaks": {"speakers": 10, "dialogs": 1, "overlaps": 12}}
+    write_json(run / "provenance.json", {**PROVENANCE, "split": leaking})
+    assert "share 10 speakers and 1 dialog; 12 pairs of utterances" in page(run).words
 
 
 def test_real_data_are_not_called_synthetic(run: Path) -> None:
     real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False}}
     write_json(run / "provenance.json", real)
-    found = page(run).text
-    assert "SYNTHETIC" not in found
-    assert "synthetic no" in " ".join(found.split())
+    found = page(run).words
+    assert "Synthetic data" not in found
+    assert "synthetic no" in found
 
 
 def test_the_settings_are_complete_and_name_no_place_on_the_disk(run: Path) -> None:
@@ -200,17 +255,15 @@ HOSTILE = "<script>alert('&\"')</script>"
 
 def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
     write_json(run / "provenance.json", {**PROVENANCE, "config": {**SETTINGS, "name": HOSTILE}})
-    keys = (HOSTILE, "../outside", *KEYS[2:])
-    path = write(run, model=model("mesm"), batch=batch(keys), texts={"../outside": HOSTILE})
-    found = Page(path.read_text())
+    found = page(run, seen("mesm", (HOSTILE, "../outside", *KEYS[2:]), HOSTILE))
     assert "script" not in found.tags
-    assert found.text.count(HOSTILE) == 5  # title, heading, settings, key, transcript
-    assert not list(run.parent.glob("*.png"))
-    assert (run / "looks-.._outside.png").exists()
+    assert (
+        found.text.count(HOSTILE) == 2 + 1 + 1 + 4 + 6
+    )  # title, heading; settings; key; transcripts, also of mistakes
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "sentence"),
     [
         (lambda run: [path.unlink() for path in run.iterdir()], "Nothing has been scored yet"),
         (lambda run: (run / "provenance.json").unlink(), "not recorded whether the data are real or synthetic"),
@@ -220,20 +273,57 @@ def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
         (lambda run: drop(run, "test"), "There is no test yet"),
         (lambda run: (drop(run, "test"), drop(run, "valid")), "Nothing has been scored yet"),
         (lambda run: (drop(run, "train"), drop(run, "valid")), "Nothing has been trained yet"),
+        (lambda run: (run / "predictions-test.parquet").write_bytes(b"no"), "no intervals, groups and mistakes"),
         (lambda run: None, "Operations were not counted"),
     ],
 )
-def test_what_is_missing_is_said_on_the_page(run: Path, harm: Callable[[Path], Any], said: str) -> None:
+def test_what_is_missing_is_said_on_the_page(run: Path, harm: Callable[[Path], Any], sentence: str) -> None:
     harm(run)
-    assert said in " ".join(page(run).text.split())
+    assert sentence in page(run).words
 
 
 def test_a_model_can_be_looked_at_before_the_run_has_left_anything(run: Path) -> None:
     for path in run.iterdir():
         path.unlink()
-    found = page(run, "mesm").text
+    found = page(run, seen("mesm")).text
     assert KEYS[0] in found
     assert "class 6" in found
+
+
+def test_intervals_of_resampled_utterances_agree_with_scoring_each_resample() -> None:
+    found, drawn = predictions(1), resample(predictions(1))
+    weights = np.random.default_rng(0).multinomial(N, np.full(N, 1 / N), size=3)
+    for number, counts in enumerate(weights):
+        again = found.take(np.repeat(np.arange(N), counts).tolist()).scores(CLASSES)
+        for metric in ("f1", "accuracy", "balanced_accuracy", "auc", "average_precision"):
+            assert drawn.mean(metric)[number] == pytest.approx(again["mean"][metric])
+        assert drawn.right is not None
+        assert drawn.right[number] == pytest.approx(again["multiclass"]["accuracy"])
+    assert auc(found.logits[:, 0], found.targets[:, 0]) <= (drawn.of_class("auc", 0) or (0, 0))[1]
+    assert average_precision(found.logits[:, 0], found.targets[:, 0]) <= 1
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    proportion_confint = (0.2366, 0.7634)  # of 5 in 10, as R's binom.confint(5, 10, methods="wilson") has it
+    assert wilson(0.5, 10) == pytest.approx(proportion_confint, abs=1e-4)
+    assert wilson(0.0, 10)[0] == 0
+
+
+def test_the_worst_mistakes_are_wrong_and_most_certain() -> None:
+    found = predictions(3)
+    rows = worst_predictions(found, 5)
+    shifted = found.logits - found.offset
+    wrong = shifted.argmax(axis=1) != found.targets.argmax(axis=1)
+    assert all(wrong[row] for row in rows)
+    probability = 1 / (1 + np.exp(-shifted))
+    loss = -np.log(np.where(found.targets, probability, 1 - probability)).mean(axis=1)
+    assert loss[rows].tolist() == sorted(loss[wrong], reverse=True)[: len(rows)]
+
+
+def test_groups_hold_each_utterance_once(run: Path) -> None:
+    found = page(run, seen("fe2e")).words
+    for name in ("Speaker", "Duration", "Faces", "16 s and more", "under 1 s", "detected in every frame"):
+        assert name in found
 
 
 def cut(run: Path, count: int) -> None:
@@ -251,47 +341,47 @@ def drop(run: Path, kind: str) -> None:
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not the folder of a run"):
-        page(tmp_path / "none")
+        read(tmp_path / "none")
 
 
 def test_a_step_that_was_done_again_counts_once(run: Path) -> None:
     path = run / "metrics.jsonl"
     path.write_text(path.read_text() + path.read_text())
-    assert "20 steps, 4 epochs validated" in page(run).text
+    assert "20 steps, 4 epochs validated" in page(run).words
 
 
-def test_the_looks_are_those_of_the_forward_pass() -> None:
+def test_predictions_are_those_of_the_forward_pass() -> None:
     """Logits and amounts are the utterance's own, whatever stands before it in the batch."""
     mesm, given = model("mesm"), batch()
-    seen = looks.look(mesm, given)
+    found = predict_with_sites(mesm, given)
     with torch.no_grad():
         expected = mesm.look(given)
-    assert [one.amounts for one in seen] == [
+    assert [one.amounts for one in found] == [
         {"t": 5, "v": 11, "a": 16},
         {"t": 3, "v": 0, "a": 2},
         {"t": 4, "v": 2, "a": 0},
         {"t": 0, "v": 3, "a": 4},
     ]
-    for n, one in enumerate(seen):
+    for n, one in enumerate(found):
         assert one.logits == expected.logits[n].tolist()
         assert list(one.branches) == [m for m in MODALITIES if expected.present[m][n]]
         assert all(one.branches[m] == expected.branches[m][n].tolist() for m in one.branches)
         assert len(one.strips) == 3 * ((one.amounts["v"] > 0) + (one.amounts["a"] > 0))
-    alone = looks.look(mesm, given.split()[3])[0]
-    for strip, same in zip(alone.strips, seen[3].strips, strict=True):
+    alone = predict_with_sites(mesm, given.split()[3])[0]
+    for strip, same in zip(alone.strips, found[3].strips, strict=True):
         np.testing.assert_array_equal(strip.pixels, same.pixels)
-    assert [(strip.count, strip.seconds) for strip in seen[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
+    assert [(strip.count, strip.seconds) for strip in found[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
 
 
 @pytest.mark.parametrize(("interval", "expected"), [(0.25, (11, 2.75)), (1.0, (4, 4.0)), (9.0, (1, 4.0))])
 def test_faces_are_laid_out_by_the_datasets_frame_interval(interval: float, expected: tuple[int, float]) -> None:
-    strip = looks.look(model("fe2e"), batch(), frame_interval=interval)[0].strips[0]
+    strip = predict_with_sites(model("fe2e"), batch(), frame_interval=interval)[0].strips[0]
     assert (strip.count, strip.seconds) == expected
 
 
 def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
     mesm, given = model("mesm"), batch()
-    plain, *blocks = looks.look(mesm, given)[0].strips[:3]
+    plain, *blocks = predict_with_sites(mesm, given)[0].strips[:3]
     with torch.no_grad():
         traces = mesm.look(given).traces["v"]
     for block, trace in zip(blocks, traces, strict=True):
@@ -313,13 +403,13 @@ def test_low_tones_are_shown_below() -> None:
             "sample_counts": torch.tensor([6400]),
         }
     )
-    strip = looks.look(model("fe2e"), given)[0].strips[0]
+    strip = predict_with_sites(model("fe2e"), given)[0].strips[0]
     loud = strip.pixels[:, :31].mean(axis=(1, 2)).argmax()
     assert loud > 100
 
 
 def test_operations_state_their_input_and_a_sparse_model_needs_fewer() -> None:
-    counted = looks.operations(model("mesm"), batch())
+    counted = count_operations(model("mesm"), batch())
     assert counted["input"] == {"utterances": 4, "faces": 16, "pieces": 22, "tokens": 12}
     assert counted["models"]["mesm"]["v.blocks"] < counted["models"]["fe2e"]["v.blocks"]
     amounts = [(11, 16, 5), (0, 2, 3), (2, 0, 4), (3, 4, 0)]
@@ -329,11 +419,11 @@ def test_operations_state_their_input_and_a_sparse_model_needs_fewer() -> None:
         flops.dense_macs(dense.settings, dense.text.encoder.config, faces=v, pieces=a, tokens=t) for v, a, t in amounts
     ]
     assert sum(counted["models"]["fe2e"].values()) == sum(sum(parts.values()) for parts in alone)
-    assert looks.operations(dense, batch())["models"] == {"fe2e": counted["models"]["fe2e"]}
+    assert count_operations(dense, batch())["models"] == {"fe2e": counted["models"]["fe2e"]}
 
 
 def test_operations_are_shown_with_their_input(run: Path) -> None:
-    counted = looks.operations(model("mesm"), batch())
+    counted = count_operations(model("mesm"), batch())
     write_json(run / "operations.json", counted)
     found = page(run).text
     assert "16 faces, 22 pieces, 12 tokens, 4 utterances" in found
@@ -342,21 +432,55 @@ def test_operations_are_shown_with_their_input(run: Path) -> None:
 
 def test_a_model_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="evaluation mode"):
-        looks.look(model("fe2e").train(), batch())
+        predict_with_sites(model("fe2e").train(), batch())
 
 
-def test_pictures_lie_beside_the_page_and_are_the_same_each_time(run: Path) -> None:
-    page(run, "mesm")
-    names = {"curves.png", *(f"looks-{key}.png" for key in KEYS)}
-    assert {path.name for path in run.glob("*.png")} == names
-    before = {name: (run / name).read_bytes() for name in names}
-    html = (run / "report.html").read_bytes()
-    page(run, "mesm")
-    assert {name: (run / name).read_bytes() for name in names} == before
-    assert (run / "report.html").read_bytes() == html
+def test_the_page_is_the_same_each_time(run: Path) -> None:
+    assert render_report(read(run), seen("mesm")) == render_report(read(run), seen("mesm"))
 
 
 def test_a_png_holds_the_pixels_that_it_was_made_of() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    back = imread(BytesIO(pictures.png(pixels)))
+    back = imread(BytesIO(png(pixels)))
     np.testing.assert_array_equal(np.round(back[..., :3] * 255), pixels)
+
+
+def test_a_finished_run_has_groups_mistakes_with_media_and_the_command(trained_run: Path) -> None:
+    found = Page((trained_run / "report.html").read_text())
+    for name in ("Speaker", "Duration", "Worst mistakes on test", "Parameters", "mesm-train run", "decided by the"):
+        assert name in found.words
+    assert found.tags.count("audio") >= 1
+    assert found.tags.count("details") == 2
+    assert any(address.startswith("data:audio/flac") for address in found.addresses)
+    [session] = read(trained_run).sessions
+    assert session.outcome == "finished"
+    assert session.seconds is not None
+    assert str(trained_run.parent) not in session.command
+
+
+def test_the_report_can_be_made_again_with_and_without_the_dataset(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / trained_run.name
+    shutil.copytree(trained_run, copy)
+    before = (copy / "report.html").read_bytes()
+    report([copy])
+    assert (copy / "report.html").read_bytes() == before
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(r"^data: .*$", "data: /nowhere", config, flags=re.MULTILINE))
+    report([copy])
+    assert "the page is made without the dataset" in capsys.readouterr().err
+    assert "no pictures and no sound" in Page((copy / "report.html").read_text()).words
+
+
+def test_runs_stand_side_by_side_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
+    found = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
+    assert "trained (1) · trained (2)" in found.words
+    assert "+0.0 +0.0 to +0.0" in found.words
+    assert "Not comparable" not in found.words
+    other = Page(write_comparison([trained_run, run], tmp_path / "page.html").read_text())
+    assert "Not comparable: the dataset of run differs from that of trained." in other.words
+    assert "model.channels" in other.words
+    drop(run, "test")
+    with pytest.raises(InputError, match="has no test scores yet"):
+        write_comparison([trained_run, run], tmp_path / "page.html")

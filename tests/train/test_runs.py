@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.dataset.reader import Dataset
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.files import sha256_file
@@ -284,10 +284,10 @@ def test_training_and_evaluation_refuse_exchanged_labels(
     unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
 ) -> None:
     own = Path(shutil.copytree(dataset, tmp_path / "own"))
-    rows = manifest.read(own / "manifest.parquet")
+    rows = read_table_rows(own / "manifest.parquet")
     one, other = (next(row for row in rows if row["labels"]["emotion"] == label) for label in ("ang", "hap"))
     one["labels"], other["labels"] = other["labels"], one["labels"]
-    manifest.write(own / "manifest.parquet", rows, manifest.schema(built_in_schema("iemocap")))
+    write_table(own / "manifest.parquet", rows, manifest_schema(built_in_schema("iemocap")))
     for command in (("run", recipe, "--out", tmp_path / "run"), ("eval", unbroken)):
         refused = call(*command, "--data", own, code=2)
         assert f"{own}/manifest.parquet is not the table that dataset.json names" in refused.stderr
@@ -381,11 +381,11 @@ def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path,
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
     from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.pipeline.build import build
+    from mesm_data.pipeline.build import build_dataset
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()
-    build(scan_corpus("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
+    build_dataset(scan_corpus("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
     done = call("eval", unbroken, "--data", tmp_path / "shards")
     assert "root" in done.stderr
     assert "the same scores" not in done.stderr

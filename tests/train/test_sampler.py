@@ -1,13 +1,20 @@
 """A class-balanced epoch draws every class equally often and is a function of seed and epoch."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import small_recipe
 
+from mesm_train.config.settings import load_recipe
 from mesm_train.data.plan import Samples, plan
 from mesm_train.data.sampler import balanced, class_groups, draw_weights
+from mesm_train.runs.run import begin
+from mesm_train.training.metrics_log import Journal
+from mesm_train.training.progress import Silent
+from mesm_train.training.setup import prepare
 
 
 def samples(count: int) -> Samples:
@@ -68,3 +75,21 @@ def test_weights_are_the_mean_number_of_draws() -> None:
     assert weights.sum() == 40
     assert np.abs(means - weights).max() < 0.3
     assert draw_weights(None, 3).tolist() == [1, 1, 1]
+
+
+def test_a_class_balanced_run_that_is_stopped_goes_on_exactly(dataset: Path, tmp_path: Path) -> None:
+    config = load_recipe(str(small_recipe(tmp_path, dataset)), ["sampler=class-balanced", "optim.batch=4"])
+    assert begin(config, tmp_path / "whole", resume=False, stop=lambda: False, watcher=Silent())
+    calls = iter(range(1000))
+    assert not begin(config, tmp_path / "two", resume=False, stop=lambda: next(calls) > 2, watcher=Silent())
+    assert begin(config, tmp_path / "two", resume=True, stop=lambda: False, watcher=Silent())
+    journals = [Journal(tmp_path / run / "metrics.jsonl").read() for run in ("whole", "two")]
+    losses = [[record["loss"] for record in records] for records in journals]
+    assert losses[0] == losses[1]
+    setup = prepare(config, tmp_path / "whole")
+    counts = Counter(key for step in setup.plan(1).shares(0, 1) for key in step)
+    by_class = Counter[int]()
+    for key, count in counts.items():
+        by_class[int(setup.targets[key].argmax())] += count
+    assert max(by_class.values()) - min(by_class.values()) <= 1
+    assert sum(counts.values()) == len(setup.keys["train"])

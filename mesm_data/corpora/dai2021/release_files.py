@@ -11,7 +11,7 @@ from mesm_data.corpora.dai2021.safe_pickle import load
 from mesm_data.corpora.iemocap.ids import UTTERANCE, is_left_speaker
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
-from mesm_data.media.image_sequence import numbered
+from mesm_data.media.image_sequence import numbered_images
 from mesm_data.storage.machine_errors import raise_resource_error
 
 FOLDERS = {"iemocap": "IEMOCAP_RAW_PROCESSED", "mosei": "MOSEI_RAW_PROCESSED"}
@@ -107,7 +107,7 @@ def list_files(corpus: str, tree: SourceTree, id_: str, folder: str) -> Utteranc
     listing = SourceTree(tree.root)  # a temporary tree: the listings of millions of images must not stay in memory
     files = listing.files(folder)
     tree.notes.extend(listing.notes)
-    images = numbered(iter(files), image_prefix(corpus, id_))
+    images = numbered_images(iter(files), image_prefix(corpus, id_))
     wavs = {name: path for name, path in files.items() if name.endswith(".wav")}
     lengths = (_length(tree.root / path) for name, path in sorted(wavs.items(), reverse=True))
     length = next((length for length in lengths if length), None)

@@ -1,1 +1,1 @@
-"""Face detectors: the protocol, and YuNet; MTCNN, the default, is in mesm_data.media.faces.mtcnn."""
+"""Face detection (MTCNN, the default, and YuNet) and cropping."""

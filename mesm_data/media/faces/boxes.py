@@ -1,7 +1,8 @@
-"""Boxes of the face cascade: arrays (n, 4) of left, top, right, bottom in pixels.
+"""Operations on the boxes of the face cascade: arrays (n, 4) of left, top, right, bottom in pixels.
 
-Every step is one addition, multiplication or comparison of float64, in an order that numpy cannot change: the same
-bits everywhere. What is a length (`right - left` or one more) differs from step to step; the weights were trained so.
+Each step is one addition, multiplication or comparison of float64, in an order that numpy cannot change: the results
+are identical on every machine. Whether a length is `right - left` or one more differs between the steps, because the
+weights were trained that way.
 """
 
 import numpy as np
@@ -9,27 +10,36 @@ from numpy.typing import NDArray
 
 from mesm_data.media.faces.fixed_point import Array
 
-BLOCK = 256  # boxes that are compared with all others at once: bounds the memory
+BLOCK = 256  # boxes that are compared with all others at a time: limits the memory
 
 
-def suppress(boxes: Array, score: Array, most: float, *, smaller: bool = False) -> NDArray[np.int64]:
-    """Which boxes stay, best first: of two that overlap by more than `most`, the one with the lower score goes.
+def nms(boxes: Array, scores: Array, max_overlap: float, *, by_smaller: bool = False) -> NDArray[np.int64]:
+    """Non-maximum suppression: of two boxes that overlap too much, drop the one with the lower score.
 
-    The overlap is the intersection as a share of the union, or of the smaller box (lengths are one more there).
-    Of equal scores the earlier box goes before.
+    Of equal scores the earlier box is kept.
+
+    Args:
+        boxes: (n, 4).
+        scores: (n,).
+        max_overlap: The largest overlap of two boxes that are both kept.
+        by_smaller: Whether overlap is the intersection over the smaller box (with lengths of one more), instead of the
+            intersection over the union.
+
+    Returns:
+        The indices of the boxes that are kept, best first.
     """
     left, top, right, bottom = boxes.T
-    extra = 1.0 if smaller else 0.0
+    extra = 1.0 if by_smaller else 0.0
     area = (right - left + extra) * (bottom - top + extra)
-    order = np.argsort(-score, kind="stable")
+    order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while order.size:
         head = order[:BLOCK, None]
         width = np.minimum(right[head], right[order]) - np.maximum(left[head], left[order]) + extra
         height = np.minimum(bottom[head], bottom[order]) - np.maximum(top[head], top[order]) + extra
-        common = np.maximum(width, 0) * np.maximum(height, 0)
-        whole = np.minimum(area[head], area[order]) if smaller else area[head] + area[order] - common
-        apart = common <= most * whole
+        intersection = np.maximum(width, 0) * np.maximum(height, 0)
+        smaller, total = np.minimum(area[head], area[order]), area[head] + area[order]
+        apart = intersection <= max_overlap * (smaller if by_smaller else total - intersection)
         alive = np.ones(order.size, np.bool_)
         for i in range(len(head)):
             if alive[i]:
@@ -39,16 +49,17 @@ def suppress(boxes: Array, score: Array, most: float, *, smaller: bool = False) 
     return np.array(kept, np.int64)
 
 
-def shift(boxes: Array, by: Array, *, extra: float = 1.0) -> Array:
-    """Boxes with their edges moved by `by` (4, n), in lengths of the box (`extra` more than right - left)."""
+def apply_regression(boxes: Array, offsets: Array, *, extra: float = 1.0) -> Array:
+    """Move the edges of boxes by `offsets` (4, n), in units of the side of the box (right - left + `extra`)."""
     left, top, right, bottom = boxes.T
     width, height = right - left + extra, bottom - top + extra
-    moved = (left + by[0] * width, top + by[1] * height, right + by[2] * width, bottom + by[3] * height)
-    return np.stack(moved, axis=1)
+    edges = [left + offsets[0] * width, top + offsets[1] * height]
+    edges += [right + offsets[2] * width, bottom + offsets[3] * height]
+    return np.stack(edges, axis=1)
 
 
-def square(boxes: Array) -> Array:
-    """The squares around the same centres with the longer side of each box."""
+def to_square(boxes: Array) -> Array:
+    """The squares with the same centres whose side is the longer side of each box."""
     left, top, right, bottom = boxes.T
     width, height = right - left, bottom - top
     side = np.maximum(width, height)
@@ -57,10 +68,10 @@ def square(boxes: Array) -> Array:
     return np.stack([x, y, x + side, y + side], axis=1)
 
 
-def inside(boxes: Array, height: int, width: int) -> NDArray[np.int64]:
-    """The pixels of each box that lie in the picture, right and bottom not included; empty boxes may be among them.
+def clip_to_image(boxes: Array, height: int, width: int) -> NDArray[np.int64]:
+    """The pixels of each box inside the image, (n, 4), right and bottom not included; boxes may be empty.
 
-    Edges are cut to integers and counted from 1, as in the authors' MATLAB: a box from 5.0 begins at pixel 4.
+    Edges are truncated to integers and counted from 1, as in the authors' MATLAB: a box from 5.0 begins at pixel 4.
     """
     whole = np.trunc(np.clip(boxes, -1.0, 1e6)).astype(np.int64)
     first = np.maximum(whole[:, :2], 1) - 1

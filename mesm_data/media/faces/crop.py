@@ -1,4 +1,4 @@
-"""From a picture and what was found in it to one square face, in integers: the same bytes everywhere."""
+"""Crop the speaker's face to a square image, in integer arithmetic: the pixels are identical on every machine."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from mesm_data.media.faces.detector import Detection, FaceDetector
 
-_BAND = 6  # rows of a new picture that are made together
+_BAND = 6  # rows of the result that are computed together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Face:
-    """The face of a picture.
+class FaceCrop:
+    """The crop of one image.
 
-    `crop` is (size, size, 3) uint8 RGB; `box` the pixels of the picture that it shows: left, top, right, bottom,
-    right and bottom not included; `score` the probability of the detection (2 decimals), 0.0 if there was none; `count`
-    how many faces were found in the picture, of which this is the largest.
+    Attributes:
+        crop: uint8 (size, size, 3) RGB.
+        box: The pixels of the image that it shows: left, top, right, bottom; right and bottom not included.
+        score: The probability of the detection (2 decimals), 0.0 if there is none.
+        count: The number of faces in the image, of which this is the largest.
     """
 
     crop: NDArray[np.uint8]
@@ -28,13 +30,13 @@ class Face:
 
     @property
     def detected(self) -> bool:
-        """Whether a face was found; else the crop is the centre of the picture."""
+        """Whether a face was detected; otherwise the crop is the centre of the image."""
         return self.count > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the face of a picture is, as a lock says: `box`, `score` and `count` of the Face that was cut there."""
+class FaceBox:
+    """The place of a face that a lock records: `box`, `score` and `count` of the FaceCrop."""
 
     box: tuple[int, int, int, int]
     score: float
@@ -42,77 +44,86 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaceCutter:
-    """Cuts the speaker's face from pictures: at a known place, else where the detector finds the largest face.
+class FaceCropper:
+    """Crops the speaker's face: at the box that a lock records, otherwise the largest face that the detector finds.
 
     Args:
-        size, margin: see `face`.
-        detector: None: no face is found where no place is known.
-        places: key -> one place for each crop of the utterance, as a lock says.
+        size: See `crop_face`.
+        margin: See `crop_face`.
+        detector: The face detector; without one, no face is detected.
+        face_boxes: The box of each crop of an utterance, by the utterance's key.
     """
 
     size: int
     margin: int
     detector: FaceDetector | None
-    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    face_boxes: Mapping[str, Sequence[FaceBox]] = field(default_factory=dict)
 
-    def cut(self, picture: NDArray[np.uint8], key: str, number: int, *, square: int) -> Face:
-        """Crop `number` of an utterance from its picture (height, width, 3) uint8 RGB; `square` as for `face`."""
-        known = self.places.get(key, ())[number : number + 1]
-        if known and (there := face_at(picture, known[0], self.size)):
-            return there
-        detections = self.detector.detect(picture) if self.detector else []
-        return face(picture, detections, size=self.size, margin=self.margin, square=square)
+    def crop(self, image: NDArray[np.uint8], key: str, number: int, *, square: int) -> FaceCrop:
+        """Make one crop of an utterance.
+
+        Args:
+            image: uint8 (height, width, 3) RGB.
+            key: The key of the utterance.
+            number: The number of the crop.
+            square: See `crop_face`.
+        """
+        recorded = self.face_boxes.get(key, ())[number : number + 1]
+        if recorded and (face := crop_at(image, recorded[0], self.size)):
+            return face
+        detections = self.detector.detect(image) if self.detector else []
+        return crop_face(image, detections, size=self.size, margin=self.margin, square=square)
 
 
-def face_at(picture: NDArray[np.uint8], place: Place, size: int) -> Face | None:
-    """The face at a known place of a picture (height, width, 3); None if the picture does not reach so far."""
-    left, top, right, bottom = place.box
-    if not (0 <= left < right <= picture.shape[1] and 0 <= top < bottom <= picture.shape[0]):
+def crop_at(image: NDArray[np.uint8], face: FaceBox, size: int) -> FaceCrop | None:
+    """Crop a known box of an image (height, width, 3); None if the box does not lie inside the image."""
+    left, top, right, bottom = face.box
+    if not (0 <= left < right <= image.shape[1] and 0 <= top < bottom <= image.shape[0]):
         return None
-    return Face(crop=_cut(picture, place.box, size), box=place.box, score=place.score, count=place.count)
+    return FaceCrop(crop=_crop_box(image, face.box, size), box=face.box, score=face.score, count=face.count)
 
 
-def face(
-    picture: NDArray[np.uint8], detections: Iterable[Detection], *, size: int = 48, margin: int = 2, square: int
-) -> Face:
-    """The largest face in a picture, or its centre where there is none.
+def crop_face(
+    image: NDArray[np.uint8], detections: Iterable[Detection], *, size: int = 48, margin: int = 2, square: int
+) -> FaceCrop:
+    """Crop the largest face of an image, or its centre if there is none.
 
     Args:
-        picture: (height, width, 3) uint8 RGB.
-        detections: of `FaceDetector.detect`, largest first.
-        size: side of the crop in pixels.
-        margin: pixels of the crop, both sides together, that lie around the detected box.
-        square: side of the centre square in pixels of the picture, cut to the picture.
+        image: uint8 (height, width, 3) RGB.
+        detections: The result of `FaceDetector.detect`, largest face first.
+        size: The side of the crop in pixels.
+        margin: The pixels of the crop, both sides together, that lie around the detected box.
+        square: The side of the centre square in pixels of the image, limited by the image.
     """
-    height, width = picture.shape[:2]
-    found = []
+    height, width = image.shape[:2]
+    faces = []
     for detection in detections:
         box = _with_margin(detection.box, height, width, margin / (size - margin))
-        if box[0] < box[2] and box[1] < box[3]:  # it has a pixel inside the picture
-            found.append((box, detection.score))
-    box, score = found[0] if found else (_centre(height, width, square), 0.0)
-    return Face(crop=_cut(picture, box, size), box=box, score=score, count=len(found))
+        if box[0] < box[2] and box[1] < box[3]:  # at least one pixel lies inside the image
+            faces.append((box, detection.score))
+    box, score = faces[0] if faces else (_centre(height, width, square), 0.0)
+    return FaceCrop(crop=_crop_box(image, box, size), box=box, score=score, count=len(faces))
 
 
-def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A picture (height, width, 3) as a square (size, size, 3), both uint8.
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize an image (height, width, 3) to a square (size, size, 3), both uint8, by area.
 
-    By area: a new pixel is the mean of what it covers, parts of pixels by their share, whether it is larger or
-    smaller than they are. Halves are rounded up. OpenCV's INTER_AREA, which facenet-pytorch crops by, does the same
-    but for the rounding.
+    A new pixel is the mean of the pixels that it covers, weighted by area, whether the image is enlarged or reduced.
+    Halves are rounded up. OpenCV's INTER_AREA, which facenet-pytorch crops with, differs in the rounding only.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     rows, columns = _weights(height, size), _weights(width, size)
     total = height * width
     new = np.empty((size, size, 3), np.uint8)
-    # Whole numbers, below 2**24 in float32 (a column's sum is at most 255 times the height), then below 2**53 in
-    # float64: exact in any order of summation, and at the speed of the BLAS.
+    # Whole numbers below 2**24 in float32 (the sum of a column is at most 255 times the height), then below 2**53 in
+    # float64: exact in any order of summation, at the speed of the BLAS.
     assert height < 2**16
-    for first in range(0, size, _BAND):  # a few new rows need a few old ones only: 0.33 against 0.70 ms for 360x360
+    for first in range(
+        0, size, _BAND
+    ):  # a few new rows need only a few old ones: 0.33 ms instead of 0.70 ms for 360x360
         last = min(first + _BAND, size)
         top, bottom = first * height // size, -(-last * height // size)
-        old = picture[top:bottom].reshape(bottom - top, -1).astype(np.float32)
+        old = image[top:bottom].reshape(bottom - top, -1).astype(np.float32)
         wide = (rows[first:last, top:bottom].astype(np.float32) @ old).reshape(-1, width, 3)
         channels = wide.transpose(0, 2, 1).reshape(-1, width).astype(np.float64)
         sums = (channels @ columns.T).reshape(-1, 3, size).transpose(0, 2, 1).astype(np.int64)
@@ -122,19 +133,21 @@ def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 @functools.lru_cache(32)
 def _weights(length: int, size: int) -> NDArray[np.float64]:
-    """What each of `length` pixels counts for in each of `size`: whole numbers (size, length), `length` a row."""
-    # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), place i [i * length, (i + 1) * length).
-    pixel = np.arange(length)
-    place = np.arange(size)[:, None]
-    end = np.minimum((pixel + 1) * size, (place + 1) * length)
-    overlap: NDArray[np.int64] = np.maximum(end - np.maximum(pixel * size, place * length), 0)
+    """The weight of each of `length` pixels in each of `size` new ones: whole numbers (size, length); rows add up to
+    `length`.
+    """
+    # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), new pixel i [i * length, (i + 1) * length).
+    old = np.arange(length)
+    new = np.arange(size)[:, None]
+    end = np.minimum((old + 1) * size, (new + 1) * length)
+    overlap: NDArray[np.int64] = np.maximum(end - np.maximum(old * size, new * length), 0)
     return overlap.astype(np.float64)
 
 
 def _with_margin(
     box: tuple[float, float, float, float], height: int, width: int, share: float
 ) -> tuple[int, int, int, int]:
-    """The pixels of a box made wider and higher by `share`, cut to the picture; facenet-pytorch's `extract_face`."""
+    """The pixels of a box that is enlarged by `share` and clipped to the image, as facenet-pytorch's `extract_face`."""
     left, top, right, bottom = box
     x, y = share * (right - left) / 2, share * (bottom - top) / 2
     return int(max(left - x, 0)), int(max(top - y, 0)), int(min(right + x, width)), int(min(bottom + y, height))
@@ -146,6 +159,6 @@ def _centre(height: int, width: int, side: int) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int], size: int) -> NDArray[np.uint8]:
+def _crop_box(image: NDArray[np.uint8], box: tuple[int, int, int, int], size: int) -> NDArray[np.uint8]:
     left, top, right, bottom = box
-    return resize(picture[top:bottom, left:right], size)
+    return resize(image[top:bottom, left:right], size)

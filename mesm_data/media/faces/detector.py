@@ -1,4 +1,4 @@
-"""What a build needs of a face detector, and which detectors there are."""
+"""The interface of a face detector, and the names of the detectors."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,16 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 DETECTORS = ("mtcnn", "yunet")
-EXACT = ("mtcnn",)  # detectors that find the same boxes on every machine
-LONG, SHORT = 960, 576  # sides of a picture, in pixels, up to which a detector looks at every pixel
+EXACT_DETECTORS = ("mtcnn",)  # detectors whose boxes are identical on every machine
+MAX_LONG_SIDE, MAX_SHORT_SIDE = 960, 576  # pixels of an image up to which a detector reads every pixel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """A face. Coordinates are pixels of the picture, from its top left corner; the box may reach over the edge.
+    """A detected face. Coordinates are pixels from the top left corner of the image.
 
-    `box` is left, top, right, bottom; `score` the probability, rounded to 2 decimals; `landmarks` are the left eye,
-    right eye, nose, left and right corner of the mouth (left as seen in the picture), each (x, y).
+    Attributes:
+        box: Left, top, right, bottom; it may reach beyond the image.
+        score: The probability, rounded to 2 decimals.
+        landmarks: (x, y) of the left eye, right eye, nose, left and right corner of the mouth (left in the image).
     """
 
     box: tuple[float, float, float, float]
@@ -25,9 +27,11 @@ class Detection:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in pictures.
+    """Detects faces.
 
-    `model` is the sha256 of the model file that the user gave, `library` what computes it; None: there is none.
+    Attributes:
+        model: The sha256 of the model file, if the detector needs one.
+        library: The name and version of the library that runs the model, likewise.
     """
 
     model: str | None
@@ -35,20 +39,20 @@ class FaceDetector(Protocol):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits for the weights, the settings and all else that decides which boxes are found."""
+        """16 hexadecimal digits over the weights, the settings and all else that the boxes depend on."""
         ...
 
-    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in a picture (height, width, 3) RGB, largest box first. Raises ValueError on any other array."""
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Detect the faces in an image (height, width, 3) RGB, largest box first. Raises ValueError on other arrays."""
         ...
 
 
-def check_picture(picture: NDArray[np.uint8]) -> None:
-    """Raises ValueError if an array is not a picture (height, width, 3) of uint8."""
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ValueError(f"expected a picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}")
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raises ValueError if an array is not an image (height, width, 3) of uint8."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"expected a picture (height, width, 3) of uint8, found {image.shape} of {image.dtype}")
 
 
 def sampling_step(height: int, width: int) -> int:
-    """Every how many rows and columns of a picture a detector looks at: 1 up to 960x576 pixels, 2 up to twice that."""
-    return max(1, -(-max(height, width) // LONG), -(-min(height, width) // SHORT))
+    """The step between rows and columns that a detector reads: 1 up to 960x576 pixels, 2 up to twice that, ..."""
+    return max(1, -(-max(height, width) // MAX_LONG_SIDE), -(-min(height, width) // MAX_SHORT_SIDE))

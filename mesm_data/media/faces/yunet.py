@@ -1,8 +1,8 @@
-"""Finding faces with YuNet (Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research
-20, 2023), computed by OpenCV from a model file that the user gives.
+"""Face detection with YuNet (Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research
+20, 2023), run by OpenCV from a model file of the user.
 
-OpenCV computes in floating point, with other instructions on other CPUs and other code in other versions: boxes can
-differ in the last bits from machine to machine, and with them a crop by a pixel.
+OpenCV computes in floating point, with different instructions on different CPUs and different code in each version:
+boxes can differ in the last bits between machines, and so a crop can differ by a pixel.
 """
 
 import hashlib
@@ -14,31 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.media.faces.detector import LONG, SHORT, Detection, check_picture, sampling_step
+from mesm_data.media.faces.detector import MAX_LONG_SIDE, MAX_SHORT_SIDE, Detection, check_image, sampling_step
 
-SCORE, OVERLAP, MOST = 0.9, 0.3, 5000  # OpenCV's defaults: least score, most overlap of two faces, candidates
-METHOD = "yunet opencv 1"  # counted up with any change here that can move a box
+MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES = 0.9, 0.3, 5000  # OpenCV's defaults
+METHOD = "yunet opencv 1"  # counted up with each change here that can move a box
 
 
-class YuNet:
-    """The model, loaded once. Not for several threads at a time.
+class YuNetDetector:
+    """The model, loaded once. Not thread-safe.
 
-    `model` is the sha256 of the model file, `library` the version of OpenCV.
+    Args:
+        path: An ONNX file with YuNet's inputs and outputs, such as face_detection_yunet_2023mar.onnx.
+        min_face_size: Faces whose longer side is shorter, in pixels of the image, are dropped.
+
+    Attributes:
+        model: The sha256 of the model file.
+        library: The version of OpenCV.
+
+    Raises:
+        InputError: The file cannot be read, or OpenCV cannot detect faces with it.
+        MesmError: OpenCV is not installed.
     """
 
     model: str | None
     library: str | None
 
     def __init__(self, path: Path, *, min_face_size: int = 40) -> None:
-        """
-        Args:
-            path: an ONNX file with YuNet's input and outputs, such as face_detection_yunet_2023mar.onnx.
-            min_face_size: faces whose longer side is shorter, in pixels of the picture, are left out.
-
-        Raises:
-            InputError: the file cannot be read, or OpenCV cannot find faces with it.
-            MesmError: OpenCV is not installed.
-        """
         if find_spec("cv2") is None:
             raise MesmError(
                 "OpenCV, which computes the face detector yunet, is not installed: pip install 'mesm[yunet]'"
@@ -53,40 +54,41 @@ class YuNet:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits for the model file, OpenCV's version and all settings."""
-        return digest(self.model or "", self.library or "", self.min_face_size)
+        """16 hexadecimal digits over the model file, the version of OpenCV and all settings."""
+        return yunet_digest(self.model or "", self.library or "", self.min_face_size)
 
-    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in a picture (height, width, 3) RGB, largest box first.
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Detect the faces in an image (height, width, 3) RGB, largest box first.
 
-        Of a picture larger than 960x576 every second (third, ...) row and column is looked at, as by MTCNN: the model
-        is made for faces of up to about 300 pixels.
+        Of an image larger than 960x576 only every second (third, ...) row and column is read, as by MTCNN: the model is
+        made for faces of up to about 300 pixels.
         """
-        check_picture(picture)
-        every = sampling_step(*picture.shape[:2])
-        rows = _rows(self._net, picture[::every, ::every])
-        rows[:, :14] *= every
-        found = [face for face in map(_detection, rows) if max(_sides(face)) >= self.min_face_size]
-        return sorted(found, key=lambda face: -_sides(face)[0] * _sides(face)[1])
+        check_image(image)
+        step = sampling_step(*image.shape[:2])
+        rows = _run_model(self._net, image[::step, ::step])
+        rows[:, :14] *= step
+        faces = [face for face in map(_detection, rows) if max(_sides(face)) >= self.min_face_size]
+        return sorted(faces, key=lambda face: -_sides(face)[0] * _sides(face)[1])
 
 
-def digest(model: str, library: str, min_face_size: int) -> str:
-    """`YuNet.digest` for the sha256 of a model file and a version of OpenCV, of which neither need be here."""
-    settings = (METHOD, model, library, min_face_size, SCORE, OVERLAP, MOST, LONG, SHORT)
+def yunet_digest(model: str, library: str, min_face_size: int) -> str:
+    """The digest of the detector, from the sha256 of its model file and the version of OpenCV alone."""
+    thresholds = (MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES, MAX_LONG_SIDE, MAX_SHORT_SIDE)
+    settings = (METHOD, model, library, min_face_size, *thresholds)
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
 def _load(path: Path, data: bytes) -> tuple[str, Any]:
-    """OpenCV's version, and its detector with a model, which has looked at an empty picture."""
+    """Load a model and run it once. Returns the version of OpenCV, and its detector."""
     import cv2
 
     cv2.setNumThreads(1)  # a build uses its cores for several recordings at once
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its words about a file that is no model
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # no messages about a file that is not a model
     try:
-        nothing = np.zeros(0, np.uint8)
+        no_config = np.zeros(0, np.uint8)
         buffer = np.frombuffer(data, np.uint8)
-        net = cv2.FaceDetectorYN.create("onnx", buffer, nothing, (64, 64), SCORE, OVERLAP, MOST)
-        _rows(net, np.zeros((64, 64, 3), np.uint8))
+        net = cv2.FaceDetectorYN.create("onnx", buffer, no_config, (64, 64), MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES)
+        _run_model(net, np.zeros((64, 64, 3), np.uint8))
     except (cv2.error, ValueError) as error:
         raise InputError(
             f"the face model {path} cannot be used ({getattr(error, 'err', error)}): give the ONNX file of YuNet "
@@ -95,10 +97,10 @@ def _load(path: Path, data: bytes) -> tuple[str, Any]:
     return f"opencv {cv2.__version__}", net
 
 
-def _rows(net: Any, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(n, 15) of a picture in RGB: left, top, width, height, five landmarks (x, y), score."""
-    net.setInputSize((picture.shape[1], picture.shape[0]))
-    _, rows = net.detect(np.ascontiguousarray(picture[..., ::-1]))  # BGR
+def _run_model(net: Any, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Run the model on an RGB image. Returns (n, 15): left, top, width, height, five landmarks (x, y), score."""
+    net.setInputSize((image.shape[1], image.shape[0]))
+    _, rows = net.detect(np.ascontiguousarray(image[..., ::-1]))  # BGR
     return np.zeros((0, 15)) if rows is None else np.asarray(rows, np.float64)
 
 

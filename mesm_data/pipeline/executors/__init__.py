@@ -1,1 +1,1 @@
-"""Where jobs run: processes of this machine, or a Ray cluster."""
+"""Engines: jobs run in processes of this machine, or on a Ray cluster."""

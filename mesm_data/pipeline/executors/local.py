@@ -1,7 +1,7 @@
-"""Work on this machine: one process, or several.
+"""The engine of this machine: one process, or several.
 
-Each worker has a pipe of its own, so a worker that dies names the item that it died of. Pipes need neither semaphores
-nor shared memory, which some containers do not have.
+Each worker has its own pipe, so it is known which item a worker died of. Pipes need neither semaphores nor shared
+memory, which some containers lack.
 """
 
 import ctypes
@@ -27,17 +27,17 @@ _CONTEXT = get_context("spawn")
 
 
 def available_cpus() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def run(
+def run_local(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
-    """The engine (see mesm_data.pipeline.executors) of this machine. One worker is this process itself.
+    """Run the engine of this machine (see base.py). A single worker is this process itself.
 
-    A worker that dies costs nobody else: its item is tried again when the others are done, alone, and if it kills its
-    worker again it comes back as WorkerDied.
+    A worker that dies does not affect others: its item is repeated alone when the others are done. If it kills its
+    worker again, its result is WorkerDied.
     """
     workers = workers or available_cpus()
     if workers == 1:
@@ -45,66 +45,69 @@ def run(
             yield item, function(item)
         return
     suspects: list[Item] = []
-    for item, result in pool(function, items, workers):
+    for item, result in run_pool(function, items, workers):
         if isinstance(result, WorkerDied):
             suspects.append(item)
         else:
             yield item, result
     for item in suspects:
-        yield from pool(function, [item], 1)
+        yield from run_pool(function, [item], 1)
 
 
 class _Worker(Generic[Item, Result]):
-    """A process that applies `function` to one item at a time. Its first message says that it has started."""
+    """A process that applies `function` to one item at a time. Its first message reports that it has started."""
 
     def __init__(self, function: Callable[[Item], Result]) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
-        self.items: list[Item] = []  # the one that it works on
+        self.items: list[Item] = []  # the item in progress, if any
         self._process = _CONTEXT.Process(target=_serve, args=(function, theirs, os.getpid()), daemon=True)
         self._process.start()
         theirs.close()
 
     def send(self, item: Item) -> None:
-        """Give it an item."""
+        """Send an item to the process."""
         self.items.append(item)
-        with suppress(BrokenPipeError):  # it has died already: `receive` finds that out
+        with suppress(BrokenPipeError):  # it has died: `receive` reports that
             self.pipe.send(item)
 
     def receive(self) -> list[tuple[Item, Result | WorkerDied]]:
-        """Its item with the result, or with WorkerDied; nothing if it has only started.
+        """Receive the next message: the item with its result or WorkerDied; an empty list if the process has started.
 
-        Raises what the function raised, MesmError if the process could not start.
+        Raises:
+            MesmError: The process could not start.
+            Exception: Whatever the function raised.
         """
-        done, self.items = self.items, []
+        items, self.items = self.items, []
         try:
             result, error = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.kill()
-            if not done:
+            if not items:
                 raise MesmError(
-                    f"a worker process could not start (exit code {self._process.exitcode}). The same command resumes"
+                    f"a worker process could not start (exit code {self._process.exitcode}). "
+                    "Run the same command again to resume"
                 ) from None
-            return [(item, WorkerDied()) for item in done]
+            return [(item, WorkerDied()) for item in items]
         if error is not None:
             raise error
-        return [(item, result) for item in done]
+        return [(item, result) for item in items]
 
     def kill(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.join()
         self.pipe.close()
 
 
-def pool(
+def run_pool(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
-    """Each item with its result, or with WorkerDied; another worker is started in the place of one that died."""
+    """Yield each item with its result or WorkerDied. A worker that dies is replaced."""
     todo = deque(items)
     running: dict[Any, _Worker[Item, Result]] = {}  # by pipe
 
     def start() -> None:
-        with _undisturbed():
+        with _signals_blocked():
             worker = _Worker(function)
             running[worker.pipe] = worker
 
@@ -130,8 +133,8 @@ def pool(
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off: a worker that is interrupted while it is begun is in nobody's list to be ended."""
+def _signals_blocked() -> Iterator[None]:
+    """Delay Ctrl-C and SIGTERM: a worker whose start is interrupted would not be in the list of those to end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -140,21 +143,21 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _serve(function: Callable[[Any], Any], pipe: Connection, parent: int) -> None:
-    """A worker's life: leave Ctrl-C to the parent, die with it however it dies, answer item by item."""
-    # In a group of its own, so that Ctrl-C does not reach the programs that it runs: their sound would end early.
+    """The main function of a worker: ignore Ctrl-C, end with the parent however it ends, process item by item."""
+    # A process group of its own keeps Ctrl-C from the programs that it runs, whose sound would end early.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the mask is inherited
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    answer: tuple[Any, Exception | None] = (None, None)
-    with suppress(EOFError, BrokenPipeError):  # the parent is gone
+    response: tuple[Any, Exception | None] = (None, None)
+    with suppress(EOFError, BrokenPipeError):  # the parent has ended
         while True:
-            pipe.send(answer)
+            pipe.send(response)
             item = pipe.recv()
             try:
-                answer = (function(item), None)
+                response = (function(item), None)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                answer = (None, error)
+                response = (None, error)

@@ -1,6 +1,6 @@
-"""Work on a Ray cluster: the one that is there (RAY_ADDRESS, or one that runs on this machine), else a local one.
+"""The engine of a Ray cluster: a running one (RAY_ADDRESS, or on this machine), otherwise a new local one.
 
-Items go to whatever core is free on any node. Nodes may come and go: what a lost node had under way is done again.
+Items run on any free core of any node. Nodes may join and leave: the items of a lost node are repeated.
 """
 
 import logging
@@ -18,19 +18,22 @@ from mesm_data.pipeline.executors.base import WorkerDied
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ATTEMPTS = 4  # of one item: nodes may vanish beside it; what also fails then kills its workers itself
+ATTEMPTS = 4  # per item: a node may be lost for another reason; an item that fails so often kills its workers
 
 
-def run(
+def run_on_ray(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
-    """The engine of a Ray cluster, see base.py. The package that holds `function` is needed on each node.
+    """Run the engine of a Ray cluster, see base.py. Each node needs the package of `function`.
 
-    No more than `workers` items are with Ray at once, by default as many as the cluster has cores just then. An item
-    whose worker or node dies is done again, `ATTEMPTS` times in all. Raises InputError if there is no Ray to work with.
+    At most `workers` items are submitted at a time, by default the current number of cores of the cluster. An item
+    whose worker or node dies is repeated, up to `ATTEMPTS` attempts in total.
+
+    Raises:
+        InputError: Ray is not installed, or no cluster can be reached.
     """
     ray = _package()
-    # Ray can repeat tasks itself, but it would repeat one that runs out of memory for ever.
+    # Ray can repeat tasks itself, but would repeat a task that runs out of memory forever.
     with _cluster(ray):
         task = ray.remote(num_cpus=1, max_retries=0)(function)
         todo, deaths = deque(range(len(items))), Counter[int]()
@@ -55,16 +58,16 @@ def run(
 
 
 def _ready(ray: Any, references: list[Any]) -> list[Any]:
-    """Those that are done; none after some seconds, since a core more or less is no event that Ray would report."""
+    """The references that are done. Waits 10 seconds: Ray does not report a change of the number of cores."""
     try:
         done, _ = ray.wait(references, num_returns=1, timeout=10)
-    except SystemError as error:  # what a signal's handler raises inside of Ray's compiled code comes out as this
+    except SystemError as error:  # an exception of a signal handler inside Ray's compiled code
         raise (error.__cause__ or error) from None
     return list(done)
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """What the task returned, or WorkerDied. Raises the task's own exception."""
+    """The result of a task, or WorkerDied. Raises the task's own exception."""
     died = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "LocalRayletDiedError", "ObjectLostError")
     try:
         return ray.get(reference)
@@ -90,32 +93,32 @@ def _package() -> Any:
 
 @contextmanager
 def _cluster(ray: Any) -> Iterator[None]:
-    """A connection to the cluster, unless the caller has one."""
+    """Connect to the cluster, unless the caller is connected."""
     if ray.is_initialized():
         yield
         return
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        _answers(os.environ.get("RAY_ADDRESS", ""))
+        _check_reachable(os.environ.get("RAY_ADDRESS", ""))
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster can be reached ({str(error).splitlines()[0]}): see RAY_ADDRESS, and `ray status`"
         ) from None
-    signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which exits
+    signal.signal(signal.SIGTERM, terminate)  # Ray installs its own handler, which exits
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _answers(address: str) -> None:
-    """Raises OSError or ValueError if nothing listens at host:port. Ray itself tries for many minutes."""
+def _check_reachable(address: str) -> None:
+    """Raises OSError or ValueError if nothing listens at host:port. Ray itself would try for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _cores(ray: Any) -> int:
-    """The cores of the nodes that are alive now."""
+    """The number of cores of all live nodes."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))

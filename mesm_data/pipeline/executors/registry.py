@@ -1,4 +1,4 @@
-"""Executors by name."""
+"""The engines by name."""
 
 from mesm_data.errors import InputError
 from mesm_data.pipeline.executors.base import Engine
@@ -6,14 +6,14 @@ from mesm_data.pipeline.executors.base import Engine
 ENGINES = ("local", "ray")
 
 
-def engine(name: str) -> Engine:
-    """The engine `name`. Raises InputError if there is none of that name."""
+def get_engine(name: str) -> Engine:
+    """The engine `name`. Raises InputError if there is no such engine."""
     if name == "local":
-        from mesm_data.pipeline.executors import local
+        from mesm_data.pipeline.executors.local import run_local
 
-        return local.run
+        return run_local
     if name == "ray":
-        from mesm_data.pipeline.executors import ray
+        from mesm_data.pipeline.executors.ray import run_on_ray
 
-        return ray.run
+        return run_on_ray
     raise InputError(f"engine {name!r}: expected one of {', '.join(ENGINES)}")

@@ -1,0 +1,1 @@
+"""Look at a dataset in a browser: filter its utterances, see and hear each of them."""

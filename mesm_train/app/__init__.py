@@ -1,0 +1,1 @@
+"""Try a trained model on a clip in a browser."""

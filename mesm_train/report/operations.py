@@ -1,0 +1,89 @@
+"""Multiply-adds and parameters of a run's model by part, as operations.json holds them and as the report shows them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mesm_train.data.batch import Batch
+from mesm_train.data.mel import piece_counts_of
+from mesm_train.models import flops
+from mesm_train.models.fe2e_mesm import Model
+from mesm_train.report.site_selection import MODALITIES
+
+INNER = ("", "stem", "blocks", "attention", "head", "sequence")  # in the order of the computation
+
+
+@torch.no_grad()
+def count_operations(model: Model, batch: Batch) -> dict[str, Any]:
+    """Count the multiply-adds of this model on this batch, and of its dense counterpart.
+
+    A dense model has no sparse counterpart here: how many sites that would keep is known only once it is trained.
+
+    Returns:
+        input       utterances, faces, pieces (of sound, 0.4 s) and tokens of the batch
+        models      fe2e and, for a sparse model, mesm: MAC by part (see flops.py)
+        kept        for a sparse model, v and a: the share of all sites that each block keeps
+        parameters  by part: text, and for v and a their stack and sequence; fusion
+    """
+    settings = model.settings
+    encoder = None if model.text is None else model.text.encoder.config
+    details = model.look(batch.to(next(model.parameters()).device))
+    counted = flops.counted_macs(settings, encoder, batch, details)
+    if settings.kind == "fe2e":
+        models, kept = {"fe2e": counted}, {}
+    else:
+        models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, details), "mesm": counted}
+        kept = {m: flops.densities(list(traces)) for m, traces in details.traces.items() if len(traces[0].kept)}
+    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
+    counts = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
+    return {"input": counts, "models": models, "kept": kept, "parameters": count_parameters(model)}
+
+
+def count_parameters(model: Model) -> dict[str, int]:
+    """How many weights each part of a model has."""
+    parts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        kind, _, rest = name.partition(".")
+        modality = rest.partition(".")[0]
+        part = {"stacks": f"{modality}.stack", "sequences": f"{modality}.sequence"}.get(kind, kind)
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return parts
+
+
+def operations_section(operations: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the report shows of operations.json; None if nothing was counted."""
+    models: Mapping[str, Mapping[str, int]] = operations.get("models", {})
+    if not models:
+        return None
+    totals = {name: sum(parts.values()) for name, parts in models.items()}
+    unit, factor = ("billion", 1e9) if max(totals.values()) >= 1e10 else ("million", 1e6)
+    parts = sorted({part for model in models.values() for part in model}, key=_order)
+    return {
+        "input": ", ".join(f"{count} {name}" for name, count in operations.get("input", {}).items()),
+        "unit": unit,
+        "models": list(models),
+        "rows": [(part_title(part), [_scaled(model.get(part), factor) for model in models.values()]) for part in parts],
+        "totals": [_scaled(total, factor) for total in totals.values()],
+        "ratio": totals["mesm"] / totals["fe2e"] if totals.get("fe2e") and "mesm" in totals else None,
+        "kept": [
+            (MODALITIES.get(modality, modality).capitalize(), ", ".join(f"{100 * share:.0f} %" for share in shares))
+            for modality, shares in sorted(operations.get("kept", {}).items(), reverse=True)
+        ],
+    }
+
+
+def part_title(name: str) -> str:
+    """A part's name in words: v.blocks is Faces: blocks."""
+    modality, _, inner = name.partition(".")
+    return f"{MODALITIES[modality].capitalize()}: {inner}" if modality in MODALITIES and inner else name.capitalize()
+
+
+def _order(part: str) -> tuple[int, int]:
+    modality, _, inner = part.partition(".")
+    return ("text", "v", "a", modality).index(modality), INNER.index(inner) if inner in INNER else len(INNER)
+
+
+def _scaled(value: int | None, factor: float) -> str:
+    return "–" if value is None else f"{value / factor:,.2f}"

@@ -1,0 +1,1 @@
+"""A run on disk: begun, resumed, evaluated again."""

@@ -1,0 +1,85 @@
+"""Every command and every Python example of docs/predict.md and docs/export.md works as it stands there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mesm_cli.train import app
+from typer.testing import CliRunner
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.media.wav import encode_wav
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def workplace(
+    tmp_path_factory: pytest.TempPathFactory, fe2e_run: Path, dialog: Path, corpus: Path, dataset: Path
+) -> Path:
+    """A folder with the files that the pages name: four seconds of a dialog."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "runs").mkdir()
+    (folder / "runs/demo-fe2e").symlink_to(fe2e_run)
+    (folder / "examples").symlink_to(REPOSITORY / "examples")
+    command = [ffmpeg_binary(), "-v", "error", "-i", dialog, "-t", "4", "-c", "copy"]
+    subprocess.run([*command, folder / "clip.mkv"], check=True)
+    (folder / "clips").mkdir()
+    for name in ("clip.mp4", "talk.mp4", "clips/one.mp4"):
+        (folder / name).symlink_to(folder / "clip.mkv")
+    wav = corpus / "Session1/dialog/wav" / f"{dialog.stem}.wav"
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-i", wav, "-t", "2", folder / "sound.wav"], check=True)
+    (folder / "talk.srt").write_text(
+        "1\n00:00:00,000 --> 00:00:02,000\nso\n\n2\n00:00:02,000 --> 00:00:04,000\nangry\n"
+    )
+    sample = Dataset(dataset)[Dataset(dataset).keys[0]]
+    np.save(folder / "faces.npy", sample.faces)
+    return folder
+
+
+def commands(page: str) -> list[str]:
+    """The commands of a page: what is indented by four spaces."""
+    return re.findall(r"^    ((?:mesm-train|python) .*)$", (REPOSITORY / "docs" / page).read_text(), re.MULTILINE)
+
+
+def examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / page).read_text(), re.DOTALL)
+
+
+def run(line: str) -> None:
+    name, *arguments = shlex.split(line)
+    if name == "mesm-train":
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{line}: {done.exception} {done.output}"
+    else:
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+
+def test_the_page_on_predict(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    lines = commands("predict.md")
+    assert len(lines) >= 5
+    for line in lines:
+        run(line)
+    for name in ("talk.png", "talk.csv", "predictions.parquet"):
+        assert Path(name).stat().st_size > 100
+    for code in examples("predict.md"):
+        exec(code, {"paths": ["clip.mp4"]})
+
+
+def test_the_page_on_export(workplace: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sound of the example is that of a shard."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(workplace)
+    sample = Dataset(dataset)[Dataset(dataset).keys[0]]
+    Path("sound.wav").write_bytes(encode_wav(sample.samples))
+    for line in commands("export.md"):
+        run(line)
+    assert {path.name for path in Path("demo-onnx").iterdir()} == {"model.onnx", "model.json", "text"}
+    for code in examples("export.md"):
+        exec(code, {})

@@ -1,0 +1,29 @@
+"""Crops without a detected face are kept as published, or skipped on request."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_runs import small_recipe
+
+from mesm_data.dataset.reader import Dataset
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.setup import prepare
+
+
+@pytest.mark.parametrize(("choice", "column"), [("keep", "n_faces"), ("skip", "n_detected")])
+def test_a_batch_has_all_crops_or_those_with_a_detected_face(
+    choice: str, column: str, dataset: Path, tmp_path: Path
+) -> None:
+    sets = [f"loader.undetected={choice}", "model.modalities=[v]", "labels=dimensions"]
+    setup = prepare(load_recipe(str(small_recipe(tmp_path, dataset)), sets), tmp_path / "run")
+    rows = Dataset(dataset).rows
+    keys = sorted(key for keys in setup.keys.values() for key in keys)
+    assert sum(rows[key]["n_detected"] for key in keys) < sum(rows[key]["n_faces"] for key in keys)
+    batch = setup.loader.batch(keys)
+    assert batch.face_counts.tolist() == [rows[key][column] for key in keys]
+    assert len(batch.faces) == sum(batch.face_counts.tolist())
+    detected = [np.array(setup.dataset[key].record["faces"]["detected"], bool) for key in keys]
+    crops = [setup.dataset[key].faces for key in keys]
+    expected = [faces[found] if choice == "skip" else faces for faces, found in zip(crops, detected, strict=True)]
+    assert (batch.faces.numpy() == np.concatenate(expected)).all()
