@@ -261,7 +261,7 @@ def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp
     killed(source, out, "build", "build")
     before = sorted(path.name for path in (out / ".build" / "parts").iterdir())
     video_of(source, sorted(utterances(source))[0]).unlink()
-    with pytest.raises(InputError, match="are gone"):
+    with pytest.raises(InputError, match="are missing"):
         retry_dataset(scan_corpus("iemocap", source), out)
     assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
 
