@@ -115,7 +115,7 @@ def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is
     recordings, rows = select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}*", limit=2))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2"]
     assert sorted(row["reason"] for row in rows) == ["only", "unlabelled"]
-    with pytest.raises(InputError, match=r"none of the utterances.*unlabelled"):
+    with pytest.raises(InputError, match=r"none of the selected utterances.*unlabelled"):
         select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}_3"))
 
 

@@ -89,7 +89,7 @@ def test_a_fold_that_there_is_not_is_refused_by_name(name: str, problem: str) ->
 
 
 def test_a_protocol_that_the_dataset_is_too_small_for_is_refused() -> None:
-    with pytest.raises(InputError, match="has 1 sessions, and folds need three"):
+    with pytest.raises(InputError, match="has 1 sessions, and folds need at least three"):
         fold_names(rows({"Ses01_a": "FM"}), IEMOCAP, "session")
     with pytest.raises(InputError, match="folds 'random': expected session, speaker, official"):
         fold_names(SESSIONS, IEMOCAP, "random")

@@ -69,7 +69,7 @@ def test_too_few_sessions_are_named(there: tuple[int, ...], enough: bool) -> Non
         assert resolve_split(rows, IEMOCAP, "session-5").parts["train"][0].startswith("Ses03")
         return
     listed = ", ".join(map(str, there)) or "none"
-    with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* holds: {listed}\."):
+    with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* has: {listed}\."):
         resolve_split(rows, IEMOCAP, "session-5")
 
 
