@@ -5,7 +5,9 @@ fresh initialisation.
 Variants are run in turn, so that whatever else the machine does falls on all alike; medians and their ratios to the
 dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are counted by mesm_train/models/flops.py.
 
-    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--device cuda --precision bf16]
+    OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--tile 1 4] [--device cuda --precision bf16]
+
+Sparse blocks have the published selection, or with --selection gate that one.
 
 On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
@@ -27,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
-from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Stack
 from mesm_train.training import throughput
 from mesm_train.training.allocator import keep_memory
@@ -63,20 +65,20 @@ def conv(inputs: int, outputs: int, size: int) -> list[nn.Module]:
 def inputs(device: torch.device, utterances: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Pictures and text vectors."""
     generator = torch.Generator().manual_seed(1)
-    found = {}
+    pictures_and_texts = {}
     for m, (channels, size, count) in SIZES.items():
         pictures = torch.randn(utterances * count, channels, *size, generator=generator)
         text = torch.randn(utterances, TEXT, generator=generator).repeat_interleave(count, 0)
-        found[m] = (pictures.to(device), text.to(device))
-    return found
+        pictures_and_texts[m] = (pictures.to(device), text.to(device))
+    return pictures_and_texts
 
 
-def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
+def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
     """Name to what makes the stack of a modality."""
 
-    def sparse(p: float, engine: str, m: str) -> nn.Module:
-        settings = ModelSettings(kind="mesm", sparse=SparseSettings(p=p, engine=engine, selection="published"))  # type: ignore[arg-type]
-        return SparseStack(settings, *SIZES[m][:2], TEXT, m)
+    def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
+        sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=options.selection, init="published")
+        return make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
 
     def fe2e(engine: str, m: str) -> nn.Module:
         return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
@@ -84,15 +86,18 @@ def variants(ps: list[float], device: torch.device, engines: list[str]) -> dict[
     def plain(m: str, layout: torch.memory_format = torch.contiguous_format) -> nn.Module:
         return Plain(ModelSettings(), *SIZES[m][:2]).to(memory_format=layout)
 
-    found: dict[str, Callable[[str], nn.Module]] = {
+    makers: dict[str, Callable[[str], nn.Module]] = {
         "dense": plain,
         "dense, channels_last": partial(plain, layout=torch.channels_last),
     }
     for engine in engines:
-        found[f"fe2e, {engine}"] = partial(fe2e, engine)
-        for p in (1.0, *ps):
-            found[f"mesm p = {p:g}, {engine}"] = partial(sparse, p, engine)
-    return found
+        makers[f"fe2e, {engine}"] = partial(fe2e, engine)
+        makers[f"mesm p = 1, {engine}"] = partial(sparse, 1.0, 1, engine)
+        for tile in options.tile:
+            for p in options.p:
+                square = f" in {tile}x{tile}" if tile > 1 else ""
+                makers[f"mesm p = {p:g}{square}, {engine}"] = partial(sparse, p, tile, engine)
+    return makers
 
 
 class Case:
@@ -149,21 +154,21 @@ class Case:
 def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[float, str]:
     """Multiply-adds of the convolutions over the dense stacks', and the share of sites that each block keeps."""
     settings = ModelSettings()
-    found = dense = 0
+    total = dense = 0
     words = []
     for m, stack in case.stacks.items():
         _, (height, width), _ = SIZES[m]
         count = len(data[m][0])
         first = settings.channels[0]
         stem = count * height * width * first * (25 * SIZES[m][0] + 4 * 9 * first // 4)
-        found, dense = found + stem, dense + stem
+        total, dense = total + stem, dense + stem
         traces = [] if isinstance(stack, Plain) else stack(*data[m])[1]
         for n, (i, o) in enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1):
             full = count * (height >> n) * (width >> n) * 9
             dense += full * (i * o + o * o)
-            found += (active_pairs(traces[n - 1].kept) if traces else full) * (i * o + o * o)
+            total += (active_pairs(traces[n - 1].kept) if traces else full) * (i * o + o * o)
         words.append(f"{m} " + " ".join(f"{float(t.kept.float().mean()):.2f}" for t in traces) if traces else "")
-    return found / dense, ", ".join(word for word in words if word)
+    return total / dense, ", ".join(word for word in words if word)
 
 
 def main() -> None:
@@ -171,33 +176,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
+    parser.add_argument("--tile", type=int, nargs="+", default=[1])
+    parser.add_argument("--selection", default="published", choices=["published", "gate", "straight"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--utterances", type=int, default=8)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--memory", metavar="VARIANT", help="print the peak memory of three steps of one variant only")
-    parser.add_argument("--only", default="", help="variants whose names contain this, and dense")
+    parser.add_argument("--only", nargs="+", default=[""], help="dense, and variants whose names contain any of these")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16", "fp16"])
     parser.add_argument("--engines", nargs="+", help="default: torch and cpp on a CPU, torch and auto on a card")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
-    given = parser.parse_args()
-    device = torch.device(given.device)
-    set_products(device, given.precision)
-    engines = given.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
-    clock = time.process_time if given.cpu_time else time.perf_counter
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    set_products(device, options.precision)
+    engines = options.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
+    clock = time.process_time if options.cpu_time else time.perf_counter
     keep_memory()
-    data = inputs(device, given.utterances)
-    made = {
-        n: m for n, m in variants(given.p, device, engines).items() if given.only in n or n == "dense" or given.memory
-    }
-    if given.memory:
-        case = Case(given.memory, made[given.memory], device, clock, given.precision)
+    data = inputs(device, options.utterances)
+    makers = variants(options, engines)
+    if not options.memory:
+        makers = {n: m for n, m in makers.items() if n == "dense" or any(part in n for part in options.only)}
+    if options.memory:
+        case = Case(options.memory, makers[options.memory], device, clock, options.precision)
         for _ in range(3):
             case.step(data)
         status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
         print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
         return
-    cases = [Case(name, make, device, clock, given.precision) for name, make in made.items()]
-    for turn in range(given.rounds + 1):
+    cases = [Case(name, make, device, clock, options.precision) for name, make in makers.items()]
+    for turn in range(options.rounds + 1):
         for case in cases:
             case.step(data)
         if turn == 0:  # caches and the compiler
@@ -205,25 +212,25 @@ def main() -> None:
                 case.forward.clear(), case.both.clear()
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
-          f"{given.rounds} rounds, {given.utterances} utterances, "
-          f"{device}, {given.precision}, {'CPU' if given.cpu_time else 'wall'} seconds")  # fmt: skip
+          f"{options.rounds} rounds, {options.utterances} utterances, "
+          f"{device}, {options.precision}, {'CPU' if options.cpu_time else 'wall'} seconds")  # fmt: skip
     print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}  kept by block")
     base, rows = cases[0], list[dict[str, Any]]()
     for case in cases:
         forward, both = median(case.forward), median(case.both)
         ratio, kept = operations(case, data)
-        memory = case.memory_gb if device.type == "cuda" else None if given.only else peak(case.name, given)
+        memory = case.memory_gb if device.type == "cuda" else None if options.only != [""] else peak(case.name, options)
         rows.append({
             "variant": case.name, "forward": forward, "both": both, "forward_ratio": forward / median(base.forward),
             "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
         })  # fmt: skip
         print(f"{case.name:28}{forward:9.4f}{both:8.4f}{rows[-1]['forward_ratio']:9.3f}{rows[-1]['both_ratio']:9.3f}"
               f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}  {kept}", flush=True)  # fmt: skip
-    if given.json is not None:
-        given.json.write_text(json.dumps(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows))
 
 
-def peak(name: str, given: argparse.Namespace) -> float:
+def peak(name: str, options: argparse.Namespace) -> float:
     """The peak memory of a process of its own, in GB."""
     command = [
         sys.executable,
@@ -231,11 +238,15 @@ def peak(name: str, given: argparse.Namespace) -> float:
         "--memory",
         name,
         "--utterances",
-        str(given.utterances),
+        str(options.utterances),
         "--p",
-        *map(str, given.p),
+        *map(str, options.p),
+        "--tile",
+        *map(str, options.tile),
+        "--selection",
+        options.selection,
         "--precision",
-        given.precision,
+        options.precision,
     ]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

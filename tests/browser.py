@@ -117,7 +117,9 @@ def served(program: str, *arguments: object) -> Iterator[str]:
     """The address that `mesm-data` or `mesm-train` serves."""
     module = {"mesm-data": "data", "mesm-train": "train"}[program]
     command = [sys.executable, "-c", f"from mesm_cli.{module} import main; main()", *map(str, arguments), "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # NiceGUI does otherwise where it believes to be under test.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**outer, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout is not None

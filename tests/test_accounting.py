@@ -149,23 +149,23 @@ def test_a_missing_alignment_is_null_and_flagged(built: Dataset, damaged: Damage
 
 
 def test_inspect_tells_all_of_it(built: Dataset, damaged: Damage) -> None:
-    found = inspect(built.path)
-    assert found["synthetic"] is True
-    assert sum(found["video"].values()) == found["counts"]["ok"]
-    assert found["flags"] == {"no_alignment": 1}
-    assert len(found["reasons"]) == 1
-    assert any("not a video" in reason for reason in found["incomplete"])
+    summary = inspect(built.path)
+    assert summary["synthetic"] is True
+    assert sum(summary["video"].values()) == summary["counts"]["ok"]
+    assert summary["flags"] == {"no_alignment": 1}
+    assert len(summary["reasons"]) == 1
+    assert any("not a video" in reason for reason in summary["incomplete"])
 
 
 def test_what_was_not_asked_for_is_excluded_by_a_named_rule(tmp_path: Path, corpus: Path) -> None:
     names = [key for keys in utterances(corpus).values() for key in keys]
-    asked = sorted(utterances(corpus))[1]
-    recipe = Recipe(corpus="iemocap", only=f"{asked}_*", limit=2, clips=False)
-    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", recipe, workers=1)
-    assert said["counts"] == {"total": len(names), "ok": 2, "failed": 0, "excluded": len(names) - 2}
+    selected = sorted(utterances(corpus))[1]
+    recipe = Recipe(corpus="iemocap", only=f"{selected}_*", limit=2, clips=False)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", recipe, workers=1)
+    assert info["counts"] == {"total": len(names), "ok": 2, "failed": 0, "excluded": len(names) - 2}
     rows = Dataset(tmp_path / "out").rows.values()
-    assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] != asked} == {"only"}
-    assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] == asked} == {"limit"}
+    assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] != selected} == {"only"}
+    assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] == selected} == {"limit"}
     assert not (tmp_path / "out" / "video").exists()
 
 
@@ -203,9 +203,9 @@ def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, 
     first, last = (round(second * rate) for second in whole.span)
     soundfile.write(root / utterance.audio[0].path, sound[first:last, 1 - whole.channel], rate)
     recipe = Recipe(corpus="iemocap", only=key, clips=False, video_offset="-0.167")
-    said = build_dataset(scan_corpus("iemocap", root), tmp_path / "out", recipe, workers=1)
-    assert said["recipe"]["video_offset"] == "-0.167"
-    assert "0 fit the channel that the corpus' rule gives them, 1 another one" in said["findings"][0]
+    info = build_dataset(scan_corpus("iemocap", root), tmp_path / "out", recipe, workers=1)
+    assert info["recipe"]["video_offset"] == "-0.167"
+    assert "0 fit the channel that the corpus' rule gives them, 1 another one" in info["findings"][0]
     record = Dataset(tmp_path / "out")[key].record
     assert "other_channel" in record["flags"]
     assert record["sources"][-2]["span"] == pytest.approx([utterance.start - 0.167, utterance.end - 0.167])

@@ -39,19 +39,19 @@ def other(once: Once, corpus: Path) -> Path:
 
 
 def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
-    held, usual = Dataset(other, check=True), Dataset(dataset)
-    assert held.keys
-    assert {name: held.info["recipe"][name] for name in OPTIONS} == OPTIONS
-    for key in held.keys:
-        ours, theirs = held[key], usual[key]
+    built, usual = Dataset(other, check=True), Dataset(dataset)
+    assert built.keys
+    assert {name: built.info["recipe"][name] for name in OPTIONS} == OPTIONS
+    for key in built.keys:
+        ours, theirs = built[key], usual[key]
         assert ours.faces.shape[1:] == (96, 96, 3)
         assert ours.record["faces"]["times"][::2] == theirs.record["faces"]["times"]
         assert abs(len(ours.samples) / 44_100 - len(theirs.samples) / 16_000) < 1e-3
-        played, rate = soundfile.read(io.BytesIO(held.member(key, "wav")), dtype="int16")
+        played, rate = soundfile.read(io.BytesIO(built.member(key, "wav")), dtype="int16")
         assert (rate, ours.sample_rate) == (44_100, 44_100)
         assert np.array_equal(played, ours.samples)
         assert ours.record["audio"]["sample_rate"] == 16_000
-    assert held.info["features"]["faces.npy"]["shape"] == [None, 96, 96, 3]
+    assert built.info["features"]["faces.npy"]["shape"] == [None, 96, 96, 3]
 
 
 def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path, dataset: Path) -> None:
@@ -64,9 +64,9 @@ def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path
 
 def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
     lock = read(other / "recipe.lock")
-    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
     assert {verdict for _, verdict, _ in rebuild.check(tmp_path / "out", lock)} == {"identical"}
-    assert said["root"] == lock.said["root"]
+    assert info["root"] == lock.said["root"]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_a_model_takes_what_its_stacks_are_made_for(other: Path, dataset: Path) 
         check_media(("v",), Dataset(other))
     with pytest.raises(InputError, match="sound at 44100 Hz, the acoustic stack takes 16000 Hz"):
         check_media(("t", "a"), Dataset(other))
-    held = Dataset(other)
-    check_media(("t",), held)
-    loader = Loader(held, {key: np.zeros(1, np.float32) for key in held.keys}, None, 10, LoaderConfig())
-    assert loader.batch(held.keys).faces.shape[1:] == (96, 96, 3)
+    built = Dataset(other)
+    check_media(("t",), built)
+    loader = Loader(built, {key: np.zeros(1, np.float32) for key in built.keys}, None, 10, LoaderConfig())
+    assert loader.batch(built.keys).faces.shape[1:] == (96, 96, 3)
 
 
 def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dataset: Path) -> None:
@@ -139,8 +139,8 @@ def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dat
         done = CliRunner().invoke(app, ["verify", str(path)])
         assert (note in done.output) == expected
     lock = read(out / "recipe.lock")
-    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
-    assert said["root"] == lock.said["root"]
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
+    assert info["root"] == lock.said["root"]
     assert list(check(tmp_path / "again")) == []
     with pytest.raises(InputError, match="needs its model file"):
         retry_dataset(scan_corpus("iemocap", corpus), out)

@@ -94,8 +94,12 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
     assert {answer for answer in answers if not answer.startswith("ended: ")} == {root}, answers
     assert answers[-1] == root
     assert answers[0].startswith("ended: ")
-    said = {"files": "too many files are open", "size": "may not be this large", "memory": "no memory is left"}[kind]
-    assert any(said in answer for answer in answers) or kind == "memory", answers  # which may be out before any step
+    sentence = {"files": "too many files are open", "size": "may not be this large", "memory": "no memory is left"}[
+        kind
+    ]
+    assert any(sentence in answer for answer in answers) or kind == "memory", (
+        answers
+    )  # which may be out before any step
 
 
 def test_an_ffmpeg_that_is_killed_is_no_clip_that_cannot_be_encoded(
@@ -374,13 +378,13 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
 
 def test_a_source_that_vanishes_is_said(tmp_path: Path, corpus: Path) -> None:
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
-    found = scan_corpus("iemocap", source)
+    scanned = scan_corpus("iemocap", source)
 
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
         shutil.rmtree(source / "Session1" / "sentences" / "wav", ignore_errors=True)
         return lambda number: None
 
     with pytest.raises(MesmError, match="is gone now"):
-        build_dataset(found, tmp_path / "out", RECIPE, workers=1, progress=progress)
+        build_dataset(scanned, tmp_path / "out", RECIPE, workers=1, progress=progress)
     with pytest.raises(InputError, match="another source"):
         build_dataset(scan_corpus("iemocap", source), tmp_path / "out", RECIPE, workers=1)

@@ -100,10 +100,10 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
             sizes = ((int(mask.sum()), cin), (int(mask.sum()), cout), (9, cin, cout), (cout,), (cout,))
             x, dy, weight, scale, shift = (torch.randn(size, generator=generator).to(dtype) for size in sizes)
             y = ops.conv(x, weight, table, bias=shift)
-            assert (len(ops._windows(table, x, cin, cout)[0]) >= kernels.FEW) == (cin == 64)  # Winograd's way
+            assert (len(ops._windows(table, x, cin, cout)[0]) >= kernels.MIN_WINDOWS) == (cin == 64)  # Winograd's way
             positive, (most, which) = ops.normalise(y, scale, shift), ops.normalise_pool(y, scale, shift, table.pool)
             found += [y, ops.conv(dy, weight, table, mirror=True), ops.conv_weight(x, dy, table), positive, most, which]
-            found += [ops.product(x, weight[0]), ops.moments(y), ops.exactly().conv(x, weight, table)]
+            found += [ops.product(x, weight[0]), ops.moments(y), ops.as_batch_invariant().conv(x, weight, table)]
             for gradient, kept, pool in ((dy, positive, None), (most, which, table.pool)):
                 sums, dx = ops.norm_backward(gradient, kept, y, pool, shift, lambda _, s=scale: (s, s, s))
                 assert dx is not None

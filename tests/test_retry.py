@@ -27,8 +27,8 @@ from mesm_data.pipeline.build import build_dataset, run_jobs
 from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
+from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.retry import retry_dataset
-from mesm_data.pipeline.worker import Job
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 
@@ -273,21 +273,21 @@ def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
     killed(corpus, out, "build", "build")
 
     def parts() -> dict[str, tuple[int, int]]:
-        found = ((path.name, path.stat()) for path in (out / ".build" / "parts").iterdir() if path.name[0] != ".")
-        return {name: (status.st_ino, status.st_mtime_ns) for name, status in found}
+        files = ((path.name, path.stat()) for path in (out / ".build" / "parts").iterdir() if path.name[0] != ".")
+        return {name: (status.st_ino, status.st_mtime_ns) for name, status in files}
 
     before = parts()
     assert sum(name.endswith(".json") for name in before) == 1
-    asked, after = [], {}
+    compared, after = [], {}
 
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
-        asked.append((what, total - todo))
+        compared.append((what, total - todo))
         if what == "pack":
             after.update(parts())
         return no_progress(what, total, todo)
 
     build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
-    assert asked[0][1] > 0
+    assert compared[0][1] > 0
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
     assert everything(out) == fresh
@@ -312,9 +312,9 @@ def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
         ),
         "are missing": lambda: video_of(source, sorted(names)[0]).unlink(),
     }
-    for said, edit in cases.items():
+    for message, edit in cases.items():
         edit()
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             retry_dataset(scan_corpus("iemocap", source), out)
         assert everything(out) == before
         shutil.rmtree(source)

@@ -1,15 +1,17 @@
-"""mesm-train flops and sweep: what a model costs, and what p does to it."""
+"""mesm-train flops and sweep: what a model costs, and how quality compares with it."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from mesm_cli import console
 from mesm_cli.settings import complete_recipe
 
+N = TypeVar("N", int, float)
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set model.sparse.p=.5")]
 
 sweep = typer.Typer(help="Train one recipe several times with another value of a setting.", no_args_is_help=True)
@@ -70,43 +72,64 @@ def _sweep() -> None:
 def sweep_p(
     recipe: Annotated[str, typer.Argument(help="A recipe of kind mesm.", autocompletion=complete_recipe)] = "demo-mesm",
     data: Annotated[str | None, typer.Option(help="The folder of a dataset.")] = None,
-    values: Annotated[str, typer.Option(help="The values of p, with commas.")] = "1,.9,.8,.7,.5,.3,.1",
+    values: Annotated[str, typer.Option(help="The values of p, with commas.")] = ".9,.7,.5,.3",
+    tile: Annotated[str | None, typer.Option(help="Sides of tiles, as in 1,4 (default: the recipe's).")] = None,
+    width: Annotated[str, typer.Option(help="FE2E also with these shares of its channels.")] = ".85,.7,.5",
+    seeds: Annotated[str, typer.Option(help="The seeds, with commas; quality is their mean.")] = "0,1,2",
     sets: Sets = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs/NAME-p).")] = None,
 ) -> None:
-    """Show p against operations, time and F1 (Figure 5 of the paper): a table, OUT/sweep.csv and OUT/sweep.png.
+    """Show quality against counted operations and measured seconds (Figure 5 of the paper), for MESM and FE2E.
 
-    Runs that have ended are not done again; a stopped one goes on with the same command.
+    Trains MESM for each p, FE2E, and narrower FE2Es, with each seed. Prints a table and writes it to OUT/sweep.csv, the
+    runs to OUT/runs.csv, a figure to OUT/sweep.png. Runs that have ended are not trained again; a stopped sweep is
+    resumed by the same command. Operations and seconds are those of feature extraction, relative to FE2E's; seconds
+    are measured after the training, the models in turn.
 
     \b
-    Example:
+    Examples:
       mesm-train sweep p iemocap-mesm --data /data/iemocap --values .9,.7,.5,.3 --out runs/sweep
+      mesm-train sweep p demo-mesm --data /data/shards --values .7,.5 --tile 1,4 --width .7 --seeds 0,1
     """
-    from mesm_data.errors import InputError
     from mesm_train.config.settings import load_recipe
 
-    try:
-        chosen = sorted({float(value) for value in values.split(",")}, reverse=True)
-    except ValueError:
-        raise InputError(f"--values {values!r}: expected numbers above 0 and at most 1, as in .9,.7,.5") from None
     changes = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
-    configs = {f"p-{p:g}": load_recipe(recipe, [*changes, f"model.sparse.p={p}"]) for p in chosen}
-    place = out or Path("runs") / f"{next(iter(configs.values())).name}-p"
+    config = load_recipe(recipe, changes)
+    ps = sorted(_numbers("--values", values, float, ".9,.7,.5"), reverse=True)
+    tiles = _numbers("--tile", tile, int, "1,4") if tile else [config.model.sparse.tile]
+    widths, chosen_seeds = _numbers("--width", width, float, ".7,.5"), _numbers("--seeds", seeds, int, "0,1,2")
+    place = out or Path("runs") / f"{config.name}-p"
     from mesm_cli.run import StopFlag
     from mesm_data.storage.files import atomic_write
     from mesm_train.analysis import sweep as library
     from mesm_train.report.figures import sweep_figure
     from mesm_train.training.progress import Bar, Lines
 
-    stop = StopFlag()
-    rows = library.sweep(configs, place, stop=stop, watcher=Bar() if sys.stderr.isatty() else Lines())
+    variants = library.variants(config, ps=ps, tiles=tiles, widths=widths)
+    watcher = Bar() if sys.stderr.isatty() else Lines()
+    rows = library.train_all(variants, chosen_seeds, place, stop=StopFlag(), watcher=watcher)
     if rows is None:
         raise console.Stopped
-    library.write_csv(place / "sweep.csv", rows)
+    seconds = library.measure({name: library.run_folder(place, name, chosen_seeds[0]) for name in variants})
+    summaries = library.summarise(rows, seconds)
+    library.write_csv(place / "runs.csv", library.HEAD, rows)
+    library.write_csv(place / "sweep.csv", library.SUMMARY_HEAD, summaries)
     with atomic_write(place / "sweep.png") as file:
-        file.write(sweep_figure(rows))
-    table = [library.HEAD, *(row.cells() for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        file.write(sweep_figure(summaries))
+    table = [library.SUMMARY_HEAD, *(summary.cells() for summary in summaries)]
+    lengths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:
-        console.show("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
-    console.say(f"{place / 'sweep.csv'}, {place / 'sweep.png'}")
+        console.show("  ".join(cell.ljust(length) for cell, length in zip(cells, lengths, strict=True)).rstrip())
+    console.say("macro F1 and AUC: mean ± standard deviation over the seeds; operations, forward, f + b (forward and")
+    console.say("backward seconds): feature extraction, relative to fe2e")
+    console.say(f"{place / 'sweep.csv'}, {place / 'runs.csv'}, {place / 'sweep.png'}")
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], N], example: str) -> list[N]:
+    """The numbers of a list with commas, each once."""
+    from mesm_data.errors import InputError
+
+    try:
+        return list(dict.fromkeys(kind(part) for part in text.split(",") if part))
+    except ValueError:
+        raise InputError(f"{option} {text!r}: expected numbers with commas, as in {example}") from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import dataset_dir
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 
 # What is compared -> the manifest's columns.
 ASPECTS = {
@@ -53,9 +53,9 @@ class Comparison:
 
 def compare_datasets(first: Path, second: Path) -> Comparison:
     """Compare the datasets in two folders. Raises InputError if one is no dataset."""
-    infos = [dataset_dir.read_dataset_info(path) for path in (first, second)]
+    infos = [read_dataset_info(path) for path in (first, second)]
     tables = [
-        {row["key"]: row for row in dataset_dir.read_manifest_rows(path, info)}
+        {row["key"]: row for row in read_manifest_rows(path, info)}
         for path, info in zip((first, second), infos, strict=True)
     ]
     recipes = [info["recipe"] for info in infos]

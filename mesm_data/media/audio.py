@@ -6,135 +6,20 @@ bit. ffmpeg converts all others, and sound tracks of videos (mesm_data.media.sou
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.media.sound_track import (
-    END_OF_TRACK,
-    SampleBlock,
-    SampleSpan,
-    SoundTrack,
-    decode_track,
-    mix_down,
-    to_sample_index,
-)
+from mesm_data.media.audio_segment import MAX_EXCESS, AudioCandidate, AudioSegment, DecodedAudio, no_audio
+from mesm_data.media.downmix import mix_down
+from mesm_data.media.sound_track import END_OF_TRACK, SampleSpan, SoundTrack, decode_track, to_sample_index
 from mesm_data.media.toolchain import describe_error
 from mesm_data.media.wav import SAMPLE_RATE
 from mesm_data.schema.recordings import AudioSource, Utterance
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.machine_errors import raise_resource_error
-
-# The length of an utterance's own file differs from its annotation: by up to 3 samples in IEMOCAP, by a packet in
-# compressed files, and clips are cut at key frames. If less than this is missing, no other source is tried.
-_MISSING, _EXCESS = 0.1, 0.5  # seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioSegment:
-    """The sound of one utterance.
-
-    Attributes:
-        samples: int16 (n,) at the reader's rate.
-        status: ok, partial (the sound ends before the utterance) or none.
-        sample_rate: The sample rate of the source in Hz.
-        source: The source; None if there is no sound.
-        problems: Why a source could not be used, or not completely.
-        channels: The number of channels of the source.
-    """
-
-    samples: NDArray[np.int16]
-    status: str
-    sample_rate: int | None
-    source: AudioSource | None
-    problems: tuple[str, ...]
-    channels: int = 0
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether there are samples and all are 0: digital silence, which no microphone records."""
-        return len(self.samples) > 0 and not self.samples.any()
-
-
-class DecodedAudio(NamedTuple):
-    """The part of a file that contains an utterance.
-
-    Attributes:
-        samples: int16 (n, channels) at the reader's rate.
-        sample_rate: The sample rate of the file in Hz.
-        missing: The number of samples that lie in gaps of the track.
-        stopped: Why the file could not be read to its end, if so.
-    """
-
-    samples: SampleBlock
-    sample_rate: int
-    missing: int = 0
-    stopped: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioCandidate:
-    """The sound that one source has for an utterance.
-
-    Attributes:
-        source: The source.
-        file: The decoded part of its file.
-        samples: int16 (n,) at `rate` Hz: the source's channel, or the mean of all channels.
-        expected: The length of the utterance in samples; the length of `samples` if it is unknown.
-        rate: The sample rate in Hz.
-    """
-
-    source: AudioSource
-    file: DecodedAudio
-    samples: NDArray[np.int16]
-    expected: int
-    rate: int
-
-    @property
-    def covered(self) -> int:
-        """The number of samples of the utterance that the source has."""
-        return min(len(self.samples), self.expected) - self.file.missing
-
-    @property
-    def is_too_long(self) -> bool:
-        """Whether the file is so much longer than the utterance that it may contain something else."""
-        return len(self.samples) >= self.expected + _EXCESS * self.rate
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the source has the whole utterance: to the sample if it is cut from a longer file."""
-        return self.expected - self.covered <= (0 if self.source.span else _MISSING * self.rate)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether all samples are 0."""
-        return not self.samples.any()
-
-    @property
-    def is_sufficient(self) -> bool:
-        """Whether no other source needs to be tried."""
-        return self.expected - self.covered <= _MISSING * self.rate and not self.is_too_long and not self.is_silent
-
-    def problem(self) -> str | None:
-        """Describe what is missing, or that the file is too long; None if the source is right."""
-        stopped = f" ({self.file.stopped})" if self.file.stopped else ""
-        seconds, expected = len(self.samples) / self.rate, self.expected / self.rate
-        if not len(self.samples):
-            return f"holds no sound for this utterance{stopped}"
-        if self.is_too_long:
-            return f"lasts {seconds:.3f} s or more, the utterance {expected:.3f} s"
-        if self.is_complete:
-            return None
-        if len(self.samples) >= self.expected:
-            return f"lacks {self.file.missing / self.rate:.3f} s of the utterance's sound (a hole in the track)"
-        if self.source.span is None:
-            return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"
-        return f"ends at {self.source.span[0] + seconds:.3f} s{stopped}, the utterance at {self.source.span[1]:.3f} s"
 
 
 class AudioReader:
@@ -267,12 +152,6 @@ class AudioReader:
         return track
 
 
-def no_audio(*problems: str) -> AudioSegment:
-    """The result for an utterance without sound."""
-    nothing = np.zeros(0, np.int16)
-    return AudioSegment(samples=nothing, status="none", sample_rate=None, source=None, problems=problems)
-
-
 def utterance_duration(utterance: Utterance) -> Fraction | None:
     """The length of an utterance in seconds, None if it does not end after its start."""
     length = Fraction(repr(utterance.end)) - Fraction(repr(utterance.start))
@@ -283,7 +162,7 @@ def requested_span(source: AudioSource, length: Fraction | None, rate: int) -> S
     """The samples [start, stop) of a source to read for an utterance of `length` seconds."""
     if source.span:
         return to_sample_span(source.span, rate)
-    return 0, END_OF_TRACK if length is None else to_sample_index(length, rate) + round(_EXCESS * rate)
+    return 0, END_OF_TRACK if length is None else to_sample_index(length, rate) + round(MAX_EXCESS * rate)
 
 
 def to_sample_span(span: tuple[float, float], rate: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 NiceGUI is the extra `app`. It serves its scripts and fonts itself, so the page works without a network.
 """
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -54,11 +55,24 @@ def serve(
     # A page elsewhere whose name resolves to this machine (DNS rebinding) is refused by its Host header.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app.add_middleware(BodyLimit, limit=max_body)
-    app.on_startup(lambda: ready(f"http://{HOST}:{port}/"))
+    app.on_startup(lambda: _announce(port, ready))
     ui.run(
         page, host=HOST, port=port, title=title, show=False, reload=False, dark=None, show_welcome_message=False,
         storage_secret=None, uvicorn_logging_level="error",
     )  # fmt: skip
+
+
+async def _announce(port: int, ready: Callable[[str], object]) -> None:
+    """Call `ready` when the port answers; the server starts to listen after its startup handlers."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        writer.close()
+        ready(f"http://{HOST}:{port}/")
+        return
 
 
 class BodyLimit:

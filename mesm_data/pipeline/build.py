@@ -28,11 +28,12 @@ from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.build_run import BuildRun, Progress, ProgressStep, no_progress
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
 from mesm_data.pipeline.executors.registry import get_engine
+from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.output_dir import prepare_output_dir, remove_temporary_files, validate_output_dir
 from mesm_data.pipeline.records import corpus_findings
 from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_record import save_source_index
-from mesm_data.pipeline.worker import Job, build_recording
+from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Corpus, Recording
 from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock

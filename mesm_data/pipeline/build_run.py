@@ -8,7 +8,7 @@ from typing import Any
 from mesm_data.corpora.inventory import file_stamps
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.lock_reader import Lock
-from mesm_data.pipeline.worker import Job
+from mesm_data.pipeline.job import Job
 from mesm_data.schema.recordings import Corpus, Recording
 
 ProgressStep = Callable[[int], object]  # is called with the number of further utterances that are done

@@ -11,7 +11,7 @@ import numpy as np
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.members import encode_faces, normalize_text
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.media.audio import AudioSegment
+from mesm_data.media.audio_segment import AudioSegment
 from mesm_data.media.video_result import VideoResult
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.recordings import Utterance

@@ -3,62 +3,31 @@
 Its result is a part of the dataset, see parts.py.
 """
 
-import functools
 import math
-import socket
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import Stamps, file_stamp
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import finish_part, open_part_file
-from mesm_data.dataset.recipe import Recipe, describe_toolchain_difference
-from mesm_data.errors import InputError, MesmError
-from mesm_data.media.audio import AudioReader, AudioSegment, no_audio, utterance_duration
+from mesm_data.errors import MesmError
+from mesm_data.media.audio import AudioReader, utterance_duration
+from mesm_data.media.audio_segment import AudioSegment, no_audio
 from mesm_data.media.channel_check import check_channel
 from mesm_data.media.duration import DurationError, measure_duration
 from mesm_data.media.extract import extract_video
-from mesm_data.media.faces.crop import FaceBox, FaceCropper
-from mesm_data.media.faces.detector import FaceDetector
-from mesm_data.media.toolchain import toolchain_versions
+from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.video_result import VideoResult
+from mesm_data.pipeline.job import Job, check_machine, check_sources_unchanged, job_detector
 from mesm_data.pipeline.records import SourceDigests, built_row, encode_members, make_record
-from mesm_data.schema.recordings import Recording, Utterance
+from mesm_data.schema.recordings import Utterance
 from mesm_data.storage.machine_errors import is_machine_error, message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A recording to build.
-
-    Attributes:
-        root: The folder of the corpus.
-        parts: The folder of the parts.
-        recipe: The options.
-        recording: The recording, with the utterances to build.
-        toolchain: The versions that the build began with.
-        stamps: Size and time of the recording's files when the corpus was scanned.
-        skip_video_reason: Why the video is not decoded: an earlier attempt killed its process.
-        face_boxes: The face boxes of each utterance by its key, if the build follows a lock.
-        face_model: The model file of the face detector, if it needs one.
-    """
-
-    root: Path
-    parts: Path
-    recipe: Recipe
-    recording: Recording
-    toolchain: dict[str, str]
-    stamps: Stamps = field(default_factory=dict)
-    skip_video_reason: str | None = None
-    face_boxes: Mapping[str, Sequence[FaceBox]] = field(default_factory=dict)
-    face_model: Path | None = None
 
 
 def build_recording(job: Job) -> Counter[str]:
@@ -105,58 +74,10 @@ def ends_build(error: Exception) -> bool:
     return isinstance(error, MesmError) or is_machine_error(error)
 
 
-def check_machine(job: Job) -> None:
-    """Raises MesmError if this machine does not see the folders, or its software would give other results."""
-    plan = job.parts.parent / "recipe.json"
-    for folder, is_visible in ((job.root, job.root.is_dir()), (job.parts, plan.exists())):
-        if not is_visible:
-            raise MesmError(
-                f"{folder} cannot be seen on {socket.gethostname()}. Every machine of a build needs its --source and "
-                "--out at the same path, on a shared file system. Run the same command again to resume"
-            )
-    if differs := describe_toolchain_difference(job.toolchain, _toolchain()):
-        raise MesmError(
-            f"{socket.gethostname()} has another toolchain: {differs}. All machines of a build need the same versions"
-        )
-    try:
-        job_detector(job)
-    except InputError as error:
-        raise MesmError(f"{socket.gethostname()}: {error}. All machines of a build need the same detector") from None
-
-
-def job_detector(job: Job) -> FaceDetector | None:
-    """The face detector of a job; None if a lock says where faces are and the detector's model file is missing."""
-    if job.recipe.face_model and not job.face_model:
-        return None
-    return job.recipe.detector(job.face_model)
-
-
-_toolchain = functools.cache(toolchain_versions)
-
-
 def describe_unexpected_error(error: Exception) -> str:
     """The reason of an utterance that failed by an unexpected exception."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
-
-
-def check_sources_unchanged(job: Job) -> None:
-    """Raises MesmError if a file is missing or has changed since the scan.
-
-    An unmounted disk must not make utterances fail, and a recorded digest must be that of the file that was decoded.
-    """
-    for path, before in job.stamps.items():
-        now = file_stamp(job.root / path)
-        if now is None:
-            raise MesmError(
-                f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "
-                "When it is back, run the same command again to resume"
-            )
-        if now != before:
-            raise MesmError(
-                f"{job.root / path} was changed after the corpus was scanned. Nothing is recorded of it: run the same "
-                "command again when nothing else writes to the corpus"
-            )
 
 
 def write_part(job: Job) -> list[dict[str, Any]]:

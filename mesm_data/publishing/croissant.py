@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mesm_data.dataset import dataset_dir
+from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
 from mesm_data.dataset.summary import inspect
 from mesm_data.publishing import facts
 from mesm_data.schema.corpus import CorpusSchema
@@ -72,8 +72,8 @@ def write_croissant(path: Path, out: Path | None = None) -> Path:
 
 def croissant(path: Path) -> dict[str, Any]:
     """The JSON-LD description of the dataset in `path`."""
-    info = dataset_dir.read_dataset_info(path)
-    schema = dataset_dir.schema_from_info(path, info)
+    info = read_dataset_info(path)
+    schema = schema_from_info(path, info)
     summary = inspect(path)
     title = f"{'SYNTHETIC data in the layout of ' if info['synthetic'] else ''}{schema.title or schema.name}"
     description: dict[str, Any] = {

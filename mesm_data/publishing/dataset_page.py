@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset import dataset_dir
+from mesm_data.dataset.dataset_dir import read_manifest_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
 from mesm_data.pages.media import face_strip, sound_uri
@@ -43,7 +43,7 @@ def render_dataset(path: Path, *, media: bool = True) -> str:
     """The page of the dataset in `path`."""
     dataset = Dataset(path)
     info, schema, summary = dataset.info, dataset.schema, inspect(path)
-    rows = [row for row in dataset_dir.read_manifest_rows(path, info) if row["status"] == "ok"]
+    rows = [row for row in read_manifest_rows(path, info) if row["status"] == "ok"]
     rate = info["recipe"]["sample_rate"]
     return render(
         "mesm_data.publishing",

@@ -115,11 +115,12 @@ def _system_row(comparison: Comparison, system: System) -> tuple[str, ...]:
 
 
 def _title(comparison: Comparison) -> str:
-    first, facts = comparison.first_run, comparison.first_run.provenance
+    facts, system = comparison.first_run.provenance, comparison.systems[0]
+    count = sum(run.scores["n"] for run in system.runs if run.seed == system.seeds[0])
     folds = sorted({run.fold for run in comparison.systems[0].runs})
     split = folds[0] if len(folds) == 1 else f"{len(folds)} folds"
     corpus, view = facts["dataset"]["corpus"], facts["labels"]["view"]
-    return f"{corpus}, view {view}, split {split}, {first.scores['n']} utterances in the (first) test part"
+    return f"{corpus}, view {view}, split {split}, {count} test utterances"
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -130,7 +131,7 @@ def _notes(comparison: Comparison) -> list[str]:
     )
     if comparison.tests:
         notes.append(
-            f"Δ: {METRICS[comparison.metric].title} minus that of {comparison.systems[0].name} on the same test "
+            f"Δ: pooled {METRICS[comparison.metric].title} minus that of {comparison.systems[0].name} on the same test "
             "utterances, with the 95 % interval of the paired bootstrap; p: approximate randomisation, corrected by "
             f"Holm for {len(comparison.tests)} tests. Both resample utterances, not training."
         )

@@ -88,7 +88,7 @@ def write_figure(path: Path, comparison: Comparison) -> None:
     if constants:
         best = min(constants) if spec.lower_is_better else max(constants)
         axes.axhline(best, color="#b04a3f", linestyle="--", label="best trivial baseline")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axes.set_xticks(range(len(systems)), [system.name for system in systems], rotation=20, ha="right", fontsize=8)
     axes.set_ylabel(spec.title)
     axes.spines[["top", "right"]].set_visible(False)

@@ -72,7 +72,7 @@ class Page:
 
         self._status: ui.label
         predictor, limit = self._predictor, f"{MAX_BYTES // 10**6} MB"
-        ui.on("recording-failed", lambda event: self._status.set_text(f"nothing was recorded: {event.args}"))
+        ui.on("recording-failed", lambda event: self._say(f"nothing was recorded: {event.args}"))
         with ui.column().classes("w-full max-w-6xl mx-auto gap-3 p-4"):
             ui.label(predictor.name).classes("text-2xl font-bold")
             reads = ", ".join(MODALITIES[m] for m in predictor.modalities)
@@ -85,7 +85,7 @@ class Page:
             self._upload = ui.upload(
                 label=f"Drop a video or audio file: up to {MAX_SECONDS:.0f} s and {limit}", auto_upload=True,
                 max_file_size=MAX_BYTES, on_upload=self._predict,
-                on_rejected=lambda: self._status.set_text(f"the file is larger than {limit}, or no video or audio"),
+                on_rejected=lambda: self._say(f"the file is larger than {limit}, or no video or audio"),
             )  # fmt: skip
             self._upload.props('accept="video/*,audio/*,.mkv" flat bordered').classes("w-full")
             with ui.row().classes("items-center gap-3"):
@@ -101,7 +101,7 @@ class Page:
 
         name, folder = event.file.name, new_upload_folder()
         file = folder / safe_name(name)
-        self._status.set_text(f"{name}: decoding, detecting faces, predicting …")
+        self._say(f"{name}: decoding, detecting faces, predicting …")
         self._spinner.set_visibility(True)
         try:
             await event.file.save(file)
@@ -109,17 +109,20 @@ class Page:
                 text, face = str(self._text.value or ""), FACES[str(self._face.value)]
                 page = await run.io_bound(predict_upload, self._predictor, file, text=text, face=face)
         except MesmError as error:
-            self._status.set_text(str(error))
+            self._say(str(error))
         except Exception as error:  # a visitor sees what went wrong; the process goes on
-            self._status.set_text(f"{name} could not be predicted ({type(error).__name__}: {error})")
+            self._say(f"{name} could not be predicted ({type(error).__name__}: {error})")
         else:
             if page is not None:  # None: the server is stopping
                 self._show(page)
-                self._status.set_text(f"{name}: done; the uploaded file is deleted")
+                self._say(f"{name}: done; the uploaded file is deleted")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             self._spinner.set_visibility(False)
             self._upload.reset()
+
+    def _say(self, sentence: str) -> None:
+        self._status.set_text(sentence)
 
     def _show(self, page: str) -> None:
         address = f"/result/{self._results.add(page)}"
@@ -129,5 +132,5 @@ class Page:
     def _record(self) -> None:
         from nicegui import ui
 
-        self._status.set_text(f"recording {RECORDED_SECONDS} s …")
+        self._say(f"recording {RECORDED_SECONDS} s …")
         ui.run_javascript(RECORD % {"uploader": self._upload.id, "milliseconds": 1000 * RECORDED_SECONDS})

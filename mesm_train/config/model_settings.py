@@ -14,6 +14,7 @@ from typing import Literal
 from mesm_train.config.typed_yaml import need
 
 Modality = Literal["t", "v", "a"]
+Init = Literal["torch", "published"]
 MODALITIES: tuple[Modality, ...] = ("t", "v", "a")  # in the order of the fusion
 
 
@@ -28,6 +29,19 @@ class SparseSettings:
     """gate: kept sites are also scaled by their attention, which is how it learns. straight: the published forward
     pass, with the gate's gradient. published: a hard choice, the attention is never trained; the paper's recipes."""
 
+    tile: int = 1
+    """1: sites are kept or dropped one by one, and what is dropped is lost, as published. 2 or 4: in squares of 2x2 or
+    4x4 sites, and the mean of each dropped 2x2 window goes on through a linear layer. With 4 time follows the counted
+    operations."""
+
+    anneal_epochs: float = 0.0
+    """Training keeps all sites at first, and evenly fewer up to this epoch, from which on it keeps p; 0: p from the
+    start. Evaluation always keeps p."""
+
+    init: Init = "torch"
+    """Start of the weights. torch: convolutions as PyTorch's, so that MESM starts from FE2E's weights, and an attention
+    that learns starts even. published: convolutions as SparseConvNet's, 2.4 times as large."""
+
     engine: Literal["auto", "torch", "cpp", "triton"] = "auto"
     """What computes convolutions. auto: cpp on a CPU (compiled at installation or on first use), triton on a CUDA card
     (compiled on first use), torch where these cannot be had. cpp, triton: required on that kind of device, auto on the
@@ -36,11 +50,13 @@ class SparseSettings:
     bn_eps: float = 1e-4
     """Added to the variance by the batch norms of the sparse blocks (SparseConvNet's value)."""
 
-    bn_momentum: float = 0.01
-    """Weight of a new batch in the running statistics of those batch norms (SparseConvNet's value)."""
+    bn_momentum: float = 0.1
+    """Weight of a new batch in the running statistics of those batch norms. PyTorch's and FE2E's; published: .01."""
 
     def __post_init__(self) -> None:
         need(0 < self.p <= 1, "model.sparse.p", self.p, "above 0 and at most 1")
+        need(self.tile in (1, 2, 4), "model.sparse.tile", self.tile, "1, 2 or 4")
+        need(self.anneal_epochs >= 0, "model.sparse.anneal_epochs", self.anneal_epochs, "0 or more")
         need(self.bn_eps > 0, "model.sparse.bn_eps", self.bn_eps, "above 0")
         need(0 < self.bn_momentum <= 1, "model.sparse.bn_momentum", self.bn_momentum, "above 0 and at most 1")
 

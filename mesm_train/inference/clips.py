@@ -17,7 +17,8 @@ from mesm_data.dataset.members import normalize_text
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.media.audio import AudioReader, AudioSegment, utterance_duration
+from mesm_data.media.audio import AudioReader, utterance_duration
+from mesm_data.media.audio_segment import AudioSegment
 from mesm_data.media.duration import measure_duration
 from mesm_data.media.extract import extract_video
 from mesm_data.media.faces.crop import FaceCropper

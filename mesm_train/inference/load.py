@@ -19,6 +19,8 @@ from mesm_train.training import checkpoint
 from mesm_train.training.run_files import PROVENANCE
 from mesm_train.training.setup import pick_device
 
+KINDS = ("fe2e", "mesm")  # of models that read faces, sound and text
+
 
 def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
     """Load a trained model.
@@ -55,6 +57,10 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
 def load_run(run: Path) -> Predictor:
     """The model of a run, with the weights of its best epoch."""
     config = load_recipe(str(run / "config.yaml"))
+    if config.model.kind not in KINDS:
+        raise InputError(
+            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract"
+        )
     spec = input_spec.read(run)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)
     loaded = checkpoint.load(run / "checkpoints", "best")

@@ -1,12 +1,13 @@
 """A trained model that predicts clips. It needs the folder of its run and no dataset."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from mesm_train.inference.clips import NAMES, Clip, ClipInput, FaceChoice, decod
 from mesm_train.inference.result import Prediction, Timeline
 from mesm_train.models.fe2e_mesm import Look, Model
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 BATCH = 16  # clips that go through the model at once
 
 
@@ -91,9 +94,12 @@ class Predictor:
         Args:
             path: a video or audio file.
             text: what is said in it.
-            start, end: the stretch to predict, in seconds; by default the whole file.
+            start: where the stretch to predict begins, in seconds.
+            end: where it ends; by default the file's end.
             words: the words with their times; `text` is by default made of them.
-            audio, channel, face: see `Clip`.
+            audio: another file that holds the sound, see `Clip`.
+            channel: the channel of the sound, from 1.
+            face: whose face is cut: "left", "right" or a number.
             allow_missing: predict also if the clip lacks a modality that no training sample lacked.
 
         Raises:
@@ -147,15 +153,14 @@ class Predictor:
             except MesmError as error:
                 return [Failure(clip=clip, reason=str(error)) for clip in group]
 
-        groups = [list(group) for _, group in groupby(clips, key=lambda clip: clip.source)]
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: list[ClipInput | Failure] = []
-            for inputs in pool.map(decoded, groups):
-                waiting += [self._check(one, allow_missing=allow_missing) for one in inputs]
-                while len(waiting) >= BATCH:
-                    yield from self._predict(waiting[:BATCH], keep_input, progress)
-                    del waiting[:BATCH]
-            yield from self._predict(waiting, keep_input, progress)
+        groups = (list(group) for _, group in groupby(clips, key=lambda clip: clip.source))
+        waiting: list[ClipInput | Failure] = []
+        for inputs in map_ahead(decoded, groups, workers):
+            waiting += [self._check(one, allow_missing=allow_missing) for one in inputs]
+            while len(waiting) >= BATCH:
+                yield from self._predict(waiting[:BATCH], keep_input, progress)
+                del waiting[:BATCH]
+        yield from self._predict(waiting, keep_input, progress)
 
     def predict_windows(
         self, clip: Clip, *, seconds: float = 4.0, step: float = 2.0, **options: Any
@@ -270,3 +275,19 @@ class Predictor:
     def to(self, device: torch.device | str) -> "Predictor":
         """The same with the model on another device."""
         return replace(self, model=self.model.to(device))
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The results of a function in the order of the items, computed by threads that are `workers` items ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                futures.append(pool.submit(function, item))
+                if len(futures) > workers:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()

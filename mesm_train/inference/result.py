@@ -19,7 +19,9 @@ class Prediction:
     """The outputs of a model for one clip.
 
     Attributes:
-        path, start, end: the clip, in seconds of its file.
+        path: the file.
+        start: where the clip begins, in seconds of the file.
+        end: where it ends.
         text: what the model read.
         speaker: who speaks, as subtitles name them.
         heads: what the outputs are; those of the first are the primary ones.

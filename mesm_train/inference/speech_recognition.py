@@ -23,8 +23,9 @@ class Whisper:
         """Raises InputError if the folder holds no such model."""
         if not (folder / "config.json").is_file():
             raise InputError(f"--whisper {folder}: expected a folder with config.json and model.safetensors of Whisper")
-        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
+        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, logging, pipeline
 
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             kind = AutoConfig.from_pretrained(folder, **local).model_type
@@ -40,7 +41,6 @@ class Whisper:
             model=model,
             tokenizer=processor.tokenizer,
             feature_extractor=processor.feature_extractor,
-            chunk_length_s=30,
             device=device,
         )
 

@@ -12,9 +12,10 @@ from mesm_train.data.batch import Batch, places
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
 from mesm_train.models.kernels import kernels
 from mesm_train.models.sequence import SequenceBranch
-from mesm_train.models.sparse import SparseStack, exactly
+from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
 from mesm_train.models.streams import Stack, Trace
 from mesm_train.models.text import TextBranch
+from mesm_train.models.tiles import TiledStack
 
 FACE = 48  # pixels
 STACKS = {"v": ("visual stack", 3, (FACE, FACE)), "a": ("acoustic stack", 1, (MELS, COLUMNS))}
@@ -48,7 +49,7 @@ class Model(nn.Module):
         self.settings = settings
         self.text = TextBranch(encoder, settings.classes) if encoder is not None else None
         heard = [m for m in settings.modalities if m in STACKS]
-        self.stacks = nn.ModuleDict({m: self._stack(m) for m in heard})
+        self.stacks = nn.ModuleDict({m: make_stack(settings, m, self.text.width if self.text else 0) for m in heard})
         self.sequences = nn.ModuleDict({m: SequenceBranch(settings) for m in heard})
         several = len(settings.modalities) > 1
         self.fusion = nn.Linear(len(settings.modalities), 1, bias=False) if several else None
@@ -68,7 +69,7 @@ class Model(nn.Module):
         """The same with the logits of each modality and the choices of the sparse blocks.
 
         mesm's choice of sites is a hard threshold: rounding can change which sites are kept, and rounding depends on
-        the batch. In evaluation with kernels that are exact (C++, without gradients) sums have an order of their own,
+        the batch. In evaluation with batch-invariant kernels (C++, without gradients) sums have an order of their own,
         and the text encoder takes utterances one by one: then nothing depends on the batch. With others the differences
         remain (docs/training.md has a measurement).
 
@@ -86,6 +87,11 @@ class Model(nn.Module):
         branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
 
+    def stack_inputs(self, modality: str, text: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """What the stack of v or a is called with, from the utterances' text vectors and a batch."""
+        pictures, counts = self._pictures(modality, batch)
+        return pictures, self._guide(text, counts)
+
     def _guide(self, text: Tensor | None, counts: Tensor) -> Tensor | None:
         """The text vector of each picture's utterance, which sparse blocks look at."""
         if text is None or self.settings.kind == "fe2e":
@@ -94,10 +100,11 @@ class Model(nn.Module):
         return text.index_select(0, accelerator.to_device(owner, text.device))
 
     def _texts(self, branch: TextBranch, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The text vectors and logits; where they choose sites by exact kernels, each as if it were alone."""
+        """The text vectors and logits; with batch-invariant kernels, utterance by utterance."""
         device = batch.faces.device
-        exact = self.settings.kind == "mesm" and exactly(kernels(self.settings.sparse.engine, device), device)
-        if self.training or not exact or len(batch.keys) < 2:
+        ops = kernels(self.settings.sparse.engine, device)
+        alone = self.settings.kind == "mesm" and batch_invariant_kernels(ops, device)
+        if self.training or not alone or len(batch.keys) < 2:
             vectors, logits = branch(batch.tokens, batch.token_counts)
             return vectors, logits
         each = [
@@ -105,6 +112,12 @@ class Model(nn.Module):
             for i, length in enumerate(batch.token_counts.tolist())
         ]
         return torch.cat([vectors for vectors, _ in each]), torch.cat([logits for _, logits in each])
+
+    def set_epoch(self, epoch: float) -> None:
+        """Tell sparse blocks how far training is, in epochs: see `model.sparse.anneal_epochs`."""
+        for stack in self.stacks.values():
+            if isinstance(stack, SparseStack):
+                stack.set_epoch(epoch)
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text encoder and its output layer, trained by the paper with a tenth of the learning rate."""
@@ -114,13 +127,6 @@ class Model(nn.Module):
         """All that are not `text_parameters`."""
         text = {id(parameter) for parameter in self.text_parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in text)
-
-    def _stack(self, modality: str) -> Stack:
-        name, channels, size = STACKS[modality]
-        if self.settings.kind == "fe2e":
-            return Stack(self.settings, channels, size)
-        assert self.text is not None  # ModelSettings saw to it
-        return SparseStack(self.settings, channels, size, self.text.width, name)
 
     def _pictures(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,) on the CPU."""
@@ -138,6 +144,15 @@ class Model(nn.Module):
         with torch.autocast(stacked.device.type, enabled=False):
             fused: Tensor = self.fusion(stacked).squeeze(-1)
         return fused
+
+
+def make_stack(settings: ModelSettings, modality: str, text_width: int) -> Stack:
+    """The convolutional stack of v or a; `text_width` is used by sparse ones."""
+    name, channels, size = STACKS[modality]
+    if settings.kind == "fe2e":
+        return Stack(settings, channels, size)
+    kind = SparseStack if settings.sparse.tile == 1 else TiledStack
+    return kind(settings, channels, size, text_width, name)
 
 
 def _only(logits: Tensor, present: Tensor) -> Tensor:

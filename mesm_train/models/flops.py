@@ -6,6 +6,7 @@ padding, H W k^2 Cin Cout, as it computes them; a sparse one only pairs of activ
 input with every figure.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.data.batch import Batch
-from mesm_train.models.fe2e_mesm import STACKS, Look
+from mesm_train.models.fe2e_mesm import STACKS, Look, make_stack
 from mesm_train.models.streams import Trace
 from mesm_train.models.text import LOCAL, find
 
@@ -40,9 +41,10 @@ def dense_macs(settings: ModelSettings, encoder: Any | None, *, faces: int, piec
         _, channels, size = STACKS[modality]
         grids = _grids(settings, size)
         pairs = [count * height * width * 9 for height, width in grids]
-        sites = [count * height * width for height, width in grids]
         parts |= _stack(settings, modality, channels, size, count, pairs)
         if settings.kind == "mesm":
+            tile = settings.sparse.tile
+            sites = [count * -(-height // tile) * -(-width // tile) for height, width in grids]
             parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=int(count > 0))
         parts[f"{modality}.sequence"] = _sequence(settings, [count])
     return parts
@@ -65,14 +67,10 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, loo
         _, channels, size = STACKS[modality]
         items = int(counts[modality].sum())
         if settings.kind == "mesm":
-            pairs = [active_pairs(trace.kept) for trace in traces]
+            parts |= _chosen(settings, encoder, modality, items, traces, texts=int((counts[modality] > 0).sum()))
         else:
             pairs = [items * height * width * 9 for height, width in _grids(settings, size)]
-        parts |= _stack(settings, modality, channels, size, items, pairs)
-        if settings.kind == "mesm":
-            texts = int((counts[modality] > 0).sum())
-            sites = [int(trace.active.sum()) for trace in traces]
-            parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
+            parts |= _stack(settings, modality, channels, size, items, pairs)
         parts[f"{modality}.sequence"] = _sequence(settings, counts[modality].tolist())
     return parts
 
@@ -84,8 +82,6 @@ def fresh_macs(
 
     Also returns the share of sites that each block keeps, for v and a.
     """
-    from mesm_train.models.sparse import SparseStack
-
     parts = dense_macs(settings, encoder, faces=faces, pieces=pieces, tokens=tokens)
     kept: dict[str, list[float]] = {}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -93,14 +89,11 @@ def fresh_macs(
         for modality, count in (("v", faces), ("a", pieces)):
             if modality not in settings.modalities or not count:
                 continue
-            name, channels, size = STACKS[modality]
-            stack = SparseStack(settings, channels, size, _width(encoder), name)  # in training mode: batch statistics
+            _, channels, size = STACKS[modality]
+            stack = make_stack(settings, modality, _width(encoder))  # in training mode: batch statistics
             guide = torch.randn(1, _width(encoder)).expand(count, -1)
             _, traces = stack(torch.randn(count, channels, *size), guide)
-            pairs = [active_pairs(trace.kept) for trace in traces]
-            parts |= _stack(settings, modality, channels, size, count, pairs)
-            sites = [int(trace.active.sum()) for trace in traces]
-            parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=1)
+            parts |= _chosen(settings, encoder, modality, count, traces, texts=1)
             kept[modality] = densities(list(traces))
     return parts, kept
 
@@ -129,8 +122,8 @@ def encoder_sizes(settings: TextSettings) -> Any:
     except InputError:
         raise
     except Exception as error:  # as in text.load
-        said = first_line(error)
-        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {said}") from error
+        reason = first_line(error)
+        raise InputError(f"text.encoder {settings.encoder!r} has no configuration that loads: {reason}") from error
 
 
 def active_pairs(kept: Tensor) -> int:
@@ -167,8 +160,24 @@ def _stack(
     }
 
 
+def _chosen(
+    settings: ModelSettings, encoder: Any, modality: str, count: int, traces: Sequence[Trace], *, texts: int
+) -> Parts:
+    """The sparse stack on `count` pictures of `texts` utterances, with what its blocks chose."""
+    _, channels, size = STACKS[modality]
+    parts = _stack(settings, modality, channels, size, count, [active_pairs(trace.kept) for trace in traces])
+    tile = settings.sparse.tile
+    sites = [int(trace.active.sum()) for trace in traces]
+    if tile > 1:
+        sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
+        steps = zip(traces, settings.channels, settings.channels[1:], strict=False)
+        parts[f"{modality}.blocks"] += sum(int((~trace.kept).sum()) // 4 * i * o for trace, i, o in steps)
+    parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
+    return parts
+
+
 def _attention(settings: ModelSettings, encoder: Any, sites: list[int], *, texts: int) -> int:
-    """Scores over `sites` active sites at each block, of `texts` utterances."""
+    """Scores over `sites` active sites, or tiles, at each block, of `texts` utterances."""
     width = _width(encoder)
     steps = zip(sites, settings.channels, strict=False)
     return sum(site * (c * c + c) + texts * width * c for site, c in steps)

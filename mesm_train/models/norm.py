@@ -14,11 +14,14 @@ from mesm_train.models.kernels.functions import NormRelu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What rows are normalised by, (C,). `batch`: 1 / n if it came of n rows (of all ranks), None if it is running."""
+    """Mean and 1 / standard deviation of each channel, (C,).
+
+    `inv_count` is 1 / n for statistics of n rows (of all ranks), 0 if there are too few, and None for running ones.
+    """
 
     mean: Tensor
     rstd: Tensor
-    batch: Tensor | None
+    inv_count: Tensor | None
     reduce: Callable[[Tensor], Tensor] | None
 
 
@@ -53,8 +56,8 @@ class BatchNorm(nn.BatchNorm2d):
             return self._with_few_launches(rows, pool)
         x = rows.to(self.weight.dtype).contiguous()
         stats = self._statistics(x.detach(), kernels)
-        found: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
-        return found.to(rows.dtype)
+        rows_out: Tensor = NormRelu.apply(x, self.weight, self.bias, stats, pool, kernels)  # type: ignore[no-untyped-call]
+        return rows_out.to(rows.dtype)
 
     def _with_few_launches(self, rows: Tensor, pool: Tensor | None) -> Tensor:
         """The same by torch's own operators, in the rows' precision: the card's library adds up in float32."""
@@ -78,21 +81,21 @@ class BatchNorm(nn.BatchNorm2d):
     @torch.no_grad()
     def _statistics(self, x: Tensor, kernels: Kernels) -> Statistics:
         assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
-        mean, variance, batch = self.running_mean.double(), self.running_var.double(), None
+        mean, variance, inv_count = self.running_mean.double(), self.running_var.double(), None
         if self.training and (len(x) > 1 or self.reduce is not None):
             n = torch.full((1,), float(len(x)), dtype=torch.float64, device=x.device)
             sums = torch.cat([kernels.moments(x).flatten(), n])
             if self.reduce is not None:
                 sums = self.reduce(sums)
             total, several = sums[-1].clamp(min=1), sums[-1] > 1  # decided on the device: no waiting for it
-            found = sums[: self.num_features] / total
-            spread = (sums[self.num_features : -1] / total - found.square()).clamp(min=0)
-            unbiased = spread * total / (total - 1).clamp(min=1)
+            batch_mean = sums[: self.num_features] / total
+            batch_variance = (sums[self.num_features : -1] / total - batch_mean.square()).clamp(min=0)
+            unbiased = batch_variance * total / (total - 1).clamp(min=1)
             rate = torch.where(several, self.momentum or 0.0, 0.0)
-            self.running_mean.copy_(torch.lerp(mean, found, rate))
+            self.running_mean.copy_(torch.lerp(mean, batch_mean, rate))
             self.running_var.copy_(torch.lerp(variance, unbiased, rate))
-            mean, variance = torch.where(several, found, mean), torch.where(several, spread, variance)
-            batch = torch.where(several, 1 / total, 0.0)
+            mean, variance = torch.where(several, batch_mean, mean), torch.where(several, batch_variance, variance)
+            inv_count = torch.where(several, 1 / total, 0.0)
         rstd = (variance + self.eps).rsqrt()
         dtype = x.dtype
-        return Statistics(mean=mean.to(dtype), rstd=rstd.to(dtype), batch=batch, reduce=self.reduce)
+        return Statistics(mean=mean.to(dtype), rstd=rstd.to(dtype), inv_count=inv_count, reduce=self.reduce)

@@ -47,16 +47,16 @@ def from_reference(published: Mapping[str, Tensor], model: Model) -> dict[str, T
     settings = model.settings
     own = model.state_dict()
     names = {name: reference_name(name, settings) for name in own}
-    wanted = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
+    targets = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
     unused = re.compile("|".join([DROPPED.pattern, *_absent(settings)]))
-    given = {theirs: tensor for theirs, tensor in published.items() if not unused.match(theirs)}
-    _refuse("lack", wanted.keys() - given.keys(), settings)
-    _refuse("have unknown", given.keys() - wanted.keys(), settings)
+    sources = {theirs: tensor for theirs, tensor in published.items() if not unused.match(theirs)}
+    _refuse("lack", targets.keys() - sources.keys(), settings)
+    _refuse("have unknown", sources.keys() - targets.keys(), settings)
     # Without the dimensions of size 1: the groups of SparseConvNet's weights, the one row of the CLS embedding.
-    wrong = [name for name, tensor in given.items() if _shape(tensor) != _shape(wanted[name])]
+    wrong = [name for name, tensor in sources.items() if _shape(tensor) != _shape(targets[name])]
     _refuse("have other sizes than model.* for", wrong, settings)
     return {
-        name: tensor.clone() if theirs is None else given[theirs].reshape(tensor.shape).to(tensor)
+        name: tensor.clone() if theirs is None else sources[theirs].reshape(tensor.shape).to(tensor)
         for (name, tensor), theirs in zip(own.items(), names.values(), strict=True)
     }
 
@@ -64,9 +64,9 @@ def from_reference(published: Mapping[str, Tensor], model: Model) -> dict[str, T
 def reference_name(name: str, settings: ModelSettings) -> str | None:
     """What the published code calls an entry of `Model.state_dict()`; None if it has no such entry."""
     for pattern, theirs in TOP:
-        found, times = re.subn(f"^{pattern}", theirs, name)
+        renamed, times = re.subn(f"^{pattern}", theirs, name)
         if times:
-            return found
+            return renamed
     parts = name.split(".")
     _, modality, place, *rest = parts
     stem = modality.upper() + (".low_level" if settings.kind == "mesm" else "")
@@ -94,8 +94,8 @@ def _half(parts: list[str]) -> str:
 
 def _absent(settings: ModelSettings) -> list[str]:
     """Patterns of the branches that a model lacks, and of the fusion where there is nothing to fuse."""
-    found = [rf"{m}_|{m.upper()}\." for m in "tva" if m not in settings.modalities]
-    return found + ([r"weighted_fusion\."] if len(settings.modalities) == 1 else [])
+    patterns = [rf"{m}_|{m.upper()}\." for m in "tva" if m not in settings.modalities]
+    return patterns + ([r"weighted_fusion\."] if len(settings.modalities) == 1 else [])
 
 
 def _shape(tensor: Tensor) -> list[int]:
@@ -103,10 +103,10 @@ def _shape(tensor: Tensor) -> list[int]:
 
 
 def _refuse(complaint: str, names: Iterable[str], settings: ModelSettings) -> None:
-    found = sorted(names)
-    if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    listed = sorted(names)
+    if listed:
+        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         raise InputError(
-            f"the published weights {complaint} {', '.join(found[:3])}{more}; a model of kind {settings.kind} takes a "
+            f"the published weights {complaint} {', '.join(listed[:3])}{more}; a model of kind {settings.kind} takes a "
             f"state_dict of {CLASSES[settings.kind]} of the same modalities and sizes"
         )

@@ -1,148 +1,126 @@
-"""MESM's text-guided sparse blocks: attention over sites, a choice among them, convolutions of what is chosen.
+"""MESM's text-guided sparse blocks: a choice among sites, and convolutions of what is chosen.
 
 Between the stem and the perceptron everything is rows of active sites: (n, C), in the order of pictures and sites.
-tests/models/oracle.py is the same with whole grids and masks, which saves nothing and is plain to see.
+tests/models/oracle.py is the same with whole grids and masks, which saves nothing and is plain to see. tiles.py has the
+blocks that choose among squares of sites.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, Table
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
+from mesm_train.models.selection import SCALES, SiteAttention, nucleus
 from mesm_train.models.streams import Stack, Trace
 
 
-class SiteAttention(nn.Module):
-    """Text-guided attention over the sites of a picture: softmax of w . tanh(W_x site + W_y text) + b."""
+def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
+    """Kernels with which the choice of sites does not depend on the batch, None if there are none.
 
-    def __init__(self, channels: int, text_width: int) -> None:
-        super().__init__()
-        self.site = nn.Linear(channels, channels)
-        self.text = nn.Linear(text_width, channels, bias=False)
-        self.score = nn.Linear(channels, 1)
-
-    def forward(self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """Weights (B, H, W), at least float32: summing to 1 over the active sites of a picture, 0 elsewhere.
-
-        Args:
-            rows: (n, C), the active sites.
-            active: bool (B, H, W).
-            places: int64 (n,), where the rows are in it.
-            text: (B, text width).
-            ops: the kernels.
-        """
-        # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
-        with torch.autocast(rows.device.type, enabled=False):
-            dtype = self.score.weight.dtype
-            rows, text = rows.to(dtype), text.to(dtype)
-            picture = places // (active.shape[1] * active.shape[2])
-            if ops.exact:
-                scores = self._exact_scores(rows, picture, text, ops)
-            else:
-                sites = self.site(rows) + self.text(text).index_select(0, picture)
-                scores = self.score(torch.tanh(sites)).squeeze(1)
-            grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
-            weights: Tensor = (
-                grid.view(active.shape[0], active.shape[1] * active.shape[2]).softmax(1).view(active.shape)
-            )
-            return weights.masked_fill(~active, 0)
-
-    def _exact_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """float64, and the same whatever else is in the batch.
-
-        The product is exact in that; what follows is off by some 1e-16, which with how many rows there are may differ.
-        """
-        assert self.site.bias is not None
-        sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
-        guide = text.double() @ self.text.weight.double().t()
-        return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
-
-
-def exactly(ops: Kernels, device: torch.device) -> Kernels | None:
-    """Kernels by which a picture's choice of sites has the same bits in any batch, if there are, as things are set."""
+    There are none with gradients, under autocast, and on devices but a CPU.
+    """
     possible = not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
-    return ops.exactly() if possible else None
+    return ops.as_batch_invariant() if possible else None
 
 
-def nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
-    """The fewest active sites, heaviest first, whose weights reach `p`: bool (B, H, W), for 0 < p <= 1.
-
-    A site is kept while the weights before it sum to less than `p`, so each picture with an active site keeps one at
-    least. Equal weights are taken in the order (y, x). At p = 1 all active sites are kept, whatever the rounding.
-    """
-    if p >= 1:
-        return active
-    flat, usable = weights.flatten(1), active.flatten(1)
-    ordered, order = flat.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True)
-    heavier = nn.functional.pad(ordered.double().cumsum(1)[:, :-1], (1, 0))
-    kept = torch.zeros_like(usable).scatter(1, order, heavier < p)
-    return (kept & usable).view_as(active)
-
-
-def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
-    """The published model scales nothing: the choice is hard and the attention is never trained."""
-    return None
-
-
-def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
-    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
-
-    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
-    """
-    relative = weights * active.sum((1, 2), keepdim=True)
-    return 2 * relative / (1 + relative)
-
-
-def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
-    """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
-    gate = scale_gate(weights, active)
-    assert gate is not None
-    return 1 + (gate - gate.detach())
-
-
-# How the kept sites are scaled by their attention, which is how the attention can learn: (weights, active) to a factor
-# for each site, or None. A further way to train the choice is a further entry here.
-SCALES = {"published": scale_published, "gate": scale_gate, "straight": scale_straight}
+@contextmanager
+def separate_random_numbers() -> Iterator[None]:
+    """Draw what a dense block lacks from a stream of its own, so that MESM and FE2E start from the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), device="cpu")))
+        yield
 
 
 class SubmanifoldConv(nn.Module):
-    """A 3x3 convolution from active sites to the same active sites, without bias, from N(0, 2 / (9 inputs)).
+    """A 3x3 convolution from active sites to the same active sites, without bias.
 
     The weight is (9, inputs, outputs), as SparseConvNet has it: tap by tap in the order (y, x).
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, init: Init) -> None:
+        """With `init` torch the weight starts as nn.Conv2d's does with the same state of the random numbers."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(9, inputs, outputs))
-        nn.init.normal_(self.weight, std=(2 / (9 * inputs)) ** 0.5)
+        if init == "torch":
+            weight = nn.Conv2d(inputs, outputs, 3).weight.detach().permute(2, 3, 1, 0).reshape(9, inputs, outputs)
+        else:
+            weight = torch.empty(9, inputs, outputs).normal_(std=(2 / (9 * inputs)) ** 0.5)
+        self.weight = nn.Parameter(weight)
 
     def forward(self, rows: Tensor, table: Table, ops: Kernels) -> Tensor:
         """(n, inputs) to (n, outputs)."""
         return conv(rows, self.weight, table, ops)
 
 
-class SparseBlock(nn.Module):
-    """Attention, choice of sites, twice submanifold Conv3x3 BN ReLU on them, MaxPool2.
+class ChoosingBlock(nn.Module):
+    """What sparse blocks share: an attention, p, and twice submanifold Conv3x3 BN ReLU, then MaxPool2.
 
-    Batch norms see the active sites only (SparseConvNet's definitions). A pooled site is active if any of its 4 is;
-    features are >= 0 after the ReLU, so the maximum over all sites with 0 at the inactive ones is that over the active.
+    Batch norms see the kept sites only (SparseConvNet's definitions).
     """
 
     def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
-        """`name` is what errors call it."""
+        """`name` is what errors call the block."""
         super().__init__()
         self.p, self.selection, self.name = settings.p, settings.selection, name
-        self.attention = SiteAttention(inputs, text_width)
-        # Said to whoever looks for parameters without a gradient, such as data parallelism.
-        self.attention.requires_grad_(settings.selection != "published")
-        self.convs = nn.ModuleList(SubmanifoldConv(i, outputs) for i in (inputs, outputs))
+        self.anneal_epochs = settings.anneal_epochs
+        self.training_p = self.p
+        learns = settings.selection != "published"
+        with separate_random_numbers():
+            self.attention = SiteAttention(inputs, text_width)
+        if learns and settings.init == "torch":
+            nn.init.zeros_(self.attention.score.weight)  # even: no site is preferred before anything is known
+        self.attention.requires_grad_(learns)  # data parallelism looks for parameters that get no gradient
+        self.convs = nn.ModuleList(SubmanifoldConv(i, outputs, settings.init) for i in (inputs, outputs))
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
         )
+
+    def set_epoch(self, epoch: float) -> None:
+        """Set the share of attention that training keeps: evenly from 1 at epoch 0 to p at `anneal_epochs`.
+
+        Evaluation keeps p from the beginning.
+        """
+        done = min(1.0, epoch / self.anneal_epochs) if self.anneal_epochs else 1.0
+        self.training_p = 1 - done * (1 - self.p) if done < 1 else self.p
+
+    def current_p(self) -> float:
+        """The share of attention that a forward pass keeps."""
+        return self.training_p if self.training else self.p
+
+    def grad_for_attention(self) -> torch.set_grad_enabled:
+        """A context in which the attention is computed with gradients only if it learns."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and self.selection != "published")
+
+    def counts(self, kept: Tensor, pooled: Tensor, weights: Tensor) -> tuple[int, int]:
+        """How many sites are kept and how many remain after pooling: where a block waits for the device.
+
+        Raises ValueError if the attention is not finite.
+        """
+        counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
+        # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
+        if counts[2] and self.norms[0].reduce is None:
+            raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
+        return counts[0], counts[1]
+
+    def convolve(self, rows: Tensor, scale: Tensor | None, table: Table, ops: Kernels) -> Tensor:
+        """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""
+        if scale is not None:
+            rows = rows * scale.flatten().index_select(0, table.sites).unsqueeze(1).to(rows.dtype)
+        rows = self.norms[0](self.convs[0](rows, table, ops), ops)
+        pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
+        return pooled
+
+
+class SparseBlock(ChoosingBlock):
+    """The published block: it chooses among single sites, and what it drops is lost.
+
+    A pooled site is active if any of its 4 is kept; features are >= 0 after the ReLU, so the maximum over all sites
+    with 0 at the dropped ones is that over the kept.
+    """
 
     def forward(
         self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels
@@ -161,25 +139,17 @@ class SparseBlock(nn.Module):
         Raises:
             ValueError: the attention is not finite.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.selection != "published"):
+        with self.grad_for_attention():
             weights = self.attention(rows, active, places, text, ops)
-        kept = nucleus(weights.detach(), active, self.p)
+        kept = nucleus(weights.detach(), active, self.current_p())
         batch, height, width = kept.shape
         pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-        # The only place where a block waits for the device: sizes must be known here.
-        counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
-        # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
-        if counts[2] and self.norms[0].reduce is None:
-            raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
-        table = ops.tables(kept, counts[0], counts[1])
+        count, remaining = self.counts(kept, pooled, weights)
+        table = ops.tables(kept, count, remaining)
         x = self._chosen(rows, places, table.sites, active)
-        scale = SCALES[self.selection](weights, active)
-        if scale is not None:
-            x = x * scale.flatten().index_select(0, table.sites).unsqueeze(1).to(x.dtype)
-        x = self.norms[0](self.convs[0](x, table, ops), ops)
-        x = self.norms[1](self.convs[1](x, table, ops), ops, table.pool)
+        x = self.convolve(x, SCALES[self.selection](weights, active), table, ops)
         trace = Trace(active=active, weights=weights.detach(), kept=kept)
-        return x, pooled, torch.nonzero_static(pooled.flatten(), size=counts[1]).squeeze(1), trace
+        return x, pooled, torch.nonzero_static(pooled.flatten(), size=remaining).squeeze(1), trace
 
     @staticmethod
     def _chosen(rows: Tensor, places: Tensor, sites: Tensor, active: Tensor) -> Tensor:
@@ -194,6 +164,8 @@ class SparseBlock(nn.Module):
 class SparseStack(Stack):
     """MESM's stack: the dense stem, then a sparse block for each further entry of `channels`."""
 
+    block: type[ChoosingBlock] = SparseBlock
+
     def __init__(
         self, settings: ModelSettings, channels: int, size: tuple[int, int], text_width: int, name: str
     ) -> None:
@@ -205,16 +177,26 @@ class SparseStack(Stack):
         """One sparse block per step of `channels`."""
         steps = enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1)
         return nn.ModuleList(
-            SparseBlock(i, o, self.text_width, settings.sparse, f"{self.name}, sparse block {n}") for n, (i, o) in steps
+            self.block(i, o, self.text_width, settings.sparse, f"{self.name}, sparse block {n}") for n, (i, o) in steps
         )
+
+    def set_epoch(self, epoch: float) -> None:
+        """See ChoosingBlock."""
+        for block in self.blocks:
+            assert isinstance(block, ChoosingBlock)
+            block.set_epoch(epoch)
 
     def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
-            ops = exactly(ops, pictures.device) or ops
-        x = self.stem(pictures, ops)
+            ops = batch_invariant_kernels(ops, pictures.device) or ops
+        grid, traces = self.run_blocks(self.stem(pictures, ops), text, ops)
+        return self.head(grid), traces
+
+    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Sequence[Trace]]:
+        """The grid after the stem (B, C, H, W) to that after the last block, and the choices."""
         batch, channels, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
@@ -224,4 +206,4 @@ class SparseStack(Stack):
             rows, active, places, trace = block(rows, active, places, text, ops)
             traces.append(trace)
         grid = rows.new_zeros(active.numel(), rows.shape[1]).index_copy(0, places, rows)
-        return self.head(grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2)), traces
+        return grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2), traces

@@ -46,7 +46,7 @@ class ConvNorm(nn.Module):
         rows: Tensor
         if table is not None:
             rows = self._by_kernels(x, table, ops)
-        elif ops.exact:
+        elif ops.batch_invariant:
             rows = self._by_products(x, ops)
         else:
             rows = self.conv(channels_last(x)).permute(0, 2, 3, 1).flatten(0, 2)
@@ -74,7 +74,7 @@ class ConvNorm(nn.Module):
 def full_table(x: Tensor, outputs: int, ops: Kernels) -> Table | None:
     """Of all sites of x (B, C, H, W), if `ops` has the faster convolution for it; in lower precision torch has."""
     batch, channels, height, width = x.shape
-    if accelerator.on_card(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.grids:
+    if accelerator.on_card(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.dense_from:
         return None
     sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
     return ops.tables(sites, sites.numel(), sites.numel() // 4)
@@ -109,8 +109,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H, W), halved by the pooling. `table` is `full_table`'s, if there is one already."""
         table = table or full_table(x, self.outputs, ops)
-        found: Tensor = self.second(self.first(x, ops, table), ops, table)
-        return found
+        y: Tensor = self.second(self.first(x, ops, table), ops, table)
+        return y
 
 
 class Stem(nn.Module):

@@ -15,7 +15,7 @@ from mesm_train.report.scores import is_low, scores_section, trivial
 
 MEANS = {  # metric -> its heading, and the name and key of its trivial baseline; without a key it is one half
     "f1": ("Macro F1", "always yes", "always_yes"),
-    "balanced_accuracy": ("Balanced accuracy", "any constant answer", ""),
+    "balanced_accuracy": ("Balanced accuracy", "constant answer", ""),
     "auc": ("AUC", "chance", ""),
     "accuracy": ("Accuracy", "always no", "always_no"),
 }

@@ -125,18 +125,31 @@ def over_time(names: Sequence[str], times: Sequence[float], values: Sequence[Seq
 
 
 def sweep_figure(rows: Sequence[Any], theme: Theme = LIGHT) -> bytes:
-    """p against macro F1, operations and seconds of a step, for rows of sweep.py (the paper's Figure 5), as PNG."""
-    figure = _figure(9.6, 2.8, theme, layout="constrained")
-    panels = {
-        "Test macro F1": [np.nan if row.f1 is None else row.f1 for row in rows],
-        "Operations, of the dense model's": [row.macs / row.dense_macs for row in rows],
-        "Seconds a step, as the machine was": [row.step_seconds for row in rows],
-    }
-    for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        _panel(axes, title, theme)
-        axes.plot([row.p for row in rows], values, color=theme.series[0], marker="o", markersize=3)
-        axes.set_xlabel("p", color=theme.faint, fontsize=8)
-        axes.set_ylim(bottom=0)
+    """Quality against operations and seconds, for summaries of sweep.py (the paper's Figure 5), as PNG.
+
+    A point is a variant, its bar the standard deviation over the seeds; a line joins FE2E and its narrower forms, and
+    another one MESM with tiles of one size.
+    """
+    figure = _figure(9.6, 5.6, theme, layout="constrained")
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    scores = {"Test macro F1": "f1", "Test AUC": "auc"}
+    costs = {"Operations of feature extraction, of FE2E's": "operations", "Seconds, forward and backward": "both"}
+    for line, (title, score) in zip(figure.subplots(2, 2), scores.items(), strict=True):
+        for axes, (label, cost) in zip(line, costs.items(), strict=True):
+            _panel(axes, title, theme)
+            for group, marker in zip(groups.values(), "os^v", strict=False):
+                points = sorted(group, key=lambda row: float(getattr(row, cost)))
+                means, spreads = zip(*(getattr(row, score) for row in points), strict=True)
+                axes.errorbar(
+                    [getattr(row, cost) for row in points], means, yerr=[spread or 0 for spread in spreads],
+                    color=theme.faint if points[0].kind == "fe2e" else theme.series[0],
+                    marker=marker, markersize=4, linewidth=1, capsize=2, label=points[0].group,
+                )  # fmt: skip
+            axes.set_xlabel(label, color=theme.faint, fontsize=8)
+            axes.set_xlim(left=0)
+            axes.legend(fontsize=7, frameon=False, labelcolor=theme.ink)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=200, metadata=NO_METADATA)
     return file.getvalue()

@@ -149,6 +149,7 @@ def forward(
     setup: Setup, model: nn.Module, batch: Batch, statistics: TargetStatistics, position: Position, count: int
 ) -> Tensor:
     """The loss of a batch: see `batch_loss`. `count`: the samples of the step on all ranks."""
+    setup.model.set_epoch(position.epoch + position.step / setup.steps_per_epoch())
     # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
     torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:

@@ -40,7 +40,7 @@ LINES = {
 }
 SETTINGS = {
     "name?": str,
-    "model?": {"kind?": str, "modalities?": [str], "sparse?": {"p?": NUMBER, "selection?": str}},
+    "model?": {"kind?": str, "modalities?": [str], "sparse?": {"p?": NUMBER, "selection?": str, "tile?": int}},
     "optim?": {"pos_weight?": bool},
     "report?": {"media?": bool},
 }

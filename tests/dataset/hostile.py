@@ -147,28 +147,28 @@ ALL = {DATASET: 60, "lock": 12, "run": 12, "part": 8, "csd": 2, "server": 4}  # 
 def read(path: Path, check: bool = True) -> list[str]:
     """Everything that reads a dataset, on `path`. Returns how each part of it ended; raises what is no MesmError."""
     opened = _ended(partial(_open, path, check))
-    found = _ended(lambda: "differs" if list(verify(path)) else "same")
+    outcome = _ended(lambda: "differs" if list(verify(path)) else "same")
     shown = _ended(lambda: "shown" if json.dumps(inspect(path), allow_nan=False).encode() else "")
-    return [opened, found, shown]
+    return [opened, outcome, shown]
 
 
 def _ended(work: Callable[[], str]) -> str:
     try:
         return work()
     except MesmError as error:
-        said = str(error)
-    said.encode()  # it is printed
-    assert said.strip()
-    return f"refused: {said}"
+        text = str(error)
+    text.encode()  # it is printed
+    assert text.strip()
+    return f"refused: {text}"
 
 
 def _open(path: Path, check: bool) -> str:
-    held = Dataset(path, check=check)
+    dataset = Dataset(path, check=check)
     refused = 0
-    for key in held.keys:
+    for key in dataset.keys:
         try:
-            sample = held[key]
-            assert sample.faces.shape[1:] == (SIZE, SIZE, 3) or held.info["recipe"]["face_size"] != SIZE
+            sample = dataset[key]
+            assert sample.faces.shape[1:] == (SIZE, SIZE, 3) or dataset.info["recipe"]["face_size"] != SIZE
             int(sample.faces.sum()), int(sample.samples.astype(int).sum())
             assert isinstance(sample.record, dict)
         except MesmError as error:
@@ -178,7 +178,7 @@ def _open(path: Path, check: bool) -> str:
             refused += 1
     for name in ("session-1", "dialog"):
         with suppress(InputError):
-            resolve_split(held.rows.values(), schema_from_info(held.path, held.info), name).summary()
+            resolve_split(dataset.rows.values(), schema_from_info(dataset.path, dataset.info), name).summary()
     return f"{refused} samples refused" if refused else "read"
 
 
@@ -241,8 +241,8 @@ def tar_header(choose: random.Random, path: Path) -> None:
         case 0:
             data[at : at + 100] = choose.choice(TEXTS).encode()[:100].ljust(100, b"\0")
         case 1:
-            said = choose.choice([b"77777777777", b"00000000000", b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff", b"-1"])
-            data[at + 124 : at + 136] = said.ljust(12, b"\0")
+            digits = choose.choice([b"77777777777", b"00000000000", b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff", b"-1"])
+            data[at + 124 : at + 136] = digits.ljust(12, b"\0")
         case 2:
             data[at + 156] = choose.choice(b"0123456LKxgSA\0")
             data[at + 157 : at + 257] = b"/etc/passwd".ljust(100, b"\0")
@@ -260,10 +260,14 @@ def tar_header(choose: random.Random, path: Path) -> None:
 
 def member(choose: random.Random, path: Path) -> None:
     """The head of a member: an npy, wav or record that lies."""
-    held = read_table_rows(path / "manifest.parquet")
-    one = choose.choice([row for row in held if row["status"] == "ok"])
+    rows = read_table_rows(path / "manifest.parquet")
+    row_to_change = choose.choice([row for row in rows if row["status"] == "ok"])
     stem = choose.choice(["faces", "json", "txt", "wav"])
-    file, at, size = path / "shards" / one["shard"], one[f"{stem}_offset"], one[f"{stem}_size"]
+    file, at, size = (
+        path / "shards" / row_to_change["shard"],
+        row_to_change[f"{stem}_offset"],
+        row_to_change[f"{stem}_size"],
+    )
     data = bytearray(file.read_bytes())
     lies = {
         "faces": [
@@ -273,11 +277,11 @@ def member(choose: random.Random, path: Path) -> None:
         "txt": [b"\xff\xfe", b"\xed\xa0\x80", b"\0", b"\x1b[2J"],
         "wav": [struct.pack("<I", number & 0xFFFFFFFF) for number in NUMBERS],
     }[stem]
-    said = choose.choice(lies)
+    value = choose.choice(lies)
     where = at + {"faces": 10 + 52, "json": 0, "txt": 0, "wav": choose.choice([4, 16, 22, 24, 40])}[stem]
     room = at + (128 if stem == "faces" else size) - where
     data[where : where + room] = (
-        said.ljust(room) if stem in ("faces", "json") else said + data[where + len(said) : where + room]
+        value.ljust(room) if stem in ("faces", "json") else value + data[where + len(value) : where + room]
     )[:room]
     file.write_bytes(data)
     _agree(choose, path)
@@ -287,17 +291,17 @@ def _agree(choose: random.Random, path: Path) -> None:
     """Mostly, make all digests those of the bytes that are there: whoever lies can count."""
     if choose.random() < 0.3:
         return
-    rows, said = read_table_rows(path / "manifest.parquet"), json.loads((path / "dataset.json").read_text())
-    for name, facts in said["shards"].items():
+    rows, info = read_table_rows(path / "manifest.parquet"), json.loads((path / "dataset.json").read_text())
+    for name, facts in info["shards"].items():
         data = (path / "shards" / name).read_bytes()
         facts.update(size=len(data), sha256=sha256(data).hexdigest())
         for one in (row for row in rows if row["shard"] == name):
             for stem in ("faces", "json", "txt", "wav"):
                 at = one[f"{stem}_offset"]
                 one[f"{stem}_sha256"] = sha256(data[at : at + one[f"{stem}_size"]]).hexdigest()
-    said["manifest"]["sha256"] = write_table(path / "manifest.parquet", rows, SCHEMA)
-    said["root"] = dataset_root(said["manifest"]["sha256"], said["shards"])
-    (path / "dataset.json").write_text(json.dumps(said))
+    info["manifest"]["sha256"] = write_table(path / "manifest.parquet", rows, SCHEMA)
+    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])
+    (path / "dataset.json").write_text(json.dumps(info))
 
 
 def cell(choose: random.Random, path: Path) -> None:
@@ -322,27 +326,29 @@ def cell(choose: random.Random, path: Path) -> None:
 def table(choose: random.Random, path: Path) -> None:
     """The form of the manifest: columns lost, twice, of another type or name; rows lost, twice, in another order."""
     file = choose.choice([path / "manifest.parquet"] * 3 + [path / "video" / "index.parquet"])
-    held = pq.read_table(file)
-    number = choose.randrange(len(held.column_names))
-    name = held.column_names[number]
+    table = pq.read_table(file)
+    number = choose.randrange(len(table.column_names))
+    name = table.column_names[number]
     match choose.randrange(7):
         case 0:
-            held = held.drop_columns([name])
+            table = table.drop_columns([name])
         case 1:
-            held = held.append_column(name, held.column(number))
+            table = table.append_column(name, table.column(number))
         case 2:
             with suppress(pa.ArrowException):
                 kind = choose.choice([pa.float64(), pa.int32(), pa.large_string(), pa.binary(), pa.null(), pa.bool_()])
-                held = held.set_column(number, name, held.column(number).cast(kind))
+                table = table.set_column(number, name, table.column(number).cast(kind))
         case 3:
-            held = held.rename_columns([choose.choice(TEXTS) if one == name else one for one in held.column_names])
+            table = table.rename_columns(
+                [choose.choice(TEXTS) if column == name else column for column in table.column_names]
+            )
         case 4:
-            held = held.take([choose.randrange(len(held)) for _ in range(choose.choice([0, 1, len(held), 50]))])
+            table = table.take([choose.randrange(len(table)) for _ in range(choose.choice([0, 1, len(table), 50]))])
         case 5:
-            held = pa.concat_tables([held] * choose.choice([2, 300]))
+            table = pa.concat_tables([table] * choose.choice([2, 300]))
         case _:
-            held = held.slice(0, choose.randrange(len(held) + 1))
-    _save(choose, file, held, path)
+            table = table.slice(0, choose.randrange(len(table) + 1))
+    _save(choose, file, table, path)
 
 
 def bomb(choose: random.Random, path: Path) -> None:
@@ -350,12 +356,13 @@ def bomb(choose: random.Random, path: Path) -> None:
     schema = SCHEMA
     count = choose.choice([10_000, 100_000])
     rows = pq.read_table(path / "manifest.parquet").slice(0, 1)
-    held = {name: pa.repeat(rows.column(name)[0], count) for name in schema.names if name not in ("labels", "flags")}
+    columns = {name: pa.repeat(rows.column(name)[0], count) for name in schema.names if name not in ("labels", "flags")}
     name = choose.choice(["key", "reason", "dialog", "shard", "pcm_sha256"])
     long = "x" * choose.choice([100, 10_000])
     coded = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([long]))
     arrays = {
-        one: coded if one == name else held.get(one, pa.nulls(count, schema.field(one).type)) for one in schema.names
+        column: coded if column == name else columns.get(column, pa.nulls(count, schema.field(column).type))
+        for column in schema.names
     }
     pq.write_table(pa.table(arrays), path / "manifest.parquet", compression="zstd", store_schema=False)
 
@@ -364,11 +371,11 @@ def _save(choose: random.Random, file: Path, held: pa.Table, path: Path) -> None
     pq.write_table(held, file, compression=choose.choice(["zstd", "none", "snappy", "gzip"]))
     if file.name != "manifest.parquet" or choose.random() < 0.3:
         return
-    said = json.loads((path / "dataset.json").read_text())
-    said["manifest"]["rows"] = len(held)
+    info = json.loads((path / "dataset.json").read_text())
+    info["manifest"]["rows"] = len(held)
     with suppress(ValueError):
-        said["manifest"]["sha256"] = rows_digest(held.to_pylist())
-    (path / "dataset.json").write_text(json.dumps(said))
+        info["manifest"]["sha256"] = rows_digest(held.to_pylist())
+    (path / "dataset.json").write_text(json.dumps(info))
 
 
 def edit_json(choose: random.Random, value: Any) -> None:
@@ -394,11 +401,11 @@ def edit_json(choose: random.Random, value: Any) -> None:
 def description(choose: random.Random, path: Path) -> None:
     """A value of dataset.json; or what JSON should not hold."""
     file = path / "dataset.json"
-    said = json.loads(file.read_text())
-    said.pop("features", None)
+    info = json.loads(file.read_text())
+    info.pop("features", None)
     for _ in range(choose.choice([1, 1, 2])):
-        edit_json(choose, said)
-    text = json.dumps(said)
+        edit_json(choose, info)
+    text = json.dumps(info)
     odd = choose.choice(
         ["1e9999", "-" + "9" * 5000, "NaN", '"\\ud800"', "[" * 5000, '{"a":' * 5000, '{"a":1,"a":2}', "1" * 400]
     )
@@ -435,13 +442,15 @@ MUTATIONS: dict[Mutation, int] = {
 def mutate(seed: str, path: Path) -> list[str]:
     """Lie in the dataset at `path`, from one to three times. Returns the names of the lies."""
     choose = random.Random(seed)
-    told = choose.choices(list(MUTATIONS), list(MUTATIONS.values()), k=choose.choice([1, 1, 1, 2, 3]))
+    mutations = choose.choices(list(MUTATIONS), list(MUTATIONS.values()), k=choose.choice([1, 1, 1, 2, 3]))
     # What no later lie must read comes last, and once: links to /dev/zero, tables that unfold to gigabytes.
-    told = [one for one in told if one not in (folder, bomb)] + [one for one in told if one in (folder, bomb)][:1]
-    for mutation in told:
+    mutations = [one for one in mutations if one not in (folder, bomb)] + [
+        one for one in mutations if one in (folder, bomb)
+    ][:1]
+    for mutation in mutations:
         with suppress(Exception):  # what an earlier lie has left may not be what this one can be told in
             mutation(choose, path)
-    return [mutation.__name__ for mutation in told]
+    return [mutation.__name__ for mutation in mutations]
 
 
 # Running cases
@@ -458,10 +467,10 @@ def case(bases: Path, name: str, scratch: Path) -> str | None:
             import_readers(kind, bases, scratch)
         shutil.copytree(bases / kind, path / "d", dirs_exist_ok=True)
         if kind == DATASET:
-            told, choose = mutate(seed, path / "d"), random.Random(seed)
+            applied, choose = mutate(seed, path / "d"), random.Random(seed)
             work, writes, seconds = partial(read, path / "d", choose.random() < 0.7), False, float(SECONDS)
         else:
-            subject, told = SUBJECTS[kind], [kind]
+            subject, applied = SUBJECTS[kind], [kind]
             with suppress(Exception):  # as in mutate
                 subject.change(choose, path / "d")
             work, writes, seconds = partial(subject.read, choose, path / "d"), subject.writes, subject.seconds
@@ -469,8 +478,8 @@ def case(bases: Path, name: str, scratch: Path) -> str | None:
         try:
             limited(work, seconds, may_write=writes)
         except BaseException:
-            return f"{name} {'+'.join(told)}: {traceback.format_exc(limit=-6)}"
-        return None if writes or _files(path) == before else f"{name} {'+'.join(told)}: wrote files"
+            return f"{name} {'+'.join(applied)}: {traceback.format_exc(limit=-6)}"
+        return None if writes or _files(path) == before else f"{name} {'+'.join(applied)}: wrote files"
     finally:
         shutil.rmtree(path)
 
@@ -509,16 +518,16 @@ def _too_long(*_: object) -> None:
 
 
 def _files(path: Path) -> list[tuple[str, int]]:
-    return sorted((str(one), one.lstat().st_size) for one in path.rglob("*"))
+    return sorted((str(file), file.lstat().st_size) for file in path.rglob("*"))
 
 
 def batch(bases: Path, seeds: Iterable[str], scratch: Path) -> list[str]:
     """Run cases one after the other; the seed of the one at work stands in a file, should it end the process."""
-    found = []
+    findings = []
     for seed in seeds:
         (scratch / f"at.{multiprocessing.current_process().pid}").write_text(seed)
-        found += filter(None, [case(bases, seed, scratch)])
-    return found
+        findings += filter(None, [case(bases, seed, scratch)])
+    return findings
 
 
 def run(
@@ -551,14 +560,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--subjects", help=f"of {','.join(ALL)}")
-    asked = parser.parse_args()
-    began, found = time.monotonic(), 0
+    options = parser.parse_args()
+    began, findings = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as place:
-        weights = {kind: ALL[kind] for kind in asked.subjects.split(",")} if asked.subjects else ALL
-        for one in run(asked.cases, asked.seed, Path(place), subjects=weights):
-            found += 1
+        weights = {kind: ALL[kind] for kind in options.subjects.split(",")} if options.subjects else ALL
+        for one in run(options.cases, options.seed, Path(place), subjects=weights):
+            findings += 1
             print(one, flush=True)
-    print(f"{asked.cases} cases, seed {asked.seed}, {time.monotonic() - began:.0f} s: {found} found")
+    print(f"{options.cases} cases, seed {options.seed}, {time.monotonic() - began:.0f} s: {findings} found")
 
 
 if __name__ == "__main__":

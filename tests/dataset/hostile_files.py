@@ -57,10 +57,10 @@ def _tolerate(*uses: Callable[[], object]) -> None:
         try:
             use()
         except MesmError as error:
-            said = str(error)
-            said.encode()
-            assert said.strip()
-            assert len(said) < 100_000
+            text = str(error)
+            text.encode()
+            assert text.strip()
+            assert len(text) < 100_000
 
 
 # .csd files
@@ -217,7 +217,7 @@ def change_run(choose: random.Random, folder: Path) -> None:
 def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.compare import compare
     from mesm_train.analysis.compare_tables import summary_table
-    from mesm_train.analysis.sweep import row
+    from mesm_train.analysis.sweep import read_row
     from mesm_train.analysis.systems import read_systems
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render_report
@@ -228,7 +228,7 @@ def read_run(_: random.Random, folder: Path) -> None:
     assert render_report(read(folder))
     _tolerate(
         lambda: summary_table(compare(read_systems([folder]))),
-        lambda: stored(folder, "test"), lambda: row(folder).cells(),
+        lambda: stored(folder, "test"), lambda: read_row("run", 0, folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
         lambda: checkpoint.load(folder / "checkpoints", "last"), lambda: checkpoint.kept_best(folder / "checkpoints"),
     )  # fmt: skip

@@ -55,14 +55,14 @@ def sparse_dataset(out: Path) -> None:
         shards[name] = {"sha256": "0" * 64, "size": at + len(tar_end(at)), "samples": SAMPLES}
     rows.sort(key=lambda row: str(row["key"]))
     table = write_table(out / "manifest.parquet", rows, SCHEMA)
-    said = {
+    info = {
         "format": 2, "corpus": "iemocap", "schema": built_in_schema("iemocap").as_dict(),
         "synthetic": True, "notes": [],
         "recipe": {"face_size": 4, "sample_rate": 16_000, "frame_interval": "0.5"}, "toolchain": {},
         "counts": {"total": len(rows), "ok": len(rows), "failed": 0, "excluded": 0}, "shards": shards, "video": {},
         "manifest": {"rows": len(rows), "sha256": table}, "root": "0" * 64,
     }  # fmt: skip
-    (out / "dataset.json").write_text(json.dumps(said))
+    (out / "dataset.json").write_text(json.dumps(info))
 
 
 def record(key: str) -> bytes:
@@ -93,9 +93,9 @@ def test_writing_the_lock_maps_one_shard_at_a_time(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in (out / "shards").iterdir())
     done = subprocess.run([sys.executable, "-c", WRITE, str(out)], capture_output=True, text=True, check=True)
     assert int(done.stdout) * 1024 < size / 3
-    said = json.loads((out / "recipe.lock").read_bytes())
-    assert (out / "recipe.lock").read_bytes() == canonical_json(said) + b"\n"
-    assert [sample["id"] for sample in said["samples"]] == sorted(f"Ses01F_impro01_M{n:03d}" for n in range(48))
+    lock_data = json.loads((out / "recipe.lock").read_bytes())
+    assert (out / "recipe.lock").read_bytes() == canonical_json(lock_data) + b"\n"
+    assert [sample["id"] for sample in lock_data["samples"]] == sorted(f"Ses01F_impro01_M{n:03d}" for n in range(48))
 
 
 def test_reading_a_manifest_limits_no_other_thread(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_a_small_table_that_unfolds_is_refused_before_it_does(tmp_path: Path, ki
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False, **options)
     assert path.stat().st_size < 200_000
     done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True)
-    said, peak = done.stdout.splitlines()
-    assert "unfolds to more memory" in said or "encoded in another way" in said
+    message, peak = done.stdout.splitlines()
+    assert "unfolds to more memory" in message or "encoded in another way" in message
     assert int(peak) < 14_000  # kB
 
 
@@ -182,5 +182,5 @@ def test_the_memory_of_honest_pages_is_that_of_their_values(tmp_path: Path) -> N
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"end": np.arange(10_000.0)}), path, use_dictionary=False)
     with path.open("rb") as file:
-        found = memory_bound(file, pq.ParquetFile(path).metadata)
-    assert 80_000 + 2 * 16 * 10_000 <= found < 90_000 + 2 * 16 * 10_000
+        bound = memory_bound(file, pq.ParquetFile(path).metadata)
+    assert 80_000 + 2 * 16 * 10_000 <= bound < 90_000 + 2 * 16 * 10_000

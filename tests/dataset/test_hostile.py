@@ -58,17 +58,17 @@ def own(base: Path, tmp_path: Path) -> Path:
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     """Change the manifest's rows; its number of rows is told as it is then."""
-    rows, said = read_table_rows(path / "manifest.parquet"), read_json(path / "dataset.json")
+    rows, info = read_table_rows(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
-    said["manifest"]["rows"] = len(rows)
-    (path / "dataset.json").write_text(json.dumps(said))
+    info["manifest"]["rows"] = len(rows)
+    (path / "dataset.json").write_text(json.dumps(info))
 
 
 def test_the_tiny_dataset_itself_is_right(base: Path) -> None:
-    held = Dataset(base, check=True)
-    assert [len(held[key].faces) for key in held.keys] == [0, 1, 2, 3]
-    assert len(held.info["shards"]) > 1
+    dataset = Dataset(base, check=True)
+    assert [len(dataset[key].faces) for key in dataset.keys] == [0, 1, 2, 3]
+    assert len(dataset.info["shards"]) > 1
     assert list(verify(base)) == []
 
 
@@ -90,11 +90,11 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
     """Neither in what is data on stdout, nor in what is a message on stderr."""
     text = "\x1b]0;owned\x07 \x9b2J \u202etxt.exe"
     rewrite(own, lambda rows: [row.update(reason=text, status="failed") for row in rows if row["status"] == "failed"])
-    said = read_json(own / "dataset.json")
-    said["notes"] = [text]
-    said["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
-    said["root"] = dataset_root(said["manifest"]["sha256"], said["shards"])  # whoever lies can count
-    (own / "dataset.json").write_text(json.dumps(said))
+    info = read_json(own / "dataset.json")
+    info["notes"] = [text]
+    info["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
+    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])  # whoever lies can count
+    (own / "dataset.json").write_text(json.dumps(info))
     for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
@@ -191,8 +191,8 @@ def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(ow
     done = subprocess.run(
         [sys.executable, "-c", program, str(own / "manifest.parquet")], capture_output=True, text=True
     )
-    said, peak = done.stdout.splitlines()
-    assert "unfolds to more memory" in said
+    message, peak = done.stdout.splitlines()
+    assert "unfolds to more memory" in message
     assert int(peak) < 1_000_000  # kB
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
 
@@ -254,11 +254,11 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
     ],
 )  # fmt: skip
 def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], value: object) -> None:
-    said = inner = read_json(own / "dataset.json")
+    info = inner = read_json(own / "dataset.json")
     for name in place[:-1]:
         inner = inner[name]
     inner[place[-1]] = value
-    (own / "dataset.json").write_text(json.dumps(said))
+    (own / "dataset.json").write_text(json.dumps(info))
     for use in (Dataset, inspect, lambda path: list(verify(path))):
         with pytest.raises(InputError, match=r"dataset\.json|has shard format True"):
             use(own)
@@ -339,15 +339,15 @@ def test_a_shard_of_another_size_is_named_before_it_is_used(own: Path, cut: int)
 
 def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
     """All of dataset.json, the manifest and the index agree on 10 GB more than there are."""
-    said = read_json(own / "dataset.json")
+    info = read_json(own / "dataset.json")
     much = 10 * 2**30 // 10240 * 10240
     rows = read_table_rows(own / "manifest.parquet")
     last = max((row for row in rows if row["shard"] == "all-000000.tar"), key=lambda row: row["wav_offset"])
     last["wav_size"] += much
     last["n_samples"] += much // 2
-    said["shards"]["all-000000.tar"]["size"] += much
+    info["shards"]["all-000000.tar"]["size"] += much
     write_table(own / "manifest.parquet", rows, SCHEMA)
-    (own / "dataset.json").write_text(json.dumps(said))
+    (own / "dataset.json").write_text(json.dumps(info))
     with pytest.raises(MesmError, match=r"bytes, dataset\.json says"):
         list(Dataset(own))
     assert any(f"{last['key']}.wav: the shard ends inside it" in difference for difference in verify(own))
@@ -386,6 +386,6 @@ def test_the_limit_of_memory_is_lifted_again_and_other_limits_stay(base: Path) -
 
 
 def test_rows_and_clips_of_a_right_dataset_pass(base: Path) -> None:
-    said = read_dataset_info(base)
-    assert len(read_manifest_rows(base, said)) == said["counts"]["total"]
-    assert len(read_clip_index(base, said)) == said["counts"]["ok"]
+    info = read_dataset_info(base)
+    assert len(read_manifest_rows(base, info)) == info["counts"]["total"]
+    assert len(read_clip_index(base, info)) == info["counts"]["ok"]

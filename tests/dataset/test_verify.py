@@ -99,18 +99,18 @@ def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> Non
         Dataset(own, check=True)
     with pytest.raises(InputError, match="is not the table"):
         inspect(own)
-    said = json.loads((own / "dataset.json").read_text())
-    said["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
-    (own / "dataset.json").write_text(json.dumps(said))
+    info = json.loads((own / "dataset.json").read_text())
+    info["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
+    (own / "dataset.json").write_text(json.dumps(info))
     with pytest.raises(InputError, match=r"own/dataset\.json contradicts itself: its root is"):
         Dataset(own, check=True)
 
 
 def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:
-    said = json.loads((own / "dataset.json").read_text())
-    said["counts"]["ok"] += 1
-    said["root"] = "0" * 64
-    (own / "dataset.json").write_text(json.dumps(said))
+    info = json.loads((own / "dataset.json").read_text())
+    info["counts"]["ok"] += 1
+    info["root"] = "0" * 64
+    (own / "dataset.json").write_text(json.dumps(info))
     differences = list(verify(own))
     assert any("counts" in difference for difference in differences)
     assert any("root" in difference for difference in differences)

@@ -28,7 +28,7 @@ RECIPE = Recipe(corpus="iemocap", only="*_[FM]00[0-2]", shard_bytes=2**20)
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
     """Nothing is reported to Ray's makers or written to the home, and nodes find our modules."""
-    wanted = {
+    environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
         "RAY_raylet_start_wait_time_s": "180",  # of a busy machine
@@ -37,7 +37,7 @@ def _quiet() -> Iterator[None]:
         ),
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in wanted.items():
+        for name, value in environment.items():
             patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)
         yield
@@ -90,9 +90,9 @@ def test_ctrl_c_ends_a_build_on_ray_and_leaves_nothing_running(cluster: Any, tmp
     while not list((tmp_path / "out" / ".build").glob("parts/.*.tmp")):  # a node is at work
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
-    assert "run the same command again to resume" in said
+    output = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, output
+    assert "run the same command again to resume" in output
     assert not (tmp_path / "out" / "dataset.json").exists()
     ray.init(log_to_driver=False)
     try:
@@ -123,11 +123,11 @@ def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
 
         return step
 
-    said = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
     assert killed
-    assert killed[0] < said["counts"]["ok"]
+    assert killed[0] < info["counts"]["ok"]
     reference = once(
         "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
     )
-    assert said["root"] == read_json(reference / "dataset.json")["root"]
+    assert info["root"] == read_json(reference / "dataset.json")["root"]
     assert not list((tmp_path / "out").rglob("*.tmp"))

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mesm_cli.train import app
+from onnx_check import check_onnx
 from typer.testing import CliRunner
 
+import mesm_train
 from mesm_data.dataset.reader import Dataset
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.wav import encode_wav
@@ -73,7 +75,7 @@ def test_the_page_on_predict(workplace: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_page_on_export(workplace: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sound of the example is that of a shard."""
+    """And onnxruntime computes the logits of FE2E."""
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(workplace)
     sample = Dataset(dataset)[Dataset(dataset).keys[0]]
@@ -81,5 +83,6 @@ def test_the_page_on_export(workplace: Path, dataset: Path, monkeypatch: pytest.
     for line in commands("export.md"):
         run(line)
     assert {path.name for path in Path("demo-onnx").iterdir()} == {"model.onnx", "model.json", "text"}
+    check_onnx(mesm_train.load("runs/demo-fe2e", device="cpu"), dataset, Path("demo-onnx"), 1e-4)
     for code in examples("export.md"):
         exec(code, {})

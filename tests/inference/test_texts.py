@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_whisper import write_tiny_whisper
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -11,6 +13,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip
 from mesm_train.inference.alignment import align
+from mesm_train.inference.speech_recognition import Whisper
 from mesm_train.inference.subtitles import Cue, read_subtitles
 from mesm_train.inference.transcripts import TextSource, read_words, with_text
 
@@ -108,6 +111,24 @@ def test_texts_beside_clips_are_found_and_cut_to_the_clip(tmp_path: Path) -> Non
     assert whole.words == (Word(word="I am so&so and more", start=1.5, end=3.75), Word(word="No", start=4.001, end=5.0))
     [clip] = with_text(Clip(path=path), TextSource(text="other"), recipe)
     assert clip.text == "other"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_whisper_model_on_disk_gives_words_with_their_times(tmp_path: Path) -> None:
+    """A random one, offline: its words are noise, their times lie in the sound, of 2 s and of more than 30 s."""
+    write_tiny_whisper(tmp_path / "whisper")
+    whisper = Whisper(tmp_path / "whisper")
+    for seconds in (2, 33):
+        noise = np.random.default_rng(0).normal(0, 3000, seconds * 16_000).astype(np.int16)
+        words = whisper.words(noise)
+        assert words
+        assert all(0 <= word.t0 <= word.t1 <= 33 for word in words)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"expected a folder with config\.json"):
+        Whisper(tmp_path / "other")
+    (tmp_path / "other/config.json").write_text('{"model_type": "albert"}')
+    with pytest.raises(InputError, match="model of the type albert"):
+        Whisper(tmp_path / "other")
 
 
 def test_forced_alignment_finds_the_words_of_synthetic_speech(dataset: Path) -> None:

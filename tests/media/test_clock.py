@@ -51,10 +51,10 @@ def times_of_ffmpeg(path: Path) -> list[Fraction]:
     """The time stamps of all frames as the ffmpeg command has them, in seconds."""
     command = [ffmpeg_binary(), "-nostdin", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough", "-copyts"]
     command += ["-vf", "showinfo", "-f", "null", "-"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    base = re.search(r"config in time_base: (\d+)/(\d+)", said)
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    base = re.search(r"config in time_base: (\d+)/(\d+)", output)
     assert base
-    return [int(pts) * Fraction(int(base[1]), int(base[2])) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+)", said)]
+    return [int(pts) * Fraction(int(base[1]), int(base[2])) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+)", output)]
 
 
 def check_times(path: Path) -> None:
@@ -103,16 +103,16 @@ def parts(folder: Path, *lengths: int) -> list[bytes]:
     encode(folder / "flat.mp4", *X264, count=30 * sum(lengths))
     ticks = (np.arange(sum(lengths) * 48_000) // 8 % 30_000).astype(np.int16)
     soundfile.write(folder / "ticks.wav", ticks, 48_000)
-    found, start = [], 0
+    positions, start = [], 0
     for length in lengths:
         cut = ("-ss", start, "-t", length)
         ffmpeg(
             *cut, "-i", folder / "flat.mp4", *cut, "-i", folder / "ticks.wav", "-map", "0:v", "-map", "1:a", *B_FRAMES,
             "-c:a", "mp2", folder / "part.ts",
         )  # fmt: skip
-        found.append((folder / "part.ts").read_bytes())
+        positions.append((folder / "part.ts").read_bytes())
         start += length
-    return found
+    return positions
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
@@ -122,8 +122,8 @@ def test_pictures_behind_time_stamps_that_begin_anew_are_not_shown_at_another_mo
     """Two joined transport streams: ffmpeg gives the sound of the second a new time, which its pictures have not."""
     name = f"joined.{suffix}"
     (tmp_path / name).write_bytes(b"".join(parts(tmp_path, 1, 3)))
-    asked = [one("a", 0.1, 0.8), one("b", 0.5, 1.5), one("c", 1.5, 2.5), one("d", 0.2, 0.7)]
-    before, across, behind, early = seen(tmp_path, name, *asked)
+    selected = [one("a", 0.1, 0.8), one("b", 0.5, 1.5), one("c", 1.5, 2.5), one("d", 0.2, 0.7)]
+    before, across, behind, early = seen(tmp_path, name, *selected)
     assert (before.status, early.status, across.status, behind.status) == ("ok", "ok", "partial", "none")
     assert (before.problems, behind.faces, behind.clip) == ([], [], None)
     for sight, start, end in ((before, 0.1, 0.8), (across, 0.5, 1.0), (early, 0.2, 0.7)):

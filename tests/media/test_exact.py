@@ -82,9 +82,9 @@ def test_crops_are_the_first_frames_at_or_after_each_half_second(clip: Path, sta
     frames = shown(clip)
     begin, stop = Fraction(start), Fraction(start) + Fraction("2.7")
     cutter = FrameSampler(Video(clip), [TimeSpan(start=begin, end=stop)], Fraction(1, 2))
-    found = [number(to_rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.grid_hits)]
+    numbers = [number(to_rgb(cut.frame, 0, WIDTH)) for cut in cutter for _ in range(cut.grid_hits)]
     moments = [begin + Fraction(k, 2) for k in range(6)]
-    assert found == [frames[min(time for time in frames if time >= moment)] for moment in moments]
+    assert numbers == [frames[min(time for time in frames if time >= moment)] for moment in moments]
 
 
 def test_a_span_past_the_end_gets_the_frames_that_there_are(clip: Path) -> None:
@@ -126,15 +126,15 @@ def test_the_cutter_agrees_with_the_sentence_that_defines_it(
 ) -> None:
     """Variable frame rates, gaps, overlaps: compared with a literal reading of the rule."""
     times = [sum(gaps[:index], Fraction(0)) for index in range(len(gaps))]
-    asked = [TimeSpan(start=start, end=start + length) for start, length in spans]
-    cutter = FrameSampler(Slots(times, Fraction(1, 10)), asked, Fraction(1, 2))
-    faces: list[list[Fraction]] = [[] for _ in asked]
-    inside: list[list[Fraction]] = [[] for _ in asked]
+    requested = [TimeSpan(start=start, end=start + length) for start, length in spans]
+    cutter = FrameSampler(Slots(times, Fraction(1, 10)), requested, Fraction(1, 2))
+    faces: list[list[Fraction]] = [[] for _ in requested]
+    inside: list[list[Fraction]] = [[] for _ in requested]
     for cut in cutter:
         faces[cut.index] += [cut.frame.time] * cut.grid_hits
         inside[cut.index] += [cut.frame.time] * cut.in_span
     end = times[-1] + Fraction(1, 10) if times else Fraction(0)
-    for span, got, within in zip(asked, faces, inside, strict=True):
+    for span, got, within in zip(requested, faces, inside, strict=True):
         moments = [span.start + Fraction(k, 2) for k in range(40)]
         moments = [moment for moment in moments if moment < min(span.end, end)]
         assert got == [

@@ -77,9 +77,9 @@ def test_boxes_and_landmarks_are_those_of_facenet_pytorch(
 ) -> None:
     """The same faces in the same order, all within 0.02 pixel (measured: 0.006), and nothing in the blank picture."""
     expected = json.loads((ORACLE / "mtcnn_oracle.json").read_text())["min_face_size"][name][str(size)]
-    found = detectors[size].detect(pictures()[name])
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
+    detections = detectors[size].detect(pictures()[name])
+    assert len(detections) == len(expected)
+    for ours, theirs in zip(detections, expected, strict=True):
         assert np.allclose(ours.box, theirs["box"], rtol=0, atol=0.02)
         assert np.allclose(ours.landmarks, theirs["landmarks"], rtol=0, atol=0.02)
         assert abs(ours.score - theirs["prob"]) <= 0.0051
@@ -388,6 +388,6 @@ def test_faces_are_counted_and_the_largest_is_cut() -> None:
     """Of those that have a pixel inside the picture."""
     picture = np.zeros((200, 300, 3), np.uint8)
     largest, small, outside = at(10, 10, 56, 56), at(100, 100, 130, 130), at(320, 10, 400, 90)
-    alone, both = (crop_face(picture, found, square=100) for found in ([largest], [outside, largest, small]))
+    alone, both = (crop_face(picture, detections, square=100) for detections in ([largest], [outside, largest, small]))
     assert (alone.count, both.count, both.box) == (1, 2, alone.box)
     assert crop_face(picture, [outside], square=100).count == 0

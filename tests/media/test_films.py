@@ -188,8 +188,8 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
     ffmpeg("-i", encode(tmp_path / "flat.mp4", *X264, count=90), "-ss", 1, tmp_path / "a_1.mp4")
     write_images(tmp_path / "a_2", count=60)
     segment, images = ClipSource(path="a_1.mp4"), ClipSource(path="a_2", images="image_", rate=float(FPS))
-    asked = [one("a", 0.0, 1.4, images), one("b", 1.0, 2.5, segment), one("c", 1.0, 2.5, images), one("d", 1.0, 2.5)]
-    inside, cut, pictures, bare = seen(tmp_path, "short.mp4", *asked)
+    selected = [one("a", 0.0, 1.4, images), one("b", 1.0, 2.5, segment), one("c", 1.0, 2.5, images), one("d", 1.0, 2.5)]
+    inside, cut, pictures, bare = seen(tmp_path, "short.mp4", *selected)
     assert inside.source
     assert (inside.status, inside.source.path, inside.problems) == ("ok", "short.mp4", [])
     for sight, name in ((cut, "a_1.mp4"), (pictures, "a_2/image_*.jpg")):
@@ -201,7 +201,7 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
     assert numbers(pictures.clip) == list(range(45))
     assert (bare.status, len(bare.faces)) == ("partial", 2)
     for video, problem in (("text.mp4", "not a video"), (None, "")):
-        sights = seen(tmp_path, video, *asked, clips=False)
+        sights = seen(tmp_path, video, *selected, clips=False)
         assert [sight.status for sight in sights] == ["ok", "ok", "ok", "none"]
         assert all(problem in "".join(sight.problems) for sight in sights)
     assert seen(tmp_path, None, one("d", 0.0, 1.0))[0].problems == ["no video file"]
@@ -215,10 +215,10 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
 def test_missing_images_leave_holes_and_a_long_hole_is_not_ok(tmp_path: Path) -> None:
     write_images(tmp_path / "small", count=60, without=(3, 4))
     write_images(tmp_path / "large", count=60, without=tuple(range(16, 45)))
-    asked = [
+    selected = [
         one(name, 0.0, 2.0, ClipSource(path=name, images="image_", rate=float(FPS))) for name in ("small", "large")
     ]
-    small, large = seen(tmp_path, None, *asked, clips=False)
+    small, large = seen(tmp_path, None, *selected, clips=False)
     assert (small.status, small.problems) == ("ok", ["small/image_*.jpg: 2 images are missing"])
     assert (large.status, large.problems) == ("partial", ["large/image_*.jpg: 29 images are missing"])
     assert small.source
@@ -263,8 +263,8 @@ def test_a_file_that_is_broken_in_the_middle_gives_the_rest(tmp_path: Path) -> N
     data[middle : middle + (len(data) - begin) // 3] = bytes((len(data) - begin) // 3)
     (tmp_path / "hole.mp4").write_bytes(data)
     (tmp_path / "torn.mp4").write_bytes(whole.read_bytes()[:middle])
-    asked = [one(str(start), float(start), start + 1.0) for start in range(8)]
-    hole, torn = (seen(tmp_path, name, *asked, clips=False) for name in ("hole.mp4", "torn.mp4"))
+    selected = [one(str(start), float(start), start + 1.0) for start in range(8)]
+    hole, torn = (seen(tmp_path, name, *selected, clips=False) for name in ("hole.mp4", "torn.mp4"))
     assert [hole[0].status, hole[7].status] == ["ok", "ok"]
     assert "partial" in {sight.status for sight in hole}
     assert all("packets could not be decoded" in sight.problems[0] for sight in hole if sight.status != "ok")

@@ -20,7 +20,8 @@ from pathlib import Path
 from mesm_data.schema.recordings import AudioSource, VideoRegion, Recording, Utterance
 from mesm_data.media.toolchain import toolchain_versions
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.pipeline.worker import Job, build_recording
+from mesm_data.pipeline.job import Job
+from mesm_data.pipeline.worker import build_recording
 root, parts = Path(sys.argv[1]), Path(sys.argv[2])
 def utterance(number):
     start = 60.0 * (number // {TOGETHER}) + 56 + 0.1 * (number % {TOGETHER})

@@ -9,7 +9,8 @@ from skimage.data import astronaut
 from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.media.toolchain import ffmpeg_binary, toolchain_versions
-from mesm_data.pipeline.worker import Job, build_recording
+from mesm_data.pipeline.job import Job
+from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Recording, Utterance, VideoRegion
 from mesm_data.storage.json_files import parse_json
 
@@ -40,14 +41,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     recording = Recording(id="v", video="v.mp4", utterances=utterances)
     recipe = Recipe(corpus="mosei", clips=False, min_face_size=20)
     build_recording(Job(root=root, parts=parts, recipe=recipe, recording=recording, toolchain=toolchain_versions()))
-    data, found = (parts / "v.tar").read_bytes(), {}
+    data, counts = (parts / "v.tar").read_bytes(), {}
     for row in read_part(parts, "v") or ():
         member = row["members"]["json"]
         record = parse_json(data[member["offset"] : member["offset"] + member["size"]])
         assert isinstance(record, dict)
         assert record["flags"] == row["flags"]
-        found[row["key"]] = (record["faces"], row["flags"])
-    return found
+        counts[row["key"]] = (record["faces"], row["flags"])
+    return counts
 
 
 @pytest.mark.parametrize(("part", "count"), [("all", 3), ("left", 1), ("right", 2)])

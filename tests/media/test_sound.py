@@ -24,8 +24,10 @@ from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.content_check import check
-from mesm_data.media.audio import AudioReader, AudioSegment
-from mesm_data.media.sound_track import channel_weights, decode_track, merge_spans, mix_down
+from mesm_data.media.audio import AudioReader
+from mesm_data.media.audio_segment import AudioSegment
+from mesm_data.media.downmix import channel_weights, mix_down
+from mesm_data.media.sound_track import decode_track, merge_spans
 from mesm_data.media.video import Video
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.schema.recordings import AudioSource, ClipSource
@@ -221,11 +223,11 @@ def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Pa
     write(tmp_path / "ticks.wav", TICKS[: 6 * SECOND], rate=22_050)
     spans = [(0.5, 1.5), (1.0, 2.0), (3.25, 4.0), (0.1, 9.0)]
     source = AudioSource(path="ticks.wav")
-    asked = [replace(one(str(span), *span), audio=(replace(source, span=span),)) for span in spans]
-    reader = AudioReader(tmp_path, asked)
+    selected = [replace(one(str(span), *span), audio=(replace(source, span=span),)) for span in spans]
+    reader = AudioReader(tmp_path, selected)
     whole = decode_track(tmp_path / "ticks.wav", [(0, 2**40)], 16_000).cut(0, 2**40)[:, 0]
     tracks = set()
-    for utterance, (start, end) in zip(asked, spans, strict=True):
+    for utterance, (start, end) in zip(selected, spans, strict=True):
         sound = reader.read(utterance.audio, Fraction(end) - Fraction(start))
         assert np.array_equal(sound.samples, whole[round(start * SECOND) : round(end * SECOND)])
         tracks.add(id(reader._tracks["ticks.wav"]))

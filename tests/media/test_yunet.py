@@ -59,10 +59,10 @@ def test_the_digest_names_model_library_and_settings(onnx: Path, tmp_path: Path)
     detectors = [YuNetDetector(onnx), YuNetDetector(onnx, min_face_size=41), YuNetDetector(other)]
     assert detectors[0].model == hashlib.sha256(onnx.read_bytes()).hexdigest()
     assert detectors[0].library == f"opencv {cv2.__version__}"
-    found = [detector.digest for detector in detectors]
-    found += [yunet_digest(detectors[0].model, "opencv 0.0", 40)]
-    assert len(set(found)) == 4
-    assert YuNetDetector(onnx).digest == found[0] == yunet_digest(detectors[0].model, detectors[0].library, 40)
+    digests = [detector.digest for detector in detectors]
+    digests += [yunet_digest(detectors[0].model, "opencv 0.0", 40)]
+    assert len(set(digests)) == 4
+    assert YuNetDetector(onnx).digest == digests[0] == yunet_digest(detectors[0].model, detectors[0].library, 40)
 
 
 def test_every_detector_takes_pictures_only(onnx: Path) -> None:

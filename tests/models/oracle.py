@@ -9,8 +9,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.sparse import SparseBlock, SparseStack
+from mesm_train.models.sparse import ChoosingBlock, SparseStack
 from mesm_train.models.streams import ConvNorm, Trace
+from mesm_train.models.tiles import TiledBlock
 
 
 def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Tensor, list[Trace], list[Tensor]]:
@@ -20,7 +21,7 @@ def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Te
     active = torch.ones(len(x), *x.shape[2:], dtype=torch.bool)
     traces = []
     for block in stack.blocks:
-        assert isinstance(block, SparseBlock)
+        assert isinstance(block, ChoosingBlock)
         x, active, trace = oracle_block(block, x, active, text, running)
         traces.append(trace)
     return stack.head(x), traces, running
@@ -36,14 +37,15 @@ def oracle_stem(stack: SparseStack, x: Tensor, running: list[Tensor]) -> Tensor:
 
 
 def oracle_block(
-    block: SparseBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
+    block: ChoosingBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
 ) -> tuple[Tensor, Tensor, Trace]:
     """(B, C, H, W), bool (B, H, W), (B, width) to (B, C', H/2, W/2), bool (B, H/2, W/2) and the choice."""
-    attention = block.attention
-    sites = attention.site(x.permute(0, 2, 3, 1))
+    attention, tile = block.attention, block.tile if isinstance(block, TiledBlock) else 1
+    sites = attention.site(oracle_means(x, active, tile).permute(0, 2, 3, 1))
     scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
     weights = scores.masked_fill(~active, -1e30).flatten(1).softmax(1).view_as(scores).masked_fill(~active, 0)
-    kept = oracle_nucleus(weights, active, block.p)
+    kept = oracle_nucleus(weights, active, block.p, tile)
+    inputs = x
     relative = weights * active.sum((1, 2), keepdim=True)
     gate = 2 * relative / (1 + relative)
     if block.selection == "gate":
@@ -59,20 +61,40 @@ def oracle_block(
         picture = x.permute(0, 2, 3, 1)
         rows = batch_norm(norm, picture[kept], running).relu()
         x = torch.zeros_like(picture).index_put((kept,), rows).permute(0, 3, 1, 2)
-    pooled_active = F.max_pool2d(kept.double().unsqueeze(1), 2).squeeze(1) > 0
-    return F.max_pool2d(x, 2), pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
+    x = F.max_pool2d(x, 2)
+    remaining = kept
+    if isinstance(block, TiledBlock):
+        remaining, dropped = active, ~(F.max_pool2d(kept.double().unsqueeze(1), 2).squeeze(1) > 0)
+        means = F.avg_pool2d(inputs, 2).permute(0, 2, 3, 1)[dropped]
+        rows = batch_norm(block.residual_norm, means @ block.residual.weight.t(), running).relu()
+        x = x.permute(0, 2, 3, 1).index_put((dropped,), rows).permute(0, 3, 1, 2)
+    pooled_active = F.max_pool2d(remaining.double().unsqueeze(1), 2).squeeze(1) > 0
+    return x, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
 
 
-def oracle_nucleus(weights: Tensor, active: Tensor, p: float) -> Tensor:
-    """Picture by picture, site by site."""
+def oracle_means(x: Tensor, active: Tensor, tile: int) -> Tensor:
+    """Each site's features replaced by the mean over the active sites of its tile, by one big matrix of tiles."""
+    height, width = x.shape[2:]
+    y, z = torch.arange(height) // tile, torch.arange(width) // tile
+    number = (y[:, None] * width + z).flatten()
+    same = (number[:, None] == number).to(x.dtype) * active.flatten(1)[:, None]  # (B, sites, sites)
+    means = torch.einsum("bcs,bts->bct", x.flatten(2), same / same.sum(2, keepdim=True).clamp(min=1))
+    return means.view_as(x)
+
+
+def oracle_nucleus(weights: Tensor, active: Tensor, p: float, tile: int = 1) -> Tensor:
+    """Picture by picture, tile by tile."""
     kept = torch.zeros_like(active)
-    for picture, (row, usable) in enumerate(zip(weights.flatten(1).tolist(), active.flatten(1).tolist(), strict=True)):
+    weights = weights.detach()
+    for picture in range(len(active)):
+        corners = [(y, x) for y in range(0, active.shape[1], tile) for x in range(0, active.shape[2], tile)]
+        tiles = [(picture, slice(y, y + tile), slice(x, x + tile)) for y, x in corners]
         total = 0.0
-        for site in sorted((i for i, a in enumerate(usable) if a), key=lambda i: -row[i]):
+        for place in sorted((t for t in tiles if active[t].any()), key=lambda t: -float(weights[t].max())):
             if p < 1 and total >= p:
                 break
-            kept[picture].view(-1)[site] = True
-            total += row[site]
+            kept[place] = active[place]
+            total += float(weights[place].double().sum())
     return kept
 
 

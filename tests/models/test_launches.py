@@ -102,7 +102,7 @@ def test_the_way_with_few_launches_gives_the_same(
 
     Without Winograd's way, which leaves 1e-22 where a sum is 0, and ReLU passes a gradient there.
     """
-    monkeypatch.setattr(kernels, "FEW", 10**9)
+    monkeypatch.setattr(kernels, "MIN_WINDOWS", 10**9)
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
     found = []
     for few in (True, False):

@@ -188,6 +188,9 @@ def test_fusion_adds_the_weighted_logits_of_what_is_there(modalities: tuple[Moda
 def test_every_parameter_learns_with_the_gate() -> None:
     """All but the encoder's pooling layer, which nothing uses, and the shift of the attention's scores."""
     model = small("mesm", "gate").train()
+    for name, parameter in model.named_parameters():
+        if name.endswith("score.weight"):  # it starts at 0, and what is before it has no gradient in the first step
+            torch.nn.init.uniform_(parameter)
     model(pack([utterance(2, 9000, 5, n) for n in range(3)])).square().sum().backward()
     still = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0}
     assert {n for n in still if "pooler" not in n and not n.endswith("score.bias")} == set()
@@ -252,3 +255,27 @@ def test_every_setting_has_its_help(kind: type) -> None:
     found = field_help(kind)
     assert list(found) == [f.name for f in fields(kind)]
     assert all(text.endswith(".") for text in found.values())
+
+
+@pytest.mark.parametrize(("selection", "tile"), [("published", 1), ("gate", 1), ("straight", 2), ("gate", 4)])
+def test_mesm_that_keeps_all_sites_starts_and_learns_as_fe2e_of_the_same_seed(selection: str, tile: int) -> None:
+    """The same weights, logits and gradients in training, for the batch norms' own epsilon."""
+    models = []
+    sparse = SparseSettings(p=1, selection=selection, bn_eps=1e-5, tile=tile)  # type: ignore[arg-type]
+    for kind in ("fe2e", "mesm"):
+        torch.manual_seed(5)
+        sizes: dict[str, Any] = {"channels": (4, 6, 8), "hidden": 16, "dim": 8, "layers": 1, "heads": 2, "dropout": 0}
+        encoder = albert(vocab_size=50, num_attention_heads=2, num_hidden_layers=1, hidden_size=12)
+        models.append(Model(ModelSettings(kind=kind, sparse=sparse, **sizes), encoder).double().train())  # type: ignore[arg-type]
+    batch = pack([utterance(2, 6500, 9, 1), utterance(3, 9000, 4, 2)])
+    dense, sparse_logits = (model(batch) for model in models)
+    torch.testing.assert_close(sparse_logits, dense, rtol=0, atol=1e-9)
+    gradients = []
+    for model, logits in zip(models, (dense, sparse_logits), strict=True):
+        logits.square().sum().backward()
+        gradients.append(
+            {name: p.grad for name, p in model.named_parameters() if ".blocks." not in name or "stem" in name}
+        )
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, mine in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], mine, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")

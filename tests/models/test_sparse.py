@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
-from mesm_train.models import sparse
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.sparse import SparseStack, nucleus
+from mesm_train.models.selection import SCALES, SiteAttention, nucleus
+from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Stack
+from mesm_train.models.tiles import TiledStack
 
 TEXT = 5
 CPU = torch.device("cpu")
@@ -45,16 +46,26 @@ class Forced(SparseStack):
         return self.chosen
 
 
-def stack(way: str, selection: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19)) -> Forced:
+class ForcedTiles(Forced, TiledStack):
+    """The same with tiles."""
+
+
+def stack(
+    way: str, kind: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19), **sparse: Any
+) -> Forced:
+    """With an attention that is not even, whatever it starts from."""
     torch.manual_seed(0)
-    chosen = SparseSettings(p=p, selection=selection)  # type: ignore[arg-type]
+    chosen = SparseSettings(p=p, selection=kind, **sparse)  # type: ignore[arg-type]
     made = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
-    found = Forced(made, 3, (16, 24), TEXT, "the stack").double()
+    kind_of_stack = Forced if made.sparse.tile == 1 else ForcedTiles
+    found = kind_of_stack(made, 3, (16, 24), TEXT, "the stack").double()
     found.chosen = engine(way)
     for module in found.modules():
         if isinstance(module, BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
+        if isinstance(module, SiteAttention):
+            nn.init.uniform_(module.score.weight, -0.5, 0.5)
     return found
 
 
@@ -74,12 +85,26 @@ def buffers(module: nn.Module) -> list[Tensor]:
 def test_stack_is_the_masked_grids_forward_and_every_gradient(
     way: str, selection: str, p: float, count: int, training: bool
 ) -> None:
+    check_against_whole_grids(stack(way, selection, p).train(training), count)
+
+
+@pytest.mark.parametrize("way", ["cpp", "windows", "gather"])
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize(("tile", "p", "training"), [(2, 0.6, True), (4, 0.6, True), (4, 0.3, False), (4, 1.0, True)])
+def test_tiles_are_those_of_the_masked_grids_forward_and_every_gradient(
+    way: str, selection: str, tile: int, p: float, training: bool
+) -> None:
+    """The second grid, 4x6 sites, is not a multiple of 4x4."""
+    check_against_whole_grids(stack(way, selection, p, tile=tile).train(training), 3)
+
+
+def check_against_whole_grids(model: Forced, count: int) -> None:
     """float64; the choices, the vectors, the running statistics, and gradients of inputs and parameters."""
-    model = stack(way, selection, p).train(training)
+    kind, training = model.blocks[0].selection, model.training
     pictures, text = (value.requires_grad_() for value in inputs(count))
     expected, choices, running = oracle_stack(model, pictures, text)
     learnt = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    assert any("attention" in name for name in learnt) == (selection != "published")
+    assert any("attention" in name for name in learnt) == (kind != "published")
     leaves = {"pictures": pictures, "text": text, **learnt}
     towards = torch.randn(expected.shape, dtype=torch.float64)
     wanted = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
@@ -90,7 +115,7 @@ def test_stack_is_the_masked_grids_forward_and_every_gradient(
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     gradients = torch.autograd.grad(found, list(leaves.values()), towards, allow_unused=True)
     for name, gradient, goal in zip(leaves, gradients, wanted, strict=True):
-        if name == "text" and selection == "published":
+        if name == "text" and kind == "published":
             assert gradient is None
         elif goal is not None:
             assert gradient is not None, name
@@ -402,5 +427,27 @@ def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
     assert len(list((tmp_path / "mesm").iterdir())) == 2  # it and its digest
 
 
+def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p() -> None:
+    model, (pictures, text) = stack("cpp", "gate", 0.5, anneal_epochs=2.0), inputs(3)
+    shares = []
+    for epoch in (0.0, 0.5, 1.0, 2.0, 7.0):
+        model.set_epoch(epoch)
+        shares.append([block.training_p for block in model.blocks])
+        _, traces = model.train()(pictures, text)
+        assert bool(traces[0].kept.all()) == (epoch == 0)
+        with torch.no_grad():
+            _, evaluated = model.eval()(pictures, text)
+        assert torch.equal(evaluated[0].kept, nucleus(evaluated[0].weights, evaluated[0].active, 0.5))
+    assert shares == [[p, p] for p in (1.0, 0.875, 0.75, 0.5, 0.5)]
+
+
+def test_a_block_starts_with_an_even_attention_where_it_learns() -> None:
+    for kind, even in (("gate", True), ("straight", True), ("published", False)):
+        made = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=SparseSettings(selection=kind))  # type: ignore[arg-type]
+        found = SparseStack(made, 3, (16, 24), TEXT, "the stack")
+        _, (trace,) = found(inputs(1)[0].float(), inputs(1)[1].float())
+        assert (trace.weights.max() == trace.weights.min()) == even
+
+
 def test_scales_are_the_selections() -> None:
-    assert tuple(sparse.SCALES) == SELECTIONS
+    assert tuple(SCALES) == SELECTIONS

@@ -1,5 +1,6 @@
 """mesm-train flops and sweep, as a user calls them."""
 
+import csv
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from mesm_data.dataset.reader import Dataset
+from mesm_train.analysis import sweep
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.flops import fresh_macs
 
@@ -49,18 +51,44 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_is_a_row_for_each_p_and_is_not_done_twice(recipe: Path, tmp_path: Path) -> None:
+def test_a_sweep_compares_dense_and_sparse_models_and_is_not_done_twice(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    first = call("sweep", "p", recipe, "--values", ".9,.3", "--out", out)
-    lines = (out / "sweep.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [["p-0.9", "0.9"], ["p-0.3", "0.3"]]
-    dense = [float(line.split(",")[9]) for line in lines[1:]]
-    assert 0 < dense[1] < dense[0] < 1
+    options = ["--values", ".3", "--tile", "1,4", "--width", ".5", "--seeds", "0", "--out", out]
+    call("sweep", "p", recipe, *options)
+    rows = list(csv.DictReader((out / "sweep.csv").open()))
+    names = ["fe2e", "fe2e-width-0.5", "mesm-p-0.3-tile-1", "mesm-p-0.3-tile-4"]
+    assert [row["variant"] for row in rows] == names
+    operations = [float(row["operations"]) for row in rows]
+    assert operations[0] == 1
+    assert 0 < operations[1] < 0.6  # about the square of the width
+    assert all(0 < share < 1 for share in operations[2:])
+    assert all(float(row["forward"]) > 0 and float(row["f + b"]) > 0 for row in rows)
+    assert len((out / "runs.csv").read_text().splitlines()) == 1 + len(names)
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    before = (out / "p-0.9" / "metrics.jsonl").stat().st_mtime_ns
-    again = call("sweep", "p", recipe, "--values", ".9,.3", "--out", out)
-    assert again.stdout == first.stdout
-    assert (out / "p-0.9" / "metrics.jsonl").stat().st_mtime_ns == before
+    run = out / "mesm-p-0.3-tile-1" / "seed-0"
+    before = (run / "metrics.jsonl").stat().st_mtime_ns
+    call("sweep", "p", recipe, *options)
+    assert (run / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("option", ["--values", "--tile", "--width", "--seeds"])
+def test_a_sweep_over_what_is_no_number_is_refused(option: str, tmp_path: Path) -> None:
+    wrong = call("sweep", "p", "demo-mesm", option, "1,x", "--out", tmp_path, code=2)
+    assert f"{option} '1,x': expected numbers with commas" in wrong.stderr
+
+
+def test_a_summary_is_the_mean_and_deviation_over_seeds_and_costs_relative_to_the_first_variant() -> None:
+    shared = {"kind": "mesm", "tile": 1, "kept": {"v": 0.5}}
+    rows = [
+        sweep.Row(variant="a", seed=seed, f1=0.5, auc=auc, macs=macs, **shared)  # type: ignore[arg-type]
+        for seed, (auc, macs) in enumerate([(0.8, 100), (0.9, 300)])
+    ] + [sweep.Row(variant="b", seed=0, f1=0.4, auc=0.7, macs=50, **shared)]  # type: ignore[arg-type]
+    seconds = {"a": sweep.Seconds(forward=1, both=4), "b": sweep.Seconds(forward=0.5, both=3)}
+    first, second = sweep.summarise(rows, seconds)
+    assert first.auc == (pytest.approx(0.85), pytest.approx(0.1 / 2**0.5))
+    assert (first.operations, first.forward, first.both) == (1, 1, 1)
+    assert (second.operations, second.forward, second.both) == (0.25, 0.5, 0.75)
+    assert second.cells()[:4] == ("b", "1", "0.400", "0.700")
 
 
 def test_flops_of_a_recipe_state_input_and_unit() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mesm_train.models import kernels
-from mesm_train.models.kernels import LEAST, Kernels, Table
+from mesm_train.models.kernels import MIN_PAIRS, Kernels, Table
 from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.kernels.winograd import LANES, windows
@@ -21,7 +21,7 @@ Engine = type[NativeKernels] | type[PureKernels]
 
 @pytest.fixture(autouse=True)
 def _a_few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "FEW", 1)
+    monkeypatch.setattr(kernels, "MIN_WINDOWS", 1)
 
 
 def active(shape: tuple[int, int, int], share: float, seed: int = 0) -> Tensor:
@@ -79,7 +79,7 @@ def test_it_is_the_convolution_of_whole_grids(
     )
     for mine, goal in zip(found, on_grids(mask, x, weight, bias, dy), strict=True):
         assert (mine.double() - goal).square().mean().sqrt() < rms * goal.std()
-    chosen, alone = windows(table, LEAST)
+    chosen, alone = windows(table, MIN_PAIRS)
     assert len(chosen) > 0 or share == 0.5
     assert len(alone) > 0 or share > 0.5
 
@@ -121,7 +121,7 @@ def test_cpp_chooses_the_same_windows_as_pytorch() -> None:
             ops = NativeKernels()
             table = tables(ops, mask)
             found, others = ops._windows(table, torch.zeros(1), 16, 16)
-            expected, alone = windows(tables(PureKernels(), mask), LEAST)
+            expected, alone = windows(tables(PureKernels(), mask), MIN_PAIRS)
             assert torch.equal(found, expected)
             assert torch.equal(others.long() if others is not None else torch.arange(int(mask.sum())), alone)
 
@@ -179,7 +179,7 @@ def test_exact_kernels_give_sites_that_see_the_same_the_same_bits() -> None:
         one, moved = ops.conv(x, weight, tables(ops, mask)).view(2, 24, 24, 32)
         return int((one[1:-2] != moved[2:-1]).sum())
 
-    exact = ops.exactly()
+    exact = ops.as_batch_invariant()
     assert exact is not None
     assert differing(exact) == 0
     assert differing(ops) > 0
@@ -191,8 +191,8 @@ def test_few_windows_are_computed_site_by_site(engine: Engine, monkeypatch: pyte
     ops, mask = engine(), active((3, 24, 24), 0.75)
     x, weight, _, _ = numbers(mask, 32, 48, torch.float32)
     some = ops.conv(x, weight, tables(ops, mask))
-    monkeypatch.setattr(kernels, "FEW", 1000)
+    monkeypatch.setattr(kernels, "MIN_WINDOWS", 1000)
     none = ops.conv(x, weight, tables(ops, mask))
-    plain = ops.exactly() or PureKernels("pairs")
+    plain = ops.as_batch_invariant() or PureKernels("pairs")
     assert torch.equal(none, plain.conv(x, weight, tables(plain, mask)))
     assert not torch.equal(none, some)

@@ -11,7 +11,7 @@ import pytest
 from mesm_cli.diff import diff
 from mesm_cli.inspect import inspect as inspect_command
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
@@ -70,7 +70,7 @@ def test_croissant_is_valid_and_reads_the_manifest_without_a_network(
     described = mlcroissant.Dataset(jsonld=str(folder / "croissant.json"))
     assert described.metadata.ctx.issues.errors == set()
     rows = list(described.records("utterances"))
-    expected = manifest.read_table_rows(folder / "manifest.parquet")
+    expected = read_table_rows(folder / "manifest.parquet")
     assert [row["utterances/key"].decode() for row in rows] == [row["key"] for row in expected]
     content = json.loads((folder / "croissant.json").read_text())
     files = {file["@id"]: file["sha256"] for file in content["distribution"]}
@@ -97,14 +97,14 @@ EXTRA = "Ses05F_impro99_F000"
 def changed(dataset: Path, folder: Path) -> Path:
     """A copy whose manifest differs in a label, a text and a time, and has an excluded utterance more."""
     shutil.copytree(dataset, folder, ignore=shutil.ignore_patterns("*.tar"))
-    rows = manifest.read_table_rows(folder / "manifest.parquet")
+    rows = read_table_rows(folder / "manifest.parquet")
     rows[0]["labels"]["emotion"] = "oth"
     rows[1]["text_sha256"] = "0" * 64
     rows[2]["end"] += 1
     known = {name: rows[-1][name] for name in ("recording", "dialog", "speaker", "session", "labels", "start", "end")}
     more = {"key": EXTRA, "id": EXTRA, "status": "excluded", "reason": "unlabelled", "flags": []}
     rows.append({**dict.fromkeys(rows[0]), **known, **more})
-    digest = manifest.write_table(folder / "manifest.parquet", rows, manifest.manifest_schema(Dataset(dataset).schema))
+    digest = write_table(folder / "manifest.parquet", rows, manifest_schema(Dataset(dataset).schema))
     info = json.loads((folder / "dataset.json").read_text())
     counts = {**info["counts"], "total": len(rows), "excluded": 1}
     info |= {"counts": counts, "manifest": {"rows": len(rows), "sha256": digest}}
@@ -117,7 +117,7 @@ def test_datasets_differ_exactly_in_what_was_changed(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = changed(dataset, tmp_path / "other")
-    rows = manifest.read_table_rows(dataset / "manifest.parquet")
+    rows = read_table_rows(dataset / "manifest.parquet")
     found = compare_datasets(dataset, other)
     assert {(one.key, one.aspect) for one in found.differences} == {
         (rows[0]["key"], "label emotion"),

@@ -8,7 +8,7 @@ import pytest
 from mesm_cli import data, train
 from typer.testing import CliRunner
 
-from mesm_data.dataset.reader import Dataset
+from mesm_train.report.record import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "reports.md"
 PROGRAMS = {"mesm-data": data.app, "mesm-train": train.app}
@@ -23,7 +23,9 @@ def commands() -> list[str]:
 def test_the_page_on_reports(
     trained_run: Path, dataset: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = Dataset(dataset).split("session-5").parts["test"][:2]
+    predictions = read(trained_run).predictions
+    assert predictions is not None
+    keys = predictions.keys[:2]
     places = {"runs/demo-mesm": trained_run, "runs/demo-fe2e": trained_run, "clip.wav": min(corpus.rglob("*_F000.wav"))}
     places |= {f"data/iemocap{year}": dataset for year in ("", "-2025", "-2026")}
     for name, target in places.items():

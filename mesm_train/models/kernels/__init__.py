@@ -18,9 +18,9 @@ from torch import Tensor
 from mesm_train.data import device as accelerator
 
 EngineName = Literal["auto", "torch", "cpp", "triton"]
-# Measured for 64 to 512 channels, with one's own kernels and with PyTorch's:
-LEAST = 56  # pairs of neighbours of 4x4 sites from which Winograd's way is the faster one for them
-FEW = 100  # of them for which it does not pay to transform the weight
+# Measured for 64 to 512 channels, in C++ and in PyTorch:
+MIN_PAIRS = 56  # a window of 4x4 sites with at least so many pairs of neighbours is faster by Winograd's algorithm
+MIN_WINDOWS = 100  # with fewer of these windows, transforming the weight costs more than it saves
 CAPABILITY = (8, 0)  # compute capability from which tensor cores multiply bfloat16 and TF32
 
 
@@ -42,14 +42,14 @@ class Kernels(Protocol):
     """Raw operations without autograd. All tensors are contiguous and of one dtype and device, but for indices."""
 
     name: str
-    exact: bool  # sites that see the same have the same bits, wherever they are and whatever is computed with them
-    grids: int  # from how many Cin * Cout its convolution is faster than torch's also where all sites are active
+    batch_invariant: bool  # sites with the same inputs get the same bits, wherever they are and whatever is beside them
+    dense_from: int  # the least Cin * Cout for which its convolution is faster than torch's where all sites are active
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling."""
 
-    def exactly(self) -> "Kernels | None":
-        """Those of the same name that are `exact`, if there are any."""
+    def as_batch_invariant(self) -> "Kernels | None":
+        """The kernels of the same name that are `batch_invariant`, if there are any."""
 
     def conv(
         self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
@@ -60,7 +60,7 @@ class Kernels(Protocol):
         """The gradient of the weight, (9, Cin, Cout)."""
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(n, K) @ (K, C), as exact as `exact` says."""
+        """(n, K) @ (K, C), `batch_invariant` if the kernels are."""
 
     def moments(self, x: Tensor) -> Tensor:
         """float64 (2, C): the sums of x (n, C) and of its squares."""
@@ -83,10 +83,12 @@ class Kernels(Protocol):
 
 
 def kernels(engine: EngineName, device: torch.device) -> Kernels:
-    """What computes on `device`: on a CPU C++, on a card Triton, or PyTorch, if it is asked for or they cannot be had.
+    """The kernels of an engine on `device`: C++ on a CPU, Triton on a card; PyTorch if required or as the fallback.
 
-    That PyTorch takes over is said once. Raises InputError if it would although the engine of this kind of device was
-    asked for by name.
+    The fallback writes one line to stderr.
+
+    Raises:
+        InputError: the engine of this kind of device is required by its name, and it is not available.
     """
     from mesm_train.models.kernels.pure import PureKernels
 

@@ -97,10 +97,10 @@ class NormRelu(torch.autograd.Function):
         def finish(sums: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
             if not ctx.needs_input_grad[0]:
                 return None
-            if stats.batch is None:
+            if stats.inv_count is None:
                 return scale, torch.zeros_like(scale), torch.zeros_like(scale)
-            # x enters its own mean and variance; `batch` is 1 / n, or 0 where those are not of the batch.
-            over = (sums if stats.reduce is None else stats.reduce(sums)) * stats.batch
+            # x enters its own mean and variance; `inv_count` is 1 / n, or 0 where those are not of the batch.
+            over = (sums if stats.reduce is None else stats.reduce(sums)) * stats.inv_count
             slope = -scale * stats.rstd.double().square() * over[1]
             return scale, slope.to(scale.dtype), (-scale * over[0]).to(scale.dtype)
 

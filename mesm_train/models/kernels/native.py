@@ -19,18 +19,18 @@ class NativeKernels:
     """On a CPU, in float32 or float64, with as many threads as torch uses."""
 
     name = "cpp"
-    exact = False
-    grids = 0
+    batch_invariant = False
+    dense_from = 0
 
     def __init__(self, compiled: ctypes.CDLL | None = None) -> None:
         """`compiled`: another library than this machine's. Raises BuildError if there is none, nor a compiler."""
         self._library = compiled or library()
 
-    def exactly(self) -> "NativeKernels":
+    def as_batch_invariant(self) -> "NativeKernels":
         """See Kernels: they sum plainly everywhere."""
-        found = copy(self)
-        found.exact = True
-        return found
+        copied = copy(self)
+        copied.batch_invariant = True
+        return copied
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """See Kernels."""
@@ -71,7 +71,7 @@ class NativeKernels:
 
     def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
         """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none (None: all)."""
-        if self.exact or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
+        if self.batch_invariant or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
             return table.near.new_empty(0, 36), None
         if "windows" not in table.plans:
             batch, height, width = table.shape
@@ -80,13 +80,13 @@ class NativeKernels:
             counts = torch.empty(2, dtype=torch.int64)
             self._call(
                 "mesm_windows", table.plans["rank"], table.near, table.sites, (len(alone),), (batch,), height, width,
-                kernels.LEAST, windows, alone, counts,
+                kernels.MIN_PAIRS, windows, alone, counts,
             )  # fmt: skip
             chosen, others = counts.tolist()
-            few = chosen < kernels.FEW
+            few = chosen < kernels.MIN_WINDOWS
             table.plans["windows"] = (windows[:0], None) if few else (windows[:chosen], alone[:others])
-        found: tuple[Tensor, Tensor | None] = table.plans["windows"]
-        return found
+        plan: tuple[Tensor, Tensor | None] = table.plans["windows"]
+        return plan
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """See Kernels."""
@@ -119,14 +119,14 @@ class NativeKernels:
         """See Kernels."""
         sums = x.new_empty(2, x.shape[1], dtype=torch.float64)
         name, tables = ("", ()) if pool is None else ("_pool", (pool,))
-        given = (dy, y, *tables, x, mean)
+        inputs = (dy, y, *tables, x, mean)
         count = (len(x if pool is None else pool),)
-        self._run(f"norm_sums{name}", *given, count, x.shape[1], sums)
+        self._run(f"norm_sums{name}", *inputs, count, x.shape[1], sums)
         coefficients = finish(sums)
         if coefficients is None:
             return sums, None
         dx = torch.empty_like(x)
-        self._run(f"norm_grad{name}", *given, *coefficients, dx, count, x.shape[1])
+        self._run(f"norm_grad{name}", *inputs, *coefficients, dx, count, x.shape[1])
         return sums, dx
 
     def _run(self, name: str, x: Tensor, *arguments: Any) -> None:

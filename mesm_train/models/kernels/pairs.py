@@ -42,14 +42,14 @@ def chunks(table: Table, rows: Tensor) -> list[Chunk]:
     number = torch.empty_like(by_tap, dtype=torch.int64).masked_scatter_(by_tap, torch.arange(len(target)))
     order = number.transpose(1, 2)[padded]
     starts = functional.pad(there.sum(1).cumsum(0)[:-1], (1, 0))
-    found, begin = [], 0
+    chunks_of_rows, begin = [], 0
     for i, counts in enumerate(padded.sum(1).tolist()):
         some, end, spans, at = slice(i * CHUNK, (i + 1) * CHUNK), begin + sum(counts), [], 0
         for k, pairs in enumerate(counts):
             if pairs:
                 spans.append((k, at, at + pairs))
             at += pairs
-        found.append(
+        chunks_of_rows.append(
             Chunk(
                 rows=rows[some],
                 source=source[begin:end],
@@ -60,7 +60,7 @@ def chunks(table: Table, rows: Tensor) -> list[Chunk]:
             )
         )
         begin = end
-    return found
+    return chunks_of_rows
 
 
 def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:

@@ -29,8 +29,8 @@ class PureKernels:
     """See Kernels. `way` is for tests and measurements."""
 
     name = "torch"
-    exact = False
-    grids = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
+    batch_invariant = False
+    dense_from = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
 
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
@@ -55,7 +55,7 @@ class PureKernels:
         some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
         return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
 
-    def exactly(self) -> None:
+    def as_batch_invariant(self) -> None:
         """None: a library's products may differ with the number of rows."""
 
     def conv(
@@ -96,15 +96,15 @@ class PureKernels:
             return x.new_zeros(2, x.shape[1], dtype=torch.float64)
         # The variance first, around the mean: the sum of squares in float32 would lose it. In one piece torch sums
         # 400,000 rows on a CPU to a variance that is off by 1.5e-3, in the same time.
-        found = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
+        sums = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
         for piece in _pieces(x):
             if not accelerator.on_card(x.device):
                 mean, variance = torch.batch_norm_update_stats(_columns(piece), None, None, 0.0)
             else:
                 variance, mean = torch.var_mean(piece, dim=0, correction=0)
             mean = mean.double()
-            found += len(piece) * torch.stack([mean, variance.double() + mean * mean])
-        return found
+            sums += len(piece) * torch.stack([mean, variance.double() + mean * mean])
+        return sums
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """See Kernels."""
@@ -144,12 +144,12 @@ class PureKernels:
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
         if "plan" not in table.plans:
-            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.LEAST)
-            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.FEW):
+            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.MIN_PAIRS)
+            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.MIN_WINDOWS):
                 windows, alone = windows[:0], torch.arange(len(table.sites))
             table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
-        found: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
-        return found
+        plan: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
+        return plan
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:

@@ -57,7 +57,7 @@ class Chunk:
     sites: Tensor  # (lanes * 36 * windows of a lane,), 0 where there is none
     missing: Tensor  # the places of those
     outputs: Tensor  # (lanes * 16 * windows of a lane,), 0 where there is none
-    unwanted: Tensor  # the places of those
+    discarded: Tensor  # the places of those
 
 
 def windows(table: Table, least: int) -> tuple[Tensor, Tensor]:
@@ -74,30 +74,30 @@ def windows(table: Table, least: int) -> tuple[Tensor, Tensor]:
     pairs = torch.zeros(count, dtype=torch.int64).index_copy_(0, table.sites, (table.near >= 0).sum(1))
     padded = functional.pad(pairs.view(table.shape), (0, 4 * across - width, 0, 4 * down - height))
     chosen = padded.view(batch, down, 4, across, 4).sum((2, 4)) >= least
-    found = framed.unfold(1, 6, 4).unfold(2, 6, 4)[chosen].reshape(-1, SITES)
+    window_rows = framed.unfold(1, 6, 4).unfold(2, 6, 4)[chosen].reshape(-1, SITES)
     covered = chosen.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :height, :width].flatten()
-    return found, rows[~covered[table.sites]]
+    return window_rows, rows[~covered[table.sites]]
 
 
 def chunks(windows: Tensor) -> list[Chunk]:
     """Of windows int32 (w, 36)."""
     lanes = min(torch.get_num_threads(), LANES)
     windows = functional.pad(windows.long(), (0, 0, 0, -len(windows) % lanes), value=-1)
-    found = []
+    chunks_of_windows = []
     for part in torch.split(windows, lanes * CHUNK) if len(windows) else ():
         sites = part.view(lanes, -1, SITES).transpose(1, 2)
         outputs = sites.reshape(lanes, 6, 6, -1)[:, 1:5, 1:5].flatten()
-        missing, unwanted = (rows.flatten().lt(0).nonzero().squeeze(1) for rows in (sites, outputs))
-        found.append(
+        missing, discarded = (rows.flatten().lt(0).nonzero().squeeze(1) for rows in (sites, outputs))
+        chunks_of_windows.append(
             Chunk(
                 lanes=lanes,
                 sites=sites.flatten().clamp(min=0),
                 missing=missing,
                 outputs=outputs.clamp(min=0),
-                unwanted=unwanted,
+                discarded=discarded,
             )
         )
-    return found
+    return chunks_of_windows
 
 
 def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
@@ -114,7 +114,7 @@ def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
         products = _shaped(spare, *points.shape[:3], cout)
         torch.bmm(points.flatten(0, 1), filters, out=products.flatten(0, 1))
         outputs = back(products).view(-1, cout)
-        y.index_copy_(0, chunk.outputs.index_fill(0, chunk.unwanted, len(y) - 1), outputs)
+        y.index_copy_(0, chunk.outputs.index_fill(0, chunk.discarded, len(y) - 1), outputs)
 
 
 def conv_weight(x: Tensor, dy: Tensor, plan: list[Chunk], dw: Tensor) -> None:
@@ -125,7 +125,7 @@ def conv_weight(x: Tensor, dy: Tensor, plan: list[Chunk], dw: Tensor) -> None:
     total = x.new_zeros(plan[0].lanes, POINTS, cin, cout)
     spare, spread = _spare(x, plan, OUTPUTS * cout), _Turn(tuple(zip(*OUTPUT, strict=True)), x, plan, cout)
     for chunk, points in _points(x, plan):
-        gradient = spread(_select(dy, chunk.outputs, chunk.unwanted, spare, (chunk.lanes, OUTPUTS, -1)))
+        gradient = spread(_select(dy, chunk.outputs, chunk.discarded, spare, (chunk.lanes, OUTPUTS, -1)))
         total.flatten(0, 1).baddbmm_(points.flatten(0, 1).transpose(1, 2), gradient.flatten(0, 1))
     dw += (_filters(x).t() @ total.sum(0).view(POINTS, -1)).view(dw.shape)
 
@@ -161,9 +161,9 @@ class _Turn:
 
 def _select(x: Tensor, rows: Tensor, missing: Tensor, spare: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The rows of x, 0 for those that are missing, as (*shape, C)."""
-    found = _shaped(spare, len(rows), x.shape[1])
-    torch.index_select(x, 0, rows, out=found)
-    return found.index_fill_(0, missing, 0).view(*shape, x.shape[1])
+    selected = _shaped(spare, len(rows), x.shape[1])
+    torch.index_select(x, 0, rows, out=selected)
+    return selected.index_fill_(0, missing, 0).view(*shape, x.shape[1])
 
 
 def _spare(x: Tensor, plan: list[Chunk], numbers: int) -> Tensor:

@@ -1,0 +1,102 @@
+"""Which sites a sparse block keeps: text-guided attention over them, the nucleus of it, and how it learns."""
+
+import torch
+from torch import Tensor, nn
+
+from mesm_train.models.kernels import Kernels
+
+
+class SiteAttention(nn.Module):
+    """Text-guided attention over the sites of a picture: softmax of w . tanh(W_x site + W_y text) + b."""
+
+    def __init__(self, channels: int, text_width: int) -> None:
+        super().__init__()
+        self.site = nn.Linear(channels, channels)
+        self.text = nn.Linear(text_width, channels, bias=False)
+        self.score = nn.Linear(channels, 1)
+
+    def forward(self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """Weights (B, H, W), at least float32: summing to 1 over the active sites of a picture, 0 elsewhere.
+
+        Args:
+            rows: (n, C), the active sites.
+            active: bool (B, H, W).
+            places: int64 (n,), where the rows are in it.
+            text: (B, text width).
+            ops: the kernels.
+        """
+        sites = active.shape[1] * active.shape[2]
+        scores = self.scores(rows, places // sites, text, ops)
+        grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
+        weights: Tensor = grid.view(active.shape[0], sites).softmax(1).view(active.shape)
+        return weights.masked_fill(~active, 0)
+
+    def scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """Scores (n,) of rows (n, C), each of the picture int64 (n,) with the text vectors (B, text width)."""
+        # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
+        with torch.autocast(rows.device.type, enabled=False):
+            dtype = self.score.weight.dtype
+            rows, text = rows.to(dtype), text.to(dtype)
+            if ops.batch_invariant:
+                return self._batch_invariant_scores(rows, picture, text, ops)
+            sites = self.site(rows) + self.text(text).index_select(0, picture)
+            scores: Tensor = self.score(torch.tanh(sites)).squeeze(1)
+            return scores
+
+    def _batch_invariant_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """Scores in float64 that do not depend on what else is in the batch.
+
+        The product has the same bits in any batch; what follows may differ by 1e-16 with the number of rows.
+        """
+        assert self.site.bias is not None
+        sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
+        guide = text.double() @ self.text.weight.double().t()
+        return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
+
+
+def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = None) -> Tensor:
+    """The fewest active sites, heaviest first, whose weights reach `p`: bool (B, H, W).
+
+    A site is kept while the weights before it sum to less than `p`, so each picture with an active site keeps at least
+    one. Equal weights are taken in the order (y, x). At p = 1 all active sites are kept, whatever the rounding.
+
+    Args:
+        weights: (B, H, W), summing to 1 over the active sites of a picture.
+        active: bool (B, H, W).
+        p: above 0 and at most 1.
+        order: (B, H, W), what goes first, where that is not the heaviest; at least 0.
+    """
+    if p >= 1:
+        return active
+    flat, usable = weights.flatten(1), active.flatten(1)
+    keys = flat if order is None else order.flatten(1)
+    chosen = keys.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True).indices
+    heavier = nn.functional.pad(flat.gather(1, chosen).double().cumsum(1)[:, :-1], (1, 0))
+    kept = torch.zeros_like(usable).scatter(1, chosen, heavier < p)
+    return (kept & usable).view_as(active)
+
+
+def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
+    """The published model scales nothing: the choice is hard and the attention is never trained."""
+    return None
+
+
+def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
+    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
+
+    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
+    """
+    relative = weights * active.sum((1, 2), keepdim=True)
+    return 2 * relative / (1 + relative)
+
+
+def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
+    """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
+    gate = scale_gate(weights, active)
+    assert gate is not None
+    return 1 + (gate - gate.detach())
+
+
+# How the kept sites are scaled by their attention, which is how the attention can learn: (weights, active) to a factor
+# for each site, or None. A further way to train the choice is a further entry here.
+SCALES = {"published": scale_published, "gate": scale_gate, "straight": scale_straight}
