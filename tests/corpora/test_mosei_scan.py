@@ -460,8 +460,8 @@ def test_only_media_that_exist_are_named_and_missing_ones_are_counted(raw: Path)
     corpus = scan(raw)
     clip = by_id(corpus)[f"{VIDEO}_2"]
     assert [source.path for source in clip.audio] == [f"{CLIPS}/{VIDEO}_2.mp4"]
-    assert notes_about(corpus, "1 labelled videos have no video", VIDEO)
-    assert notes_about(corpus, "1 labelled videos have no sound", VIDEO)
+    assert notes_about(corpus, "1 labelled videos have no whole video", VIDEO)
+    assert notes_about(corpus, "1 labelled videos have no whole sound", VIDEO)
     (raw / CLIPS / f"{VIDEO}_2.mp4").unlink()
     clip = by_id(scan(raw))[f"{VIDEO}_2"]
     assert (clip.audio, clip.clip_source, clip.exclusion) == ((), None, None)

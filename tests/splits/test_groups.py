@@ -49,7 +49,7 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
     for split in (str(tmp_path / "lists"), None):
         with pytest.raises(InputError, match="begun with another recipe: split is"):
             build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=split, workers=1)
-    with pytest.raises(InputError, match="build anew with --overwrite"):
+    with pytest.raises(InputError, match="build again with --overwrite"):
         load_groups(out, {**recorded, "digest": "0"})
 
 
