@@ -55,13 +55,13 @@ _LINUX = sys.platform == "linux"
 
 
 def _sequence(file: Any) -> dict[str, Any]:
-    groups = [group for name in file if (group := _group(file, name)) is not None]
-    roots = [group for group in groups if _group(group, "data") is not None]
+    groups = [group for name in file if (group := own_group(file, name)) is not None]
+    roots = [group for group in groups if own_group(group, "data") is not None]
     if len(roots) != 1:
         raise MesmError(f"is not a computational sequence: {len(roots)} groups in it contain `data`, expected one")
     problems: list[str] = []
-    tables = list(_tables(_group(roots[0], "data"), problems))
-    return {"dimensions": _dimensions(roots[0]), "tables": tables, "problems": problems}
+    tables = list(_tables(own_group(roots[0], "data"), problems))
+    return {"dimensions": dimensions(roots[0]), "tables": tables, "problems": problems}
 
 
 def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
@@ -69,10 +69,10 @@ def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
     for name in data:
         video = _text(name)
         try:
-            group = _group(data, name)
+            group = own_group(data, name)
             if group is None:
                 raise MesmError("is not a group of this file")
-            features, intervals = _read_array(group, "features"), _read_array(group, "intervals")
+            features, intervals = read_table(group, "features"), read_table(group, "intervals")
             rows += len(intervals)
             if rows > MAX_ROWS:
                 problems.append(f"{video}: is not read, nor what follows it: the file has more than {MAX_ROWS} rows")
@@ -84,8 +84,8 @@ def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
             problems.append(f"{video}: cannot be read ({_short(error)})")
 
 
-def _read_array(group: Any, name: str) -> Any:
-    """Read a dataset of numbers or strings (n, d); its size is checked first."""
+def read_table(group: Any, name: str, *, limit: int = MAX_TABLE_BYTES) -> Any:
+    """Read a dataset of numbers or strings (n, d). Its size is checked first: at most `limit` bytes."""
     import h5py
     import numpy as np
 
@@ -99,7 +99,7 @@ def _read_array(group: Any, name: str) -> Any:
     text = h5py.check_string_dtype(dataset.dtype)
     if len(shape) > 2 or (text is None and dataset.dtype.kind not in "fiu"):
         raise MesmError(f"its {name} are {dataset.dtype} of the shape {shape}, expected numbers or texts (n, d)")
-    if max(math.prod(shape), math.prod(dataset.chunks or (0,))) * size > MAX_TABLE_BYTES or shape[0] > MAX_ROWS:
+    if max(math.prod(shape), math.prod(dataset.chunks or (0,))) * size > limit or shape[0] > MAX_ROWS:
         raise MesmError(f"its {name} of the shape {shape} are larger than those of any video")
     values = np.atleast_1d(np.asarray(dataset[()]))
     return values if values.ndim == 2 else values.reshape(-1, 1)
@@ -123,10 +123,10 @@ def _intervals(values: Any) -> list[list[float]]:
     return listed
 
 
-def _dimensions(root: Any) -> list[str]:
+def dimensions(root: Any) -> list[str]:
     """Read the names of the columns; empty if the file has none."""
     try:
-        names = json.loads(_read_array(_group(root, "metadata"), "dimension names")[0, 0])
+        names = json.loads(read_table(own_group(root, "metadata"), "dimension names")[0, 0])
     except MemoryError:
         raise
     except Exception:  # as in main
@@ -134,7 +134,8 @@ def _dimensions(root: Any) -> list[str]:
     return [_text(str(name)[:100]) for name in names] if isinstance(names, list) else []
 
 
-def _group(parent: Any, name: str) -> Any:
+def own_group(parent: Any, name: str) -> Any:
+    """Return the group `name` of this file; None if there is none."""
     import h5py
 
     child = _hard_link(parent, name)

@@ -133,7 +133,7 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"Δ: pooled {METRICS[comparison.metric].title} minus that of {comparison.systems[0].name} on the same test "
             "utterances, with the 95 % interval of the paired bootstrap; p: approximate randomisation, corrected by "
-            f"Holm for {len(comparison.tests)} tests. Both resample utterances, not training."
+            f"Holm (comparisons: {len(comparison.tests)}). Both resample utterances, not training."
         )
     notes += [_leaks(comparison)]
     for name, sentences in comparison.caveats.items():

@@ -122,7 +122,7 @@ def test_a_whisper_model_on_disk_gives_words_with_their_times(tmp_path: Path) ->
         noise = np.random.default_rng(0).normal(0, 3000, seconds * 16_000).astype(np.int16)
         words = whisper.words(noise)
         assert words
-        assert all(0 <= word.t0 <= word.t1 <= 33 for word in words)
+        assert all(0 <= word.start <= word.end <= 33 for word in words)
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match=r"expected a folder with config\.json"):
         Whisper(tmp_path / "other")
