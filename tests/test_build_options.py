@@ -11,7 +11,7 @@ from mesm_cli.data import app
 from stub_yunet import model
 from typer.testing import CliRunner
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
@@ -35,7 +35,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 def other(once: Once, corpus: Path) -> Path:
     """Some utterances of the corpus, built with other options."""
     recipe = Recipe(corpus="iemocap", only=ONLY, **OPTIONS)  # type: ignore[arg-type]
-    return once("other", lambda path: build_dataset(scan("iemocap", corpus), path, recipe, workers=1) and None)
+    return once("other", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=1) and None)
 
 
 def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
@@ -64,7 +64,7 @@ def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path
 
 def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
     lock = read_lock(other / "recipe.lock")
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
     assert {verdict for _, verdict, _ in compare_build(tmp_path / "out", lock)} == {"identical"}
     assert info["root"] == lock.header["root"]
 
@@ -139,12 +139,12 @@ def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dat
         done = CliRunner().invoke(app, ["verify", str(path)])
         assert (note in done.output) == expected
     lock = read_lock(out / "recipe.lock")
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
     assert info["root"] == lock.header["root"]
     assert list(check_content(tmp_path / "again")) == []
     with pytest.raises(InputError, match="needs its model file"):
-        retry_dataset(scan("iemocap", corpus), out)
+        retry_dataset(scan_corpus("iemocap", corpus), out)
     other = tmp_path / "other.onnx"
     other.write_bytes(model() + b"\x08\x07")
     with pytest.raises(MesmError, match=r"face_model is .* in the recipe and .* here"):
-        retry_dataset(scan("iemocap", corpus), out, face_model=other)
+        retry_dataset(scan_corpus("iemocap", corpus), out, face_model=other)

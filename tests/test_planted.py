@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import read_lock
@@ -25,7 +25,7 @@ from mesm_data.pipeline.retry import read_recorded_plan
 from mesm_data.pipeline.source_record import load_source_index
 from mesm_data.publishing.contents import read_publication
 from mesm_data.publishing.fetch import fetch
-from mesm_data.splits.groups import saved
+from mesm_data.splits.groups import load_groups
 from mesm_data.storage.cache import Cache
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import open_for_update, open_regular_file, sha256_file
@@ -156,7 +156,7 @@ def test_a_lock_cannot_name_a_path_of_this_machine(tmp_path: Path, mesm_data: Co
     (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
     read = read_lock(tmp_path / "out.lock")
     with pytest.raises(InputError, match="not published: give its lists with --split"):
-        read.split_name(scan("iemocap", corpus))
+        read.split_name(scan_corpus("iemocap", corpus))
     words = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", "out.lock")
     done = mesm_data(*words, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -167,7 +167,7 @@ def test_a_lock_cannot_name_a_path_of_this_machine(tmp_path: Path, mesm_data: Co
 def test_a_published_split_of_a_lock_is_used(tmp_path: Path, corpus: Path) -> None:
     for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
         (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
-        assert read_lock(tmp_path / "recipe.lock").split_name(scan("iemocap", corpus)) == name
+        assert read_lock(tmp_path / "recipe.lock").split_name(scan_corpus("iemocap", corpus)) == name
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_begun_build_of_the_wrong_shape_is_named(tmp_path: Path, data: str) ->
     with pytest.raises(InputError, match=r"source\.json is"):
         load_source_index(tmp_path)
     with pytest.raises(InputError, match=r"groups\.json is"):
-        saved(tmp_path, {"name": "session-5", "digest": DIGEST})
+        load_groups(tmp_path, {"name": "session-5", "digest": DIGEST})
 
 
 # Terminals

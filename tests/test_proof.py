@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.integrity import lock_writer as locks
@@ -217,7 +217,7 @@ def test_options_that_contradict_a_lock_are_refused(
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
-    scanned, recipe = scan("iemocap", corpus), replace(read_lock(lock).recipe, clips=False)
+    scanned, recipe = scan_corpus("iemocap", corpus), replace(read_lock(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
         build_dataset(scanned, tmp_path / "out", replace(recipe, face_size=64), lock=read_lock(lock))
     with pytest.raises(InputError, match="was begun with another lock"):

@@ -94,7 +94,7 @@ def build(
       mesm-data build iemocap --out /data/iemocap --lock recipe.lock
       mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
-    from mesm_cli.splits import say_leaks
+    from mesm_cli.splits import report_leaks
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.media.options import detector_options, parse_seconds
@@ -136,7 +136,7 @@ def build(
             progress=bar,
         )
     write_inferred_schema(scanned, out)
-    say_leaks(out, info)
+    report_leaks(out, info)
     if followed_lock:
         compare_with_lock(out, followed_lock, info)
     report(out, info)

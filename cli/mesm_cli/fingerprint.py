@@ -47,9 +47,9 @@ def fingerprint(
     if out:
         check_writable(out)
     reference = library.read_reference(against) if against else None
-    scanned = scan_corpus(source, corpus)
+    scanned = find_corpus(source, corpus)
     show_notes(scanned.notes)
-    sizes = library.source_sizes(scanned)
+    sizes = library.all_source_sizes(scanned)
     with tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc="hash", dynamic_ncols=True) as bar:
         result = library.fingerprint(scanned, sizes, bar.update)
     console.say(f"{scanned.name}: {len(sizes)} files, {sum(sizes.values()) / 1e9:.2f} GB, sha256 {result['sha256']}")
@@ -88,15 +88,15 @@ def compare(
     return compare_lock(reference, corpus, files)
 
 
-def scan_corpus(source: Path, corpus: str | None) -> "Corpus":
+def find_corpus(source: Path, corpus: str | None) -> "Corpus":
     """Scan `source` as this corpus, or as the first corpus whose layout it has. Raises InputError if none fits."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.corpora.registry import corpus_names
 
     problems = []
     for name in (corpus,) if corpus else corpus_names():
         try:
-            return scan(name, source)
+            return scan_corpus(name, source)
         except InputError as error:
             problems.append(str(error))
     raise InputError("; ".join(dict.fromkeys(problems)))

@@ -1,4 +1,4 @@
-"""What is known of each corpus, as data."""
+"""Facts about each built-in corpus, as TOML: schema, known counts and known anomalies."""
 
 import tomllib
 from importlib.resources import files
@@ -14,12 +14,12 @@ __version__: str
 
 
 def names() -> list[str]:
-    """The corpora that there is a manifest of."""
+    """Return the names of the corpora."""
     return sorted(_known())
 
 
 def load(corpus: str) -> dict[str, Any]:
-    """The manifest of a corpus ("iemocap", "mosei"). Raises ValueError, naming those there are, for another name."""
+    """Load the facts about a corpus ("iemocap", "mosei"). Raises ValueError that lists all names if it is unknown."""
     known = _known()
     if corpus not in known:
         raise ValueError(f"no manifest of a corpus {corpus!r}; there are {', '.join(sorted(known))}")

@@ -1,1 +1,1 @@
-"""Readers of corpora: from the files on disk to a table of utterances with labels. No media is decoded."""
+"""Readers of corpora: from the raw files to utterances with labels. No media is decoded."""

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import files, listing
+from mesm_data.corpora import inventory
 from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, read_lock
@@ -40,10 +40,10 @@ class Difference:
     what: str
 
 
-def source_sizes(corpus: Corpus) -> dict[str, int]:
+def all_source_sizes(corpus: Corpus) -> dict[str, int]:
     """Path -> bytes of all relevant files, including the single images of folders."""
-    sizes = dict(listing(corpus))
-    excerpts = [utterance.excerpt for utterance in corpus.utterances()]
+    sizes = dict(inventory.source_sizes(corpus))
+    excerpts = [utterance.clip_source for utterance in corpus.utterances()]
     for folder, images in sorted({(each.path, each.images) for each in excerpts if each and each.rate is not None}):
         for name in _images(corpus.root / folder, images):
             sizes[f"{folder}/{name}"] = (corpus.root / folder / name).stat().st_size
@@ -63,7 +63,7 @@ def fingerprint(
     """Hash the files of a scanned corpus.
 
     Args:
-        sizes: The result of `source_sizes`.
+        sizes: The result of `all_source_sizes`.
         progress: Called with the number of bytes of each file.
         threads: Threads that hash; by default two per core, at most 16. Hashing releases the interpreter lock.
 
@@ -162,10 +162,10 @@ def media_digests(recording: Recording, utterance: Utterance, here: FileTable) -
 
     The digest of a folder of images is over the `sha256sum` lines of its images.
     """
-    names = files(recording, utterance) - set(utterance.texts)
+    names = inventory.source_files(recording, utterance) - set(utterance.annotation_files)
     digests = {name: here[name]["sha256"] for name in sorted(names) if name in here}
-    if utterance.excerpt and utterance.excerpt.rate is not None:
-        folder, prefix = utterance.excerpt.path, utterance.excerpt.images
+    if utterance.clip_source and utterance.clip_source.rate is not None:
+        folder, prefix = utterance.clip_source.path, utterance.clip_source.images
         image_names = [path.rpartition("/")[2] for path in here if path.startswith(f"{folder}/{prefix}")]
         lines = [
             f"{here[f'{folder}/{name}']['sha256']}  {name}\n"
@@ -179,7 +179,7 @@ def _media_paths(part: str, recording: Recording, utterance: Utterance) -> list[
     """The paths for the audio or the video of an utterance, in order of preference."""
     if part == "audio":
         return [source.path for source in utterance.audio]
-    return [path for path in (recording.video, utterance.excerpt.path if utterance.excerpt else None) if path]
+    return [path for path in (recording.video, utterance.clip_source.path if utterance.clip_source else None) if path]
 
 
 def read_reference(path: Path) -> dict[str, dict[str, Any]] | Lock:

@@ -13,7 +13,7 @@ from mesm_data.dataset.sample import Sample
 from mesm_data.media.audio import to_sample_span
 from mesm_data.media.containers import open_clip
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.recordings import key_of
+from mesm_data.schema.recordings import sample_key
 from mesm_data.storage.json_files import canonical_json
 
 FILE_SLACK = 1.0  # s: an utterance's own file need not be as long as the annotation says
@@ -60,7 +60,7 @@ def record_problems(sample: Sample, row: Mapping[str, Any]) -> Iterator[str]:
     expected |= {
         "audio": record["audio"]["status"],
         "video": record["video"]["status"],
-        "key": key_of(record["id"]),
+        "key": sample_key(record["id"]),
         "n_samples": len(sample.samples),
         "n_faces": len(sample.faces),
         "n_detected": sum(record["faces"]["detected"]),
@@ -149,7 +149,7 @@ def label_problems(sample: Sample, schema: CorpusSchema) -> Iterator[str]:
         yield f"its labels are {', '.join(sorted(values))}"
         return
     for name, scheme in schema.labels.items():
-        if problem := scheme.problem(values[name]):
+        if problem := scheme.find_problem(values[name]):
             yield f"its label {name} {problem}"
 
 

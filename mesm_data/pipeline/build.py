@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import fingerprint, listing
+from mesm_data.corpora.inventory import describe_source, source_sizes
 from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
@@ -35,7 +35,7 @@ from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_record import save_source_index
 from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Corpus, Recording
-from mesm_data.splits.groups import grouped, saved
+from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.json_files import write_json
 
@@ -77,16 +77,16 @@ def build_dataset(
         InputError: `out` contains something else, the split does not exist, or the lock is of another corpus or recipe.
         MesmError: The machine failed, such as a full disk.
     """
-    groups = grouped((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
+    groups = group_by_split((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
         lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
-    source_files = listing(corpus)
+    source_files = source_sizes(corpus)
     validate_output_dir(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = make_plan(corpus, recipe, fingerprint(corpus, source_files), lock)
+        plan = make_plan(corpus, recipe, describe_source(corpus, source_files), lock)
         if info := prepare_output_dir(out, plan, overwrite=overwrite):
             _complete_finished(out, info, progress)
             return info
@@ -208,7 +208,7 @@ def finish_dataset(run: BuildRun, recordings: list[Recording], excluded: list[di
                 "all machines see one --out, on a shared file system? Run the same command again to resume"
             )
         rows += built
-    groups = saved(run.out, run.plan["recipe"]["split"])
+    groups = load_groups(run.out, run.plan["recipe"]["split"])
     rows = [{**row, "group": groups.of(row["key"])} for row in sorted(rows, key=lambda row: row["key"])]
     facts = {
         **run.plan,

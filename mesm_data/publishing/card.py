@@ -10,7 +10,7 @@ from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing import facts
 from mesm_data.publishing.contents import Publication
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.splits.resolve import available
+from mesm_data.splits.resolve import resolve_all_splits
 from mesm_data.splits.rules import named_splits
 
 _TIERS = {
@@ -126,7 +126,7 @@ def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
         path: The folder of the dataset.
     """
     rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
-    resolved = available(rows.values(), schema)
+    resolved = resolve_all_splits(rows.values(), schema)
     describe_splits = {}
     for name, split in named_splits(schema, rows).items():
         here = resolved[name]

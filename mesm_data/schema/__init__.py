@@ -1,1 +1,1 @@
-"""The schema of a corpus: recordings, label schemes, views, splits, licence. Recorded in dataset.json."""
+"""The schema of a corpus: label schemes, views, splits and licence. dataset.json contains all of it."""

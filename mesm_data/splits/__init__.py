@@ -1,1 +1,1 @@
-"""Splits into training, validation and test utterances: rules and published lists."""
+"""Splits: the utterances for training, for validation, and for testing."""

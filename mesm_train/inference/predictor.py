@@ -112,7 +112,7 @@ class Predictor:
             >>> model.predict("clip.mp4", text="I can't believe it!")  # doctest: +SKIP
         """
         if words is not None and text is None:
-            text = " ".join(word.w for word in words)
+            text = " ".join(word.word for word in words)
         clip = Clip(
             path=Path(path), start=start, end=end, text=text, words=None if words is None else tuple(words),
             audio=None if audio is None else Path(audio), channel=channel, face=face,

@@ -57,4 +57,4 @@ class Whisper:
 def _word(chunk: dict[str, Any], length: float) -> Word:
     """One word of the pipeline's answer; the last may have no end."""
     start, end = chunk["timestamp"]
-    return Word(w=chunk["text"].strip(), t0=float(start), t1=float(length if end is None else end))
+    return Word(word=chunk["text"].strip(), start=float(start), end=float(length if end is None else end))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
@@ -67,7 +67,8 @@ def mosei_dataset(once: Once, mosei_corpus: Path) -> Path:
     """The synthetic CMU-MOSEI, built."""
     recipe = Recipe(corpus="mosei", clips=False)
     return once(
-        "inference-mosei", lambda path: build_dataset(scan("mosei", mosei_corpus), path, recipe, workers=2) and None
+        "inference-mosei",
+        lambda path: build_dataset(scan_corpus("mosei", mosei_corpus), path, recipe, workers=2) and None,
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, write_dataset
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.splits.resolve import split
+from mesm_data.splits.resolve import resolve_split
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import to_dict
 from mesm_train.data.labels import resolve_heads
@@ -57,7 +57,7 @@ def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", label
     rows = [{**row, "status": "ok", "reason": None} for row in ROWS]
     rows[0].update(status="failed", reason="no audio, no video")
     rows[1].update(speaker=rows[2]["speaker"])
-    return provenance(info, split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
+    return provenance(info, resolve_split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
 
 
 def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
     assert result["split"] == {
         "name": "session-5",
         "of": "utterances",
-        "digest": split(rows, IEMOCAP, "session-5").digest,
+        "digest": resolve_split(rows, IEMOCAP, "session-5").digest,
         "counts": {"train": 3, "valid": 0, "test": 1},
         "missing": {"failed": 1, "excluded": 0, "absent": 0},
         "leaks": {"speakers": 0, "dialogs": 0, "overlaps": 0},

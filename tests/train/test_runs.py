@@ -379,13 +379,13 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
 
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.pipeline.build import build_dataset
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()
-    build_dataset(scan("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
+    build_dataset(scan_corpus("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
     done = call("eval", unbroken, "--data", tmp_path / "shards")
     assert "root" in done.stderr
     assert "the same scores" not in done.stderr
