@@ -84,6 +84,8 @@ demo: demo-notice sample
 	$(BIN)/mesm-train run demo-mesm --data demo/iemocap-shards --out demo/mesm --resume
 	@echo "== Compare the two; open the reports in a browser"
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm
+	@echo "== Draw an utterance and the sites that MESM keeps: demo/overview.png"
+	$(BIN)/python docs/figures.py demo/mesm demo/iemocap-shards demo/overview.png
 	$(BIN)/mesm-train report demo/fe2e demo/mesm --out demo/comparison.html
 	@echo "== Open demo/comparison.html, demo/mesm/report.html in a browser; next: mesm-train app demo/mesm"
 

@@ -54,7 +54,7 @@ def test_each_subcommand_knows_h(command: str) -> None:
     ("line", "words"),
     [
         ("mesm-data ver", ["verify"]),
-        ("mesm-train run iemocap-", ["iemocap-fe2e", "iemocap-mesm"]),
+        ("mesm-train run iemocap-m", ["iemocap-mesm", "iemocap-mult"]),
         ("mesm-train settings model.sparse.b", ["model.sparse.bn_eps", "model.sparse.bn_momentum"]),
     ],
 )
@@ -83,7 +83,7 @@ def test_settings_are_shown_with_type_default_and_help() -> None:
     """All of them, each with the default that a recipe gets which does not name it."""
     shown = call("mesm-train", "settings").stdout
     assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in shown
-    assert "\nmodel.kind: one of fe2e, mesm; default fe2e\n" in shown
+    assert "\nmodel.kind: one of fe2e, mesm, lf-lstm, lf-transformer, emo-embs, mult; default fe2e\n" in shown
     assert "name: a text; required\n" in shown
     config = load_recipe("iemocap-fe2e", ["split=session-5", "name=x"])
     for setting in all_settings():

@@ -10,8 +10,8 @@ REPOSITORY = Path(__file__).parents[1]
 # A folder may import from those before it. A new folder is added at its place.
 STAGES = {
     "mesm_data": [
-        "errors", "pages", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "pipeline",
-        "publishing", "browse", "synthetic",
+        "errors", "pages", "storage", "schema", "media", "splits", "dataset", "corpora", "integrity", "features",
+        "pipeline", "publishing", "browse", "synthetic",
     ],
     "mesm_train": [
         "config", "data", "models", "evaluation", "training", "inference", "report", "explain", "app", "runs",

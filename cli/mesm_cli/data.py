@@ -7,6 +7,7 @@ from mesm_cli.browse import browse
 from mesm_cli.build import build
 from mesm_cli.corpora import corpora, table
 from mesm_cli.diff import diff
+from mesm_cli.features import features
 from mesm_cli.fetch import fetch
 from mesm_cli.fingerprint import fingerprint
 from mesm_cli.inspect import inspect
@@ -29,6 +30,7 @@ for command in (
     browse,
     diff,
     verify,
+    features,
     fingerprint,
     publish,
     fetch,

@@ -37,10 +37,17 @@ def flops(
     """
     from dataclasses import replace
 
+    from mesm_data.errors import InputError
     from mesm_train.config.settings import load_recipe
+    from mesm_train.config.two_phase_settings import TWO_PHASE
     from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
 
     config = load_recipe(recipe, sets or ())
+    if config.model.kind in TWO_PHASE:
+        raise InputError(
+            f"{recipe} is of kind {config.model.kind}, which reads features: its operations depend on their rows and "
+            "widths. They are counted in the report of each run, and in `mesm-train compare`"
+        )
     encoder = encoder_sizes(config.text) if "t" in config.model.modalities else None
     amounts = {"faces": faces, "pieces": pieces, "tokens": tokens}
     models = {"fe2e": dense_macs(replace(config.model, kind="fe2e"), encoder, **amounts)}

@@ -29,6 +29,7 @@ def verify(
       mesm-data verify /data/iemocap --against recipe.lock
     """
     from mesm_data.dataset.dataset_dir import read_dataset_info
+    from mesm_data.features.verification import total_bytes, verify_features
     from mesm_data.integrity import lock_reader as locked
     from mesm_data.integrity import rebuild_check as rebuild
     from mesm_data.integrity.verify import verify as check
@@ -38,6 +39,8 @@ def verify(
     lock = locked.read(against) if against else None
     total = sum(file["size"] for files in (said["shards"], said["video"]) for file in files.values())
     differences = show(lambda step: check(path, step), "verify", total, "B")
+    if size := total_bytes(path):
+        differences += show(lambda step: verify_features(path, step), "features", size, "B")
     if full and not differences:  # what is not as recorded need not make sense
         from mesm_data.integrity.content_check import check as decode
 

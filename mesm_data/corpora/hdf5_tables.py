@@ -55,13 +55,13 @@ _LINUX = sys.platform == "linux"
 
 
 def _sequence(file: Any) -> dict[str, Any]:
-    groups = [group for name in file if (group := _group(file, name)) is not None]
-    roots = [group for group in groups if _group(group, "data") is not None]
+    groups = [group for name in file if (group := own_group(file, name)) is not None]
+    roots = [group for group in groups if own_group(group, "data") is not None]
     if len(roots) != 1:
         raise MesmError(f"is not a computational sequence: {len(roots)} groups in it hold `data`, expected one")
     problems: list[str] = []
-    tables = list(_tables(_group(roots[0], "data"), problems))
-    return {"dimensions": _dimensions(roots[0]), "tables": tables, "problems": problems}
+    tables = list(_tables(own_group(roots[0], "data"), problems))
+    return {"dimensions": dimensions(roots[0]), "tables": tables, "problems": problems}
 
 
 def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
@@ -69,10 +69,10 @@ def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
     for name in data:
         video = _text(name)
         try:
-            group = _group(data, name)
+            group = own_group(data, name)
             if group is None:
                 raise MesmError("is not a group of this file")
-            features, intervals = _read(group, "features"), _read(group, "intervals")
+            features, intervals = read_table(group, "features"), read_table(group, "intervals")
             rows += len(intervals)
             if rows > MAX_ROWS:
                 problems.append(f"{video}: is not read, nor what follows it: the file has more than {MAX_ROWS} rows")
@@ -84,8 +84,8 @@ def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
             problems.append(f"{video}: cannot be read ({_short(error)})")
 
 
-def _read(group: Any, name: str) -> Any:
-    """A dataset of numbers or texts (n, d), whose size is checked before anything of it is read."""
+def read_table(group: Any, name: str, *, limit: int = MAX_TABLE_BYTES) -> Any:
+    """A dataset of numbers or texts (n, d), of at most `limit` bytes, checked before anything of it is read."""
     import h5py
     import numpy as np
 
@@ -99,7 +99,7 @@ def _read(group: Any, name: str) -> Any:
     text = h5py.check_string_dtype(found.dtype)
     if len(shape) > 2 or (text is None and found.dtype.kind not in "fiu"):
         raise MesmError(f"its {name} are {found.dtype} of the shape {shape}, expected numbers or texts (n, d)")
-    if max(math.prod(shape), math.prod(found.chunks or (0,))) * size > MAX_TABLE_BYTES or shape[0] > MAX_ROWS:
+    if max(math.prod(shape), math.prod(found.chunks or (0,))) * size > limit or shape[0] > MAX_ROWS:
         raise MesmError(f"its {name} of the shape {shape} are larger than those of any video")
     values = np.atleast_1d(np.asarray(found[()]))
     return values if values.ndim == 2 else values.reshape(-1, 1)
@@ -123,10 +123,10 @@ def _intervals(values: Any) -> list[list[float]]:
     return listed
 
 
-def _dimensions(root: Any) -> list[str]:
+def dimensions(root: Any) -> list[str]:
     """The names of the columns; none if the file does not say."""
     try:
-        names = json.loads(_read(_group(root, "metadata"), "dimension names")[0, 0])
+        names = json.loads(read_table(own_group(root, "metadata"), "dimension names")[0, 0])
     except MemoryError:
         raise
     except Exception:  # as in main
@@ -134,7 +134,8 @@ def _dimensions(root: Any) -> list[str]:
     return [_text(str(name)[:100]) for name in names] if isinstance(names, list) else []
 
 
-def _group(parent: Any, name: str) -> Any:
+def own_group(parent: Any, name: str) -> Any:
+    """The group `name` of this file; None if there is none."""
     import h5py
 
     found = _own(parent, name)

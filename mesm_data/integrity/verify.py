@@ -78,12 +78,12 @@ def _folder(
         expected = sorted(by_shard[name], key=lambda sample: sample[1][0][1])
         try:
             with open_regular_file(folder / name) as file:
-                yield from _shard(f"{folder.name}/{name}", file, expected, facts, progress)
+                yield from verify_shard(f"{folder.name}/{name}", file, expected, facts, progress)
         except OSError as error:
             yield f"{folder.name}/{name}: cannot be read ({error.strerror})"
 
 
-def _shard(
+def verify_shard(
     name: str,
     file: IO[bytes],
     samples: list[tuple[str, list[Member]]],

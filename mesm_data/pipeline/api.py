@@ -103,10 +103,11 @@ def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], ob
         >>> mesm_data.verify("data/iemocap")
         []
     """
+    from mesm_data.features.verification import verify_features
     from mesm_data.integrity.content_check import check
     from mesm_data.integrity.verify import verify as compare
 
-    differences = list(compare(Path(path), progress))
+    differences = [*compare(Path(path), progress), *verify_features(Path(path), progress)]
     if full and not differences:
         differences += check(Path(path), progress or (lambda samples: None))
     return differences

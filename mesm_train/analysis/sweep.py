@@ -16,6 +16,7 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.streams import Stack
 from mesm_train.runs.run import begin, load, stored
 from mesm_train.training.progress import Watcher
@@ -190,6 +191,8 @@ def _step(setup: Setup) -> Callable[[], tuple[float, float]]:
     """One step through the stacks of a model: seconds of the forward pass, and of it with the backward pass."""
     part = "test" if setup.keys.get("test") else "valid"
     model = setup.model.train()
+    if not isinstance(model, Model):
+        raise InputError(f"a sweep measures the seconds of FE2E and MESM, not of {setup.config.model.kind}")
     batch = setup.loader.batch(setup.keys[part][:8]).to(setup.device)
     with torch.no_grad():
         text = None if model.text is None else model.text(batch.tokens, batch.token_counts)[0]

@@ -11,6 +11,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mesm_train.config.two_phase_settings import TwoPhaseSettings
 from mesm_train.config.typed_yaml import need
 
 Modality = Literal["t", "v", "a"]
@@ -65,8 +66,9 @@ class SparseSettings:
 class ModelSettings:
     """A model: which branches it has, and their sizes."""
 
-    kind: Literal["fe2e", "mesm"] = "fe2e"
-    """fe2e: all convolutions dense. mesm: text-guided sparse blocks; it needs t among the modalities."""
+    kind: Literal["fe2e", "mesm", "lf-lstm", "lf-transformer", "emo-embs", "mult"] = "fe2e"
+    """fe2e: all convolutions dense. mesm: text-guided sparse blocks; it needs t among the modalities. The others are
+    two-phase systems, which read features (`mesm-data features`): see two_phase."""
 
     modalities: tuple[Modality, ...] = MODALITIES
     """Any of t (text), v (faces), a (sound), in this order."""
@@ -109,6 +111,9 @@ class ModelSettings:
 
     sparse: SparseSettings = field(default_factory=SparseSettings)
     """Of kind mesm only."""
+
+    two_phase: TwoPhaseSettings = field(default_factory=TwoPhaseSettings)
+    """Of kinds lf-lstm, lf-transformer, emo-embs and mult only."""
 
     def __post_init__(self) -> None:
         ordered = tuple(m for m in MODALITIES if m in self.modalities)

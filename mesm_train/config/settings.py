@@ -15,6 +15,7 @@ from typing import Literal
 
 from mesm_data.errors import InputError
 from mesm_data.storage.files import open_regular_file
+from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.config.typed_yaml import MAX_YAML, need, parse
 
@@ -188,6 +189,10 @@ class RunConfig:
     """What is trained."""
     text: TextSettings = field(default_factory=TextSettings)
     """The text encoder."""
+    sound: EncoderSettings = field(default_factory=EncoderSettings)
+    """A pretrained speech encoder on the wave, of kind fe2e only."""
+    faces: EncoderSettings = field(default_factory=EncoderSettings)
+    """A pretrained image encoder on the face crops, of kind fe2e only."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """How it is trained."""
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -203,6 +208,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         need(_NAME.fullmatch(self.name) is not None, "name", self.name, "a word, or words with / between them")
+        for modality, name in (("a", "sound"), ("v", "faces")):
+            encoder = getattr(self, name).encoder
+            fits = encoder is None or (self.model.kind == "fe2e" and modality in self.model.modalities)
+            need(fits, f"{name}.encoder", encoder, f"null, but for model.kind fe2e with {modality} in model.modalities")
         need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
         need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
         known = all(loss in LOSSES for loss in self.loss.split("+"))

@@ -1,10 +1,23 @@
 """The packed batch: what the loader makes and the models take. Items of all utterances lie behind each other."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRows:
+    """The features of N utterances in one modality, behind each other.
+
+    Attributes:
+        values: float32 (rows, d).
+        counts: int64 (N,) on the CPU, summing to the rows.
+    """
+
+    values: Tensor
+    counts: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -24,6 +37,7 @@ class Batch:
     token_counts: Tensor  # int64 (N,), each at most L
     labels: Tensor  # float32 (N, classes)
     masks: Tensor | None = None  # int64 (N, 4), of augmented sound: see MelPieces
+    features: Mapping[str, FeatureRows] = field(default_factory=dict)  # by modality, for two-phase systems
 
     def __repr__(self) -> str:
         faces, seconds = len(self.faces), len(self.samples) / 16_000
@@ -45,6 +59,7 @@ class Batch:
             samples=change(self.samples),
             tokens=change(self.tokens),
             labels=change(self.labels),
+            features={m: replace(rows, values=change(rows.values)) for m, rows in self.features.items()},
         )
 
     def split(self) -> list["Batch"]:
@@ -52,6 +67,7 @@ class Batch:
         faces = torch.split(self.faces, self.face_counts.tolist())
         samples = torch.split(self.samples, self.sample_counts.tolist())
         lengths = self.token_counts.tolist()
+        rows = {m: torch.split(each.values, each.counts.tolist()) for m, each in self.features.items()}
         return [
             Batch(
                 keys=(key,),
@@ -63,6 +79,10 @@ class Batch:
                 token_counts=self.token_counts[i : i + 1],
                 labels=self.labels[i : i + 1],
                 masks=None if self.masks is None else self.masks[i : i + 1],
+                features={
+                    m: FeatureRows(values=rows[m][i], counts=each.counts[i : i + 1])
+                    for m, each in self.features.items()
+                },
             )
             for i, key in enumerate(self.keys)
         ]

@@ -60,18 +60,7 @@ class Loader:
         else:
             self.dataset.prefetch(key for keys in steps for key in keys)
             calls = [partial(self.batch, keys, epoch=epoch) for keys in steps]
-        with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[Batch]] = deque()
-            try:
-                for call in calls:
-                    waiting.append(pool.submit(call))
-                    if len(waiting) > self.settings.prefetch:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        return run_ahead(calls, threads=threads, prefetch=self.settings.prefetch)
 
     def batch(self, keys: Sequence[str], *, epoch: int | None = None) -> Batch:
         """The utterances `keys`, packed; there may be none. Raises MesmError that names a sample that is damaged."""
@@ -100,3 +89,19 @@ class Loader:
             changed = augment(self._augmentation, faces, text, length, seed=seed, epoch=epoch, key=key)
             faces, text, masks = changed.faces, changed.text, changed.masks
         return Utterance(key=key, faces=faces, samples=sample.samples, text=text, target=self.targets[key], masks=masks)
+
+
+def run_ahead(calls: Sequence[Callable[[], Batch]], *, threads: int, prefetch: int) -> Iterator[Batch]:
+    """The results of `calls` in order; `prefetch` of them are computed ahead of use by `threads`."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > prefetch:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

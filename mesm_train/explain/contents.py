@@ -1,15 +1,11 @@
 """The utterances that are explained: of the run's dataset by key, the worst mistakes, or any clip."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
-from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data.labels import Heads, resolve_heads
@@ -34,7 +30,7 @@ def dataset_subjects(run: Path, keys: Sequence[str], *, data: str | None = None)
     Raises InputError if the dataset is not there, or a key is not in it.
     """
     config, dataset, heads = _open(run, data)
-    recipe, skip = dataset.info["recipe"], config.loader.undetected == "skip"
+    interval, undetected = float(dataset.info["recipe"]["frame_interval"]), config.loader.undetected
     subjects = []
     for key in keys:
         try:
@@ -48,7 +44,7 @@ def dataset_subjects(run: Path, keys: Sequence[str], *, data: str | None = None)
             if target is None or primary.kind == "number"
             else {name: bool(value > 0.5) for name, value in zip(primary.outputs, target[primary.columns], strict=True)}
         )
-        subjects.append(Subject(title=key, content=sample_content(sample, recipe, skip_undetected=skip), true=true))
+        subjects.append(Subject(title=key, content=of_sample(sample, interval, undetected), true=true))
     return subjects
 
 
@@ -85,21 +81,6 @@ def worst_keys(run: Path, count: int) -> list[str]:
     if predictions is None:
         raise InputError(f"{run} has no predictions of classes on its test part: give --keys, or a clip")
     return [predictions.keys[row] for row in worst_predictions(predictions, count)]
-
-
-def sample_content(sample: Sample, recipe: Mapping[str, Any], *, skip_undetected: bool = False) -> ClipInput:
-    """A sample of a dataset as the model was trained on it; `skip_undetected`: without crops that show no face."""
-    content = of_sample(sample, float(recipe["frame_interval"]))
-    if not skip_undetected:
-        return content
-    kept = np.flatnonzero(sample.record["faces"]["detected"]).tolist()
-    return replace(
-        content,
-        faces=content.faces[kept],
-        times=tuple(content.times[number] for number in kept),
-        boxes=tuple(content.boxes[number] for number in kept),
-        counts=tuple(content.counts[number] for number in kept),
-    )
 
 
 def _open(run: Path, data: str | None) -> tuple[RunConfig, Dataset, Heads]:

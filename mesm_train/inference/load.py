@@ -59,7 +59,13 @@ def load_run(run: Path) -> Predictor:
     config = load_recipe(str(run / "config.yaml"))
     if config.model.kind not in KINDS:
         raise InputError(
-            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract"
+            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract: "
+            "evaluate it with `mesm-train eval`"
+        )
+    if config.sound.encoder or config.faces.encoder:
+        raise InputError(
+            f"{run} has a pretrained encoder of sound or faces, which cannot be loaded for clips or exported yet: "
+            "evaluate it with `mesm-train eval`"
         )
     spec = input_spec.read(run)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)

@@ -11,6 +11,7 @@ from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch, places
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
 from mesm_train.models.kernels import kernels
+from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
 from mesm_train.models.streams import Stack, Trace
@@ -42,14 +43,25 @@ class Model(nn.Module):
     gradient None instead of 0: the text encoder without any text, the transformers without utterances.
     """
 
-    def __init__(self, settings: ModelSettings, encoder: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        encoder: nn.Module | None = None,
+        *,
+        sound: PretrainedSound | None = None,
+        faces: PretrainedFaces | None = None,
+    ) -> None:
+        """`sound`, `faces`: pretrained encoders, which take the place of the stacks of a and v."""
         super().__init__()
         if (encoder is None) == ("t" in settings.modalities):
             raise ValueError("a text encoder goes with the modality t, and only with it")
         self.settings = settings
         self.text = TextBranch(encoder, settings.classes) if encoder is not None else None
         heard = [m for m in settings.modalities if m in STACKS]
-        self.stacks = nn.ModuleDict({m: make_stack(settings, m, self.text.width if self.text else 0) for m in heard})
+        self.sound, self.faces = sound, faces
+        pretrained = {"a": sound, "v": faces}
+        width = self.text.width if self.text else 0
+        self.stacks = nn.ModuleDict({m: make_stack(settings, m, width) for m in heard if pretrained[m] is None})
         self.sequences = nn.ModuleDict({m: SequenceBranch(settings) for m in heard})
         several = len(settings.modalities) > 1
         self.fusion = nn.Linear(len(settings.modalities), 1, bias=False) if several else None
@@ -79,13 +91,22 @@ class Model(nn.Module):
         if self.text is not None:
             text, branches["t"] = self._texts(self.text, batch)
             present["t"] = batch.token_counts > 0
-        for modality in self.stacks:
-            pictures, counts = self._pictures(modality, batch)
-            vectors, traces[modality] = self.stacks[modality](pictures, self._guide(text, counts))
+        for modality in self.sequences:
+            vectors, counts, traces[modality] = self._vectors(modality, batch, text)
             branches[modality] = self.sequences[modality](vectors, counts)
             present[modality] = counts > 0
         branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
+
+    def _vectors(self, modality: str, batch: Batch, text: Tensor | None) -> tuple[Tensor, Tensor, Sequence[Trace]]:
+        """The vector of each face or piece of sound, how many each utterance has, and the choices of sparse blocks."""
+        if modality == "a" and self.sound is not None:
+            return *self.sound(batch.samples, batch.sample_counts), ()
+        if modality == "v" and self.faces is not None:
+            return self.faces(batch.faces), batch.face_counts, ()
+        pictures, counts = self._pictures(modality, batch)
+        vectors, traces = self.stacks[modality](pictures, self._guide(text, counts))
+        return vectors, counts, traces
 
     def stack_inputs(self, modality: str, text: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """What the stack of v or a is called with, from the utterances' text vectors and a batch."""
@@ -123,10 +144,17 @@ class Model(nn.Module):
         """The text encoder and its output layer, trained by the paper with a tenth of the learning rate."""
         return iter(()) if self.text is None else self.text.parameters()
 
+    def encoder_parameters(self) -> Iterator[tuple[Iterator[nn.Parameter], float]]:
+        """The pretrained encoders of sound and faces that it has, each with the factor of its learning rate."""
+        for branch in (self.sound, self.faces):
+            if branch is not None:
+                yield branch.encoder.parameters(), branch.lr_factor
+
     def other_parameters(self) -> Iterator[nn.Parameter]:
-        """All that are not `text_parameters`."""
-        text = {id(parameter) for parameter in self.text_parameters()}
-        return (parameter for parameter in self.parameters() if id(parameter) not in text)
+        """All that are not `text_parameters` or `encoder_parameters`."""
+        encoders = [parameters for parameters, _ in self.encoder_parameters()]
+        apart = {id(parameter) for parameters in (self.text_parameters(), *encoders) for parameter in parameters}
+        return (parameter for parameter in self.parameters() if id(parameter) not in apart)
 
     def _pictures(self, modality: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the stack reads, (B, channels, H, W), and how many of them each utterance has, int64 (N,) on the CPU."""

@@ -161,27 +161,36 @@ def find(settings: TextSettings) -> Path:
     """The folder of the encoder's files, fetched from the Hub into its cache where needed (not if HF_HUB_OFFLINE=1)."""
     if settings.encoder == "tiny":
         raise ValueError("make_tiny first, then name its folder as the encoder")
-    if Path(settings.encoder).is_dir():
-        return Path(settings.encoder)
+    return find_encoder(settings.encoder, settings.revision, "text.encoder", hint=", or tiny (the demo's)")
+
+
+def find_encoder(encoder: str, revision: str | None, option: str, hint: str = "") -> Path:
+    """The folder of an encoder's files. Raises InputError that names the `option` if they cannot be had."""
+    if Path(encoder).is_dir():
+        return Path(encoder)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(settings.encoder, revision=settings.revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(encoder, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise InputError(
-            f"text.encoder {settings.encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
-            f"{_sentence(error)} Give the path of a folder that holds the model, or tiny (the demo's)"
+            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
+            f"{_sentence(error)} Give the path of a folder that holds the model{hint}"
         ) from error
 
 
 def provenance(settings: TextSettings) -> dict[str, Any]:
     """What the encoder was loaded from: its name, the commit if it came from the Hub, and the sha256 of each file."""
-    folder = find(settings)
+    return encoder_provenance(find(settings), settings.encoder, settings.revision)
+
+
+def encoder_provenance(folder: Path, encoder: str, revision: str | None) -> dict[str, Any]:
+    """The same for any encoder, whose files lie in `folder`."""
     files = sorted(path for pattern in FILES for path in folder.glob(pattern))
     return {
-        "encoder": settings.encoder,
-        "revision": settings.revision,
+        "encoder": encoder,
+        "revision": revision,
         "commit": folder.name if folder.parent.name == "snapshots" else None,
         "files": {path.name: sha256_file(path) for path in files},
     }

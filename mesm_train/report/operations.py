@@ -1,5 +1,6 @@
 """Multiply-adds and parameters of a run's model by part, as operations.json holds them and as the report shows them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,14 +10,21 @@ import torch
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
 from mesm_train.models import flops
-from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
+from mesm_train.models.measured_flops import measured_macs
 from mesm_train.report.site_selection import MODALITIES
 
+# Modules that have one part a modality, of FE2E and MESM and of the two-phase systems.
+BY_MODALITY = {
+    "stacks": "stack", "sequences": "sequence", "lstms": "sequence", "branches": "sequence", "memories": "sequence",
+    "convolutions": "stem", "heads": "head", "maps": "head",
+}  # fmt: skip
 INNER = ("", "stem", "blocks", "attention", "head", "sequence")  # in the order of the computation
 
 
 @torch.no_grad()
-def count_operations(model: Model, batch: Batch) -> dict[str, Any]:
+def count_operations(model: AnyModel, batch: Batch) -> dict[str, Any]:
     """Count the multiply-adds of this model on this batch, and of its dense counterpart.
 
     A dense model has no sparse counterpart here: how many sites that would keep is known only once it is trained.
@@ -27,27 +35,50 @@ def count_operations(model: Model, batch: Batch) -> dict[str, Any]:
         kept        for a sparse model, v and a: the share of all sites that each block keeps
         parameters  by part: text, and for v and a their stack and sequence; fusion
     """
+    if isinstance(model, TwoPhaseModel):
+        return count_feature_operations(model, batch)
     settings = model.settings
     encoder = None if model.text is None else model.text.encoder.config
     details = model.look(batch.to(next(model.parameters()).device))
-    counted = flops.counted_macs(settings, encoder, batch, details)
-    if settings.kind == "fe2e":
-        models, kept = {"fe2e": counted}, {}
+    kept: dict[str, list[float]] = {}
+    models: dict[str, dict[str, int]]
+    if any(True for _ in model.encoder_parameters()):
+        models = {"fe2e": measured_macs(model, batch)}
+    elif settings.kind == "fe2e":
+        models = {"fe2e": flops.counted_macs(settings, encoder, batch, details)}
     else:
-        models = {"fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, details), "mesm": counted}
+        models = {
+            "fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, details),
+            "mesm": flops.counted_macs(settings, encoder, batch, details),
+        }
         kept = {m: flops.densities(list(traces)) for m, traces in details.traces.items() if len(traces[0].kept)}
     amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
     counts = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": counts, "models": models, "kept": kept, "parameters": count_parameters(model)}
 
 
-def count_parameters(model: Model) -> dict[str, int]:
+def count_feature_operations(model: TwoPhaseModel, batch: Batch) -> dict[str, Any]:
+    """The same of a two-phase system: multiply-adds on the features, not of computing them."""
+    parts: Counter[str] = Counter()
+    counts = {m: rows.counts.tolist() for m, rows in batch.features.items()}
+    for number in range(len(batch.keys)):
+        parts.update(model.macs({m: count[number] for m, count in counts.items()}))
+    rows = {f"rows of {MODALITIES[m]}": sum(count) for m, count in counts.items()}
+    return {
+        "input": {"utterances": len(batch.keys), **rows},
+        "models": {model.settings.kind: dict(parts)},
+        "kept": {},
+        "parameters": count_parameters(model),
+    }
+
+
+def count_parameters(model: AnyModel) -> dict[str, int]:
     """How many weights each part of a model has."""
     parts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         kind, _, rest = name.partition(".")
         modality = rest.partition(".")[0]
-        part = {"stacks": f"{modality}.stack", "sequences": f"{modality}.sequence"}.get(kind, kind)
+        part = f"{modality}.{BY_MODALITY[kind]}" if kind in BY_MODALITY else kind
         parts[part] = parts.get(part, 0) + parameter.numel()
     return parts
 

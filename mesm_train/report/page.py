@@ -19,7 +19,10 @@ from mesm_train.report.site_selection import PIECE, SHOWN
 if TYPE_CHECKING:
     from mesm_train.training.setup import Setup
 
-KINDS = {"fe2e": "FE2E (dense)", "mesm": "MESM (sparse)"}
+KINDS = {
+    "fe2e": "FE2E (dense)", "mesm": "MESM (sparse)", "lf-lstm": "LF-LSTM (two-phase)",
+    "lf-transformer": "LF-Transformer (two-phase)", "emo-embs": "EmoEmbs (two-phase)", "mult": "MulT (two-phase)",
+}  # fmt: skip
 MODALITY_NAMES = {"t": "text", "v": "video", "a": "audio"}
 
 

@@ -11,14 +11,15 @@ from torch import Tensor
 from mesm_data.pages.media import DYNAMIC_RANGE, side_by_side, viridis
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces
-from mesm_train.models.fe2e_mesm import FACE, Model
+from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
+from mesm_train.models.fe2e_mesm import Look
 from mesm_train.models.streams import Trace
 
 Pixels = NDArray[np.uint8]
 
 SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
 PIECE = COLUMNS * HOP / SAMPLE_RATE  # seconds of a piece of sound
-SIZES = {"v": f"{FACE} × {FACE} pixels", "a": f"{MELS} mels ×\n{COLUMNS} columns"}
 MODALITIES = {"t": "text", "v": "faces", "a": "sound"}
 # Brightness of a site that a block dropped (a share of the picture's, and the least), and of one it could not choose.
 DIM, DROPPED, INACTIVE = 0.3, 50, 14
@@ -50,7 +51,7 @@ class Prediction:
 
 @torch.no_grad()
 def predict_with_sites(
-    model: Model, batch: Batch, *, frame_interval: float = 0.5, seconds: float = SHOWN
+    model: AnyModel, batch: Batch, *, frame_interval: float = 0.5, seconds: float = SHOWN
 ) -> list[Prediction]:
     """Predict each utterance of a batch, and draw its input and the sites that each sparse block kept.
 
@@ -70,6 +71,8 @@ def predict_with_sites(
         raise ValueError("the model must be in evaluation mode: model.eval()")
     details = model.look(batch.to(next(model.parameters()).device))
     batch = batch.to("cpu")
+    if isinstance(model, TwoPhaseModel):
+        return _without_pictures(details, batch)
     pieces, piece_counts = MelPieces(log=True)(batch.samples, batch.sample_counts)
     counts = {"t": batch.token_counts, "v": batch.face_counts, "a": piece_counts}
     starts = {m: (count.cumsum(0) - count).tolist() for m, count in counts.items()}
@@ -99,8 +102,26 @@ def predict_with_sites(
     return predictions
 
 
-def fusion_weights(model: Model) -> dict[str, float]:
+def _without_pictures(details: Look, batch: Batch) -> list[Prediction]:
+    """The predictions of a two-phase system, which sees no pictures. `amounts`: rows of its features."""
+    counts = {m: rows.counts.tolist() for m, rows in batch.features.items()}
+    return [
+        Prediction(
+            key=key,
+            amounts={m: count[n] for m, count in counts.items()},
+            strips=(),
+            branches={m: logits[n].tolist() for m, logits in details.branches.items() if counts[m][n]},
+            logits=details.logits[n].tolist(),
+            targets=[bool(target) for target in batch.labels[n] > 0.5],
+        )
+        for n, key in enumerate(batch.keys)
+    ]
+
+
+def fusion_weights(model: AnyModel) -> dict[str, float]:
     """The weight of each modality's logits in the fused ones; {} if there is one modality only."""
+    if isinstance(model, TwoPhaseModel):
+        return model.fusion_weights()
     if model.fusion is None:
         return {}
     return dict(zip(model.settings.modalities, model.fusion.weight[0].tolist(), strict=True))
@@ -126,7 +147,9 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: f
             modality=modality, title=title, note=note, pixels=side_by_side(upright), count=count, seconds=seconds
         )
 
-    strips = [strip(MODALITIES[modality].capitalize(), SIZES[modality], pictures)]
+    height, width = pictures.shape[1:3]
+    size = f"{height} × {width} pixels" if modality == "v" else f"{MELS} mels ×\n{COLUMNS} columns"
+    strips = [strip(MODALITIES[modality].capitalize(), size, pictures)]
     for number, trace in enumerate(traces, 1):
         height, width = trace.kept.shape[1:]
         note = f"{height} × {width} sites\n{float(trace.kept.double().mean()):.0%} kept"

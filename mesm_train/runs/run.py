@@ -37,8 +37,8 @@ from mesm_train.training.setup import Selection, Setup, make_model, prepare, sel
 
 # Where the data lie and how often to save may change; the number of classes follows from the label view.
 FREE = {
-    "data", "checkpoint_seconds", "keep_best", "model.classes", "loader.threads", "loader.prefetch",
-    "loader.cache_gb", "ranks.timeout_seconds", "report.media",
+    "data", "checkpoint_seconds", "keep_best", "model.classes", "model.two_phase.features.dims", "loader.threads",
+    "loader.prefetch", "loader.cache_gb", "ranks.timeout_seconds", "report.media",
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def write_down(setup: Setup, run: Path) -> None:
     if begun:
         refuse_changes(setup, run)
     if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
-        if setup.config.text.encoder != "tiny" and "t" in setup.config.model.modalities:
+        if setup.model.text is not None and setup.config.text.encoder != "tiny":
             copy_tokenizer(setup.config.text, run / "text")
         undetected = setup.config.loader.undetected
         specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)

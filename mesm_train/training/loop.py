@@ -26,7 +26,7 @@ from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derived
 from mesm_train.evaluation.scores import best_baseline
-from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.baselines.make import AnyModel
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
 from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
@@ -169,7 +169,7 @@ def end_epoch(
 ) -> None:  # fmt: skip
     """Validate, choose thresholds, remember the best, save."""
     position, start = state.position, time.monotonic()
-    eval_setup = setup if state.mean is None else replace(setup, model=cast(Model, state.mean.module))
+    eval_setup = setup if state.mean is None else replace(setup, model=cast(AnyModel, state.mean.module))
     predictions = predict(eval_setup, "valid", statistics)
     calibration = Calibration.choose(setup.heads, predictions, statistics, setup.config.eval.thresholds)
     scores = score(setup.heads, predictions, calibration)

@@ -9,17 +9,18 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mesm_train.config.settings import OptimConfig
-from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.baselines.make import AnyModel
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def param_groups(model: Model, config: OptimConfig) -> list[dict[str, Any]]:
-    """The optimizer's groups: the text branch learns at a rate of its own; vectors (norms, biases) do not decay.
+def param_groups(model: AnyModel, config: OptimConfig) -> list[dict[str, Any]]:
+    """The optimizer's groups: pretrained encoders learn at rates of their own; vectors (norms, biases) do not decay.
 
     Frozen parameters are in none. The output layer of a frozen text encoder learns at the rate of all others.
     """
-    branches = ((model.text_parameters(), config.text_lr_factor or 1.0), (model.other_parameters(), 1.0))
+    text = (model.text_parameters(), config.text_lr_factor or 1.0)
+    branches = (text, *model.encoder_parameters(), (model.other_parameters(), 1.0))
     groups = []
     for parameters, factor in branches:
         trainable = [parameter for parameter in parameters if parameter.requires_grad]

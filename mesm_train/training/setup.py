@@ -16,7 +16,9 @@ from mesm_data.schema.views import View
 from mesm_data.splits.resolve import PARTS, Split
 from mesm_data.storage.remote_bytes import local
 from mesm_train.config.settings import AugmentConfig, RunConfig
+from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data.costs import costs
+from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics, with_feature_widths
 from mesm_train.data.labels import Heads, resolve_heads, truth
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
@@ -24,8 +26,10 @@ from mesm_train.data.plan import Ints, Plan, Samples, derived, plan
 from mesm_train.data.sampler import balanced, class_groups
 from mesm_train.data.stream import ShardStream
 from mesm_train.models import text
+from mesm_train.models.baselines.make import AnyModel, make_two_phase
 from mesm_train.models.fe2e_mesm import FACE, Model
 from mesm_train.models.norm import synchronise
+from mesm_train.models.pretrained import load_faces, load_sound
 from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.provenance import provenance
 
@@ -69,7 +73,7 @@ class Setup(Selection):
 
     loader: Loader
     samples: Samples
-    model: Model
+    model: AnyModel
 
     def plan(self, epoch: int) -> Plan:
         """The order of an epoch of the train part."""
@@ -109,10 +113,13 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
     set_products(device, config.optim.precision)
     check_place(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
-    check_media(config.model.modalities, dataset)
+    if config.model.kind not in TWO_PHASE:
+        check_media(config, dataset)
     heads = resolve_heads(dataset.schema, config.labels, config.loss)
     check_heads(config, heads)
     config = replace(config, model=replace(config.model, classes=len(heads.outputs)))
+    if config.model.kind in TWO_PHASE:
+        config = with_feature_widths(config, dataset)
     split = dataset.split(config.split)
     labels = zip(dataset.rows, dataset.rows.column("labels"), strict=True)
     built = set(dataset.keys)
@@ -140,9 +147,15 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
 def make_model(selection: Selection, run: Path) -> Setup:
     """The run of the selected data: with its text encoder, its model and its loader."""
     config, dataset, keys, ranks = selection.config, selection.dataset, selection.keys, selection.ranks
+    if config.model.kind in TWO_PHASE:
+        return make_two_phase_run(selection)
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
     torch.manual_seed(derived(config.seed, "weights"))
-    model = Model(config.model, encoder).to(selection.device)
+    sound = load_sound(config.sound, config.model.dim) if config.sound.encoder else None
+    faces = load_faces(config.faces, config.model.dim) if config.faces.encoder else None
+    if faces is not None:
+        check_face_size(dataset, faces.size, f"faces.encoder {config.faces.encoder}")
+    model = Model(config.model, encoder, sound=sound, faces=faces).to(selection.device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
     if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
@@ -157,9 +170,36 @@ def make_model(selection: Selection, run: Path) -> Setup:
     if encoder is not None:
         facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
         facts["text"]["encoder"] = config.text.encoder
+    for section, settings in (("sound", config.sound), ("faces", config.faces)):
+        if settings.encoder is not None:
+            place = text.find_encoder(settings.encoder, settings.revision, f"{section}.encoder")
+            facts[section] = text.encoder_provenance(place, settings.encoder, settings.revision)
     samples = planned(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
+
+
+def make_two_phase_run(selection: Selection) -> Setup:
+    """The run of the selected data for a two-phase system: with its feature sets, its model and its loader."""
+    config, dataset, train = selection.config, selection.dataset, selection.keys.get("train", ())
+    sets = open_sets(config, dataset)
+    emotions = class_vectors(config, dataset, selection.heads.outputs) if config.model.kind == "emo-embs" else None
+    torch.manual_seed(derived(config.seed, "weights"))
+    model = make_two_phase(config.model, emotions)
+    for modality in ("v", "a"):
+        if modality in sets and config.model.two_phase.features.standardise:
+            model.set_statistics(modality, *statistics(sets[modality], train))
+    cost = sum(np.array([each.rows[key] for key in sorted(train)], np.int64) for each in sets.values())
+    samples = replace(planned(dataset, train, config.model.modalities), cost=np.asarray(cost, np.int64))
+    facts = {m: {name: each.info[name] for name in ("name", "kind", "digest", "index")} for m, each in sets.items()}
+    selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+    return Setup(**{
+        **selected, "provenance": {**selection.provenance, "features": facts},
+        "loader": FeatureLoader(
+            dataset, selection.targets, sets, config.loader, pin=selection.device.type == "cuda"
+        ),
+        "samples": samples, "model": model.to(selection.device),
+    })  # fmt: skip
 
 
 def check_heads(config: RunConfig, heads: Heads) -> None:
@@ -194,18 +234,28 @@ def shard_stream(config: RunConfig, dataset: Dataset, train: Sequence[str], rank
     return stream
 
 
-def check_media(modalities: Sequence[str], dataset: Dataset) -> None:
-    """Raises InputError if the stacks of a model of these modalities cannot take the dataset's faces or sound."""
-    recipe = dataset.info["recipe"]
-    if "v" in modalities and recipe["face_size"] != FACE:
-        raise InputError(
-            f"{dataset.path} holds faces of {recipe['face_size']} pixels, the visual stack takes {FACE}: build it with "
-            f"--face-size {FACE}, or leave v out of model.modalities"
-        )
+def check_media(config: RunConfig, dataset: Dataset) -> None:
+    """Raises InputError if the stacks or encoders of a model cannot take the dataset's faces or sound."""
+    recipe, modalities = dataset.info["recipe"], config.model.modalities
+    if "v" in modalities and config.faces.encoder is None:
+        check_face_size(dataset, FACE, "the visual stack")
     if "a" in modalities and recipe["sample_rate"] != SAMPLE_RATE:
         raise InputError(
             f"{dataset.path} holds sound at {recipe['sample_rate']} Hz, the acoustic stack takes {SAMPLE_RATE} Hz: "
             f"build it with --sample-rate {SAMPLE_RATE}, or leave a out of model.modalities"
+        )
+    if config.sound.encoder is not None and (config.augment.mask_seconds or config.augment.mask_mels):
+        raise InputError(
+            "augment.mask_seconds and augment.mask_mels change mel spectrograms; sound.encoder reads the wave"
+        )
+
+
+def check_face_size(dataset: Dataset, size: int, what: str) -> None:
+    """Raises InputError unless the dataset's crops are of `size` pixels, which `what` takes."""
+    if (found := dataset.info["recipe"]["face_size"]) != size:
+        raise InputError(
+            f"{dataset.path} holds faces of {found} pixels, {what} takes {size}: build it with --face-size {size}, or "
+            "leave v out of model.modalities"
         )
 
 

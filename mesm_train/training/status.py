@@ -142,7 +142,7 @@ class Reporter:
             "data_wait": max(status.data_wait for status in statuses),
             "seconds": report.seconds,
             "tflops": per_second / 1e12,
-            "mfu": None if self._peak is None else per_second / (self._peak * setup.ranks.world),
+            "mfu": None if self._peak is None or not per_second else per_second / (self._peak * setup.ranks.world),
             "memory_gb": throughput.peak_memory_gb(setup.device),
         }
         self._journal.append(record)

@@ -8,7 +8,8 @@ import torch
 
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import piece_counts_of
-from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.models.flops import dense_macs
 
 # Dense peaks in 10^12 operations a second from the vendor's data sheets: bf16 and fp16, TF32, float32.
@@ -29,13 +30,21 @@ class Operations:
     mesm it is what the dense model would need: the kept sites are not counted, because that would wait for the device.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: AnyModel) -> None:
+        self._two_phase = model if isinstance(model, TwoPhaseModel) else None
+        self._unknown = any(True for _ in model.encoder_parameters())
         self._settings = model.settings
         self._encoder: Any = None if model.text is None else model.text.encoder.config
         self._known: dict[tuple[int, int, int], float] = {}
 
     def of(self, batch: Batch) -> float:
-        """Of one batch, whose counts lie on the CPU."""
+        """Of one batch, whose counts lie on the CPU; 0: not known, of a pretrained speech or image encoder."""
+        if self._unknown:
+            return 0.0
+        if self._two_phase is not None:
+            rows = {m: each.counts.tolist() for m, each in batch.features.items()}
+            sizes = ({m: count[number] for m, count in rows.items()} for number in range(len(batch.keys)))
+            return sum(6.0 * sum(self._two_phase.macs(size).values()) for size in sizes)
         counts = (batch.face_counts, piece_counts_of(batch.sample_counts), batch.token_counts)
         return sum(self._utterance(*sizes) for sizes in zip(*(count.tolist() for count in counts), strict=True))
 

@@ -82,9 +82,8 @@ def pack(parts: list[Batch]) -> Batch:
     length = max((part.tokens.shape[1] for part in parts), default=0)
     tokens = [nn.functional.pad(part.tokens, (0, length - part.tokens.shape[1]), value=1) for part in parts]
     empty = replace(utterance(0, 0, length, 0), keys=())
-    rows = {
-        f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch) if f.name not in ("keys", "masks")
-    } | {"tokens": tokens}
+    names = [each.name for each in fields(Batch) if each.name not in ("keys", "masks", "features")]
+    rows = {name: [getattr(part, name) for part in parts] for name in names} | {"tokens": tokens}
     tensors: dict[str, Tensor] = {n: torch.cat(v) if v else getattr(empty, n)[:0] for n, v in rows.items()}
     return Batch(keys=tuple(key for part in parts for key in part.keys), **tensors)
 
@@ -214,7 +213,7 @@ def test_split_is_the_utterances() -> None:
     parts = [utterance(2, 500, 5, 1), utterance(0, 70, 0, 2), utterance(1, 0, 3, 3)]
     for part, expected in zip(pack(parts).to("cpu").split(), parts, strict=True):
         assert part.keys == expected.keys
-        tensors = [f.name for f in fields(Batch) if f.name not in ("keys", "masks")]
+        tensors = [f.name for f in fields(Batch) if f.name not in ("keys", "masks", "features")]
         assert all(torch.equal(getattr(part, name), getattr(expected, name)) for name in tensors)
 
 

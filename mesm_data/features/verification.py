@@ -1,0 +1,41 @@
+"""Are the feature sets of a dataset what their descriptions say? For `mesm-data verify`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
+from mesm_data.errors import MesmError
+from mesm_data.features import feature_set
+from mesm_data.integrity.verify import verify_shard
+from mesm_data.storage.json_files import read_json
+
+
+def verify_features(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[str]:
+    """Yield one sentence per difference between the feature sets of the dataset at `path` and their descriptions.
+
+    `progress` is called with the bytes read.
+    """
+    info = read_dataset_info(path)
+    for name in feature_set.names(path):
+        try:
+            features = feature_set.open_set(path, name)
+            built = [row["key"] for row in read_manifest_rows(path, info) if row["status"] == "ok"]
+            feature_set.check_dataset(features, info["root"], built)
+            if more := len(features.rows) - len(built):
+                yield f"features/{name}: {more} utterances more than the dataset has"
+            members = [
+                (row["key"], [(f"{row['key']}.npy", row["offset"], row["size"], row["sha256"])])
+                for row in features.table.to_pylist()
+            ]
+            with (features.path / "values.tar").open("rb") as file:
+                yield from verify_shard(f"features/{name}/values.tar", file, members, features.info["tar"], progress)
+        except OSError as error:
+            yield f"features/{name}: cannot be read ({error.strerror})"
+        except MesmError as error:
+            yield str(error)
+
+
+def total_bytes(path: Path) -> int:
+    """The bytes that `verify_features` reads of the dataset at `path`."""
+    sizes = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.names(path)]
+    return sum(int(said["tar"]["size"]) for said in sizes)

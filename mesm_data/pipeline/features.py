@@ -1,0 +1,40 @@
+"""Compute a feature set with the processes of this machine."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.features import writer
+from mesm_data.features.base import Extractor
+from mesm_data.features.feature_set import FeatureSet
+from mesm_data.pipeline.executors import local
+
+
+def compute_features(
+    dataset: Dataset,
+    extractor: Extractor,
+    name: str,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    step: Callable[[int], object] = lambda utterances: None,
+) -> FeatureSet:
+    """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write`.
+
+    Args:
+        dataset: A dataset in a local folder.
+        extractor: What computes the features.
+        name: The set's name.
+        workers: The number of processes; by default one per core.
+        overwrite: Replaces a set of that name with other settings.
+        step: Is called with the number of utterances of each part that is done.
+
+    Raises:
+        InputError: The name is taken by a set with other settings, or the extractor lacks a library or a file.
+        MesmError: A worker died, or there is no room.
+    """
+    number = (workers or local.available_cpus()) if extractor.parallel else 1
+    run = local.run_pool if extractor.isolated else local.run_local
+    return writer.write(
+        dataset, extractor, name, run=partial(run, workers=number), overwrite=overwrite, step=step
+    )  # fmt: skip

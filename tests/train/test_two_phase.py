@@ -1,0 +1,189 @@
+"""Two-phase systems through the training loop: each learns from features, and what does not fit is refused by name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError
+from mesm_data.features import writer
+from mesm_data.features.extractors.glove import EMOTIONS, GloVe, split_words
+from mesm_data.features.extractors.hog import HOG
+from mesm_data.features.extractors.table import Table
+from mesm_data.features.feature_set import open_set
+from mesm_train.config.settings import RunConfig, load_recipe, recipes
+from mesm_train.config.two_phase_settings import TWO_PHASE
+from mesm_train.data.feature_loader import open_sets
+from mesm_train.inference.load import load_run
+from mesm_train.models.baselines.make import make_two_phase
+from mesm_train.models.baselines.two_phase import TwoPhaseModel
+from mesm_train.runs import run as runs
+from mesm_train.training.loop import train
+from mesm_train.training.progress import Silent
+from mesm_train.training.setup import prepare, select_data
+
+SMALL = """
+name: small
+labels: four
+model:
+  kind: lf-lstm
+  two_phase:
+    features: {a: sound}
+    lf_lstm: {hidden: [16, 16, 16]}
+    lf_transformer: {heads: [2, 4, 1], feedforward: 32, layers: 1}
+    emo_embs: {words: [angry, happy, neutral, sad], hidden: [16, 16], layers: 1}
+    mult: {dim: 8, heads: 2, layers: 1}
+optim: {lr: 1e-2, batch: 8, epochs: 15, clip_norm: 1.0, patience: 0}
+device: cpu
+"""
+
+
+@pytest.fixture(scope="module")
+def features(dataset: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The synthetic dataset with three feature sets: vectors of a file, HOG, and spectra of the sound."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(dataset, path / "data", ignore=shutil.ignore_patterns("video"))
+        data, random = Dataset(path / "data"), np.random.default_rng(0)
+        words = {word.lower() for key in data.keys for word in split_words(data[key].text)}
+        lines = (
+            f"{word} {' '.join(f'{x:.3f}' for x in random.normal(size=8))}" for word in sorted({*words, *EMOTIONS})
+        )
+        (path / "vectors.txt").write_text("\n".join(lines))
+        spectra = {}
+        for key in data.keys:
+            samples = data[key].samples
+            pieces = samples[: len(samples) // 6400 * 6400].reshape(-1, 6400) / 2**15
+            bands = np.abs(np.fft.rfft(pieces))[:, :3200].reshape(-1, 16, 200).mean(axis=2)
+            spectra[key] = np.log(bands + 1e-3)
+        np.savez(path / "sound.npz", **spectra)
+        writer.write(data, GloVe(file=str(path / "vectors.txt")), "glove")
+        writer.write(data, HOG(), "hog")
+        writer.write(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
+
+    return once("features", make) / "data"
+
+
+@pytest.fixture(scope="module")
+def recipe(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small settings, and a split that gives every part some of every class."""
+    folder, data = tmp_path_factory.mktemp("recipe"), Dataset(features)
+    view = data.schema.view("four")
+    targets = {key: view.target(data.rows[key]["labels"]) for key in data.keys}
+    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for number in range(len(view.classes)):
+        same = [key for key, target in targets.items() if target is not None and target[number]]
+        assert len(same) > 2
+        parts["valid"].append(same[0])
+        parts["test"].append(same[1])
+        parts["train"] += same[2:]
+    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
+    path = folder / "small.yaml"
+    path.write_text(f"{SMALL}data: {features}\nsplit: {folder / 'split.yaml'}\n")
+    return path
+
+
+def config(recipe: Path, *sets: str) -> RunConfig:
+    """The small settings, changed by `sets`."""
+    return load_recipe(str(recipe), sets)
+
+
+@pytest.mark.parametrize("kind", TWO_PHASE)
+def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: str) -> None:
+    setup = prepare(config(recipe, f"model.kind={kind}"), tmp_path)
+    assert train(setup, tmp_path, stop=lambda: False, watcher=Silent())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    first, last = np.mean(losses[:3]), np.mean(losses[-3:])
+    assert last < 0.6 * first
+    table = pq.read_table(tmp_path / "predictions-test.parquet")
+    assert table.num_rows == 4
+    assert [line["kind"] for line in lines].count("valid") == 15
+
+
+def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
+    settings = config(recipe, "model.kind=mult", "optim.epochs=3")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert runs.begin(settings, whole, resume=False, stop=lambda: False, watcher=Silent())
+    steps = iter([False] * 4 + [True] * 100)
+    assert not runs.begin(settings, parts, resume=False, stop=lambda: next(steps), watcher=Silent())
+    assert runs.begin(settings, parts, resume=True, stop=lambda: False, watcher=Silent())
+    first, second = (pq.read_table(run / "predictions-test.parquet").to_pylist() for run in (whole, parts))
+    assert first == second
+    judged = runs.evaluate(whole, part="test")
+    assert judged.before == judged.scores
+    assert not judged.differences
+    operations = json.loads((whole / "operations.json").read_text())
+    assert operations["models"]["mult"]["head"] > 0
+    assert "reads features" in (whole / "report.html").read_text()
+    described = json.loads((whole / "provenance.json").read_text())["features"]
+    assert {modality: each["kind"] for modality, each in described.items()} == {
+        "t": "glove", "v": "hog", "a": "own",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="reads features, which predict does not extract"):
+        load_run(whole)
+
+
+def test_statistics_are_those_of_the_train_part(recipe: Path, tmp_path: Path) -> None:
+    setup = prepare(config(recipe), tmp_path)
+    assert isinstance(setup.model, TwoPhaseModel)
+    features = open_set(setup.dataset.path, "sound")
+    rows = np.concatenate([features.values(key) for key in setup.keys["train"]]).astype(np.float64)
+    np.testing.assert_allclose(setup.model.get_buffer("mean_a").numpy(), rows.mean(axis=0), rtol=1e-5)
+    scale = setup.model.get_buffer("inverse_deviation_a").numpy()
+    np.testing.assert_allclose(scale, 1 / rows.std(axis=0), rtol=1e-4)
+    assert not setup.model.get_buffer("mean_t").any()  # word vectors stay as they are
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["model.two_phase.features.v=faces"], r"has no features 'faces' \(there are: glove, hog, sound\)"),
+        (["model.kind=emo-embs", "model.two_phase.features.t=hog"], "has none: take a set of"),
+        (["model.kind=emo-embs", "model.two_phase.emo_embs.words=[angry, sad]"], "has 2 words for the classes"),
+        (["model.kind=emo-embs", "model.two_phase.emo_embs.words=[x, y, z, w]"], "no vector of 'x', the word of class"),
+        (["model.kind=lf-transformer", "model.two_phase.lf_transformer.heads=[3, 4, 1]"], "t has 8"),
+        (["augment.face_flip=0.5"], "reads features"),
+        (["loader.undetected=skip"], "reads features"),
+        (["loader.source=webdataset"], "reads shards"),
+    ],
+)
+def test_settings_that_do_not_fit_the_features_are_refused_by_name(
+    recipe: Path, tmp_path: Path, sets: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare(config(recipe, *sets), tmp_path)
+
+
+def test_features_of_another_dataset_are_refused(recipe: Path, features: Path, tmp_path: Path) -> None:
+    shutil.copytree(features, tmp_path / "data")
+    file = tmp_path / "data" / "features" / "hog" / "features.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": "0" * 64}))
+    with pytest.raises(InputError, match="hog was computed of another dataset"):
+        select_data(config(recipe, f"data={tmp_path / 'data'}"))
+
+
+def test_features_of_remote_data_are_refused(recipe: Path, features: Path) -> None:
+    settings = config(recipe, "data=https://host.invalid/data")
+    with pytest.raises(InputError, match="`mesm-data fetch` it"):
+        open_sets(settings, Dataset(features))
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if name.endswith(TWO_PHASE)])
+def test_recipes_fit_the_features_that_they_name(name: str) -> None:
+    """50 numbers of a word, 132 of a crop (35 of FACET), 50 of 0.4 s of sound (74 of COVAREP)."""
+    model = load_recipe(name).model
+    widths = (50, 35, 74) if name.startswith("mosei") else (50, 132, 50)
+    features = replace(model.two_phase.features, dims=widths)
+    settings = replace(model, two_phase=replace(model.two_phase, features=features))
+    emotions = torch.zeros(6, 50) if model.kind == "emo-embs" else None
+    assert make_two_phase(settings, emotions).settings.classes == 6
+    assert len(model.two_phase.emo_embs.words) == (6 if model.kind == "emo-embs" else 0)
