@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,8 +61,8 @@ def run(tmp_path: Path) -> Path:
     write_json(folder / "thresholds.json", {"classes": CLASSES, "thresholds": [0.45] * 6, "epoch": 1, "part": "valid"})
     write_json(folder / "operations.json", OPERATIONS)
     write_json(folder / "results.json", RESULTS)
-    columns = {f"{kind}_{name}": [0.5, 1.0] for name in CLASSES for kind in ("logit", "label")}
-    pq.write_table(pa.table({"key": ["a", "b"], **columns}), folder / "predictions-test.parquet")
+    columns = {f"{kind}_{name}": np.eye(6)[n] for n, name in enumerate(CLASSES) for kind in ("logit", "label")}
+    pq.write_table(pa.table({"key": list("abcdef"), **columns}), folder / "predictions-test.parquet")
     (folder / "config.yaml").write_text(json.dumps(SETTINGS))
     lines: list[dict[str, Any]] = [{"kind": "train", "epoch": 0, "step": 1, "loss": 0.5, "lr": 1e-3, "seconds": 0.1}]
     lines += [scored("valid", 0), scored("valid", 1), scored("test", 1)]
