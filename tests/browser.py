@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-TIMEOUT = 120  # seconds, of one step
+TIMEOUT = 400  # seconds of one step, on a machine with much else to do
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--no-first-run", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0",
