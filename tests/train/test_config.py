@@ -190,7 +190,7 @@ def test_every_recipe_can_be_read_and_written(name: str, tmp_path: Path) -> None
 
 def test_the_recipes_say_what_was_published() -> None:
     """README of Dai et al. 2021: lr 5e-5, text lr / 10, 40 epochs, batch 8 or 2, early stop 6, limits .05 .. .95."""
-    assert recipes() == ["demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm", "mosei-fe2e", "mosei-mesm"]
+    assert {"demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm", "mosei-fe2e", "mosei-mesm"} <= set(recipes())
     for name, kind, batch, p in (
         ("iemocap-fe2e", "fe2e", 8, None),
         ("iemocap-mesm", "mesm", 2, 0.7),
