@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-TIMEOUT = 120  # seconds, of one step
+TIMEOUT = 400  # seconds of one step, on a machine with much else to do
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--no-first-run", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0",
@@ -105,7 +105,7 @@ def browser(profile: Path) -> Iterator[Tab]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"http://127.0.0.1:{port}/json") as answer:
             target = next(one for one in json.load(answer) if one["type"] == "page")
-        with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
+        with connect(target["webSocketDebuggerUrl"], max_size=None, ping_interval=None, proxy=None) as socket:
             yield Tab(socket)
     finally:
         process.terminate()
