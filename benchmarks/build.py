@@ -26,7 +26,7 @@ from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.media.toolchain import ffmpeg_binary
 
 MINUTES_OF_A_DIALOG = 1.44  # of 30 turns
@@ -35,7 +35,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 source, out, workers, clips, faces = sys.argv[1:]
 if faces == "0":
@@ -46,7 +46,7 @@ if faces == "0":
     step.job_detector = lambda job: Blind()
 if __name__ == "__main__":
     recipe = Recipe(corpus="iemocap", clips=clips == "1")
-    build_dataset(scan("iemocap", Path(source)), Path(out), recipe, workers=int(workers))
+    build_dataset(scan_corpus("iemocap", Path(source)), Path(out), recipe, workers=int(workers))
 """
 
 
@@ -117,8 +117,8 @@ def main() -> None:
     if not arguments.corpus.exists():
         from mesm_data.synthetic import iemocap
 
-        iemocap.write(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
-    found = scan("iemocap", arguments.corpus)
+        iemocap.write_corpus(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
+    found = scan_corpus("iemocap", arguments.corpus)
     videos = [found.root / recording.video for recording in found.recordings if recording.video]
     minutes = sum(max(u.end for u in recording.utterances) for recording in found.recordings) / 60
     kind = "synthetic" if (found.root / "SYNTHETIC.txt").exists() else "real"

@@ -44,7 +44,7 @@ from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import plan
 from mesm_train.data.stream import ShardStream
-from mesm_train.training.setup import planned
+from mesm_train.training.setup import plan_samples
 
 BATCH = 8
 EMOTIONS = ("ang", "exc", "fru", "hap", "neu", "sad")  # in turn: benchmarks/gpu trains on these samples too
@@ -122,7 +122,7 @@ def opened(held: Dataset) -> Loader:
 def ours(loader: Loader) -> int:
     """Batches of an epoch, in the order of its plan."""
     held = loader.dataset
-    steps = plan(planned(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    steps = plan(plan_samples(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
     return sum(len(batch.keys) for batch in loader.batches(steps))
 
 
@@ -152,7 +152,7 @@ def streamed(held: Dataset) -> int:
     targets = {key: np.zeros(6, np.float32) for key in held.keys}
     stream = ShardStream(held, held.keys, seed=0)
     loader = Loader(held, targets, None, 100, LoaderConfig(threads=1, source="webdataset"), stream=stream)
-    steps = plan(planned(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    steps = plan(plan_samples(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
     return sum(len(batch.keys) for batch in loader.batches(steps, epoch=0))
 
 

@@ -33,9 +33,9 @@ from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
 from mesm_train.models.streams import Stack
 from mesm_train.training import throughput
-from mesm_train.training.allocator import keep_memory
+from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.optimizer import autocast
-from mesm_train.training.setup import set_products
+from mesm_train.training.setup import set_matmul_precision
 
 SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
 TEXT = 768
@@ -188,10 +188,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
     options = parser.parse_args()
     device = torch.device(options.device)
-    set_products(device, options.precision)
+    set_matmul_precision(device, options.precision)
     engines = options.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
     clock = time.process_time if options.cpu_time else time.perf_counter
-    keep_memory()
+    keep_freed_memory()
     data = inputs(device, options.utterances)
     makers = variants(options, engines)
     if not options.memory:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mesm_train.analysis.sweep import HEAD, SUMMARY_HEAD, measure, run_folder, summarise, train_all, write_csv
 from mesm_train.config.settings import load_recipe
-from mesm_train.training.allocator import keep_memory
-from mesm_train.training.progress import Lines
+from mesm_train.training.allocator import keep_freed_memory
+from mesm_train.training.progress import LineLogger
 
 PUBLISHED_START = ["model.sparse.init=published", "model.sparse.bn_momentum=0.01"]
 GATE = ["model.kind=mesm", "model.sparse.selection=gate"]
@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    keep_memory()
+    keep_freed_memory()
     common = [
         f"data={json.dumps(options.data)}", "optim.lr=1e-3", f"optim.epochs={options.epochs}", "report.media=false",
         "model.stem_blocks=1", *options.sets,
     ]  # fmt: skip
     configs = {name: load_recipe("demo-mesm", [*common, *VARIANTS[name]]) for name in options.variants}
-    rows = train_all(configs, options.seeds, options.out, stop=lambda: False, watcher=Lines())
+    rows = train_all(configs, options.seeds, options.out, stop=lambda: False, logger=LineLogger())
     assert rows is not None
     seconds = measure({name: run_folder(options.out, name, options.seeds[0]) for name in configs})
     for head, cells in ((HEAD, rows), (SUMMARY_HEAD, summarise(rows, seconds))):

@@ -1,9 +1,11 @@
-"""Raw emotion corpora to aligned, verifiable WebDataset shards.
+"""Builds aligned, verifiable WebDataset shards from raw emotion corpora.
 
-`open_dataset` reads a dataset, `build` makes one, `verify` compares one with its manifest; docs/api.md shows them at
-work. Everything is imported when it is first used, so `import mesm_data` is quick.
+`open_dataset` reads a dataset, `build` builds one, `verify` compares one with its manifest; docs/api.md has examples.
+Every name is imported when it is first used, so `import mesm_data` is fast.
 """
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -20,28 +22,41 @@ __all__ = [
     "Dataset", "InputError", "MesmError", "Sample", "Split", "__version__", "build", "open_dataset", "verify",
 ]  # fmt: skip
 
-_MODULES = {
-    "Dataset": "mesm_data.dataset.reader",
-    "InputError": "mesm_data.errors",
-    "MesmError": "mesm_data.errors",
-    "Sample": "mesm_data.dataset.sample",
-    "Split": "mesm_data.splits.resolve",
-    "build": "mesm_data.pipeline.api",
-    "open_dataset": "mesm_data.dataset.remote_shards",
-    "verify": "mesm_data.pipeline.api",
-}
 
-if not TYPE_CHECKING:  # a type checker sees the imports above, and that a misspelt name does not exist
+def lazy_exports(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Make `__getattr__` and `__dir__` of a package that imports its public names when they are first used.
 
-    def __getattr__(name: str) -> object:
-        """Import a public name when it is first used."""
+    Args:
+        package: The name of the package, which also gets `__version__`.
+        modules: Public name -> the module that defines it.
+    """
+
+    def get(name: str) -> object:
         if name == "__version__":
-            from importlib.metadata import version
+            from importlib.metadata import version  # takes as long to import as everything else together
 
             return version("mesm")
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(modules[name]), name)
 
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules, "__version__"})
+
+    return get, names
+
+
+if not TYPE_CHECKING:  # type checkers use the imports above, and so report misspelt names
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "Dataset": "mesm_data.dataset.reader",
+            "InputError": "mesm_data.errors",
+            "MesmError": "mesm_data.errors",
+            "Sample": "mesm_data.dataset.sample",
+            "Split": "mesm_data.splits.resolve",
+            "build": "mesm_data.pipeline.api",
+            "open_dataset": "mesm_data.dataset.remote_shards",
+            "verify": "mesm_data.pipeline.api",
+        },
+    )

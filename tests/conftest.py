@@ -99,7 +99,7 @@ def corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic IEMOCAP of three short dialogs."""
     from mesm_data.synthetic import iemocap
 
-    return once("corpus", lambda path: iemocap.write(path, dialogs=3, turns=10, seed=1, workers=2))
+    return once("corpus", lambda path: iemocap.write_corpus(path, dialogs=3, turns=10, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")
@@ -107,18 +107,18 @@ def mosei_corpus(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A synthetic CMU-MOSEI of two short videos."""
     from mesm_data.synthetic import mosei
 
-    return once("mosei", lambda path: mosei.write(path, videos=2, clips=3, seed=1, workers=2))
+    return once("mosei", lambda path: mosei.write_corpus(path, videos=2, clips=3, seed=1, workers=2))
 
 
 @pytest.fixture(scope="session")
 def dataset(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """The corpus, built by two workers."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.pipeline.build import build_dataset
 
     recipe = Recipe(corpus="iemocap", shard_bytes=4 * 2**20)
-    return once("dataset", lambda path: build_dataset(scan("iemocap", corpus), path, recipe, workers=2) and None)
+    return once("dataset", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=2) and None)
 
 
 TINY_RUN = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
@@ -32,7 +32,7 @@ class Damage:
 
 
 def utterances(root: Path) -> dict[str, list[str]]:
-    return {r.id: [u.id for u in r.utterances] for r in scan("iemocap", root).recordings}
+    return {r.id: [u.id for u in r.utterances] for r in scan_corpus("iemocap", root).recordings}
 
 
 def files_of(root: Path, key: str) -> tuple[Path, Path]:
@@ -72,7 +72,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Damage:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, damaged: Damage) -> Dataset:
     out = tmp_path_factory.mktemp("built") / "out"
-    build_dataset(scan("iemocap", damaged.root), out, Recipe(corpus="iemocap"), workers=2)
+    build_dataset(scan_corpus("iemocap", damaged.root), out, Recipe(corpus="iemocap"), workers=2)
     return Dataset(out)
 
 
@@ -161,7 +161,7 @@ def test_what_was_not_asked_for_is_excluded_by_a_named_rule(tmp_path: Path, corp
     names = [key for keys in utterances(corpus).values() for key in keys]
     selected = sorted(utterances(corpus))[1]
     recipe = Recipe(corpus="iemocap", only=f"{selected}_*", limit=2, clips=False)
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "out", recipe, workers=1)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", recipe, workers=1)
     assert info["counts"] == {"total": len(names), "ok": 2, "failed": 0, "excluded": len(names) - 2}
     rows = Dataset(tmp_path / "out").rows.values()
     assert {row["reason"] for row in rows if row["status"] == "excluded" and row["dialog"] != selected} == {"only"}
@@ -195,7 +195,7 @@ def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, 
     root = tmp_path / "IEMOCAP"
     shutil.copytree(corpus, root)
     key = next(key for keys in utterances(root).values() for key in keys)
-    utterance = next(u for u in scan("iemocap", root).utterances() if u.id == key)
+    utterance = next(u for u in scan_corpus("iemocap", root).utterances() if u.id == key)
     whole = utterance.audio[1]
     assert whole.span
     assert whole.channel is not None
@@ -203,7 +203,7 @@ def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, 
     first, last = (round(second * rate) for second in whole.span)
     soundfile.write(root / utterance.audio[0].path, sound[first:last, 1 - whole.channel], rate)
     recipe = Recipe(corpus="iemocap", only=key, clips=False, video_offset="-0.167")
-    info = build_dataset(scan("iemocap", root), tmp_path / "out", recipe, workers=1)
+    info = build_dataset(scan_corpus("iemocap", root), tmp_path / "out", recipe, workers=1)
     assert info["recipe"]["video_offset"] == "-0.167"
     assert "0 fit the channel that the corpus' rule gives them, 1 another one" in info["findings"][0]
     record = Dataset(tmp_path / "out")[key].record

@@ -46,7 +46,7 @@ def test_importing_the_packages_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_every_package_has_its_version_and_says_that_it_is_typed(name: str) -> None:
+def test_every_package_has_its_version_and_is_typed(name: str) -> None:
     package = importlib.import_module(name)
     assert package.__version__ == version("mesm")
     assert (Path(package.__path__[0]) / "py.typed").is_file()
@@ -61,7 +61,7 @@ def test_every_public_name_is_there_and_listed(package: ModuleType) -> None:
         assert name in dir(package)
 
 
-def test_build_is_the_function_whatever_was_imported_before() -> None:
+def test_no_submodule_replaces_a_public_function() -> None:
     """A submodule of the name of a function would take its place when it is imported."""
     for package in (mesm_data, mesm_train):
         submodules = {path.stem for path in Path(package.__path__[0]).iterdir()}
@@ -112,7 +112,7 @@ def test_paths_may_be_texts_or_paths(dataset: Path) -> None:
     assert mesm_data.verify(str(dataset)) == mesm_data.verify(dataset) == []
 
 
-def test_what_is_printed_of_a_dataset_a_sample_or_a_batch_fits_a_line(dataset: Path) -> None:
+def test_the_repr_of_a_dataset_a_sample_or_a_batch_fits_a_line(dataset: Path) -> None:
     held = mesm_data.open_dataset(dataset)
     assert repr(held).startswith(f"Dataset(iemocap (synthetic): {len(held)} of {len(held.rows)} utterances, ")
     sample = held[held.keys[0]]
@@ -137,7 +137,7 @@ def test_verify_returns_the_differences_as_a_list(dataset: Path, tmp_path: Path)
     assert sum(read) == size + 2 * info["counts"]["ok"]
 
 
-def test_build_refuses_what_it_does_not_know(corpus: Path, tmp_path: Path) -> None:
+def test_build_refuses_unknown_options(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"build has no option 'face_sise': there are .*face_size"):
         mesm_data.build("iemocap", tmp_path / "out", source=corpus, face_sise=96)
     with pytest.raises(InputError, match="face_size is 8"):
@@ -156,7 +156,7 @@ def test_the_table_has_a_row_for_every_utterance_and_a_column_for_every_label(da
     assert str(table.n_faces.dtype) == "Int64"
 
 
-def test_a_selection_holds_its_utterances_only_in_its_order(dataset: Path) -> None:
+def test_a_selection_contains_only_its_utterances_in_its_order(dataset: Path) -> None:
     held = mesm_data.open_dataset(dataset, check=True)
     keys = held.keys[7:2:-1]
     some = held.select(keys)
@@ -198,7 +198,7 @@ def test_a_split_by_name_is_that_of_the_command(dataset: Path) -> None:
         held.split("sesion-1")
 
 
-def test_workers_that_start_anew_read_the_dataset_that_was_pickled(dataset: Path) -> None:
+def test_spawned_workers_read_a_pickled_dataset(dataset: Path) -> None:
     held = mesm_data.open_dataset(dataset, check=True).select(mesm_data.open_dataset(dataset).keys[:6])
     _ = held[held.keys[0]]  # opens a memory map, which no process can send to another
     assert len(pickle.dumps(held)) < 2000

@@ -45,7 +45,7 @@ def test_sources_that_are_not_iemocap(mesm_data: Command, tmp_path: Path, out: P
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "videos").mkdir()
-    for name, said in {
+    for name, expected in {
         "missing": "No such file",
         "file": "is a file",
         "empty": "found nothing",
@@ -53,7 +53,7 @@ def test_sources_that_are_not_iemocap(mesm_data: Command, tmp_path: Path, out: P
     }.items():
         done = mesm_data("build", "iemocap", "--source", tmp_path / name, "--out", out, check=False)
         message = sentence(done, 2)
-        assert said in message
+        assert expected in message
         assert str(tmp_path / name) in message
         assert "Session1" in message
         assert not out.exists()
@@ -76,7 +76,7 @@ def test_outs_that_cannot_be_used(mesm_data: Command, corpus: Path, tmp_path: Pa
     (tmp_path / "file").write_text("x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
-    for place, said in {
+    for place, expected in {
         tmp_path / "file": "is a file",
         tmp_path / "full": "thesis.tex",
         corpus / "out": "lie inside each other",
@@ -84,7 +84,7 @@ def test_outs_that_cannot_be_used(mesm_data: Command, corpus: Path, tmp_path: Pa
     }.items():
         for options in ((), ("--overwrite",)):
             done = mesm_data("build", "iemocap", "--source", corpus, "--out", place, *options, check=False)
-            assert said in sentence(done, 2)
+            assert expected in sentence(done, 2)
     assert (tmp_path / "full" / "thesis.tex").read_text() == "x"
     assert not (corpus / "out").exists()
 
@@ -120,7 +120,7 @@ def test_another_source_is_refused(mesm_data: Command, corpus: Path, own: Path, 
     assert "another source" in sentence(done, 2)
 
 
-def test_what_is_built_is_not_built_again(mesm_data: Command, corpus: Path, own: Path) -> None:
+def test_a_finished_dataset_is_not_built_again(mesm_data: Command, corpus: Path, own: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in own.rglob("*.*") if ".build" not in path.parts}
     done = mesm_data("build", "iemocap", "--source", corpus, "--out", own, *FEW)
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -137,7 +137,7 @@ def test_two_builds_at_once_are_kept_apart(mesm_data: Command, corpus: Path, out
 
 
 @pytest.mark.parametrize("clips", [(), ("--no-video",)])
-def test_a_full_disk_is_said_and_the_build_goes_on_after_room_is_made(
+def test_a_full_disk_is_reported_and_the_build_resumes_with_free_space(
     mesm_data: Command, corpus: Path, small_disk: Callable[[str], Path], clips: tuple[str, ...]
 ) -> None:
     disk = small_disk("1500k")
@@ -153,7 +153,7 @@ def test_a_full_disk_is_said_and_the_build_goes_on_after_room_is_made(
     mesm_data("verify", out)
 
 
-def test_more_than_five_percent_failed_is_a_no_after_all_was_written(
+def test_more_than_five_percent_failed_is_exit_code_1_after_all_output_is_written(
     mesm_data: Command, corpus: Path, tmp_path: Path, out: Path
 ) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
@@ -168,7 +168,7 @@ def test_more_than_five_percent_failed_is_a_no_after_all_was_written(
     assert "not a video" in reasons
 
 
-def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_goes_on(corpus: Path, out: Path) -> None:
+def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_resumes(corpus: Path, out: Path) -> None:
     command = [sys.executable, "-c", "from mesm_cli.data import main; main()", "build", "iemocap"]
     command += ["--source", str(corpus), "--out", str(out), "--no-video"]
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -180,10 +180,10 @@ def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_goes_on(corpus: Pat
             assert character, read
             read += character
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)[::-1]
-        assert process.returncode == 130, said
-        assert "run the same command again to resume" in said
-        assert "Traceback" not in said
+        stderr, _ = process.communicate(timeout=60)[::-1]
+        assert process.returncode == 130, stderr
+        assert "run the same command again to resume" in stderr
+        assert "Traceback" not in stderr
         assert not (out / "dataset.json").exists()
 
 
@@ -210,11 +210,11 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 @pytest.mark.parametrize("command", ["sample", "build", "retry", "verify", "inspect"])
 def test_every_help_has_an_example(mesm_data: Command, command: str) -> None:
-    said = mesm_data(command, "--help").stdout
-    assert f"mesm-data {command}" in said.split("Example")[1]
+    output = mesm_data(command, "--help").stdout
+    assert f"mesm-data {command}" in output.split("Example")[1]
 
 
-def test_a_word_that_is_no_command_is_answered_with_exit_code_2(mesm_data: Command) -> None:
+def test_an_unknown_command_is_exit_code_2(mesm_data: Command) -> None:
     for arguments in (
         ("biuld",),
         ("build", "iemocpa", "--out", "x"),

@@ -11,14 +11,14 @@ from mesm_cli.data import app
 from stub_yunet import model
 from typer.testing import CliRunner
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
-from mesm_data.integrity import rebuild_check as rebuild
-from mesm_data.integrity.content_check import check
-from mesm_data.integrity.lock_reader import read
+from mesm_data.integrity.content_check import check_content
+from mesm_data.integrity.lock_comparison import compare_build
+from mesm_data.integrity.lock_reader import read_lock
 from mesm_data.integrity.verify import verify
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.pipeline.retry import retry_dataset
@@ -35,7 +35,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 def other(once: Once, corpus: Path) -> Path:
     """Some utterances of the corpus, built with other options."""
     recipe = Recipe(corpus="iemocap", only=ONLY, **OPTIONS)  # type: ignore[arg-type]
-    return once("other", lambda path: build_dataset(scan("iemocap", corpus), path, recipe, workers=1) and None)
+    return once("other", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=1) and None)
 
 
 def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
@@ -56,17 +56,17 @@ def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> N
 
 def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path, dataset: Path) -> None:
     assert list(verify(other)) == []
-    assert list(check(other)) == []
+    assert list(check_content(other)) == []
     rows = {key: row for key, row in Dataset(dataset).rows.items() if key in Dataset(other).keys}
     seconds = sum(row["n_samples"] for row in rows.values()) / 16_000
     assert abs(inspect(other)["seconds"]["total"] - seconds) <= 0.1
 
 
 def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
-    lock = read(other / "recipe.lock")
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
-    assert {verdict for _, verdict, _ in rebuild.check(tmp_path / "out", lock)} == {"identical"}
-    assert info["root"] == lock.said["root"]
+    lock = read_lock(other / "recipe.lock")
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
+    assert {verdict for _, verdict, _ in compare_build(tmp_path / "out", lock)} == {"identical"}
+    assert info["root"] == lock.header["root"]
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,17 @@ def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dat
     assert str(tmp_path) not in (out / "dataset.json").read_text() + (out / "recipe.lock").read_text()
     detected = [seen for sample in Dataset(out) for seen in sample.record["faces"]["detected"]]
     assert any(detected)  # the stub takes what is bright for faces
-    note = "arithmetic is not exact: a build on another machine can be equivalent only, not identical"
+    note = "results depend on the machine: a build on another machine may be only equivalent, not identical"
     for path, expected in ((out, True), (dataset, False)):
         done = CliRunner().invoke(app, ["verify", str(path)])
         assert (note in done.output) == expected
-    lock = read(out / "recipe.lock")
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
-    assert info["root"] == lock.said["root"]
-    assert list(check(tmp_path / "again")) == []
+    lock = read_lock(out / "recipe.lock")
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "again", lock.recipe, workers=1, lock=lock)
+    assert info["root"] == lock.header["root"]
+    assert list(check_content(tmp_path / "again")) == []
     with pytest.raises(InputError, match="needs its model file"):
-        retry_dataset(scan("iemocap", corpus), out)
+        retry_dataset(scan_corpus("iemocap", corpus), out)
     other = tmp_path / "other.onnx"
     other.write_bytes(model() + b"\x08\x07")
     with pytest.raises(MesmError, match=r"face_model is .* in the recipe and .* here"):
-        retry_dataset(scan("iemocap", corpus), out, face_model=other)
+        retry_dataset(scan_corpus("iemocap", corpus), out, face_model=other)

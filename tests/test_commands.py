@@ -18,8 +18,8 @@ from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.storage.json_files import write_json
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.config.settings_help import all_settings, find_settings
-from mesm_train.training.progress import Lines
-from mesm_train.training.setup import check_place
+from mesm_train.training.progress import LineLogger
+from mesm_train.training.setup import check_data_folder
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = {"mesm-data": "mesm_cli.data", "mesm-train": "mesm_cli.train"}
@@ -107,7 +107,7 @@ def test_settings_of_a_section_or_one_alone_and_a_key_that_is_misspelt() -> None
         find_settings("optim.warmup_step")
 
 
-def test_only_a_command_that_resumes_says_so_when_it_is_stopped() -> None:
+def test_only_resumable_commands_say_so_when_they_are_stopped() -> None:
     """By the signal itself, in a process of its own."""
     program = """
 import os, signal, sys, typer
@@ -130,12 +130,12 @@ console.run(app)
 
 def test_moved_data_name_the_option_that_says_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{tmp_path}/gone.* --data"):
-        check_place(str(tmp_path / "gone"))
-    check_place(str(tmp_path))
-    check_place("s3://bucket/folder")
+        check_data_folder(str(tmp_path / "gone"))
+    check_data_folder(str(tmp_path))
+    check_data_folder("s3://bucket/folder")
 
 
-def test_overwrite_is_not_advised_over_the_dataset_of_another_corpus(tmp_path: Path) -> None:
+def test_overwrite_is_not_suggested_for_the_dataset_of_another_corpus(tmp_path: Path) -> None:
     there = {"recipe": {"clips": False, "corpus": "mosei"}, "source": {}, "toolchain": {}}
     plan = {"recipe": {"clips": True, "corpus": "iemocap"}, "source": {}, "toolchain": {}, "schema": {}}
     write_json(tmp_path / "dataset.json", there)
@@ -150,9 +150,9 @@ def record(step: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_a_log_has_a_line_an_epoch_and_more_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_one_line_per_epoch_and_more_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     for interval, count in ((3600.0, 1), (0.0, 6)):
-        lines = Lines(interval)
+        lines = LineLogger(interval)
         for step in range(1, 6):
             lines.step(record(step), step, 5)
         lines.say("epoch 0: valid loss 0.5")
@@ -162,13 +162,13 @@ def test_a_log_has_a_line_an_epoch_and_more_only_if_asked_for(capsys: pytest.Cap
 def test_make_demo_says_what_it_does_and_how_long_it_takes() -> None:
     """Before each command stands a line for people, with a time."""
     command = ["make", "--dry-run", "demo", "--assume-old=.venv/.ready"]
-    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    notices = [shlex.split(line)[1] for line in made if line.startswith('echo "== ')]
+    output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    notices = [shlex.split(line)[1] for line in output if line.startswith('echo "== ')]
     assert "5 minutes" in notices[0]
-    commands = [line for line in made if "mesm-data build" in line or "mesm-train run" in line]
+    commands = [line for line in output if "mesm-data build" in line or "mesm-train run" in line]
     assert len(commands) == 3
     for line in commands:
-        notice = made[made.index(line) - 1]
+        notice = output[output.index(line) - 1]
         assert re.search(r"== .* minute", notice), notice
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesm_data.errors import InputError
-from mesm_data.integrity.fingerprint import compare, read_other
+from mesm_data.integrity.fingerprint import compare_files, read_reference
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -22,7 +22,9 @@ def test_its_lines_are_those_of_sha256sum(corpus: Path, mesm_data: Command) -> N
     assert "iemocap" in done.stderr
 
 
-def test_missing_altered_extra_and_moved_files_are_told_apart(corpus: Path, tmp_path: Path, mesm_data: Command) -> None:
+def test_missing_altered_extra_and_moved_files_are_distinguished(
+    corpus: Path, tmp_path: Path, mesm_data: Command
+) -> None:
     mesm_data("fingerprint", corpus, "--corpus", "iemocap", "--out", tmp_path / "one.json")
     copy = shutil.copytree(corpus, tmp_path / "Renamed Root")
     same = mesm_data("fingerprint", copy, "--against", tmp_path / "one.json")
@@ -33,26 +35,26 @@ def test_missing_altered_extra_and_moved_files_are_told_apart(corpus: Path, tmp_
     data[-1] ^= 255
     altered.write_bytes(data)
     missing.unlink()
-    said = json.loads((tmp_path / "one.json").read_text())
-    del said["files"][str(copied.relative_to(copy))]
-    (tmp_path / "one.json").write_text(json.dumps(said))
+    content = json.loads((tmp_path / "one.json").read_text())
+    del content["files"][str(copied.relative_to(copy))]
+    (tmp_path / "one.json").write_text(json.dumps(content))
     done = mesm_data("fingerprint", copy, "--against", tmp_path / "one.json", check=False)
     assert done.returncode == 1
-    found = {line.split()[0]: line.split(maxsplit=1)[1].split(":")[0] for line in done.stdout.splitlines()}
+    differences = {line.split()[0]: line.split(maxsplit=1)[1].split(":")[0] for line in done.stdout.splitlines()}
     names = {"altered": altered, "missing": missing, "extra": copied}
-    assert found == {kind: str(path.relative_to(copy)) for kind, path in names.items()}
+    assert differences == {kind: str(path.relative_to(copy)) for kind, path in names.items()}
 
 
 def test_a_file_that_moved_is_no_difference() -> None:
     one = {"a/x.wav": {"sha256": "1" * 64, "size": 3}}
-    [difference] = compare(one, {"b/x.wav": {"sha256": "1" * 64, "size": 3}})
+    [difference] = compare_files(one, {"b/x.wav": {"sha256": "1" * 64, "size": 3}})
     assert (difference.kind, difference.path, difference.what) == ("moved", "b/x.wav", "lies at a/x.wav there")
 
 
-def test_what_is_no_corpus_and_no_fingerprint_is_refused(tmp_path: Path, mesm_data: Command) -> None:
+def test_other_folders_and_files_are_refused(tmp_path: Path, mesm_data: Command) -> None:
     (tmp_path / "empty").mkdir()
     assert mesm_data("fingerprint", tmp_path / "empty", check=False).returncode == 2
     for text in ("{}", "[]", '{"fingerprint": 1, "files": {"a": {}}}', '{"fingerprint": 2, "files": {}}'):
         (tmp_path / "other.json").write_text(text)
         with pytest.raises(InputError, match=r"other\.json"):
-            read_other(tmp_path / "other.json")
+            read_reference(tmp_path / "other.json")

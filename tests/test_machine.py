@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
@@ -28,7 +28,7 @@ MAIN = [sys.executable, "-c", "from mesm_cli.data import main; main()"]
 @pytest.fixture(scope="module")
 def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> Path:
     """What a machine without trouble builds."""
-    return once("whole", lambda path: build_dataset(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+    return once("whole", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ LIMITED = """
 import os, resource, sys
 from pathlib import Path
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.errors import MesmError
 from test_machine import RECIPE
 
-corpus, folder, kind = scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+corpus, folder, kind = scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 build_dataset(corpus, folder / "warm", RECIPE, workers=1)  # what is imported later is imported now
 files = max(map(int, os.listdir("/proc/self/fd")))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -94,7 +94,7 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
     assert {answer for answer in answers if not answer.startswith("ended: ")} == {root}, answers
     assert answers[-1] == root
     assert answers[0].startswith("ended: ")
-    sentence = {"files": "too many files are open", "size": "may not be this large", "memory": "no memory is left"}[
+    sentence = {"files": "too many files are open", "size": "larger than files may be", "memory": "no memory is left"}[
         kind
     ]
     assert any(sentence in answer for answer in answers) or kind == "memory", (
@@ -277,7 +277,7 @@ def packed(out: Path, corpus: Path) -> None:
         return lambda number: None
 
     with pytest.raises(InterruptedError):
-        build_dataset(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+        build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, corpus: Path, stopped: Pat
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
         return made.append if what == "build" else lambda number: None
 
-    build_dataset(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
     assert made == [1]  # utterances: no other part was made again
     assert {path.name: sha256_file(path) for path in (out / "shards").iterdir()} == {
         path.name: sha256_file(path) for path in (whole / "shards").iterdir()
@@ -338,7 +338,7 @@ t.build_dataset(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIP
     assert done.returncode == -9
     assert (out / "dataset.json").exists()
     assert list((out / ".build" / "parts").iterdir())
-    assert build_dataset(scan("iemocap", corpus), out, RECIPE, workers=1)["root"] == root
+    assert build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1)["root"] == root
     assert not (out / ".build" / "parts").exists()
     assert (out / "recipe.lock").exists()
 
@@ -352,10 +352,10 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
     from mesm_data.pipeline import worker
 
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
-    recording = scan("iemocap", source).recordings[0]
+    recording = scan_corpus("iemocap", source).recordings[0]
     utterance = next(u for u in recording.utterances if u.id.endswith("_F000"))
     assert recording.video
-    name = {"sound": utterance.audio[0].path, "video": recording.video, "text": utterance.texts[0]}[kind]
+    name = {"sound": utterance.audio[0].path, "video": recording.video, "text": utterance.annotation_files[0]}[kind]
 
     def exchange(*arguments: object) -> object:
         seen = extract_video(*arguments)  # type: ignore[arg-type]
@@ -369,16 +369,16 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
     with monkeypatch.context() as patch:
         patch.setattr(worker, "extract_video", exchange)
         with pytest.raises(MesmError, match=f"{name} was changed after the corpus was scanned"):
-            build_dataset(scan("iemocap", source), tmp_path / "out", only, workers=1)
+            build_dataset(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
     assert not list((tmp_path / "out" / ".build" / "parts").glob("*.json"))
-    build_dataset(scan("iemocap", source), tmp_path / "out", only, workers=1)
+    build_dataset(scan_corpus("iemocap", source), tmp_path / "out", only, workers=1)
     sources = Dataset(tmp_path / "out")[utterance.id].record["sources"]
     assert {one["path"]: one["sha256"] for one in sources}[name] == sha256_file(source / name)
 
 
 def test_a_source_that_vanishes_is_said(tmp_path: Path, corpus: Path) -> None:
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
-    scanned = scan("iemocap", source)
+    scanned = scan_corpus("iemocap", source)
 
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
         shutil.rmtree(source / "Session1" / "sentences" / "wav", ignore_errors=True)
@@ -387,4 +387,4 @@ def test_a_source_that_vanishes_is_said(tmp_path: Path, corpus: Path) -> None:
     with pytest.raises(MesmError, match="is gone now"):
         build_dataset(scanned, tmp_path / "out", RECIPE, workers=1, progress=progress)
     with pytest.raises(InputError, match="another source"):
-        build_dataset(scan("iemocap", source), tmp_path / "out", RECIPE, workers=1)
+        build_dataset(scan_corpus("iemocap", source), tmp_path / "out", RECIPE, workers=1)

@@ -15,23 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
-from mesm_data.integrity import lock_reader as locked
-from mesm_data.integrity.lock_writer import VERSION
+from mesm_data.integrity.lock_reader import read_lock
+from mesm_data.integrity.lock_writer import LOCK_VERSION
 from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.pipeline.retry import read_recorded_plan
 from mesm_data.pipeline.source_record import load_source_index
 from mesm_data.publishing.contents import read_publication
 from mesm_data.publishing.fetch import fetch
-from mesm_data.splits.groups import saved
+from mesm_data.splits.groups import load_groups
 from mesm_data.storage.cache import Cache
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import open_for_update, open_regular_file, sha256_file
 from mesm_data.storage.json_files import read_json
-from mesm_data.storage.remote import fetch_file
-from mesm_data.storage.safe_text import LONGEST_MESSAGE, printable, printable_message
+from mesm_data.storage.remote import download_file
+from mesm_data.storage.safe_text import MAX_MESSAGE, printable, printable_message
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 DIGEST = "0" * 64
@@ -67,14 +67,14 @@ KINDS = ["link", "pipe", "device", "folder"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_regular_file_is_not_opened_for_writing(tmp_path: Path, precious: Path, kind: str) -> None:
+def test_only_regular_files_are_opened_for_writing(tmp_path: Path, precious: Path, kind: str) -> None:
     plant(kind, tmp_path / "file", precious)
-    with pytest.raises(OSError, match="not a regular file"):
-        open_for_update(tmp_path / "file")
+    with pytest.raises(InputError, match=r"file cannot be used as a lock \(it is not a regular file\): remove it"):
+        open_for_update(tmp_path / "file", "a lock")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path, precious: Path, kind: str) -> None:
+def test_only_regular_files_are_read(tmp_path: Path, precious: Path, kind: str) -> None:
     plant(kind, tmp_path / "file", precious)
     for read in (open_regular_file, sha256_file):
         with pytest.raises(OSError, match="not a regular file"):
@@ -98,13 +98,13 @@ def test_a_download_is_never_written_through_a_link(tmp_path: Path, precious: Pa
     digest = sha256(b"data").hexdigest()
     part = tmp_path / "out" / f".shard.tar.{digest[:12]}.part"
     plant(kind, part, precious)
-    with pytest.raises(InputError, match="not a regular file: remove it"):
-        fetch_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
+    with pytest.raises(InputError, match=r"a partial download \(it is not a regular file\): remove it"):
+        download_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
     assert precious.read_bytes() == PRECIOUS
     part.rmdir() if kind == "folder" else part.unlink()
     plant(kind, tmp_path / "out" / "shard.tar", precious)
     if kind != "folder":  # what stands where the file belongs is replaced, not what it points to
-        fetch_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
+        download_file(str(tmp_path / "there"), tmp_path / "out" / "shard.tar", size=4, sha256=digest)
         assert (tmp_path / "out" / "shard.tar").read_bytes() == b"data"
         assert not (tmp_path / "out" / "shard.tar").is_symlink()
     assert precious.read_bytes() == PRECIOUS
@@ -113,27 +113,27 @@ def test_a_download_is_never_written_through_a_link(tmp_path: Path, precious: Pa
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cache_is_never_written_through_a_link(tmp_path: Path, precious: Path, kind: str) -> None:
     cache = Cache(tmp_path / "cache", 1000)
-    plant(kind, cache.place(DIGEST) / "locks" / "a.tar", precious)
-    with pytest.raises(MesmError, match="cannot be used as a lock"), cache.writing(DIGEST, "a.tar", wait=True):
+    plant(kind, cache.dataset_folder(DIGEST) / "locks" / "a.tar", precious)
+    with pytest.raises(MesmError, match="cannot be used as a lock"), cache.write_lock(DIGEST, "a.tar", wait=True):
         pass
     plant(kind, tmp_path / "cache" / ".lock", precious)
     with (
-        cache.writing(DIGEST, "b.tar", wait=True) as writer,
+        cache.write_lock(DIGEST, "b.tar", wait=True) as writer,
         pytest.raises(MesmError, match="cannot be used as a lock"),
     ):
-        cache.make_room(writer or 0, 1, must=False)
+        cache.reserve(writer or 0, 1, force=False)
     assert precious.read_bytes() == PRECIOUS
 
 
-def test_a_link_in_place_of_a_cached_shard_is_removed_and_fetched_anew(tmp_path: Path, precious: Path) -> None:
+def test_a_link_in_place_of_a_cached_shard_is_removed(tmp_path: Path, precious: Path) -> None:
     shard = tmp_path / "cache" / DIGEST / "shards" / "a.tar"
     plant("link", shard, precious)
-    assert Cache(tmp_path / "cache", 1000).hold(shard, len(PRECIOUS)) is None
+    assert Cache(tmp_path / "cache", 1000).pin(shard, len(PRECIOUS)) is None
     assert not shard.is_symlink()
     assert precious.read_bytes() == PRECIOUS
 
 
-def test_nobody_waits_at_a_pipe_in_a_published_folder(tmp_path: Path) -> None:
+def test_a_pipe_in_a_published_folder_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "published.json")
     with pytest.raises(MesmError, match="not a regular file"):
         fetch(str(tmp_path), tmp_path / "out")
@@ -145,18 +145,18 @@ def test_nobody_waits_at_a_pipe_in_a_published_folder(tmp_path: Path) -> None:
 def lock(**changes: Any) -> dict[str, Any]:
     """A lock of no samples; `changes` are to its recipe."""
     recipe = {**asdict(Recipe(corpus="iemocap")), "detector": DIGEST, **changes}
-    return {"lock": VERSION, "recipe": recipe, "toolchain": {}, "root": DIGEST, "failed": [], "samples": []}
+    return {"lock": LOCK_VERSION, "recipe": recipe, "toolchain": {}, "root": DIGEST, "failed": [], "samples": []}
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "secret.yaml", ".", "mine", "session-5/../secret"])
-def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Command, corpus: Path, name: str) -> None:
+def test_a_lock_cannot_name_a_path_of_this_machine(tmp_path: Path, mesm_data: Command, corpus: Path, name: str) -> None:
     """Its split is looked up among the published ones; the file of that name is neither opened nor quoted."""
     secret = tmp_path / "secret.yaml"
     secret.write_text("token: swordfish\n")
     (tmp_path / "out.lock").write_text(json.dumps(lock(split={"name": name, "digest": DIGEST})))
-    found = locked.read(tmp_path / "out.lock")
+    read = read_lock(tmp_path / "out.lock")
     with pytest.raises(InputError, match="not published: give its lists with --split"):
-        found.split(scan("iemocap", corpus))
+        read.split_name(scan_corpus("iemocap", corpus))
     words = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", "out.lock")
     done = mesm_data(*words, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -164,10 +164,10 @@ def test_a_lock_names_no_place_on_this_machine(tmp_path: Path, mesm_data: Comman
     assert "not published" in done.stderr
 
 
-def test_a_published_split_of_a_lock_is_taken(tmp_path: Path, corpus: Path) -> None:
+def test_a_published_split_of_a_lock_is_used(tmp_path: Path, corpus: Path) -> None:
     for split, name in ((None, None), ({"name": "session-5", "digest": DIGEST}, "session-5")):
         (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
-        assert locked.read(tmp_path / "recipe.lock").split(scan("iemocap", corpus)) == name
+        assert read_lock(tmp_path / "recipe.lock").split_name(scan_corpus("iemocap", corpus)) == name
 
 
 @pytest.mark.parametrize(
@@ -177,16 +177,16 @@ def test_a_published_split_of_a_lock_is_taken(tmp_path: Path, corpus: Path) -> N
 )  # fmt: skip
 def test_a_split_of_the_wrong_shape_is_named(tmp_path: Path, split: Any) -> None:
     (tmp_path / "recipe.lock").write_text(json.dumps(lock(split=split)))
-    with pytest.raises(InputError, match=r"recipe\.lock: its option split is .*, which cannot be"):
-        locked.read(tmp_path / "recipe.lock")
+    with pytest.raises(InputError, match=r"recipe\.lock: its option split is .*, which is not valid"):
+        read_lock(tmp_path / "recipe.lock")
 
 
 @pytest.mark.parametrize("field", ["lock", "recipe"])
 def test_a_lock_is_not_quoted_at_length(tmp_path: Path, field: str) -> None:
-    said = {**lock(), field: "x" * 10**6} if field == "lock" else lock(corpus="x" * 10**6)
-    (tmp_path / "recipe.lock").write_text(json.dumps(said))
+    content = {**lock(), field: "x" * 10**6} if field == "lock" else lock(corpus="x" * 10**6)
+    (tmp_path / "recipe.lock").write_text(json.dumps(content))
     with pytest.raises(InputError) as refused:
-        locked.read(tmp_path / "recipe.lock")
+        read_lock(tmp_path / "recipe.lock")
     assert len(str(refused.value)) < 500 + len(str(tmp_path))
 
 
@@ -195,13 +195,13 @@ def test_a_lock_is_not_quoted_at_length(tmp_path: Path, field: str) -> None:
 
 @pytest.mark.parametrize("statement", [{}, {"date": "x"}, {"corpus": 1, "terms": "x", "date": "x"}, [], "x", 1])
 def test_a_statement_of_the_wrong_shape_is_refused(statement: Any) -> None:
-    said = {
+    content = {
         "publication": 1, "tier": "private", "corpus": "iemocap", "synthetic": False, "root": DIGEST, "date": "x",
         "files": {},
     }  # fmt: skip
-    read_publication(json.dumps({**said, "statement": None}).encode(), "published.json")
+    read_publication(json.dumps({**content, "statement": None}).encode(), "published.json")
     with pytest.raises(InputError, match=r"published\.json is damaged"):
-        read_publication(json.dumps({**said, "statement": statement}).encode(), "published.json")
+        read_publication(json.dumps({**content, "statement": statement}).encode(), "published.json")
 
 
 # What a build left behind
@@ -221,14 +221,14 @@ def test_a_begun_build_of_the_wrong_shape_is_named(tmp_path: Path, data: str) ->
     with pytest.raises(InputError, match=r"source\.json is"):
         load_source_index(tmp_path)
     with pytest.raises(InputError, match=r"groups\.json is"):
-        saved(tmp_path, {"name": "session-5", "digest": DIGEST})
+        load_groups(tmp_path, {"name": "session-5", "digest": DIGEST})
 
 
 # Terminals
 
 
 @given(st.text())
-def test_nothing_that_a_terminal_executes_is_printed(text: str) -> None:
+def test_no_terminal_escape_is_printed(text: str) -> None:
     shown = printable(text)
     shown.encode()
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
@@ -241,7 +241,7 @@ def test_json_on_a_terminal_is_the_same_json(value: Any) -> None:
 
 
 def test_a_message_is_not_longer_than_a_screen_or_two() -> None:
-    assert len(printable_message("x" * 10**7)) < LONGEST_MESSAGE + 100
+    assert len(printable_message("x" * 10**7)) < MAX_MESSAGE + 100
     assert "9996000 characters more" in printable_message("x" * 10**7)
 
 

@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from test_accounting import files_of
 from test_same_bytes import PLAIN_CPU
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.integrity import lock_writer as locks
-from mesm_data.integrity.lock_reader import read, verdict
+from mesm_data.integrity.lock_comparison import compare_sample
+from mesm_data.integrity.lock_reader import read_lock
 from mesm_data.media.faces.crop import FaceBox, crop_at
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.json_files import canonical_json, read_json
@@ -65,7 +66,7 @@ def rebuilt(
         shutil.copy(dataset / "recipe.lock", path / "given.lock")
         arguments = ("build", "iemocap", "--source", copy, "--out", path / "out", "--lock", path / "given.lock")
         done = mesm_data(*arguments, "--workers", 1, "--no-video", **elsewhere(path))
-        (path / "said").write_text(done.stderr + done.stdout)
+        (path / "output").write_text(done.stderr + done.stdout)
 
     return once("rebuilt", make)
 
@@ -74,14 +75,14 @@ def test_another_machine_with_the_lock_builds_the_same_root(rebuilt: Path, datas
     ours, theirs = read_json(dataset / "dataset.json"), read_json(rebuilt / "out" / "dataset.json")
     for name in ("root", "shards", "manifest"):
         assert theirs[name] == ours[name]
-    found = verdicts(rebuilt / "out")
-    assert set(found) == set(Dataset(dataset).keys)
-    assert set(found.values()) == {("identical", "")}
-    said = (rebuilt / "said").read_text()
-    assert f"{len(found)} identical, 0 equivalent, 0 different; the same root {ours['root']}" in said
+    results = verdicts(rebuilt / "out")
+    assert set(results) == set(Dataset(dataset).keys)
+    assert set(results.values()) == {("identical", "")}
+    output = (rebuilt / "output").read_text()
+    assert f"{len(results)} identical, 0 equivalent, 0 different; the same root {ours['root']}" in output
 
 
-def test_what_differs_is_named_and_nothing_else(
+def test_exactly_the_different_samples_are_named(
     tmp_path: Path, corpus: Path, dataset: Path, mesm_data: Command
 ) -> None:
     """One flipped byte of sound; bytes behind a sound that change no sample; and a lock that cuts elsewhere."""
@@ -100,12 +101,12 @@ def test_what_differs_is_named_and_nothing_else(
     arguments = ("build", "iemocap", "--source", copy, "--out", out, "--lock", tmp_path / "other.lock", "--no-video")
     done = mesm_data(*arguments, check=False)
     assert done.returncode == 1
-    found = {key: said for key, said in verdicts(out).items() if said != ("identical", "")}
-    assert found[flipped][0] == "different"
-    assert found[flipped][1].startswith("sound; source of the sound; ")
-    assert found[longer] == ("equivalent", "source of the sound; json")
-    assert found[moved] == ("different", "picture; record")  # the crop is of the local frames, where the lock says
-    assert set(found) == {flipped, longer, moved}
+    differences = {key: result for key, result in verdicts(out).items() if result != ("identical", "")}
+    assert differences[flipped][0] == "different"
+    assert differences[flipped][1].startswith("sound; source of the sound; ")
+    assert differences[longer] == ("equivalent", "source of the sound; json")
+    assert differences[moved] == ("different", "picture; record")  # cropped from the local frames where the lock says
+    assert set(differences) == {flipped, longer, moved}
     assert Dataset(out)[moved].record["faces"]["boxes"][0] == entry["faces"]["boxes"][0]
     assert f"different: {flipped}: sound" in done.stderr
     checked = mesm_data("fingerprint", copy, "--against", dataset / "recipe.lock", check=False)
@@ -114,9 +115,9 @@ def test_what_differs_is_named_and_nothing_else(
     assert {line.split(maxsplit=1)[1].split(":")[0] for line in checked.stdout.splitlines()} == names
 
 
-def test_a_lock_holds_ids_digests_and_numbers_and_nothing_else(dataset: Path) -> None:
-    said = read_json(dataset / "recipe.lock")
-    assert set(said) == {
+def test_a_lock_contains_only_ids_digests_and_numbers(dataset: Path) -> None:
+    lock_content = read_json(dataset / "recipe.lock")
+    assert set(lock_content) == {
         "lock", "format", "corpus", "synthetic", "recipe", "toolchain", "root", "failed", "samples",
     }  # fmt: skip
 
@@ -127,22 +128,22 @@ def test_a_lock_holds_ids_digests_and_numbers_and_nothing_else(dataset: Path) ->
             return [text for inner in value for text in texts(inner)]
         return [value] if isinstance(value, str) else []
 
-    for entry in said["samples"]:
+    for entry in lock_content["samples"]:
         assert set(entry) == {"id", "audio", "video", "clip", "faces", "sha256", "key", "keyed"}
         others = [text for text in texts(entry) if not re.fullmatch("[0-9a-f]{64}", text)]
         assert sorted(others) == sorted([entry["id"], entry["key"]])
     raw = (dataset / "recipe.lock").read_text()
     assert str(Path.home()) not in raw
-    assert os.uname().nodename not in texts(said)
+    assert os.uname().nodename not in texts(lock_content)
 
 
-def test_what_could_be_guessed_is_keyed_by_the_sound(dataset: Path) -> None:
+def test_guessable_values_are_keyed_by_the_sound(dataset: Path) -> None:
     """The same label has another digest in each sample; a holder of the sound can check it with standard tools."""
-    ours, said = Dataset(dataset), read_json(dataset / "recipe.lock")
-    digests = [entry["keyed"]["labels"] for entry in said["samples"]]
+    ours, lock_content = Dataset(dataset), read_json(dataset / "recipe.lock")
+    digests = [entry["keyed"]["labels"] for entry in lock_content["samples"]]
     assert len(set(digests)) == len(digests)
     raw = (dataset / "recipe.lock").read_text()
-    for entry in said["samples"]:
+    for entry in lock_content["samples"]:
         row = ours.rows[entry["id"]]
         sample = ours[entry["id"]]
         key = hashlib.sha256(b"mesm recipe.lock 1 sound\0" + sample.samples.tobytes()).digest()
@@ -154,33 +155,35 @@ def test_what_could_be_guessed_is_keyed_by_the_sound(dataset: Path) -> None:
 def test_silence_makes_no_key() -> None:
     silence, noise = np.zeros(16_000, np.int16), np.arange(16_000, dtype=np.int16)
     black, picture = np.zeros((2, 4, 4, 3), np.uint8), np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
-    assert locks.secret(noise, black)[0] == "sound"
-    assert locks.secret(silence, picture)[0] == "picture"
-    assert locks.secret(silence[:0], black) == (None, None)
+    assert locks.derive_key(noise, black)[0] == "sound"
+    assert locks.derive_key(silence, picture)[0] == "picture"
+    assert locks.derive_key(silence[:0], black) == (None, None)
 
 
 def test_clips_are_compared_by_their_frames_times_and_sound(dataset: Path) -> None:
     entry = read_json(dataset / "recipe.lock")["samples"][0]
     assert entry["clip"]["frames"] > 10
-    assert verdict(entry, {**entry, "clip": {**entry["clip"], "sound": entry["clip"]["sound"] + 1}})[0] == "identical"
+    one_packet_more = {**entry["clip"], "sound": entry["clip"]["sound"] + 1}
+    assert compare_sample(entry, {**entry, "clip": one_packet_more}).verdict == "identical"
     for name, value in (("frames", 3), ("times_sha256", "0" * 64), ("width", 2), ("sound", 1)):
-        assert verdict(entry, {**entry, "clip": {**entry["clip"], name: value}}) == ("different", "clip")
+        _, verdict, what = compare_sample(entry, {**entry, "clip": {**entry["clip"], name: value}})
+        assert (verdict, what) == ("different", "clip")
 
 
-@pytest.mark.parametrize("name", locks.KEYED)
+@pytest.mark.parametrize("name", locks.KEYED_FIELDS)
 def test_every_keyed_field_is_compared(dataset: Path, name: str) -> None:
     entry = read_json(dataset / "recipe.lock")["samples"][0]
     other = {**entry, "keyed": {**entry["keyed"], name: "0" * 64}}
-    assert verdict(entry, other) == ("equivalent" if name == "json" else "different", name)
+    assert compare_sample(entry, other)[1:] == ("equivalent" if name == "json" else "different", name)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: st.DataObject) -> None:
     """One value anywhere is replaced by something else; nothing but InputError comes of it."""
-    said = read_json(dataset / "recipe.lock")
-    said["samples"] = said["samples"][:2]
-    place: Any = said
+    lock_content = read_json(dataset / "recipe.lock")
+    lock_content["samples"] = lock_content["samples"][:2]
+    place: Any = lock_content
     while True:
         name = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
         if not isinstance(place[name], dict | list) or not place[name] or data.draw(st.integers(0, 3)) == 0:
@@ -188,10 +191,10 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
         place = place[name]
     place[name] = data.draw(st.sampled_from([None, -1, 10**30, "x", [], {}, [[1]], True, 0.5]))
     path = tmp_path / "damaged.lock"
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(lock_content))
     with suppress(InputError):
-        lock = read(path)
-        assert all(lock.places(SimpleNamespace(key=key) for key in lock.samples).values())  # type: ignore[misc]
+        lock = read_lock(path)
+        assert all(lock.face_boxes(SimpleNamespace(key=key) for key in lock.samples).values())  # type: ignore[misc]
 
 
 def test_a_box_outside_the_local_picture_is_not_cut() -> None:
@@ -201,7 +204,7 @@ def test_a_box_outside_the_local_picture_is_not_cut() -> None:
         assert crop_at(picture, FaceBox(box=box, score=1.0, count=1), 48) is None
 
 
-def test_the_lock_decides_and_is_refused_where_it_cannot(
+def test_options_that_contradict_a_lock_are_refused(
     tmp_path: Path, corpus: Path, dataset: Path, rebuilt: Path, mesm_data: Command
 ) -> None:
     lock = dataset / "recipe.lock"
@@ -214,11 +217,11 @@ def test_the_lock_decides_and_is_refused_where_it_cannot(
         done = mesm_data(*arguments, *source, check=False)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "out").exists()
-    found, recipe = scan("iemocap", corpus), replace(read(lock).recipe, clips=False)
+    scanned, recipe = scan_corpus("iemocap", corpus), replace(read_lock(lock).recipe, clips=False)
     with pytest.raises(InputError, match="was made with other options: face_size is 48 there and 64 now"):
-        build_dataset(found, tmp_path / "out", replace(recipe, face_size=64), lock=read(lock))
+        build_dataset(scanned, tmp_path / "out", replace(recipe, face_size=64), lock=read_lock(lock))
     with pytest.raises(InputError, match="was begun with another lock"):
-        build_dataset(found, rebuilt / "out", recipe)
+        build_dataset(scanned, rebuilt / "out", recipe)
 
 
 @pytest.mark.slow
@@ -230,7 +233,7 @@ def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus:
     call = (
         "t.build_dataset(t.scan('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
     )
-    program = program[: program.index("t.build_dataset(")] + "lock = l.read(Path(sys.argv[3]))\n" + call
+    program = program[: program.index("t.build_dataset(")] + "lock = l.read_lock(Path(sys.argv[3]))\n" + call
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),

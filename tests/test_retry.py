@@ -16,7 +16,7 @@ import pytest
 from test_accounting import files_of, utterances, video_of
 from test_same_bytes import content
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.parts import read_part
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -59,7 +59,7 @@ def broken(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) ->
     def make(path: Path) -> None:
         shutil.copytree(corpus, path / "source")
         damage(path / "source")
-        build_dataset(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("broken", make)
 
@@ -83,7 +83,7 @@ def everything(out: Path) -> dict[str, Any]:
 def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, Any]:
     """A fresh build of the undamaged corpus."""
     return everything(
-        once("fresh", lambda path: build_dataset(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+        once("fresh", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None)
     )
 
 
@@ -132,7 +132,7 @@ def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.pipeline.retry import retry_dataset
 from mesm_data.pipeline.build import build_dataset
 from test_retry import RECIPE
@@ -143,7 +143,7 @@ def progress(what, total, todo):
             os.kill(os.getpid(), signal.SIGKILL)
     return step
 
-corpus, out = scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2])
+corpus, out = scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2])
 if sys.argv[4] == "retry":
     retry_dataset(corpus, out, workers=1, progress=progress)
 else:
@@ -173,7 +173,7 @@ def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, 
     killed(source, out, "build", "retry")
     assert not (out / "dataset.json").exists()
     killed(source, out, "pack", "retry")
-    retry_dataset(scan("iemocap", source), out, workers=1)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1)
     assert everything(out) == fresh
 
 
@@ -185,7 +185,7 @@ def whole(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> 
         shutil.copytree(corpus, path / "source")
         for wav in wrong_wavs(path / "source"):
             change_sound(wav)
-        build_dataset(scan("iemocap", path / "source"), path / "out", RECIPE, workers=2)
+        build_dataset(scan_corpus("iemocap", path / "source"), path / "out", RECIPE, workers=2)
 
     return once("whole-machine", make)
 
@@ -217,16 +217,16 @@ def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
             if name.endswith(".wdseg"):
                 (source / name).write_bytes((source / name).read_bytes() + b"\n")
         with pytest.raises(InputError, match="mesm-data retry"):
-            build_dataset(scan("iemocap", source), out, RECIPE)
+            build_dataset(scan_corpus("iemocap", source), out, RECIPE)
     told: list[str] = []
-    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert any("changed: " in sentence for sentence in told) is longer
     if not longer:
         assert any(sentence.startswith("1 of ") for sentence in told)
         assert everything(out) == fresh
-    assert build_dataset(scan("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
+    assert build_dataset(scan_corpus("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
     told.clear()
-    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert [sentence for sentence in told if "nothing to retry" in sentence]
 
 
@@ -246,10 +246,10 @@ def test_a_stopped_build_or_retry_goes_on_after_a_repair(
     shutil.rmtree(source)
     shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build_dataset(scan("iemocap", source), out, RECIPE)
+        build_dataset(scan_corpus("iemocap", source), out, RECIPE)
     assert {path.name for path in parts.glob("*.json")} == done
     told: list[str] = []
-    retry_dataset(scan("iemocap", source), out, workers=1, report=told.append)
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
@@ -261,8 +261,8 @@ def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp
     killed(source, out, "build", "build")
     before = sorted(path.name for path in (out / ".build" / "parts").iterdir())
     video_of(source, sorted(utterances(source))[0]).unlink()
-    with pytest.raises(InputError, match="are gone"):
-        retry_dataset(scan("iemocap", source), out)
+    with pytest.raises(InputError, match="are missing"):
+        retry_dataset(scan_corpus("iemocap", source), out)
     assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
 
 
@@ -286,7 +286,7 @@ def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
             after.update(parts())
         return no_progress(what, total, todo)
 
-    build_dataset(scan("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
     assert compared[0][1] > 0
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
@@ -310,21 +310,21 @@ def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
             (texts.parent / "transcriptions" / evaluation.name).unlink(),
             shutil.rmtree(texts.parents[1] / "sentences" / "wav" / evaluation.stem),  # each wav is a row of its own
         ),
-        "are gone": lambda: video_of(source, sorted(names)[0]).unlink(),
+        "are missing": lambda: video_of(source, sorted(names)[0]).unlink(),
     }
     for message, edit in cases.items():
         edit()
         with pytest.raises(InputError, match=message):
-            retry_dataset(scan("iemocap", source), out)
+            retry_dataset(scan_corpus("iemocap", source), out)
         assert everything(out) == before
         shutil.rmtree(source)
         shutil.copytree(corpus, source)
     with pytest.raises(InputError, match="mesm-data retry"):
-        build_dataset(scan("iemocap", source), out, RECIPE)
+        build_dataset(scan_corpus("iemocap", source), out, RECIPE)
 
 
 def test_a_recording_that_kills_its_worker_loses_the_picture_and_keeps_the_sound(tmp_path: Path, corpus: Path) -> None:
-    recording = scan("iemocap", corpus).recordings[0]
+    recording = scan_corpus("iemocap", corpus).recordings[0]
     parts = tmp_path / ".build" / "parts"
     parts.mkdir(parents=True)
     (tmp_path / ".build" / "recipe.json").write_text("{}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.files import sha256_file
@@ -31,7 +31,9 @@ def content(path: Path) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def reference(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, object]:
     """One worker, in this process."""
-    path = once("reference", lambda path: build_dataset(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+    path = once(
+        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+    )
     return content(path)
 
 
@@ -44,7 +46,7 @@ def test_four_workers_another_folder_touched_files_another_umask(
         os.utime(path, (number, number))
     mask = os.umask(0o077)
     try:
-        build_dataset(scan("iemocap", copy), tmp_path / "out", RECIPE, workers=4)
+        build_dataset(scan_corpus("iemocap", copy), tmp_path / "out", RECIPE, workers=4)
     finally:
         os.umask(mask)
     assert content(tmp_path / "out") == reference
@@ -71,7 +73,7 @@ def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, referen
             process.wait()
         kills += 1
         assert not (out / "dataset.json").exists() or content(out) == reference
-    build_dataset(scan("iemocap", corpus), out, RECIPE, workers=2)
+    build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=2)
     assert content(out) == reference
     assert sorted(path.name for path in out.iterdir()) == [
         ".build", "dataset.json", "manifest.parquet", "recipe.lock", "shards", "video",

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import soundfile
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.media.faces.mtcnn import MtcnnDetector
 from mesm_data.schema.recordings import Recording, Utterance
 
@@ -81,13 +81,13 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     shutil.rmtree(arguments.out, ignore_errors=True)
-    found = scan("iemocap", arguments.corpus)
+    found = scan_corpus("iemocap", arguments.corpus)
     before, looked = cpu(), 0
     pictures = []
     for recording in found.recordings:
         for utterance in recording.utterances:
             frames = prepare(found.root, recording, utterance, arguments.out / recording.id / utterance.id)
-            side = "L" if utterance.picture.left == 0 else "R"
+            side = "L" if utterance.region.left == 0 else "R"
             folder = arguments.out / recording.id / utterance.id
             chosen = [folder / f"image_{side}_{number}.jpg" for number in range(0, frames, STEP)]
             looked += len(chosen)

@@ -13,7 +13,7 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.batch import Batch
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training.optimizer import autocast
-from mesm_train.training.setup import set_products
+from mesm_train.training.setup import set_matmul_precision
 
 # The largest root mean square error of the logits over their own, the least cosine of the gradients, and the least
 # share of all sites that are chosen alike. They are wide: what is wrong exceeds them, what is rounded does not.
@@ -56,7 +56,7 @@ def outcome(original: Model, data: Batch, device: torch.device, precision: str) 
     made = copy.deepcopy(original).to(device)
     dtype = torch.float64 if precision == "fp64" else torch.float32
     made, data = made.to(dtype), data.to(device)
-    set_products(device, precision)
+    set_matmul_precision(device, precision)
     with autocast(device, precision):
         look = made.look(data)
     loss = functional.binary_cross_entropy_with_logits(look.logits.to(dtype), data.labels.to(dtype), reduction="sum")

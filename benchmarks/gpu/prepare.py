@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
@@ -32,8 +32,8 @@ def write_shards(folder: Path) -> None:
     """A dataset of five dialogs, one a session, without clips."""
     with tempfile.TemporaryDirectory() as temporary:
         corpus = Path(temporary) / "iemocap"
-        iemocap.write(corpus, dialogs=5, turns=10, seed=1)
-        build_dataset(scan("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
+        iemocap.write_corpus(corpus, dialogs=5, turns=10, seed=1)
+        build_dataset(scan_corpus("iemocap", corpus), folder, Recipe(corpus="iemocap", clips=False))
 
 
 def write_split(dataset: Dataset, file: Path) -> None:

@@ -1,15 +1,10 @@
-"""Thin Typer apps: every command is one call into the library."""
+"""The commands mesm-data and mesm-train: thin Typer apps around the libraries."""
 
 from typing import TYPE_CHECKING
 
-__version__: str
-
 if not TYPE_CHECKING:
+    from mesm_data import lazy_exports
 
-    def __getattr__(name: str) -> object:
-        """Look up the version when it is first used."""
-        if name == "__version__":
-            from importlib.metadata import version
+    __getattr__, __dir__ = lazy_exports(__name__, {})
 
-            return version("mesm")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__version__: str

@@ -94,7 +94,7 @@ def build(
       mesm-data build iemocap --out /data/iemocap --lock recipe.lock
       mesm-data build iemocap --out /data/large --face-size 96 --frame-interval 0.25 --sample-rate 44100
     """
-    from mesm_cli.splits import say_leaks
+    from mesm_cli.splits import report_leaks
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.media.options import detector_options, parse_seconds
@@ -116,7 +116,7 @@ def build(
     scanned = open_corpus(corpus, source)
     if followed_lock:
         check_corpus(followed_lock, scanned.name)
-        split = split or followed_lock.split(scanned)
+        split = split or followed_lock.split_name(scanned)
     else:
         recipe = replace(recipe, corpus=scanned.name)
         options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
@@ -136,7 +136,7 @@ def build(
             progress=bar,
         )
     write_inferred_schema(scanned, out)
-    say_leaks(out, info)
+    report_leaks(out, info)
     if followed_lock:
         compare_with_lock(out, followed_lock, info)
     report(out, info)
@@ -155,17 +155,17 @@ def read_lock(path: Path, corpus: str, options: "Recipe", media: Iterable[str]) 
         InputError: The lock is of another corpus, or an option of the command line conflicts with it.
     """
     from mesm_data.corpora.table.corpus_file import is_corpus_file
-    from mesm_data.integrity.lock_reader import read
+    from mesm_data.integrity.lock_reader import read_lock
     from mesm_data.media.toolchain import toolchain_versions
 
-    lock = read(path)
+    lock = read_lock(path)
     if not is_corpus_file(corpus):
         check_corpus(lock, corpus)
     conflicts = {"--only": options.only, "--limit": options.limit, "--video-offset": options.video_offset != "0"}
     conflicts |= {f"--{name.replace('_', '-')}": True for name in media}
     if named := [name for name, value in conflicts.items() if value]:
         raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
-    if differs := lock.other_tools(toolchain_versions()):
+    if differs := lock.toolchain_difference(toolchain_versions()):
         console.say(f"note: this toolchain is not the lock's ({differs}); samples that differ are listed below")
     return lock, replace(lock.recipe, clips=lock.recipe.clips and options.clips)
 
@@ -178,16 +178,17 @@ def check_corpus(lock: "Lock", corpus: str) -> None:
 
 def compare_with_lock(out: Path, lock: "Lock", info: dict[str, Any]) -> None:
     """Compare the dataset with the lock and write rebuild.csv. Raises MesmError if a sample is different."""
-    from mesm_data.integrity import rebuild_check as rebuild
+    from mesm_data.integrity.lock_comparison import DIFFERENT, REBUILD_NAME, compare_build, summarize
 
-    found = rebuild.check(out, lock)
-    console.say(f"rebuilt by {lock.path}: {rebuild.summary(found, lock, info)}")
-    different = [(key, what) for key, verdict, what in found if verdict == "different"]
+    comparisons = compare_build(out, lock)
+    console.say(f"rebuilt by {lock.path}: {summarize(comparisons, lock, info['root'])}")
+    different = [(key, what) for key, verdict, what in comparisons if verdict == DIFFERENT]
     for key, what in different[:MAX_SHOWN]:
         console.say(f"different: {key}: {what}")
     if different:
         raise MesmError(
-            f"{len(different)} of {len(found)} samples are different from the lock; {out / rebuild.NAME} lists them all"
+            f"{len(different)} of {len(comparisons)} samples are different from the lock; {out / REBUILD_NAME} lists "
+            "them all"
         )
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Never
 import typer
 
 from mesm_data.errors import MesmError
-from mesm_data.storage.machine_errors import is_resource_error, message
+from mesm_data.storage.machine_errors import describe_machine_error, is_resource_error
 from mesm_data.storage.safe_text import printable, printable_message
 
 LOG_SECONDS = "30"
@@ -96,18 +96,18 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except MesmError as error:
-        if not error.said_elsewhere:
+        if not error.reported_elsewhere:
             say(f"error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None or is_resource_error(error):
-            say(f"error: {message(error, Path())}")
+            say(f"error: {describe_machine_error(error, Path())}")
             sys.exit(1)
         advice = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"
         say(f"error: {error.filename}: {error.strerror}: {advice}, or choose another place")
         sys.exit(2)
     except MemoryError as error:
-        say(f"error: {message(error, Path())}")
+        say(f"error: {describe_machine_error(error, Path())}")
         sys.exit(1)
     except Stopped as stopped:
         hint = f"; {stopped.hint}" if stopped.hint else ""

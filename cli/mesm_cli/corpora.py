@@ -9,8 +9,8 @@ import typer
 from mesm_cli import console
 
 
-def corpora(as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False) -> None:
-    """List the corpora that can be built from their raw files: name, title, licence and where to get them.
+def corpora(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the corpora that can be built from their raw files, with title, homepage and licence.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def corpora(as_json: Annotated[bool, typer.Option("--json", help="The same as JS
         for line in (entry["homepage"], licence.get("name") or licence.get("terms", "")):
             if line:
                 console.show(f"           {line}")
-    console.say("a corpus of your own: mesm-data build clips.csv --root MEDIA --out DIR")
+    console.say("for your own corpus: mesm-data build clips.csv --root MEDIA --out DIR")
 
 
 def table(
@@ -49,7 +49,7 @@ def table(
         Path | None, typer.Option("--source", "--root", help="The folder of the corpus, or of a table's media files.")
     ] = None,
 ) -> None:
-    """Write what a scan finds as a table, one row an utterance, without building anything; or a table's corpus.toml.
+    """Write the scanned utterances of a corpus as a table, without building anything, or the corpus.toml of a table.
 
     \b
     Examples:
@@ -63,12 +63,12 @@ def table(
     from mesm_data.errors import InputError
 
     if out.suffix.lower() == ".toml" and not Path(corpus).suffix:
-        raise InputError(f"{corpus} needs no corpus.toml: give -o a table such as {corpus}.parquet")
-    found = open_corpus(corpus, source)
-    show_notes(found.notes)
+        raise InputError(f"{corpus} needs no corpus.toml: write a table, such as -o {corpus}.parquet")
+    scanned = open_corpus(corpus, source)
+    show_notes(scanned.notes)
     if out.suffix.lower() == ".toml":
-        write_corpus_toml(found, out)
+        write_corpus_toml(scanned, out)
     else:
-        write_table(found, out)
-    console.say(f"{len(found.utterances())} utterances of {found.name}")
+        write_table(scanned, out)
+    console.say(f"{len(scanned.utterances())} utterances of {scanned.name}")
     console.show(str(out))

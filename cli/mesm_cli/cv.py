@@ -44,7 +44,7 @@ def cv(
     from mesm_train.analysis.tables import render
     from mesm_train.analysis.write_tables import write_comparison
     from mesm_train.config.settings import load_recipe
-    from mesm_train.training.progress import Bar, Lines
+    from mesm_train.training.progress import BarLogger, LineLogger
 
     if ablate not in (None, "modalities"):
         raise InputError(f"--ablate {ablate!r}: expected modalities")
@@ -52,9 +52,9 @@ def cv(
     place = out or Path("runs") / f"{config.name}-cv"
     planned = plan_jobs(config, folds, seeds, ablate_modalities=ablate is not None)
     write_plan(place, folds, planned)
-    watcher = Bar() if sys.stderr.isatty() else Lines()
+    logger = BarLogger() if sys.stderr.isatty() else LineLogger()
     configs = {job.path: job.config for job in planned}
-    if not run_all(configs, place, jobs=jobs, stop=StopFlag(), watcher=watcher):
+    if not run_all(configs, place, jobs=jobs, stop=StopFlag(), logger=logger):
         raise console.Stopped
     comparison = summarise(place)
     tables = [cv_table(comparison), class_table(comparison)]

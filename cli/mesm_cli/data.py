@@ -1,4 +1,4 @@
-"""mesm-data: raw emotion corpora to verified shards."""
+"""The command mesm-data: from raw emotion corpora to verified shards."""
 
 import os
 
@@ -41,6 +41,6 @@ app.add_typer(splits.app)
 
 def main() -> None:
     """The entry point."""
-    # A build uses its cores for several recordings at once: BLAS threads on top cost CPU and save no time.
+    # A build processes one recording per core: additional BLAS threads cost CPU and save no time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(app)

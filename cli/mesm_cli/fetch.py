@@ -11,21 +11,21 @@ from mesm_cli import console
 @console.when_stopped(console.RESUMES)
 def fetch(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Where it was published: a folder, http(s)://, s3://, hf://.")
+        str, typer.Argument(metavar="URL", help="Where the dataset is published: a folder, http(s)://, s3://, hf://.")
     ],
-    path: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or that of a stopped fetch.")],
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or that of an interrupted fetch.")],
 ) -> None:
-    """Fetch a published dataset. Resumable; every file is checked before it is put in place.
+    """Download a published dataset. Resumable; every file is checked before it is put in place.
 
     \b
     Examples:
       mesm-data fetch https://lab.example.org/iemocap-recipe recipe
       mesm-data fetch s3://lab/iemocap /data/iemocap
     """
-    from mesm_data.publishing.fetch import fetch as get
+    from mesm_data.publishing import fetch as publications
 
     with console.bytes_bar("fetch") as progress:
-        tier, root = get(url, path, progress=progress)
+        tier, root = publications.fetch(url, path, progress=progress)
     console.show(path)
     if tier == "recipe":
         console.say(f"the recipe of root {root}; next: build it from your copy of the corpus, see {path / 'README.md'}")

@@ -32,7 +32,7 @@ def inspect(
     if report or croissant:
         write_pages(path, report, croissant, media=not no_media)
         return
-    from mesm_cli.splits import line
+    from mesm_cli.splits import summary_line
     from mesm_data.dataset.summary import inspect as summarise
 
     summary = summarise(path)
@@ -65,7 +65,7 @@ def inspect(
                 shortened(summary[name], name),
                 {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name),
             )
-    console.table({name: line(split) for name, split in summary["splits"].items()}, "splits")
+    console.table({name: summary_line(split) for name, split in summary["splits"].items()}, "splits")
     if summary["notes"]:
         console.table(dict(enumerate(summary["notes"], 1)), "notes of the scan")
 

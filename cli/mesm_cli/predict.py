@@ -93,25 +93,25 @@ def predict(
         raise InputError("--step goes with --window")
     model = load(run, device=device, face_model=face_model)
     lengths = (window, step or window / 2) if window is not None else None
-    answers: list[Prediction | Failure] = []
-    for answer in _answers(model, common, paths, source, lengths, allow_missing, workers):
-        answers.append(answer)
+    results: list[Prediction | Failure] = []
+    for result in _predict_files(model, common, paths, source, lengths, allow_missing, workers):
+        results.append(result)
         if as_json:
-            console.show(output.as_line(answer))
-        elif isinstance(answer, Failure):
-            console.say(f"failed: {answer.reason}")
+            console.show(output.as_line(result))
+        elif isinstance(result, Failure):
+            console.say(f"failed: {result.reason}")
         else:
-            console.show(answer)
-    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+            console.show(result)
+    predictions = [result for result in results if isinstance(result, Prediction)]
     if out:
-        output.write(out, answers)
+        output.write(out, results)
     if timeline:
         timeline_figure.write_timeline(timeline, predictions)
-    if failed := len(answers) - len(predictions):
-        raise MesmError(f"{failed} of {len(answers)} clips were not predicted; all others were")
+    if failed := len(results) - len(predictions):
+        raise MesmError(f"{failed} of {len(results)} clips were not predicted; all others were")
 
 
-def _answers(
+def _predict_files(
     model: "Predictor",
     common: "Clip",
     paths: list[Path],
@@ -136,10 +136,12 @@ def _answers(
     for path in paths:
         clip = replace(common, path=path)
         try:
-            found = with_text(clip, source, recipe, whole=lengths is not None)
+            stretches = with_text(clip, source, recipe, whole=lengths is not None)
             if lengths:
-                found = [one for whole in found for one in windows(whole, seconds=lengths[0], step=lengths[1])]
-            clips += found
+                stretches = [
+                    stretch for whole in stretches for stretch in windows(whole, seconds=lengths[0], step=lengths[1])
+                ]
+            clips += stretches
         except MesmError as error:
             if len(paths) == 1:
                 raise

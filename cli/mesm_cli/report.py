@@ -38,11 +38,11 @@ def report(
     if not runs[0].is_dir():
         raise InputError(f"{runs[0]} is not the folder of a run: expected what `mesm-train run --out` wrote")
     try:
-        setup = library.load(runs[0], data=data)
+        setup = library.load_run(runs[0], data=data)
     except MesmError as error:
         if data:
             raise
         console.say(f"note: the page is made without the dataset ({error})")
         console.show(page.write(runs[0]))
         return
-    console.show(library.report(setup, runs[0]))
+    console.show(library.write_report(setup, runs[0]))

@@ -1,4 +1,4 @@
-"""mesm-train run and eval."""
+"""mesm-train run, eval and compare."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mesm_cli import console
 from mesm_cli.settings import complete_recipe
 
 if TYPE_CHECKING:
-    from mesm_train.training.progress import Watcher
+    from mesm_train.training.progress import RunLogger
 
 PARTS = "train, valid or test"
 
@@ -23,17 +23,21 @@ PARTS = "train, valid or test"
 def run(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe's name, or a YAML file; none lists the recipes.", autocompletion=complete_recipe),
+        typer.Argument(
+            help="The name of a recipe, or a YAML file; by default, the recipes are listed.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="The folder or URL (s3://, https://, hf://) of a dataset.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out if there is one.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder of the run (default: runs/NAME).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out if there is one.")] = False,
     processes: Annotated[int, typer.Option("--nproc-per-node", min=1, help="Ranks on this machine.")] = 1,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard/ too.")] = False,
-    wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard/.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases.")] = False,
     log_seconds: Annotated[
-        float, typer.Option(min=0, help="Off a terminal: seconds between lines inside an epoch; 0: a line an update.")
+        float,
+        typer.Option(min=0, help="Without a terminal: seconds between lines inside an epoch; 0: a line per update."),
     ] = 60,
     profile: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="Trace these updates to RUN/profile.json.gz.")
@@ -41,7 +45,7 @@ def run(
 ) -> None:
     """Train a model and test its best epoch.
 
-    Several machines are started by torchrun (docs/distributed.md); it may also restart what was killed.
+    torchrun starts several machines (docs/distributed.md), and can restart killed ranks.
 
     \b
     Examples:
@@ -56,76 +60,86 @@ def run(
         console.table(recipe_summaries(), "Recipes: mesm-train run NAME --data DIR")
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
-    place = out or Path("runs") / config.name
-    watcher = _watcher(place, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
+    folder = out or Path("runs") / config.name
+    logger = _make_logger(folder, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
     if processes > 1:
         _launch(processes)
-    from mesm_train.runs.run import begin
-    from mesm_train.training.connection import connected
-    from mesm_train.training.launch import end_with_launcher
+    from mesm_train.runs.run import start_run
+    from mesm_train.training.connection import connect_ranks
+    from mesm_train.training.launch import terminate_with_launcher
     from mesm_train.training.sessions import describe_command
 
-    remedy = console.RESUMES if resume else "the same command with --resume goes on where it stopped"
+    remedy = console.RESUMES if resume else "run the same command with --resume to continue"
     stop = StopFlag()
-    end_with_launcher()
-    with console.when_stopped(remedy), connected(config.device, config.ranks.timeout_seconds) as ranks:
-        # torchrun starts the same command again after a rank was killed, and counts that on its machine only.
+    terminate_with_launcher()
+    with console.when_stopped(remedy), connect_ranks(config.device, config.ranks.timeout_seconds) as ranks:
+        # After a rank was killed, torchrun runs the same command again, and counts restarts per machine.
         resume = ranks.any(resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
-        ended = begin(
-            config, place, resume=resume, stop=stop, watcher=watcher, ranks=ranks,
+        ended = start_run(
+            config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks,
             command=describe_command("mesm-train", sys.argv[1:]),
         )  # fmt: skip
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:
-        console.say(f"next: mesm-train eval {place}")
+        console.say(f"next: mesm-train eval {folder}")
 
 
 def _launch(count: int) -> Never:
-    """This very command as `count` ranks."""
+    """Run this command as `count` ranks."""
     from mesm_data.errors import InputError
-    from mesm_train.training.launch import launch
+    from mesm_train.training.launch import launch_ranks
 
     if "RANK" in os.environ:
-        raise InputError("--nproc-per-node starts ranks, and torchrun has done so already: leave one of the two out")
+        raise InputError(
+            "--nproc-per-node starts ranks, but torchrun has already started them: use only one of the two"
+        )
     program = "from mesm_cli.train import main; main()"
     arguments = sys.argv[1:]
     for index, argument in enumerate(arguments):
         if argument.startswith("--nproc-per-node"):
             del arguments[index : index + (1 if "=" in argument else 2)]
             break
-    sys.exit(launch(count, [sys.executable, "-c", program, *arguments]))
+    sys.exit(launch_ranks(count, [sys.executable, "-c", program, *arguments]))
 
 
-def _watcher(place: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float) -> "Watcher":
-    """What shows the run; nothing on the ranks but the first."""
+def _make_logger(
+    folder: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float
+) -> "RunLogger":
+    """The loggers of the run; none on other ranks than the first."""
     from mesm_data.errors import InputError
-    from mesm_train.training.progress import Bar, Lines, Profile, Silent, TensorBoard, Watcher, WeightsAndBiases
+    from mesm_train.training.progress import (
+        BarLogger,
+        LineLogger,
+        NullLogger,
+        ProfileLogger,
+        RunLogger,
+        TensorBoardLogger,
+        WandbLogger,
+    )
 
-    watcher: Watcher = Bar() if sys.stderr.isatty() else Lines(log_seconds)
+    logger: RunLogger = BarLogger() if sys.stderr.isatty() else LineLogger(log_seconds)
     if tensorboard:
-        watcher = TensorBoard(place / "tensorboard", watcher)
+        logger = TensorBoardLogger(folder / "tensorboard", logger)
     if wandb:
-        watcher = WeightsAndBiases(place / "wandb", watcher)
+        logger = WandbLogger(folder / "wandb", logger)
     if profile is not None:
         first, _, last = profile.partition(":")
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) < int(last)):
             raise InputError(f"--profile {profile!r}: expected two numbers of updates, as in 10:20")
-        watcher = Profile(place / "profile.json.gz", int(first), int(last), watcher)
-    return watcher if os.environ.get("RANK", "0") == "0" else Silent()
+        logger = ProfileLogger(folder / "profile.json.gz", int(first), int(last), logger)
+    return logger if os.environ.get("RANK", "0") == "0" else NullLogger()
 
 
 def evaluate(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     part: Annotated[str, typer.Option("--split", help=f"The part of the split: {PARTS}.")] = "test",
-    data: Annotated[
-        str | None, typer.Option(help="The folder or URL of another dataset to ask the model about.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="The folder or URL of another dataset to evaluate on.")] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Another split or labels, a device, …: --set split=session-4")
     ] = None,
 ) -> None:
-    """Compute the scores of a run again, and say whether they are those that it wrote down, and how far off.
+    """Compute the scores of a run again and compare them with those that it recorded.
 
     \b
     Examples:
@@ -138,45 +152,45 @@ def evaluate(
 
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
-    judged = runs.evaluate(path, part=part, data=data, sets=sets or ())
-    console.show(json.dumps(judged.scores, indent=2))
-    for sentence in judged.differences:
+    result = runs.evaluate(path, part=part, data=data, sets=sets or ())
+    console.show(json.dumps(result.scores, indent=2))
+    for sentence in result.differences:
         console.say(f"differs: {sentence}")
-    if judged.before is None:
+    if result.before is None:
         return
-    if judged.before == judged.scores:
-        console.say(f"{path}: the same scores as the run wrote down")
-    elif judged.deviation is not None and judged.deviation.within_tolerance:
-        console.say(f"{path}: the same scores as the run wrote down but for rounding: {judged.deviation}")
+    if result.before == result.scores:
+        console.say(f"{path}: the same scores as the run recorded")
+    elif result.deviation is not None and result.deviation.within_tolerance:
+        console.say(f"{path}: the same scores as the run recorded except for rounding: {result.deviation}")
     else:
-        far = f": {judged.deviation}" if judged.deviation is not None else ""
-        raise MesmError(f"{path}: these are not the scores that the run wrote down in metrics.jsonl{far}")
+        deviation = f": {result.deviation}" if result.deviation is not None else ""
+        raise MesmError(f"{path}: these are not the scores that the run recorded in metrics.jsonl{deviation}")
 
 
-SAME = 10.0  # seconds in which a signal that reaches one of several ranks again is still the same one
+SAME_SIGNAL_SECONDS = 10.0  # within which a repeated signal to one of several ranks counts as the same
 
 
 class StopFlag:
-    """Ctrl-C and SIGTERM ask the loop to save and end after the step under way; a second one ends it at once.
+    """Ctrl-C and SIGTERM make the loop save and end after the current step; a second signal ends it at once.
 
-    Of several ranks each may get one signal twice, from torchrun and from SLURM or the terminal.
+    With several ranks, each may receive a signal twice: from torchrun, and from SLURM or the terminal.
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._several = os.environ.get("WORLD_SIZE", "1") != "1"
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __call__(self) -> bool:
         return self._since is not None
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since = now
             if os.environ.get("RANK", "0") == "0":
                 console.say("\nstopping after this step")
-        elif not self._several or now - self._since > SAME:
+        elif not self._several or now - self._since > SAME_SIGNAL_SECONDS:
             before = self._before[signal.Signals(number)]
             assert callable(before)
             before(number, frame)

@@ -11,48 +11,47 @@ from mesm_data.errors import InputError
 
 
 class SampleCorpus(StrEnum):
-    """Corpora that can be written."""
+    """The corpora whose layout can be written."""
 
     iemocap = "iemocap"
     mosei = "mosei"
 
 
 class Mode(StrEnum):
-    """How faces are drawn."""
+    """How faces are rendered."""
 
     bank = "bank"
     full = "full"
 
 
 def sample(
-    corpus: Annotated[SampleCorpus, typer.Argument(help="The corpus whose layout is written.")],
+    corpus: Annotated[SampleCorpus, typer.Argument(help="The corpus whose layout is used.")],
     out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     dialogs: Annotated[
-        int | None, typer.Option(min=1, help="Number of dialogs (default: 10), or of mosei's videos (default: 12).")
+        int | None,
+        typer.Option(min=1, help="Number of dialogs (default: 10); for mosei, number of videos (default: 12)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
-    mode: Annotated[Mode, typer.Option(help="bank: cached sprites. full: every frame is rendered (slow).")] = Mode.bank,
-    quirks: Annotated[
-        bool,
-        typer.Option("--quirks", help="With the real oddities, and what a build makes of them: quirks.json."),
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    mode: Annotated[
+        Mode, typer.Option(help="bank: cached images of faces. full: render every frame (slow).")
+    ] = Mode.bank,
 ) -> None:
-    """Write a small SYNTHETIC corpus in a real corpus' layout: talking heads, synthetic speech, labels.
+    """Write a small SYNTHETIC corpus in the layout of a real one: talking heads, synthetic speech, labels.
 
     \b
     Examples:
       mesm-data sample iemocap /tmp/iemocap
-      mesm-data sample mosei /tmp/mosei --dialogs 4 --quirks
+      mesm-data sample mosei /tmp/mosei --dialogs 4
     """
     try:
         from mesm_data.synthetic import iemocap, mosei
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{error.name} is missing, which only this command needs: pip install 'mesm[sample]'"
+            f"{error.name} is not installed (only this command needs it): pip install 'mesm[sample]'"
         ) from None
     if corpus is SampleCorpus.iemocap:
-        iemocap.write(out, dialogs=dialogs, seed=seed, mode=mode.value, quirks=quirks)
+        iemocap.write_corpus(out, dialogs=dialogs, seed=seed, mode=mode.value)
     else:
-        mosei.write(out, videos=dialogs, seed=seed, mode=mode.value, quirks=quirks)
+        mosei.write_corpus(out, videos=dialogs, seed=seed, mode=mode.value)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

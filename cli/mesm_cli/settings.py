@@ -8,14 +8,14 @@ from mesm_cli import console
 
 
 def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
-    """Names of recipes for shell completion, each with its summary."""
+    """Complete the name of a recipe; each comes with its summary."""
     from mesm_train.config.settings import recipe_summaries
 
     return [(name, text) for name, text in recipe_summaries().items() if name.startswith(incomplete)]
 
 
 def complete_key(incomplete: str) -> list[tuple[str, str]]:
-    """Keys of settings for shell completion, each with its help."""
+    """Complete the key of a setting; each comes with its help."""
     from mesm_train.config.settings_help import all_settings
 
     return [(setting.key, setting.help) for setting in all_settings() if setting.key.startswith(incomplete)]
@@ -24,10 +24,10 @@ def complete_key(incomplete: str) -> list[tuple[str, str]]:
 def settings(
     key: Annotated[
         str | None,
-        typer.Argument(help="A setting (optim.lr) or a section (optim); none shows all.", autocompletion=complete_key),
+        typer.Argument(help="A setting (optim.lr) or a section (optim); by default all.", autocompletion=complete_key),
     ] = None,
 ) -> None:
-    """Show the settings of a run: key, type, default and help. A YAML recipe or --set KEY=VALUE changes them.
+    """Show the settings of a run: key, type, default and help. YAML recipes and --set KEY=VALUE change them.
 
     \b
     Examples:

@@ -1,5 +1,6 @@
 """mesm-data splits list, fetch and show."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,21 +10,21 @@ import typer
 
 from mesm_cli import console
 
-SHOWN = 5
+MAX_SHOWN = 5  # ids of each kind
 
 app = typer.Typer(
     name="splits",
-    help="Which utterances train, validate and test: rules, and published lists.",
+    help="Splits into train, valid and test: by rules, and by published lists.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
-def show_all(as_json: AsJson = False) -> None:
-    """Show the splits of all corpora: kind, parts, licence, and whether lists are here.
+def list_splits(as_json: AsJson = False) -> None:
+    """List the splits of all corpora: kind, parts, licence, and whether the lists are downloaded.
 
     \b
     Examples:
@@ -31,43 +32,45 @@ def show_all(as_json: AsJson = False) -> None:
       mesm-data splits list --json | jq '.[] | select(.kind == "list")'
     """
     from mesm_data.schema.built_in import built_in_names, built_in_schema
-    from mesm_data.splits.registry import folder_of, is_stored
+    from mesm_data.splits.registry import is_stored, split_dir
     from mesm_data.splits.rules import named_splits
 
-    found = []
+    entries: list[dict[str, Any]] = []
     for corpus in built_in_names():
         for split in named_splits(built_in_schema(corpus), {}).values():
             kind = "rule" if split.is_rule else "list"
-            said: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": kind, "title": split.spec.title}
-            said |= {"counts": dict(split.counts), "licence": split.spec.licence}
+            entry: dict[str, Any] = {"corpus": corpus, "name": split.name, "kind": kind, "title": split.spec.title}
+            entry |= {"counts": dict(split.counts), "licence": split.spec.licence}
             if not split.is_rule:
-                said |= {"urls": [part.url for part in split.files.values()], "folder": str(folder_of(split))}
-                said["fetched"] = is_stored(split)
-            found.append(said)
+                entry |= {"urls": [part.url for part in split.files.values()], "folder": str(split_dir(split))}
+                entry["fetched"] = is_stored(split)
+            entries.append(entry)
     if as_json:
-        console.show(json.dumps(found, ensure_ascii=False, indent=2))
+        console.show(json.dumps(entries, ensure_ascii=False, indent=2))
         return
-    for said in found:
-        counts = ", ".join(f"{part} {number}" for part, number in said["counts"].items())
-        console.show(f"{said['corpus']} {said['name']}  ({said['kind']})  {counts}".rstrip())
-        console.show(f"    {said['title']}")
-        if said["kind"] == "list":
-            console.show(f"    {said['licence']}; {'in' if said['fetched'] else 'not in'} {said['folder']}; from")
-            for url in said["urls"]:
+    for entry in entries:
+        counts = ", ".join(f"{part} {number}" for part, number in entry["counts"].items())
+        console.show(f"{entry['corpus']} {entry['name']}  ({entry['kind']})  {counts}".rstrip())
+        console.show(f"    {entry['title']}")
+        if entry["kind"] == "list":
+            console.show(f"    {entry['licence']}; {'in' if entry['fetched'] else 'not in'} {entry['folder']}; from")
+            for url in entry["urls"]:
                 console.show(f"      {url}")
 
 
 @app.command("fetch")
-def get(
+def fetch_lists(
     corpus: Annotated[str, typer.Argument(help="A corpus' name, or the folder of a dataset.")],
     name: Annotated[str, typer.Argument(metavar="SPLIT", help="A published list (see `mesm-data splits list`).")],
     to: Annotated[
         Path | None,
-        typer.Option(help="Another folder; the default is where `--split NAME` looks ($MESM_SPLITS/CORPUS/SPLIT)."),
+        typer.Option(
+            help="The target folder. Default: $MESM_SPLITS/CORPUS/SPLIT, where `--split NAME` finds the lists."
+        ),
     ] = None,
-    mirror: Annotated[str | None, typer.Option(help="A folder or URL that holds the same files, by name.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="A folder or URL with the same files, by name.")] = None,
 ) -> None:
-    """Download published lists, and keep them if they are what was published (sha256, number of ids).
+    """Download published lists; they are saved only if their sha256 and number of ids are as published.
 
     \b
     Examples:
@@ -77,23 +80,23 @@ def get(
     """
     from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
     from mesm_data.schema.built_in import built_in_schema
-    from mesm_data.splits.fetch import fetch
+    from mesm_data.splits.fetch import fetch_split
 
     path = Path(corpus)
     schema = schema_from_info(path, read_dataset_info(path)) if path.is_dir() else built_in_schema(corpus)
-    folder, needed = fetch(schema, name, to, mirror=mirror)
-    console.say(f"{corpus} {name}: {'fetched, as published' if needed else 'already there, as published'}")
+    folder, downloaded = fetch_split(schema, name, to, mirror=mirror)
+    console.say(f"{corpus} {name}: {'downloaded' if downloaded else 'already there'}, verified")
     console.show(folder)
     console.say(f"next: mesm-data splits show {to or name} --data DIR")
 
 
 @app.command("show")
-def show(
+def show_split(
     name: Annotated[str, typer.Argument(metavar="SPLIT", help="A rule, a published list, or the path of lists.")],
     data: Annotated[Path, typer.Option(help="A dataset.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show a split of a dataset: its parts, what of it is missing, and what leaks across it.
+    """Show a split of a dataset: its parts, missing ids, and leaks between the parts.
 
     \b
     Examples:
@@ -101,36 +104,35 @@ def show(
       mesm-data splits show /data/folds --data /data/mosei --json
     """
     from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows, schema_from_info
-    from mesm_data.splits.resolve import split
+    from mesm_data.splits.resolve import resolve_split
 
-    described = read_dataset_info(data)
-    corpus = described["corpus"]
-    made = split(read_manifest_rows(data, described), schema_from_info(data, described), name)
+    info = read_dataset_info(data)
+    split = resolve_split(read_manifest_rows(data, info), schema_from_info(data, info), name)
     if as_json:
-        missing = [{"key": m.key, "part": m.part, "status": m.status, "reason": m.reason} for m in made.missing]
-        shared = {"speakers": made.leaks.speakers, "dialogs": made.leaks.dialogs, "overlaps": made.leaks.overlaps}
-        console.show(json.dumps({**made.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
+        missing = [dataclasses.asdict(item) for item in split.missing]
+        shared = {"speakers": split.leaks.speakers, "dialogs": split.leaks.dialogs, "overlaps": split.leaks.overlaps}
+        console.show(json.dumps({**split.summary(), "missing": missing, "leaks": shared}, ensure_ascii=False, indent=2))
         return
-    said = made.summary()
-    console.show(f"{corpus} {made.name}: lists of {made.of}, sha256 {made.digest}")
-    console.table(said["counts"], "utterances that the dataset holds")
-    console.table(said["missing"], "ids that it does not hold")
-    for item in made.missing[:SHOWN]:
+    summary = split.summary()
+    console.show(f"{info['corpus']} {split.name}: lists of {split.of}, sha256 {split.digest}")
+    console.table(summary["counts"], "utterances in the dataset")
+    console.table(summary["missing"], "missing ids")
+    for item in split.missing[:MAX_SHOWN]:
         console.show(f"    {item.key} ({item.part}): {item.status}{f', {item.reason}' if item.reason else ''}")
-    console.table(said["leaks"], "shared between parts")
-    for what, first in (("speakers", made.leaks.speakers), ("dialogs", made.leaks.dialogs)):
-        if first:
-            console.show(f"    {what}: {', '.join(first[:SHOWN])}{' ...' if len(first) > SHOWN else ''}")
-    for one, other in made.leaks.overlaps[:SHOWN]:
-        console.show(f"    {one} and {other} overlap in time")
+    console.table(summary["leaks"], "shared between parts")
+    for kind, names in (("speakers", split.leaks.speakers), ("dialogs", split.leaks.dialogs)):
+        if names:
+            console.show(f"    {kind}: {', '.join(names[:MAX_SHOWN])}{' ...' if len(names) > MAX_SHOWN else ''}")
+    for first, second in split.leaks.overlaps[:MAX_SHOWN]:
+        console.show(f"    {first} and {second} overlap in time")
 
 
-def line(said: Mapping[str, Any]) -> str:
-    """A split's summary in one line: its parts, what is missing, what leaks; or why it cannot be made."""
-    if "reason" in said:
-        return str(said["reason"])
-    leaks, missing = said["leaks"], sum(said["missing"].values())
-    counts = ", ".join(f"{part} {number}" for part, number in said["counts"].items())
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """Format a split's summary in one line: parts, missing ids and leaks; or why the split cannot be resolved."""
+    if "reason" in summary:
+        return str(summary["reason"])
+    leaks, missing = summary["leaks"], sum(summary["missing"].values())
+    counts = ", ".join(f"{part} {number}" for part, number in summary["counts"].items())
     lacks = f" ({missing} ids missing)" if missing else ""
     if not any(leaks.values()):
         return f"{counts}{lacks}; nothing leaks"
@@ -138,11 +140,11 @@ def line(said: Mapping[str, Any]) -> str:
     return f"{counts}{lacks}; LEAKS {leaks['speakers']} speakers, {leaks['dialogs']} dialogs, {pairs}"
 
 
-def say_leaks(out: Path, said: Mapping[str, Any]) -> None:
-    """What leaks across each split that can be made of a dataset, as messages."""
+def report_leaks(out: Path, info: Mapping[str, Any]) -> None:
+    """Print, as messages, the leaks of each split that can be resolved for a dataset."""
     from mesm_data.dataset.dataset_dir import read_manifest_rows, schema_from_info
     from mesm_data.dataset.summary import splits
 
-    for name, one in splits(read_manifest_rows(out, said), schema_from_info(out, said)).items():
-        if "reason" not in one:
-            console.say(f"split {name}: {line(one)}")
+    for name, summary in splits(read_manifest_rows(out, info), schema_from_info(out, info)).items():
+        if "reason" not in summary:
+            console.say(f"split {name}: {summary_line(summary)}")

@@ -110,11 +110,11 @@ def sweep_p(
     from mesm_data.storage.files import atomic_write
     from mesm_train.analysis import sweep as library
     from mesm_train.report.figures import sweep_figure
-    from mesm_train.training.progress import Bar, Lines
+    from mesm_train.training.progress import BarLogger, LineLogger
 
     variants = library.variants(config, ps=ps, tiles=tiles, widths=widths)
-    watcher = Bar() if sys.stderr.isatty() else Lines()
-    rows = library.train_all(variants, chosen_seeds, place, stop=StopFlag(), watcher=watcher)
+    logger = BarLogger() if sys.stderr.isatty() else LineLogger()
+    rows = library.train_all(variants, chosen_seeds, place, stop=StopFlag(), logger=logger)
     if rows is None:
         raise console.Stopped
     seconds = library.measure({name: library.run_folder(place, name, chosen_seeds[0]) for name in variants})

@@ -1,4 +1,4 @@
-"""mesm-train: shards to trained and judged models."""
+"""The command mesm-train: from shards to trained and evaluated models."""
 
 import os
 import warnings
@@ -15,7 +15,7 @@ from mesm_cli.run import evaluate, run
 from mesm_cli.settings import settings
 from mesm_cli.study import flops, sweep
 from mesm_cli.tune import tune
-from mesm_train.training.allocator import keep_memory
+from mesm_train.training.allocator import keep_freed_memory
 
 app = console.new_app("mesm-train", "Train FE2E and MESM on the shards of mesm-data.")
 app.command("run")(run)
@@ -36,11 +36,11 @@ app.add_typer(sweep, name="sweep")
 def main() -> None:
     """The entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # What torch says about several ranks that is meant to be so: a step in which every parameter is used, the layout of
-    # the gradients of convolutions with one channel, a store that ended with its rank.
+    # Silences warnings about intended behaviour of several ranks: a step that uses every parameter, the layout of
+    # gradients of convolutions with one channel, a store that ended with its rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    keep_memory()  # of the whole process, so here and not in the library
+    keep_freed_memory()  # a setting of the whole process, so it is made here and not in the library
     console.run(app)
 
 

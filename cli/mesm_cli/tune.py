@@ -37,12 +37,12 @@ def tune(
     from mesm_train.analysis.tune import best_trial, read_space
     from mesm_train.analysis.tune import tune as search
     from mesm_train.config.settings import load_recipe
-    from mesm_train.training.progress import Bar, Lines
+    from mesm_train.training.progress import BarLogger, LineLogger
 
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place, ranges = out or Path("runs") / f"{config.name}-tune", read_space(space)
-    watcher = Bar() if sys.stderr.isatty() else Lines()
-    done = search(config, ranges, place, trials=trials, stop=StopFlag(), watcher=watcher)
+    logger = BarLogger() if sys.stderr.isatty() else LineLogger()
+    done = search(config, ranges, place, trials=trials, stop=StopFlag(), logger=logger)
     if done is None:
         raise console.Stopped
     rows = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,16 +11,16 @@ from mesm_data.errors import MesmError
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.")],
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a dataset.")],
     full: Annotated[
-        bool, typer.Option("--full", help="Decode everything too, and read every shard with webdataset.")
+        bool, typer.Option("--full", help="Also decode everything, and read every shard with webdataset.")
     ] = False,
-    against: Annotated[Path | None, typer.Option(help="Compare every sample with a recipe.lock.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Compare every sample with this recipe.lock.")] = None,
 ) -> None:
-    """Hash every member of every shard again and compare with the manifest. Exit code 1 if anything differs.
+    """Hash every member of every shard and compare with the manifest. Exit code 1 if anything differs.
 
     --full also decodes each sample and clip: content digests, durations, times of crops and words, labels. The first
-    difference of a sample is printed.
+    difference of each sample is printed.
 
     \b
     Examples:
@@ -30,49 +30,57 @@ def verify(
     """
     from mesm_data.dataset.dataset_dir import read_dataset_info
     from mesm_data.features.verification import total_bytes, verify_features
-    from mesm_data.integrity import lock_reader as locked
-    from mesm_data.integrity import rebuild_check as rebuild
-    from mesm_data.integrity.verify import verify as check
-    from mesm_data.media.faces.detector import EXACT_DETECTORS
+    from mesm_data.integrity import lock_comparison
+    from mesm_data.integrity.lock_reader import read_lock
+    from mesm_data.integrity.verify import verify as byte_differences
 
-    said = read_dataset_info(path)
-    lock = locked.read(against) if against else None
-    total = sum(file["size"] for files in (said["shards"], said["video"]) for file in files.values())
-    differences = show(lambda step: check(path, step), "verify", total, "B")
+    info = read_dataset_info(path)
+    lock = read_lock(against) if against else None
+    total = sum(file["size"] for files in (info["shards"], info["video"]) for file in files.values())
+    differences = print_differences(lambda step: byte_differences(path, step), "verify", total, "B")
     if size := total_bytes(path):
-        differences += show(lambda step: verify_features(path, step), "features", size, "B")
-    if full and not differences:  # what is not as recorded need not make sense
-        from mesm_data.integrity.content_check import check as decode
+        differences += print_differences(lambda step: verify_features(path, step), "features", size, "B")
+    if full and not differences:  # content is only meaningful if the bytes are as recorded
+        from mesm_data.integrity.content_check import check_content
 
-        differences = show(lambda step: decode(path, step), "decode", 2 * said["counts"]["ok"], "sample")
+        samples = 2 * info["counts"]["ok"]
+        differences = print_differences(lambda step: check_content(path, step), "decode", samples, "sample")
     if differences:
         raise MesmError(f"{path} differs from its manifest in {differences} places, the first is named above")
-    counts = said["counts"]
-    console.say(f"{path}: all {counts['ok']} samples are as recorded, root {said['root']}")
-    if (detector := said["recipe"].get("face_detector", "mtcnn")) not in EXACT_DETECTORS:
-        console.say(
-            f"note: the faces were found by {detector!r:.40} ({said['recipe'].get('face_library')!r:.40}), "
-            "whose arithmetic is not exact: a build on another machine can be equivalent only, not identical. With "
-            "recipe.lock (build --lock) faces are cut where they were found, and the build can be identical"
-        )
+    console.say(f"{path}: all {info['counts']['ok']} samples are as recorded, root {info['root']}")
+    say_detector(info["recipe"])
     if lock:
-        found = rebuild.check_shards(path, lock)
-        for key, verdict, what in found:
-            if verdict != locked.SAME:
+        comparisons = lock_comparison.compare_dataset(path, lock)
+        for key, verdict, what in comparisons:
+            if verdict != lock_comparison.IDENTICAL:
                 console.show(f"{verdict}: {key}: {what}")
-        console.say(f"against {against}: {rebuild.summary(found, lock, said)}")
-        if different := sum(verdict == locked.DIFFERENT for _, verdict, _ in found):
-            raise MesmError(f"{different} of {len(found)} samples are different from the lock")
+        console.say(f"against {against}: {lock_comparison.summarize(comparisons, lock, info['root'])}")
+        if different := sum(each.verdict == lock_comparison.DIFFERENT for each in comparisons):
+            raise MesmError(f"{different} of {len(comparisons)} samples are different from the lock")
 
 
-def show(differences: Callable[[Callable[[int], object]], Iterator[str]], what: str, total: int, unit: str) -> int:
-    """Print differences as they are found, below a bar that is gone at the end; returns how many there are."""
+def say_detector(recipe: dict[str, Any]) -> None:
+    """Note a face detector whose results depend on the machine."""
+    from mesm_data.media.faces.detector import EXACT_DETECTORS
+
+    if (detector := recipe.get("face_detector", "mtcnn")) not in EXACT_DETECTORS:
+        console.say(
+            f"note: the faces were detected by {detector!r:.40} ({recipe.get('face_library')!r:.40}), whose "
+            "floating-point results depend on the machine: a build on another machine may be only equivalent, not "
+            "identical. A build by recipe.lock (build --lock) uses the boxes of the lock, and can be identical"
+        )
+
+
+def print_differences(
+    differences: Callable[[Callable[[int], object]], Iterator[str]], title: str, total: int, unit: str
+) -> int:
+    """Print differences as they are found, below a progress bar that is removed at the end; return their number."""
     from tqdm import tqdm
 
-    number = 0
-    with tqdm(total=total, unit=unit, unit_scale=True, desc=what, dynamic_ncols=True, leave=False) as bar:
+    count = 0
+    with tqdm(total=total, unit=unit, unit_scale=True, desc=title, dynamic_ncols=True, leave=False) as bar:
         for difference in differences(bar.update):
             bar.clear()
             console.show(difference)
-            number += 1
-    return number
+            count += 1
+    return count

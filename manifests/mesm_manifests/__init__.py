@@ -1,30 +1,25 @@
-"""What is known of each corpus, as data."""
+"""Facts about each built-in corpus, as TOML: schema, known counts and known anomalies."""
 
 import tomllib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
-__version__: str
-
 if not TYPE_CHECKING:
+    from mesm_data import lazy_exports
 
-    def __getattr__(name: str) -> object:
-        """Look up the version when it is first used."""
-        if name == "__version__":
-            from importlib.metadata import version
+    __getattr__, __dir__ = lazy_exports(__name__, {})
 
-            return version("mesm")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__version__: str
 
 
 def names() -> list[str]:
-    """The corpora that there is a manifest of."""
+    """Return the names of the corpora."""
     return sorted(_known())
 
 
 def load(corpus: str) -> dict[str, Any]:
-    """The manifest of a corpus ("iemocap", "mosei"). Raises ValueError, naming those there are, for another name."""
+    """Load the facts about a corpus ("iemocap", "mosei"). Raises ValueError that lists all names if it is unknown."""
     known = _known()
     if corpus not in known:
         raise ValueError(f"no manifest of a corpus {corpus!r}; there are {', '.join(sorted(known))}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesm_data.dataset.reader import Dataset
-from mesm_data.splits.resolve import Split, available
+from mesm_data.splits.resolve import Split, resolve_all_splits
 
 ANY = ""
 
@@ -36,7 +36,7 @@ class Catalogue:
         self.dataset = dataset
         self.scheme = next((name for name, one in dataset.schema.labels.items() if one.type != "number"), None)
         self.rows = {key: dataset.rows[key] for key in dataset.keys}
-        splits = available(self.rows.values(), dataset.schema)
+        splits = resolve_all_splits(self.rows.values(), dataset.schema)
         self.parts = {
             f"{name}: {part}": frozenset(keys)
             for name, split in splits.items()

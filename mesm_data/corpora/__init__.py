@@ -1,1 +1,1 @@
-"""Corpora on disk -> a table of utterances with labels. No media is decoded here."""
+"""Readers of corpora: from the raw files to utterances with labels. No media is decoded."""

@@ -1,27 +1,27 @@
-"""CREMA-D: 91 actors say twelve sentences in six acted emotions; the crowd rated voice, face and both together.
+"""CREMA-D: 91 actors speak twelve sentences in six acted emotions; crowd workers rated voice, face, and both.
 
-AudioWAV/1001_IEO_ANG_HI.wav         actor, sentence, acted emotion, intensity; VideoFlash/ holds .flv of the same names
+AudioWAV/1001_IEO_ANG_HI.wav         actor, sentence, acted emotion, intensity; VideoFlash/ has the .flv files
 SentenceFilenames.csv                "Stimulus_Number","Filename"
 VideoDemographics.csv                "ActorID","Age","Sex","Race","Ethnicity"
 processedResults/tabulatedVotes.csv  "","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote",...
                                      "100001",0,0,0,1,10,0,"1001_IEO_NEU_XX",11,0.909090909090909,"N",...
 
-A row of tabulatedVotes begins with its kind (1 voice, 2 face, 3 both) and five digits of the clip's number; a tie is
-"N:S". summaryTable.csv repeats these winners and is not read.
+The first cell of a row of tabulatedVotes is its kind (1 voice, 2 face, 3 both) and five digits of the clip's number; a
+tie is "N:S". summaryTable.csv repeats these winners and is not read.
 """
 
 import re
 from pathlib import Path
 
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.source_tree import Tree
+from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.recordings import Corpus
 
 _CLIP = r"1\d{3}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?)"
-_SOUNDS, _VIDEOS = ("wav", "mp3"), ("flv", "mp4", "mkv", "avi", "webm")  # the first that is there is taken
+_SOUNDS, _VIDEOS = ("wav", "mp3"), ("flv", "mp4", "mkv", "avi", "webm")  # in order of preference
 _MEDIA = re.compile(rf"({_CLIP})\.({'|'.join((*_SOUNDS, *_VIDEOS))})", re.ASCII)
 _TABLES = ("SentenceFilenames", "VideoDemographics", "tabulatedVotes")
 _TABLE = re.compile(rf"({'|'.join(_TABLES)})\.csv")
@@ -31,28 +31,28 @@ _KINDS = {"1": "voice", "2": "face", "3": "av"}
 
 
 def scan(root: Path) -> Corpus:
-    """Every clip that a file or SentenceFilenames.csv names. The sound is the wav's, or else the mp3's or the video's.
+    """Scan every clip that a file or SentenceFilenames.csv names. Audio is read from wav, mp3 or video, in this order.
 
-    Of a table that is missing the labels are null, noted. Raises InputError if there is no clip, a table cannot be
-    read, or files are Git LFS pointers.
+    The labels of a missing table are null, with a note. Raises InputError if there is no clip, a table cannot be read,
+    or files are Git LFS pointers.
     """
-    tree = Tree(Path(root))
+    tree = SourceTree(Path(root))
     clips: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
         clips.setdefault(_id(match[1]), {}).setdefault(match[2], path)
     if not clips:
-        raise InputError(f"{root}: there is no clip of CREMA-D (such as AudioWAV/1001_IEO_ANG_HI.wav) below it")
+        raise InputError(f"{root}: contains no clip of CREMA-D (such as AudioWAV/1001_IEO_ANG_HI.wav)")
     tables = {match[1]: tree.root / path for match, path in tree.match(_TABLE)}
     for name in _TABLES:
         if name not in tables:
-            tree.notes.add("tables that are not there", f"{name}.csv is not there: what it says is left out")
+            tree.notes.add("missing tables", f"{name}.csv is missing: its labels are null")
     if "SentenceFilenames" in tables:
         for row in read_rows(tables["SentenceFilenames"], ["Filename"]):
             if re.fullmatch(_CLIP, row["Filename"]):
                 clips.setdefault(_id(row["Filename"]), {})
     actors = _actors(tables["VideoDemographics"]) if "VideoDemographics" in tables else {}
     votes = _votes(tables["tabulatedVotes"]) if "tabulatedVotes" in tables else {}
-    # Their video shows other clips, or none.
+    # The videos of these clips show another clip, or nothing.
     for id_ in clips.keys() & set(built_in_facts("crema-d")["anomalies"]["wrong_picture"]):
         clips[id_] = {suffix: path for suffix, path in clips[id_].items() if suffix not in _VIDEOS}
     rows = [_row(id_, clips[id_]) | actors.get(id_[:4], {}) | votes.get(id_, {}) for id_ in sorted(clips)]
@@ -60,7 +60,7 @@ def scan(root: Path) -> Corpus:
 
 
 def _id(name: str) -> str:
-    """The clip's name. Copies from before October 2022 hold 1040_ITH_SAD_X."""
+    """Return the clip's id. Copies from before October 2022 contain 1040_ITH_SAD_X."""
     return f"{name}X" if name.endswith("_X") else name
 
 
@@ -82,13 +82,13 @@ def _row(id_: str, files: dict[str, str]) -> dict[str, str]:
 
 
 def _actors(path: Path) -> dict[str, dict[str, str]]:
-    """Actor -> sex and age."""
+    """Read the sex and age of each actor."""
     rows = read_rows(path, ["ActorID", "Sex", "Age"])
     return {row["ActorID"]: {"sex": row["Sex"].lower(), "age": row["Age"]} for row in rows}
 
 
 def _votes(path: Path) -> dict[str, dict[str, str]]:
-    """Clip -> of each kind of rating the winners, the number of votes, and the share of each emotion."""
+    """Read the winners, the number of votes and the share of each emotion, by clip and kind of rating."""
     clips: dict[str, dict[str, str]] = {}
     for row in read_rows(path, [*_EMOTIONS, "fileName", "emoVote"]):
         kind = _KINDS.get(next(iter(row.values()))[:1])

@@ -1,4 +1,4 @@
-"""A corpus as a table for people: what a scan found, one row an utterance."""
+"""Export of a scanned corpus as a table, one row per utterance."""
 
 import io
 import math
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def corpus_frame(corpus: Corpus) -> "pd.DataFrame":
-    """One row an utterance, in the order of the recordings: ids, files, times, text, flags, status and labels.
+    """Return one row per utterance, in the order of the recordings: ids, files, times, text, flags, status and labels.
 
-    `audio` is the first file with the recording's clock (`start` and `end`), `utterance_audio` and `utterance_video`
-    the utterance's own files. `failed` and `excluded` hold the reason for which an utterance is not built.
+    `audio` is the first file on the recording's clock (that of `start` and `end`); `utterance_audio` and
+    `utterance_video` are files of the utterance alone. `failed` and `excluded` contain the reason why an utterance is
+    not built.
     """
     import pandas as pd
 
-    rows = [_row(corpus, recording, each) for recording in corpus.recordings for each in recording.utterances]
+    rows = [_row(corpus, recording, utterance) for recording in corpus.recordings for utterance in recording.utterances]
     return pd.DataFrame(rows)
 
 
@@ -29,14 +30,14 @@ def _row(corpus: Corpus, recording: Recording, utterance: Utterance) -> dict[str
     whole = math.isinf(utterance.end) and utterance.start == 0
     shared = next((source for source in utterance.audio if source.span is not None or whole), None)
     own = next((source for source in utterance.audio if source.span is None and not whole), None)
-    status, reason = utterance.unbuilt or (None, None)
+    status, reason = utterance.exclusion or (None, None)
     return {
         "id": utterance.id,
         "video": recording.video,
         "audio": shared.path if shared and shared.path != recording.video else None,
         "channel": shared.channel + 1 if shared and shared.channel is not None else None,
         "utterance_audio": own.path if own else None,
-        "utterance_video": utterance.excerpt.path if utterance.excerpt else None,
+        "utterance_video": utterance.clip_source.path if utterance.clip_source else None,
         "start": utterance.start,
         "end": None if math.isinf(utterance.end) else utterance.end,
         "speaker": utterance.speaker,
@@ -58,7 +59,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_table(corpus: Corpus, path: Path) -> None:
-    """Write `corpus_frame` as .csv, .tsv, .parquet or .jsonl. Raises InputError for another ending."""
+    """Write `corpus_frame` as .csv, .tsv, .parquet or .jsonl. Raises InputError for any other suffix."""
     frame = corpus_frame(corpus)
     text = io.StringIO()
     match path.suffix.lower():
@@ -73,6 +74,6 @@ def write_table(corpus: Corpus, path: Path) -> None:
                 frame.to_parquet(file, index=False)
             return
         case _:
-            raise InputError(f"{path}: give a name that ends in .csv, .tsv, .parquet or .jsonl")
+            raise InputError(f"{path}: the name must end in .csv, .tsv, .parquet or .jsonl")
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())

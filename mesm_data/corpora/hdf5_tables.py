@@ -1,9 +1,9 @@
-"""python -m mesm_data.corpora.hdf5_tables FILE: print the tables of a computational sequence (.csd) as JSON.
+"""python -m mesm_data.corpora.hdf5_tables FILE: prints the tables of a computational sequence (.csd) as JSON.
 
 {"dimensions": [...], "tables": [[video, features (n, d), intervals (n, 2)], ...], "problems": [...]} or {"error": ...}
 
-It runs in a process of its own with limits, because the HDF5 library reads any file that an HDF5 file names, and loops,
-crashes or takes all memory on damaged ones. Only what lies in the file itself is read.
+It runs in a subprocess with limits: the HDF5 library follows links to any other file, and damaged files make it loop,
+crash or exhaust the memory. Only data inside the file itself are read.
 """
 
 import json
@@ -20,14 +20,14 @@ from mesm_data.storage.files import open_regular_file
 # The largest tables of CMU-MOSEI: 66 h of words and pauses are about a million rows of 48 bytes, 3 h some 50 000.
 MAX_ROWS = 2_000_000
 MAX_TABLE_BYTES = 64 * 2**20
-MEMORY = 2 * 2**30  # bytes beyond those of the libraries
+MEMORY = 2 * 2**30  # bytes, in addition to the libraries'
 CPU_SECONDS = 60
 
 
 def main() -> None:
-    """Read the file named by the only argument, within the limits."""
+    """Read the file in the only argument, within the limits."""
     import h5py
-    import numpy  # noqa: F401  # before the limit: its libraries map much that is not used
+    import numpy  # noqa: F401  # before the limit is set: its libraries map much memory that they do not use
 
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _LINUX else 0
     for kind, limit in (
@@ -41,14 +41,14 @@ def main() -> None:
     try:
         open_regular_file(path).close()
         with h5py.File(path, "r", locking=False) as file:
-            found = _sequence(file)
+            output = _sequence(file)
     except MesmError as error:
-        found = {"error": str(error)}
+        output = {"error": str(error)}
     except MemoryError:
-        found = {"error": f"needs more than {MEMORY >> 30} GiB of memory to read"}
-    except Exception as error:  # what h5py raises on a damaged file depends on where it is damaged
-        found = {"error": f"is not a readable HDF5 file ({_short(error)})"}
-    sys.stdout.write(json.dumps(found))  # json.dump takes several times as long
+        output = {"error": f"needs more than {MEMORY >> 30} GiB of memory to read"}
+    except Exception as error:  # the exception depends on where the file is damaged
+        output = {"error": f"is not a readable HDF5 file ({_short(error)})"}
+    sys.stdout.write(json.dumps(output))  # json.dump is several times slower
 
 
 _LINUX = sys.platform == "linux"
@@ -58,7 +58,7 @@ def _sequence(file: Any) -> dict[str, Any]:
     groups = [group for name in file if (group := own_group(file, name)) is not None]
     roots = [group for group in groups if own_group(group, "data") is not None]
     if len(roots) != 1:
-        raise MesmError(f"is not a computational sequence: {len(roots)} groups in it hold `data`, expected one")
+        raise MesmError(f"is not a computational sequence: {len(roots)} groups in it contain `data`, expected one")
     problems: list[str] = []
     tables = list(_tables(own_group(roots[0], "data"), problems))
     return {"dimensions": dimensions(roots[0]), "tables": tables, "problems": problems}
@@ -85,23 +85,23 @@ def _tables(data: Any, problems: list[str]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def read_table(group: Any, name: str, *, limit: int = MAX_TABLE_BYTES) -> Any:
-    """A dataset of numbers or texts (n, d), of at most `limit` bytes, checked before anything of it is read."""
+    """Read a dataset of numbers or strings (n, d). Its size is checked first: at most `limit` bytes."""
     import h5py
     import numpy as np
 
-    found = _own(group, name)
-    if not isinstance(found, h5py.Dataset):
+    dataset = _hard_link(group, name)
+    if not isinstance(dataset, h5py.Dataset):
         raise MesmError(f"has no {name}")
-    if found.is_virtual or found.external is not None:
-        raise MesmError(f"its {name} lie in another file, which is not read")
-    shape: tuple[int, ...] = found.shape or (1,)
-    size = found.dtype.itemsize
-    text = h5py.check_string_dtype(found.dtype)
-    if len(shape) > 2 or (text is None and found.dtype.kind not in "fiu"):
-        raise MesmError(f"its {name} are {found.dtype} of the shape {shape}, expected numbers or texts (n, d)")
-    if max(math.prod(shape), math.prod(found.chunks or (0,))) * size > limit or shape[0] > MAX_ROWS:
+    if dataset.is_virtual or dataset.external is not None:
+        raise MesmError(f"its {name} are in another file, which is not read")
+    shape: tuple[int, ...] = dataset.shape or (1,)
+    size = dataset.dtype.itemsize
+    text = h5py.check_string_dtype(dataset.dtype)
+    if len(shape) > 2 or (text is None and dataset.dtype.kind not in "fiu"):
+        raise MesmError(f"its {name} are {dataset.dtype} of the shape {shape}, expected numbers or texts (n, d)")
+    if max(math.prod(shape), math.prod(dataset.chunks or (0,))) * size > limit or shape[0] > MAX_ROWS:
         raise MesmError(f"its {name} of the shape {shape} are larger than those of any video")
-    values = np.atleast_1d(np.asarray(found[()]))
+    values = np.atleast_1d(np.asarray(dataset[()]))
     return values if values.ndim == 2 else values.reshape(-1, 1)
 
 
@@ -124,7 +124,7 @@ def _intervals(values: Any) -> list[list[float]]:
 
 
 def dimensions(root: Any) -> list[str]:
-    """The names of the columns; none if the file does not say."""
+    """Read the names of the columns; empty if the file has none."""
     try:
         names = json.loads(read_table(own_group(root, "metadata"), "dimension names")[0, 0])
     except MemoryError:
@@ -135,15 +135,15 @@ def dimensions(root: Any) -> list[str]:
 
 
 def own_group(parent: Any, name: str) -> Any:
-    """The group `name` of this file; None if there is none."""
+    """Return the group `name` of this file; None if there is none."""
     import h5py
 
-    found = _own(parent, name)
-    return found if isinstance(found, h5py.Group) else None
+    child = _hard_link(parent, name)
+    return child if isinstance(child, h5py.Group) else None
 
 
-def _own(parent: Any, name: str) -> Any:
-    """The object that `name` is a hard link to; None for soft and external links, which may lead to another file."""
+def _hard_link(parent: Any, name: str) -> Any:
+    """Return the target of a hard link; None for soft and external links, which may lead to another file."""
     import h5py
 
     if parent is None or not isinstance(parent.get(name, getlink=True), h5py.HardLink):
@@ -156,7 +156,7 @@ def _short(error: Exception) -> str:
 
 
 def _text(name: str) -> str:
-    """A name that can be written as UTF-8: h5py gives bytes that are no UTF-8 as lone surrogates."""
+    """Make a name encodable as UTF-8: h5py decodes invalid bytes to lone surrogates."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

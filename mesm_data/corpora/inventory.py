@@ -1,71 +1,80 @@
-"""What identifies a source without reading it: the paths and sizes of the files that matter."""
+"""The source files of a corpus: their paths, sizes and modification times. No file is read."""
 
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.schema.recordings import SYNTHETIC, Corpus, Recording, Utterance
+from mesm_data.schema.recordings import SYNTHETIC_MARKER, Corpus, Recording, Utterance
 from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
-Listing = dict[str, int]  # path relative to the corpus root -> bytes
-Stamps = dict[str, tuple[int, int]]  # path relative to the corpus root -> bytes, time of the last change in ns
+SourceSizes = dict[str, int]  # path relative to the corpus root -> bytes
+Stamp = tuple[int, int]  # size in bytes, modification time in ns
+Stamps = dict[str, Stamp]  # path relative to the corpus root -> stamp
 
 
-def files(recording: Recording, utterance: Utterance) -> set[str]:
-    """The files that an utterance can be made of. The single images of a folder are not among them."""
-    names = {*utterance.texts, *(source.path for source in utterance.audio)}
+def source_files(recording: Recording, utterance: Utterance) -> set[str]:
+    """Return the files from which an utterance can be built, without the single images of a folder."""
+    names = {*utterance.annotation_files, *(source.path for source in utterance.audio)}
     names.update([recording.video] if recording.video else [])
-    names.update([utterance.excerpt.path] if utterance.excerpt and utterance.excerpt.rate is None else [])
+    clip = utterance.clip_source
+    names.update([clip.path] if clip and clip.rate is None else [])
     return names
 
 
-def listing(corpus: Corpus) -> Listing:
-    """The size of every file that matters."""
+def source_sizes(corpus: Corpus) -> SourceSizes:
+    """Return the size of every source file."""
     names: set[str] = set()
     for recording in corpus.recordings:
         for utterance in recording.utterances:
-            names |= files(recording, utterance)
+            names |= source_files(recording, utterance)
     return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
 
 
-def stamps(root: Path, recording: Recording) -> Stamps:
-    """What tells whether a recording's files were exchanged; without those that are not there."""
-    names = {name for utterance in recording.utterances for name in files(recording, utterance)}
-    names |= {utterance.excerpt.path for utterance in recording.utterances if utterance.excerpt}
-    return {name: found for name in sorted(names) if (found := stamp(root / name))}
+def file_stamps(root: Path, recording: Recording) -> Stamps:
+    """Return the stamps of a recording's existing files and image folders, to detect that one was replaced."""
+    names = {name for utterance in recording.utterances for name in source_files(recording, utterance)}
+    names |= {utterance.clip_source.path for utterance in recording.utterances if utterance.clip_source}
+    return {name: stamp for name in sorted(names) if (stamp := file_stamp(root / name))}
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change of a file or folder; None if it is not there."""
+def file_stamp(path: Path) -> Stamp | None:
+    """Return the size and modification time of a file or folder; None if it does not exist."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise_resource_error(error)
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def fingerprint(corpus: Corpus, found: Listing) -> dict[str, Any]:
-    """What dataset.json says of the source: how many files and bytes, and a digest of the paths and sizes."""
+def describe_source(corpus: Corpus, sizes: SourceSizes) -> dict[str, Any]:
+    """Return the `source` record of dataset.json: number of files, bytes, and a digest of all paths and sizes."""
     return {
-        "files": len(found),
-        "bytes": sum(found.values()),
-        "listing_sha256": sha256(canonical_json([list(item) for item in found.items()])).hexdigest(),
-        "synthetic": (corpus.root / SYNTHETIC).exists(),
+        "files": len(sizes),
+        "bytes": sum(sizes.values()),
+        "listing_sha256": sha256(canonical_json([list(item) for item in sizes.items()])).hexdigest(),
+        "synthetic": (corpus.root / SYNTHETIC_MARKER).exists(),
         **({"table_sha256": corpus.table_sha256} if corpus.table_sha256 else {}),
     }
 
 
-def changes(before: Listing, now: Listing) -> dict[str, str]:
-    """The files that are new or have another size, each with what changed in words. InputError if one is gone."""
-    gone = sorted(before.keys() - now.keys())
-    if gone:
+def changed_files(before: SourceSizes, now: SourceSizes) -> dict[str, str]:
+    """Return the files that are new or have another size, each with a description of the change.
+
+    Raises InputError if a file is missing.
+    """
+    missing = sorted(before.keys() - now.keys())
+    if missing:
         raise InputError(
-            f"{len(gone)} files that were there at the build are gone, {gone[0]} among them (an unmounted disk?): "
-            "nothing was changed. Bring them back, or build anew with --overwrite"
+            f"{len(missing)} files of the build are missing, such as {missing[0]} (an unmounted disk?): "
+            "nothing was changed. Restore them, or build again with --overwrite"
         )
-    said = {name: f"{before[name]} bytes then, {size} now" for name, size in now.items() if name in before}
-    said |= {name: f"new, {size} bytes" for name, size in now.items() if name not in before}
-    return {name: words for name, words in said.items() if before.get(name) != now[name]}
+    changes = {}
+    for name, size in now.items():
+        if name not in before:
+            changes[name] = f"new, {size} bytes"
+        elif before[name] != size:
+            changes[name] = f"{before[name]} bytes then, {size} now"
+    return changes

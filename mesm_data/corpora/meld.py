@@ -1,14 +1,14 @@
-"""MELD: dialogues of the TV series Friends, cut into clips of one utterance.
+"""MELD: dialogues of the TV series Friends, cut into one clip per utterance.
 
 MELD.Raw/
-    train_splits/dia0_utt0.mp4               numbers begin anew in every split
+    train_splits/dia0_utt0.mp4               numbering restarts in each split
     dev_splits_complete/dia0_utt0.mp4
-    output_repeated_splits_test/dia0_utt0.mp4, final_videos_testdia93_utt3.mp4     the second is the first, cut again
+    output_repeated_splits_test/dia0_utt0.mp4, final_videos_testdia93_utt3.mp4     the second is a new cut of the first
     train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv
         Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime
         1,You must’ve had your hands full.,The Interviewer,neutral,neutral,0,1,8,21,"00:16:21,940","00:16:23,442"
 
-The folders are found at any depth by the word train, dev or test in their names. Times are those of the episode.
+Folders are recognised at any depth by the word train, dev or test in their names. Times are seconds of the episode.
 """
 
 import re
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.source_tree import Tree
+from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.cells import parse_seconds
 from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
@@ -24,7 +24,7 @@ from mesm_data.schema.built_in import built_in_facts
 from mesm_data.schema.recordings import Corpus
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
-_SUFFIXES = ("mp4", "wav", "flac", "m4a")  # the first that is there is taken; the others are their users' extracts
+_SUFFIXES = ("mp4", "wav", "flac", "m4a")  # in order of preference; all but mp4 were extracted by users
 _CLIP = re.compile(rf"(final_videos_test)?(dia\d+_utt\d+)\.({'|'.join(_SUFFIXES)})", re.ASCII)
 _TABLE = re.compile(r"(train|dev|test)_sent_emo\.csv")
 _PART = re.compile(r"(?<![a-z])(train|dev|val|valid|test)(?![a-z])")
@@ -35,15 +35,17 @@ Clips = dict[str, dict[str, str]]  # test_dia0_utt0 -> "plain.mp4", "final.mp4" 
 
 
 def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
-    """Every row of the three tables, and every clip without a row (excluded by `no_row`).
+    """Scan every row of the three tables, and every clip without a row (excluded by `no_row`).
 
     Args:
-        prefer_final: take the final_videos_test* twin of a test clip where there is one (flag `final_video`).
+        prefer_final: use the final_videos_test* version of a test clip if there is one (flag `final_video`).
 
-    A split of which there is no clip at all is left out, noted. Raises InputError if there is no table or no clip, a
-    table cannot be read, or files are Git LFS pointers.
+    A split without any clip, or without its table, is skipped, with a note.
+
+    Raises:
+        InputError: there is no table or no clip, a table cannot be read, or files are Git LFS pointers.
     """
-    tree = Tree(Path(root))
+    tree = SourceTree(Path(root))
     tables: dict[str, Path] = {}
     for match, path in tree.match(_TABLE):
         tables.setdefault(match[1], tree.root / path)
@@ -57,7 +59,7 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
             rows += [_row_of_clip(id_) for id_ in sorted(names - {row["id"] for row in labelled})]
         elif part in tables or names:
             missing = "clip" if part in tables else f"{part}_sent_emo.csv"
-            tree.notes.add("splits that are left out", f"the split {part} is left out: no {missing} is there")
+            tree.notes.add("skipped splits", f"the split {part} is skipped: there is no {missing}")
     if not rows:
         raise InputError(f"{root}: expected MELD.Raw with train_sent_emo.csv and train_splits/, or another split's")
     bad_cuts = frozenset(built_in_facts("meld")["plain_clips"]["length_mismatch"])
@@ -65,22 +67,22 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
     return corpus_from_rows("meld", tree.root, rows, tree.notes)
 
 
-def _clips(tree: Tree) -> Clips:
+def _clips(tree: SourceTree) -> Clips:
     clips: Clips = {}
     for match, path in tree.match(_CLIP):
         folders = path.split("/")[:-1] or [tree.root.name]
         part = next((part for folder in reversed(folders) if (part := _part(folder))), None)
         kind = f"{'final' if match[1] else 'plain'}.{match[3]}"
         if part is None:
-            tree.notes.count("clips lie in no folder of a split and are left out", path)
+            tree.notes.count("clips are not in a folder of a split and are skipped", path)
         elif clips.setdefault(f"{part}_{match[2]}", {}).setdefault(kind, path) != path:
-            tree.notes.count("clips have the name of another one, of which one is read", path)
+            tree.notes.count("clips have the same name as another one; only one of them is read", path)
     return clips
 
 
 def _part(folder: str) -> str | None:
-    found = _PART.search(folder.lower())
-    return None if found is None else {"val": "dev", "valid": "dev"}.get(found[1], found[1])
+    match = _PART.search(folder.lower())
+    return None if match is None else {"val": "dev", "valid": "dev"}.get(match[1], match[1])
 
 
 def _media(id_: str, files: Mapping[str, str], prefer_final: bool, bad_cuts: frozenset[str]) -> dict[str, str]:
@@ -105,8 +107,8 @@ def _row(part: str, cells: Mapping[str, str]) -> dict[str, str]:
         "dialog": dialog,
         "session": f"s{season.zfill(2)}e{episode.zfill(2)}",
         "split": part,
-        "speaker": repair(cells["Speaker"]),
-        "text": repair(cells["Utterance"]),
+        "speaker": repair_text(cells["Speaker"]),
+        "text": repair_text(cells["Utterance"]),
         "emotion": cells["Emotion"],
         "sentiment": cells["Sentiment"],
         "season": season,
@@ -121,14 +123,12 @@ def _seconds(cell: str) -> str:
     return "" if seconds is None else str(seconds)
 
 
-def repair(text: str) -> str:
-    """The text, with the smart quotes of Windows-1252 where the archive's tables hold C1 control characters.
+def repair_text(text: str) -> str:
+    """Restore the quotes and dashes of Windows-1252 where the archive's tables contain C1 control characters.
 
-    Before November 2020 the tables were Windows-1252 read as Latin-1: You must\x92ve. Others are left as they are.
+    Until November 2020 the tables were Windows-1252 decoded as Latin-1: You must\x92ve. Other texts are unchanged.
     """
     if re.search("[\x80-\x9f\xa0]", text):
-        text = re.sub(
-            "[\x80-\x9f]", lambda found: found[0].encode("latin-1").decode("cp1252", "ignore") or found[0], text
-        )
+        text = re.sub("[\x80-\x9f]", lambda char: char[0].encode("latin-1").decode("cp1252", "ignore") or char[0], text)
         text = text.replace("\xa0", " ")
     return text.strip()

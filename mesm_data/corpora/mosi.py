@@ -1,20 +1,21 @@
-"""CMU-MOSI: 93 videos of people who tell what they think of a film; one sentiment for each of 2199 segments.
+"""CMU-MOSI: 93 videos of film reviews; one sentiment for each of 2199 segments.
 
 Raw/
-    Video/Full/<vid>.mp4, Audio/WAV_16000/Full/<vid>.wav             whole videos, of which segments are cut
-    Video/Segmented/<vid>_<k>.mp4, .../Segmented/<vid>_<k>.wav       cut by others, not at the labels' times
+    Video/Full/<vid>.mp4, Audio/WAV_16000/Full/<vid>.wav             whole videos, from which segments are cut
+    Video/Segmented/<vid>_<k>.mp4, .../Segmented/<vid>_<k>.wav       segments cut by others, not at the labels' times
     Transcript/Segmented/<vid>.annotprocessed                        3_DELIM_I THOUGHT IT WAS FUN
-    Labels/OpinionLevelSentiment.csv                                 51.9,55.95,03bSnISJMiM,1,2.4   without a header
-CMU_MOSI_Opinion_Labels.csd                                          the SDK's, read where that table is not there
+    Labels/OpinionLevelSentiment.csv                                 51.9,55.95,03bSnISJMiM,1,2.4   no header
+CMU_MOSI_Opinion_Labels.csd                                          the SDK's file, read if that table is missing
 """
 
 import csv
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from mesm_data.corpora.csd import read_segments
 from mesm_data.corpora.release import corpus_from_rows
-from mesm_data.corpora.source_tree import Tree
+from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Corpus
 
@@ -23,16 +24,25 @@ _MEDIA = re.compile(r"([\w-]{11}(?:_\d+)?)\.(mp4|mkv|webm|avi|wav)", re.ASCII)
 _TRANSCRIPT = re.compile(r"([\w-]{11})\.annotprocessed", re.ASCII)
 _LINE = re.compile(r"(\d+)_DELIM_(.*)", re.ASCII)
 
-Segments = dict[str, tuple[str, str, str]]  # <vid>_<k> -> start, end, sentiment
+
+class _Cells(NamedTuple):
+    """The cells of a labelled segment."""
+
+    start: str
+    end: str
+    sentiment: str
+
+
+_Segments = dict[str, _Cells]  # by id, <vid>_<k>
 
 
 def scan(root: Path) -> Corpus:
-    """Every segment that the labels or the transcripts name; one without a label is excluded by `unlabelled`.
+    """Scan every segment that the labels or the transcripts name; one without a label is excluded by `unlabelled`.
 
-    A segment is cut from the whole video by the label's times. Where that video is not there, the file of the segment
-    stands in (flag `segmented`). Raises InputError if there are no labels, or files are Git LFS pointers.
+    A segment is cut from the whole video at the label's times. If that video is missing, the file of the segment is
+    used (flag `segmented`). Raises InputError if there are no labels, or files are Git LFS pointers.
     """
-    tree = Tree(Path(root))
+    tree = SourceTree(Path(root))
     segments, texts = _segments(tree), _texts(tree)
     media: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
@@ -41,12 +51,12 @@ def scan(root: Path) -> Corpus:
     rows = []
     for id_ in sorted(segments.keys() | texts.keys()):
         video = id_.rpartition("_")[0]
-        start, end, sentiment = segments.get(id_, ("", "", ""))
+        start, end, sentiment = segments.get(id_, _Cells("", "", ""))
         row = {"id": id_, "dialog": video, "text": texts.get(id_, ""), "sentiment": sentiment}
         row["flags"] = "" if row["text"] else "no_transcript"
         row["excluded"] = "" if id_ in segments else "unlabelled"
         if "video" not in media.get(video, {}) and "video" in media.get(id_, {}):
-            tree.notes.count("segments are read from files of their own: their whole videos are not there", id_)
+            tree.notes.count("segments are read from separate files because their whole videos are missing", id_)
             row |= media[id_]
             row["flags"] += ";segmented"
         else:
@@ -55,8 +65,8 @@ def scan(root: Path) -> Corpus:
     return corpus_from_rows("mosi", tree.root, rows, tree.notes)
 
 
-def _segments(tree: Tree) -> Segments:
-    """The labelled segments, from the table or else from the SDK's file."""
+def _segments(tree: SourceTree) -> _Segments:
+    """Read the labelled segments from the table, or else from the SDK's file."""
     for _, path in tree.match(re.compile(re.escape(_LABELS))):
         lines = csv.reader((tree.text(path) or "").splitlines())
         cells = [[cell.strip() for cell in line] for line in lines if line]
@@ -64,36 +74,36 @@ def _segments(tree: Tree) -> Segments:
             raise InputError(f"{tree.root / path}: {bad[0]!r:.80} is not start,end,video,segment,sentiment")
         if not cells:
             raise InputError(f"{tree.root / path} is empty or cannot be read")
-        return {f"{video}_{number}": (start, end, value) for start, end, video, number, value in cells}
+        return {f"{video}_{number}": _Cells(start, end, value) for start, end, video, number, value in cells}
     for _, path in tree.match(re.compile(r"CMU_MOSI_Opinion_Labels\.csd", re.IGNORECASE)):
         # Row 0 of a video is its segment 1.
         try:
-            found, problems = read_segments(tree.root / path)
+            segments, problems = read_segments(tree.root / path)
         except InputError:
             raise
         except MesmError as error:
             raise InputError(f"{tree.root / path} {error}") from None
-        for note in (f"{_LABELS} is not there: labels and times are those of {path}", *problems):
-            tree.notes.add("things about the labels", note)
+        for note in (f"{_LABELS} is missing: labels and times are from {path}", *problems):
+            tree.notes.add("notes on the labels", note)
         return {
-            f"{video}_{number}": (str(start), str(end), str(value))
-            for video, rows in found.items()
-            for number, (start, end, value) in enumerate(rows, 1)
+            f"{video}_{number}": _Cells(str(row.start), str(row.end), str(row.value))
+            for video, rows in segments.items()
+            for number, row in enumerate(rows, 1)
         }
     raise InputError(
-        f"{tree.root}: there is neither {_LABELS} nor CMU_MOSI_Opinion_Labels.csd below it, which say where segments "
-        "begin and end. Most copies lack both: put one into the folder"
+        f"{tree.root}: contains neither {_LABELS} nor CMU_MOSI_Opinion_Labels.csd, which have the start and end of "
+        "each segment. Most copies lack both: add one of them to the folder"
     )
 
 
-def _texts(tree: Tree) -> dict[str, str]:
-    """Segment -> text, in capitals as the corpus has it."""
+def _texts(tree: SourceTree) -> dict[str, str]:
+    """Read the text of each segment, in capitals as in the corpus."""
     texts: dict[str, str] = {}
     for match, path in tree.match(_TRANSCRIPT):
         for number, line in enumerate((tree.text(path) or "").splitlines(), 1):
-            if found := _LINE.fullmatch(line.strip()):
-                texts.setdefault(f"{match[1]}_{found[1]}", found[2].strip())
+            if fields := _LINE.fullmatch(line.strip()):
+                texts.setdefault(f"{match[1]}_{fields[1]}", fields[2].strip())
             elif line.strip():
                 what = f"{path}:{number} is not <number>_DELIM_<text>: {line.strip()[:60]!r}"
-                tree.notes.add("lines that are no segment", what)
+                tree.notes.add("lines that are not segments", what)
     return texts

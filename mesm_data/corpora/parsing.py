@@ -1,4 +1,4 @@
-"""What a parser of a corpus' text gives: records, and a sentence for all that it did not understand."""
+"""Results of the annotation parsers, and the log of what a scan noticed."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Record = TypeVar("Record")
 
 
 class Problem(NamedTuple):
-    """A line (from 1) that was not, or not wholly, understood."""
+    """A line (from 1) that could not be parsed, or not completely."""
 
     line: int
     message: str
@@ -16,56 +16,62 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Parsed(Generic[Record]):
-    """What a text holds. `skipped` counts the lines that are known to be none of the records, by kind."""
+    """The result of a parser.
+
+    Attributes:
+        records: the records, in file order.
+        problems: lines that could not be parsed, or not completely.
+        skipped: number of lines that are known to be no records, by kind.
+    """
 
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def problem(self, line: int, what: str, raw: str) -> None:
-        """Report a line, its beginning quoted."""
-        self.problems.append(Problem(line, f"{what}: {raw[:80]!r}"))
+    def add_problem(self, line: int, message: str, raw: str) -> None:
+        """Report a line; the beginning of its text is quoted."""
+        self.problems.append(Problem(line, f"{message}: {raw[:80]!r}"))
 
 
-class Notes:
-    """What a scan noticed: sentences by kind, each kind up to a number and then counted."""
+class WarningLog:
+    """What a scan noticed, as sentences by kind. Beyond a limit, the sentences of a kind are only counted."""
 
     def __init__(self, limit: int = 20) -> None:
         self._limit = limit
         self._sentences: dict[str, list[str]] = {}
         self._examples: dict[str, str] = {}
-        self._numbers: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def add(self, kind: str, sentence: str) -> None:
-        """Note one thing. `kind` completes "and 7 more ...", such as "lines that were not understood"."""
-        self._numbers[kind] += 1
+        """Add a sentence. `kind` completes "and 7 more ...", such as "lines that cannot be parsed"."""
+        self._counts[kind] += 1
         sentences = self._sentences.setdefault(kind, [])
         if len(sentences) < self._limit:
             sentences.append(sentence)
 
     def count(self, kind: str, example: str) -> None:
-        """Note one of many things that one sentence sums up: "7 <kind>, the first is <example>"."""
-        self._numbers[kind] += 1
+        """Count a case of a kind that one sentence sums up: "7 <kind>, the first is <example>"."""
+        self._counts[kind] += 1
         self._sentences.setdefault(kind, [])
         self._examples.setdefault(kind, example)
 
-    def extend(self, other: "Notes") -> None:
-        """Take over what was noted elsewhere."""
+    def extend(self, other: "WarningLog") -> None:
+        """Add the content of another log."""
         for kind, sentences in other._sentences.items():
             kept = self._sentences.setdefault(kind, [])
             kept += sentences[: max(self._limit - len(kept), 0)]
-            self._numbers[kind] += other._numbers[kind]
+            self._counts[kind] += other._counts[kind]
             if kind in other._examples:
                 self._examples.setdefault(kind, other._examples[kind])
 
     def sentences(self) -> list[str]:
-        """All kinds in the order in which they came up."""
-        every = []
+        """Return all sentences; the kinds are in the order of their first occurrence."""
+        lines = []
         for kind, sentences in self._sentences.items():
-            number = self._numbers[kind]
+            count = self._counts[kind]
             if kind in self._examples:
-                every.append(f"{number} {kind}, the first is {self._examples[kind]}")
+                lines.append(f"{count} {kind}, the first is {self._examples[kind]}")
             else:
-                every += sentences
-                every += [f"and {number - self._limit} more {kind}"] if number > self._limit else []
-        return every
+                lines += sentences
+                lines += [f"and {count - self._limit} more {kind}"] if count > self._limit else []
+        return lines

@@ -1,7 +1,7 @@
-"""Which corpora there are: those built in, those that other packages add, and tables.
+"""The registry of corpora: the built-in ones and those that other packages add.
 
-A built-in corpus NAME is a function `scan(root) -> Corpus` in mesm_data.corpora, and a file of facts NAME.toml in
-mesm_manifests. A package adds one by an entry point in the group `mesm.corpora` that names such a function.
+A built-in corpus NAME consists of a function `scan(root) -> Corpus` in mesm_data.corpora and a file NAME.toml in
+mesm_manifests. Another package adds a corpus by an entry point in the group `mesm.corpora` for such a function.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ PACKAGES = ("iemocap", "mosei")  # corpora with a folder of modules; the others 
 
 
 def corpus_names() -> list[str]:
-    """The names of all corpora that can be built from their raw files."""
+    """Return the names of all corpora that can be built from their raw files."""
     return sorted({*built_in_names(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def find_scan(name: str) -> Scan:
-    """The function that scans the corpus `name`. Raises InputError, naming the nearest and all, if there is none."""
+    """Return the scan function of a corpus. Raises InputError that lists all corpora, the closest first, if unknown."""
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
-            added: Scan = point.load()
-            return added
+            external: Scan = point.load()
+            return external
     if name not in built_in_names():
         near = get_close_matches(name, corpus_names(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -1,4 +1,4 @@
-"""Look at a corpus folder as users really have it: junk between the files, any text encoding, some of it unreadable."""
+"""Read access to a corpus folder as users have it: junk files, mixed text encodings, unreadable entries."""
 
 import codecs
 import os
@@ -9,26 +9,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from mesm_data.corpora.parsing import Notes
+from mesm_data.corpora.parsing import WarningLog
 from mesm_data.storage.machine_errors import raise_resource_error
 from mesm_data.storage.safe_text import valid_unicode
 
-# Besides hidden names: AppleDouble files `._*` and `.DS_Store` begin with a dot, what Windows and zip leave does not.
+# In addition to hidden names, which cover AppleDouble files `._*` and `.DS_Store`.
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
-_SHOWN = 5
-_DEPTH = 8  # of folders in each other: a link may lead back to a folder above
+_MAX_LINES = 5  # that a message lists
+_MAX_DEPTH = 8  # of nested folders: a link may lead back to a parent
 # version https://git-lfs.github.com/spec/v1
 # oid sha256:4d7a...
 # size 12345
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-LFS_POINTER_BYTES = 1024  # a pointer is shorter, says its specification
+LFS_POINTER_BYTES = 1024  # by the specification, a pointer is shorter
 
 
 @dataclass(slots=True)
 class _Listing:
-    """What the folder `path` holds. `files` and `folded` (the name casefolded) give paths, `folders` names."""
+    """The content of the folder `path`.
+
+    Attributes:
+        files: name -> path; the suffix of the name is in lower case.
+        folded: casefolded name -> path.
+        folders: names.
+    """
 
     path: str
     files: dict[str, str] = field(default_factory=dict)
@@ -36,55 +42,55 @@ class _Listing:
     folders: list[str] = field(default_factory=list)
 
 
-class Tree:
-    """A folder that is only read. Paths are relative to `root`, with forward slashes.
+class SourceTree:
+    """Read-only view of a folder. Paths are relative to `root`, with forward slashes.
 
-    A folder is listed once, with no look at its single files. What cannot be read is a sentence in `notes` and is
-    then treated as missing: no method raises for it. A folder that is not there is found under a name that differs in
-    upper and lower case (copies from CDs and memory sticks are all capitals).
+    A folder is listed once, without a stat call per file. Entries that cannot be read are reported in `notes` and then
+    treated as missing: no method raises for them. Names of folders are matched without case if there is no exact match
+    (copies from CDs and memory sticks are in capitals).
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.notes = Notes()
+        self.notes = WarningLog()
         self._listed: dict[str, _Listing] = {}
 
     def files(self, folder: str) -> dict[str, str]:
-        """The files of one folder, sorted: the name, its suffix in lower case -> the path. Folders are not entered.
+        """Return the files of one folder, sorted: name, with its suffix in lower case -> path.
 
-        Hidden files and junk are left out. Links are followed. A folder that is not there holds nothing.
+        Hidden files and junk are skipped, links are followed, subfolders are not entered. A missing folder is empty.
         """
         return self._list(folder).files
 
     def file(self, folder: str, name: str) -> str | None:
-        """The path of the file `name`, or of one whose name differs in upper and lower case alone."""
+        """Return the path of the file `name`, or of one whose name differs in case only."""
         listing = self._list(folder)
         return listing.files.get(name) or listing.folded.get(name.casefold())
 
     def folders(self, folder: str) -> list[str]:
-        """The names of the folders in one folder, sorted, without hidden ones and junk."""
+        """Return the names of the subfolders, sorted, without hidden ones and junk."""
         return self._list(folder).folders
 
     def has_folder(self, folder: str) -> bool:
-        """Whether there is a folder of this path, upper and lower case aside."""
+        """Whether this folder exists; the case of its name is ignored."""
         above, _, name = folder.rpartition("/")
         return any(name.casefold() == other.casefold() for other in self.folders(above or "."))
 
-    def walk(self, folder: str = ".", depth: int = _DEPTH) -> Iterator[str]:
-        """A folder and the folders in it, each before those that it holds, sorted by name."""
+    def walk(self, folder: str = ".", depth: int = _MAX_DEPTH) -> Iterator[str]:
+        """Yield a folder and its subfolders, parents first, sorted by name."""
         yield folder
         for name in self.folders(folder) if depth else ():
             yield from self.walk(name if folder == "." else f"{folder}/{name}", depth - 1)
 
     def match(self, name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
-        """The files at any depth whose whole name matches (the suffix in lower case): the match and the path."""
+        """Yield the match and the path of each file, at any depth, whose full name matches (suffix in lower case)."""
         for folder in self.walk():
             for file, path in self.files(folder).items():
                 if match := name.fullmatch(file):
                     yield match, path
 
     def text(self, path: str) -> str | None:
-        """The text of a file (see `decode`), or None, noted, if it is unreadable or binary."""
+        """Read a text file (see `decode`). Returns None, with a note, if it is unreadable or binary."""
 
         def remark(sentence: str) -> None:
             self.notes.add("files of mixed encodings or with NUL bytes", f"{path}: {sentence}")
@@ -113,7 +119,7 @@ class Tree:
                 encoding = sys.getfilesystemencoding()
                 self.notes.add(
                     "names that are not text",
-                    f"{valid_unicode(path)}: its name is not text in {encoding}; not read, rename it",
+                    f"{valid_unicode(path)}: its name is not text in {encoding}; skipped, rename it",
                 )
                 continue
             try:
@@ -124,17 +130,17 @@ class Tree:
                     listing.files.setdefault(stem + dot + suffix.lower() if dot else entry.name, path)
                     listing.folded.setdefault(entry.name.casefold(), path)
                 elif entry.is_symlink():
-                    kind = "links lead to nothing (git-annex, DVC: fetch the content; else copy the files they mean)"
+                    kind = "links have no target (git-annex, DVC: fetch the content; otherwise copy their targets)"
                     self.notes.count(kind, f"{path} -> {valid_unicode(str(Path(entry.path).readlink()))}")
             except OSError as error:
                 self._note_unreadable(path, error)
         return listing
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]] | None:
-        """What lies in a folder, sorted by name; None if there is no such folder."""
+        """List the entries of a folder, sorted by name; None if there is no such folder."""
         try:
             with os.scandir(self.root / folder) as entries:
-                return sorted((e for e in entries if not is_junk(e.name)), key=lambda entry: entry.name)
+                return sorted((entry for entry in entries if not is_junk(entry.name)), key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -143,7 +149,7 @@ class Tree:
         return []
 
     def _in_other_case(self, folder: str) -> str | None:
-        """The path of the folder that differs from this path in upper and lower case alone."""
+        """Return the path of the folder whose name differs in case only."""
         above, _, name = folder.rpartition("/")
         if folder == ".":
             return None
@@ -157,12 +163,12 @@ class Tree:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder of this name is left behind by an operating system, or hidden."""
+    """Whether a name is hidden, or that of a file left by an operating system."""
     return name.startswith(".") or name.lower() in _JUNK
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is the text that Git LFS leaves in the place of a file that was not fetched."""
+    """Whether a file is a Git LFS pointer, which stands for a file that was not fetched."""
     try:
         with path.open("rb") as file:
             return file.read(len(LFS_POINTER)) == LFS_POINTER
@@ -171,12 +177,16 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def decode(data: bytes, remark: Callable[[str], object] = lambda sentence: None) -> str:
-    r"""Text with "\n" line ends and no byte order mark. `remark` is told what is odd about it, in sentences.
+    r"""Decode text; line breaks become "\n", a byte order mark is removed.
 
-    UTF-16 if its mark says so; else each line is UTF-8, or the lines that are not are Windows-1252 or Latin-1. A run
-    of NUL bytes (a copy that broke off, a crash of the file system) ends a line.
+    With a UTF-16 mark the text is UTF-16. Otherwise each line is UTF-8, or else Windows-1252 or Latin-1. A run of NUL
+    bytes (an interrupted copy, a crash of the file system) ends a line.
 
-    Raises ValueError for binary data: NUL bytes that no line of text stands before.
+    Args:
+        remark: called with a sentence for each irregularity.
+
+    Raises:
+        ValueError: binary data, that is, NUL bytes without a line of text before them.
     """
     if data.startswith(_UTF16):
         data = data.decode("utf-16", "replace").encode()
@@ -192,7 +202,7 @@ def decode(data: bytes, remark: Callable[[str], object] = lambda sentence: None)
     other = {number: line for number, line in enumerate(lines, start=1) if not _is(line, "utf-8")}
     encoding, name = ("cp1252", "Windows-1252") if _is(b"\n".join(other.values()), "cp1252") else ("latin-1", "Latin-1")
     if any(not line.isascii() for number, line in enumerate(lines, start=1) if number not in other):
-        numbers = ", ".join(map(str, list(other)[:_SHOWN])) + (" ..." if len(other) > _SHOWN else "")
+        numbers = ", ".join(map(str, list(other)[:_MAX_LINES])) + (" ..." if len(other) > _MAX_LINES else "")
         remark(f"is UTF-8, but for {len(other)} lines ({numbers}), which are read as {name}")
     return "\n".join(
         line.decode(encoding if number in other else "utf-8") for number, line in enumerate(lines, start=1)
@@ -200,9 +210,9 @@ def decode(data: bytes, remark: Callable[[str], object] = lambda sentence: None)
 
 
 def open_table(path: Path) -> IO[str]:
-    """A table opened as text: UTF-16 if its mark says so (a spreadsheet's "Unicode text"), else UTF-8. Raises OSError.
+    """Open a table as text: UTF-16 with its mark (a spreadsheet's "Unicode text"), else UTF-8. Raises OSError.
 
-    Bytes that are neither are replaced.
+    Invalid bytes are replaced.
     """
     with path.open("rb") as file:
         mark = file.read(2)
@@ -218,11 +228,13 @@ def _is(data: bytes, encoding: str) -> bool:
 
 
 def _without_nuls(data: bytes, remark: Callable[[str], object]) -> bytes:
-    """The data with a line's end for every run of NUL bytes. Raises ValueError if no text stands before the first."""
+    """Replace each run of NUL bytes by a line break. Raises ValueError if there is no text before the first."""
     text = data[: data.index(0)]
     at_end = not data[len(text) :].strip(b"\0")
     if _CONTROL.search(text) or not (text.strip() and (at_end or b"\n" in text or b"\r" in text)):
-        raise ValueError("is not text (it holds NUL bytes)")
+        raise ValueError("is not text (it contains NUL bytes)")
     line = len(text.splitlines()) or 1
-    remark(f"holds {data.count(0)} NUL bytes behind line {line}, which may be cut off; the text around them is read")
+    remark(
+        f"contains {data.count(0)} NUL bytes after line {line}, which may be truncated; the text around them is read"
+    )
     return re.sub(rb"\0+", b"\n", data)

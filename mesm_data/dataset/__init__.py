@@ -1,1 +1,1 @@
-"""The dataset format: recipe, members, tar, manifest, reader, remote shards."""
+"""The dataset format: recipe, canonical tar, manifest, reader. The only stage that training imports."""

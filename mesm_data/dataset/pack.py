@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.parts import DamagedPart
-from mesm_data.dataset.tar import BLOCK, padded_size
+from mesm_data.dataset.tar import BLOCK, padded_size, tar_header
 from mesm_data.storage.files import atomic_write
 
 
@@ -101,17 +101,21 @@ def _write_clips(path: Path, parts: Path, samples: list[dict[str, Any]]) -> dict
 def read_members(
     parts: Path, name: str, row: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bytes]:
-    """Read members of a sample from a file of a part. Raises DamagedPart if a digest differs."""
+    """Read members of a sample from a file of a part. Raises DamagedPart if a byte differs from what was written."""
     data = {}
     try:
         with (parts / name).open("rb") as file:
             for extension, member in members.items():
-                file.seek(member["offset"])
-                data[extension] = file.read(member["size"])
+                size = member["size"]
+                file.seek(member["offset"] - BLOCK)
+                blocks = file.read(BLOCK + padded_size(size))
+                header, content, padding = blocks[:BLOCK], blocks[BLOCK : BLOCK + size], blocks[BLOCK + size :]
+                is_sound = header == tar_header(f"{row['key']}.{extension}", size) and not any(padding)
+                if not is_sound or sha256(content).hexdigest() != member["sha256"]:
+                    raise DamagedPart(parts, row["source"])
+                data[extension] = content
     except FileNotFoundError:
         raise DamagedPart(parts, row["source"]) from None
-    if any(sha256(data[extension]).hexdigest() != member["sha256"] for extension, member in members.items()):
-        raise DamagedPart(parts, row["source"])
     return data
 
 

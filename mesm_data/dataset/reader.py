@@ -133,9 +133,9 @@ class Dataset:
             >>> {sample.record["session"] for sample in train}.isdisjoint({"1", "2"})
             True
         """
-        from mesm_data.splits.resolve import split
+        from mesm_data.splits.resolve import resolve_split
 
-        return split(self.rows.select(*SPLIT_COLUMNS).values(), self.schema, str(name))
+        return resolve_split(self.rows.select(*SPLIT_COLUMNS).values(), self.schema, str(name))
 
     def to_pandas(self) -> "pd.DataFrame":
         """The manifest as a table: one row per utterance of the corpus, built or not (`status`, `reason`).

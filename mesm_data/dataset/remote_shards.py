@@ -16,8 +16,9 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.storage import remote
 from mesm_data.storage.cache import GB, Cache, cache_folder
 from mesm_data.storage.files import atomic_write
-from mesm_data.storage.remote_bytes import local
-from mesm_data.storage.remote_errors import Absent, shown
+from mesm_data.storage.remote_bytes import local_path
+from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
+from mesm_data.storage.remote_stream import open_stream
 
 PREFETCH_THREADS = 4  # per process
 RETRY_SECONDS = 1.0  # between two checks whether another process has fetched a shard or made room
@@ -47,7 +48,7 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
         Sample(Ses01...: ... faces, ... s, ...)
     """
     place = str(place)
-    if path := local(place):
+    if path := local_path(place):
         return Dataset(path, check=check)
     info = _fetch_info(place)
     cache = Cache(cache_folder(), int(cache_gb * GB))
@@ -55,11 +56,11 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
     need = sum(sizes[: 2 * window])
     if need > cache.limit:
         raise InputError(
-            f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {shown(place)}, "
+            f"loader.cache_gb={cache_gb:g} has no room for two windows of {window} shards of {redact_url(place)}, "
             f"{need / GB:.3g} GB: make it larger, or loader.window smaller"
         )
-    folder = cache.place(info["root"])
-    with cache.writing(info["root"], "dataset", wait=True):
+    folder = cache.dataset_folder(info["root"])
+    with cache.write_lock(info["root"], "dataset", wait=True):
         _cache_metadata(place, info, folder)
     dataset = Dataset(folder, check=check, store=RemoteShards(place, info, cache, max_shards=2 * window))
     if not check:
@@ -69,10 +70,10 @@ def open_dataset(place: str | Path, *, check: bool = False, cache_gb: float = 50
 
 def _fetch_info(url: str) -> dict[str, Any]:
     """Fetch and check dataset.json of the dataset at `url`."""
-    place = remote.join(url, "dataset.json")
+    place = remote.join_url(url, "dataset.json")
     try:
-        return parse_dataset_info(remote.read_bytes(place, limit=MAX_INFO_BYTES), shown(place))
-    except Absent as error:
+        return parse_dataset_info(remote.read_bytes(place, limit=MAX_INFO_BYTES), redact_url(place))
+    except RemoteFileNotFound as error:
         raise InputError(f"{error}. Expected the URL of a folder that `mesm-data build` wrote") from None
 
 
@@ -81,14 +82,14 @@ def _cache_metadata(url: str, info: dict[str, Any], folder: Path) -> None:
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     # dataset.json is written after the manifest has been checked.
     if not ((folder / "dataset.json").exists() and (folder / "manifest.parquet").exists()):
-        place = remote.join(url, "manifest.parquet")
+        place = remote.join_url(url, "manifest.parquet")
         with atomic_write(folder / "manifest.parquet") as file:
             file.write(remote.read_bytes(place, limit=MAX_MANIFEST_BYTES))
         try:
             check_manifest_digest(folder, info)
         except MesmError:
             raise MesmError(
-                f"{shown(place)} is not the table that dataset.json names: it was replaced or damaged there"
+                f"{redact_url(place)} is not the table that dataset.json names: it was replaced or damaged there"
             ) from None
     text = json.dumps(info, sort_keys=True, ensure_ascii=False, indent=2).encode()
     if not (folder / "dataset.json").exists() or (folder / "dataset.json").read_bytes() != text:
@@ -111,7 +112,7 @@ class RemoteShards(ShardStore):
 
     def __init__(self, url: str, info: dict[str, Any], cache: Cache, *, max_shards: int) -> None:
         self.url, self.root, self.shards, self.cache = url, info["root"], info["shards"], cache
-        self.folder = cache.place(self.root) / "shards"
+        self.folder = cache.dataset_folder(self.root) / "shards"
         self._max_shards = max_shards
         self._changed = Condition()
         self._pinned: dict[str, int] = {}  # file descriptors, see Cache.hold
@@ -127,11 +128,11 @@ class RemoteShards(ShardStore):
 
     def stream(self, name: str) -> BufferedReader:
         """Read the shard from its URL."""
-        return remote.open_stream(remote.join(self.url, "shards", name), self.shards[name]["size"])
+        return open_stream(remote.join_url(self.url, "shards", name), self.shards[name]["size"])
 
     def source(self, name: str) -> str:
         """The URL, without secrets."""
-        return shown(remote.join(self.url, "shards", name))
+        return redact_url(remote.join_url(self.url, "shards", name))
 
     def __reduce__(self) -> tuple[Callable[[], "RemoteShards"], tuple[()]]:
         # The copy in another process has no pinned shards and no threads until it reads.
@@ -159,7 +160,7 @@ class RemoteShards(ShardStore):
 
     def repair_hint(self, file: str) -> str:
         """Delete the copy, so that it is fetched again."""
-        place = shown(remote.join(self.url, *file.split("/")))
+        place = redact_url(remote.join_url(self.url, *file.split("/")))
         return f"it is a copy of {place}: delete it, and it is fetched again"
 
     def _pin(self, name: str) -> bool:
@@ -167,7 +168,7 @@ class RemoteShards(ShardStore):
         with self._changed:
             if name in self._pinned:
                 return True
-            descriptor = self.cache.hold(self.folder / name, self.shards[name]["size"])
+            descriptor = self.cache.pin(self.folder / name, self.shards[name]["size"])
             if descriptor is None:
                 return False
             self._pinned[name] = descriptor
@@ -187,15 +188,15 @@ class RemoteShards(ShardStore):
             Whether the shard is in the cache.
         """
         entry = self.shards[name]
-        with self.cache.writing(self.root, name, wait=wait) as writer:
+        with self.cache.write_lock(self.root, name, wait=wait) as writer:
             if writer is None:
                 return False
             if self._pin(name):
                 return True
-            if not self.cache.make_room(writer, entry["size"], must=wait):
+            if not self.cache.reserve(writer, entry["size"], force=wait):
                 return False
-            place = remote.join(self.url, "shards", name)
-            remote.fetch_file(place, self.folder / name, size=entry["size"], sha256=entry["sha256"])
+            place = remote.join_url(self.url, "shards", name)
+            remote.download_file(place, self.folder / name, size=entry["size"], sha256=entry["sha256"])
             return True
 
     def _prefetch_loop(self) -> None:

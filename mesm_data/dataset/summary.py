@@ -8,7 +8,7 @@ from mesm_data.dataset.dataset_dir import check_dataset_root, read_dataset_info,
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.splits.resolve import Split, available
+from mesm_data.splits.resolve import Split, resolve_all_splits
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def view_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
 
 def splits(rows: Iterable[dict[str, Any]], schema: CorpusSchema) -> dict[str, Any]:
     """Every split that is known of the corpus: its summary, or {"reason": why it cannot be made of these rows}."""
-    made = available(rows, schema)
+    made = resolve_all_splits(rows, schema)
     return {name: one.summary() if isinstance(one, Split) else {"reason": one} for name, one in made.items()}
 
 

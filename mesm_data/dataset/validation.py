@@ -21,7 +21,7 @@ from mesm_data.dataset.tar import BLOCK, RECORD, check_key
 from mesm_data.errors import InputError
 from mesm_data.media.wav import WAV_HEADER_SIZE
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.recordings import key_of
+from mesm_data.schema.recordings import sample_key
 
 STATUSES = ("ok", "failed", "excluded")
 _MAX_OPTIONS = {"face_size": 4096, "sample_rate": 2**20}  # of the recipe
@@ -139,7 +139,7 @@ def _value_problems(table: pa.Table) -> Iterator[Problem]:
     yield from _null_values(table, ("id", "status", "dialog", "start", "flags", "labels"))
     pairs = zip(table.column("key").to_pylist(), table.column("id").to_pylist(), strict=True)
     yield from _first_problem(
-        np.array([key_of(id_ or "") != key for key, id_ in pairs]), "the key is not that of the id"
+        np.array([sample_key(id_ or "") != key for key, id_ in pairs]), "the key is not that of the id"
     )
     unknown = ~_flags(pc.is_in(table["status"], pa.array(STATUSES)))
     yield from _first_problem(unknown, f"the status is none of {', '.join(STATUSES)}")

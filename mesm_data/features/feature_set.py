@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import read_table, rows_digest
 from mesm_data.dataset.tar import BLOCK
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Features, Floats
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_files import canonical_json
-from mesm_data.storage.json_shapes import NUMBER, Each, read_checked_json
+from mesm_data.storage.json_shapes import NUMBER, MapOf, read_checked_json
 
 FORMAT = 1
 FOLDER = "features"
@@ -52,7 +52,7 @@ INFO = {
     "counts": {"utterances": int, "rows": int, "empty": int},
     "index": str,
     "tar": {"size": int, "sha256": str},
-    "word_vectors?": Each([NUMBER]),
+    "word_vectors?": MapOf([NUMBER]),
 }
 
 
@@ -149,8 +149,8 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
     info = read_checked_json(path / "features.json", INFO)
     if info["features"] != FORMAT:
         raise InputError(f"{path} has format {info['features']} of features; this version of mesm reads {FORMAT}")
-    table = manifest.read_table(path / "index.parquet", SCHEMA)
-    if (found := manifest.rows_digest(table.to_pylist())) != info["index"]:
+    table = read_table(path / "index.parquet", SCHEMA)
+    if (found := rows_digest(table.to_pylist())) != info["index"]:
         raise InputError(f"{path / 'index.parquet'} is not the table that features.json names (sha256 {found})")
     _check_table(path, table, info)
     return FeatureSet(path=path, info=info, table=table)

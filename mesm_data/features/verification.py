@@ -6,7 +6,7 @@ from pathlib import Path
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
-from mesm_data.integrity.verify import verify_shard
+from mesm_data.integrity.verify import Member, ShardMembers, verify_shard
 from mesm_data.storage.json_files import read_json
 
 
@@ -23,12 +23,14 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
             feature_set.check_dataset(features, info["root"], built)
             if more := len(features.rows) - len(built):
                 yield f"features/{name}: {more} utterances more than the dataset has"
-            members = [
-                (row["key"], [(f"{row['key']}.npy", row["offset"], row["size"], row["sha256"])])
+            tar = "values.tar"
+            samples = [
+                ShardMembers(row["key"], tar, [Member(f"{row['key']}.npy", row["offset"], row["size"], row["sha256"])])
                 for row in features.table.to_pylist()
             ]
-            with (features.path / "values.tar").open("rb") as file:
-                yield from verify_shard(f"features/{name}/values.tar", file, members, features.info["tar"], progress)
+            digest = features.info["tar"]["sha256"]
+            with (features.path / tar).open("rb") as file:
+                yield from verify_shard(f"features/{name}/{tar}", file, samples, digest, progress)
         except OSError as error:
             yield f"features/{name}: cannot be read ({error.strerror})"
         except MesmError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset import manifest
+from mesm_data.dataset.manifest import write_table
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.tar import SampleWriter
 from mesm_data.errors import InputError, MesmError
@@ -237,7 +237,7 @@ def _pack(
                     }
                 )  # fmt: skip
     empty = sum(row["rows"] == 0 for row in rows)
-    index = manifest.write_table(out / "index.parquet", rows, feature_set.SCHEMA)
+    index = write_table(out / "index.parquet", rows, feature_set.SCHEMA)
     tar_file = out / "values.tar"
     tar_facts = {"size": tar_file.stat().st_size, "sha256": sha256_file(tar_file)}
     counts = {

@@ -1,1 +1,1 @@
-"""Is a dataset what it claims to be? Byte verification, content checks, fingerprints, recipe.lock."""
+"""Verification: bytes, content, fingerprint of the source files, recipe.lock."""

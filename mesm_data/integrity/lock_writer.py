@@ -1,8 +1,8 @@
-"""OUT/recipe.lock: all that a build on another copy of a corpus needs to make the same bytes, and to check that it did.
+"""OUT/recipe.lock: what a build from another copy of a corpus needs to be identical, and to check that it is.
 
-It can be published: no text, label, word, media, path or host is in it. What holds little entropy (a text, a label, the
-record) is there as HMAC-SHA256 under a key that is made of the sample's own sound, so that only a holder of the corpus
-can check it, and nobody can guess it. docs/proof.md says what it holds, and what a reader of it can learn.
+A lock can be published: it contains no text, label, word, media, path or host. Values of low entropy (a text, a label,
+the record) appear as HMAC-SHA256 under a key that is derived from the sample's own audio: holders of the corpus can
+check them, and nobody can guess them. docs/proof.md describes the content, and what a reader can learn from it.
 """
 
 import hmac
@@ -24,40 +24,41 @@ if TYPE_CHECKING:
     from mesm_data.dataset.reader import Dataset
     from mesm_data.dataset.sample import Sample
 
-NAME = "recipe.lock"
-VERSION = 2
-KEYED = ("json", "text", "words", "labels", "record")
-ENOUGH = 16  # different values that a sound must have to make a key: digital silence could be guessed
+LOCK_NAME = "recipe.lock"
+LOCK_VERSION = 2
+KEYED_FIELDS = ("json", "text", "words", "labels", "record")
+MIN_DISTINCT_VALUES = 16  # of a signal that makes a key: digital silence could be guessed
 _DOMAIN = {"sound": b"mesm recipe.lock 1 sound\0", "picture": b"mesm recipe.lock 1 picture\0"}
 _BLOCK = 4096  # values
-_APART = ("text", "words", "labels", "sources")  # of the record: keyed on their own, or not content
+_NOT_IN_RECORD = ("text", "words", "labels", "sources")  # keyed separately, or not content
+_DIGESTS = ("wav", "faces", "pcm", "pixels")
 
 
-def write(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
-    """Write OUT/recipe.lock of the finished dataset `out`. `step` is called with 1 for each sample.
+def write_lock(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
+    """Write OUT/recipe.lock of the finished dataset `out`. Calls `step(1)` for each sample.
 
-    The memory that this takes is that of the file and of one shard.
+    Needs the memory of the lock and of one shard.
     """
     from mesm_data.dataset.reader import Dataset
 
     dataset = Dataset(out)
     samples: dict[str, bytes] = {}
-    for made in entries(dataset):
-        samples[made["id"]] = canonical_json(made)
+    for entry in lock_entries(dataset):
+        samples[entry["id"]] = canonical_json(entry)
         step(1)
-    before, empty, after = canonical_json({**head(dataset), "samples": []}).partition(b'"samples":[]')
-    with atomic_write(out / NAME) as file:
+    before, empty, after = canonical_json({**lock_header(dataset), "samples": []}).partition(b'"samples":[]')
+    with atomic_write(out / LOCK_NAME) as file:
         file.write(before + empty[:-1])
         for number, key in enumerate(dataset.keys):
             file.write((b"," if number else b"") + samples[key])
         file.write(b"]" + after + b"\n")
 
 
-def head(dataset: "Dataset") -> dict[str, Any]:
-    """All of a lock but its table."""
+def lock_header(dataset: "Dataset") -> dict[str, Any]:
+    """The lock of a dataset without its table of samples."""
     info = dataset.info
     return {
-        "lock": VERSION,
+        "lock": LOCK_VERSION,
         "format": info["format"],
         "corpus": info["corpus"],
         "synthetic": info["synthetic"],
@@ -68,120 +69,118 @@ def head(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
-    """The table of a lock, one entry per built sample, shard by shard: one of them is mapped at a time."""
+def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
+    """The entries of all built samples, shard by shard, so that one shard is mapped at a time."""
     from mesm_data.dataset.manifest import read_table_rows
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
         clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
-    rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in ("wav", "faces", "pcm", "pixels"))).items())
-    order = sorted(dataset.keys, key=dataset.shard)
-    dataset.prefetch(order)
-    for key in order:
+    rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in _DIGESTS)).items())
+    keys = sorted(dataset.keys, key=dataset.shard)
+    dataset.prefetch(keys)
+    for key in keys:
         clip = clips.get(key)
         yield {
-            **entry(dataset[key], rows[key]),
-            "clip": clip_facts(read_clip(dataset.path, clip)) if clip else None,
+            **lock_entry(dataset[key], rows[key]),
+            "clip": describe_clip(read_clip(dataset.path, clip)) if clip else None,
         }
 
 
-def entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
-    """What a lock says of one sample but for its clip: sources by digest, spans, boxes, expected digests.
+def lock_entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
+    """One sample's entry without its clip: digests of the sources, spans, boxes, digests of the content.
 
-    `row` holds the digests of its manifest row.
+    Args:
+        row: The digests in the sample's row of the manifest.
     """
     record = sample.record
-    kind, key = secret(sample.samples, sample.faces)
-    sound, picture = used(record)
+    kind, key = derive_key(sample.samples, sample.faces)
+    sound, picture = media_sources(record)
+    fields = keyed_fields(sample.text, record)
     return {
         "id": sample.key,
-        "audio": sound and {"source": sound["sha256"], "samples": _samples(sound["span"], sample)},
+        "audio": sound and {"source": sound["sha256"], "samples": _sample_span(sound["span"], sample)},
         "video": picture and {"source": picture["sha256"], "span": picture["span"], "times": record["faces"]["times"]},
         "faces": {name: record["faces"][name] for name in ("boxes", "scores", "detected", "counts")},
-        "sha256": {
-            "wav": row["wav_sha256"],
-            "faces": row["faces_sha256"],
-            "pcm": row["pcm_sha256"],
-            "pixels": row["pixels_sha256"],
-        },
+        "sha256": {name: row[f"{name}_sha256"] for name in _DIGESTS},
         "key": kind,
-        "keyed": key and {name: keyed(key, name, data) for name, data in private(sample.text, record).items()},
+        "keyed": key and {name: keyed_digest(key, name, data) for name, data in fields.items()},
     }
 
 
-def _samples(span: list[float] | None, sample: "Sample") -> list[int]:
-    """The samples [first, last) of the source that were asked for, at the rate of the sample; no span: all it has."""
+def _sample_span(span: list[float] | None, sample: "Sample") -> list[int]:
+    """The range [first, last) of the source in samples at the sample's rate; without a span, the whole source."""
     return list(to_sample_span((span[0], span[1]), sample.sample_rate)) if span else [0, len(sample.samples)]
 
 
-def used(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The sources of a sample's sound and of its picture, None where there is none."""
+def media_sources(record: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The sources of a sample's audio and of its faces; None where there is none."""
     by_role = {source["role"]: source for source in record["sources"]}
     return by_role.get("sound"), by_role.get("picture") if record["faces"]["times"] else None
 
 
-def secret(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | None, bytes | None]:
-    """The key of a sample and what it is made of: its sound; its face pixels where that is missing or silent.
+def derive_key(samples: NDArray[np.int16], faces: NDArray[np.uint8]) -> tuple[str | None, bytes | None]:
+    """Derive a sample's key from its audio, or from its face pixels if the audio is missing or silent.
 
-    None where neither holds enough different values: such a sample has no keyed digests.
+    Returns:
+        What the key is derived from ("sound" or "picture"), and the key; (None, None) if neither has enough entropy.
     """
     for kind, data in (("sound", samples.astype("<i2", copy=False)), ("picture", faces)):
-        if varied(data.reshape(-1)):
+        if has_enough_entropy(data.reshape(-1)):
             return kind, sha256(_DOMAIN[kind] + data.tobytes()).digest()
     return None, None
 
 
-def varied(data: NDArray[np.integer[Any]]) -> bool:
-    """Whether there are ENOUGH different values in (n,) numbers; real media show them in the first block."""
-    seen: set[int] = set()
+def has_enough_entropy(data: NDArray[np.integer[Any]]) -> bool:
+    """Whether (n,) numbers have MIN_DISTINCT_VALUES distinct values; real media have them in the first block."""
+    distinct: set[int] = set()
     for first in range(0, len(data), _BLOCK):
-        seen.update(np.unique(data[first : first + _BLOCK]).tolist())
-        if len(seen) >= ENOUGH:
+        distinct.update(np.unique(data[first : first + _BLOCK]).tolist())
+        if len(distinct) >= MIN_DISTINCT_VALUES:
             return True
     return False
 
 
-def private(text: str, record: dict[str, Any]) -> dict[str, bytes]:
-    """What is only told under the key, by name; `record` is the record without what stands on its own."""
+def keyed_fields(text: str, record: dict[str, Any]) -> dict[str, bytes]:
+    """The values that appear in a lock only under the key, by name. `record` excludes fields with their own entry."""
     return {
         "json": canonical_json(record),  # the bytes of the member
         "text": text.encode(),
         "words": canonical_json(record["words"]),
         "labels": canonical_json(record["labels"]),
-        "record": canonical_json({name: value for name, value in record.items() if name not in _APART}),
+        "record": canonical_json({name: value for name, value in record.items() if name not in _NOT_IN_RECORD}),
     }
 
 
-def keyed(key: bytes, name: str, data: bytes) -> str:
-    """HMAC-SHA256 of `data` under a sample's key. The name keeps a text and a label of the same bytes apart."""
+def keyed_digest(key: bytes, name: str, data: bytes) -> str:
+    """HMAC-SHA256 of a field under a sample's key. The name separates equal bytes of a text and a label."""
     return hmac.new(key, name.encode() + b"\0" + data, sha256).hexdigest()
 
 
 def read_clip(out: Path, row: dict[str, Any]) -> bytes:
-    """The bytes of a clip by its row of video/index.parquet."""
+    """The bytes of a clip, by its row of video/index.parquet."""
     with open_regular_file(out / "video" / Path(row["shard"]).name) as file:
         file.seek(row["offset"])
         return file.read(int(row["size"]))
 
 
-def clip_facts(mp4: bytes) -> dict[str, Any] | None:
-    """What any encoder must keep of a clip: size, the times of all frames, packets of sound. None if it has no bytes.
+def describe_clip(mp4: bytes) -> dict[str, Any] | None:
+    """The properties of a clip that any encoder must keep: size, times of all frames, number of audio packets.
 
-    Nothing is decoded: clips are H.264 and AAC, whose packets carry all of that (4 ms a clip).
+    Nothing is decoded: the packets of H.264 and AAC carry all of it (4 ms per clip). None if the clip has no bytes.
     """
     if not mp4:
         return None
-    times, sound = [], 0
+    times, audio_packets = [], 0
     with open_clip(mp4) as container:
-        picture = container.streams.video[0]
-        width, height = picture.width, picture.height
+        video = container.streams.video[0]
+        width, height = video.width, video.height
         for packet in container.demux():
             if packet.pts is None or packet.time_base is None:
                 continue
             if packet.stream.type == "audio":
-                sound += 1
+                audio_packets += 1
             else:
                 times.append(int(packet.pts * packet.time_base * CLIP_TIME_BASE))
     digest = sha256(canonical_json(sorted(times))).hexdigest()
-    return {"width": width, "height": height, "frames": len(times), "times_sha256": digest, "sound": sound}
+    return {"width": width, "height": height, "frames": len(times), "times_sha256": digest, "sound": audio_packets}

@@ -1,1 +1,1 @@
-"""Media: decode video and audio, sample frames, crop faces, encode clips. Knows neither recipe nor shard format."""
+"""Decoding and encoding of media: frames by presentation time, audio by sample, faces, clips."""

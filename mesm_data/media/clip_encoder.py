@@ -20,7 +20,7 @@ from mesm_data.media.frame_sampling import SampledFrame, TimeSpan
 from mesm_data.media.pixels import colour_tags, frame_size, yuv420_planes
 from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
 from mesm_data.media.wav import encode_wav
-from mesm_data.storage.machine_errors import check_exit
+from mesm_data.storage.machine_errors import raise_for_exit_code
 
 # Encoders that run at the same time: each uses up to 200 MB at 1920x1080.
 MAX_ENCODERS = 4
@@ -135,7 +135,7 @@ class ClipWriter:
             self._process.stdin.close()
         status = self._process.wait()
         self._sound.unlink(missing_ok=True)
-        check_exit(status, self._errors.text())
+        raise_for_exit_code(status, self._errors.text())
         if status or error:
             reason = describe_error(error) if error and not status else self._errors.reason()
             raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")

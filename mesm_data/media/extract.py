@@ -67,7 +67,7 @@ def extract_video(
     for index, (utterance, sound) in enumerate(zip(utterances, sounds, strict=True)):
         if results[index].status == "ok":
             continue
-        if utterance.excerpt:
+        if utterance.clip_source:
             job = clip_file_job(root, utterance, options, sound, scratch, cropper, f"excerpt-{index}-")
             results[index] = select_best(results[index], process_video(job)[0])
         elif recording.video is None:
@@ -85,7 +85,7 @@ def clip_file_job(
     clip_prefix: str,
 ) -> ExtractionJob:
     """The job for an utterance's own clip file: a video file, or a folder of images."""
-    excerpt = utterance.excerpt
+    excerpt = utterance.clip_source
     assert excerpt
     path, rate, images = root / excerpt.path, excerpt.rate, excerpt.images
     return ExtractionJob(

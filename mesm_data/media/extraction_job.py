@@ -79,7 +79,7 @@ class ExtractionJob:
 
     def columns(self, sampled: SampledFrame) -> tuple[int, int]:
         """The columns [left, right) of a frame that show the utterance's speaker."""
-        return region_columns(self.utterances[sampled.index].picture, frame_size(sampled.frame)[0])
+        return region_columns(self.utterances[sampled.index].region, frame_size(sampled.frame)[0])
 
 
 class FaceTrack:
@@ -105,7 +105,7 @@ class FaceTrack:
         time = sampled.frame.time - self._start
         self.size, self.fps = (right - left, height), round(float(rate), 6)
         self._max_delay = max(self._max_delay, time - len(self.faces) * self._job.interval)
-        side = min(round(self._utterance.picture.square * height), right - left, height)
+        side = min(round(self._utterance.region.square * height), right - left, height)
         image = to_rgb(sampled.frame, left, right)
         face = self._job.cropper.crop(image, self._utterance.key, len(self.faces), square=side)
         self.faces += [face] * sampled.grid_hits

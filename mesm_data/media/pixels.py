@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.media.frame import Frame, Orientation
-from mesm_data.schema.recordings import Picture
+from mesm_data.schema.recordings import VideoRegion
 
 if TYPE_CHECKING:
     import av
@@ -32,7 +32,7 @@ def frame_size(frame: Frame) -> tuple[int, int]:
     return (height, width) if frame.orientation and frame.orientation.transpose else (width, height)
 
 
-def region_columns(picture: Picture, width: int) -> tuple[int, int]:
+def region_columns(picture: VideoRegion, width: int) -> tuple[int, int]:
     """The columns [left, right) of the speaker's part of a frame; even, since chroma has half the columns.
 
     Args:

@@ -22,7 +22,7 @@ from mesm_data.media.containers import WHITELIST, open_container
 from mesm_data.media.downmix import channel_weights, mix_down
 from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
 from mesm_data.media.video import container_start
-from mesm_data.storage.machine_errors import check_exit, raise_resource_error
+from mesm_data.storage.machine_errors import raise_for_exit_code, raise_resource_error
 
 if TYPE_CHECKING:
     import av
@@ -161,7 +161,7 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, SampleBlo
             raise_resource_error(error)
             problem = describe_error(error)
         status = process.wait()
-        check_exit(status, errors.text())
+        raise_for_exit_code(status, errors.text())
         if status or problem:
             raise _DecodingStopped(errors.reason() if status or not problem else problem)
     finally:

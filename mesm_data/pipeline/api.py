@@ -104,10 +104,10 @@ def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], ob
         []
     """
     from mesm_data.features.verification import verify_features
-    from mesm_data.integrity.content_check import check
+    from mesm_data.integrity.content_check import check_content
     from mesm_data.integrity.verify import verify as compare
 
     differences = [*compare(Path(path), progress), *verify_features(Path(path), progress)]
     if full and not differences:
-        differences += check(Path(path), progress or (lambda samples: None))
+        differences += check_content(Path(path), progress or (lambda samples: None))
     return differences

@@ -16,14 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import fingerprint, listing
+from mesm_data.corpora.inventory import describe_source, source_sizes
 from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import MesmError
-from mesm_data.integrity import lock_writer as lock_file
-from mesm_data.integrity import rebuild_check as rebuild
+from mesm_data.integrity import lock_writer
+from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.build_run import BuildRun, Progress, ProgressStep, no_progress
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
@@ -35,7 +35,7 @@ from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_record import save_source_index
 from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Corpus, Recording
-from mesm_data.splits.groups import grouped, saved
+from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.json_files import write_json
 
@@ -77,16 +77,16 @@ def build_dataset(
         InputError: `out` contains something else, the split does not exist, or the lock is of another corpus or recipe.
         MesmError: The machine failed, such as a full disk.
     """
-    groups = grouped((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
+    groups = group_by_split((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:
-        lock.check(recipe)
+        lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
-    source_files = listing(corpus)
+    source_files = source_sizes(corpus)
     validate_output_dir(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = make_plan(corpus, recipe, fingerprint(corpus, source_files), lock)
+        plan = make_plan(corpus, recipe, describe_source(corpus, source_files), lock)
         if info := prepare_output_dir(out, plan, overwrite=overwrite):
             _complete_finished(out, info, progress)
             return info
@@ -111,7 +111,7 @@ def _complete_finished(out: Path, info: dict[str, Any], progress: Progress) -> N
     """Do what an earlier build was killed before: delete the parts of a finished dataset, write its lock."""
     remove_temporary_files(out, out / ".build")
     shutil.rmtree(out / ".build" / "parts", ignore_errors=True)
-    if not (out / lock_file.NAME).exists():
+    if not (out / lock_writer.LOCK_NAME).exists():
         write_recipe_lock(out, info, progress)
 
 
@@ -129,7 +129,7 @@ def make_plan(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock
     plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain_versions()}
     plan["schema"] = corpus.schema.as_dict()
     if lock:
-        plan["recipe"]["detector"] = lock.said["recipe"]["detector"]
+        plan["recipe"]["detector"] = lock.header["recipe"]["detector"]
         plan["locked_by"] = lock.digest
     return plan
 
@@ -142,7 +142,7 @@ def resume_build(run: BuildRun) -> dict[str, Any]:
     """
     recordings, excluded = select_utterances(run.corpus, run.recipe)
     run.parts.mkdir(exist_ok=True)
-    for name in (lock_file.NAME, rebuild.NAME):  # of an earlier dataset
+    for name in (lock_writer.LOCK_NAME, REBUILD_NAME):  # of an earlier dataset
         (run.out / name).unlink(missing_ok=True)
     remove_temporary_files(run.out, run.parts.parent, run.parts)
     repaired: set[str] = set()
@@ -167,8 +167,8 @@ def _build_and_pack(run: BuildRun, recordings: list[Recording], excluded: list[d
     missing = filter(None, (remaining_work(recording, run.parts) for recording in recordings))
     todo = sorted(missing, key=total_seconds, reverse=True)  # the longest first, so that all cores end together
     total, remaining = (sum(len(recording.utterances) for recording in group) for group in (recordings, todo))
-    step = run.progress("build", total, remaining)
-    run_jobs(get_engine(run.engine), list(map(run.job, todo)), run.workers, step)
+    jobs = list(map(run.job, todo))
+    run_jobs(get_engine(run.engine), jobs, run.workers, run.progress("build", total, remaining))
     return finish_dataset(run, recordings, excluded)
 
 
@@ -208,7 +208,7 @@ def finish_dataset(run: BuildRun, recordings: list[Recording], excluded: list[di
                 "all machines see one --out, on a shared file system? Run the same command again to resume"
             )
         rows += built
-    groups = saved(run.out, run.plan["recipe"]["split"])
+    groups = load_groups(run.out, run.plan["recipe"]["split"])
     rows = [{**row, "group": groups.of(row["key"])} for row in sorted(rows, key=lambda row: row["key"])]
     facts = {
         **run.plan,
@@ -227,4 +227,4 @@ def finish_dataset(run: BuildRun, recordings: list[Recording], excluded: list[di
 def write_recipe_lock(out: Path, info: dict[str, Any], progress: Progress) -> None:
     """Write OUT/recipe.lock of a finished dataset, whose dataset.json has the content `info`."""
     count = info["counts"]["ok"]
-    lock_file.write(out, progress("lock", count, count))
+    lock_writer.write_lock(out, progress("lock", count, count))

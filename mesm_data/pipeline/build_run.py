@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import stamps
+from mesm_data.corpora.inventory import file_stamps
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.job import Job
@@ -59,7 +59,7 @@ class BuildRun:
             recipe=self.recipe,
             recording=recording,
             toolchain=self.plan["toolchain"],
-            stamps=stamps(self.corpus.root, recording),
-            face_boxes=self.lock.places(recording.utterances) if self.lock else {},
+            stamps=file_stamps(self.corpus.root, recording),
+            face_boxes=self.lock.face_boxes(recording.utterances) if self.lock else {},
             face_model=self.face_model and self.face_model.resolve(),  # workers may have another working directory
         )

@@ -7,7 +7,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.features import writer
 from mesm_data.features.base import Extractor
 from mesm_data.features.feature_set import FeatureSet
-from mesm_data.pipeline.executors import local
+from mesm_data.pipeline.executors.local import available_cpus, run_local, run_pool
 
 
 def compute_features(
@@ -33,8 +33,8 @@ def compute_features(
         InputError: The name is taken by a set with other settings, or the extractor lacks a library or a file.
         MesmError: A worker died, or there is no room.
     """
-    number = (workers or local.available_cpus()) if extractor.parallel else 1
-    run = local.run_pool if extractor.isolated else local.run_local
+    number = (workers or available_cpus()) if extractor.parallel else 1
+    run = run_pool if extractor.isolated else run_local
     return writer.write(
         dataset, extractor, name, run=partial(run, workers=number), overwrite=overwrite, step=step
     )  # fmt: skip

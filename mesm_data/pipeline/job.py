@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mesm_data.corpora.inventory import Stamps, stamp
+from mesm_data.corpora.inventory import Stamps, file_stamp
 from mesm_data.dataset.recipe import Recipe, describe_toolchain_difference
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.crop import FaceBox
@@ -77,7 +77,7 @@ def check_sources_unchanged(job: Job) -> None:
     An unmounted disk must not make utterances fail, and a recorded digest must be that of the file that was decoded.
     """
     for path, before in job.stamps.items():
-        now = stamp(job.root / path)
+        now = file_stamp(job.root / path)
         if now is None:
             raise MesmError(
                 f"{job.root / path} was there when the corpus was scanned and is gone now (an unmounted disk?). "

@@ -7,7 +7,7 @@ from typing import Any
 from mesm_data.dataset.recipe import describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
 from mesm_data.storage.files import sync_folder
-from mesm_data.storage.json_shapes import PLAN, read_checked_json
+from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 OWN_NAMES = {".build", "dataset.json"}  # a folder with one of them was written by a build
 
@@ -53,7 +53,7 @@ def prepare_output_dir(out: Path, plan: dict[str, Any], *, overwrite: bool) -> d
         InputError: The folder contains something else, and `overwrite` is false.
     """
     dataset, unfinished = out / "dataset.json", out / ".build" / "recipe.json"
-    before = next((read_checked_json(path, PLAN) for path in (dataset, unfinished) if path.exists()), None)
+    before = next((read_checked_json(path, RECIPE_SHAPE) for path in (dataset, unfinished) if path.exists()), None)
     if not before:
         return None
     if overwrite:

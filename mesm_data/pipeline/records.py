@@ -61,7 +61,9 @@ def make_record(
         "start": utterance.start,
         "end": utterance.end,
         "text": normalize_text(utterance.text),
-        "words": None if utterance.words is None else [{"w": w.w, "t0": w.t0, "t1": w.t1} for w in utterance.words],
+        "words": None
+        if utterance.words is None
+        else [{"w": w.word, "t0": w.start, "t1": w.end} for w in utterance.words],
         "labels": dict(utterance.labels),
         "faces": {
             "times": video.times,
@@ -84,7 +86,7 @@ def _sources(
 
     The images of a folder are one entry, with a digest over all of them.
     """
-    sources = [_source("text", path, None, digests.of(path)) for path in utterance.texts]
+    sources = [_source("text", path, None, digests.of(path)) for path in utterance.annotation_files]
     if source := video.source:
         digest = digests.of_all(source.images) if source.images else digests.of(source.path)
         sources.append(_source("picture", source.path, source.span, digest))

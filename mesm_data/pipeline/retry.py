@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import changes, files, fingerprint, listing
+from mesm_data.corpora.inventory import changed_files, describe_source, source_files, source_sizes
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, read_part_record
@@ -29,7 +29,7 @@ from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import canonical_json, write_json
-from mesm_data.storage.json_shapes import PLAN, read_checked_json
+from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 MAX_SHOWN = 5  # changed files
 
@@ -40,7 +40,7 @@ def read_recorded_plan(out: Path) -> dict[str, Any]:
     """The content of dataset.json, or the plan of an interrupted build. Raises InputError if there is neither."""
     plan = out / ".build" / "recipe.json"
     if not (out / "dataset.json").exists() and plan.exists():
-        return read_checked_json(plan, PLAN)
+        return read_checked_json(plan, RECIPE_SHAPE)
     return read_dataset_info(out)
 
 
@@ -87,9 +87,9 @@ def retry_dataset(
     """
     with folder_lock(out / ".build" / "lock"):
         info = read_recorded_plan(out)
-        recipe, source_files = recipe_from_info(info), listing(corpus)
+        recipe, source_files = recipe_from_info(info), source_sizes(corpus)
         recipe.detector(face_model)
-        plan = make_plan(corpus, recipe, fingerprint(corpus, source_files))
+        plan = make_plan(corpus, recipe, describe_source(corpus, source_files))
         if differs := describe_toolchain_difference(info["toolchain"], plan["toolchain"]):
             raise InputError(f"{out} was made with another toolchain: {differs}. Use that one, or build anew")
         is_finished = (out / "dataset.json").exists()
@@ -97,7 +97,7 @@ def retry_dataset(
         if is_finished:
             check_same_corpus(corpus, rows, recipe)
         index = load_source_index(out)
-        changed = changes(index[1], source_files) if index else {}
+        changed = changed_files(index[1], source_files) if index else {}
         comparison = SourceComparison(corpus.root, changed)
         if is_finished:
             lost = {key for key, row in rows.items() if is_lost(row)}
@@ -147,7 +147,7 @@ class SourceComparison:
 
     def has_same_sizes(self, recording: Recording, utterance: Utterance) -> bool:
         """Whether no file that an utterance can be made from is new or has another size."""
-        return not files(recording, utterance) & self._changed.keys()
+        return not source_files(recording, utterance) & self._changed.keys()
 
     def has_same_digests(self, record: Mapping[str, Any]) -> bool:
         """Whether the files of a sample's record have the digests in the record."""

@@ -28,8 +28,8 @@ def select_utterances(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], 
         for utterance in recording.utterances:
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
                 excluded.append(manifest_row(utterance, "excluded", "only"))
-            elif utterance.unbuilt:
-                excluded.append(manifest_row(utterance, *utterance.unbuilt))
+            elif utterance.exclusion:
+                excluded.append(manifest_row(utterance, *utterance.exclusion))
             elif recipe.limit is not None and count >= recipe.limit:
                 excluded.append(manifest_row(utterance, "excluded", "limit"))
             else:

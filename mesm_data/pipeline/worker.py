@@ -27,7 +27,7 @@ from mesm_data.media.video_result import VideoResult
 from mesm_data.pipeline.job import Job, check_machine, check_sources_unchanged, job_detector
 from mesm_data.pipeline.records import SourceDigests, built_row, encode_members, make_record
 from mesm_data.schema.recordings import Utterance
-from mesm_data.storage.machine_errors import is_machine_error, message
+from mesm_data.storage.machine_errors import describe_machine_error, is_machine_error
 
 
 def build_recording(job: Job) -> Counter[str]:
@@ -50,7 +50,7 @@ def build_recording(job: Job) -> Counter[str]:
     except MesmError:
         raise
     except Exception as error:
-        raise MesmError(message(error, job.parts.parent.parent)) from error
+        raise MesmError(describe_machine_error(error, job.parts.parent.parent)) from error
     return Counter(row["status"] for row in rows)
 
 

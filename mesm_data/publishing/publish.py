@@ -1,4 +1,4 @@
-"""DIR -> URL. dataset.json goes last, so that whoever finds it finds all; what is there already is not sent again."""
+"""Uploads a dataset. dataset.json goes last, so that readers who find it find all files; existing files are skipped."""
 
 import datetime
 import json
@@ -17,14 +17,22 @@ from mesm_data.dataset.description import (
 )
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
-from mesm_data.publishing import card
-from mesm_data.publishing.contents import CARD, INDEX, LOCK, SPLITS, Publication, read_publication, small_files
-from mesm_data.publishing.terms import check_access, statement
+from mesm_data.integrity.lock_writer import LOCK_NAME
+from mesm_data.publishing.card import describe_splits, render_card
+from mesm_data.publishing.contents import (
+    CARD_NAME,
+    INDEX_NAME,
+    SPLITS_NAME,
+    Publication,
+    extra_files,
+    read_publication,
+)
+from mesm_data.publishing.terms import check_access, licence_statement
 from mesm_data.storage import remote
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.parallel import WORKERS, Progress, parallel
-from mesm_data.storage.remote_bytes import local
-from mesm_data.storage.remote_errors import Absent, shown
+from mesm_data.storage.parallel import MAX_CONNECTIONS, Progress, run_parallel
+from mesm_data.storage.remote_bytes import is_http, local_path
+from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
 
 def publish(
@@ -35,94 +43,115 @@ def publish(
     holder_of: str | None = None,
     progress: Callable[[int], Progress] = lambda total: lambda number: None,
 ) -> Publication:
-    """Publish the dataset in the folder `path`; the same call goes on where a stopped one ended.
+    """Publish a dataset. Interrupted, the same call continues.
 
-    `progress(total)` is called with the bytes that there are; what it returns is told of those that are there or sent.
-    Raises InputError if it may not be published so (see terms.py), `url` holds another dataset, or `path` is none;
-    MesmError if a file is not as dataset.json says, or cannot be sent.
+    Args:
+        path: The folder of the dataset.
+        url: Where to publish it.
+        tier: recipe, gated or private.
+        holder_of: The corpus whose licence the publisher claims to hold.
+        progress: Called with the total number of bytes; returns a function that is called with the bytes uploaded or
+            skipped.
+
+    Raises:
+        InputError: The licence or the access of `url` does not allow it (see terms.py), `url` holds another dataset,
+            or `path` is not a dataset.
+        MesmError: A file is not as dataset.json describes it, or cannot be uploaded.
     """
     read_dataset_info(path)
-    said = parse_dataset_info((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
+    info = parse_dataset_info((path / "dataset.json").read_bytes(), str(path / "dataset.json"))
     today = datetime.date.today().isoformat()
-    stated = statement(said, tier, holder_of, today)
-    _check_place(path, url)
+    statement = licence_statement(info, tier, holder_of, today)
+    _check_url(path, url)
     check_access(url, tier)
-    before = _there(url, said, tier)
-    check_manifest_digest(path, said)
-    if stated and before and before.statement:
-        stated |= {"date": before.statement["date"]}
-    files = {name: FileEntry.of(path / name) for name in ([LOCK] if (path / LOCK).is_file() else [])}
-    if tier != "recipe":
-        files = listed_files(said, str(path)) | {name: FileEntry.of(path / name) for name in small_files(path, said)}
-    made = Publication(
-        tier=tier, corpus=said["corpus"], synthetic=said["synthetic"], root=said["root"], statement=stated, files=files,
-        date=before.date if before else today,
-    )  # fmt: skip
+    earlier = _earlier_publication(url, info, tier)
+    check_manifest_digest(path, info)
+    if statement and earlier and earlier.statement:
+        statement |= {"date": earlier.statement["date"]}
+    if tier == "recipe":
+        files = {name: FileEntry.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
+    else:
+        files = listed_files(info, str(path)) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
+    publication = Publication(
+        tier=tier,
+        corpus=info["corpus"],
+        synthetic=info["synthetic"],
+        root=info["root"],
+        statement=statement,
+        files=files,
+        date=earlier.date if earlier else today,
+    )
     report = progress(sum(file.size for file in files.values()))
-    # Commits to one repository of the Hub exclude each other.
-    workers = 1 if url.startswith("hf://") else WORKERS
-    parallel(sorted(files), lambda name, step: _send(path / name, url, name, files[name], step), report, workers)
+    # The Hub does not allow concurrent commits to one repository.
+    workers = 1 if url.startswith("hf://") else MAX_CONNECTIONS
+    run_parallel(sorted(files), lambda name, step: _upload(path / name, url, name, files[name], step), report, workers)
     with TemporaryDirectory(prefix="mesm-publish-") as folder:
-        _finish(path, url, said, made, Path(folder))
-    return made
+        _finish(path, url, info, publication, Path(folder))
+    return publication
 
 
-def _finish(path: Path, url: str, said: dict[str, Any], made: Publication, folder: Path) -> None:
-    """Send what is written for the publication: the card and the splits, then the index, then dataset.json."""
-    (folder / CARD).write_text(card.card(said, made, inspect(path)), encoding="utf-8")
-    write_json(folder / SPLITS, card.splits(path, schema_from_info(path, said)))
-    last = {INDEX: folder / INDEX}
-    made.files.update({name: FileEntry.of(folder / name) for name in (CARD, SPLITS)})
-    if made.tier != "recipe":
-        made.files["dataset.json"] = FileEntry.of(path / "dataset.json")
-        last["dataset.json"] = path / "dataset.json"
-    write_json(folder / INDEX, made.as_dict())
-    for name, file in ({name: folder / name for name in (CARD, SPLITS)} | last).items():
-        _send(file, url, name, FileEntry.of(file), lambda _: None)
+def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication, folder: Path) -> None:
+    """Upload what is generated for the publication: the card and the splits, then the index, then dataset.json.
+
+    Args:
+        folder: A temporary folder.
+    """
+    (folder / CARD_NAME).write_text(render_card(info, publication, inspect(path)), encoding="utf-8")
+    write_json(folder / SPLITS_NAME, describe_splits(path, schema_from_info(path, info)))
+    publication.files.update({name: FileEntry.of(folder / name) for name in (CARD_NAME, SPLITS_NAME)})
+    last = [folder / INDEX_NAME]
+    if publication.tier != "recipe":
+        publication.files["dataset.json"] = FileEntry.of(path / "dataset.json")
+        last.append(path / "dataset.json")
+    write_json(folder / INDEX_NAME, publication.as_dict())
+    for file in (folder / CARD_NAME, folder / SPLITS_NAME, *last):
+        _upload(file, url, file.name, FileEntry.of(file), lambda _: None)
 
 
-def _send(path: Path, url: str, name: str, file: FileEntry, progress: Progress) -> None:
-    """Send one file, unless it is there. Raises MesmError if it is not what dataset.json says."""
-    target = remote.join(url, *name.split("/"))
+def _upload(path: Path, url: str, name: str, expected: FileEntry, progress: Progress) -> None:
+    """Upload one file, unless it exists there. Raises MesmError if the local file is not `expected`."""
+    target = remote.join_url(url, *name.split("/"))
     progress(0)
-    if not remote.holds(target, size=file.size, sha256=file.sha256):
-        says = f"`mesm-data verify {path.parents[name.count('/')]}` says more"
+    if not remote.has_file(target, size=expected.size, sha256=expected.sha256):
+        advice = f"run `mesm-data verify {path.parents[name.count('/')]}` for details"
         if not path.is_file():
-            raise MesmError(f"{path} is missing, and dataset.json names it: {says}")
-        if FileEntry.of(path) != file:
-            raise MesmError(f"{path} is not sent: it has not the size and sha256 that dataset.json names. {says}")
-        remote.put_file(path, target, sha256=file.sha256)
-    progress(file.size)
+            raise MesmError(f"{path} is missing, and dataset.json names it: {advice}")
+        if FileEntry.of(path) != expected:
+            raise MesmError(f"{path} is not uploaded: its size or sha256 is not what dataset.json names; {advice}")
+        remote.upload_file(path, target, sha256=expected.sha256)
+    progress(expected.size)
 
 
-def _check_place(path: Path, url: str) -> None:
-    if url.startswith(("http://", "https://")):
-        raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
-    target = local(url)
+def _check_url(path: Path, url: str) -> None:
+    """Raise InputError if nothing can be uploaded to `url`, or if it lies in the dataset's own folder."""
+    if is_http(url):
+        raise InputError(f"{redact_url(url)}: {remote.NO_UPLOAD}")
+    target = local_path(url)
     if target and target.resolve().is_relative_to(path.resolve()):
-        raise InputError(f"{url} lies in the dataset's own folder: give another place")
+        raise InputError(f"{url} lies in the dataset's own folder: choose another target")
 
 
-def _there(url: str, said: dict[str, Any], tier: str) -> Publication | None:
-    """The publication that stands at `url`. Raises InputError if it is of another dataset or tier."""
-    found = None
+def _earlier_publication(url: str, info: dict[str, Any], tier: str) -> Publication | None:
+    """The publication that already lies at `url`. Raises InputError if it is of another dataset or tier."""
+    publication = None
+    root, published_tier = info["root"], tier
     try:
-        index = remote.join(url, INDEX)
-        found = read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), shown(index))
-        root, other = found.root, found.tier
-    except Absent:
-        root, other = said["root"], tier
+        index = remote.join_url(url, INDEX_NAME)
+        publication = read_publication(remote.read_bytes(index, limit=MAX_INFO_BYTES), redact_url(index))
+        root, published_tier = publication.root, publication.tier
+    except RemoteFileNotFound:
+        pass
     try:
-        root = json.loads(remote.read_bytes(remote.join(url, "dataset.json"), limit=MAX_INFO_BYTES))["root"]
-    except Absent:
+        root = json.loads(remote.read_bytes(remote.join_url(url, "dataset.json"), limit=MAX_INFO_BYTES))["root"]
+    except RemoteFileNotFound:
         pass
     except (ValueError, TypeError, KeyError, RecursionError):
         root = "unknown"
-    if root != said["root"]:
+    remedy = "give another URL, or remove what is there"
+    if root != info["root"]:
         raise InputError(
-            f"{shown(url)} holds another dataset (root {root!s:.64}; this one has {said['root']}): give another URL, "
-            "or remove what is there"
+            f"{redact_url(url)} holds another dataset (root {root!s:.64}; this one has {info['root']}): {remedy}"
         )
-    if other != tier:
-        raise InputError(f"{shown(url)} holds this dataset as tier {other}: give another URL, or remove what is there")
-    return found
+    if published_tier != tier:
+        raise InputError(f"{redact_url(url)} holds this dataset as tier {published_tier}: {remedy}")
+    return publication

@@ -1,1 +1,1 @@
-"""What a corpus says of itself: its label schemes, views, splits and licence. Recorded whole in dataset.json."""
+"""The schema of a corpus: label schemes, views, splits and licence. dataset.json contains all of it."""

@@ -1,4 +1,4 @@
-"""The schemas and facts of the corpora that mesm knows itself."""
+"""The schemas of the built-in corpora, and the facts that are known about their releases."""
 
 from functools import cache
 from typing import Any
@@ -10,12 +10,12 @@ from mesm_data.schema.corpus import CorpusSchema
 
 
 def built_in_names() -> list[str]:
-    """The names of the corpora that there is a file of facts of."""
+    """Return the names of the built-in corpora."""
     return mesm_manifests.names()
 
 
 def built_in_facts(name: str) -> dict[str, Any]:
-    """Everything in a corpus' file of facts. Raises InputError, naming those there are, for another name."""
+    """Return the content of a corpus' TOML file. Raises InputError that lists all names if there is none."""
     try:
         return mesm_manifests.load(name)
     except ValueError as error:
@@ -24,10 +24,10 @@ def built_in_facts(name: str) -> dict[str, Any]:
 
 @cache
 def built_in_schema(name: str) -> CorpusSchema:
-    """The schema in a corpus' file of facts. Raises InputError, naming those there are, for another name."""
+    """Return the schema of a built-in corpus. Raises InputError that lists all names if there is none."""
     return CorpusSchema.parse(schema_entries(built_in_facts(name)), f"{name}.toml")
 
 
 def schema_entries(facts: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a TOML file that are its schema; the others are facts for the scanner and its checks."""
+    """Return the entries that belong to the schema; the others are facts for the scanner and its checks."""
     return {key: value for key, value in facts.items() if key in CorpusSchema.model_fields}

@@ -1,4 +1,4 @@
-"""A corpus' schema: read from TOML or dataset.json, checked, and resolved into views."""
+"""The schema of a corpus: parsed from TOML or dataset.json, validated, and resolved into views."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,13 +11,13 @@ from mesm_data.schema.labels import LabelScheme, Name, Text, pairs_to_mapping
 from mesm_data.schema.splits import SplitSpec
 from mesm_data.schema.views import Target, View, ViewSpec
 
-ORDERED = ("labels", "views", "splits")
-RESERVED = frozenset({"raters"})  # keys of a labels record that no scheme may have
-NATURAL_TARGET: dict[str, Target] = {"category": "category", "multilabel": "multilabel", "number": "number"}
+ORDERED_FIELDS = ("labels", "views", "splits")
+RESERVED_LABELS = frozenset({"raters"})  # keys of a labels record that no scheme may have
+DEFAULT_TARGETS: dict[str, Target] = {"category": "category", "multilabel": "multilabel", "number": "number"}
 
 
 class Licence(BaseModel):
-    """Who may be given the corpus' media. Without a licence nothing may be passed on."""
+    """The terms under which the corpus may be shared. Without a licence nothing may be redistributed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,10 +30,10 @@ class Licence(BaseModel):
 
 
 class CorpusSchema(BaseModel):
-    """What dataset.json records of a corpus, so that training, inspection and publishing need nothing else.
+    """The description of a corpus in dataset.json: all that training, inspection and publishing need.
 
     Attributes:
-        ratings: the label schemes of which `labels.raters` holds each rater's own value.
+        ratings: the label schemes for which `labels.raters` has the value of each rater.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,14 +49,14 @@ class CorpusSchema(BaseModel):
     views: dict[Name, ViewSpec] = Field(default_factory=dict, max_length=1000)
     splits: dict[Name, SplitSpec] = Field(default_factory=dict, max_length=1000)
 
-    @field_validator(*ORDERED, mode="before")
+    @field_validator(*ORDERED_FIELDS, mode="before")
     @classmethod
     def _entries_as_mapping(cls, entries: Any) -> Any:
         return pairs_to_mapping(entries, {}) if isinstance(entries, list | tuple) else entries
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if taken := RESERVED & self.labels.keys():
+        if taken := RESERVED_LABELS & self.labels.keys():
             raise ValueError(f"a label cannot be named {sorted(taken)[0]!r}")
         for name in self.ratings:
             if name not in self.labels:
@@ -67,18 +67,21 @@ class CorpusSchema(BaseModel):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: str) -> "CorpusSchema":
-        """The schema in `data`, the content of `where`. Raises InputError that names the entry and what is wrong."""
+        """Parse `data`, the content of the file `where`. Raises InputError that names the entry and the problem."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
             raise InputError(f"{where}: {describe_validation_error(error)}") from None
 
     def as_mapping(self) -> dict[str, Any]:
-        """Ready for TOML: as people write it, without what is at its default."""
+        """Return the schema for TOML: as people write it, without default values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON: where the order counts, [name, content] pairs, since programs sort the keys of an object."""
+        """Return the schema for JSON.
+
+        Ordered mappings become lists of [name, content] pairs, because programs may sort the keys of an object.
+        """
         data = self.as_mapping()
         for scheme in data.get("labels", {}).values():
             if "values" in scheme:
@@ -86,10 +89,10 @@ class CorpusSchema(BaseModel):
         for view in data.get("views", {}).values():
             if "classes" in view:
                 view["classes"] = [list(pair) for pair in view["classes"].items()]
-        return data | {name: [list(pair) for pair in data[name].items()] for name in ORDERED if name in data}
+        return data | {name: [list(pair) for pair in data[name].items()] for name in ORDERED_FIELDS if name in data}
 
     def view(self, name: str) -> View:
-        """The view `name`. Raises InputError, naming the nearest and all there are, if there is none."""
+        """Resolve the view `name`. Raises InputError that lists all views, the closest name first, if there is none."""
         if name not in self.views:
             near = get_close_matches(name, self.views, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
@@ -99,13 +102,13 @@ class CorpusSchema(BaseModel):
         return self._resolve(name)
 
     def _resolve(self, name: str) -> View:
-        """The view `name`; ValueError, which pydantic reports with the rest, if it contradicts the label schemes."""
+        """Resolve a view. Raises ValueError (reported by pydantic) if it contradicts the label schemes."""
         spec, where = self.views[name], f"views.{name}"
         names = (spec.label,) if spec.label else spec.labels
         for label in names:
             if label not in self.labels:
                 raise ValueError(f"{where}: there is no label {label!r}; there are {', '.join(self.labels) or 'none'}")
-        target = spec.target or (NATURAL_TARGET[self.labels[names[0]].type] if names else "positive")
+        target = spec.target or (DEFAULT_TARGETS[self.labels[names[0]].type] if names else "positive")
         task = spec.task or ("number" if target == "number" else "one_vs_rest")
         classes = dict(spec.classes)
         if target == "number":
@@ -123,9 +126,9 @@ class CorpusSchema(BaseModel):
     def _check_sources(
         self, where: str, spec: ViewSpec, target: str, task: str, classes: Mapping[str, tuple[str, ...]]
     ) -> None:
-        """ValueError if the classes of a view do not fit the schemes that they name."""
+        """Raise ValueError if the classes of a view do not fit the label schemes that they name."""
         if (target == "number") != (task == "number"):
-            raise ValueError(f'{where}: task = "number" goes with numbers, and with nothing else')
+            raise ValueError(f'{where}: task = "number" needs target = "number", and the other way round')
         if task == "single" and (target != "category" or spec.none):
             raise ValueError(f"{where}: task = \"single\" needs one category a row, and no 'none'")
         if target in ("positive", "share", "number"):
@@ -141,14 +144,14 @@ class CorpusSchema(BaseModel):
             if target == "rater_share":
                 if spec.label not in self.ratings:
                     raise ValueError(f'{where}: target = "rater_share" needs {spec.label!r} among the ratings')
-                return  # the words of raters are their own
+                return  # raters use their own words
         for value in (*(value for values in classes.values() for value in values), *spec.none):
             if known and value not in known:
                 raise ValueError(f"{where}: {value!r} is none of {', '.join(sorted(known)[:12])}")
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """All problems of a file in one line, each with the entry it is about; at most five are named."""
+    """Describe the problems of a file in one line, each with its entry; at most five are listed."""
     problems = []
     for item in error.errors(include_url=False, include_input=False)[:5]:
         place = ".".join(str(part) for part in item["loc"])

@@ -1,6 +1,6 @@
-"""Label schemes: the type and the allowed values of one label of an utterance.
+"""Label schemes: the type and the allowed values of a label.
 
-The vocabulary follows audformat: a scheme describes a label, raters give their own values of it.
+The terms follow audformat: a scheme describes a label; raters assign their own values to it.
 """
 
 import math
@@ -10,20 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mesm_data.errors import InputError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]  # of a corpus, label, class, view or split
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]  # of corpora, labels, classes, views, splits
 Text = Annotated[str, Field(max_length=10_000)]
-MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "nat"})  # cells that hold no value, in lower case
+MISSING_CELLS = frozenset({"", "na", "n/a", "nan", "none", "null", "nat"})  # cells without a value, in lower case
 
 
-def pairs_to_mapping(items: Any, missing: Any) -> dict[str, Any]:
-    """A list of names, or of [name, content] pairs, as a mapping in that order. ValueError if a name stands twice."""
+def pairs_to_mapping(items: Any, default: Any) -> dict[str, Any]:
+    """Convert a list of names, or of [name, content] pairs, to a mapping in the same order.
+
+    Raises ValueError if a name occurs twice.
+    """
     mapping: dict[str, Any] = {}
     for item in items:
-        name, content = item if isinstance(item, list | tuple) and len(item) == 2 else (item, missing)
+        name, content = item if isinstance(item, list | tuple) and len(item) == 2 else (item, default)
         if not isinstance(name, str):
             raise ValueError(f"{name!r:.60} is not a name")
         if name in mapping:
-            raise ValueError(f"{name!r:.60} stands twice")
+            raise ValueError(f"{name!r:.60} occurs twice")
         mapping[name] = content
     return mapping
 
@@ -32,11 +35,11 @@ class LabelScheme(BaseModel):
     """One label: a category, a number, or several categories at once (multilabel).
 
     Attributes:
-        values: the categories, in order, each with its meaning ("" where the word speaks for itself).
+        values: the categories in order, each with its meaning ("" if the word is self-explanatory).
         minimum, maximum: the range of a number, inclusive.
-        column: the table's column, if it has another name; for multilabel, one column with a separator.
-        columns: for multilabel, one column of 0 and 1 for each category, in the order of `values`.
-        separator: what stands between the categories of a multilabel cell.
+        column: the column of the table, if its name differs; for multilabel, one column with a separator.
+        columns: for multilabel, one column of 0 and 1 per category, in the order of `values`.
+        separator: the separator of the categories in a multilabel cell.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +56,7 @@ class LabelScheme(BaseModel):
     @field_validator("values", mode="before")
     @classmethod
     def _values_as_mapping(cls, values: Any) -> Any:
-        # ["angry", "happy"] is short for { angry = "", happy = "" }; [["ang", "Anger"]] is how JSON keeps the order
+        # ["angry", "happy"] is short for { angry = "", happy = "" }; in JSON, [["ang", "Anger"]] preserves the order.
         return pairs_to_mapping(values, "") if isinstance(values, list | tuple) else values
 
     @model_validator(mode="after")
@@ -61,18 +64,18 @@ class LabelScheme(BaseModel):
         if self.type == "number" and self.values:
             raise ValueError("a number has no 'values': give 'minimum' and 'maximum', or type = \"category\"")
         if self.type != "number" and (self.minimum is not None or self.maximum is not None):
-            raise ValueError("'minimum' and 'maximum' belong to type = \"number\"")
+            raise ValueError("'minimum' and 'maximum' require type = \"number\"")
         if self.columns and (self.type != "multilabel" or len(self.columns) != len(self.values)):
-            raise ValueError("'columns' names one column for each value of a multilabel")
+            raise ValueError("'columns' must name one column for each value of a multilabel")
         return self
 
     def parse(self, cell: Any) -> Any:
-        """The value in a table's cell: str, float or list of str; None where the cell is empty.
+        """Parse a cell of a table to str, float or a list of str; an empty cell to None.
 
         Raises InputError that says what was expected.
         """
         text = "" if cell is None else str(cell).strip()
-        if text.lower() in MISSING and text not in self.values:
+        if text.lower() in MISSING_CELLS and text not in self.values:
             return None
         if self.type == "number":
             return self._number(text)
@@ -80,8 +83,8 @@ class LabelScheme(BaseModel):
             return [self._category(part.strip()) for part in text.split(self.separator) if part.strip()]
         return self._category(text)
 
-    def problem(self, value: Any) -> str | None:
-        """What is wrong with a stored value, as words after the label's name; None if it is allowed, or null."""
+    def find_problem(self, value: Any) -> str | None:
+        """Return what is wrong with a stored value, as words after the label's name; None if it is valid or null."""
         if value is None:
             return None
         if self.type == "number":

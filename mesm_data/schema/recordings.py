@@ -1,7 +1,7 @@
-"""The terms that every corpus is put into: a Corpus holds Recordings, a Recording holds Utterances.
+"""The common form of every corpus: a Corpus has Recordings, a Recording has Utterances.
 
-A recording is one video file with the utterances that are cut from it (IEMOCAP: a dialog; CMU-MOSEI: a video).
-It is the unit of work: its video is decoded once. Paths are relative to the corpus root, with forward slashes.
+A recording is one video file and the utterances that are cut from it (IEMOCAP: a dialog; CMU-MOSEI: a video). It is
+the unit of work: its video is decoded once. Paths are relative to the corpus root, with forward slashes.
 """
 
 import re
@@ -9,32 +9,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesm_data.storage.safe_text import valid_unicode
 
 if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
 
-SYNTHETIC = "SYNTHETIC.txt"  # `mesm-data sample` puts this file into the root of a corpus
+SYNTHETIC_MARKER = "SYNTHETIC.txt"  # `mesm-data sample` writes this file into the root of a corpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """One word of the forced alignment, in seconds from the start of its utterance."""
+    """One word of the forced alignment. Times are seconds from the start of the utterance."""
 
-    w: str
-    t0: float
-    t1: float
+    word: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioSource:
-    """One place where an utterance's sound can be read.
+    """A file from which an utterance's audio can be read.
 
-    `span` is (start, end) in seconds of the file, or None where the file holds this utterance alone;
-    `channel` is the channel to take, or None to mix all of them down. `channel_per_speaker` says that each channel has
-    a speaker of its own, so that a file with one channel holds several voices.
+    Attributes:
+        channel: the channel to take, from 0; None mixes all channels down.
+        span: (start, end) in seconds of the file; None if the file contains this utterance only.
+        channel_per_speaker: whether each channel records one speaker, so that a mono file mixes several voices.
     """
 
     path: str
@@ -44,11 +45,11 @@ class AudioSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """The speaker's part of the video frame, as fractions of its width: left <= x < right.
+class VideoRegion:
+    """The speaker's part of the video frame, as fractions of the frame's width: left <= x < right.
 
-    `square` is the side of the centre square that stands in where no face is found, as a fraction of the
-    frame's height.
+    Attributes:
+        square: side of the centre square that is used if no face is found, as a fraction of the frame's height.
     """
 
     left: float = 0.0
@@ -57,11 +58,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Excerpt:
-    """A picture source that shows one utterance alone, from its start on.
+class ClipSource:
+    """A video file or a folder of images that shows one utterance only, from its start.
 
-    `path` is a video file; or, where `rate` is given, a folder of images, that many a second: `images` followed by a
-    number from 0 and `.jpg`.
+    Attributes:
+        path: a video file; a folder of images if `rate` is set.
+        images: prefix of the images' names; a number from 0 and `.jpg` follow.
+        rate: images per second.
     """
 
     path: str
@@ -69,10 +72,21 @@ class Excerpt:
     rate: float | None = None
 
 
-def key_of(id_: str) -> str:
-    """The sample key of an id: the id itself where it is letters, digits, "_" and "-", at most 88 of them.
+class Exclusion(NamedTuple):
+    """Why the scan rules an utterance out of the build.
 
-    Any other id (with dots, slashes, spaces, accents, or longer) becomes its readable part and 8 digits of its sha256.
+    `status` is "excluded" (`reason` is the name of a rule) or "failed" (`reason` is a sentence).
+    """
+
+    status: str
+    reason: str
+
+
+def sample_key(id_: str) -> str:
+    """Return the sample key of an utterance id.
+
+    An id of at most 88 letters, digits, "_" and "-" is its own key. The key of any other id (with dots, slashes,
+    spaces or accents, or longer) is its readable part and 8 digits of its sha256.
     """
     if re.fullmatch(r"[A-Za-z0-9_-]{1,88}", id_):
         return id_
@@ -82,10 +96,20 @@ def key_of(id_: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """One row of a corpus, before any media is touched.
+    """One utterance of a corpus, before any media file is opened.
 
-    `start` and `end` are seconds of the recording whose id is `recording` (None: that of the dialog). An infinite `end`
-    means the file's end, which is measured when it is read. `speaker` is None where it is not known.
+    Attributes:
+        dialog: the conversation; in CMU-MOSEI, the video.
+        speaker: None if unknown.
+        start, end: seconds of the recording. An infinite `end` is the end of the file, which the build measures.
+        words: the forced alignment; None if there is none.
+        audio: existing files, in order of preference.
+        region: the speaker's part of the recording's video.
+        annotation_files: the text files from which this record was read.
+        clip_source: another source of the video, used if the recording's own is unusable.
+        recording: id of the recording whose clock `start` and `end` use; None: the dialog's.
+        split: the part to which the corpus' own table assigns the utterance.
+        exclusion: why the utterance is not built; None if it is.
     """
 
     id: str
@@ -96,26 +120,25 @@ class Utterance:
     text: str
     words: tuple[Word, ...] | None
     labels: Mapping[str, Any]
-    audio: tuple[AudioSource, ...]  # existing files only, in order of preference
-    picture: Picture
-    texts: tuple[str, ...]  # the text files that this record was read from
-    excerpt: Excerpt | None = None  # where its picture is too, if the recording's video cannot be used
+    audio: tuple[AudioSource, ...]
+    region: VideoRegion
+    annotation_files: tuple[str, ...]
+    clip_source: ClipSource | None = None
     recording: str | None = None
     session: str | None = None
-    split: str | None = None  # the part in which the corpus' own table puts it
+    split: str | None = None
     flags: tuple[str, ...] = ()
-    # (status, reason) of a row that is known not to be built: ("excluded", a rule) or ("failed", why it cannot be).
-    unbuilt: tuple[str, str] | None = None
+    exclusion: Exclusion | None = None
 
     @property
     def key(self) -> str:
-        """What names the utterance in shards and manifest."""
-        return key_of(self.id)
+        """The name of the utterance in shards and manifest."""
+        return sample_key(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One video file (None: there is none) and the utterances in it, sorted by (start, end, id)."""
+    """A video file (None if there is none) and its utterances, sorted by (start, end, id)."""
 
     id: str
     video: str | None
@@ -124,23 +147,31 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """A scanned corpus: recordings sorted by id, and what the scan noticed and could not use, one sentence each."""
+    """A scanned corpus.
+
+    Attributes:
+        recordings: sorted by id.
+        notes: one sentence for each thing that the scan noticed or could not use. Valid Unicode, whatever names they
+            quote, so that the dataset can be written.
+        file: the table or corpus.toml that describes the corpus, if there is one.
+        table_sha256: sha256 of that table.
+    """
 
     schema: "CorpusSchema"
     root: Path
     recordings: tuple[Recording, ...]
-    notes: tuple[str, ...]  # valid Unicode, whatever names they quote: a finished build can be written
-    file: Path | None = None  # the table or corpus.toml that it was read from, if it was
+    notes: tuple[str, ...]
+    file: Path | None = None
     table_sha256: str | None = None
 
     @property
     def name(self) -> str:
-        """The corpus' name, as its schema gives it."""
+        """The corpus' name in its schema."""
         return self.schema.name
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(valid_unicode, self.notes)))
 
     def utterances(self) -> list[Utterance]:
-        """All utterances, in the order of the recordings."""
+        """Return all utterances, in the order of the recordings."""
         return [utterance for recording in self.recordings for utterance in recording.utterances]

@@ -1,4 +1,4 @@
-"""Splits as a corpus states them: by a rule over its own columns, or by published lists with their digests."""
+"""Splits in the schema of a corpus: by a rule over its columns, or by published lists with their digests."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -15,7 +15,7 @@ Rule = Literal["column", "hash", "leave_one_out", "group_kfold", "folds", "lists
 
 
 class ListPart(BaseModel):
-    """One part of a published list: where it is, and what identifies it."""
+    """One part of a published list: its URL and its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,26 +26,26 @@ class ListPart(BaseModel):
 
     @property
     def file(self) -> str:
-        """The name of the file."""
+        """The file name at the end of the URL."""
         return unquote(urlsplit(self.url).path.rpartition("/")[2])
 
     @model_validator(mode="after")
     def _plain_file_name(self) -> Self:
-        # The file is stored under this name: %2F in a URL must not lead out of its folder.
+        # The file is saved under this name: %2F in a URL must not point outside the folder.
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._ -]*", self.file):
             raise ValueError(f"the URL must end in a plain file name, not {self.file!r:.60}")
         return self
 
 
 class SplitSpec(BaseModel):
-    """One entry under [splits]; a rule with folds stands for several splits, NAME-1 … NAME-n (or NAME-<group>).
+    """One entry under [splits]. A rule with folds defines several splits, NAME-1 … NAME-n (or NAME-<group>).
 
     Attributes:
         rule: column (the table's own `split` column), hash (80 % train, 10 % valid, 10 % test by sha256 of the group),
-            leave_one_out (each group is tested once), group_kfold (groups dealt to `k` folds of about equal size),
-            folds (groups as listed in `folds`), lists (published lists of ids).
-        group: what is never divided between parts; `id` divides utterances at random, which leaks speakers.
-        values: the groups of leave_one_out in the order in which they validate, if the dataset may lack some.
+            leave_one_out (each group is the test part once), group_kfold (groups in `k` folds of about equal size),
+            folds (the groups listed in `folds`), lists (published lists of ids).
+        group: the unit that is never divided between parts; `id` assigns single utterances, which leaks speakers.
+        values: the groups of leave_one_out in the order in which they validate, for datasets that lack some.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,9 +73,11 @@ class SplitSpec(BaseModel):
         needed = {"group_kfold": "k", "folds": "folds", "lists": "parts"}
         for rule, field in needed.items():
             if bool(getattr(self, field)) != (self.rule == rule):
-                raise ValueError(f"{field!r} belongs to rule = {rule!r}, and rule = {rule!r} needs it")
+                raise ValueError(f"{field!r} and rule = {rule!r} need each other")
         if self.rule in ("leave_one_out", "group_kfold", "folds") and self.group in (None, "id"):
             raise ValueError(f'rule = {self.rule!r} needs group = "speaker", "session" or "dialog"')
         if self.rule == "folds" and len(self.folds) < 3:
-            raise ValueError("'folds' needs three lists or more: one tests, one validates, the others train")
+            raise ValueError(
+                "'folds' needs at least three lists: one for testing, one for validation, the others for training"
+            )
         return self

@@ -1,4 +1,4 @@
-"""Views: what a model is asked about an utterance, and the target that follows from its labels."""
+"""Views: the classes or numbers that a model predicts, and the target that follows from an utterance's labels."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ Task = Literal["one_vs_rest", "single", "number"]
 
 
 class ViewSpec(BaseModel):
-    """A view as a corpus' TOML or dataset.json states it; `CorpusSchema.view` resolves it.
+    """A view in a corpus' TOML file or in dataset.json; `CorpusSchema.view` resolves it.
 
     Attributes:
-        label: the scheme asked about (targets category, multilabel, rater_share); or
-        labels: several number schemes (target number).
-        classes: class -> the values (positive, share: the number schemes) that count as it; default: one class a value.
-        none: values that are no class, yet in the view: the answer to every class is no.
-        target: how targets are computed; default by the scheme's type.
-        task: one_vs_rest (a sigmoid a class), single (one softmax over exclusive classes) or number (regression).
-        utterances, counts: how many utterances of a complete release are in the view, and in each class.
+        label: the label scheme (for the targets category, multilabel, rater_share); or
+        labels: several number schemes (for the target number).
+        classes: class -> its values (positive, share: its number schemes); default: one class per value.
+        none: values of utterances that are in the view but in none of the classes: their target is 0 everywhere.
+        target: how the target is computed; the default follows from the scheme's type.
+        task: one_vs_rest (one sigmoid per class), single (one softmax over exclusive classes) or number (regression).
+        utterances, counts: number of utterances of a complete release in the view, and in each class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,19 +47,19 @@ class ViewSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A resolved view: `sources[i]` are the values that count as `classes[i]`.
+    """A resolved view: `sources[i]` are the values of `classes[i]`.
 
-    Targets by `target`:
-        category: 1 for the class of the label `label`, 0 for the others. Values in `none` are 0 for all; any other
-            value, and null, is not in the view.
-        multilabel: 1 for every class with a value in the label `label`; null is not in the view.
-        positive: 1 for every class with a number above 0 (for CMU-MOSEI: a mean rating above 0); not in the view is
-            an utterance without any of these numbers.
-        rater_share: the share of the raters' votes for each class, see `votes`; not in the view is an utterance
-            without a vote.
-        share: likewise, from number schemes that hold the shares; those of one class are added. Not in the view is an
-            utterance that lacks one.
-        number: the values of the number schemes themselves; not in the view is an utterance that lacks one.
+    The target by `target_rule`:
+        category: 1 for the class of the value of `label`, 0 for the others. Values in `none` give 0 everywhere; any
+            other value, and null, is outside the view.
+        multilabel: 1 for every class with a value in `label`; null is outside the view.
+        positive: 1 for every class with a number above 0 (CMU-MOSEI: a mean rating above 0); an utterance without
+            any of these numbers is outside the view.
+        rater_share: the share of the raters' votes for each class, see `rater_shares`; an utterance without a vote is
+            outside the view.
+        share: the same from number schemes that contain the shares; those of one class are added. An utterance that
+            lacks one is outside the view.
+        number: the values of the number schemes; an utterance that lacks one is outside the view.
     """
 
     corpus: str
@@ -73,23 +73,24 @@ class View:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one class is true of each utterance, so that the highest logit is an answer."""
+        """Whether each utterance has exactly one class, so that the argmax of the logits is a prediction."""
         return self.target_rule == "category" and not self.none
 
     @property
     def soft(self) -> bool:
-        """Whether targets are shares, not 0 or 1."""
+        """Whether targets are soft: shares between 0 and 1."""
         return self.target_rule in ("rater_share", "share")
 
     def target(self, labels: Mapping[str, Any]) -> NDArray[np.float32] | None:
-        """The target of an utterance, float32 (n_classes,); None if the utterance is not in the view.
+        """Compute the target of an utterance, float32 (n_classes,); None if the utterance is outside the view.
 
-        `labels` is the record in the sample's JSON and in the manifest's rows.
+        Args:
+            labels: the `labels` record of the sample's JSON or of a manifest row.
         """
         value = labels.get(self.label) if self.label else None
         if self.target_rule == "rater_share":
             assert self.label is not None
-            return votes(labels.get("raters") or (), self.label, self.sources)
+            return rater_shares(labels.get("raters") or (), self.label, self.sources)
         if self.target_rule == "number":
             numbers = [labels.get(source) for (source,) in self.sources]
             return None if None in numbers else np.array(numbers, np.float32)
@@ -111,26 +112,26 @@ class View:
         return None if outside else target
 
 
-def votes(
+def rater_shares(
     raters: Iterable[Mapping[str, Any]], label: str, sources: tuple[tuple[str, ...], ...]
 ) -> NDArray[np.float32] | None:
-    """The share of the raters' votes for each class, float32 (n_classes,); None if there is no vote.
+    """Compute the share of the raters' votes for each class, float32 (n_classes,); None if there is no vote.
 
-    Every external rater (self-evaluation is left out) who names a category has one vote, and gives 1/k of it to each of
-    the k different words that they name; an empty word is none. `sources` are the words of each class, whatever their
-    case; a word of no class takes its part of the vote with it, so that the sum may be below 1.
+    Each external rater (self-evaluations are skipped) who names a category has one vote and gives 1/k of it to each of
+    the k distinct words; empty words are skipped. `sources` are the words of each class, compared without case. A word
+    of no class keeps its part of the vote, so the sum may be below 1.
 
-    C-E2:	Neutral; Anger;	(a comment)       half a vote for each
+    C-E2:	Neutral; Anger;	(a comment)       half a vote each
     """
-    classes = {word.casefold(): index for index, words in enumerate(sources) for word in words}
+    class_of = {word.casefold(): index for index, source in enumerate(sources) for word in source}
     shares, voters = np.zeros(len(sources)), 0
     for rater in raters:
-        # An A- line (of dimensions) has no categories at all.
-        named = {word.strip().casefold() for word in rater[label] or () if word.strip()}
-        if rater["self"] or not named:
+        # An A- line (dimensions) has no categories.
+        words = {word.strip().casefold() for word in rater[label] or () if word.strip()}
+        if rater["self"] or not words:
             continue
         voters += 1
-        for word in named:
-            if word in classes:
-                shares[classes[word]] += 1 / len(named)
+        for word in words:
+            if word in class_of:
+                shares[class_of[word]] += 1 / len(words)
     return (shares / voters).astype(np.float32) if voters else None

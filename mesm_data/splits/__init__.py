@@ -1,1 +1,1 @@
-"""Splits: which utterances train, which choose thresholds and checkpoints, which are tested."""
+"""Splits: the utterances for training, for validation, and for testing."""

@@ -1,11 +1,11 @@
-"""Folds that any dataset has, without an entry in its schema, and the protocols that name all folds of a corpus.
+"""Folds of any dataset, without an entry in its schema, and protocols, which consist of all folds of a corpus.
 
-    speaker:Ses01F   one speaker is tested
-    session:3        one session is tested
-    speaker:2of5     the speakers are dealt to five folds; the second is tested, the third validates
+    speaker:Ses01F   one speaker for testing
+    session:3        one session for testing
+    speaker:2of5     five folds of speakers; the second for testing, the third for validation
 
-If one speaker is tested, those who share dialogs with them validate (the other speaker of an IEMOCAP session, who is in
-the same recordings). If that would be nobody, or all others, the next speaker validates.
+If one speaker is tested, the speakers who share dialogs with them are the validation part (in IEMOCAP the other speaker
+of the session, who is in the same recordings). If that is nobody, or all others, it is the next speaker.
 """
 
 import re
@@ -25,14 +25,14 @@ _GROUPS: dict[str, Group] = {"session": "session", "speaker": "speaker", "dialog
 
 
 def is_fold_name(name: str) -> bool:
-    """Whether `name` is that of a fold, as above."""
+    """Whether `name` is that of a fold."""
     return _NAME.fullmatch(name) is not None
 
 
 def split_by_fold(rows: Rows, schema: CorpusSchema, name: str) -> Lists | None:
-    """The keys of each part of a fold by its name; None if `name` is not that of a fold.
+    """Return the keys of each part of a fold; None if `name` is not that of a fold.
 
-    Raises InputError if the dataset has no such group, or too few of them.
+    Raises InputError if the dataset has no such group, or too few groups.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -52,17 +52,17 @@ def split_by_fold(rows: Rows, schema: CorpusSchema, name: str) -> Lists | None:
     if match["value"] not in values:
         shown = ", ".join(values[:8]) + (" …" if len(values) > 8 else "")
         raise InputError(f"split {name}: this dataset has no {group} {match['value']!r}; it has {shown or 'none'}")
-    valid = _validating(rows, group, match["value"], values)
+    valid = _validation_groups(rows, group, match["value"], values)
     part_of = {**dict.fromkeys(valid, "valid"), match["value"]: "test"}
     parts = {key: part_of.get(str(row.get(group)), "train") for key, row in rows.items()}
     lists = {part: sorted(key for key, placed in parts.items() if placed == part) for part in PARTS}
     if not all(lists.values()):
-        raise InputError(f"split {name}: it needs three {group}s at least, and this dataset has {len(values)}")
+        raise InputError(f"split {name}: it needs at least three {group}s, and this dataset has {len(values)}")
     return lists
 
 
-def _validating(rows: Rows, group: Group, tested: str, values: list[str]) -> set[str]:
-    """Who validates while `tested` is tested: see the top of the file."""
+def _validation_groups(rows: Rows, group: Group, tested: str, values: list[str]) -> set[str]:
+    """Return the validation groups for a test group, see the module's docstring."""
     if group == "speaker":
         members: dict[str, set[str]] = {}  # the speakers of each dialog
         for row in rows.values():
@@ -70,22 +70,22 @@ def _validating(rows: Rows, group: Group, tested: str, values: list[str]) -> set
         together, before = {tested}, set[str]()
         while together != before:
             before = together
-            together = before.union(*(some for some in members.values() if some & before))
+            together = before.union(*(speakers for speakers in members.values() if speakers & before))
         if 1 < len(together) < len(values):
             return together - {tested}
     return {values[(values.index(tested) + 1) % len(values)]}
 
 
 def fold_names(rows: Mapping[str, Mapping[str, Any]], schema: CorpusSchema, protocol: str) -> list[str]:
-    """The splits of a protocol: session or speaker (each is tested once), official (the corpus' own), k folds, or one.
+    """Return the splits of a protocol.
 
     Args:
-        rows: The manifest's rows by key.
-        schema: The corpus' schema.
-        protocol: One of PROTOCOLS.
+        rows: the manifest's rows by key.
+        protocol: "session" or "speaker" (each is the test part once), "official" (the corpus' own split), a number of
+            folds of speakers, or the name of one split.
 
     Raises:
-        InputError: The corpus does not have such folds.
+        InputError: the corpus does not have such folds.
     """
     known = named_splits(schema, rows)
     if protocol == "official":
@@ -99,7 +99,7 @@ def fold_names(rows: Mapping[str, Mapping[str, Any]], schema: CorpusSchema, prot
     built = {key: row for key, row in rows.items() if row.get("status", "ok") == "ok"}
     values = sorted({str(row[protocol]) for row in built.values() if row.get(protocol) is not None})
     if len(values) < 3:
-        raise InputError(f"folds {protocol}: this dataset has {len(values)} {protocol}s, and folds need three at least")
+        raise InputError(f"folds {protocol}: this dataset has {len(values)} {protocol}s, and folds need at least three")
     own = [
         name
         for name, split in known.items()
@@ -115,6 +115,6 @@ def _official(known: Mapping[str, NamedSplit], schema: CorpusSchema) -> str:
     if len(chosen) != 1:
         raise InputError(
             f"folds official: {schema.name} has {', '.join(chosen) or 'no published split'}: "
-            f"{'give the name of the one that you mean' if chosen else 'take other folds'}"
+            f"{'name one of them' if chosen else 'choose other folds'}"
         )
     return chosen[0]

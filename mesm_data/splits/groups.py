@@ -1,4 +1,4 @@
-"""Which files of a dataset an utterance goes into, where a build is told to group them by a split."""
+"""Groups of shards: a build can group utterances by the parts of a split, so that each shard belongs to one."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.splits.resolve import split as split_of
+from mesm_data.splits.resolve import resolve_split
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 ALL = "all"
 REST = "rest"
@@ -17,44 +17,48 @@ REST = "rest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """Groups of files: train, valid, test, and `rest` for what the split does not hold; `all` without a split.
+    """Groups of shards: train, valid, test, and `rest` for utterances outside the split; without a split, only `all`.
 
-    `split` is what a recipe records, the split's name and the digest of its lists; None without one.
+    Attributes:
+        split: name and digest of the split, as in the recipe; None without a split.
+        parts: key -> part.
     """
 
     split: dict[str, str] | None
-    parts: Mapping[str, str]  # key -> part
+    parts: Mapping[str, str]
 
     def of(self, key: str) -> str:
-        """The group of an utterance, built or not."""
+        """Return the group of an utterance, also of one that is not built."""
         return self.parts.get(key, REST) if self.split else ALL
 
     def save(self, out: Path) -> None:
-        """Keep the groups beside the parts of the dataset `out`, so that its lists need not be there to go on."""
+        """Save the groups in the build folder of `out`, so that the build can be resumed without the lists."""
         if self.split:
-            write_json(_file(out), {"split": self.split, "parts": dict(self.parts)})
+            write_json(_groups_file(out), {"split": self.split, "parts": dict(self.parts)})
 
 
-def grouped(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name: str | None) -> Groups:
-    """Groups by the split `name` (None: none) of the whole corpus' `rows`, all with status ok. Raises as `split`."""
+def group_by_split(rows: Iterable[Mapping[str, Any]], schema: CorpusSchema, name: str | None) -> Groups:
+    """Group the whole corpus' `rows`, all with status ok, by the split `name`. Raises like `resolve_split`."""
     if name is None:
         return Groups(split=None, parts={})
-    made = split_of(rows, schema, name)
+    split = resolve_split(rows, schema, name)
     return Groups(
-        split={"name": made.name, "digest": made.digest},
-        parts={key: part for part, keys in made.parts.items() for key in keys},
+        split={"name": split.name, "digest": split.digest},
+        parts={key: part for part, keys in split.parts.items() for key in keys},
     )
 
 
-def saved(out: Path, split: dict[str, str] | None) -> Groups:
-    """The groups that `Groups.save` kept in `out` for this split. Raises InputError if they are not there."""
+def load_groups(out: Path, split: dict[str, str] | None) -> Groups:
+    """Load the groups that `Groups.save` wrote to `out` for this split. Raises InputError if there are none."""
     if split is None:
         return Groups(split=None, parts={})
-    said = read_checked_json(_file(out), {"split": {"name": str, "digest": str}, "parts": Each(str)})
-    if said["split"] != split:
-        raise InputError(f"{_file(out)} groups by {said['split']}, the recipe by {split}: build anew with --overwrite")
-    return Groups(split=split, parts=said["parts"])
+    saved = read_checked_json(_groups_file(out), {"split": {"name": str, "digest": str}, "parts": MapOf(str)})
+    if saved["split"] != split:
+        raise InputError(
+            f"{_groups_file(out)} groups by {saved['split']}, the recipe by {split}: build again with --overwrite"
+        )
+    return Groups(split=split, parts=saved["parts"])
 
 
-def _file(out: Path) -> Path:
+def _groups_file(out: Path) -> Path:
     return out / ".build" / "groups.json"

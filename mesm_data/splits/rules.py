@@ -1,7 +1,7 @@
-"""Splits by a rule of the corpus' schema: they need no list, and hold for whatever a dataset holds.
+"""Splits by a rule of the schema, which need no lists and apply to any subset of the corpus.
 
-A rule with folds (leave_one_out, group_kfold, folds) stands for several splits. Fold i is tested by the split i, and
-validates the split before it, so that each fold validates once and no group is in two parts.
+A rule with folds (leave_one_out, group_kfold, folds) defines several splits. Fold i is the test part of split i and the
+validation part of the split before it, so that each fold validates once and no group is in two parts.
 """
 
 import re
@@ -20,9 +20,12 @@ from mesm_data.splits.lists import PARTS, Lists
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSplit:
-    """One split of a corpus by name: its entry in the schema and, of an entry with folds, which groups it leaves out.
+    """One split of a corpus.
 
-    `fold` is the place of the tested fold in `folds`; both are None where the entry is one split.
+    Attributes:
+        spec: its entry in the schema.
+        fold: index in `folds` of the test fold; None for an entry without folds.
+        folds: the groups of each fold; None for an entry without folds.
     """
 
     corpus: str
@@ -33,39 +36,39 @@ class NamedSplit:
 
     @property
     def is_rule(self) -> bool:
-        """Whether it follows from the dataset's own rows, so that nothing has to be fetched."""
+        """Whether the split follows from the dataset's own rows, without downloaded lists."""
         return self.spec.rule != "lists"
 
     @property
     def files(self) -> dict[str, ListPart]:
-        """Each file of published lists by its name; one file may hold several parts."""
+        """The files of published lists, by name; one file may contain several parts."""
         return {part.file: part for part in self.spec.parts.values()}
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Utterances by part of a complete release, as far as the schema states them."""
+        """Number of utterances of a complete release by part, as far as the schema has them."""
         if self.spec.parts:
             return {part: entry.lines for part, entry in self.spec.parts.items()}
         return self.spec.counts.get(self.name, {})
 
 
 def named_splits(schema: CorpusSchema, rows: Rows) -> dict[str, NamedSplit]:
-    """All splits of a corpus by name. Which folds there are may depend on the groups that `rows` hold."""
-    found: dict[str, NamedSplit] = {}
+    """Return all splits of a corpus by name. The folds of some rules depend on the groups in `rows`."""
+    splits: dict[str, NamedSplit] = {}
     for name, spec in schema.splits.items():
         folds = _folds(spec, rows)
         if folds is None:
-            found[name] = NamedSplit(corpus=schema.name, name=name, spec=spec)
+            splits[name] = NamedSplit(corpus=schema.name, name=name, spec=spec)
             continue
         for index, groups in enumerate(folds):
             label = groups[0] if spec.rule == "leave_one_out" else str(index + 1)
             fold_name = f"{name}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', label)}"
-            found[fold_name] = NamedSplit(corpus=schema.name, name=fold_name, spec=spec, fold=index, folds=folds)
-    return found
+            splits[fold_name] = NamedSplit(corpus=schema.name, name=fold_name, spec=spec, fold=index, folds=folds)
+    return splits
 
 
 def _folds(spec: SplitSpec, rows: Rows) -> tuple[tuple[str, ...], ...] | None:
-    """The groups of each fold; None for a rule that has none."""
+    """Return the groups of each fold; None for a rule without folds."""
     if spec.rule == "folds":
         return spec.folds
     if spec.rule not in ("leave_one_out", "group_kfold"):
@@ -85,7 +88,7 @@ def _folds(spec: SplitSpec, rows: Rows) -> tuple[tuple[str, ...], ...] | None:
 
 
 def split_by_rule(rows: Rows, split: NamedSplit) -> Lists:
-    """The sorted keys of each part. Raises InputError if a part would be empty, or rows lack what the rule needs."""
+    """Return the sorted keys of each part. Raises InputError if a part is empty or rows lack the rule's column."""
     parts: dict[str, str | None]
     if split.spec.rule == "column":
         parts = {key: row.get("split") for key, row in rows.items()}
@@ -93,7 +96,7 @@ def split_by_rule(rows: Rows, split: NamedSplit) -> Lists:
         parts = _fold_parts(rows, split)
     else:
         group = split.spec.group or "dialog"
-        parts = {key: hashed_part(_group(key, row, group)) for key, row in rows.items()}
+        parts = {key: hash_part(_group(key, row, group)) for key, row in rows.items()}
     lists = {part: sorted(key for key, placed in parts.items() if placed == part) for part in PARTS}
     if not all(lists.values()):
         raise InputError(_empty_part(rows, split, lists))
@@ -113,7 +116,7 @@ def _fold_parts(rows: Rows, split: NamedSplit) -> dict[str, str | None]:
 def _group(key: str, row: Mapping[str, Any], group: str) -> str:
     value = key if group == "id" else row.get(group)
     if value is None:
-        raise InputError(f"{key} has no {group}: this split cannot be made of a corpus that does not say it")
+        raise InputError(f"{key} has no {group}, which this split needs")
     return str(value)
 
 
@@ -122,20 +125,22 @@ def _empty_part(rows: Rows, split: NamedSplit, lists: Lists) -> str:
     group = split.spec.group or "split"
     if split.spec.rule == "column":
         values = sorted({str(row.get("split")) for row in rows.values()})[:8]
-        return f"split {split.name}: nothing is in its part {empty}; the table's split column holds {', '.join(values)}"
+        return f"split {split.name}: part {empty} is empty; the table's split column has {', '.join(values)}"
     groups = sorted({_group(key, row, group) for key, row in rows.items()})
-    shown = ", ".join(groups[:8]) + (" …" if len(groups) > 8 else "")
+    present = ", ".join(groups[:8]) + (" …" if len(groups) > 8 else "")
     if split.folds is None or split.fold is None:
-        number = f"of this dataset's {len(groups)} {group}s none falls into: {empty}"
-        return f"split {split.name}: {number}. Build more {group}s, or take another split"
+        return (
+            f"split {split.name}: of this dataset's {len(groups)} {group}s none falls into: {empty}. "
+            f"Build more {group}s, or choose another split"
+        )
     test, valid = split.folds[split.fold], split.folds[(split.fold + 1) % len(split.folds)]
     return (
         f"split {split.name} needs the {group}s {', '.join(test[:8])} (test), {', '.join(valid[:8])} (valid) and "
-        f"another one (train); this dataset holds: {shown or 'none'}. Build those, or take another split"
+        f"another one (train); this dataset has: {present or 'none'}. Build those, or choose another split"
     )
 
 
-def hashed_part(group: str) -> str:
-    """Where the rule `hash` puts a group, whatever else there is: 80 % train, 10 % valid, 10 % test."""
-    place = int(sha256(group.encode()).hexdigest()[:8], 16) % 100
-    return "train" if place < 80 else "valid" if place < 90 else "test"
+def hash_part(group: str) -> str:
+    """Return the part to which the rule `hash` assigns a group: 80 % train, 10 % valid, 10 % test."""
+    percentile = int(sha256(group.encode()).hexdigest()[:8], 16) % 100
+    return "train" if percentile < 80 else "valid" if percentile < 90 else "test"

@@ -1,1 +1,1 @@
-"""Files on disk and in object stores: atomic writes, JSON, locks, downloads, cache."""
+"""Files on disk and in object stores: atomic writes, JSON, locks, downloads, the cache."""

@@ -1,12 +1,12 @@
-"""A folder of copies: shards of datasets that lie elsewhere, shared by all processes of a machine, of bounded size.
+"""The cache: local copies of shards of remote datasets, of bounded size, shared by all processes of a machine.
 
-CACHE/<root>/dataset.json  manifest.parquet  shards/*.tar   a dataset, as far as it was needed; named by its root, so
-                                                            that all runs and all URLs of the same data share it
-CACHE/<root>/locks/*        who writes a shard holds its lock, and says in it how many bytes are coming
-CACHE/.lock                 held for a moment while room is made
+CACHE/<root>/dataset.json  manifest.parquet  shards/*.tar   the parts of a dataset that were needed. The folder is named
+                                                            by the dataset's root, so all URLs of the same data share it
+CACHE/<root>/locks/*        one per shard: locked by the process that writes the shard; contains the shard's size
+CACHE/.lock                 locked while space is reserved
 
-A shard appears when it is whole and has its digest; who reads one holds a shared lock on the file itself, and only
-files that nobody holds are deleted. All locks are the kernel's (flock): they end with their process, however it ends.
+A shard appears when it is complete and its digest has been checked. Readers hold a shared lock on the shard, and only
+unlocked shards are deleted. All locks are released by the kernel when their process ends.
 """
 
 import errno
@@ -15,166 +15,170 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedRandom
 from pathlib import Path
+from typing import NamedTuple
 
 from mesm_data.errors import MesmError
-from mesm_data.storage.files import NOT_REGULAR, home_folder, is_unsupported, open_for_update, open_regular_file
+from mesm_data.storage.file_locks import LocksUnsupportedError, flock
+from mesm_data.storage.files import home_folder, open_for_update, open_regular_file
 
 GB = 10**9
 _ROOT = re.compile(r"[0-9a-f]{64}")
+_OPEN_SHARD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class CachedShard(NamedTuple):
+    """A shard in the cache. Sorting puts the least recently used first."""
+
+    last_used_ns: int
+    size: int
+    path: Path
 
 
 def cache_folder() -> Path:
-    """$MESM_CACHE, or else mesm in $XDG_CACHE_HOME (~/.cache)."""
-    if told := os.environ.get("MESM_CACHE"):
-        return Path(told).expanduser()
+    """$MESM_CACHE, or else $XDG_CACHE_HOME/mesm (~/.cache/mesm)."""
+    if folder := os.environ.get("MESM_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or home_folder("MESM_CACHE") / ".cache").expanduser() / "mesm"
 
 
 class Cache:
-    """The shards in `folder`: at most `limit` bytes, but for what is in use. Safe for several threads and processes."""
+    """The cache in `folder`, of at most `limit` bytes beside the shards in use. Safe for threads and processes."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
 
-    def place(self, root: str) -> Path:
-        """Where a dataset lies."""
+    def dataset_folder(self, root: str) -> Path:
+        """The folder of the dataset with this root."""
         return self.folder / root
 
     @contextmanager
-    def writing(self, root: str, name: str, *, wait: bool) -> Iterator[int | None]:
-        """Be the only one on this machine who writes `name`: a descriptor for make_room; None if another one is."""
-        path = self.place(root) / "locks" / name
+    def write_lock(self, root: str, name: str, *, wait: bool) -> Iterator[int | None]:
+        """Lock the file `name` of a dataset for writing.
+
+        Args:
+            wait: Wait for another writer to finish.
+
+        Yields:
+            A descriptor for `reserve`; None if another writer holds the lock.
+        """
+        path = self.dataset_folder(root) / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_lock(path) as file:
+        with open_for_update(path, "a lock") as file:
             descriptor = file.fileno()
-            if not _locked(descriptor, wait=wait):
+            if not _lock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB):
                 yield None
                 return
             os.ftruncate(descriptor, 0)
             yield descriptor
-            os.ftruncate(descriptor, 0)  # not after an error: then what is half-written counts as a dead one's
+            os.ftruncate(descriptor, 0)  # not after an error: the partial file is then cleaned up as a dead writer's
 
-    def make_room(self, writer: int, size: int, *, must: bool) -> bool:
-        """Room for the `size` bytes that `writer` is about to write, by deleting what was not used for longest.
+    def reserve(self, writer: int, size: int, *, force: bool) -> bool:
+        """Reserve space for a shard, deleting the least recently used shards if necessary.
 
-        If that does not suffice: False, and nothing was deleted; or, where they `must` be written, go above the bound.
+        Args:
+            writer: The descriptor of the shard's `write_lock`.
+            size: Bytes of the shard.
+            force: Exceed the limit if deleting all unused shards does not suffice.
+
+        Returns:
+            Whether the space is reserved. If not, nothing was deleted.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _open_lock(self.folder / ".lock") as file:
-            _locked(file.fileno(), wait=True)
-            shards, coming = self._shards(), self._coming()
-            excess = sum(size for _, size, _ in shards) + coming + size - self.limit
-            free: list[tuple[Path, int]] = []
+        with open_for_update(self.folder / ".lock", "a lock") as file:
+            _lock(file.fileno(), fcntl.LOCK_EX)
+            shards, reserved = self._shards(), self._reserved_bytes()
+            excess = sum(shard.size for shard in shards) + reserved + size - self.limit
+            unused: list[tuple[Path, int]] = []  # path, locked descriptor
             try:
-                for _, held, path in sorted(shards):
+                for shard in sorted(shards):
                     if excess <= 0:
                         break
-                    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-                    free.append((path, descriptor))
-                    if _locked(descriptor, wait=False):
-                        excess -= held
+                    descriptor = os.open(shard.path, _OPEN_SHARD)
+                    unused.append((shard.path, descriptor))
+                    if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        excess -= shard.size
                     else:
-                        os.close(free.pop()[1])
-                if excess > 0 and not must:
+                        os.close(unused.pop()[1])
+                if excess > 0 and not force:
                     return False
-                for path, _ in free:
+                for path, _ in unused:
                     path.unlink()
             finally:
-                for _, descriptor in free:
+                for _, descriptor in unused:
                     os.close(descriptor)
             os.ftruncate(writer, 0)
             os.write(writer, b"%d" % size)
             return True
 
-    def hold(self, path: Path, size: int) -> int | None:
-        """A descriptor that keeps the shard `path` from being deleted until it is closed; None if it is not there."""
+    def pin(self, path: Path, size: int) -> int | None:
+        """Keep the shard `path` in the cache until the returned descriptor is closed.
+
+        Returns None if the shard is not there. Whatever else lies at `path` (a link, another size) is removed.
+        """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, _OPEN_SHARD)
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENXIO):
+            if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link, a socket
                 raise
-            path.unlink(missing_ok=True)  # a link or a socket is not what we put there
+            path.unlink(missing_ok=True)
             return None
         try:
-            _flock(descriptor, fcntl.LOCK_SH)
-            found = os.fstat(descriptor)
-            if found.st_nlink and found.st_size == size:  # else it was deleted in between, or is not what we put there
+            _lock(descriptor, fcntl.LOCK_SH)
+            status = os.fstat(descriptor)
+            if status.st_nlink and status.st_size == size:  # no link: it was deleted before it was locked
                 os.utime(descriptor)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
-        if found.st_nlink:
+        if status.st_nlink:
             path.unlink(missing_ok=True)
         return None
 
-    def _folders(self) -> Iterator[Path]:
-        """Folders that we made: never one that is linked into the cache, nor a dataset that somebody put there."""
+    def _dataset_folders(self) -> Iterator[Path]:
+        """Folders that the cache has created. Linked folders, and datasets put there by hand, are left alone."""
         for folder in self.folder.iterdir():
             parts = (folder, folder / "shards", folder / "locks")
             if _ROOT.fullmatch(folder.name) and all(part.is_dir() and not part.is_symlink() for part in parts):
                 yield folder
 
-    def _shards(self) -> list[tuple[int, int, Path]]:
-        """When each shard was used last (ns), its bytes, its path."""
-        found = []
-        for folder in self._folders():
+    def _shards(self) -> list[CachedShard]:
+        shards = []
+        for folder in self._dataset_folders():
             for path in folder.glob("shards/*.tar"):
                 if not path.is_symlink() and not path.name.startswith("."):
-                    said = path.stat()
-                    found.append((said.st_mtime_ns, said.st_size, path))
-        return found
+                    status = path.stat()
+                    shards.append(CachedShard(status.st_mtime_ns, status.st_size, path))
+        return shards
 
-    def _coming(self) -> int:
-        """The bytes that others are writing now; what those left half-written who ended is deleted."""
+    def _reserved_bytes(self) -> int:
+        """Bytes of shards that are being written. Deletes the partial files of writers that have died."""
         total = 0
-        for folder in self._folders():
-            for lock in folder.glob("locks/*"):
-                with open_regular_file(lock) as file:
-                    said = file.read(32)
-                if not said:
+        for folder in self._dataset_folders():
+            for path in folder.glob("locks/*"):
+                with open_regular_file(path) as file:
+                    size = file.read(32)
+                if not size:
                     continue
-                with _open_lock(lock) as file:
-                    if not _locked(file.fileno(), wait=False):
-                        total += int(said) if said.isdigit() else 0
+                with open_for_update(path, "a lock") as lock:
+                    if not _lock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        total += int(size) if size.isdigit() else 0
                         continue
-                    for partial in folder.glob(f"shards/.{lock.name}.*"):
+                    for partial in folder.glob(f"shards/.{path.name}.*"):
                         partial.unlink(missing_ok=True)
-                    file.truncate(0)
+                    lock.truncate(0)
         return total
 
 
-def _open_lock(path: Path) -> BufferedRandom:
-    """A lock of the cache. Raises MesmError if a link, a pipe or a folder was put in its place."""
+def _lock(descriptor: int, operation: int) -> bool:
+    """`flock`; MesmError on a file system without locks, because a shard that is in use could be deleted there."""
     try:
-        return open_for_update(path)
-    except OSError as error:
-        if error.strerror != NOT_REGULAR:
-            raise
-        raise MesmError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
-
-
-def _locked(descriptor: int, *, wait: bool) -> bool:
-    """Take the exclusive lock of an open file; False if another one has it and we do not `wait`."""
-    try:
-        _flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _flock(descriptor: int, operation: int) -> None:
-    """Raises MesmError where the file system has no locks: a shard that is in use could be deleted there."""
-    try:
-        fcntl.flock(descriptor, operation)
-    except OSError as error:
-        if not is_unsupported(error):
-            raise
+        return flock(descriptor, operation)
+    except LocksUnsupportedError as error:
         raise MesmError(
-            f"the cache's file system has no locks ({error.strerror}): set MESM_CACHE to a folder on a local disk"
+            f"the cache's file system has no locks ({error}): set MESM_CACHE to a folder on a local disk"
         ) from None

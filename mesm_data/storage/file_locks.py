@@ -1,4 +1,7 @@
-"""Locks on files and folders, for processes of one machine or of a shared file system."""
+"""Locks on files and folders, between processes of one machine or on a shared file system.
+
+They are flock locks: the kernel releases them when their process ends, however it ends, so no lock is ever stale.
+"""
 
 import fcntl
 import logging
@@ -8,16 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import is_unsupported, make_folder, open_for_update
 
 _log = logging.getLogger(__name__)
 
 
-def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
-    """Lock an open file with flock; False if LOCK_NB is in `operation` and another process holds it.
+class LocksUnsupportedError(MesmError):
+    """The file system has no locks. The message is its reason."""
 
-    On a file system without locks it warns and returns True: other processes are not kept away there.
+
+def flock(file: IO[bytes] | int, operation: int) -> bool:
+    """Lock an open file. Returns False if LOCK_NB is in `operation` and another process holds the lock.
+
+    Raises LocksUnsupportedError.
     """
     try:
         fcntl.flock(file, operation)
@@ -26,28 +33,34 @@ def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
     except OSError as error:
         if not is_unsupported(error):
             raise
+        raise LocksUnsupportedError(error.strerror) from None
+    return True
+
+
+def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
+    """Like `flock`, but on a file system without locks log a warning that names the folder of `path`, and return True.
+
+    There, nothing keeps other processes away.
+    """
+    try:
+        return flock(file, operation)
+    except LocksUnsupportedError as error:
         _log.warning(
             "note: %s: this file system has no locks (%s): start nothing else that writes to this folder",
             path.parent,
-            error.strerror,
+            error,
         )
-    return True
+        return True
 
 
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` for this process; raises InputError if another process holds it.
+    """Hold the lock file `path`, which contains the process id. Warns on a file system without locks.
 
-    The kernel drops the lock with the process, however it dies: there are no stale locks. Warns where there are none.
+    Raises InputError if another process holds the lock, or if `path` is not a regular file.
     """
     make_folder(path.parent)
-    try:
-        opened = open_for_update(path)
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path} cannot be used as a lock ({error.strerror}): remove it") from None
-    with opened as file:
+    with open_for_update(path, "a lock") as file:
         if not lock_file(file, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
             file.seek(0)
             holder = file.read(32).decode(errors="replace").strip() or "unknown"

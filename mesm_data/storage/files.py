@@ -1,4 +1,4 @@
-"""Files that are whole or absent, digests, and JSON with one spelling."""
+"""Atomic writes, regular files and sha256 digests."""
 
 import errno
 import hashlib
@@ -14,27 +14,25 @@ from uuid import uuid4
 from mesm_data.errors import InputError
 from mesm_data.storage.machine_errors import is_resource_error, translate_machine_errors
 
-# What file systems answer that have no locks, no modes, or nothing to synchronise a folder with (NFS, Lustre, FUSE...).
+# Errors of file systems without locks, file modes or synchronization of folders (NFS, Lustre, FUSE, ...).
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOLCK, errno.ENOTTY)
-
-
-NOT_REGULAR = "it is not a regular file"
+_NOT_REGULAR = "it is not a regular file"
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes. Raises OSError if it cannot be read or is no regular file."""
+    """Hex sha256 of a file's bytes. Raises OSError if the file cannot be read or is not a regular file."""
     with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing so that it appears whole or not at all: a temporary file beside it, fsync, rename.
+    """Open `path` for writing so that it appears complete or not at all: temporary file beside it, fsync, rename.
 
-    The mode is 0644 whatever the umask, where the file system has modes. Raises MesmError where there is no room, and
-    leaves nothing behind.
+    The file's mode is 0644 whatever the umask, where the file system has modes. After an error no temporary file is
+    left. Raises MesmError if the disk is full.
     """
-    # A random name, not the process id: processes of several machines may write into one folder.
+    # A random name instead of the process id: processes on several machines may write into one folder.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         with translate_machine_errors(path):
@@ -49,45 +47,56 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def open_regular_file(path: Path) -> BufferedReader:
-    """Open a file to read, without waiting for the writer of a pipe. Links are followed: corpora are often links.
+    """Open a file for reading, without blocking on a pipe. Follows symbolic links: corpora often consist of them.
 
-    Raises OSError if it cannot be opened, or is a pipe, a device or a folder.
+    Raises OSError if the file cannot be opened, or is a pipe, a device or a folder.
     """
-    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+    return os.fdopen(_open_regular(path, os.O_RDONLY), "rb")
 
 
-def open_for_update(path: Path) -> BufferedRandom:
-    """Open a file to read and append, made if it is not there; a link that somebody planted in its place is refused.
+def open_for_update(path: Path, purpose: str) -> BufferedRandom:
+    """Open a file for reading and appending; create it if it does not exist. Does not follow symbolic links.
 
-    Raises OSError if it cannot be opened, or is a link, a pipe, a device or a folder.
+    Args:
+        purpose: What the file is for, as the end of "... cannot be used as".
+
+    Raises:
+        InputError: `path` is a link, a pipe, a device or a folder.
+        OSError: The file cannot be opened for another reason.
     """
-    return os.fdopen(_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW), "a+b")
+    try:
+        descriptor = _open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.strerror != _NOT_REGULAR:
+            raise
+        raise InputError(f"{path} cannot be used as {purpose} ({_NOT_REGULAR}): remove it") from None
+    return os.fdopen(descriptor, "a+b")
 
 
-def _regular(path: Path, flags: int) -> int:
+def _open_regular(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
-            raise OSError(errno.EINVAL, NOT_REGULAR, str(path)) from None
+            raise OSError(errno.EINVAL, _NOT_REGULAR, str(path)) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+        raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
     return descriptor
 
 
 def make_durable(file: IO[bytes]) -> None:
-    """Write a finished file to the disk, readable for everybody. The mode is best effort: CIFS and exFAT have none."""
+    """Flush a finished file to the disk and set its mode to 0644, where the file system has modes (not CIFS, exFAT)."""
     file.flush()
-    with _best_effort():
+    with _ignore_unsupported():
         os.fchmod(file.fileno(), 0o644)
     os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename inside `path` survive a power cut, where the file system can do that."""
-    with _best_effort():
+    """Make renames inside `path` survive a power failure, where the file system supports it."""
+    with _ignore_unsupported():
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -96,7 +105,7 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _best_effort() -> Iterator[None]:
+def _ignore_unsupported() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -105,12 +114,12 @@ def _best_effort() -> Iterator[None]:
 
 
 def is_unsupported(error: OSError) -> bool:
-    """Whether a file system has refused what some cannot do: lock, change a mode, synchronise a folder."""
+    """Whether the error means that the file system lacks an optional feature: locks, modes, synchronizing a folder."""
     return error.errno in _UNSUPPORTED
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises InputError if it cannot be made, as below a file or with a long name."""
+    """Create a folder and its parents. Raises InputError if the path is not possible (below a file, name too long)."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except PermissionError:
@@ -118,11 +127,11 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         if is_resource_error(error):
             raise
-        raise InputError(f"{path} cannot be made a folder ({error.strerror}): choose another place") from None
+        raise InputError(f"{path} cannot be created as a folder ({error.strerror}): choose another path") from None
 
 
-def check_new_file(path: Path) -> None:
-    """Raises InputError or PermissionError if no file can be written at `path`: to be asked before long work."""
+def check_writable(path: Path) -> None:
+    """Check that a file can be created at `path`; call it before long work. Raises InputError or PermissionError."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
@@ -131,13 +140,17 @@ def check_new_file(path: Path) -> None:
     except PermissionError:
         raise
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another place") from None
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another path") from None
 
 
 def home_folder(variable: str) -> Path:
-    """The user's home. Raises InputError if HOME is not set and the user is not in the passwd file.
+    """The user's home folder.
 
-    `variable` is the environment variable that does without it.
+    Args:
+        variable: The environment variable that replaces the home folder; the error message names it.
+
+    Raises:
+        InputError: HOME is not set and the user has no entry in the password database.
     """
     try:
         return Path.home()

@@ -1,6 +1,6 @@
-"""HTTP GET without trust in the server: manual redirects, credentials for one origin, a time limit for every read.
+"""HTTP GET from an untrusted server: checked redirects, credentials for one origin only, a time limit per read.
 
-Import this module where it is used: `requests` takes 0.1 s to load.
+Import this module where it is used: loading `requests` takes 0.1 s.
 """
 
 import io
@@ -19,57 +19,61 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from mesm_data.errors import MesmError
-from mesm_data.storage.remote_errors import shown
+from mesm_data.storage.remote_errors import redact_url
 
-REDIRECTS = 10
-READ_LIMIT = 3  # times the timeout of the socket
+MAX_REDIRECTS = 10
+READ_TIMEOUT_FACTOR = 3  # the limit of a read is the timeout of the socket times this
 _PORTS = {"http": 80, "https": 443}
 
 
 @contextmanager
-def get(url: str, headers: dict[str, str], *, connect: float, stall: float) -> Iterator[requests.Response]:
-    """The response to a GET request, with status 200 or 206. Its body has not been read.
+def open_response(url: str, headers: dict[str, str], *, connect: float, stall: float) -> Iterator[requests.Response]:
+    """Send a GET request and yield the response, which has status 200 or 206 and whose body has not been read.
 
-    Read the body with `response.raw.read1`. Bodies of redirects and errors are not read. Credentials in the URL or in
-    ~/.netrc are sent to the scheme, host and port of `url` only.
+    Read the body with `response.raw.read1`. The bodies of redirects and errors are not read. Credentials in the URL or
+    in ~/.netrc are sent only to the scheme, host and port of `url`.
 
     Args:
-        connect: seconds to open the connection.
-        stall: seconds without a byte; READ_LIMIT times as long is the limit for the whole head of a response, and for
-            each call of `read1`.
+        connect: Seconds to open the connection.
+        stall: Seconds without a byte. READ_TIMEOUT_FACTOR times as long is the limit for the head of a response, and
+            for each call of `read1`.
 
-    Raises MesmError if the redirects are not acceptable, otherwise what `requests` raises.
+    Raises:
+        MesmError: A redirect is not acceptable.
+        requests.RequestException: The request failed.
     """
-    in_url = get_auth_from_url(url)
-    place, credentials = url, in_url if any(in_url) else get_netrc_auth(url)
-    for _ in range(1 + REDIRECTS):
-        # An auth that adds nothing keeps requests from looking up the host in ~/.netrc.
-        auth = credentials if credentials and _origin(place) == _origin(url) else _no_credentials
+    url_credentials = get_auth_from_url(url)
+    location, credentials = url, url_credentials if any(url_credentials) else get_netrc_auth(url)
+    for _ in range(1 + MAX_REDIRECTS):
+        # An `auth` that adds nothing keeps requests from looking up the host in ~/.netrc.
+        auth = credentials if credentials and _origin(location) == _origin(url) else _no_credentials
         # A new session for each request: cookies are credentials too.
         with (
             _session() as session,
-            session.get(place, headers=headers, auth=auth, stream=True, timeout=(connect, stall)) as response,
+            session.get(location, headers=headers, auth=auth, stream=True, timeout=(connect, stall)) as response,
         ):
-            location = requests.Session.get_redirect_target(session, response)
-            if location is None:
+            target = requests.Session.get_redirect_target(session, response)
+            if target is None:
                 response.raise_for_status()
                 if response.status_code not in (200, 206):
                     raise requests.HTTPError(response=response)
                 yield response
                 return
-            place = _redirected(place, location)
-    raise MesmError(f"{shown(url)} redirects more than {REDIRECTS} times: give the URL of the file itself")
+            location = _redirected(location, target)
+    raise MesmError(f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times: give the URL of the file itself")
 
 
-def _redirected(place: str, location: str) -> str:
-    """The URL that a redirect from `place` leads to. Raises MesmError if it may not be followed."""
-    target = urljoin(place, location)
-    scheme = urlsplit(target).scheme
+def _redirected(source: str, target: str) -> str:
+    """The absolute URL of a redirect from `source`. Raises MesmError if it must not be followed."""
+    url = urljoin(source, target)
+    scheme = urlsplit(url).scheme
     if scheme not in _PORTS:
-        raise MesmError(f"{shown(place)} redirects to something other than http(s): give the URL of the file itself")
-    if scheme == "http" and urlsplit(place).scheme == "https":
-        raise MesmError(f"{shown(place)} redirects from https to unencrypted http, which is not followed")
-    return target
+        raise MesmError(
+            f"{redact_url(source)} redirects to something other than http(s): give the URL of the file itself"
+        )
+    if scheme == "http" and urlsplit(source).scheme == "https":
+        raise MesmError(f"{redact_url(source)} redirects from https to unencrypted http, which is not followed")
+    return url
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -83,7 +87,7 @@ def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedReque
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: for any other answer requests reads the whole body of the redirect, even if it does not follow it."""
+        """None: otherwise requests reads the whole body of a redirect, even if it does not follow it."""
 
 
 def _session() -> requests.Session:
@@ -94,9 +98,10 @@ def _session() -> requests.Session:
 
 
 class _LimitedSocket(io.RawIOBase):
-    """The bytes of a socket. Reading raises TimeoutError READ_LIMIT times the socket's timeout after `restart`.
+    """Reads a socket with a time limit: READ_TIMEOUT_FACTOR times the socket's timeout, counted from `restart`.
 
-    The timeout of a socket alone counts from byte to byte: one byte now and then would hold the reader for ever.
+    The socket's own timeout applies to each byte: a server that sends a byte now and then would block the reader for
+    ever.
     """
 
     def __init__(self, sock: socket, file: io.RawIOBase) -> None:
@@ -104,7 +109,7 @@ class _LimitedSocket(io.RawIOBase):
         self.restart()
 
     def restart(self) -> None:
-        self._end = time.monotonic() + READ_LIMIT * self._stall
+        self._end = time.monotonic() + READ_TIMEOUT_FACTOR * self._stall
 
     def readable(self) -> bool:
         return True
@@ -112,7 +117,7 @@ class _LimitedSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the time limit of a response is over")
+            raise TimeoutError("the time limit for a response has passed")
         self._sock.settimeout(min(left, self._stall))
         return self._file.readinto(buffer)
 
@@ -122,7 +127,7 @@ class _LimitedSocket(io.RawIOBase):
 
 
 class _Response(HTTPResponse):
-    """A response with a time limit for its head and for each `read1`, which includes chunk headers and trailers."""
+    """A response with a time limit for its head and for each `read1`, including chunk headers and trailers."""
 
     def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -154,7 +159,7 @@ _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections of these classes, through a proxy or not."""
+    """Opens connections of these classes, with and without a proxy."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)

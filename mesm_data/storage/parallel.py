@@ -1,38 +1,38 @@
-"""Several files at once, in threads; the first error ends all."""
+"""Parallel transfers in threads; the first error stops all of them."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Any
 
-WORKERS = 8  # connections; S3 and web servers give one of them a part of what a line can carry
-Progress = Callable[[int], object]
+MAX_CONNECTIONS = 8  # S3 and web servers limit the rate of one connection to a part of the bandwidth
+Progress = Callable[[int], object]  # called with the number of bytes gained
 
 
-class _Ended(Exception):
-    """Another transfer failed, or the user stopped."""
+class _Stopped(Exception):
+    """Another transfer failed, or the user interrupted the command."""
 
 
-def parallel(
-    items: Iterable[Any], work: Callable[[Any, Progress], None], progress: Progress, workers: int = WORKERS
+def run_parallel(
+    items: Iterable[Any], work: Callable[[Any, Progress], None], progress: Progress, workers: int = MAX_CONNECTIONS
 ) -> None:
-    """Call `work(item, progress)` for all items. Raises what the first of them raises, once the others have stopped.
+    """Call `work(item, progress)` for all items in `workers` threads.
 
-    Work under way ends when it next reports progress.
+    After an error, or an interrupt, running calls end when they next report progress; then the first error is raised.
     """
-    ended = Event()
+    stopped = Event()
 
     def report(number: int) -> None:
-        if ended.is_set():
-            raise _Ended
+        if stopped.is_set():
+            raise _Stopped
         progress(number)
 
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(work, item, report) for item in items]
+        futures = [pool.submit(work, item, report) for item in items]
         try:
-            for done in as_completed(running):
-                done.result()
+            for future in as_completed(futures):
+                future.result()
         except BaseException:
-            ended.set()
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

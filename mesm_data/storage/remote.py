@@ -1,7 +1,8 @@
-"""Files elsewhere: read, downloaded, sent. A path, file://, http(s):// (reading only), s3://, hf://, any fsspec URL.
+"""Reading, downloading and uploading local and remote files.
 
-A download is resumed, tried again with growing pauses, checked, and only then put in place. Credentials are those that
-s3fs and huggingface_hub find in the environment (AWS_*, AWS_ENDPOINT_URL, HF_TOKEN); no message holds any.
+Accepts a path, file://, http(s):// (read only), s3://, hf://, and any other URL of fsspec. A download is resumed,
+retried with exponential backoff, checked against its digest, and only then put in place. Credentials are those that
+s3fs and huggingface_hub take from the environment (AWS_*, AWS_ENDPOINT_URL, HF_TOKEN); no message contains them.
 """
 
 import fcntl
@@ -9,43 +10,36 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedRandom, BufferedReader, RawIOBase
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.file_locks import lock_file
-from mesm_data.storage.files import (
-    NOT_REGULAR,
-    atomic_write,
-    make_durable,
-    make_folder,
-    open_for_update,
-    sha256_file,
-    sync_folder,
-)
+from mesm_data.storage.files import atomic_write, make_durable, make_folder, open_for_update, sha256_file, sync_folder
 from mesm_data.storage.machine_errors import translate_machine_errors
 from mesm_data.storage.remote_bytes import (
-    BLOCK,
-    PIECE,
-    Patience,
-    http,
+    CHUNK_BYTES,
+    RANGE_BYTES,
+    RetryPolicy,
+    file_size,
     is_http,
-    local,
-    pieces,
-    scheme,
-    size_of,
-    store_of,
-    tried,
+    iter_chunks,
+    iter_http_chunks,
+    local_path,
+    open_store,
+    url_scheme,
+    with_retries,
 )
-from mesm_data.storage.remote_errors import Absent, Again, shown, translated
+from mesm_data.storage.remote_errors import RemoteFileNotFound, RetryableError, map_errors, redact_url
 
-WHOLE = 3  # downloads with a wrong digest, after which a file is given up
+MAX_CHECKSUM_FAILURES = 3  # complete downloads with a wrong digest
+NO_UPLOAD = "uploading to http(s) is not supported; give a folder, s3://, hf:// or another store"
 
 
-def join(url: str, *names: str) -> str:
-    """The URL of a file under `url`. A query (a signature, say) stays at the end."""
+def join_url(url: str, *names: str) -> str:
+    """The URL of a file under `url`. The query of `url` (a signature, for example) stays at the end."""
     if not is_http(url):
         return "/".join((url.rstrip("/"), *names))
     parts = urlsplit(url)
@@ -54,86 +48,57 @@ def join(url: str, *names: str) -> str:
 
 
 def read_bytes(url: str, *, limit: int) -> bytes:
-    """A small file, whole.
+    """Read a small file completely.
 
-    Raises InputError if it is not there or has more than `limit` bytes, MesmError if the server cannot be talked to.
+    Raises:
+        InputError: The file does not exist, or has more than `limit` bytes.
+        MesmError: The server cannot be reached.
     """
 
     def read() -> bytes:
         data = bytearray()
-        for piece in pieces(url, 0, limit + 1):
-            data += piece
+        for chunk in iter_chunks(url, 0, limit + 1):
+            data += chunk
             if len(data) > limit:
-                raise InputError(f"{shown(url)} has more than {limit} bytes, which no such file has")
+                raise InputError(f"{redact_url(url)} has more than {limit} bytes, which no such file has")
         return bytes(data)
 
-    return tried(url, read)
+    return with_retries(url, read)
 
 
-def exists(url: str) -> bool:
-    """Whether there is a file. Raises InputError or MesmError if that cannot be found out."""
+def file_exists(url: str) -> bool:
+    """Whether the file exists. Raises InputError or MesmError if this cannot be determined."""
     try:
-        tried(url, (lambda: next(http(url, 0, 1), b"")) if is_http(url) else (lambda: size_of(url)))
-    except Absent:
+        if is_http(url):
+            with_retries(url, lambda: next(iter_http_chunks(url, 0, 1), b""))
+        else:
+            with_retries(url, lambda: file_size(url))
+    except RemoteFileNotFound:
         return False
     return True
 
 
-def open_stream(url: str, size: int) -> BufferedReader:
-    """A file of `size` bytes, to be read from front to back; a connection that breaks is made again where it broke.
-
-    Reading raises InputError or MesmError.
-    """
-    return BufferedReader(_Stream(url, size), PIECE)
-
-
-class _Stream(RawIOBase):
-    """The bytes of `open_stream`."""
-
-    def __init__(self, url: str, size: int) -> None:
-        self._url, self._size, self._position, self._patience = url, size, 0, Patience(url)
-        self._pieces, self._rest = pieces(url, 0, size), memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the beginning of `buffer`; returns how many bytes that are, 0 at the end."""
-        while not self._rest and self._position < self._size:
-            self._rest = memoryview(self._next())
-        target = memoryview(buffer).cast("B")
-        count = min(len(target), len(self._rest))
-        target[:count], self._rest = self._rest[:count], self._rest[count:]
-        return count
-
-    def _next(self) -> bytes:
-        try:
-            piece = next(self._pieces, b"")
-            if not piece:
-                raise Again("it ends too early")
-        except Again as error:
-            self._patience.wait(error)
-            self._pieces = pieces(self._url, self._position, self._size)
-            return b""
-        self._position += len(piece)
-        return piece
-
-
-def fetch_file(
+def download_file(
     url: str, target: Path, *, size: int, sha256: str, progress: Callable[[int], object] | None = None
 ) -> None:
-    """Download a file to `target`, which appears whole and checked or not at all; nothing is done if it is there.
+    """Download a file to `target`, which appears complete and checked or not at all.
 
-    What was downloaded waits in .NAME.DIGEST.part beside it and is gone on with, also by another process (which waits
-    while one is at it). `progress` is called with the bytes that were gained: at once with those already there, and
-    with a negative number if a download proves wrong and is thrown away; with 0 before a pause. What it raises ends
-    the download. Raises MesmError if it cannot be had.
+    Does nothing if `target` is already the file. The partial download is kept in .NAME.DIGEST.part beside it; a later
+    call, also of another process, resumes it. Concurrent calls for one file wait for each other.
+
+    Args:
+        progress: Called with the number of bytes gained, including those that a partial download already had; with a
+            negative number when a complete download is wrong and is discarded; with 0 before a pause. An exception
+            that it raises ends the download.
+
+    Raises:
+        MesmError: The file cannot be downloaded, or is not the file that `size` and `sha256` describe.
     """
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
     report = progress or (lambda _: None)
     with translate_machine_errors(target):
         make_folder(target.parent)
-        with _alone(part) as file:
+        with _exclusive_part_file(part) as file:
             if target.is_file() and target.stat().st_size == size and sha256_file(target) == sha256:
                 report(size)
                 part.unlink()
@@ -145,128 +110,124 @@ def fetch_file(
 
 
 def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Callable[[int], object]) -> None:
-    """Fill `file`, which may hold the beginning, until it has this size and digest."""
-    patience = Patience(url)
-    if not is_http(url) and (there := tried(url, lambda: size_of(url))) != size:
-        raise MesmError(f"{shown(url)} has {there} bytes, the dataset names {size}: it was replaced or damaged there")
-    for _ in range(WHOLE):
+    """Complete `file`, which may contain the beginning, to this size and digest."""
+    policy = RetryPolicy(url)
+    if not is_http(url) and (actual := with_retries(url, lambda: file_size(url))) != size:
+        raise MesmError(f"{redact_url(url)} has {actual} bytes, the dataset names {size}: it was replaced or damaged")
+    for _ in range(MAX_CHECKSUM_FAILURES):
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")
-        have = file.tell()
-        report(have)
-        while have < size:
-            before, error = have, Again("it ends too early")
+        position = file.tell()
+        report(position)
+        while position < size:
+            before, error = position, RetryableError("it ends too early")
             try:
-                for piece in pieces(url, have, size, whole=True):
-                    file.write(piece)
-                    digest.update(piece)
-                    have += len(piece)
-                    report(len(piece))
-            except Again as again:
-                error = again
+                for chunk in iter_chunks(url, position, size, exact=True):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    position += len(chunk)
+                    report(len(chunk))
+            except RetryableError as retryable:
+                error = retryable
             file.flush()
-            if have < size:
-                report(0)  # who wants to end it all, does so here
-                patience.wait(error, have - before)
-        if have == size and digest.hexdigest() == sha256:
+            if position < size:
+                report(0)  # may raise, to end the download before the pause
+                policy.wait(error, position - before)
+        if position == size and digest.hexdigest() == sha256:
             return
         file.truncate(0)
-        report(-have)
+        report(-position)
     raise MesmError(
-        f"{shown(url)} is not the file that the dataset names: sha256 {digest.hexdigest()}, expected {sha256} "
-        f"({WHOLE} downloads). It was replaced or damaged there: ask whoever published it"
+        f"{redact_url(url)} is not the file that the dataset names: sha256 {digest.hexdigest()}, expected {sha256} "
+        f"({MAX_CHECKSUM_FAILURES} downloads). It was replaced or damaged there: ask its publisher"
     )
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[BufferedRandom]:
-    """The partial file, for this thread of this process alone. The kernel drops the lock with the process."""
+def _exclusive_part_file(part: Path) -> Iterator[BufferedRandom]:
+    """Open the partial file for this thread of this process alone. The kernel releases the lock with the process."""
     while True:
-        with _open_part(part) as file:
+        with open_for_update(part, "a partial download") as file:
             lock_file(file, fcntl.LOCK_EX, part)
             if _is_named(part, file):
                 yield file
                 return
 
 
-def _open_part(part: Path) -> BufferedRandom:
-    try:
-        return open_for_update(part)
-    except OSError as error:
-        if error.strerror != NOT_REGULAR:
-            raise
-        raise InputError(f"{part} stands where a download is kept, and {error.strerror}: remove it") from None
-
-
 def _is_named(part: Path, file: BufferedRandom) -> bool:
-    """Whether the file still has that name. Who held it before may have put it in place, and others come and go."""
+    """Whether the open file still has this name: while waiting for the lock, its holder may have renamed it."""
     try:
         return os.path.samestat(part.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
 
 
-def holds(url: str, *, size: int, sha256: str) -> bool:
-    """Whether the file is there with these bytes: by the digest that the store keeps, else by reading it."""
+def has_file(url: str, *, size: int, sha256: str) -> bool:
+    """Whether the file exists with these bytes. Uses the digest that the store keeps; otherwise reads the file."""
 
-    def look() -> bool:
-        if size_of(url) != size:
+    def compare() -> bool:
+        if file_size(url) != size:
             return False
-        recorded = _recorded_digest(url)
-        if recorded is None:
+        stored_digest = _stored_digest(url)
+        if stored_digest is None:
             digest = hashlib.sha256()
-            for piece in pieces(url, 0, size):
-                digest.update(piece)
-            recorded = digest.hexdigest()
-        return recorded == sha256
+            for chunk in iter_chunks(url, 0, size):
+                digest.update(chunk)
+            stored_digest = digest.hexdigest()
+        return stored_digest == sha256
 
     try:
-        return tried(url, look)
-    except Absent:
+        return with_retries(url, compare)
+    except RemoteFileNotFound:
         return False
 
 
-def _recorded_digest(url: str) -> str | None:
-    """The sha256 that a store keeps with a file: on S3 what `put_file` sent along, on hf:// that of a large file."""
-    kind = scheme(url)
+def _stored_digest(url: str) -> str | None:
+    """The sha256 that a store keeps with a file: on S3 the metadata of `upload_file`, on hf:// that of large files."""
+    kind = url_scheme(url)
     if kind not in ("s3", "hf"):
         return None
-    store, name = store_of(url)
-    with translated(url):
+    store, name = open_store(url)
+    with map_errors(url):
         if kind == "s3":
             return cast("str | None", store.metadata(name).get("sha256"))
         return getattr(store.info(name).get("lfs"), "sha256", None)
 
 
-def put_file(path: Path, url: str, *, sha256: str) -> None:
-    """Send a file; what stood there is replaced, on disk and in object stores at once. `sha256` is kept with it (S3).
+def upload_file(path: Path, url: str, *, sha256: str) -> None:
+    """Upload a file, replacing an existing one atomically (on disk and in object stores).
 
-    Raises InputError where nothing can be sent to, MesmError if it does not work or the file has another digest.
+    Args:
+        sha256: The digest of the file. S3 keeps it as metadata.
+
+    Raises:
+        InputError: `url` cannot be written to.
+        MesmError: The upload failed, or the local file has another digest.
     """
     if is_http(url):
-        raise InputError(f"{shown(url)}: nothing can be sent to http(s); give a folder, s3://, hf:// or another store")
-    if target := local(url):
+        raise InputError(f"{redact_url(url)}: {NO_UPLOAD}")
+    if target := local_path(url):
         with path.open("rb") as source, atomic_write(target) as file:
             digest = hashlib.sha256()
-            while piece := source.read(PIECE):
-                digest.update(piece)
-                file.write(piece)
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
             if digest.hexdigest() != sha256:
                 raise MesmError(f"{path} was changed while it was read: run the same command again")
         return
 
     def send() -> None:
-        store, name = store_of(url)
-        with translated(url):
-            if scheme(url) == "s3":
-                # An object appears whole or not at all, so the digest that came with it is its own.
-                facts = {"Metadata": {"sha256": sha256}, "chunksize": 2 * BLOCK, "max_concurrency": 2}
-                store.put_file(str(path), name, **facts)
+        store, name = open_store(url)
+        with map_errors(url):
+            if url_scheme(url) == "s3":
+                # An object appears complete or not at all, so the digest in its metadata is its own.
+                options = {"Metadata": {"sha256": sha256}, "chunksize": 2 * RANGE_BYTES, "max_concurrency": 2}
+                store.put_file(str(path), name, **options)
             else:
                 store.makedirs(name.rpartition("/")[0], exist_ok=True)
                 store.put_file(str(path), name)
 
     try:
-        tried(url, send)
-    except Absent:
-        raise InputError(f"{shown(url)} cannot be sent: there is no such bucket or repository, make it first") from None
+        with_retries(url, send)
+    except RemoteFileNotFound:
+        raise InputError(f"{redact_url(url)}: there is no such bucket or repository; create it first") from None

@@ -1,4 +1,4 @@
-"""What servers and stores answer, in words: not there, refused, or to be tried again."""
+"""Maps the exceptions of HTTP, S3 and other stores to four kinds of error with a message for the user."""
 
 import errno
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from mesm_data.errors import InputError, MesmError
 _KEYS = "credentials are taken from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE; HF_TOKEN)"
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound")
 _INSTALL = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "hf": ("huggingface_hub", "hf")}
-# What s3fs makes of answers that a second request would get again (invalid argument, not implemented, ...).
+# The errno of s3fs for responses that a second request would get again (invalid argument, not implemented, ...).
 _FINAL = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, errno.EMSGSIZE, errno.EISDIR, errno.ENOTDIR)
-_BUSY = (408, 425, 429)
+_RETRYABLE_STATUS = (408, 425, 429)
 
 
-class Absent(InputError):
-    """There is no such file."""
+class RemoteFileNotFound(InputError):
+    """The file does not exist."""
 
 
-class Again(Exception):
-    """Why it did not work this time, in words; the next time it may."""
+class RetryableError(Exception):
+    """The attempt failed, and another one may succeed. The message is the reason."""
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL without user, password and query, which may be secret."""
     if "://" not in url:
         return url
@@ -35,43 +35,45 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Turn whatever a transport raises into Absent, InputError, MesmError, or Again."""
+def map_errors(url: str) -> Iterator[None]:
+    """Turn any exception of a transport into RemoteFileNotFound, InputError, MesmError or RetryableError."""
     try:
         yield
-    except (MesmError, Again):
+    except (MesmError, RetryableError):
         raise
     except ImportError:
         package, extra = _INSTALL.get(url.partition("://")[0], ("its fsspec package", ""))
         line = f"pip install 'mesm[{extra}]'" if extra else "see fsspec's documentation"
-        raise InputError(f"{shown(url)} needs {package}: {line}") from None
+        raise InputError(f"{redact_url(url)} needs {package}: {line}") from None
     except Exception as error:
-        raise _meaning(url, error) from None
+        raise _mapped(url, error) from None
 
 
-def _meaning(url: str, error: Exception) -> MesmError | Again:
+def _mapped(url: str, error: Exception) -> MesmError | RetryableError:
     status = getattr(getattr(error, "response", None), "status_code", None)
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) or status in (404, 410):
-        return Absent(f"{shown(url)} is not there")
+        return RemoteFileNotFound(f"{redact_url(url)} does not exist")
     if isinstance(error, PermissionError) or status in (401, 403) or name in _NO_CREDENTIALS:
-        return InputError(f"{shown(url)}: access is refused{'' if url.startswith('http') else f'; {_KEYS}'}")
+        return InputError(f"{redact_url(url)}: access denied{'' if url.startswith('http') else f'; {_KEYS}'}")
     if isinstance(status, int):
-        said = f"the server answers HTTP {status}"
-        return Again(said) if status in _BUSY or status >= 500 else MesmError(f"{shown(url)}: {said}")
-    # requests' and fsspec's complaints about the URL itself are ValueErrors.
+        reason = f"the server responds with HTTP {status}"
+        if status in _RETRYABLE_STATUS or status >= 500:
+            return RetryableError(reason)
+        return MesmError(f"{redact_url(url)}: {reason}")
+    # requests and fsspec raise ValueError for a URL that is not valid.
     if isinstance(error, (ValueError, TypeError, NotImplementedError)):
-        return InputError(f"{shown(url)} cannot be used ({name}): is the URL right?")
+        return InputError(f"{redact_url(url)} cannot be used ({name}): check the URL")
     if isinstance(error, OSError) and error.errno in _FINAL:
-        return MesmError(f"{shown(url)}: the request is refused ({error.strerror or name})")
-    return Again(_why(error, name))
+        return MesmError(f"{redact_url(url)}: the request is refused ({error.strerror or name})")
+    return RetryableError(_reason(error, name))
 
 
-def _why(error: Exception, name: str) -> str:
+def _reason(error: Exception, name: str) -> str:
     if "Timeout" in name or isinstance(error, TimeoutError):
-        return "the server does not answer, or stopped sending"
+        return "the server does not respond, or has stopped sending"
     if any(word in name for word in ("Protocol", "Incomplete", "Chunked", "Payload", "Reset", "Disconnected")):
-        return "the connection was broken off"
+        return "the connection was interrupted"
     if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EREMOTEIO, errno.EIO):
-        return "the store is busy, or failed"
+        return "the store is busy, or has failed"
     return f"no connection ({name})"

@@ -1,1 +1,1 @@
-"""Small synthetic corpora on real media, in the real corpora's layouts. Synthetic, and called so everywhere."""
+"""Small synthetic corpora in the layouts of the real corpora, always called synthetic."""

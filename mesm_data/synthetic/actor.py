@@ -1,4 +1,4 @@
-"""Synthetic people who talk and show emotions: nobody real, nothing learned from anybody."""
+"""Rendered people who talk and show emotions. They are not real, and nothing was learned from real people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.synthetic.head import Floats, identity, posed, template
+from mesm_data.synthetic.head import Floats, apply_pose, identity, template
 from mesm_data.synthetic.makeup import makeup
 from mesm_data.synthetic.raster import SCALE, normals, paint, shade, unit
 
 EMOTIONS = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis")
 
-HEIGHT, WIDTH = 480, 360  # the picture: half of IEMOCAP's split screen
-TOP, BOTTOM = 120, 360  # its letterbox: rows outside are black
-LIDS = slice(98, 121)  # rows below TOP that a blink changes in a sprite, and the mouth does not
-CHIN_LINE, SHOULDER_LINE = 170.0, 205.0  # rows below TOP: a sprite's motion fades from the one to the other
+HEIGHT, WIDTH = 480, 360  # of a frame: half of IEMOCAP's split screen
+TOP, BOTTOM = 120, 360  # letterbox: rows outside are black
+LIDS = slice(98, 121)  # rows below TOP that a blink changes in a sprite and the mouth does not
+CHIN_LINE, SHOULDER_LINE = 170.0, 205.0  # rows below TOP: a sprite's motion fades out between them
 
-# What each emotion does to the face, at strength 1. A name without a side stands for left and right.
-# How well that can be read: 10 people, 600 crops of 48x48 around the face that MTCNN finds, the first 6 emotions, a
-# linear classifier tested on the person left out: .74 at strength 1, .69 at .8, .61 at .6 (pixels; HOG .81, .79, .71).
+# The expression units of each emotion at strength 1. A name without a side stands for left and right.
+# Decodability: 10 people, 600 crops of 48x48 around the face that MTCNN finds, the first 6 emotions, a
+# linear classifier, leave-one-person-out: .74 at strength 1, .69 at .8, .61 at .6 (pixels; HOG .81, .79, .71).
 EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "neu": {},
     "hap": {"mouthSmile": 0.85, "cheekSquint": 0.6, "mouthDimple": 0.3, "eyeSquint": 0.3},
@@ -35,9 +35,9 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "dis": {"noseSneer": 1.2, "mouthUpperUp": 0.8, "browDown": 0.6, "mouthFrown": 0.4, "eyeSquint": 0.6},
 }  # fmt: skip
 UNSIDED = frozenset({"browInnerUp", "mouthShrugLower", "mouthShrugUpper", "jawOpen"})
-REST = 0.3  # eyeWide of a face at rest: without it half of the identities look drowsy
+REST = 0.3  # eyeWide of a neutral face: without it half of the identities look drowsy
 
-# Mouths of the bank: (jaw, round), what speech moves through.
+# Mouths of the bank: (jaw, round).
 MOUTHS = ((0.0, 0.0), (0.35, 0.0), (0.7, 0.0), (1.0, 0.0), (0.4, 1.0))
 STRENGTHS = 5  # the bank's strengths are multiples of 1/5
 LIGHT = unit(np.array([-0.35, 0.45, 0.82], np.float32))  # from the upper left of the picture
@@ -51,7 +51,7 @@ MARKERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One moment of a face: the emotion (of EMOTIONS) and its strength, and what speech does, each in 0..1."""
+    """The state of a face: the emotion (of EMOTIONS), its strength, and the articulation; numbers are in 0..1."""
 
     emotion: str
     strength: float
@@ -63,8 +63,8 @@ class Look:
 class Actor:
     """One synthetic person. The same arguments give the same pictures.
 
-    mode "full" renders every picture in 3D (about 25 ms). Mode "bank" renders each combination of emotion, strength
-    and mouth once, when it is first asked for, and moves it in 2D (about 2 ms a picture).
+    Mode "full" renders every picture in 3D (about 25 ms). Mode "bank" renders each combination of emotion, strength
+    and mouth once, on first use, and moves it in 2D (about 2 ms per picture).
     """
 
     def __init__(self, *, seed: int, female: bool, markers: bool, mode: str = "bank") -> None:
@@ -83,32 +83,32 @@ class Actor:
         self._bank: dict[tuple[str, int, tuple[float, float], bool], NDArray[np.uint8]] = {}
 
     def picture(self, look: Look, t: float) -> NDArray[np.uint8]:
-        """The picture (480, 360, 3) RGB at t seconds: head and shoulders in rows 120 to 359, black above and below."""
+        """Return the picture (480, 360, 3) RGB at t seconds: head and shoulders in rows 120 to 359, black elsewhere."""
         motion = self._motion(t)
-        sprite = self._render(look, motion) if self._full else _moved(self._sprite(look), motion)
+        sprite = self._render(look, motion) if self._full else _move_sprite(self._sprite(look), motion)
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         rest = cv2.cvtColor(255 - sprite[:, :, 3], cv2.COLOR_GRAY2RGB)
         picture[TOP:BOTTOM] = cv2.add(sprite[:, :, :3], cv2.multiply(self._wall, rest, scale=1 / 255))
         return picture
 
     def _motion(self, t: float) -> tuple[float, float, float]:
-        """Yaw, pitch and roll in radians; the same for every emotion, so that only the face can tell."""
+        """Return yaw, pitch and roll in radians; independent of the emotion, so that only the face shows it."""
         frequency, phase = self._sway
         yaw, pitch, roll = np.sin(2 * np.pi * frequency * t + phase).mean(axis=1) * (0.14, 0.08, 0.07)
         return float(yaw), float(pitch), float(roll)
 
     def _sprite(self, look: Look) -> NDArray[np.uint8]:
-        """The bank's nearest picture of the person, looking straight ahead (240, 360, 4)."""
+        """Return the nearest frontal picture (240, 360, 4) of the bank."""
         strength = round(look.strength * STRENGTHS)
         mouth = min(MOUTHS, key=lambda mouth: (look.jaw - mouth[0]) ** 2 + (look.round - mouth[1]) ** 2)
-        sprite = self._kept(look.emotion, strength, mouth, False)
+        sprite = self._from_bank(look.emotion, strength, mouth, False)
         if look.blink > 0.5:
             sprite = sprite.copy()
-            sprite[LIDS] = self._kept(look.emotion, strength, MOUTHS[0], True)[LIDS]
+            sprite[LIDS] = self._from_bank(look.emotion, strength, MOUTHS[0], True)[LIDS]
         return sprite
 
-    def _kept(self, emotion: str, strength: int, mouth: tuple[float, float], blink: bool) -> NDArray[np.uint8]:
-        """A picture of the bank, rendered when it is first asked for."""
+    def _from_bank(self, emotion: str, strength: int, mouth: tuple[float, float], blink: bool) -> NDArray[np.uint8]:
+        """Return a picture of the bank; it is rendered on first use."""
         key = (emotion, strength, mouth, blink)
         if key not in self._bank:
             jaw, lips = mouth
@@ -117,15 +117,15 @@ class Actor:
         return self._bank[key]
 
     def _render(self, look: Look, angles: tuple[float, float, float]) -> NDArray[np.uint8]:
-        """The person on a transparent ground (240, 360, 4)."""
+        """Render the person on a transparent background, (240, 360, 4)."""
         head, paints = self._head, self._makeup
-        points = posed(head, self._shape, self._units(look), angles)
+        points = apply_pose(head, self._shape, self._units(look), angles)
         normal = unit(normals(points, head.quads, head.fan)[paints.quads].mean(axis=1))
         colours = shade(paints.albedo, normal, paints.gloss, LIGHT)
         return paint(points, paints.quads, colours, paints.two_sided, (BOTTOM - TOP, WIDTH), points[self._dots])
 
     def _units(self, look: Look) -> dict[str, float]:
-        """Weights of the expression units: the emotion in this person's manner, then speech and blinking."""
+        """Return the weights of the expression units: the emotion in this person's style, then speech and blinking."""
         units = {"eyeWideLeft": REST, "eyeWideRight": REST}
         for name, weight in EXPRESSIONS[look.emotion].items():
             for full in (name,) if name in UNSIDED else (f"{name}Left", f"{name}Right"):
@@ -139,7 +139,7 @@ class Actor:
 
 
 def _manner(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
-    """How strongly a person uses each expression unit: own habits, and sides that differ a little."""
+    """Draw how strongly a person uses each expression unit, with a small difference between the sides."""
     habits: dict[str, float] = {}
     manner = {}
     for name in names:
@@ -150,7 +150,7 @@ def _manner(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float
 
 
 def _nearest(vertices: Floats, spots: tuple[tuple[float, float], ...]) -> NDArray[np.intp]:
-    """Indices of the front vertices that are nearest to the spots and to their mirror images."""
+    """Return the indices of the front vertices nearest to the spots and to their mirror images."""
     both = np.array([(side * x, y) for x, y in spots for side in ((1, -1) if x else (1,))], np.float32)
     distance = np.linalg.norm(vertices[None, :, :2] - both[:, None], axis=2)
     cost = distance + np.where(vertices[:, 2] < 0.9, np.inf, -0.3 * vertices[:, 2])
@@ -158,14 +158,14 @@ def _nearest(vertices: Floats, spots: tuple[tuple[float, float], ...]) -> NDArra
 
 
 def _wall(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A plain background (240, 360, 3) with soft shadows."""
+    """Draw a plain background (240, 360, 3) with soft shadows."""
     coarse = rng.uniform(0.75, 1.0, (4, 5, 1)) * np.clip(rng.uniform(0.35, 0.75) + rng.normal(0, 0.05, 3), 0, 1) * 255
     size = (WIDTH, BOTTOM - TOP)
     return np.asarray(np.clip(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), 0, 255), np.uint8)
 
 
-def _moved(sprite: NDArray[np.uint8], motion: tuple[float, float, float]) -> NDArray[np.uint8]:
-    """A frontal sprite (240, 360, 4) whose head makes, in 2D, about the motion that `posed` makes in 3D."""
+def _move_sprite(sprite: NDArray[np.uint8], motion: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """Move the head of a frontal sprite (240, 360, 4) in 2D, approximately as `apply_pose` does in 3D."""
     yaw, pitch, roll = (np.float32(angle) for angle in motion)
     height, width = sprite.shape[:2]
     x, y = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]

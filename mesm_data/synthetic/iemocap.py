@@ -1,6 +1,6 @@
-"""`mesm-data sample iemocap`: a small synthetic corpus in the exact tree of IEMOCAP_full_release.
+"""`mesm-data sample iemocap`: a small synthetic corpus with the exact folders of IEMOCAP_full_release.
 
-Every face, voice and sentence is made by this program; nothing comes from the corpus. The MOCAP folders are left out.
+This program generates every face, voice and sentence; nothing comes from the corpus. The MOCAP folders are omitted.
 """
 
 import os
@@ -17,22 +17,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm_data.errors import InputError
-from mesm_data.synthetic import iemocap_align, iemocap_text, quirks_iemocap, script, speech
-from mesm_data.synthetic.acting import Part, looks
+from mesm_data.synthetic import iemocap_align, iemocap_text, script, speech
+from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import Actor, Look
 from mesm_data.synthetic.assets import assets_folder
 from mesm_data.synthetic.phonemes import PHONEMES
 from mesm_data.synthetic.script import Dialog, Turn
 from mesm_data.synthetic.speech import RATE, Speech, Synthesiser
-from mesm_data.synthetic.takes import moved, quiet, say, write_text, write_wav
+from mesm_data.synthetic.takes import room_noise, shift_spans, speak_within, write_text, write_wav
 from mesm_data.synthetic.video import write_video
-from mesm_data.synthetic.work import in_fresh_processes, whole_folder
+from mesm_data.synthetic.work import atomic_folder, in_fresh_processes
 
 DIALOGS = 10
 FPS = Fraction(30_000, 1001)
-BLEED = 0.1  # of the other actor in each channel of the dialog's wav: -20 dB
+BLEED = 0.1  # amplitude of the other actor in each channel of the dialog wav: -20 dB
 MODES = ("bank", "full")
-QUIRKY = 140  # dialogs at most, if quirks are to find ten of the corpus' 151 names free
 COMMENT = "SYNTHETIC, not IEMOCAP"
 
 SYNTHETIC = """SYNTHETIC
@@ -67,7 +66,7 @@ class _Job:
     mode: str
 
 
-def write(
+def write_corpus(
     out: Path,
     *,
     dialogs: int | None = None,
@@ -75,36 +74,36 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     turns: int = 30,
-    quirks: bool = False,
 ) -> None:
-    """Write a corpus of `dialogs` dialogs (10 if not given, at most 151) of about `turns` turns to `out`.
+    """Write a synthetic corpus to `out`, which appears only when it is complete.
 
-    `mode` "full" renders every frame, "bank" takes faces from a stock of pictures: 5 times as fast. `workers` processes
-    (one a core if not given) do not change what is written; the same arguments give the same bytes on one machine.
-    With `quirks` it has the oddities of the real one, and quirks.json says what a right build makes of them.
-    `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
-    where espeak-ng or the head model is not installed.
+    The same arguments give identical files on one machine.
+
+    Args:
+        dialogs: number of dialogs, 1 to 151; default 10.
+        mode: "full" renders every frame; "bank" uses a bank of rendered faces, which is 5 times as fast.
+        workers: number of processes, which does not change the files; default: one per core.
+        turns: approximate number of turns in a dialog.
+
+    Raises:
+        InputError: `out` is not empty, an argument is out of range, or espeak-ng or the head model is not installed.
     """
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = script.plan(DIALOGS if dialogs is None else dialogs, seed, turns=turns)
-    if quirks and len(plan) > QUIRKY:
-        raise InputError(f"--quirks needs names that no dialog has; --dialogs {len(plan)}: at most {QUIRKY} with it")
     workers = min(len(plan), workers or os.cpu_count() or 1)
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)
-    with whole_folder(out, marker) as root, tqdm(total=len(plan), unit="dialog", desc="sample iemocap") as bar:
-        _write_frame(root, marker)
+    with atomic_folder(out, marker) as root, tqdm(total=len(plan), unit="dialog", desc="sample iemocap") as bar:
+        _write_skeleton(root, marker)
         jobs = [_Job(root=root, dialog=dialog, seed=seed, mode=mode) for dialog in plan]
         for _ in in_fresh_processes(_write_dialog, jobs, workers):
             bar.update()
-        if quirks:
-            quirks_iemocap.plant(root)
 
 
-def _write_frame(root: Path, marker: str) -> None:
-    """The folders and what lies above the sessions. A session without dialogs has its folders all the same."""
+def _write_skeleton(root: Path, marker: str) -> None:
+    """Write the folders, also of sessions without dialogs, and the files above the sessions."""
     for session in range(1, 6):
         for folder in FOLDERS:
             (root / f"Session{session}" / folder.format(session=session)).mkdir(parents=True)
@@ -117,23 +116,24 @@ def _write_frame(root: Path, marker: str) -> None:
 
 
 def _write_dialog(job: _Job) -> None:
-    """All files of one dialog. In a process of its own: see Synthesiser."""
+    """Write all files of one dialog. Runs in a separate process: see Synthesiser."""
     dialog, session = job.dialog, job.root / f"Session{job.dialog.session}"
     synthesiser = Synthesiser()
-    said = [
-        (turn, say(synthesiser, turn.text, turn.voice, turn.end - turn.start - turn.lead - 0.05))
+    speeches = [
+        (turn, speak_within(synthesiser, turn.text, turn.voice, turn.end - turn.start - turn.lead - 0.05))
         for turn in dialog.turns
     ]
     _write_texts(session, dialog)
-    _write_alignments(session / "sentences/ForcedAlignment" / dialog.id, said)
-    clean = {letter: _signal(dialog, letter, said, job.seed) for letter in "FM"}
+    _write_alignments(session / "sentences/ForcedAlignment" / dialog.id, speeches)
+    clean = {letter: _signal(dialog, letter, speeches, job.seed) for letter in "FM"}
     _write_sentences(session / "sentences/wav" / dialog.id, dialog, clean)
     left, right = (dialog.markers, "M" if dialog.markers == "F" else "F")
     wav = session / "dialog/wav" / f"{dialog.id}.wav"
     write_wav(wav, np.stack([clean[a] + BLEED * clean[b] for a, b in ((left, right), (right, left))], axis=1), COMMENT)
     frames = ceil(dialog.duration * FPS)
     faces = [
-        (_actor(dialog, letter, job.mode), _looks(dialog, letter, said, frames, job.seed)) for letter in (left, right)
+        (_actor(dialog, letter, job.mode), _looks(dialog, letter, speeches, frames, job.seed))
+        for letter in (left, right)
     ]
     avi = session / "dialog/avi/DivX" / f"{dialog.id}.avi"
     write_video(avi, _split_screen(faces), fps=FPS, audio=wav, comment=f"{COMMENT}: {dialog.id}")
@@ -151,23 +151,23 @@ def _write_texts(session: Path, dialog: Dialog) -> None:
         )
 
 
-def _write_alignments(folder: Path, said: Sequence[tuple[Turn, Speech]]) -> None:
+def _write_alignments(folder: Path, speeches: Sequence[tuple[Turn, Speech]]) -> None:
     folder.mkdir()
-    for turn, heard in said:
+    for turn, sound in speeches:
         if turn.label:
-            segments = iemocap_align.align(turn.text, heard, turn.lead, turn.end - turn.start)
+            segments = iemocap_align.align(turn.text, sound, turn.lead, turn.end - turn.start)
             write_text(folder / f"{turn.id}.wdseg", iemocap_align.wdseg(segments, turn.id))
             write_text(folder / f"{turn.id}.phseg", iemocap_align.phseg(segments, turn.id))
             write_text(folder / f"{turn.id}.syseg", iemocap_align.syseg(segments))
 
 
-def _signal(dialog: Dialog, letter: str, said: Sequence[tuple[Turn, Speech]], seed: int) -> NDArray[np.float32]:
-    """(n,) float32 at 16 kHz: everything that one actor says in the dialog, in a quiet room."""
-    signal = quiet(dialog.duration, [seed, crc32(f"{dialog.id} {letter}".encode())])
-    for turn, heard in said:
+def _signal(dialog: Dialog, letter: str, speeches: Sequence[tuple[Turn, Speech]], seed: int) -> NDArray[np.float32]:
+    """Return all speech of one actor in the dialog, with room noise: (n,) float32 at 16 kHz."""
+    signal = room_noise(dialog.duration, [seed, crc32(f"{dialog.id} {letter}".encode())])
+    for turn, sound in speeches:
         if turn.speaker == letter:
             at = round((turn.start + turn.lead) * RATE)
-            signal[at : at + len(heard.samples)] += heard.samples
+            signal[at : at + len(sound.samples)] += sound.samples
     return signal
 
 
@@ -184,23 +184,23 @@ def _actor(dialog: Dialog, letter: str, mode: str) -> Actor:
     return Actor(seed=who.seed, female=who.female, markers=letter == dialog.markers, mode=mode)
 
 
-def _looks(dialog: Dialog, letter: str, said: Sequence[tuple[Turn, Speech]], frames: int, seed: int) -> list[Look]:
+def _looks(dialog: Dialog, letter: str, speeches: Sequence[tuple[Turn, Speech]], frames: int, seed: int) -> list[Look]:
     parts = [
         Part(
             start=turn.start,
             end=turn.end,
             face=turn.face,
             strength=script.FACE,
-            phonemes=moved(heard.phonemes, turn.start + turn.lead),
+            phonemes=shift_spans(sound.phonemes, turn.start + turn.lead),
         )
-        for turn, heard in said
+        for turn, sound in speeches
         if turn.speaker == letter
     ]
-    return looks(parts, frames, FPS, Random(f"{seed} blinks {dialog.id} {letter}"))
+    return plan_looks(parts, frames, FPS, Random(f"{seed} blinks {dialog.id} {letter}"))
 
 
 def _split_screen(faces: Sequence[tuple[Actor, Sequence[Look]]]) -> Iterator[NDArray[np.uint8]]:
-    """The frames (480, 720, 3) uint8 RGB: the actors side by side."""
+    """Yield the frames (480, 720, 3) uint8 RGB: the actors side by side."""
     (left, left_looks), (right, right_looks) = faces
     for index, looks_ in enumerate(zip(left_looks, right_looks, strict=True)):
         t = float(index / FPS)

@@ -1,12 +1,12 @@
-r"""The three files of sentences/ForcedAlignment/<dialog>/, as SPHINX-3 (main_align.c) writes them.
+r"""The three files of sentences/ForcedAlignment/<dialog>/ in the format of SPHINX-3 (main_align.c).
 
 \t SFrm  EFrm    SegAScr Word
 \t    0    34    -250144 <s>
 \t   35    61     -91830 MORNING
  Total score:     -341974
 
-Frames of 10 ms from the start of the utterance, EFrm inclusive. The scores are made up: nothing was aligned, the times
-are the synthesiser's.
+Frames of 10 ms from the start of the utterance, EFrm inclusive. The scores are invented: nothing was aligned, and the
+times are those of the synthesiser.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from mesm_data.synthetic.phonemes import VOWELS, arpabet
 from mesm_data.synthetic.speech import Span, Speech
 from mesm_data.synthetic.text import spoken
 
-FRAMES = 100  # a second
-PAUSE = 3  # frames of silence between words that make a <sil>
+FRAMES = 100  # per second
+PAUSE = 3  # minimum frames of silence between words for a <sil>
 SYLLABIC = frozenset(name for name, _ in VOWELS.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """`name` in the frames from `start` until before `end`; `phones` are those of a word, empty for silence."""
+    """A label for the frames start <= frame < end; `phones` are those of a word, empty for silence."""
 
     name: str
     start: int
@@ -35,11 +35,11 @@ class Segment:
 
 
 def align(text: str, speech: Speech, lead: float, duration: float) -> list[Segment]:
-    """The words of `text`, whose speech begins after `lead` seconds, and the silences: all frames, in order."""
+    """Return the words of `text` and the silences, for all frames in order; the speech starts after `lead` seconds."""
     segments: list[Segment] = []
     cursor = 0
-    for name, t0, t1 in _named(text, speech.words):
-        start, end = round((lead + t0) * FRAMES), round((lead + t1) * FRAMES)
+    for span in _name_words(text, speech.words):
+        start, end = round((lead + span.start) * FRAMES), round((lead + span.end) * FRAMES)
         if not segments:
             segments.append(Segment(name="<s>", start=0, end=max(1, start)))
         elif start - cursor >= PAUSE:
@@ -47,50 +47,52 @@ def align(text: str, speech: Speech, lead: float, duration: float) -> list[Segme
         cursor = segments[-1].end
         end = max(cursor + 1, end)
         sounds = [
-            Span(arpabet(p.name), p.t0 + lead, p.t1 + lead) for p in speech.phonemes if t0 <= (p.t0 + p.t1) / 2 < t1
+            Span(arpabet(p.name), p.start + lead, p.end + lead)
+            for p in speech.phonemes
+            if span.start <= (p.start + p.end) / 2 < span.end
         ]
-        phones = _phones(sounds, cursor, end) if not name.startswith("++") else ()
-        segments.append(Segment(name=name, start=cursor, end=end, phones=phones))
+        phones = _phones(sounds, cursor, end) if not span.name.startswith("++") else ()
+        segments.append(Segment(name=span.name, start=cursor, end=end, phones=phones))
         cursor = end
     segments.append(Segment(name="</s>", start=cursor, end=max(cursor + 1, int(duration * FRAMES))))
     return segments
 
 
-def _named(text: str, words: Sequence[Span]) -> list[Span]:
-    """One span for each token of the transcript, in capitals; a sound spoken as words spans all of them."""
+def _name_words(text: str, words: Sequence[Span]) -> list[Span]:
+    """Return one span per token of the transcript, in capitals; a sound that is spoken as words spans all of them."""
     spans, rest = [], list(words)
-    for token, said in spoken(text):
-        count = len(said.split())
-        heard, rest = rest[:count], rest[count:]
+    for token, words_spoken in spoken(text):
+        count = len(words_spoken.split())
+        own, rest = rest[:count], rest[count:]
         name = f"++{token[1:-1]}++" if token.startswith("[") else token.upper().strip('.,!?"')
-        spans.append(Span(name, heard[0].t0, heard[-1].t1))
+        spans.append(Span(name, own[0].start, own[-1].end))
     return spans
 
 
 def _phones(sounds: Sequence[Span], start: int, end: int) -> tuple[Segment, ...]:
-    """The phones of one word, which fill its frames, at least one each; those that find no frame are left out.
+    """Return the phones of one word, which fill its frames with at least one each; excess phones are dropped.
 
-    A word may have none, where espeak-ng runs it into its neighbour ("of a"): it gets the weak vowel.
+    A word that espeak-ng merges with its neighbour ("of a") has no phones: it gets the weak vowel.
     """
     sounds = sounds[: end - start] or [Span("AH", start / FRAMES, end / FRAMES)]
     edges = [start]
     for index, sound in enumerate(sounds[1:], start=1):
-        edges.append(min(max(edges[-1] + 1, round(sound.t0 * FRAMES)), end - (len(sounds) - index)))
+        edges.append(min(max(edges[-1] + 1, round(sound.start * FRAMES)), end - (len(sounds) - index)))
     edges.append(end)
     return tuple(Segment(name=s.name, start=a, end=b) for s, (a, b) in zip(sounds, pairwise(edges), strict=True))
 
 
 def wdseg(segments: Sequence[Segment], id_: str) -> str:
-    """The file of words."""
+    """Format the file of words."""
     return _scored("Word", segments, id_, width=10)
 
 
 def phseg(segments: Sequence[Segment], id_: str) -> str:
-    """The file of phones, a triphone each: phone, left and right neighbour, position in the word (b, i, e, s)."""
+    """Format the file of triphones: phone, left and right neighbour, position in the word (b, i, e, s)."""
     phones = [phone for segment in segments for phone in segment.phones or [_silence(segment)]]
     names = ["SIL", *(phone.name for phone in phones), "SIL"]
     rows = []
-    position = {phone: where for segment in segments for phone, where in _positions(segment)}
+    position = {phone: place for segment in segments for phone, place in _positions(segment)}
     for phone, left, right in zip(phones, names[:-2], names[2:], strict=True):
         name = f"{phone.name} {left} {right} {position[phone]}" if phone in position else phone.name
         rows.append(Segment(name=name, start=phone.start, end=phone.end))
@@ -108,7 +110,7 @@ def _positions(segment: Segment) -> list[tuple[Segment, str]]:
 
 
 def syseg(segments: Sequence[Segment]) -> str:
-    """The file of syllables, without scores: a vowel, one consonant before it and those after it."""
+    """Format the file of syllables, without scores: a vowel, one consonant before it and those after it."""
     lines = [f"\t{'SFrm':>5} {'EFrm':>5} Syllable"]
     for segment in segments:
         for syllable in _syllables(segment.phones) or [[_silence(segment)]]:

@@ -1,4 +1,4 @@
-r"""IEMOCAP's label and transcript files as text. The lines shown have the real shape and made-up values."""
+r"""Writers of IEMOCAP's label and transcript files. Examples have the real format and invented values."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
@@ -7,19 +7,19 @@ from xml.sax.saxutils import quoteattr
 from mesm_data.synthetic.ratings import CATEGORIES, Attributes, Categorical
 from mesm_data.synthetic.script import Dialog, Turn
 
-UNSORTED_SHARE = 0.45  # of the transcripts are not sorted by time: in the corpus 67 of 151
-NEUTRAL_STATE = {CATEGORIES["neu"]: "Neutral state"}  # what the raters' own files call it
+UNSORTED_SHARE = 0.45  # of the transcripts are not sorted by time; in the corpus 67 of 151
+NEUTRAL_STATE = {CATEGORIES["neu"]: "Neutral state"}  # its name in the files of single raters
 
 
 def evaluation(dialog: Dialog) -> str:
-    r"""dialog/EmoEvaluation/<dialog>.txt: all turns of F by time, then all of M, each with its raters.
+    r"""Format dialog/EmoEvaluation/<dialog>.txt: all turns of F by time, then all of M, each with its raters.
 
     [7.1204 - 9.4810]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
     C-E2:\tNeutral; Anger;\t()
     A-E3:\tval 3; act 2; dom  2;\t(a comment)
     """
     lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
-    for turn in rated(dialog):
+    for turn in rated_turns(dialog):
         assert turn.ratings
         vad = ", ".join(f"{value:.4f}" for value in turn.ratings.vad)
         lines.append(f"[{turn.start:.4f} - {turn.end:.4f}]\t{turn.id}\t{turn.label}\t[{vad}]")
@@ -31,13 +31,13 @@ def evaluation(dialog: Dialog) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rated(dialog: Dialog) -> list[Turn]:
-    """The turns that have ratings, in the order of the evaluation: F before M, each by time."""
+def rated_turns(dialog: Dialog) -> list[Turn]:
+    """Return the turns with ratings, in the order of the evaluation: F before M, each by time."""
     return sorted((turn for turn in dialog.turns if turn.ratings), key=lambda turn: (turn.speaker, turn.start))
 
 
 def transcription(dialog: Dialog) -> str:
-    """dialog/transcriptions/<dialog>.txt, CRLF, both speakers by time; in some dialogs a few neighbours change places.
+    """Format dialog/transcriptions/<dialog>.txt, CRLF, sorted by time; in some dialogs a few neighbours are swapped.
 
     Ses01F_impro01_F000 [007.1204-009.4810]: Good morning.
     """
@@ -50,7 +50,7 @@ def transcription(dialog: Dialog) -> str:
 
 
 def lab(dialog: Dialog, letter: str) -> str:
-    """dialog/lab/Ses0k_<letter>/<dialog>.lab: a header line and one actor's turns, also those without an evaluation.
+    """Format dialog/lab/Ses0k_<letter>/<dialog>.lab: one actor's turns, also those without an evaluation.
 
     7.1204 9.4810 Ses01F_impro01_F000
     """
@@ -59,8 +59,8 @@ def lab(dialog: Dialog, letter: str) -> str:
 
 
 def rater_files(dialog: Dialog) -> Iterator[tuple[str, str]]:
-    """(path below EmoEvaluation/, text) of the files of single raters: a text and the ANVIL annotation it is from."""
-    turns = rated(dialog)
+    """Yield (path below EmoEvaluation/, text) for the files of single raters: a text and its ANVIL annotation."""
+    turns = rated_turns(dialog)
     names = sorted({said.rater for turn in turns if turn.ratings for said in turn.ratings.categorical})
     for rater in names:
         folder = "Categorical" if rater.startswith("E") else "Self-evaluation"
@@ -83,22 +83,22 @@ def rater_files(dialog: Dialog) -> Iterator[tuple[str, str]]:
             )
 
 
-def _category_line(turn: Turn, said: Categorical) -> str:
+def _category_line(turn: Turn, rating: Categorical) -> str:
     # Ses01F_impro01_F000 :Neutral state; ()
-    return f"{turn.id} :{'; :'.join(_categories(said))}; ({said.comment})\n"
+    return f"{turn.id} :{'; :'.join(_categories(rating))}; ({rating.comment})\n"
 
 
-def _attribute_line(turn: Turn, felt: Attributes) -> str:
+def _attribute_line(turn: Turn, rating: Attributes) -> str:
     # Ses01F_impro01_F000 :act 4; :val 3; :dom 2;
-    return f"{turn.id} :{'; :'.join(_values(felt))};\n"
+    return f"{turn.id} :{'; :'.join(_values(rating))};\n"
 
 
-def _categories(said: Categorical) -> Sequence[str]:
-    return [NEUTRAL_STATE.get(word, word) for word in said.categories]
+def _categories(rating: Categorical) -> Sequence[str]:
+    return [NEUTRAL_STATE.get(word, word) for word in rating.categories]
 
 
-def _values(felt: Attributes) -> Sequence[str]:
-    return f"act {felt.act}", f"val {felt.val}", f"dom {_known(felt.dom)}"
+def _values(rating: Attributes) -> Sequence[str]:
+    return f"act {rating.act}", f"val {rating.val}", f"dom {_known(rating.dom)}"
 
 
 def _known(value: int | None) -> str:
@@ -106,7 +106,7 @@ def _known(value: int | None) -> str:
 
 
 def _anvil(rows: Iterable[tuple[Turn, Sequence[str]]]) -> str:
-    """A small annotation in the XML of the tool ANVIL: one element a turn with what the rater chose."""
+    """Format an annotation in the XML of the tool ANVIL: one element per turn with the rater's choice."""
     elements = [
         f'      <el index="{index}" start="{turn.start:.4f}" end="{turn.end:.4f}">\n'
         + "".join(f'        <attribute name="choice">{word}</attribute>\n' for word in words)

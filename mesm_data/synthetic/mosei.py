@@ -1,6 +1,6 @@
-"""`mesm-data sample mosei`: a small synthetic corpus in the exact tree of CMU-MOSEI's raw data.
+"""`mesm-data sample mosei`: a small synthetic corpus with the exact folders of CMU-MOSEI's raw data.
 
-Every face, voice and sentence is made by this program; nothing comes from the corpus. COVAREP's files are left out.
+This program generates every face, voice and sentence; nothing comes from the corpus. COVAREP's files are omitted.
 """
 
 import os
@@ -19,22 +19,22 @@ from tqdm import tqdm
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, quirks_mosei, script, speech
-from mesm_data.synthetic.acting import Part, looks
+from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, script, speech
+from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import BOTTOM, TOP, WIDTH, Actor
 from mesm_data.synthetic.assets import assets_folder
 from mesm_data.synthetic.iemocap import MODES
 from mesm_data.synthetic.mosei_script import Clip, Monologue
 from mesm_data.synthetic.mosei_text import AUDIO, LABELS, PLAIN, SEGMENTS, TRANSCRIPTS, VIDEO
 from mesm_data.synthetic.speech import RATE, Span, Speech, Synthesiser
-from mesm_data.synthetic.takes import moved, quiet, say, write_text, write_wav
+from mesm_data.synthetic.takes import room_noise, shift_spans, speak_within, write_text, write_wav
 from mesm_data.synthetic.video import write_video
-from mesm_data.synthetic.work import MARKER, in_fresh_processes, whole_folder
+from mesm_data.synthetic.work import MARKER, atomic_folder, in_fresh_processes
 
 VIDEOS = 12
 COMMENT = "SYNTHETIC, not CMU-MOSEI"
-TORN = 0.6  # of its bytes a torn mp4 keeps: its index lies behind them
-ZOOM = 1.7  # of the picture in an upright video at most, relative to its width
+TRUNCATED_SHARE = 0.6  # of the bytes of a truncated mp4; its index would follow
+MAX_ZOOM = 1.7  # of the picture in an upright video, relative to its width
 
 SYNTHETIC = """SYNTHETIC
 
@@ -53,7 +53,7 @@ class _Job:
     mode: str
 
 
-def write(
+def write_corpus(
     out: Path,
     *,
     videos: int | None = None,
@@ -61,14 +61,19 @@ def write(
     mode: str = "bank",
     workers: int | None = None,
     clips: int = 6,
-    quirks: bool = False,
 ) -> None:
-    """Write a corpus of `videos` videos (12 if not given, at most 1000) of about `clips` clips to `out`.
+    """Write a synthetic corpus to `out`, which appears only when it is complete.
 
-    `mode`, `quirks` and `workers` as for IEMOCAP's sample; the same arguments give the same bytes on one machine. Of 12
-    videos one has no sound stream, one a variable frame rate, and one cannot be opened (its clips can).
-    `out` appears when it is whole. Raises InputError if it exists and is not empty, for arguments out of range and
-    where espeak-ng or the head model is not installed.
+    The same arguments give identical files on one machine. Of 12 videos one has no audio stream, one has a variable
+    frame rate, and one cannot be opened (its clips can).
+
+    Args:
+        videos: number of videos, 1 to 1000; default 12.
+        mode, workers: as for IEMOCAP.
+        clips: approximate number of clips in a video.
+
+    Raises:
+        InputError: `out` is not empty, an argument is out of range, or espeak-ng or the head model is not installed.
     """
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
@@ -77,7 +82,7 @@ def write(
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)
-    with whole_folder(out, marker) as root, tqdm(total=len(plan), unit="video", desc="sample mosei") as bar:
+    with atomic_folder(out, marker) as root, tqdm(total=len(plan), unit="video", desc="sample mosei") as bar:
         for folder in FOLDERS:
             (root / folder).mkdir(parents=True)
         for path in ("README.txt", f"Raw/{MARKER}"):
@@ -86,28 +91,26 @@ def write(
             write_text(root / LABELS / name, text)
         jobs = [_Job(root=root, monologue=monologue, seed=seed, mode=mode) for monologue in plan]
         words: dict[str, tuple[Span, ...]] = {}
-        for id_, said in in_fresh_processes(_write_video, jobs, workers):
-            words[id_] = said
+        for id_, spans in in_fresh_processes(_write_video, jobs, workers):
+            words[id_] = spans
             bar.update()
-        mosei_csd.write(root, plan, words)
-        if quirks:
-            quirks_mosei.plant(root)
+        mosei_csd.write_csd_files(root, plan, words)
 
 
 def _write_video(job: _Job) -> tuple[str, tuple[Span, ...]]:
-    """All files of one video; its words, in seconds of the video. In a process of its own: see Synthesiser."""
+    """Write the files of one video; return its id and timed words. Runs in a separate process: see Synthesiser."""
     monologue, root = job.monologue, job.root
     id_, form = monologue.id, monologue.form
     synthesiser = Synthesiser()
-    said = [(clip, say(synthesiser, clip.text, clip.voice, clip.room)) for clip in monologue.clips]
+    speeches = [(clip, speak_within(synthesiser, clip.text, clip.voice, clip.room)) for clip in monologue.clips]
     write_text(root / TRANSCRIPTS / f"{id_}.txt", mosei_text.transcript(monologue))
     write_text(root / PLAIN / f"{id_}.plaintext", mosei_text.plain(monologue))
     wav = root / AUDIO / f"{id_}.wav"
-    write_wav(wav, _signal(monologue, said, job.seed), COMMENT)
+    write_wav(wav, _signal(monologue, speeches, job.seed), COMMENT)
     whole = root / VIDEO / f"{id_}.mp4"
     write_video(
         whole,
-        _frames(monologue, said, job),
+        _frames(monologue, speeches, job),
         fps=form.fps,
         audio=wav if form.sound else None,
         codec="libx264",
@@ -115,47 +118,47 @@ def _write_video(job: _Job) -> tuple[str, tuple[Span, ...]]:
         varying=form.varying,
     )
     for clip in monologue.clips:
-        _cut(whole, root / SEGMENTS / f"{id_}_{clip.number}.mp4", clip)
+        _write_clip(whole, root / SEGMENTS / f"{id_}_{clip.number}.mp4", clip)
     if form.torn:
-        os.truncate(whole, int(TORN * whole.stat().st_size))
-    return id_, tuple(word for clip, heard in said for word in moved(heard.words, clip.at))
+        os.truncate(whole, int(TRUNCATED_SHARE * whole.stat().st_size))
+    return id_, tuple(word for clip, sound in speeches for word in shift_spans(sound.words, clip.at))
 
 
-def _signal(monologue: Monologue, said: Sequence[tuple[Clip, Speech]], seed: int) -> NDArray[np.float32]:
-    """(n,) float32 at 16 kHz: everything that is said, in a quiet room."""
-    signal = quiet(monologue.duration, [seed, crc32(monologue.id.encode())])
-    for clip, heard in said:
+def _signal(monologue: Monologue, speeches: Sequence[tuple[Clip, Speech]], seed: int) -> NDArray[np.float32]:
+    """Return all speech of the video, with room noise: (n,) float32 at 16 kHz."""
+    signal = room_noise(monologue.duration, [seed, crc32(monologue.id.encode())])
+    for clip, sound in speeches:
         at = round(clip.at * RATE)
-        signal[at : at + len(heard.samples)] += heard.samples
+        signal[at : at + len(sound.samples)] += sound.samples
     return signal
 
 
-def _frames(monologue: Monologue, said: Sequence[tuple[Clip, Speech]], job: _Job) -> Iterator[NDArray[np.uint8]]:
-    """The frames (height, width, 3) uint8 RGB."""
+def _frames(monologue: Monologue, speeches: Sequence[tuple[Clip, Speech]], job: _Job) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames (height, width, 3) uint8 RGB."""
     form, who = monologue.form, monologue.speaker
     parts = [
         Part(
             start=clip.at,
-            end=clip.at + heard.duration,
+            end=clip.at + sound.duration,
             face=clip.face,
             strength=script.FACE,
-            phonemes=moved(heard.phonemes, clip.at),
+            phonemes=shift_spans(sound.phonemes, clip.at),
         )
-        for clip, heard in said
+        for clip, sound in speeches
     ]
     actor = Actor(seed=who.seed, female=who.female, markers=False, mode=job.mode)
     frames = ceil(monologue.duration * form.fps)
-    for index, look in enumerate(looks(parts, frames, form.fps, Random(f"{job.seed} blinks {monologue.id}"))):
-        yield framed(actor.picture(look, float(index / form.fps)), form.width, form.height)
+    for index, look in enumerate(plan_looks(parts, frames, form.fps, Random(f"{job.seed} blinks {monologue.id}"))):
+        yield fit_to_frame(actor.picture(look, float(index / form.fps)), form.width, form.height)
 
 
-def framed(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """An actor's picture, without its black bars, in another format: enlarged, cropped at the sides and the bottom.
+def fit_to_frame(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Fit an actor's picture, without its black bars, to another format: enlarge it, crop the sides and the bottom.
 
-    An upright frame is filled up by what stands at the picture's upper and lower edge.
+    An upright frame is filled by repeating the upper and lower rows of the picture.
     """
     view = picture[TOP:BOTTOM]
-    scale = min(max(width / WIDTH, height / len(view)), ZOOM * width / WIDTH)
+    scale = min(max(width / WIDTH, height / len(view)), MAX_ZOOM * width / WIDTH)
     large = cv2.resize(view, (max(width, round(scale * WIDTH)), round(scale * len(view))))
     left = (large.shape[1] - width) // 2
     large = large[:height, left : left + width]
@@ -164,8 +167,8 @@ def framed(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     return np.asarray(filled, np.uint8)
 
 
-def _cut(whole: Path, out: Path, clip: Clip) -> None:
-    """Videos/Segmented/Combined/<vid>_<clip>.mp4: the annotated seconds, encoded anew. Raises MesmError."""
+def _write_clip(whole: Path, out: Path, clip: Clip) -> None:
+    """Write Videos/Segmented/Combined/<vid>_<clip>.mp4: the annotated seconds, re-encoded. Raises MesmError."""
     command = [
         ffmpeg_binary(), "-v", "error", "-nostdin", "-ss", clip.start, "-to", clip.end, "-i", f"file:{whole}",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k",

@@ -1,4 +1,4 @@
-"""The two files of the CMU Multimodal SDK that users put beside the raw data: labels and timed words, as HDF5.
+"""Writers of two files of the CMU Multimodal SDK: labels and timed words, as HDF5.
 
 <root name>/data/<vid>/{features (n, d), intervals (n, 2) in seconds}, <root name>/metadata/<field> (JSON strings).
 """
@@ -16,7 +16,7 @@ from mesm_data.synthetic.mosei_ratings import Votes
 from mesm_data.synthetic.mosei_script import Monologue
 from mesm_data.synthetic.speech import Span
 
-# The SDK's order of columns, which is not the alphabet's.
+# The SDK's order of columns, which is not alphabetical.
 COLUMNS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
 ANSWERS = ("happiness", "sadness", "anger", "surprise", "disgust", "fear")
 FIELDS = ("version", "creator", "contact", "md5", "dataset version", "dimension names", "bib citations")
@@ -24,16 +24,16 @@ FIELDS = ("version", "creator", "contact", "md5", "dataset version", "dimension 
 Table = tuple[NDArray[Any], NDArray[np.float64]]
 
 
-def write(root: Path, monologues: Sequence[Monologue], words: Mapping[str, Sequence[Span]]) -> None:
+def write_csd_files(root: Path, monologues: Sequence[Monologue], words: Mapping[str, Sequence[Span]]) -> None:
     """Write CMU_MOSEI_Labels.csd and CMU_MOSEI_TimestampedWords.csd; `words` are in seconds of their video."""
     labels = {monologue.id: _labels(monologue) for monologue in monologues if any(c.votes for c in monologue.clips)}
-    _write(root / "CMU_MOSEI_Labels.csd", "All Labels", COLUMNS, labels)
+    _write_hdf5(root / "CMU_MOSEI_Labels.csd", "All Labels", COLUMNS, labels)
     timed = {monologue.id: _words(words[monologue.id]) for monologue in monologues}
-    _write(root / "CMU_MOSEI_TimestampedWords.csd", "words", ("word",), timed)
+    _write_hdf5(root / "CMU_MOSEI_TimestampedWords.csd", "words", ("word",), timed)
 
 
 def _labels(monologue: Monologue) -> Table:
-    """The means of the rated clips, sorted by the clip's number as text: 10 comes before 2, as in the SDK's file."""
+    """Return the means of the rated clips, sorted by number as strings: 10 before 2, as in the SDK's file."""
     rated = sorted((clip for clip in monologue.clips if clip.votes), key=lambda clip: str(clip.number))
     features = np.array([_means(clip.votes) for clip in rated], np.float32)
     return features, np.array([[float(clip.start), float(clip.end)] for clip in rated])
@@ -46,19 +46,19 @@ def _means(votes: Sequence[Votes]) -> list[float]:
     ]
 
 
-def _words(said: Sequence[Span]) -> Table:
-    """One row a word, `sp` for the pauses between them."""
+def _words(words: Sequence[Span]) -> Table:
+    """Return one row per word, and `sp` for the pauses between them."""
     rows: list[Span] = []
-    for word in said:
-        before = rows[-1].t1 if rows else 0.0
-        if word.t0 > before:
-            rows.append(Span("sp", before, word.t0))
-        rows.append(Span(word.name.lower().strip('.,!?"()'), max(before, word.t0), word.t1))
+    for word in words:
+        before = rows[-1].end if rows else 0.0
+        if word.start > before:
+            rows.append(Span("sp", before, word.start))
+        rows.append(Span(word.name.lower().strip('.,!?"()'), max(before, word.start), word.end))
     features = np.array([[row.name.encode()] for row in rows], "S32")
-    return features, np.array([[row.t0, row.t1] for row in rows])
+    return features, np.array([[row.start, row.end] for row in rows])
 
 
-def _write(path: Path, name: str, columns: Sequence[str], videos: Mapping[str, Table]) -> None:
+def _write_hdf5(path: Path, name: str, columns: Sequence[str], videos: Mapping[str, Table]) -> None:
     import h5py
 
     known = {"root name": name, "dataset name": "SYNTHETIC, not CMU-MOSEI", "dimension names": list(columns)}

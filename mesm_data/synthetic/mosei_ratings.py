@@ -1,10 +1,10 @@
-"""What three or more workers say about a clip of CMU-MOSEI: six emotions from 0 to 3, sentiment from -3 to 3."""
+"""Ratings of a clip of CMU-MOSEI by three or more workers: six emotions from 0 to 3, sentiment from -3 to 3."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-# The code of the voice, the face and the sentences -> the corpus' name, in the order of its answers' columns.
+# Code of voice, face and sentences -> the corpus' name, in the order of the answers' columns.
 NAMES = {
     "ang": "anger",
     "dis": "disgust",
@@ -14,7 +14,7 @@ NAMES = {
     "sur": "surprise",
 }
 EMOTIONS = tuple(NAMES)
-# Emotions that are meant together.
+# Emotions that may occur together.
 TOGETHER = {
     "ang": ("dis", "sad"),
     "dis": ("ang", "sad"),
@@ -23,15 +23,15 @@ TOGETHER = {
     "sad": ("ang", "fea"),
     "sur": ("hap", "fea"),
 }
-# Sentiment around which the workers lie.
+# Mean sentiment of the workers.
 SENTIMENT = {"ang": -1.7, "dis": -1.9, "fea": -1.0, "hap": 1.9, "sad": -1.6, "sur": 0.5}
 MORE_SHARE = 0.12  # of the clips have 4 to 6 workers
-STRAY_SHARE = 0.02  # of the answers name an emotion that was not meant
+STRAY_SHARE = 0.02  # of the answers name another emotion than intended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Votes:
-    """One worker's answers: `emotions` by the corpus' names."""
+    """One worker's answers; the keys of `emotions` are the corpus' names."""
 
     worker: str
     emotions: dict[str, int]
@@ -39,7 +39,7 @@ class Votes:
 
 
 def rate(meant: Sequence[str], rng: Random) -> tuple[Votes, ...]:
-    """The answers about a clip that means no, one or two emotions, the first most. Some clips get only zeros."""
+    """Draw the answers for a clip with no, one or two intended emotions, the first one strongest. Some are all zero."""
     count = rng.choice((4, 5, 6)) if rng.random() < MORE_SHARE else 3
     workers = rng.sample(range(40), count)
     stray = STRAY_SHARE if meant else 0.0

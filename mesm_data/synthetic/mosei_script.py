@@ -1,7 +1,7 @@
-"""The plan of a synthetic corpus in CMU-MOSEI's form: who says what, when, how and with what face, and how it is rated.
+"""The plan of a synthetic CMU-MOSEI: the clips of each video with text, times, voice, face and ratings.
 
-A pure function of its arguments; no media and no files. Each video is drawn from its own random numbers, so the first
-videos of a larger corpus are those of a smaller one.
+The plan is a pure function of its arguments. Each video has its own random generator, so a larger corpus starts with
+the videos of a smaller one.
 """
 
 import string
@@ -11,21 +11,21 @@ from random import Random
 
 from mesm_data.errors import InputError
 from mesm_data.synthetic.mosei_ratings import EMOTIONS, TOGETHER, Votes, rate
-from mesm_data.synthetic.script import FACE_CLEAR, VOICE_CLEAR, Speaker, coloured, estimate, shown
+from mesm_data.synthetic.script import FACE_CLEAR, VOICE_CLEAR, Speaker, draw_shown, emotional_voice, estimate_seconds
 from mesm_data.synthetic.speech import Voice
 from mesm_data.synthetic.text import POOLS, sentence
 
-MOST = 1000  # videos
-NOTHING_SHARE, SECOND_SHARE = 0.14, 0.35  # of the clips mean no emotion; of the others a second one too
+MAX_VIDEOS = 1000
+NOTHING_SHARE, SECOND_SHARE = 0.14, 0.35  # of the clips show no emotion; of the others, two
 UNLABELLED_SHARE = 0.08
-GAP_SHARE = 0.15  # of the clip numbers are followed by a hole
-BUFFER = (0.3, 0.6)  # seconds that annotators left on both sides of the words; so neighbours overlap by about 1 s
+GAP_SHARE = 0.15  # of the clip numbers are followed by a gap
+BUFFER = (0.3, 0.6)  # seconds before and after the words; neighbours overlap by about 1 s
 DECIMALS = (0, 1, 3, 3, 11)
-SENTENCES = (1, 1, 2, 2)  # a clip
+SENTENCES = (1, 1, 2, 2)  # per clip
 HESITATIONS = ("(umm)", "(uhh)")
 HESITATION_SHARE = 0.12
 
-# What these emotions lack in text.POOLS to have ten sentences each.
+# Sentences for emotions that have fewer than ten in text.POOLS.
 EXTRA = {
     "sur": (
         "Nobody told me that this would be the last part!",
@@ -53,7 +53,13 @@ OWN_POOLS = {**POOLS, **{emotion: (*POOLS[emotion], *more) for emotion, more in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How a video is made. `name` is a kind of id; `varying` its frame rate; a `torn` file lacks its end."""
+    """The format of a video.
+
+    Attributes:
+        name: kind of id.
+        varying: whether the frame rate varies.
+        torn: whether the file is truncated.
+    """
 
     width: int
     height: int
@@ -65,7 +71,7 @@ class Form:
 
 
 NTSC = Fraction(30_000, 1001)
-# In turn, over and over: what was seen of the corpus' videos, small ones more often.
+# Used in rotation: formats that occur in the corpus, small ones more often.
 FORMS = (
     Form(width=640, height=360, fps=NTSC),
     Form(width=480, height=360, fps=Fraction(15), name="numeric 6"),
@@ -84,9 +90,12 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What was cut as one clip, at seconds of the video: `start` and `end` as annotated, the words begin at `at`.
+    """One clip. Times are seconds of the video.
 
-    `start` and `end` are decimal numbers as they stand in the transcript. A clip without `votes` was never rated.
+    Attributes:
+        start, end: as decimal numbers in the transcript.
+        at: the start of the words.
+        votes: empty for a clip that was never rated.
     """
 
     number: int
@@ -102,7 +111,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monologue:
-    """One video: somebody talks to the camera. `clips` by time; `duration` in seconds."""
+    """One video of a person who talks to the camera; `clips` are sorted by time, `duration` is in seconds."""
 
     id: str
     form: Form
@@ -112,9 +121,9 @@ class Monologue:
 
 
 def plan(videos: int, seed: int, *, clips: int = 6) -> tuple[Monologue, ...]:
-    """`videos` videos of about `clips` clips. Raises InputError for less than one video or more than 1000."""
-    if not 1 <= videos <= MOST:
-        raise InputError(f"--dialogs {videos}: expected a number of videos from 1 to {MOST}")
+    """Plan videos of about `clips` clips. Raises InputError if `videos` is not from 1 to 1000."""
+    if not 1 <= videos <= MAX_VIDEOS:
+        raise InputError(f"--dialogs {videos}: expected a number of videos from 1 to {MAX_VIDEOS}")
     return tuple(_monologue(index, seed, clips) for index in range(videos))
 
 
@@ -135,7 +144,7 @@ def _monologue(index: int, seed: int, count: int) -> Monologue:
 
 
 def _id(kind: str, rng: Random) -> str:
-    """An id such as YouTube's, 11 characters, of a kind that reads badly; or a short number."""
+    """Draw an id: 11 characters like YouTube's, with unusual beginnings, or a short number."""
     if kind.startswith("numeric"):
         return str(rng.randrange(10 ** (int(kind[-1]) - 1), 10 ** int(kind[-1])))
     characters = "".join(rng.choices(string.ascii_letters + string.digits, k=11))
@@ -163,8 +172,8 @@ def _clip(number: int, at: float, speaker: Speaker, dialect: int, rng: Random) -
     text = " ".join(_sentence(rng.choice(meant or ("",)), dialect, rng) for _ in range(rng.choice(SENTENCES)))
     if rng.random() < HESITATION_SHARE:
         text = f"{rng.choice(HESITATIONS)} {text}"
-    voice = coloured(speaker.voice, shown(first, VOICE_CLEAR, rng, EMOTIONS), rng)
-    room = 1.06 * estimate(text, voice) + 0.1
+    voice = emotional_voice(speaker.voice, draw_shown(first, VOICE_CLEAR, rng, EMOTIONS), rng)
+    room = 1.06 * estimate_seconds(text, voice) + 0.1
     start, end = at - rng.uniform(*BUFFER), at + room + rng.uniform(*BUFFER)
     decimals = rng.choice(DECIMALS)
     return Clip(
@@ -175,13 +184,13 @@ def _clip(number: int, at: float, speaker: Speaker, dialect: int, rng: Random) -
         room=round(room, 3),
         text=text,
         voice=voice,
-        face=shown(first, FACE_CLEAR, rng, EMOTIONS),
+        face=draw_shown(first, FACE_CLEAR, rng, EMOTIONS),
         votes=() if rng.random() < UNLABELLED_SHARE else rate(meant, rng),
     )
 
 
 def _meant(rng: Random) -> tuple[str, ...]:
-    """No emotion, one, or one and another that goes with it."""
+    """Draw no emotion, one, or two that may occur together."""
     if rng.random() < NOTHING_SHARE:
         return ()
     first = rng.choice(EMOTIONS)
@@ -193,6 +202,6 @@ def _sentence(emotion: str, dialect: int, rng: Random) -> str:
 
 
 def _decimal(seconds: float, decimals: int, *, up: bool) -> str:
-    """8.025 -> "8.025", "8.1" or "9": never less than the words need, with the number of decimals asked for."""
+    """Round 8.025 to "8.025", "8.1" or "9", away from the words, with the given number of decimals."""
     scaled = int(seconds * 10**decimals) + up
     return repr(scaled / 10**decimals) if decimals else str(scaled)

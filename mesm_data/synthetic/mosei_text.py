@@ -1,4 +1,4 @@
-"""CMU-MOSEI's transcripts and the workers' answers as text. The lines shown have the real shape and made-up values."""
+"""Writers of CMU-MOSEI's transcripts and workers' answers. Examples have the real format and invented values."""
 
 import csv
 import io
@@ -9,15 +9,15 @@ from random import Random
 from mesm_data.synthetic.mosei_ratings import Votes
 from mesm_data.synthetic.mosei_script import Clip, Monologue
 
-# Where things lie, below the root.
+# Folders below the root.
 AUDIO, VIDEO = "Raw/Audio/Full/WAV_16000", "Raw/Videos/Full/Combined"
 SEGMENTS, TRANSCRIPTS = "Raw/Videos/Segmented/Combined", "Raw/Transcript/Segmented/Combined"
 PLAIN, LABELS = "Raw/Transcript/Full/Combined", "Raw/Labels"
 
 TRAILING_SHARE = 0.2  # of the lines end with a blank
 
-# The columns of a batch that Amazon Mechanical Turk gives out. Code for the corpus counts WorkerId as column 15, the
-# inputs as 27 and 28, the answers from 29 to 39; what columns 32, 34, 35 and 37 ask is not known: these are made up.
+# The columns of a batch exported by Amazon Mechanical Turk. Code for the corpus uses column 15 as WorkerId, 27 and 28
+# as inputs, 29 to 39 as answers. The meaning of columns 32, 34, 35 and 37 is unknown: these names are invented.
 HEAD = (
     "HITId", "HITTypeId", "Title", "Description", "Keywords", "Reward", "CreationTime", "MaxAssignments",
     "RequesterAnnotation", "AssignmentDurationInSeconds", "AutoApprovalDelayInSeconds", "Expiration",
@@ -35,7 +35,7 @@ MADE_UP = {"Answer.gender": "1", "Answer.language": "en", "Answer.quality": "3",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How one of the six files is written. Rows of a clip stand together, or all rows are sorted by worker."""
+    """The format of one of the six files. Its rows are grouped by clip or sorted by worker."""
 
     columns: tuple[str, ...]
     together: bool = True
@@ -56,7 +56,7 @@ LAYOUTS = {
 
 
 def transcript(monologue: Monologue) -> str:
-    """Transcript/Segmented/Combined/<vid>.txt: a line a clip, in no order.
+    """Format Transcript/Segmented/Combined/<vid>.txt: one line per clip, unsorted.
 
     _0efYOjQYRc___0___0.0___8.025___Good morning everybody.
     """
@@ -70,21 +70,21 @@ def transcript(monologue: Monologue) -> str:
 
 
 def plain(monologue: Monologue) -> str:
-    """Transcript/Full/Combined/<vid>.plaintext: all that is said."""
+    """Format Transcript/Full/Combined/<vid>.plaintext: the whole text."""
     return " ".join(clip.text for clip in monologue.clips) + "\n"
 
 
 def labels(monologues: Sequence[Monologue]) -> Iterator[tuple[str, str]]:
-    """(name, text) of the six files in Labels/; a video's answers stand in one of them."""
+    """Yield (name, text) of the six files in Labels/; the answers for a video are in one of them."""
     for index, (name, layout) in enumerate(LAYOUTS.items()):
         rows = [row for monologue in monologues[index :: len(LAYOUTS)] for row in _rows(monologue)]
         if not layout.together:
-            rows.sort(key=lambda row: row["WorkerId"])  # stable: a worker's clips in their order
+            rows.sort(key=lambda row: row["WorkerId"])  # stable: preserves the order of a worker's clips
         yield f"{name}.csv", table(layout.columns, rows, layout.line_end, layout.quoting)
 
 
 def table(columns: Sequence[str], rows: Sequence[dict[str, str]], line_end: str, quoting: int) -> str:
-    """Rows as CSV. A column that a row does not name is empty; what is in no column is left out."""
+    """Format rows as CSV. Missing cells are empty, cells of unknown columns are dropped."""
     text = io.StringIO()
     writer = csv.DictWriter(
         text,
@@ -100,7 +100,7 @@ def table(columns: Sequence[str], rows: Sequence[dict[str, str]], line_end: str,
 
 
 def _rows(monologue: Monologue) -> Iterator[dict[str, str]]:
-    """One row a clip and worker."""
+    """Yield one row per clip and worker."""
     for clip in monologue.clips:
         for votes in clip.votes:
             yield _row(monologue, clip, votes)

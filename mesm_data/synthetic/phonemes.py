@@ -1,10 +1,10 @@
-"""What espeak-ng's American English phonemes are called elsewhere, and what the mouth does while they sound."""
+"""espeak-ng's American English phonemes: their ARPAbet names and mouth shapes."""
 
 from typing import NamedTuple
 
 
 class Mouth(NamedTuple):
-    """How far the jaw is open and how rounded the lips are, both 0 to 1."""
+    """Opening of the jaw and rounding of the lips, both 0 to 1."""
 
     jaw: float
     round: float
@@ -14,7 +14,7 @@ CLOSED = Mouth(0.0, 0.0)
 TEETH = Mouth(0.12, 0.0)
 LIPS = Mouth(0.2, 0.9)
 
-# espeak-ng's mnemonic -> ARPAbet, the alphabet of the CMU dictionary that aligners use. A digit or # marks a variant.
+# espeak-ng's mnemonic -> ARPAbet, the alphabet of the CMU dictionary. A digit or # marks a variant.
 VOWELS = {
     "a": ("AE", Mouth(0.8, 0.0)),
     "aa": ("AE", Mouth(0.8, 0.0)),
@@ -101,20 +101,20 @@ UNKNOWN = ("AH", Mouth(0.4, 0.0))
 
 
 def bare(name: str) -> str:
-    """espeak-ng's phoneme without its stress marks: "'aI" -> "aI"; of a pause ("_:", "_") nothing is left."""
+    """Remove the stress marks: "'aI" -> "aI". A pause ("_:", "_") becomes empty."""
     return "" if name.startswith("_") else name.lstrip("',%=|")
 
 
 def arpabet(name: str) -> str:
-    """The ARPAbet name of one of espeak-ng's phonemes, AH where it is not known."""
+    """Return the ARPAbet name of a phoneme; AH if it is unknown."""
     return PHONEMES.get(bare(name), UNKNOWN)[0]
 
 
 def mouth(name: str) -> Mouth:
-    """The mouth that one of espeak-ng's phonemes needs; closed in a pause."""
+    """Return the mouth shape of a phoneme; closed in a pause."""
     return PHONEMES.get(bare(name), UNKNOWN)[1] if bare(name) else CLOSED
 
 
 def is_vowel(name: str) -> bool:
-    """Whether this phoneme carries a syllable."""
+    """Whether a phoneme is syllabic."""
     return bare(name) in VOWELS

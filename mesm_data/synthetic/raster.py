@@ -1,4 +1,4 @@
-"""A painter: quads of one colour each, lit, and filled from back to front. No z-buffer, no textures."""
+"""A renderer: quads of one colour each, shaded and filled from back to front. No z-buffer, no textures."""
 
 import cv2
 import numpy as np
@@ -6,28 +6,28 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-SHIFT = 4  # fillConvexPoly takes corners in 1/16 pixel
+SHIFT = 4  # fractional bits of fillConvexPoly's coordinates: 1/16 pixel
 EYE_LINE = 110  # row of the eyes
 SCALE = 54.0  # pixels per decimetre at the eyes: a face of 18 cm (chin to hairline) is about 97 pixels high
 CAMERA = 12.0  # decimetres from the eyes
-AMBIENT, DIFFUSE, WRAP = 0.42, 0.66, 0.3  # skin is lit softly: Lambert that reaches a little round the edge
+AMBIENT, DIFFUSE, WRAP = 0.42, 0.66, 0.3  # soft shading of skin: wrapped Lambert
 
 
 def normals(points: Floats, quads: NDArray[np.int32], fan: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
-    """(n, 3) unit normals of the vertices (quads run counter-clockwise seen from outside). `fan` as in Template."""
+    """Return unit normals (n, 3) of the vertices; quads are counter-clockwise from outside. `fan`: see Template."""
     p, r = points[quads[:, 2]] - points[quads[:, 0]], points[quads[:, 3]] - points[quads[:, 1]]
     flat = p[:, [1, 2, 0]] * r[:, [2, 0, 1]] - p[:, [2, 0, 1]] * r[:, [1, 2, 0]]
     return unit(np.add.reduceat(flat[fan[0]], fan[1]))
 
 
 def unit(vectors: Floats) -> Floats:
-    """Vectors (..., 3) scaled to length 1; zero stays zero."""
+    """Scale vectors (..., 3) to length 1; zero stays zero."""
     length = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
     return np.asarray(vectors / np.maximum(length, np.float32(1e-9)), np.float32)
 
 
 def shade(albedo: Floats, normal: Floats, gloss: Floats, light: Floats) -> NDArray[np.uint8]:
-    """Colours (q, 3) RGB of lit quads.
+    """Return shaded colours (q, 3) RGB of quads.
 
     albedo (q, 3) in 0..1; gloss (q,) share of a Blinn highlight; light (3,) unit vector towards the lamp.
     """
@@ -39,7 +39,7 @@ def shade(albedo: Floats, normal: Floats, gloss: Floats, light: Floats) -> NDArr
 
 
 def project(points: Floats, width: int) -> Floats:
-    """Pixel positions (n, 2) of points (n, 3) whose origin is between the eyes, seen by a camera in front of it."""
+    """Project points (n, 3), with the origin between the eyes, to pixels (n, 2) of a camera in front."""
     scale = SCALE * CAMERA / (CAMERA - points[:, 2:])
     return np.concatenate([width / 2 + points[:, :1] * scale, EYE_LINE - points[:, 1:2] * scale], axis=1)
 
@@ -62,7 +62,7 @@ def paint(
     p, r = flat[:, 2] - flat[:, 0], flat[:, 3] - flat[:, 1]
     facing = np.flatnonzero(two_sided | (p[:, 0] * r[:, 1] - p[:, 1] * r[:, 0] < 0))
     order = facing[np.argsort(points[quads[facing], 2].sum(axis=1), kind="stable")]
-    # Painted at twice the size and averaged: smooth edges at a third of the cost of anti-aliased filling.
+    # Painted at twice the size and averaged: smooth edges for a third of the cost of anti-aliased filling.
     corners = np.rint(flat[order] * (2 << SHIFT)).astype(np.int32)
     canvas = np.zeros((2 * height, 2 * width, 4), np.uint8)
     opaque = np.pad(colours[order], ((0, 0), (0, 1)), constant_values=255).tolist()

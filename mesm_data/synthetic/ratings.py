@@ -1,4 +1,4 @@
-"""What the raters of IEMOCAP say about a turn, such that their majority is its label."""
+"""Ratings of a turn of IEMOCAP, drawn so that the majority is its label."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CATEGORIES = {
     "dis": "Disgust",
     "oth": "Other",
 }
-# Whom a rater who disagrees hears instead.
+# What a dissenting rater hears instead.
 CONFUSED = {
     "neu": ("fru", "sad", "hap"),
     "fru": ("ang", "neu", "sad"),
@@ -34,7 +34,7 @@ CONFUSED = {
     "dis": ("ang", "fru"),
     "oth": ("neu", "sad"),
 }
-# Valence, activation and dominance (1 to 5) around which the raters of an emotion lie.
+# Mean valence, activation and dominance (1 to 5) of each emotion.
 VAD = {
     "neu": (3.0, 2.5, 2.8),
     "fru": (2.2, 3.0, 3.2),
@@ -62,7 +62,7 @@ SELF_RATERS = {1: "FM", 2: "F", 3: "FM", 4: "", 5: "M"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Categorical:
-    """One rater's categories, as words; "" for an empty one. Raters E1, E2 ... watch, F1 or M1 is the actor."""
+    """One rater's categories as words; "" for an empty one. E1, E2 ... are evaluators, F1 or M1 is the actor."""
 
     rater: str
     categories: tuple[str, ...]
@@ -82,21 +82,21 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratings:
-    """All that is said about one turn, in the order of the file."""
+    """All ratings of one turn, in the order of the file."""
 
     categorical: tuple[Categorical, ...]
     attributes: tuple[Attributes, ...]
 
     @property
     def vad(self) -> tuple[float, float, float]:
-        """The means over the raters who watched, as in the header of a turn."""
+        """The means over the evaluators, as in the header of a turn."""
         watched = [rating for rating in self.attributes if rating.rater.startswith("E")]
         dominance = [rating.dom for rating in watched if rating.dom is not None]
         return fmean(rating.val for rating in watched), fmean(rating.act for rating in watched), fmean(dominance)
 
 
 def majority(ratings: Sequence[Categorical]) -> str:
-    """The category that more than half of the raters who watched name, "xxx" if none or several."""
+    """Return the category that more than half of the evaluators name; "xxx" if there is none or several."""
     watched = [rating for rating in ratings if rating.rater.startswith("E")]
     named = Counter(word for rating in watched for word in set(rating.categories))
     agreed = [word for word, count in named.items() if 2 * count > len(watched)]
@@ -105,7 +105,7 @@ def majority(ratings: Sequence[Categorical]) -> str:
 
 
 def rate(label: str, meant: str, *, session: int, speaker: str, rng: Random) -> Ratings:
-    """Ratings of a turn of actor `speaker` (F or M): the majority is `label`, the attributes lie around `meant`."""
+    """Draw ratings of a turn of actor `speaker` (F or M): the majority is `label`, the attributes are near `meant`."""
     own = [f"{speaker}{session}"] if speaker in SELF_RATERS[session] else []
     while True:
         named = zip(("E2", "E3", "E4"), _three(label, rng), strict=True)
@@ -139,7 +139,9 @@ def _self_categorical(rater: str, meant: str, rng: Random) -> Categorical:
 
 def _attributes(rater: str, meant: str, rng: Random) -> Attributes:
     val, act, dom = (min(5, max(1, round(rng.gauss(centre, 0.6)))) for centre in VAD[meant])
-    known = rater == "E3" or rng.random() >= NO_DOMINANCE_SHARE  # someone must know: the header holds the mean
+    known = (
+        rater == "E3" or rng.random() >= NO_DOMINANCE_SHARE
+    )  # at least one rater, because the header contains the mean
     return Attributes(rater=rater, val=val, act=act, dom=dom if known else None, comment=_comment(rng))
 
 

@@ -1,51 +1,61 @@
-"""The plan of a synthetic corpus in IEMOCAP's form: who says what, when, how and with what face, and what raters hear.
+"""The plan of a synthetic IEMOCAP: the turns of each dialog with text, times, voice, face and ratings.
 
-A pure function of its arguments; no media and no files. Each dialog is drawn from its own random numbers, so the first
-dialogs of a larger corpus are those of a smaller one.
+The plan is a pure function of its arguments. Each dialog has its own random generator, so a larger corpus starts with
+the dialogs of a smaller one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from random import Random
+from typing import NamedTuple
 
 from mesm_data.errors import InputError
 from mesm_data.synthetic.ratings import MAIN, OTHERS, VAD, Ratings, rate
 from mesm_data.synthetic.speech import Voice
 from mesm_data.synthetic.text import ASIDES, sentence, spoken
 
-# How often a modality shows what is meant; else it shows nothing (neu) or another emotion. With text.OWN these set how
-# well each modality alone can be read, and FACE how strong an expression is, 0 to 1. Measured on 10 dialogs with one
-# session left out at a time, six labels: text 61 % (words and pairs of words, logistic regression), voice 59 % (means
-# and spread of a mel spectrogram, pitch, energy; SVM), face 61 % (HOG of MTCNN's crops, logistic regression), all 81 %.
+# How often a modality shows the intended emotion; otherwise it is neutral or shows another one. With text.OWN these
+# set how decodable each modality is; FACE is the strength of expressions, 0 to 1. Measured on 10 dialogs,
+# leave-one-session-out, six labels: text 61 % (words and pairs of words, logistic regression), voice 59 % (mean and
+# spread of a mel spectrogram, pitch, energy; SVM), face 61 % (HOG of MTCNN's crops, logistic regression), all 81 %.
 VOICE_CLEAR, FACE_CLEAR = 0.75, 0.88
 FACE = 1.0
 
 OTHER_SHARE = 0.11  # of the turns have none of the six main labels
 OVERLAP_SHARE = 0.82  # of the changes of speaker; with SAME_SPEAKER_SHARE about 70 % of neighbouring turns
 SAME_SPEAKER_SHARE = 0.12
-ASIDE_SHARE = 0.3  # of the dialogs have a short turn that nobody rated
+ASIDE_SHARE = 0.3  # of the dialogs have a short turn without ratings
 SHORTEST, LONGEST = 1.2, 6.0  # seconds of a turn
 
-# (words a minute, pitch, range, volume, tilt) of each emotion relative to the speaker's own: rate and volume are
-# factors, the others are added.
+
+class Prosody(NamedTuple):
+    """An emotion's change of the speaker's own voice: rate and volume are factors, the others are added."""
+
+    rate: float
+    pitch: float
+    range: float
+    volume: float
+    tilt: float
+
+
 PROSODY = {
-    "neu": (1.00, 0, 0, 1.00, 0.0),
-    "hap": (1.10, 12, 28, 1.15, 0.1),
-    "sad": (0.78, -10, -22, 0.65, -0.6),
-    "ang": (1.13, 5, 20, 1.80, 0.7),
-    "exc": (1.27, 26, 50, 1.50, 0.3),
-    "fru": (0.92, -3, 14, 1.40, 0.4),
-    "sur": (1.10, 22, 40, 1.25, 0.1),
-    "fea": (1.25, 15, 10, 0.80, -0.3),
-    "dis": (0.90, -5, 15, 1.10, 0.2),
+    "neu": Prosody(1.00, 0, 0, 1.00, 0.0),
+    "hap": Prosody(1.10, 12, 28, 1.15, 0.1),
+    "sad": Prosody(0.78, -10, -22, 0.65, -0.6),
+    "ang": Prosody(1.13, 5, 20, 1.80, 0.7),
+    "exc": Prosody(1.27, 26, 50, 1.50, 0.3),
+    "fru": Prosody(0.92, -3, 14, 1.40, 0.4),
+    "sur": Prosody(1.10, 22, 40, 1.25, 0.1),
+    "fea": Prosody(1.25, 15, 10, 0.80, -0.3),
+    "dis": Prosody(0.90, -5, 15, 1.10, 0.2),
 }
-PROSODY_JITTER = (0.06, 4, 5, 0.10, 0.1)
+PROSODY_JITTER = Prosody(0.06, 4, 5, 0.10, 0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speaker:
-    """One actor of a session: `id` such as Ses01F, `voice` when nothing moves them, the `seed` of their face."""
+    """One actor of a session: `id` such as Ses01F, the neutral `voice`, the `seed` of the face."""
 
     id: str
     female: bool
@@ -55,10 +65,10 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one actor says, at seconds of the dialog; the words begin `lead` seconds after `start`.
+    """One turn of an actor. Times are seconds of the dialog; the words start `lead` seconds after `start`.
 
-    `voice` and `face` are what is heard and seen, `label` is what the raters agreed on. Turns that nobody rated have
-    no label and no ratings; their ids are such as Ses01F_impro01_FXX0.
+    `face` is the shown emotion, `label` the raters' majority. Unrated turns have no label and no ratings; their ids are
+    such as Ses01F_impro01_FXX0.
     """
 
     id: str
@@ -94,9 +104,9 @@ class Dialog:
 
 
 def plan(dialogs: int, seed: int, *, turns: int = 30) -> tuple[Dialog, ...]:
-    """`dialogs` dialogs of about `turns` turns, spread over the five sessions; named after those of the corpus.
+    """Plan dialogs of about `turns` turns, distributed over the five sessions, with names of the real corpus.
 
-    Raises InputError for less than one dialog or more than the corpus has, 151.
+    Raises InputError if `dialogs` is not from 1 to 151, the number of dialogs in the corpus.
     """
     names = _names(seed)
     if not 1 <= dialogs <= len(names):
@@ -105,7 +115,7 @@ def plan(dialogs: int, seed: int, *, turns: int = 30) -> tuple[Dialog, ...]:
 
 
 def scenes(session: int, markers: str) -> tuple[list[str], list[str]]:
-    """The improvised and the scripted scenes that IEMOCAP has with this actor wearing the markers."""
+    """Return IEMOCAP's improvised and scripted scenes in which this actor wears the markers."""
     impro = [f"impro{number:02}" for number in range(1, 8 if session == 1 else 9)]
     script = ["script01_1", "script01_2", "script01_3", "script02_1", "script02_2", "script03_1", "script03_2"]
     if (session, markers) == (3, "M"):
@@ -116,7 +126,7 @@ def scenes(session: int, markers: str) -> tuple[list[str], list[str]]:
 
 
 def _names(seed: int) -> list[str]:
-    """All dialog ids: the sessions in turn, in each an improvised and a scripted scene in turn."""
+    """Return all dialog ids; sessions alternate, and within a session improvised and scripted scenes."""
     sessions = []
     for session in range(1, 6):
         rng = Random(f"{seed} names {session}")
@@ -136,7 +146,7 @@ def _interleave(lists: list[list[str]]) -> list[str]:
 
 
 def speaker(session: int, letter: str, seed: int) -> Speaker:
-    """The actor F or M of a session."""
+    """Draw the actor F or M of a session."""
     id_ = f"Ses0{session}{letter}"
     rng = Random(f"{seed} speaker {id_}")
     variant = f"f{(session - 1) % 4 + 1}" if letter == "F" else f"m{session}"
@@ -168,13 +178,13 @@ def _dialog(name: str, seed: int, count: int) -> Dialog:
         else:
             turn = _turn(f"{name}_{letter}{running[letter]:03}", labels[index], actors[letter], rng)
             running[letter] += 1
-        turns.append(_placed(turn, turns, rng))
+        turns.append(_place(turn, turns, rng))
     duration = max(turn.end for turn in turns) + rng.uniform(0.8, 1.6)
     return Dialog(id=name, markers=name[5], actors=actors, turns=tuple(turns), duration=round(duration, 3))
 
 
 def _labels(count: int, rng: Random) -> list[str]:
-    """Balanced over the six main labels, with a few others among them."""
+    """Draw labels, balanced over the six main ones, with a few others."""
     others = sum(rng.random() < OTHER_SHARE for _ in range(count))
     codes, weights = [code for code, _ in OTHERS], [weight for _, weight in OTHERS]
     start = rng.randrange(len(MAIN))
@@ -183,15 +193,15 @@ def _labels(count: int, rng: Random) -> list[str]:
 
 
 def _turn(id_: str, label: str, who: Speaker, rng: Random) -> Turn:
-    """A rated turn, not yet placed: it starts at 0."""
+    """Draw a rated turn that starts at 0."""
     meant = label if label in PROSODY else rng.choice(MAIN)
-    voice = coloured(who.voice, shown(meant, VOICE_CLEAR, rng), rng)
+    voice = emotional_voice(who.voice, draw_shown(meant, VOICE_CLEAR, rng), rng)
     text = sentence(meant, int(id_[4]), rng)
-    while estimate(text, voice) > LONGEST - 0.7:
+    while estimate_seconds(text, voice) > LONGEST - 0.7:
         text = sentence(meant, int(id_[4]), rng)
     ratings = rate(label, meant if label in VAD else "oth", session=int(id_[4]), speaker=id_[-4], rng=rng)
-    face = shown(meant, FACE_CLEAR, rng)
-    return _timed(
+    face = draw_shown(meant, FACE_CLEAR, rng)
+    return _set_length(
         Turn(id=id_, start=0, end=0, lead=0, text=text, voice=voice, face=face, label=label, ratings=ratings), rng
     )
 
@@ -200,19 +210,19 @@ def _aside(id_: str, who: Speaker, rng: Random) -> Turn:
     turn = Turn(
         id=id_, start=0, end=0, lead=0, text=rng.choice(ASIDES), voice=who.voice, face="neu", label=None, ratings=None
     )
-    return _timed(turn, rng)
+    return _set_length(turn, rng)
 
 
-def shown(meant: str, clear: float, rng: Random, emotions: Sequence[str] = MAIN) -> str:
-    """What a modality shows of what is meant: with the chance `clear` the same, else nothing or another emotion."""
+def draw_shown(meant: str, clear: float, rng: Random, emotions: Sequence[str] = MAIN) -> str:
+    """Draw the emotion that a modality shows: with probability `clear` the intended one, else neutral or another."""
     if rng.random() < clear:
         return meant
     others = [emotion for emotion in emotions if emotion != meant]
     return "neu" if meant != "neu" and rng.random() < 0.5 else rng.choice(others)
 
 
-def coloured(voice: Voice, emotion: str, rng: Random) -> Voice:
-    """A speaker's voice as an emotion moves it, a little differently each time."""
+def emotional_voice(voice: Voice, emotion: str, rng: Random) -> Voice:
+    """Change a speaker's voice by an emotion, with a small random variation."""
     rate, pitch, range_, volume, tilt = PROSODY[emotion]
     by_rate, by_pitch, by_range, by_volume, by_tilt = PROSODY_JITTER
     return replace(
@@ -225,22 +235,22 @@ def coloured(voice: Voice, emotion: str, rng: Random) -> Voice:
     )
 
 
-def estimate(text: str, voice: Voice) -> float:
-    """Seconds that espeak-ng needs: a least-squares fit to 450 sentences of `text`, right to 15 % in 90 of 100."""
-    said = " ".join(words for _, words in spoken(text))
-    seconds = 0.28 + 0.045 * len(said) + 0.014 * len(said.split()) + 0.29 * said.count(",")
+def estimate_seconds(text: str, voice: Voice) -> float:
+    """Estimate the length of the speech in seconds: a least-squares fit to 450 sentences, within 15 % for 90 %."""
+    spoken_text = " ".join(words for _, words in spoken(text))
+    seconds = 0.28 + 0.045 * len(spoken_text) + 0.014 * len(spoken_text.split()) + 0.29 * spoken_text.count(",")
     return seconds * 160 / voice.rate
 
 
-def _timed(turn: Turn, rng: Random) -> Turn:
-    """With room for the words and some silence on both sides."""
+def _set_length(turn: Turn, rng: Random) -> Turn:
+    """Set the length of a turn: time for the words and some silence on both sides."""
     lead = rng.uniform(0.12, 0.3)
-    length = lead + 1.06 * estimate(turn.text, turn.voice) + rng.uniform(0.1, 0.35)
+    length = lead + 1.06 * estimate_seconds(turn.text, turn.voice) + rng.uniform(0.1, 0.35)
     return replace(turn, lead=round(lead, 3), end=min(LONGEST, max(SHORTEST, length)))
 
 
-def _placed(turn: Turn, earlier: list[Turn], rng: Random) -> Turn:
-    """After the turns before it, often a little before the other actor has ended; 4 decimals as in the corpus."""
+def _place(turn: Turn, earlier: list[Turn], rng: Random) -> Turn:
+    """Place a turn after the earlier ones, often overlapping with the other actor; 4 decimals as in the corpus."""
     own = max((other.end for other in earlier if other.speaker == turn.speaker), default=0.0)
     start = rng.uniform(0.8, 2.0)
     if earlier:

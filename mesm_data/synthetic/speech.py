@@ -1,4 +1,4 @@
-"""Speech with its word and phoneme times, by espeak-ng's C library through ctypes.
+"""Speech synthesis with word and phoneme times by espeak-ng's C library through ctypes.
 
 The interface (`espeak_Initialize`, `espeak_Synth`, the events) is that of espeak-ng's public header `speak_lib.h`.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mesm_data.errors import InputError, MesmError
 from mesm_data.synthetic.phonemes import bare
 
-RATE = 16_000  # of what `say` returns
+RATE = 16_000  # sample rate of the result
 UP, DOWN = 320, 441  # 16 000 / 22 050, the library's own rate
 HALF_WIDTH = 40  # input samples each side of the resampling filter: 29 zero crossings
 
@@ -49,9 +49,9 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """An espeak-ng voice and variant, words a minute, and pitch, range and volume from 0 to about 100.
+    """An espeak-ng voice and variant; rate in words per minute; pitch, range and volume from 0 to about 100.
 
-    `tilt` (-1 to 1) makes the spectrum brighter, as vocal effort does, or if negative duller, at the same loudness.
+    A positive `tilt` (-1 to 1) brightens the spectrum at the same loudness, like vocal effort; a negative one dulls it.
     """
 
     name: str = "en-us"
@@ -63,16 +63,16 @@ class Voice:
 
 
 class Span(NamedTuple):
-    """Something that is said, from `t0` to `t1` in seconds of the speech."""
+    """A word or phoneme with its times in seconds of the speech."""
 
     name: str
-    t0: float
-    t1: float
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """`samples` (n,) float32 in -1..1 at 16 kHz; `words` as they stand in the text, `phonemes` by espeak-ng's names."""
+    """`samples` (n,) float32 in -1..1 at 16 kHz; `words` as in the text; `phonemes` with espeak-ng's names."""
 
     samples: NDArray[np.float32]
     words: tuple[Span, ...]
@@ -80,19 +80,19 @@ class Speech:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """The length in seconds."""
         return len(self.samples) / RATE
 
 
 class Synthesiser:
-    """espeak-ng. Its state is global: one in a process.
+    """espeak-ng. Its state is global: create one instance per process.
 
-    What one sentence leaves behind (the phase of the wave, the flutter of the pitch) changes the next by a few samples:
-    the same samples come only from the same sentences in the same order in a fresh process.
+    The internal state after a sentence (phase of the wave, flutter of the pitch) changes the next one by a few samples:
+    results are identical only for the same sentences in the same order in a new process.
     """
 
     def __init__(self) -> None:
-        """Load the library; InputError if there is none."""
+        """Load the library. Raises InputError if there is none."""
         path, data = library()
         self._library = ctypes.CDLL(path)
         size, pointer, number = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_uint
@@ -104,15 +104,15 @@ class Synthesiser:
             raise MesmError(
                 "espeak-ng did not start at 22050 Hz; its data are missing or of another version. Reinstall it."
             )
-        if hasattr(self._library, "espeak_ng_SetRandSeed"):  # since 1.51, which otherwise takes the time
+        if hasattr(self._library, "espeak_ng_SetRandSeed"):  # since 1.51, which otherwise seeds with the time
             self._library.espeak_ng_SetRandSeed(1)
         self._pcm: list[bytes] = []
         self._events: list[tuple[int, int, float, str]] = []
-        self._callback = _CALLBACK(self._receive)  # kept here: the library holds only a pointer to it
+        self._callback = _CALLBACK(self._receive)  # a reference, because the library stores only a pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, voice: Voice) -> Speech:
-        """Say one sentence. A word is what stands between blanks in `text` and has a letter or digit."""
+        """Synthesise one sentence. Words are separated by blanks and contain a letter or digit."""
         self._pcm.clear()
         self._events.clear()
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
@@ -126,8 +126,8 @@ class Synthesiser:
         pcm = np.frombuffer(b"".join(self._pcm), np.int16)
         phonemes = _phonemes(self._events, len(pcm) / 22_050)
         words = _words(text, self._events, phonemes)
-        end = phonemes[-1].t1 if phonemes else 0.0  # the library adds a pause after a full stop
-        samples = _tilted(resample(pcm[: round(end * 22_050)]) / np.float32(32_768), voice.tilt)
+        end = phonemes[-1].end if phonemes else 0.0  # the library adds a pause after a full stop
+        samples = _tilt(resample(pcm[: round(end * 22_050)]) / np.float32(32_768), voice.tilt)
         return Speech(samples=np.clip(samples, -1, 1), words=words, phonemes=phonemes)
 
     def _receive(self, wave: int | None, samples: int, events: Any) -> int:
@@ -141,8 +141,8 @@ class Synthesiser:
         return 0
 
 
-def _tilted(samples: NDArray[np.float32], tilt: float) -> NDArray[np.float32]:
-    """The samples through 1 - tilt z^-1, as loud as before."""
+def _tilt(samples: NDArray[np.float32], tilt: float) -> NDArray[np.float32]:
+    """Filter the samples with 1 - tilt z^-1 at constant loudness."""
     filtered = samples.copy()
     filtered[1:] -= np.float32(tilt) * samples[:-1]
     power = float(np.square(filtered).sum())
@@ -152,9 +152,9 @@ def _tilted(samples: NDArray[np.float32], tilt: float) -> NDArray[np.float32]:
 
 
 def library() -> tuple[str, str | None]:
-    """The library, the system's or else that of the wheel espeakng-loader, and the folder of its data (None: it knows).
+    """Return the path of the library (the system's, or that of the wheel espeakng-loader) and of its data.
 
-    Raises InputError, with the line to install it, if there is neither.
+    The path of the data is None for the system's library. Raises InputError with the install command if there is none.
     """
     if name := ctypes.util.find_library("espeak-ng"):
         return name, None
@@ -166,26 +166,26 @@ def library() -> tuple[str, str | None]:
 
 
 def _phonemes(events: list[tuple[int, int, float, str]], duration: float) -> tuple[Span, ...]:
-    """The phonemes that sound, each until the next begins. Pauses come as `_:` and `_` and are left out."""
+    """Return the phonemes, each until the next one starts. Pauses (`_:` and `_`) are skipped."""
     starts = [(name, time) for kind, _, time, name in events if kind == EVENT_PHONEME] + [("_", duration)]
-    return tuple(Span(name, t0, t1) for (name, t0), (_, t1) in pairwise(starts) if bare(name) and t1 > t0)
+    return tuple(Span(name, start, end) for (name, start), (_, end) in pairwise(starts) if bare(name) and end > start)
 
 
 def _words(text: str, events: list[tuple[int, int, float, str]], phonemes: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The words of `text`, from the start of their first event to the end of the last phoneme before the next word.
+    """Return the words of `text`, from their first event to the end of the last phoneme before the next word.
 
-    The events name parts of a word ("can't" reports "can", "twenty-five" two words): they are matched by position. They
-    also name some pairs as one word ("in the", "has been"): these share their time by their letters.
+    Events may be parts of a word ("can't" reports "can", "twenty-five" two words): they are matched by position. Some
+    pairs are one event ("in the", "has been"): their time is divided in proportion to their letters.
     """
     tokens = [(match.end(), match.group()) for match in re.finditer(r"\S*\w\S*", text)]
-    heard: dict[int, float] = {}
+    starts: dict[int, float] = {}
     for kind, position, time, _ in events:
         index = next((i for i, (end, _) in enumerate(tokens) if position < end), None)
         if kind == EVENT_WORD and index is not None:
-            heard.setdefault(index, time)
+            starts.setdefault(index, time)
     words: list[Span] = []
-    for (index, t0), (following, until) in pairwise([*sorted(heard.items()), (len(tokens), float("inf"))]):
-        t1 = max((phoneme.t1 for phoneme in phonemes if t0 <= phoneme.t0 < until), default=t0)
+    for (index, t0), (following, until) in pairwise([*sorted(starts.items()), (len(tokens), float("inf"))]):
+        t1 = max((phoneme.end for phoneme in phonemes if t0 <= phoneme.start < until), default=t0)
         names = [name for _, name in tokens[index:following]]
         edges = t0 + (min(t1, until) - t0) * np.cumsum([0, *map(len, names)]) / sum(map(len, names))
         words += [Span(name, start, end) for name, (start, end) in zip(names, pairwise(edges.tolist()), strict=True)]
@@ -194,9 +194,9 @@ def _words(text: str, events: list[tuple[int, int, float, str]], phonemes: tuple
 
 @cache
 def _filters() -> NDArray[np.float64]:
-    """(320, 80) float64: for each of the 320 positions between two input samples a Kaiser-windowed sinc, sum 1.
+    """Return a Kaiser-windowed sinc of sum 1 for each of the 320 positions between two input samples: (320, 80).
 
-    Its edge lies at 0.94 of the lower Nyquist frequency; beta 8 puts the stop band below -80 dB (Kaiser 1974).
+    The cutoff is 0.94 of the lower Nyquist frequency; beta 8 puts the stop band below -80 dB (Kaiser 1974).
     """
     offsets = np.arange(1 - HALF_WIDTH, HALF_WIDTH + 1) - np.arange(UP)[:, None] / UP
     cutoff = 0.94 * UP / DOWN
@@ -206,7 +206,7 @@ def _filters() -> NDArray[np.float64]:
 
 
 def resample(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """(n,) at 22 050 Hz -> (ceil(n * 320 / 441),) float32 at 16 kHz, same scale and start; polyphase, linear phase."""
+    """Resample (n,) at 22 050 Hz to (ceil(n * 320 / 441),) float32 at 16 kHz; polyphase, linear phase, same start."""
     if not len(samples):
         return np.zeros(0, np.float32)
     positions = np.arange(-(-len(samples) * UP // DOWN)) * DOWN

@@ -1,4 +1,4 @@
-"""What is said: sentences from templates with slots, in which a class shows often but not always.
+"""The text: sentences from templates with slots, which show the emotion often but not always.
 
 All sentences were written for this file. `{}` names are slots, filled from SLOTS.
 """
@@ -7,9 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from random import Random
 
-OWN, SHARED = 0.72, 0.18  # how often the main clause is the emotion's own or says nothing; else it is another emotion's
-PRIVATE = 0.3  # how often an own clause is one that only this session has: what a model cannot know by heart
-GENERAL_TEMPLATES = 10  # of a pool, for all sessions; the others belong to one session each
+OWN, SHARED = (
+    0.72,
+    0.18,
+)  # probability that the main clause is the emotion's own, or neutral; else it is another emotion's
+PRIVATE = 0.3  # probability that an own clause occurs in one session only, so that it cannot be memorised
+GENERAL_TEMPLATES = 10  # of a pool, for all sessions; each of the others belongs to one session
 
 SLOTS: dict[str, Sequence[str]] = {
     "who": ("my sister", "my brother", "your mother", "my boss", "the neighbor", "Daniel", "Karen", "the landlord"),
@@ -20,7 +23,7 @@ SLOTS: dict[str, Sequence[str]] = {
 }
 OPENERS = ("Well,", "You know,", "I mean,", "Look,", "So,", "Okay,", "Listen,")
 TAGS = ("you know", "I guess", "right now", "really", "honestly")
-FIRST_PERSON = r"I\W"  # keeps its capital
+FIRST_PERSON = r"I\W"  # stays capitalised
 OPENER_SHARE, TAG_SHARE = 0.3, 0.15
 
 POOLS: dict[str, Sequence[str]] = {
@@ -203,7 +206,7 @@ POOLS: dict[str, Sequence[str]] = {
 }
 MAIN = ("ang", "exc", "fru", "hap", "neu", "sad")
 ASIDES = ("Yeah.", "Mm hmm.", "Okay.", "Right.", "Uh huh.", "No.")
-# Sounds that are no words, where they occur: (token of the transcript, what is spoken for it, share by emotion).
+# Non-verbal sounds: (token of the transcript, words to synthesise, share by emotion).
 SOUNDS = (
     ("[LAUGHTER]", "ha ha ha,", {"hap": 0.08, "exc": 0.08, "neu": 0.02, "fru": 0.02}),
     ("[BREATHING]", "hah,", {"sad": 0.06, "fru": 0.04, "ang": 0.02, "neu": 0.02}),
@@ -220,7 +223,7 @@ def sentence(
     emotions: Sequence[str] = MAIN,
     sounds: Sequence[tuple[str, str, Mapping[str, float]]] = SOUNDS,
 ) -> str:
-    """A turn of a speaker in `session` (1 to 5) who means `emotion`; its main clause may be of another pool."""
+    """Draw the text of a turn in `session` (1 to 5); its main clause may be from the pool of another emotion."""
     draw = rng.random()
     pool = emotion if draw < OWN else "" if draw < OWN + SHARED else rng.choice(emotions)
     text = _template(pools[pool if pool in pools else ""], session, rng)
@@ -243,5 +246,5 @@ def _template(pool: Sequence[str], session: int, rng: Random) -> str:
 
 
 def spoken(text: str) -> list[tuple[str, str]]:
-    """What is said for each token of a transcript: (the token, the words spoken for it, usually itself)."""
+    """Return (token, words to synthesise) for each token of a transcript; the words are usually the token itself."""
     return [(token, SPOKEN.get(token, token)) for token in text.split()]

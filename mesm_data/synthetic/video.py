@@ -1,4 +1,4 @@
-"""Writing frames and sound as a video file, the same bytes each time on the same machine."""
+"""Writer of video files from frames and audio; identical on each run on the same machine."""
 
 import itertools
 import subprocess
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mesm_data.errors import MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
 
-# IEMOCAP's files are called DivX: MPEG-4 part 2 with a key frame at least every 250 frames, DivX's and Xvid's default.
+# IEMOCAP's files are DivX: MPEG-4 part 2 with a key frame at least every 250 frames, the default of DivX and Xvid.
 CODECS: dict[str, dict[str, Any]] = {
     "mpeg4": {"c:v": "mpeg4", "tag:v": "DIVX", "q:v": 4, "g": 250, "bf": 0},
     "libx264": {"c:v": "libx264", "preset": "veryfast", "crf": 23, "g": 250},
@@ -58,8 +58,8 @@ def write_video(
                 process.wait()
             if process.returncode != 0:
                 errors.seek(0)
-                said = errors.read().decode("utf-8", "replace").strip()
-                raise MesmError(f"ffmpeg could not write {path} (exit {process.returncode}): {said}")
+                output = errors.read().decode("utf-8", "replace").strip()
+                raise MesmError(f"ffmpeg could not write {path} (exit {process.returncode}): {output}")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def _command(
     comment: str,
     varying: bool,
 ) -> list[str]:
-    """The ffmpeg command line that reads raw frames from its standard input."""
+    """Return the ffmpeg command that reads raw frames from standard input."""
     import ffmpeg
 
     rate = f"{fps.numerator}/{fps.denominator}"
@@ -106,7 +106,7 @@ def _command(
 
 
 def _feed(pipe: IO[bytes], frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
-    """Write the frames and close the pipe. If ffmpeg stops reading, its exit code and its words say why."""
+    """Write the frames and close the pipe. If ffmpeg stops reading, its exit code and messages tell why."""
     try:
         with pipe:
             for number, frame in enumerate(frames):

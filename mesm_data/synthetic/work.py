@@ -1,4 +1,4 @@
-"""Writing a folder that is whole or absent, and running jobs that must not share a process."""
+"""Atomic creation of a folder, and jobs that must not share a process."""
 
 import fcntl
 import shutil
@@ -20,11 +20,11 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def whole_folder(out: Path, marker: str) -> Iterator[Path]:
-    """Give a folder `<out>.partial` to write into, which becomes `out` when everything has been written.
+def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
+    """Yield the new folder `<out>.partial`, which is renamed to `out` at the end.
 
-    `marker` is written to SYNTHETIC.txt first: a `.partial` that is in the way is removed only if it holds that file
-    and no living process has it locked. InputError if it stays in the way, or if `out` is a file or holds anything.
+    `marker` is written to SYNTHETIC.txt first. An existing `.partial` is removed only if it contains that file and no
+    running process has locked it. Raises InputError otherwise, or if `out` is a file or not empty.
     """
     out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -48,7 +48,7 @@ def _remove_stale(partial: Path) -> None:
     if not partial.exists():
         return
     if not (partial / MARKER).is_file():
-        raise InputError(f"{partial}: is in the way and was not left by an earlier run; move it")
+        raise InputError(f"{partial}: exists and is not from an earlier run; move it")
     with (partial / MARKER).open() as lock:
         if not lock_file(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB, partial / MARKER):
             raise InputError(f"{partial}: another run is writing here; wait for it or name another folder")
@@ -56,20 +56,20 @@ def _remove_stale(partial: Path) -> None:
 
 
 def in_fresh_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """The results of `function` in the order in which they are done, `workers` at a time, each job in a new process.
+    """Yield the results of `function` in order of completion, each job in a new process, `workers` at a time.
 
-    What a job finds in its process then never depends on the jobs before it.
+    So the state of a job's process never depends on earlier jobs.
     """
     threads = ThreadPoolExecutor(workers)
     try:
-        futures = [threads.submit(_alone, function, job) for job in jobs]
+        futures = [threads.submit(_run_in_new_process, function, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
     finally:
         threads.shutdown(cancel_futures=True)
 
 
-def _alone(function: Callable[[Job], Result], job: Job) -> Result:
+def _run_in_new_process(function: Callable[[Job], Result], job: Job) -> Result:
     [(_, result)] = run_pool(function, [job], 1)
     if isinstance(result, WorkerDied):
         raise MesmError("A worker process was killed (perhaps memory ran out). Run it again, with fewer workers.")

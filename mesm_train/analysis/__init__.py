@@ -1,1 +1,1 @@
-"""Comparisons between runs."""
+"""Comparisons of several runs."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError, MesmError
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 from mesm_train.evaluation import metrics
 from mesm_train.evaluation.metrics import Floats
 from mesm_train.evaluation.significance import confusion_columns
@@ -25,7 +25,7 @@ RESULTS = {
     "model": {"kind": str, "modalities": [str], "parameters": int, "trainable_parameters": int},
     "seed": int,
     "training": {"best_epoch": int, "seconds": (int, float)},
-    "scores": Each({"task": str, "n": int}),
+    "scores": MapOf({"task": str, "n": int}),
 }
 
 

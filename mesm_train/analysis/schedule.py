@@ -13,8 +13,8 @@ from mesm_data.errors import MesmError
 from mesm_data.storage.files import atomic_write
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Watcher
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import RunLogger
 
 PROGRAM = "from mesm_cli.train import main; main()"
 POLL_SECONDS = 0.2
@@ -27,7 +27,7 @@ def finished(run: Path) -> bool:
 
 
 def run_all(
-    configs: Mapping[str, RunConfig], out: Path, *, jobs: int, stop: Callable[[], bool], watcher: Watcher
+    configs: Mapping[str, RunConfig], out: Path, *, jobs: int, stop: Callable[[], bool], logger: RunLogger
 ) -> bool:
     """Train each of `configs` in the folder OUT/name; finished ones are not done again, stopped ones go on.
 
@@ -36,7 +36,7 @@ def run_all(
         out: Holds the folders; with several jobs also OUT/recipes and OUT/logs.
         jobs: How many runs go on at once. Cards are taken in turn, the processor's cores are divided.
         stop: Asks all to save and end.
-        watcher: Shows the progress; of a single job also that of its run.
+        logger: Shows the progress; of a single job also that of its run.
 
     Returns:
         Whether all have ended.
@@ -50,11 +50,11 @@ def run_all(
         for place, name in enumerate(waiting, done + 1):
             if stop():
                 return False
-            watcher.say(f"run {place} of {len(configs)}: {out / name}")
-            if not begin(configs[name], out / name, resume=True, stop=stop, watcher=watcher):
+            logger.say(f"run {place} of {len(configs)}: {out / name}")
+            if not start_run(configs[name], out / name, resume=True, stop=stop, logger=logger):
                 return False
         return True
-    return _in_processes(configs, out, waiting, jobs, stop, watcher)
+    return _in_processes(configs, out, waiting, jobs, stop, logger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def _in_processes(
     waiting: deque[str],
     jobs: int,
     stop: Callable[[], bool],
-    watcher: Watcher,
+    logger: RunLogger,
 ) -> bool:
     running: list[_Process] = []
     ended = len(configs) - len(waiting)
@@ -87,7 +87,7 @@ def _in_processes(
                         f"{out / process.name} failed: {_last_line(process.log)} (all of it: {process.log})"
                     )
                 ended += 1
-                watcher.say(f"{ended} of {len(configs)} runs have ended: {out / process.name}")
+                logger.say(f"{ended} of {len(configs)} runs have ended: {out / process.name}")
             if running:
                 _wait(running[0])
         return not waiting and not running

@@ -18,8 +18,8 @@ from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.streams import Stack
-from mesm_train.runs.run import begin, load, stored
-from mesm_train.training.progress import Watcher
+from mesm_train.runs.run import load_run, recorded_scores, start_run
+from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
 from mesm_train.training.setup import Setup
 
@@ -107,7 +107,7 @@ def variants(
 
 
 def train_all(
-    variants: Mapping[str, RunConfig], seeds: Sequence[int], out: Path, *, stop: Callable[[], bool], watcher: Watcher
+    variants: Mapping[str, RunConfig], seeds: Sequence[int], out: Path, *, stop: Callable[[], bool], logger: RunLogger
 ) -> list[Row] | None:
     """Train each variant with each seed in the folder OUT/variant/seed-n; finished runs are not trained again.
 
@@ -117,8 +117,8 @@ def train_all(
         for name, config in variants.items():
             run = run_folder(out, name, seed)
             if not (run / "report.html").exists():  # a run writes its report last
-                watcher.say(f"{name}, seed {seed}: {run}")
-                if not begin(replace(config, seed=seed), run, resume=True, stop=stop, watcher=watcher):
+                logger.say(f"{name}, seed {seed}: {run}")
+                if not start_run(replace(config, seed=seed), run, resume=True, stop=stop, logger=logger):
                     return None
     return [read_row(name, seed, run_folder(out, name, seed)) for seed in seeds for name in variants]
 
@@ -135,7 +135,7 @@ def read_row(variant: str, seed: int, run: Path) -> Row:
     kind, kept = config.model.kind, counted.get("kept", {})
     if not sum(counted["models"].get(kind, {}).values()) > 0:
         raise InputError(f"{run / 'operations.json'} is damaged: it counts no operations of a model of kind {kind}")
-    scores = stored(run, "test") or stored(run, "valid") or {"mean": {"f1": None, "auc": None}}
+    scores = recorded_scores(run, "test") or recorded_scores(run, "valid") or {"mean": {"f1": None, "auc": None}}
     return Row(
         variant=variant,
         seed=seed,
@@ -173,7 +173,7 @@ def summarise(rows: Sequence[Row], seconds: Mapping[str, Seconds]) -> list[Summa
 
 def measure(runs: Mapping[str, Path], *, rounds: int = 5) -> dict[str, Seconds]:
     """Time the stacks of finished runs on their first 8 test utterances, in turn, so that other load falls on all."""
-    setups = {name: load(run) for name, run in runs.items()}
+    setups = {name: load_run(run) for name, run in runs.items()}
     steps = {name: _step(setup) for name, setup in setups.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(rounds + 1):

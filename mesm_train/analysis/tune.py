@@ -17,19 +17,19 @@ from typing import IO, TYPE_CHECKING, Any
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.json_shapes import Each, read_checked_json
+from mesm_data.storage.json_shapes import MapOf, read_checked_json
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump, load_yaml, parse, to_dict
-from mesm_train.runs.run import begin, flat
-from mesm_train.training.checkpoint import kept_best
-from mesm_train.training.progress import Watcher
+from mesm_train.runs.run import flatten, start_run
+from mesm_train.training.checkpoint import best_checkpoints
+from mesm_train.training.progress import RunLogger
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 KINDS = "log: [low, high], uniform: [low, high], int: [low, high] or choice: [a, b, …]"
 TUNE = {
-    "space": Each({}),
+    "space": MapOf({}),
     "trials": int,
     "seed": int,
     "recipe": {},
@@ -84,7 +84,7 @@ def tune(
     *,
     trials: int,
     stop: Callable[[], bool],
-    watcher: Watcher,
+    logger: RunLogger,
 ) -> list[Trial] | None:
     """Train `trials` variants of a recipe in OUT and write OUT/best.yaml.
 
@@ -95,7 +95,7 @@ def tune(
         out: The folder of the search.
         trials: The budget.
         stop: Asks the trial under way to save and end.
-        watcher: Shows the progress.
+        logger: Shows the progress.
 
     Returns:
         All trials, or None if `stop()` ended it: the same call goes on.
@@ -106,18 +106,18 @@ def tune(
     base = replace(config, eval=replace(config.eval, test=False))
     for key, entry in space.items():  # refuses unknown settings before anything is trained
         with_settings(base, {key: entry[next(iter(entry))][0]})
-    recipe = flat(to_dict(base))
+    recipe = flatten(to_dict(base))
     done = _read(out, space, trials, config.seed, recipe)
     for number in range(len(done), trials):
         if stop():
             return None
         settings = suggest(space, done, config.seed)
         run = out / "trials" / f"{number:04}"
-        watcher.say(f"trial {number + 1} of {trials}: {json.dumps(settings)}")
+        logger.say(f"trial {number + 1} of {trials}: {json.dumps(settings)}")
         try:
-            if not begin(with_settings(base, settings), run, resume=True, stop=stop, watcher=watcher):
+            if not start_run(with_settings(base, settings), run, resume=True, stop=stop, logger=logger):
                 return None
-            score: float | None = kept_best(run / "checkpoints")[0]["score"]
+            score: float | None = best_checkpoints(run / "checkpoints")[0]["score"]
         except MesmError:
             if not (run / "diverged.json").exists():
                 raise

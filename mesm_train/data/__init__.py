@@ -1,1 +1,1 @@
-"""From shards to batches."""
+"""From shards to packed batches."""

@@ -1,4 +1,4 @@
-"""The packed batch: what the loader makes and the models take. Items of all utterances lie behind each other."""
+"""The packed batch, which the loader makes and the models take: items of all utterances are concatenated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,10 +22,10 @@ class FeatureRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Batch:
-    """N utterances with F face crops and S samples in all; each of N, F, S may be 0, in any combination.
+    """N utterances with F faces and S audio samples in total; each of N, F, S may be 0, in any combination.
 
     Only `tokens` is padded, with any valid token id. A count of 0 means that the utterance lacks that modality. Counts
-    and masks stay on the CPU, where their values decide sizes: a model on a graphics card need not wait for them.
+    and masks stay on the CPU, because their values determine shapes: a model on a GPU does not wait for them.
     """
 
     keys: tuple[str, ...]
@@ -45,11 +45,11 @@ class Batch:
         return f"Batch({len(self.keys)} utterances: {faces} faces, {seconds:.1f} s, {tokens} tokens, {classes} classes)"
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its contents on `device`; from pinned memory, the copy does not wait."""
+        """The batch with its contents on `device`; the copy is asynchronous from pinned memory."""
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
-        """The same batch in memory from which a graphics card reads by itself."""
+        """The batch in pinned memory."""
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -63,7 +63,7 @@ class Batch:
         )
 
     def split(self) -> list["Batch"]:
-        """Each utterance as a batch of its own, without padding, whatever the others are."""
+        """One batch per utterance, without padding."""
         faces = torch.split(self.faces, self.face_counts.tolist())
         samples = torch.split(self.samples, self.sample_counts.tolist())
         lengths = self.token_counts.tolist()
@@ -88,8 +88,8 @@ class Batch:
         ]
 
 
-def places(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each packed item belongs, for `counts` int64 (N,): its utterance and its position there, int64 (sum,)."""
+def item_positions(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For counts int64 (N,): the utterance of each packed item, and its position in it, both int64 (sum,)."""
     owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     first = counts.cumsum(0) - counts
     return owner, torch.arange(len(owner), device=counts.device) - first[owner]

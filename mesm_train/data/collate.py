@@ -1,4 +1,4 @@
-"""Samples of any reader to packed batches, for loops of one's own."""
+"""Packs samples of any reader into batches, for custom training loops."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.mel import SAMPLE_RATE
 from mesm_train.data.tokenizer import tokenize
 
-FACE = 48  # pixels, of a batch without a face
+FACE = 48  # pixels of a face, in a batch without faces
 MAX_TOKENS = TextSettings().max_tokens
 NO_FACES = np.zeros((0, FACE, FACE, 3), np.uint8)
 NO_SAMPLES = np.zeros(0, np.int16)
@@ -27,14 +27,14 @@ Target = Callable[[Mapping[str, Any]], ArrayLike | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """What a batch takes of a sample."""
+    """The part of a sample that goes into a batch."""
 
     key: str
     faces: NDArray[np.uint8]  # (n, size, size, 3) RGB
     samples: NDArray[np.int16]  # (n,), 16 kHz
     text: str
     target: NDArray[np.float32]  # (classes,)
-    masks: NDArray[np.int64] | None = None  # (4,), of augmented sound: see MelPieces
+    masks: NDArray[np.int64] | None = None  # (4,), of augmented audio, see MelPieces
 
 
 def collate(
@@ -52,20 +52,20 @@ def collate(
         faces.npy  uint8 (n, size, size, 3) RGB, also as lists; or an .npy file
         json       a mapping, or JSON; only `labels` is read, and only with `target`
         txt        str, or UTF-8
-        wav        a sound file of 16 kHz and one channel, or int16 (n,) of 16 kHz
+        wav        an audio file of 16 kHz and one channel, or int16 (n,) of 16 kHz
 
     A mapping without `faces.npy`, `txt` or `wav` is an utterance without that modality.
 
     Args:
-        samples: The utterances of the batch; there may be none.
+        samples: The samples of the batch, which may be none.
         target: Computes the label vector, (classes,), from the `labels` of a sample: the method `target` of a label
             view, for example. Without it, `labels` of the batch is (N, 0).
         tokenizer: A tokenizer of transformers. Without it, `tokens` is (N, 0).
-        max_tokens: Longer texts are cut to so many tokens, special tokens included.
+        max_tokens: Longer texts are truncated to this number of tokens, including special tokens.
 
     Raises:
-        InputError: A member of a sample is not as above, or `target` returns None: the utterance is outside the label
-            view, and has to be left out before.
+        InputError: A member of a sample is not as described above; or `target` returns None, because the utterance is
+            outside the label view: remove it before.
 
     Examples:
         >>> from functools import partial
@@ -82,11 +82,13 @@ def collate(
     utterances = [
         _of_sample(sample, target) if isinstance(sample, Sample) else _of_mapping(sample, target) for sample in samples
     ]
-    face_sizes = {one.faces.shape[1:3] for one in utterances if len(one.faces)} or {(FACE, FACE)}
-    lengths = {len(one.target) for one in utterances} or {0}
-    for what, values in (("faces of different sizes", face_sizes), ("targets of different lengths", lengths)):
+    face_sizes = {each.faces.shape[1:3] for each in utterances if len(each.faces)} or {(FACE, FACE)}
+    lengths = {len(each.target) for each in utterances} or {0}
+    for problem, values in (("faces of different sizes", face_sizes), ("targets of different lengths", lengths)):
         if len(values) > 1:
-            raise InputError(f"the samples {', '.join(one.key for one in utterances)} have {what}: {sorted(values)}")
+            raise InputError(
+                f"the samples {', '.join(each.key for each in utterances)} have {problem}: {sorted(values)}"
+            )
     return pack(
         utterances,
         face_shape=(*face_sizes.pop(), 3),
@@ -105,21 +107,27 @@ def pack(
     max_tokens: int,
     concatenate: Callable[[Sequence[NDArray[Any]]], NDArray[Any]] = np.concatenate,
 ) -> Batch:
-    """The batch of some utterances, or none. `face_shape`: (size, size, 3); `concatenate`: into memory of its own."""
+    """Pack utterances, which may be none, into a batch.
+
+    Args:
+        face_shape: (size, size, 3).
+        classes: The length of the label vectors.
+        concatenate: Concatenates arrays, into reusable memory for example.
+    """
     if tokenizer is None:
         tokens = torch.zeros(len(utterances), 0, dtype=torch.int64)
         token_counts = torch.zeros(len(utterances), dtype=torch.int64)
     else:
-        tokens, token_counts = tokenize(tokenizer, [one.text for one in utterances], max_tokens)
-    targets = np.array([one.target for one in utterances], np.float32).reshape(len(utterances), classes)
-    masks = [one.masks for one in utterances if one.masks is not None]
-    faces = [one.faces for one in utterances if len(one.faces)]
+        tokens, token_counts = tokenize(tokenizer, [each.text for each in utterances], max_tokens)
+    targets = np.array([each.target for each in utterances], np.float32).reshape(len(utterances), classes)
+    masks = [each.masks for each in utterances if each.masks is not None]
+    faces = [each.faces for each in utterances if len(each.faces)]
     return Batch(
-        keys=tuple(one.key for one in utterances),
+        keys=tuple(each.key for each in utterances),
         faces=torch.from_numpy(concatenate([np.zeros((0, *face_shape), np.uint8), *faces])),
-        face_counts=torch.tensor([len(one.faces) for one in utterances], dtype=torch.int64),
-        samples=torch.from_numpy(concatenate([np.zeros(0, np.int16), *(one.samples for one in utterances)])),
-        sample_counts=torch.tensor([len(one.samples) for one in utterances], dtype=torch.int64),
+        face_counts=torch.tensor([len(each.faces) for each in utterances], dtype=torch.int64),
+        samples=torch.from_numpy(concatenate([np.zeros(0, np.int16), *(each.samples for each in utterances)])),
+        sample_counts=torch.tensor([len(each.samples) for each in utterances], dtype=torch.int64),
         tokens=tokens,
         token_counts=token_counts,
         labels=torch.from_numpy(targets),
@@ -129,7 +137,7 @@ def pack(
 
 def _of_sample(sample: Sample, target: Target | None) -> Utterance:
     if sample.sample_rate != SAMPLE_RATE and len(sample.samples):
-        raise InputError(f"sample {sample.key}: its sound has {sample.sample_rate} Hz, a batch holds {SAMPLE_RATE} Hz")
+        raise InputError(f"sample {sample.key}: its audio has {sample.sample_rate} Hz, a batch has {SAMPLE_RATE} Hz")
     row = _target(sample.key, sample.record["labels"], target) if target else NO_TARGET
     return Utterance(key=sample.key, faces=sample.faces, samples=sample.samples, text=sample.text, target=row)
 
@@ -155,7 +163,7 @@ def _of_mapping(sample: Mapping[str, Any], target: Target | None) -> Utterance:
 def _target(key: str, labels: Mapping[str, Any], target: Target) -> NDArray[np.float32]:
     row = target(labels)
     if row is None:
-        raise InputError(f"sample {key} is outside the label view (its target is None): leave it out before collate")
+        raise InputError(f"sample {key} is outside the label view (its target is None): remove it before collate")
     return np.asarray(row, np.float32).reshape(-1)
 
 
@@ -163,7 +171,7 @@ def _labels(record: Any) -> Mapping[str, Any]:
     if isinstance(record, bytes | str):
         record = parse_json(record if isinstance(record, bytes) else record.encode())
     if not isinstance(record, Mapping) or not isinstance(record.get("labels"), Mapping):
-        raise ValueError("it has no mapping `labels`, which the target is computed from")
+        raise ValueError("it has no mapping `labels`, from which the target is computed")
     labels: Mapping[str, Any] = record["labels"]
     return labels
 
@@ -197,10 +205,10 @@ def _samples(value: Any) -> NDArray[np.int16]:
         try:
             value, rate = soundfile.read(io.BytesIO(value), dtype="int16")
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"it is not a sound file ({error})") from None
+            raise ValueError(f"it is not an audio file ({error})") from None
         if rate != SAMPLE_RATE:
             raise ValueError(f"it has {rate} Hz, expected {SAMPLE_RATE} Hz")
     samples = np.asarray(value)
     if samples.ndim != 1 or (samples.dtype != np.int16 and samples.size):
-        raise ValueError(f"it is {samples.dtype} {samples.shape}, expected a sound file, or int16 (n,)")
+        raise ValueError(f"it is {samples.dtype} {samples.shape}, expected an audio file, or int16 (n,)")
     return samples.astype(np.int16, copy=False)

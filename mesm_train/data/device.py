@@ -1,14 +1,14 @@
-"""Which of two ways a computation takes: the one for a CPU, or the one with few launches for a graphics card."""
+"""Chooses between two implementations: for a CPU, or with few kernel launches for a GPU."""
 
 import torch
 from torch import Tensor
 
 
-def on_card(device: torch.device) -> bool:
-    """Whether each operator is a launch, and reading a value makes the host wait."""
+def is_accelerator(device: torch.device) -> bool:
+    """Whether each operator launches a kernel, and reading a value blocks the host."""
     return device.type != "cpu"
 
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:
-    """A small tensor of the host on `device`, without waiting for what that computes."""
+    """Copy a small CPU tensor to `device` without blocking."""
     return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)

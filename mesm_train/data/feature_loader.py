@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.features.feature_set import FeatureSet, check_dataset, open_set
-from mesm_data.storage.remote_bytes import local
+from mesm_data.storage.remote_bytes import local_path
 from mesm_train.config.model_settings import MODALITIES
 from mesm_train.config.settings import AugmentConfig, LoaderConfig, RunConfig
 from mesm_train.data.batch import Batch, FeatureRows
@@ -57,7 +57,7 @@ class FeatureLoader(Loader):
     def _rows(self, features: FeatureSet, keys: Sequence[str]) -> FeatureRows:
         parts = [np.zeros((0, features.dim), np.float32), *(features.values(key) for key in keys)]
         counts = torch.tensor([features.rows[key] for key in keys], dtype=torch.int64)
-        return FeatureRows(values=torch.from_numpy(self._memory.concatenate(parts)), counts=counts)
+        return FeatureRows(values=torch.from_numpy(self._buffers.concatenate(parts)), counts=counts)
 
 
 def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
@@ -71,7 +71,7 @@ def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
         raise InputError(f"loader.undetected leaves out face crops; model.kind {config.model.kind} reads features")
     if config.loader.source != "index":
         raise InputError(f"loader.source {config.loader.source} reads shards; model.kind {config.model.kind} does not")
-    if config.data is not None and local(config.data) is None:
+    if config.data is not None and local_path(config.data) is None:
         raise InputError(
             f"model.kind {config.model.kind} reads features beside the shards of a local dataset: `mesm-data fetch` "
             "it, compute them with `mesm-data features`, and give its folder with --data"

@@ -10,7 +10,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.json_shapes import NUMBER, Each, mismatch, read_checked_json
+from mesm_data.storage.json_shapes import NUMBER, MapOf, mismatch, read_checked_json
 from mesm_train.data.labels import Head
 
 FILE = "input_spec.json"
@@ -29,8 +29,8 @@ _SHAPE = {
     "fallback_square": NUMBER,
     "undetected": str,
     "heads": [{"view": str, "kind": str, "outputs": [str]}],
-    "meanings": Each(str),
-    "train": {"utterances": int, "missing": Each(int)},
+    "meanings": MapOf(str),
+    "train": {"utterances": int, "missing": MapOf(int)},
 }
 
 

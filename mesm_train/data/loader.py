@@ -1,4 +1,4 @@
-"""Shards to packed batches. Threads, not processes: a sample costs less to decode than to pass between processes."""
+"""Loads packed batches from shards, in threads: decoding a sample is cheaper than passing it between processes."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +15,21 @@ from mesm_data.dataset.sample import Sample
 from mesm_train.config.settings import AugmentConfig, LoaderConfig
 from mesm_train.data.augment import augment
 from mesm_train.data.batch import Batch
-from mesm_train.data.buffers import Memory
+from mesm_train.data.buffers import BufferPool
 from mesm_train.data.collate import Utterance, pack
 from mesm_train.data.stream import ShardStream
 
 
 class Loader:
-    """Batches of a dataset's utterances. `targets` holds the label vector, float32 (classes,), of each key.
+    """Loads batches of a dataset's utterances.
 
-    Members are checked against the manifest's digests when they are first read: a damaged shard raises MesmError that
-    names the sample. With `augmentation`, batches of an epoch (of training) are changed by it, drawn from `seed`. With
-    a `stream`, training reads shards from front to back instead of by key.
+    Members are compared with the digests of the manifest when they are first read: a damaged shard raises MesmError
+    that names the sample.
+
+    Attributes:
+        dataset: The dataset.
+        targets: The label vector, float32 (classes,), of each key.
+        settings: The settings of the loader.
     """
 
     def __init__(
@@ -43,15 +47,18 @@ class Loader:
     ) -> None:
         self.dataset, self.targets, self.settings = dataset, targets, settings
         self._tokenizer, self._max_tokens = tokenizer, max_tokens
-        self._memory = Memory()
+        self._buffers = BufferPool()
         size = dataset.info["recipe"]["face_size"]
         self._face_shape = (size, size, 3)
         self._augmentation, self._seed, self._pin, self._stream = augmentation, seed, pin, stream
 
     def batches(self, steps: Sequence[Sequence[str]], *, epoch: int | None = None) -> Iterator[Batch]:
-        """One batch a step, in order; `prefetch` of them are made ready ahead of use. `epoch`: of training.
+        """Yield one batch per step, in order, and prepare `prefetch` of them ahead of use.
 
-        With a `stream`, a batch of training holds as many samples as the step has keys: the next ones of the stream.
+        Args:
+            steps: The keys of each batch.
+            epoch: The epoch of training, which seeds the augmentation; None for evaluation. In training with a stream,
+                a batch contains the next samples of the stream, as many as the step has keys.
         """
         threads, calls = self.settings.threads, list[Callable[[], Batch]]()
         if self._stream is not None and epoch is not None:
@@ -63,7 +70,7 @@ class Loader:
         return run_ahead(calls, threads=threads, prefetch=self.settings.prefetch)
 
     def batch(self, keys: Sequence[str], *, epoch: int | None = None) -> Batch:
-        """The utterances `keys`, packed; there may be none. Raises MesmError that names a sample that is damaged."""
+        """The batch of these utterances, which may be none. Raises MesmError that names a damaged sample."""
         return self._pack([self.dataset[key] for key in keys], epoch)
 
     def _pack_next(self, samples: Iterator[Sample], count: int, epoch: int) -> Batch:
@@ -76,7 +83,7 @@ class Loader:
             classes=len(next(iter(self.targets.values()))),
             tokenizer=self._tokenizer,
             max_tokens=self._max_tokens,
-            concatenate=self._memory.concatenate,
+            concatenate=self._buffers.concatenate,
         )
         return batch.pinned() if self._pin else batch
 
@@ -86,8 +93,8 @@ class Loader:
             faces = faces[np.array(sample.record["faces"]["detected"], bool)]
         if self._augmentation is not None and epoch is not None:
             seed, length = self._seed, len(sample.samples)
-            changed = augment(self._augmentation, faces, text, length, seed=seed, epoch=epoch, key=key)
-            faces, text, masks = changed.faces, changed.text, changed.masks
+            augmented = augment(self._augmentation, faces, text, length, seed=seed, epoch=epoch, key=key)
+            faces, text, masks = augmented.faces, augmented.text, augmented.masks
         return Utterance(key=key, faces=faces, samples=sample.samples, text=text, target=self.targets[key], masks=masks)
 
 

@@ -1,10 +1,10 @@
-"""Mel spectrograms of packed utterances, cut into the pieces that the acoustic stack reads.
+"""Mel spectrograms of packed utterances, cut into pieces for the acoustic stack.
 
 The definition is torchaudio's `MelSpectrogram(16000, n_fft=400, hop_length=200, n_mels=128)`, the published model's
-input, written anew because torchaudio does not import beside the CPU build of torch: periodic Hann window, frames
-centred on multiples of the hop with reflected ends, squared magnitude, triangular filters on the HTK scale
+input, reimplemented because torchaudio does not import beside the CPU build of torch: periodic Hann window, frames
+centred on multiples of the hop with reflection padding, squared magnitude, triangular filters on the HTK scale
 (mel = 2595 log10(1 + Hz / 700)) from 0 to 8000 Hz without normalisation.
-At this resolution the filters 0, 3, 6 and 13 fall between two bins of the transform and are all zero.
+At this resolution the filters 0, 3, 6 and 13 fall between two bins of the transform, and are zero.
 """
 
 import math
@@ -19,28 +19,27 @@ WINDOW = 400
 HOP = 200
 MELS = 128
 COLUMNS = 32  # of a piece: 0.4 s
-SHORTEST = WINDOW // 2 + 1  # samples: the least that can be reflected by half a window
+MIN_SAMPLES = WINDOW // 2 + 1  # needed to reflect half a window
 LOG_FLOOR = 1e-6  # the power of a sine of amplitude 1e-5 at its bin; 16-bit rounding noise is about 1e-8 a bin
 
 
 class MelPieces(nn.Module):
-    """PCM to pieces of its mel spectrogram, each utterance as if it were alone.
+    """Computes the mel spectrogram of each utterance in pieces, independently of the other utterances.
 
-    Frames of all utterances go through one Fourier transform, whose rows do not depend on each other; the product with
-    the filters is one for each utterance, as in torchaudio: bit-equal to its definition whatever else is in the batch
-    (on a graphics card it is one for all, which is one launch).
-    All frames of a batch in one product were up to 1.5e-7 of the maximum off in a fifth of the utterances (another
-    kernel of the BLAS). So there are four operations an utterance (torch.stft for each alone: twelve); with none, all
-    by index, a CPU took four times as long (4.6 against 1.2 ms for 4.5 s).
-    The result is a constant of the data, no gradient flows; it is computed in the precision of the module's buffers,
-    also under autocast.
+    One Fourier transform, whose rows are independent, covers the frames of all utterances. There is one product with
+    the filters per utterance, as in torchaudio, so the result is bit-equal whatever else is in the batch (on a GPU
+    there is one product for all, which is one launch).
+    One product for all frames of a batch differed by up to 1.5e-7 of the maximum in a fifth of the utterances (another
+    kernel of the BLAS). So there are four operations per utterance (twelve with torch.stft); an implementation without
+    any, by indexing, took four times as long on a CPU (4.6 against 1.2 ms for 4.5 s).
+    No gradient flows through the result. It is computed in the precision of the module's buffers, also under autocast.
     """
 
     window: Tensor
     filters: Tensor
 
     def __init__(self, *, log: bool = False) -> None:
-        """With `log`, values are log(power + 1e-6); the zero columns that fill a piece are then log(1e-6) too."""
+        """With `log`, values are log(power + 1e-6), also in the zero columns that pad a piece."""
         super().__init__()
         self.log = log
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=True), persistent=False)
@@ -50,17 +49,17 @@ class MelPieces(nn.Module):
     def forward(self, samples: Tensor, counts: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """
         Args:
-            samples: int16 (S,), all utterances behind each other; full scale is 1 (a factor of 1/32768).
-            counts: int64 (N,), on the CPU: the samples of each utterance.
-            masks: int64 (N, 4), on the CPU: what of an utterance's spectrogram is set to silence: from which column and
-                up to which (excluded), from which filter and up to which (excluded).
+            samples: int16 (S,), all utterances concatenated; they are scaled by 1/32768.
+            counts: int64 (N,) on the CPU, the number of samples of each utterance.
+            masks: int64 (N, 4) on the CPU, the masked part of each utterance's spectrogram: first column, end column
+                (excluded), first filter, end filter (excluded).
 
         Returns:
-            float32 (P, 1, 128, 32) and int64 (N,), on the CPU: the pieces, and how many each utterance has. An
+            The pieces, float32 (P, 1, 128, 32), and the number of pieces of each utterance, int64 (N,) on the CPU. An
             utterance of n > 0 samples has 1 + n // 200 columns; below 201 samples, too few to be reflected, it is
-            filled up with zeros to 201. One without samples has no pieces.
+            padded with zeros to 201. An utterance without samples has no pieces.
         """
-        piece_counts = piece_counts_of(counts)
+        piece_counts = count_pieces(counts)
         rows = self.window.new_zeros(sum(piece_counts.tolist()) * COLUMNS, MELS)
         with torch.autocast(samples.device.type, enabled=False):
             waves = torch.split(samples.to(self.window.dtype) / 32768, counts.tolist())
@@ -68,7 +67,7 @@ class MelPieces(nn.Module):
             firsts = (COLUMNS * (piece_counts.cumsum(0) - piece_counts)[counts > 0]).tolist()
             if frames:
                 power = torch.fft.rfft(torch.cat(frames) * self.window).abs().pow(2)
-                if accelerator.on_card(samples.device):
+                if accelerator.is_accelerator(samples.device):
                     into = [torch.arange(first, first + len(own)) for first, own in zip(firsts, frames, strict=True)]
                     rows.index_copy_(0, accelerator.to_device(torch.cat(into), samples.device), power @ self.filters)
                 else:
@@ -82,14 +81,14 @@ class MelPieces(nn.Module):
 
 
 def _frames(wave: Tensor) -> Tensor:
-    """(n,) to a view of its frames (1 + n // 200, 400), centred on multiples of the hop, both ends reflected."""
-    if len(wave) < SHORTEST:
-        wave = nn.functional.pad(wave, (0, SHORTEST - len(wave)))
+    """The frames of (n,) samples as a view (1 + n // 200, 400), centred on multiples of the hop, ends reflected."""
+    if len(wave) < MIN_SAMPLES:
+        wave = nn.functional.pad(wave, (0, MIN_SAMPLES - len(wave)))
     return nn.functional.pad(wave[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0].unfold(0, WINDOW, HOP)
 
 
 def _masked(masks: Tensor, piece_counts: Tensor) -> Tensor:
-    """Masks int64 (N, 4) to bool (columns of all pieces, 128)."""
+    """Convert masks int64 (N, 4) to bool (columns of all pieces, 128)."""
     columns = piece_counts * COLUMNS
     first = torch.repeat_interleave(columns.cumsum(0) - columns, columns)
     column = torch.arange(len(first), device=masks.device) - first
@@ -98,18 +97,18 @@ def _masked(masks: Tensor, piece_counts: Tensor) -> Tensor:
     return in_time[:, None] | ((mel >= bounds[:, 2:3]) & (mel < bounds[:, 3:4]))
 
 
-def column_counts(sample_counts: Tensor) -> Tensor:
-    """Columns of the spectrograms, int64, for int64 counts of samples."""
-    return torch.where(sample_counts > 0, 1 + sample_counts.clamp(min=SHORTEST) // HOP, 0)
+def count_columns(sample_counts: Tensor) -> Tensor:
+    """The number of columns of each spectrogram, int64, for int64 counts of samples."""
+    return torch.where(sample_counts > 0, 1 + sample_counts.clamp(min=MIN_SAMPLES) // HOP, 0)
 
 
-def piece_counts_of(sample_counts: Tensor) -> Tensor:
-    """Pieces of the spectrograms, int64, for int64 counts of samples: what a loader can balance its batches by."""
-    return (column_counts(sample_counts) + COLUMNS - 1) // COLUMNS
+def count_pieces(sample_counts: Tensor) -> Tensor:
+    """The number of pieces of each spectrogram, int64, for int64 counts of samples."""
+    return (count_columns(sample_counts) + COLUMNS - 1) // COLUMNS
 
 
 def htk_filters() -> Tensor:
-    """float32 (201, 128): the weight of each bin of the transform in each mel filter."""
+    """The weight of each bin of the transform in each mel filter, float32 (201, 128)."""
     bins = torch.linspace(0, SAMPLE_RATE // 2, WINDOW // 2 + 1)
     top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
     corners = 700 * (10 ** (torch.linspace(0, top, MELS + 2) / 2595) - 1)  # Hz; filter i spans corners i..i+2

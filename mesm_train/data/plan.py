@@ -1,11 +1,11 @@
-"""The order of an epoch: a pure function, so that a position in it is two numbers on any number of ranks.
+"""The order of an epoch. It is a pure function, so a position in it is two numbers on any number of ranks.
 
-Shards are permuted and taken `window` at a time; samples are shuffled inside such a window, so that a reader of remote
-shards needs room for two windows only. The first windows of an epoch have 1, 2, 4, ... shards, so that it begins when
-one shard is there; a shard holds random samples of the corpus, so nothing is less mixed for it. The order is cut into
-steps, the same whoever reads. The samples of a step are dealt to the ranks, longest first, so that the shares cost the
-same; that is a pure function of the step and of the number of ranks, so a run may go on with another number of them
-after any step.
+Shards are permuted and grouped into windows of `window` shards; samples are shuffled inside a window, so that readers
+of remote shards need space for two windows only. The first windows of an epoch have 1, 2, 4, ... shards, so that it
+starts when one shard is there; a shard contains random samples of the corpus, so the samples are mixed as well. The
+order is cut into steps, which do not depend on the ranks. The samples of a step are dealt to the ranks, most costly
+first, so that the shares cost the same; this is a pure function of the step and the number of ranks, so a run can
+resume with another number of ranks after any step.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-GROUP = 4  # steps that may exchange samples, so that the longest sample of a step costs no more than an even share
-PER_RANK = 8  # samples of a share from which a step can be even without sorting the samples by length
-EVEN = 1.002  # the most costly share over the mean from which a deal is improved
-WIDEST = 48  # items of a share up to which it is
+GROUP = 4  # steps that may exchange samples, so that no sample costs more than an even share of its step
+MIN_PER_RANK = 8  # samples per share above which a step can be balanced without sorting samples by length
+MAX_IMBALANCE = 1.002  # ratio of the most costly share to the mean, above which a deal is improved
+MAX_SHARE_ITEMS = 48  # items per share, above which a deal is not improved
 ROUNDS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What an epoch is planned from, a row a sample, sorted by key: `keys`, int64 `shard` (its number), int64 `cost`.
+    """The samples from which an epoch is planned, sorted by key.
 
-    The unit of the cost is free; only ratios count.
+    Attributes:
+        keys: The key of each sample.
+        shard: int64 (samples,), the number of its shard.
+        cost: int64 (samples,), its computing cost in any unit.
     """
 
     keys: tuple[str, ...]
@@ -38,9 +41,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """An epoch. `order`: int64 (steps, at most batch), rows of `samples`, -1 at the end of a step that is one shorter.
+    """The plan of an epoch. len() is the number of steps.
 
-    len() is the number of steps.
+    Attributes:
+        samples: The samples.
+        order: int64 (steps, at most batch), indices of samples; -1 at the end of a step that is one sample shorter.
     """
 
     samples: Samples
@@ -50,62 +55,68 @@ class Plan:
         return len(self.order)
 
     def size(self, step: int) -> int:
-        """The samples of a step, over all ranks: what its loss is divided by."""
+        """The number of samples of a step over all ranks, by which its loss is divided."""
         return int((self.order[step] >= 0).sum())
 
     def shares(self, rank: int, world: int, *, start: int = 0) -> list[tuple[str, ...]]:
-        """The keys of each step from `start` on that fall to `rank` of `world`; a step may have none for a rank."""
+        """The keys of `rank` (of `world`) in each step from `start` on; a rank may have none in a step."""
         order = self.order[start:]
-        mine = (self.dealt(world, start=start) == rank) & (order >= 0)
-        return [tuple(self.samples.keys[i] for i in row[own]) for row, own in zip(order, mine, strict=True)]
+        is_own = (self.dealt(world, start=start) == rank) & (order >= 0)
+        return [tuple(self.samples.keys[i] for i in row[own]) for row, own in zip(order, is_own, strict=True)]
 
     def dealt(self, world: int, *, start: int = 0) -> Ints:
-        """The rank of each place of `order` from step `start` on, int64 (steps, batch); of empty places too."""
+        """The rank of each entry of `order` from step `start` on, int64 (steps, batch), including empty entries."""
         order = self.order[start:]
         return deal(np.where(order >= 0, self.samples.cost[order], 0), world)
 
     def shards(self, *, start: int = 0) -> list[int]:
-        """The shards that the steps from `start` on need, in the order of their first use."""
+        """The shards of the steps from `start` on, in the order of their first use."""
         order = self.order[start:].ravel()
         numbers, first = np.unique(self.samples.shard[order[order >= 0]], return_index=True)
         return [int(number) for number in numbers[np.argsort(first)]]
 
 
 def plan(samples: Samples, *, seed: int, epoch: int, batch: int, ranks: int = 64, window: int = 16) -> Plan:
-    """The plan of an epoch: every sample once, in as few steps of at most `batch` as hold them, even to one sample.
+    """Plan an epoch: every sample once, in the fewest steps of at most `batch` samples, whose sizes differ by one.
 
-    `ranks`: the steps are composed so that so many can share them evenly (and fewer, and somewhat more).
+    Args:
+        samples: The samples of the epoch.
+        seed: The seed of the run.
+        epoch: The number of the epoch.
+        batch: Samples per step over all ranks.
+        ranks: Steps are composed so that this many ranks (and fewer, and somewhat more) can share them evenly.
+        window: Shards per window.
     """
-    random = np.random.default_rng(derived(seed, "order", epoch))
+    random = np.random.default_rng(derive_seed(seed, "order", epoch))
     numbers, shard = np.unique(samples.shard, return_inverse=True)
     group = _windows(len(numbers), window)[random.permutation(len(numbers))[shard]]
-    line = np.lexsort((random.random(len(samples.keys)), group))
-    steps = -(-len(line) // batch)
+    shuffled = np.lexsort((random.random(len(samples.keys)), group))
+    steps = -(-len(shuffled) // batch)
     if not steps:
         return Plan(samples=samples, order=np.zeros((0, 0), np.int64))
-    # Not full steps and a rest: a step of a few samples keeps most of the ranks waiting for the others.
-    width, short = -(-len(line) // steps), -len(line) % steps
+    # Steps of equal size instead of full ones and a rest: in a step of a few samples most ranks would be idle.
+    width, short = -(-len(shuffled) // steps), -len(shuffled) % steps
     order = np.full((steps, width), -1)
     full = steps - short
-    order[:full] = line[: full * width].reshape(full, width)
-    order[full:, : width - 1] = line[full * width :].reshape(short, width - 1)
-    _make_room(order[:, : width - 1] if short else order, samples.cost, min(ranks, batch // PER_RANK))
+    order[:full] = shuffled[: full * width].reshape(full, width)
+    order[full:, : width - 1] = shuffled[full * width :].reshape(short, width - 1)
+    _balance_steps(order[:, : width - 1] if short else order, samples.cost, min(ranks, batch // MIN_PER_RANK))
     return Plan(samples=samples, order=order)
 
 
 def _windows(shards: int, window: int) -> Ints:
-    """The window of each place in the order of shards, int64 (shards,): of 1, 2, 4, ... and then `window` shards."""
+    """The window of each shard in the order of the epoch, int64 (shards,); sizes 1, 2, 4, ..., `window`."""
     sizes: list[int] = []
     while sum(sizes) < shards:
         sizes.append(min(2 ** len(sizes), window))
     return np.repeat(np.arange(len(sizes)), sizes)[:shards]
 
 
-def _make_room(order: Ints, cost: Ints, ranks: int) -> None:
-    """Exchange samples between neighbouring steps, in place, where one of them costs more than a rank's even share.
+def _balance_steps(order: Ints, cost: Ints, ranks: int) -> None:
+    """Exchange samples between neighbouring steps, in place, where a sample costs more than a rank's even share.
 
-    No deal can balance such a step. It takes as many of the longest samples of its group of steps as make the shares
-    long enough; the groups without such a sample, nearly all, stay as they are.
+    No deal can balance such a step. It gets as many of the most costly samples of its group of steps as make the shares
+    large enough. Groups without such a sample (nearly all) are not changed.
     """
     if ranks < 2:
         return
@@ -126,52 +137,58 @@ def _make_room(order: Ints, cost: Ints, ranks: int) -> None:
 
 
 def deal(cost: Ints, ranks: int) -> Ints:
-    """Deal the items of each row to `ranks`, so that the most costly share is as small as we can make it.
+    """Deal the items of each row to `ranks`, so that the most costly share is small.
 
-    Longest first, each to the rank that has least so far (Graham 1969), in all rows at once; then `_even_out`.
+    Most costly item first, each to the rank with the least total so far (Graham 1969), in all rows at once; then
+    `_even_out`.
 
     Args:
-        cost: int64 (rows, items), 0 or more.
-        ranks: at least 1.
+        cost: int64 (rows, items), not negative.
+        ranks: The number of ranks.
 
     Returns:
-        int64 (rows, items): the rank of each item.
+        The rank of each item, int64 (rows, items).
     """
     rows, items = cost.shape
-    found = np.zeros_like(cost)
+    rank_of = np.zeros_like(cost)
     if ranks == 1 or not items:
-        return found
-    place, load = np.arange(rows), np.zeros((rows, ranks), np.int64)
+        return rank_of
+    row, load = np.arange(rows), np.zeros((rows, ranks), np.int64)
     for item in np.argsort(-cost, axis=1, kind="stable").T:
-        to = load.argmin(axis=1)
-        found[place, item] = to
-        load[place, to] += cost[place, item]
+        target = load.argmin(axis=1)
+        rank_of[row, item] = target
+        load[row, target] += cost[row, item]
     if items > ranks:
-        _even_out(cost, found, load)
-    return found
+        _even_out(cost, rank_of, load)
+    return rank_of
 
 
-def _even_out(cost: Ints, found: Ints, load: Ints) -> None:
-    """Pair the ranks of each row, one that has much with one that has little, and exchange items; in place.
+def _even_out(cost: Ints, rank_of: Ints, load: Ints) -> None:
+    """Improve a deal in place: pair ranks of high and of low load in each row, and exchange items between them.
 
-    A pair makes the one exchange of two items, or of an item and nothing, that evens it out best; then pairs are made
-    anew. `cost` and `found` are (rows, items), `load` is (rows, ranks). Shares of more than WIDEST items stay.
+    Each pair exchanges two items, or moves one, so that their loads differ least; then new pairs are formed. Does
+    nothing if a share has more than MAX_SHARE_ITEMS items.
+
+    Args:
+        cost: (rows, items).
+        rank_of: (rows, items), the rank of each item.
+        load: (rows, ranks), the cost of each share.
     """
     rows, ranks = load.shape
-    order = np.argsort(found, axis=1, kind="stable")
-    owner = np.take_along_axis(found, order, axis=1)
+    order = np.argsort(rank_of, axis=1, kind="stable")
+    owner = np.take_along_axis(rank_of, order, axis=1)
     counts = np.zeros((rows, ranks), np.int64)
-    np.add.at(counts, (np.arange(rows)[:, None], found), 1)
+    np.add.at(counts, (np.arange(rows)[:, None], rank_of), 1)
     width = int(counts.max(initial=0)) + 1
-    if width > WIDEST:
+    if width > MAX_SHARE_ITEMS:
         return
     slot = np.arange(cost.shape[1]) - np.take_along_axis(counts.cumsum(axis=1) - counts, owner, axis=1)
-    item = np.full((rows, ranks, width), -1)  # the items of each share; -1: a free place, which costs nothing
+    item = np.full((rows, ranks, width), -1)  # the items of each share; -1: an empty slot of cost 0
     item[np.arange(rows)[:, None], owner, slot] = order
     price = np.where(item >= 0, cost[np.arange(rows)[:, None, None], item], 0)
     half = ranks // 2
     for turn in range(ROUNDS):
-        row = np.flatnonzero(load.max(axis=1) * ranks > EVEN * load.sum(axis=1))[:, None]
+        row = np.flatnonzero(load.max(axis=1) * ranks > MAX_IMBALANCE * load.sum(axis=1))[:, None]
         if not len(row):
             break
         by_load = np.argsort(load[row[:, 0]], axis=1, kind="stable")
@@ -188,17 +205,17 @@ def _even_out(cost: Ints, found: Ints, load: Ints) -> None:
         load[two[:2]] += change
         item[one], item[two] = item[two], item[one]
         price[one], price[two] = price[two], price[one]
-    at, rank, place = np.nonzero(item >= 0)
-    found[at, item[at, rank, place]] = rank
+    at, rank, index = np.nonzero(item >= 0)
+    rank_of[at, item[at, rank, index]] = rank
 
 
-def in_order(keys: Sequence[str], shard: Callable[[str], str], *, batch: int) -> list[tuple[str, ...]]:
-    """Every key exactly once, sorted, one shard after the other: for evaluation."""
+def sorted_batches(keys: Sequence[str], shard: Callable[[str], str], *, batch: int) -> list[tuple[str, ...]]:
+    """Every key once in batches, sorted by shard and key: for evaluation."""
     names = sorted(keys, key=lambda key: (shard(key), key))
     return [tuple(names[start : start + batch]) for start in range(0, len(names), batch)]
 
 
-def derived(seed: int, *place: int | str) -> int:
-    """A seed of 63 bits for one place of a run: the same whatever was drawn before it."""
-    text = "/".join(map(str, (seed, *place)))
+def derive_seed(seed: int, *purpose: int | str) -> int:
+    """A seed of 63 bits for one purpose, independent of all earlier random numbers."""
+    text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1

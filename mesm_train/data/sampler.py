@@ -9,7 +9,7 @@ other epochs draw.
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_train.data.plan import Ints, Samples, derived
+from mesm_train.data.plan import Ints, Samples, derive_seed
 
 
 def class_groups(labels: NDArray[np.float32]) -> Ints:
@@ -47,7 +47,7 @@ def balanced(samples: Samples, groups: Ints, *, seed: int, epoch: int) -> Sample
     Returns:
         Samples sorted by key, in which a key may stand several times, or not at all.
     """
-    random = np.random.default_rng(derived(seed, "sampler", epoch))
+    random = np.random.default_rng(derive_seed(seed, "sampler", epoch))
     present = random.permutation(np.unique(groups))
     quotas = np.full(len(present), len(groups) // len(present))
     quotas[: len(groups) % len(present)] += 1

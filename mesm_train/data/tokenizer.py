@@ -1,4 +1,4 @@
-"""Texts to packed tokens."""
+"""Tokenization of texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,16 @@ from torch import Tensor
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-    """Tokens int64 (N, L) padded to the longest, counts int64 (N,): special tokens included; a blank text has none."""
+    """Tokenize texts, with special tokens; a blank text has no tokens.
+
+    Returns:
+        Tokens, int64 (N, L), padded to the longest text, and their counts, int64 (N,).
+    """
     rows: list[list[int]] = [[] for _ in texts]
-    written = [i for i, text in enumerate(texts) if text.strip()]
-    if written:
-        found = tokenizer([texts[i] for i in written], truncation=True, max_length=max_tokens)["input_ids"]
-        for i, ids in zip(written, found, strict=True):
+    nonblank = [i for i, text in enumerate(texts) if text.strip()]
+    if nonblank:
+        token_ids = tokenizer([texts[i] for i in nonblank], truncation=True, max_length=max_tokens)["input_ids"]
+        for i, ids in zip(nonblank, token_ids, strict=True):
             rows[i] = ids
     counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     tokens = torch.full((len(rows), max(map(len, rows), default=0)), tokenizer.pad_token_id or 0, dtype=torch.int64)

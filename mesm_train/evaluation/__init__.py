@@ -1,1 +1,1 @@
-"""Metrics of predictions. Nothing here knows a model or a run."""
+"""Metrics of predictions, independent of models and runs."""

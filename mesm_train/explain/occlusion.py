@@ -103,7 +103,7 @@ def _without_words(content: ClipInput) -> Iterator[tuple[Part, ClipInput]]:
     timed = content.clip.words or ()
     known = len(timed) == len(words)
     for index, word in enumerate(words[:MAX_WORDS] if len(words) > 1 else ()):
-        start, end = (timed[index].t0, timed[index].t1) if known else (None, None)
+        start, end = (timed[index].start, timed[index].end) if known else (None, None)
         rest = " ".join(words[:index] + words[index + 1 :])
         yield _part("word", word, start, end, index), replace(content, text=rest)
 

@@ -65,20 +65,24 @@ def _spoken(word: str) -> str:
 
 def _with_unknown(words: Sequence[str], times: dict[int, tuple[float, float]], length: float) -> tuple[Word, ...]:
     """All words; those without times share the time between the words around them."""
-    placed = [Word(w=word, t0=times[i][0], t1=times[i][1]) if i in times else None for i, word in enumerate(words)]
+    placed = [
+        Word(word=word, start=times[i][0], end=times[i][1]) if i in times else None for i, word in enumerate(words)
+    ]
     result: list[Word] = []
     for index, word in enumerate(placed):
         if word is not None:
             result.append(word)
             continue
         following = next(((n, later) for n, later in enumerate(placed[index:]) if later is not None), None)
-        count, end = (following[0], following[1].t0) if following else (len(placed) - index, length)
-        start = result[-1].t1 if result else 0.0
+        count, end = (following[0], following[1].start) if following else (len(placed) - index, length)
+        start = result[-1].end if result else 0.0
         share = max(end - start, 0.0) / count
-        result.append(Word(w=words[index], t0=round(start, 3), t1=round(start + share, 3)))
+        result.append(Word(word=words[index], start=round(start, 3), end=round(start + share, 3)))
     return tuple(result)
 
 
 def shifted(words: Sequence[Word], seconds: float) -> tuple[Word, ...]:
     """Words that are so much later."""
-    return tuple(replace(word, t0=round(word.t0 + seconds, 6), t1=round(word.t1 + seconds, 6)) for word in words)
+    return tuple(
+        replace(word, start=round(word.start + seconds, 6), end=round(word.end + seconds, 6)) for word in words
+    )

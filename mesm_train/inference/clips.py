@@ -24,7 +24,7 @@ from mesm_data.media.extract import extract_video
 from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import Detection, FaceDetector
 from mesm_data.media.video_result import VideoResult
-from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance, Word
+from mesm_data.schema.recordings import AudioSource, Recording, Utterance, VideoRegion, Word
 
 NAMES = {"t": "text", "v": "faces", "a": "sound"}  # of the modalities, in the order of the fusion
 FaceChoice = Literal["left", "right"] | int | None
@@ -176,8 +176,8 @@ def decode(
             words=clip.words,
             labels={},
             audio=(AudioSource(path=sound_file, channel=channel, span=(clip.start, clip.end)),),
-            picture=Picture(left=left, right=right, square=square),
-            texts=(),
+            region=VideoRegion(left=left, right=right, square=square),
+            annotation_files=(),
         )
         for number, clip in enumerate(clips)
     )

@@ -103,10 +103,10 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
     columns = confusion_columns(predicted, truth > 0.5)
     lines = ["| class | F1 | 95 % interval | always yes | utterances |", "|---|---|---|---|---|"]
     for index, name in enumerate(head.outputs):
-        support, one = int(truth[:, index].sum()), columns[:, index]
-        low, high = bootstrap_interval(one, f1_binary)
+        support, confusion = int(truth[:, index].sum()), columns[:, index]
+        low, high = bootstrap_interval(confusion, f1_binary)
         trivial = binary_baselines(support, len(truth))["always_yes"]["f1"]
-        meaning, point = predictor.spec.meanings.get(name, name), float(f1_binary(one.sum(0)))
+        meaning, point = predictor.spec.meanings.get(name, name), float(f1_binary(confusion.sum(0)))
         lines.append(f"| {meaning} | {point:.3f} | {low:.3f} to {high:.3f} | {trivial:.3f} | {support} |")
     low, high = bootstrap_interval(columns, _mean_f1)
     mean = float(_mean_f1(columns.sum(0)[None])[0])

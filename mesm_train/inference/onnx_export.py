@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError, first_line
-from mesm_train.data.mel import SHORTEST
+from mesm_train.data.mel import MIN_SAMPLES
 from mesm_train.inference.hub_model import save_tokenizer
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.portable import PortableModel, example_inputs
@@ -86,7 +86,7 @@ def largest_difference(model: PortableModel, path: Path) -> float:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         differences = []
-        for seed, (tokens, faces, samples) in enumerate([(3, 1, SHORTEST), (12, 9, 72_000), (40, 30, 160_123)]):
+        for seed, (tokens, faces, samples) in enumerate([(3, 1, MIN_SAMPLES), (12, 9, 72_000), (40, 30, 160_123)]):
             inputs = example_inputs(model.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
             arrays = {name: example.numpy() for name, (example, _) in inputs.items()}
             expected = model(*(example for example, _ in inputs.values())).numpy()
@@ -107,7 +107,7 @@ def description(predictor: Predictor) -> dict[str, Any]:
     known = {
         "t": ("tokens", "int64 (1, n), n >= 1: text/tokenizer.json, special tokens included"),
         "v": ("faces", f"uint8 (n, {recipe['face_size']}, {recipe['face_size']}, 3) RGB; n = 0: no faces"),
-        "a": ("samples", f"int16 (n,), n >= {SHORTEST}: mono PCM at {recipe['sample_rate']} Hz"),
+        "a": ("samples", f"int16 (n,), n >= {MIN_SAMPLES}: mono PCM at {recipe['sample_rate']} Hz"),
     }
     return {
         "name": predictor.name,

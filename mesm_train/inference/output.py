@@ -12,29 +12,29 @@ from mesm_data.storage.files import atomic_write
 from mesm_train.inference.predictor import Failure
 from mesm_train.inference.result import Prediction
 
-Answer = Prediction | Failure
+Result = Prediction | Failure
 
 
-def as_dict(answer: Answer) -> dict[str, Any]:
+def as_dict(result: Result) -> dict[str, Any]:
     """One object of the JSON lines: status, reason (null unless failed), and the prediction."""
-    if isinstance(answer, Prediction):
-        return {"status": "ok", "reason": None, **answer.as_dict()}
-    clip = answer.clip
+    if isinstance(result, Prediction):
+        return {"status": "ok", "reason": None, **result.as_dict()}
+    clip = result.clip
     end = clip.end if clip.end != float("inf") else None
     return {
-        "status": "failed", "reason": answer.reason, "path": str(clip.path), "start": clip.start, "end": end,
+        "status": "failed", "reason": result.reason, "path": str(clip.path), "start": clip.start, "end": end,
         "speaker": clip.speaker, "text": clip.text or "",
     }  # fmt: skip
 
 
-def as_line(answer: Answer) -> str:
+def as_line(result: Result) -> str:
     """One JSON line, without its end."""
-    return json.dumps(as_dict(answer), ensure_ascii=False, allow_nan=False)
+    return json.dumps(as_dict(result), ensure_ascii=False, allow_nan=False)
 
 
-def table(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+def table(results: Sequence[Result]) -> dict[str, list[Any]]:
     """Columns of the table: the clip, status, reason, labels, then `value_` and `logit_` of each class."""
-    rows = [as_dict(answer) for answer in answers]
+    rows = [as_dict(result) for result in results]
     classes = list(dict.fromkeys(name for row in rows for name in row.get("values", ())))
     plain = ("path", "start", "end", "speaker", "text", "status", "reason")
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in plain}
@@ -47,30 +47,30 @@ def table(answers: Sequence[Answer]) -> dict[str, list[Any]]:
     return columns
 
 
-def _json_lines(answers: Sequence[Answer]) -> bytes:
-    return "".join(f"{as_line(answer)}\n" for answer in answers).encode()
+def _json_lines(results: Sequence[Result]) -> bytes:
+    return "".join(f"{as_line(result)}\n" for result in results).encode()
 
 
-def _csv(answers: Sequence[Answer]) -> bytes:
-    columns, text = table(answers), io.StringIO()
+def _csv(results: Sequence[Result]) -> bytes:
+    columns, text = table(results), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 
 
-def _parquet(answers: Sequence[Answer]) -> bytes:
+def _parquet(results: Sequence[Result]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns, stream = table(answers), io.BytesIO()
+    columns, stream = table(results), io.BytesIO()
     numbers = {name for name in columns if name in ("start", "end") or name.startswith(("value_", "logit_"))}
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in columns]
     pq.write_table(pa.table(columns, schema=pa.schema(fields)), stream)
     return stream.getvalue()
 
 
-WRITERS: dict[str, Callable[[Sequence[Answer]], bytes]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
+WRITERS: dict[str, Callable[[Sequence[Result]], bytes]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
 
 
 def check_output(path: Path) -> None:
@@ -79,9 +79,9 @@ def check_output(path: Path) -> None:
         raise InputError(f"--out {path}: expected the ending {', '.join(WRITERS)}")
 
 
-def write(path: Path, answers: Sequence[Answer]) -> None:
+def write(path: Path, results: Sequence[Result]) -> None:
     """Write a table of predictions in the format of the file's ending, whole or not at all."""
     check_output(path)
-    content = WRITERS[path.suffix.lower()](answers)
+    content = WRITERS[path.suffix.lower()](results)
     with atomic_write(path) as file:
         file.write(content)

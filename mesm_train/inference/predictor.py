@@ -112,15 +112,15 @@ class Predictor:
             >>> model.predict("clip.mp4", text="I can't believe it!")  # doctest: +SKIP
         """
         if words is not None and text is None:
-            text = " ".join(word.w for word in words)
+            text = " ".join(word.word for word in words)
         clip = Clip(
             path=Path(path), start=start, end=end, text=text, words=None if words is None else tuple(words),
             audio=None if audio is None else Path(audio), channel=channel, face=face,
         )  # fmt: skip
-        [answer] = self.predict_clips([clip], allow_missing=allow_missing, keep_input=True)
-        if isinstance(answer, Failure):
-            raise InputError(answer.reason)
-        return answer
+        [result] = self.predict_clips([clip], allow_missing=allow_missing, keep_input=True)
+        if isinstance(result, Failure):
+            raise InputError(result.reason)
+        return result
 
     def predict_clips(
         self,
@@ -156,7 +156,7 @@ class Predictor:
         groups = (list(group) for _, group in groupby(clips, key=lambda clip: clip.source))
         waiting: list[ClipInput | Failure] = []
         for inputs in map_ahead(decoded, groups, workers):
-            waiting += [self._check(one, allow_missing=allow_missing) for one in inputs]
+            waiting += [self._check(clip_input, allow_missing=allow_missing) for clip_input in inputs]
             while len(waiting) >= BATCH:
                 yield from self._predict(waiting[:BATCH], keep_input, progress)
                 del waiting[:BATCH]
@@ -171,30 +171,30 @@ class Predictor:
         """
         from mesm_train.inference.windows import windows
 
-        answers = list(self.predict_clips(windows(clip, seconds=seconds, step=step), **options))
-        failures = [answer for answer in answers if isinstance(answer, Failure)]
-        return Timeline([answer for answer in answers if isinstance(answer, Prediction)]), failures
+        results = list(self.predict_clips(windows(clip, seconds=seconds, step=step), **options))
+        failures = [result for result in results if isinstance(result, Failure)]
+        return Timeline([result for result in results if isinstance(result, Prediction)]), failures
 
     def _meaning(self, name: str) -> str:
         return self.spec.meanings.get(name, name)
 
-    def _check(self, one: ClipInput | Failure, *, allow_missing: bool) -> ClipInput | Failure:
+    def _check(self, clip_input: ClipInput | Failure, *, allow_missing: bool) -> ClipInput | Failure:
         """A decoded clip, or why the model cannot take it."""
-        if isinstance(one, Failure):
-            return one
-        missing = [m for m in self.modalities if not one.present[m]]
-        reasons = "; ".join(f"without {NAMES[m]} ({one.problems.get(m, 'none')})" for m in missing)
+        if isinstance(clip_input, Failure):
+            return clip_input
+        missing = [m for m in self.modalities if not clip_input.present[m]]
+        reasons = "; ".join(f"without {NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
         if len(missing) == len(self.modalities):
-            return Failure(clip=one.clip, reason=f"{one.key}: nothing that the model reads: {reasons}")
+            return Failure(clip=clip_input.clip, reason=f"{clip_input.key}: nothing that the model reads: {reasons}")
         unknown = [NAMES[m] for m in missing if not self.spec.knows_without(m)]
         if unknown and not allow_missing:
             count = self.spec.train["utterances"]
             return Failure(
-                clip=one.clip,
-                reason=f"{one.key}: {reasons}. All {count} training utterances have {' and '.join(unknown)}, so the "
-                "model has not learnt to do without: give what is missing, or allow it (--allow-missing)",
+                clip=clip_input.clip,
+                reason=f"{clip_input.key}: {reasons}. All {count} training utterances have {' and '.join(unknown)}, so "
+                "the model has not learnt to do without: give what is missing, or allow it (--allow-missing)",
             )
-        return one
+        return clip_input
 
     def batch(self, inputs: Sequence[ClipInput]) -> Batch:
         """Decoded clips as the model takes them."""
@@ -202,13 +202,13 @@ class Predictor:
         read = self.modalities
         utterances = [
             Utterance(
-                key=one.key,
-                faces=one.faces if "v" in read else one.faces[:0],
-                samples=one.samples if "a" in read else one.samples[:0],
-                text=one.text,
+                key=clip_input.key,
+                faces=clip_input.faces if "v" in read else clip_input.faces[:0],
+                samples=clip_input.samples if "a" in read else clip_input.samples[:0],
+                text=clip_input.text,
                 target=NO_TARGET,
             )
-            for one in inputs
+            for clip_input in inputs
         ]
         return pack(
             utterances, face_shape=(size, size, 3), classes=0, tokenizer=self.tokenizer, max_tokens=self.max_tokens
@@ -220,13 +220,13 @@ class Predictor:
         return self.model.look(self.batch(inputs).to(self.device))
 
     def _predict(
-        self, some: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
+        self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
     ) -> Iterator[Prediction | Failure]:
         """The answers to decoded clips, in their order."""
-        inputs = [one for one in some if isinstance(one, ClipInput)]
-        answers: Iterator[Prediction] = iter(self.predict_inputs(inputs, keep_input=keep_input) if inputs else ())
-        for one in some:
-            yield one if isinstance(one, Failure) else next(answers)
+        inputs = [clip_input for clip_input in decoded_clips if isinstance(clip_input, ClipInput)]
+        results: Iterator[Prediction] = iter(self.predict_inputs(inputs, keep_input=keep_input) if inputs else ())
+        for clip_input in decoded_clips:
+            yield clip_input if isinstance(clip_input, Failure) else next(results)
             progress(1)
 
     def predict_inputs(self, inputs: Sequence[ClipInput], *, keep_input: bool = True) -> list[Prediction]:
@@ -236,22 +236,24 @@ class Predictor:
         values = self.calibration.values(logits, self.spec)
         branches = {m: branch.float().cpu() for m, branch in look.branches.items()}
         return [
-            self._prediction(one, logits[i], values[i], {m: branch[i] for m, branch in branches.items()}, keep_input)
-            for i, one in enumerate(inputs)
+            self._prediction(
+                clip_input, logits[i], values[i], {m: branch[i] for m, branch in branches.items()}, keep_input
+            )
+            for i, clip_input in enumerate(inputs)
         ]
 
     def _prediction(
-        self, one: ClipInput, logits: Tensor, values: Tensor, branches: Mapping[str, Tensor], keep_input: bool
+        self, clip_input: ClipInput, logits: Tensor, values: Tensor, branches: Mapping[str, Tensor], keep_input: bool
     ) -> Prediction:
         names = self.spec.outputs
         binary = {name for head in self.spec.heads if head.kind == "binary" for name in head.outputs}
         limits = zip(names, self.calibration.thresholds, strict=True)
         return Prediction(
-            path=one.clip.path,
-            start=one.clip.start,
-            end=one.clip.end,
-            text=one.text if "t" in self.modalities else "",
-            speaker=one.clip.speaker,
+            path=clip_input.clip.path,
+            start=clip_input.clip.start,
+            end=clip_input.clip.end,
+            text=clip_input.text if "t" in self.modalities else "",
+            speaker=clip_input.clip.speaker,
             heads=self.spec.heads,
             values=dict(zip(names, values.tolist(), strict=True)),
             logits=dict(zip(names, logits.tolist(), strict=True)),
@@ -260,11 +262,13 @@ class Predictor:
             branches={
                 NAMES[m]: dict(zip(names, branch.tolist(), strict=True))
                 for m, branch in branches.items()
-                if one.present[m]
+                if clip_input.present[m]
             },
-            missing={NAMES[m]: one.problems.get(m, "none") for m in self.modalities if not one.present[m]},
-            notes=tuple(one.notes(self.modalities)),
-            input=one if keep_input else None,
+            missing={
+                NAMES[m]: clip_input.problems.get(m, "none") for m in self.modalities if not clip_input.present[m]
+            },
+            notes=tuple(clip_input.notes(self.modalities)),
+            input=clip_input if keep_input else None,
         )
 
     def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:

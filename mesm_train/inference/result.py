@@ -130,8 +130,9 @@ class Timeline(Sequence[Prediction]):
 
     def __repr__(self) -> str:
         lines = [f"Timeline of {len(self)} predictions"]
-        for one in self:
-            lines.append(f"  {one.start:8.2f}-{one.end:8.2f} s  {one.summary():<40}  {one.text!r:.60}".rstrip())
+        for prediction in self:
+            times = f"{prediction.start:8.2f}-{prediction.end:8.2f} s"
+            lines.append(f"  {times}  {prediction.summary():<40}  {prediction.text!r:.60}".rstrip())
         return "\n".join(lines)
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -139,7 +140,7 @@ class Timeline(Sequence[Prediction]):
         import pandas as pd
 
         rows = [
-            {"start": one.start, "end": one.end, "text": one.text, "labels": ";".join(one.labels), **one.values}
-            for one in self
+            {"start": row.start, "end": row.end, "text": row.text, "labels": ";".join(row.labels), **row.values}
+            for row in self
         ]
         return pd.DataFrame(rows)

@@ -48,13 +48,13 @@ class Whisper:
         """The words that are heard in int16 (n,) at 16 kHz, with their times. Raises InputError if it has no times."""
         sound = {"raw": samples.astype(np.float32) / 32768, "sampling_rate": RATE}
         try:
-            found = self._recognise(sound, return_timestamps="word")
+            transcript = self._recognise(sound, return_timestamps="word")
         except (ValueError, AttributeError) as error:
             raise InputError(f"--whisper {self._folder} gives no times of words: {first_line(error)}") from error
-        return tuple(_word(chunk, len(samples) / RATE) for chunk in found["chunks"] if chunk["text"].strip())
+        return tuple(_word(chunk, len(samples) / RATE) for chunk in transcript["chunks"] if chunk["text"].strip())
 
 
 def _word(chunk: dict[str, Any], length: float) -> Word:
     """One word of the pipeline's answer; the last may have no end."""
     start, end = chunk["timestamp"]
-    return Word(w=chunk["text"].strip(), t0=float(start), t1=float(length if end is None else end))
+    return Word(word=chunk["text"].strip(), start=float(start), end=float(length if end is None else end))

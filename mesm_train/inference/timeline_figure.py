@@ -43,7 +43,7 @@ def write_timeline(path: Path, predictions: Sequence[Prediction]) -> None:
     numbers = any(head.kind == "number" for head in first.heads)
     if not numbers:
         axes.set_ylim(0, 1)
-    axes.set_xlim(first.start, max(one.end for one in predictions))
+    axes.set_xlim(first.start, max(prediction.end for prediction in predictions))
     axes.set_xlabel("seconds")
     axes.set_ylabel("value" if numbers else "probability")
     axes.set_title(first.path.name)

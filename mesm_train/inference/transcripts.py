@@ -47,9 +47,9 @@ class TextSource:
 
     def __post_init__(self) -> None:
         options = {"--text": self.text, "--srt": self.subtitles, "--words": self.words, "--whisper": self.recognise}
-        given = [name for name, value in options.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)}: give one source of the text")
+        chosen = [name for name, value in options.items() if value is not None]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(chosen)}: give one source of the text")
         if self.align and self.words:
             raise InputError("--align finds the times of words, which --words has already: leave one of them out")
 
@@ -76,10 +76,10 @@ def with_text(clip: Clip, source: TextSource, recipe: Recipe, *, whole: bool = F
             raise InputError(f"{subtitles}: no subtitle begins between {clip.start:g} and {clip.end:g} s")
         if not whole:
             return [_aligned(_of_cue(clip, cue), recipe) if source.align else _of_cue(clip, cue) for cue in cues]
-        words = tuple(Word(w=cue.text, t0=cue.start, t1=cue.end) for cue in cues)
+        words = tuple(Word(word=cue.text, start=cue.start, end=cue.end) for cue in cues)
         return [with_words(clip, shifted(words, -clip.start))]
     if source.words:
-        inside = [word for word in read_words(source.words) if clip.start <= (word.t0 + word.t1) / 2 < clip.end]
+        inside = [word for word in read_words(source.words) if clip.start <= (word.start + word.end) / 2 < clip.end]
         return [with_words(clip, shifted(inside, -clip.start))]
     if source.recognise:
         return [with_words(clip, source.recognise(_sound(clip, recipe)))]
@@ -90,7 +90,7 @@ def with_text(clip: Clip, source: TextSource, recipe: Recipe, *, whole: bool = F
 
 def with_words(clip: Clip, words: Sequence[Word]) -> Clip:
     """A clip with words, whose times count from its start, and the text that they make."""
-    return replace(clip, words=tuple(words), text=" ".join(word.w for word in words))
+    return replace(clip, words=tuple(words), text=" ".join(word.word for word in words))
 
 
 def sidecar(path: Path) -> Path | None:
@@ -133,22 +133,22 @@ def read_words(path: Path) -> list[Word]:
             words.append(_entry(entry))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}, word {number}: {error}") from None
-    return sorted(words, key=lambda word: (word.t0, word.t1))
+    return sorted(words, key=lambda word: (word.start, word.end))
 
 
 def _entry(entry: Any) -> Word:
     if not isinstance(entry, dict):
         raise ValueError(f"{json.dumps(entry)[:60]} is no word with its times")
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         what: next((entry[name] for name in names if entry.get(name) is not None), None)
         for what, names in _NAMES.items()
     }
-    if missing := [what for what, value in found.items() if value is None]:
+    if missing := [what for what, value in values.items() if value is None]:
         raise ValueError(f"it has no {missing[0]} (expected one of {', '.join(_NAMES[missing[0]])})")
-    start, end = float(found["start"]), float(found["end"])
+    start, end = float(values["start"]), float(values["end"])
     if not (0 <= start <= end < math.inf):
         raise ValueError(f"its times are {start} and {end} s")
-    return Word(w=str(found["word"]).strip(), t0=start, t1=end)
+    return Word(word=str(values["word"]).strip(), start=start, end=end)
 
 
 def _read(path: Path) -> bytes:

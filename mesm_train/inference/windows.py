@@ -37,13 +37,13 @@ def window(clip: Clip, start: float, end: float) -> Clip:
     if clip.words is None:
         return replace(clip, start=start, end=end)
     inside = words_between(clip.words, start - clip.start, end - clip.start)
-    return replace(clip, start=start, end=end, text=" ".join(word.w for word in inside), words=inside)
+    return replace(clip, start=start, end=end, text=" ".join(word.word for word in inside), words=inside)
 
 
 def words_between(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
     """The words whose middle lies in [start, end), with times from `start` on."""
     return tuple(
-        replace(word, t0=round(max(word.t0 - start, 0.0), 6), t1=round(min(word.t1, end) - start, 6))
+        replace(word, start=round(max(word.start - start, 0.0), 6), end=round(min(word.end, end) - start, 6))
         for word in words
-        if start <= (word.t0 + word.t1) / 2 < end
+        if start <= (word.start + word.end) / 2 < end
     )

@@ -1,1 +1,1 @@
-"""The models: published sizes by default, packed batches in, logits out."""
+"""FE2E and MESM: packed batches in, logits out; the published sizes by default."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
-from mesm_train.data.batch import Batch, places
+from mesm_train.data.batch import Batch, item_positions
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
 from mesm_train.models.kernels import kernels
 from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
@@ -117,7 +117,7 @@ class Model(nn.Module):
         """The text vector of each picture's utterance, which sparse blocks look at."""
         if text is None or self.settings.kind == "fe2e":
             return None
-        owner, _ = places(counts)
+        owner, _ = item_positions(counts)
         return text.index_select(0, accelerator.to_device(owner, text.device))
 
     def _texts(self, branch: TextBranch, batch: Batch) -> tuple[Tensor, Tensor]:

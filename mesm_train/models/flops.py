@@ -56,13 +56,13 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, loo
     For kind fe2e the same as the sum of `dense_macs` over the utterances. Padding of texts and sequences, which the
     computation adds, is not counted.
     """
-    from mesm_train.data.mel import piece_counts_of
+    from mesm_train.data.mel import count_pieces
 
     parts: Parts = {}
     if "t" in settings.modalities:
         lengths = [length for length in batch.token_counts.tolist() if length]
         parts["text"] = sum(_text(encoder, length) + _width(encoder) * settings.classes for length in lengths)
-    counts = {"v": batch.face_counts, "a": piece_counts_of(batch.sample_counts)}
+    counts = {"v": batch.face_counts, "a": count_pieces(batch.sample_counts)}
     for modality, traces in look.traces.items():
         _, channels, size = STACKS[modality]
         items = int(counts[modality].sum())

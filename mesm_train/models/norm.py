@@ -52,7 +52,7 @@ class BatchNorm(nn.BatchNorm2d):
         `pool` names each row once; -1 is no row.
         """
         assert self.weight is not None and self.bias is not None  # noqa: PT018
-        if accelerator.on_card(rows.device) and self.reduce is None:
+        if accelerator.is_accelerator(rows.device) and self.reduce is None:
             return self._with_few_launches(rows, pool)
         x = rows.to(self.weight.dtype).contiguous()
         stats = self._statistics(x.detach(), kernels)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mesm_data.errors import InputError, first_line
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.data import device as accelerator
-from mesm_train.data.mel import COLUMNS, HOP, SAMPLE_RATE, piece_counts_of
+from mesm_train.data.mel import COLUMNS, HOP, SAMPLE_RATE, count_pieces
 from mesm_train.models import text
 
 PIECE = COLUMNS * HOP  # samples
@@ -58,7 +58,7 @@ class PretrainedSound(Pretrained):
 
     def encode(self, samples: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The same before the linear layer: vectors (P, width)."""
-        pieces = piece_counts_of(counts)
+        pieces = count_pieces(counts)
         waves = torch.split(samples.to(self.out.weight.dtype) / 32768, counts.tolist())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             found = [self._pieces(wave, count) for wave, count in zip(waves, pieces.tolist(), strict=True) if count]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
-from mesm_train.data.batch import places
+from mesm_train.data.batch import item_positions
 
 
 class SequenceBranch(nn.Module):
@@ -30,7 +30,7 @@ class SequenceBranch(nn.Module):
             logits: Tensor = self.out(items[:0])
             return logits
         longest = max(counts.tolist())
-        owner, position = places(counts)
+        owner, position = item_positions(counts)
         rows = accelerator.to_device(owner * longest + position, items.device)
         padded = items.new_zeros(len(counts) * longest, items.shape[1]).index_copy(0, rows, items)
         first = self.cls.to(items.dtype).expand(len(counts), 1, -1)

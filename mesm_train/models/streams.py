@@ -74,7 +74,7 @@ class ConvNorm(nn.Module):
 def full_table(x: Tensor, outputs: int, ops: Kernels) -> Table | None:
     """Of all sites of x (B, C, H, W), if `ops` has the faster convolution for it; in lower precision torch has."""
     batch, channels, height, width = x.shape
-    if accelerator.on_card(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.dense_from:
+    if accelerator.is_accelerator(x.device) or torch.is_autocast_enabled("cpu") or channels * outputs < ops.dense_from:
         return None
     sites = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
     return ops.tables(sites, sites.numel(), sites.numel() // 4)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mesm_train.data.batch import Batch
-from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.mel import count_pieces
 from mesm_train.models import flops
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
@@ -52,7 +52,7 @@ def count_operations(model: AnyModel, batch: Batch) -> dict[str, Any]:
             "mesm": flops.counted_macs(settings, encoder, batch, details),
         }
         kept = {m: flops.densities(list(traces)) for m, traces in details.traces.items() if len(traces[0].kept)}
-    amounts = {"faces": batch.face_counts, "pieces": piece_counts_of(batch.sample_counts), "tokens": batch.token_counts}
+    amounts = {"faces": batch.face_counts, "pieces": count_pieces(batch.sample_counts), "tokens": batch.token_counts}
     counts = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": counts, "models": models, "kept": kept, "parameters": count_parameters(model)}
 

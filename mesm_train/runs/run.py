@@ -1,7 +1,7 @@
-"""A run on disk: begun, gone on with, judged again.
+"""A run on disk: start, resume, load, evaluate.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
-RUN/text/        the text encoder, if it was made for this run; else its configuration and tokenizer
+RUN/text/        the text encoder, if it was created for this run; else its configuration and tokenizer
 RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
@@ -28,103 +28,114 @@ from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.evaluation import Calibration, predict, score
 from mesm_train.training.loop import train
 from mesm_train.training.losses import target_statistics
-from mesm_train.training.metrics_log import Journal
-from mesm_train.training.progress import Watcher
-from mesm_train.training.provenance import differences
+from mesm_train.training.metrics_log import MetricsLog
+from mesm_train.training.progress import RunLogger
+from mesm_train.training.provenance import provenance_differences
 from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
 from mesm_train.training.sessions import recorded_session
-from mesm_train.training.setup import Selection, Setup, make_model, prepare, select_data
+from mesm_train.training.setup import Selection, Setup, make_model, prepare_run, select_data
 
-# Where the data lie and how often to save may change; the number of classes follows from the label view.
-FREE = {
+# Settings that may change on resume. The number of classes follows from the label view.
+MAY_CHANGE = {
     "data", "checkpoint_seconds", "keep_best", "model.classes", "model.two_phase.features.dims", "loader.threads",
     "loader.prefetch", "loader.cache_gb", "ranks.timeout_seconds", "report.media",
 }  # fmt: skip
 
 
-# What a run writes before its config.yaml: a run that was killed so early is begun again.
-FIRST = {".lock", "text", "provenance.json", input_spec.FILE}
+# Files that a run writes before config.yaml. If there are no others, the run was killed early and starts again.
+WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
 
 
-def begin(
+def start_run(
     config: RunConfig,
     run: Path,
     *,
     resume: bool,
     stop: Callable[[], bool],
-    watcher: Watcher,
+    logger: RunLogger,
     ranks: Ranks = ALONE,
     command: str | None = None,
 ) -> bool:
-    """Train `config` in the folder `run` until it ends or `stop()`. True if it has ended.
+    """Train in the folder `run` until the end, or until `stop()` returns true on any rank.
 
-    With `resume` a run that is there goes on, and one that is not is begun. Raises InputError if `run` holds another
-    run, or any and `resume` is not asked for. All `ranks` must see the same folder. `command` is recorded in
-    sessions.jsonl.
+    Args:
+        config: The settings.
+        run: The folder, the same for all ranks.
+        resume: Continue the run in the folder, if there is one.
+        stop: Called before each update.
+        logger: Receives the events of the training loop.
+        ranks: The ranks of the run.
+        command: The command line, which is recorded in sessions.jsonl.
+
+    Returns:
+        Whether the run has ended.
+
+    Raises:
+        InputError: The folder contains a run and `resume` is false, or it contains another run or other files.
     """
-    with ranks.together():
-        refuse_folder(config, run, resume=resume)
-    with ExitStack() as held:
+    with ranks.same_error_everywhere():
+        check_run_folder(config, run, resume=resume)
+    with ExitStack() as locks:
         setup: Setup
-        with ranks.together(), ranks.first_alone():
-            if ranks.first:  # makes or fetches what is made or fetched once
+        with ranks.same_error_everywhere(), ranks.first_rank_only():
+            if ranks.first:  # downloads the data, creates the text encoder
                 selection = select_data(config, ranks=ranks)
-                target_statistics(selection)  # refuses a class that cannot be learnt before anything is written
+                target_statistics(selection)  # raises for a class without positives, before anything is written
                 if (run / "config.yaml").exists():
-                    refuse_changes(selection, run)
+                    check_data_unchanged(selection, run)
                 setup = make_model(selection, run)
-                held.enter_context(folder_lock(run / ".lock" / "pid"))
-                write_down(setup, run)
-        with ranks.together():
+                locks.enter_context(folder_lock(run / ".lock" / "pid"))
+                record_run(setup, run)
+        with ranks.same_error_everywhere():
             if not ranks.first:
                 if not (run / "config.yaml").exists():
                     raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
-                setup = prepare(config, run, ranks=ranks)
+                setup = prepare_run(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
-            watcher.say(f"note: {STREAM_NOTE}")
+            logger.say(f"note: {STREAM_NOTE}")
         session: AbstractContextManager[list[bool]] = nullcontext([])
         if ranks.first:
             session = recorded_session(run, command)
         with session as endings:
-            ended = train(setup, run, stop=stop, watcher=watcher)
+            ended = train(setup, run, stop=stop, logger=logger)
             endings.append(ended)
         if ended and ranks.first:
-            watcher.say(f"report: {report(setup, run)}")
+            logger.say(f"report: {write_report(setup, run)}")
         return ended
 
 
-def write_down(setup: Setup, run: Path) -> None:
-    """What a run is, or, if it was written down before, that it still is the same (else InputError)."""
-    begun = (run / "config.yaml").exists()
-    if begun:
-        refuse_changes(setup, run)
-    if not (run / input_spec.FILE).exists():  # new, or of a run that an earlier version began
+def record_run(setup: Setup, run: Path) -> None:
+    """Write the description of a new run. For an existing run, raise InputError if its data have changed."""
+    exists = (run / "config.yaml").exists()
+    if exists:
+        check_data_unchanged(setup, run)
+    if not (run / input_spec.FILE).exists():  # a new run, or one that an earlier version started
         if setup.model.text is not None and setup.config.text.encoder != "tiny":
             copy_tokenizer(setup.config.text, run / "text")
         undetected = setup.config.loader.undetected
         specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
         input_spec.write(run, specification)
-    if begun:
+    if exists:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
         file.write(dump(setup.config).encode())
 
 
-def refuse_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
-    """Raises InputError if `run` is not a place for the run `config`."""
+def check_run_folder(config: RunConfig, run: Path, *, resume: bool) -> None:
+    """Raise InputError if `run` cannot be the folder of a run with these settings."""
     settings = run / "config.yaml"
     if run.exists() and not run.is_dir():
         raise InputError(f"--out {run} is a file: give a folder")
     if settings.exists():
         if not resume:
-            raise InputError(f"{run} holds a run: --resume goes on with it, another --out begins another one")
-        refuse_other(load_recipe(str(settings)), config, run)
-    elif run.exists() and not {path.name for path in run.iterdir()} <= FIRST:
-        raise InputError(f"--out {run} holds other things: give a new or an empty folder")
+            raise InputError(f"{run} contains a run: resume it with --resume, or start another one with another --out")
+        check_settings_unchanged(load_recipe(str(settings)), config, run)
+    elif run.exists() and not {path.name for path in run.iterdir()} <= WRITTEN_EARLY:
+        raise InputError(f"--out {run} contains other files: give a new or an empty folder")
 
 
-def report(setup: Setup, run: Path) -> Path:
+def write_report(setup: Setup, run: Path) -> Path:
     """Count the operations of the best epoch's model on a few utterances, and write RUN/report.html.
 
     Without `report.media` neither the page nor the folder shows pictures, sound or transcripts.
@@ -133,74 +144,86 @@ def report(setup: Setup, run: Path) -> Path:
     from mesm_train.report.operations import count_operations
 
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
-    keys = shown(setup, part)
+    keys = example_keys(setup, part)
     write_json(run / "operations.json", count_operations(setup.model.eval(), setup.loader.batch(keys)))
     return page.write(run, setup, inputs=keys)
 
 
-def shown(setup: Setup, part: str) -> list[str]:
-    """One utterance of each class to look at, the first by key that has all three modalities if there is one."""
-    found = []
+def example_keys(setup: Setup, part: str) -> list[str]:
+    """Choose one utterance per class for the report: the first by key, preferably with face and audio."""
+    chosen = []
     for index in range(len(setup.view.classes)):  # of numbers: those above one half
-        true = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
-        whole = [key for key in true if setup.dataset.rows[key]["n_faces"] and setup.dataset.rows[key]["n_samples"]]
-        found += (whole or true)[:1]
-    return list(dict.fromkeys(found)) or list(setup.keys[part][:4])
+        positive = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
+        rows = {key: setup.dataset.rows[key] for key in positive}
+        complete = [key for key, row in rows.items() if row["n_faces"] and row["n_samples"]]
+        chosen += (complete or positive)[:1]
+    return list(dict.fromkeys(chosen)) or list(setup.keys[part][:4])
 
 
-def refuse_other(before: RunConfig, now: RunConfig, run: Path) -> None:
-    """Raises InputError if the settings of a run that is to go on were changed, but for those that change no number."""
-    old, new = flat(to_dict(before)), flat(to_dict(now))
-    for name in sorted({*old, *new} - FREE):
+def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> None:
+    """Raise InputError if settings of a run changed, other than MAY_CHANGE, which do not affect its results."""
+    old, new = flatten(to_dict(before)), flatten(to_dict(now))
+    for name in sorted({*old, *new} - MAY_CHANGE):
         if old.get(name) != new.get(name):
             raise InputError(
-                f"{run} was begun with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: leave it as it was to "
-                "go on, or give another --out"
+                f"{run} was started with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: restore it to "
+                "resume, or give another --out"
             )
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted names."""
-    found: dict[str, Any] = {}
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary with dotted names."""
+    result: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+        result |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return result
 
 
-def refuse_changes(selection: Selection, run: Path) -> None:
-    """Raises InputError if a run is to go on with other data or another split than it was begun with."""
+def check_data_unchanged(selection: Selection, run: Path) -> None:
+    """Raise InputError if the data or the split differ from those that the run was started with."""
     before, now = read_checked_json(run / "provenance.json", PROVENANCE), selection.provenance
-    for what in ("root", "format"):
-        if before["dataset"][what] != now["dataset"][what]:
-            raise InputError(f"{run} was begun on another dataset: its {what} differs. {differences(before, now)[0]}")
+    for name in ("root", "format"):
+        if before["dataset"][name] != now["dataset"][name]:
+            difference = provenance_differences(before, now)[0]
+            raise InputError(f"{run} was started on another dataset: its {name} differs. {difference}")
     if before["split"]["digest"] != now["split"]["digest"]:
-        raise InputError(f"{run} was begun with another split. {differences(before, now)[0]}")
+        raise InputError(f"{run} was started with another split. {provenance_differences(before, now)[0]}")
 
 
-# What changes which utterances a finished run is evaluated on, and with what, but not what was trained.
-EVALUATION = {"split", "labels", "device", "loader.threads", "loader.prefetch", "loader.cache_gb"}
+# Settings that may change for the evaluation of a finished run: its data and device, not what was trained.
+EVALUATION_SETTINGS = {"split", "labels", "device", "loader.threads", "loader.prefetch", "loader.cache_gb"}
 
 
-def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()) -> Setup:
-    """A run's model with its best weights, ready to answer; `data` is another dataset to ask it about.
+def load_run(
+    run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()
+) -> Setup:
+    """Load a run with the weights of its best epoch.
 
-    `sets` ("split=session-4") change settings of EVALUATION. Raises InputError if there is no run, MesmError if it has
-    no checkpoint of a best epoch yet.
+    Args:
+        run: The folder of the run.
+        data: Another dataset to evaluate on.
+        parts: The parts of the split that must contain utterances.
+        sets: Changes of EVALUATION_SETTINGS ("split=session-4").
+
+    Raises:
+        InputError: There is no run in the folder.
+        MesmError: The run has no checkpoint of a best epoch yet.
     """
     if not (run / "config.yaml").exists():
-        raise InputError(f"{run} holds no config.yaml, so it is not a run of `mesm-train run`")
+        raise InputError(f"{run} has no config.yaml: it is not a run of `mesm-train run`")
     for item in sets:
-        if item.partition("=")[0] not in EVALUATION:
+        if item.partition("=")[0] not in EVALUATION_SETTINGS:
             raise InputError(
-                f"--set {item}: a finished run keeps its settings; {', '.join(sorted(EVALUATION))} can be set here"
+                f"--set {item}: the settings of a finished run are fixed, except for "
+                f"{', '.join(sorted(EVALUATION_SETTINGS))}"
             )
     config = load_recipe(str(run / "config.yaml"), sets)
-    setup = prepare(replace(config, data=data or config.data), run, parts=parts)
-    found = checkpoint.load(run / "checkpoints", "best")
-    if found is None:
+    setup = prepare_run(replace(config, data=data or config.data), run, parts=parts)
+    best = checkpoint.load(run / "checkpoints", "best")
+    if best is None:
         raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
     try:
-        setup.model.load_state_dict(found[0])
+        setup.model.load_state_dict(best[0])
     except RuntimeError as error:  # names or shapes of other weights
         raise MesmError(
             f"{run / 'checkpoints'}: the best checkpoint is not of this run ({first_line(error)})"
@@ -209,11 +232,15 @@ def load(run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """`scores` as of now, `before` as the run wrote them down (None: not, or of other utterances), what differs.
+class EvaluatedRun:
+    """The result of evaluating a run again.
 
-    `deviation`: how far the logits are from the recorded ones where the scores differ; None if the recorded scores are
-    not those of the recorded logits.
+    Attributes:
+        scores: The scores.
+        before: The scores that the run recorded; None if there are none, or if they are of other utterances.
+        differences: The differences in provenance, as sentences.
+        deviation: If the scores differ, the deviation of the logits from the recorded ones; None if the recorded
+            scores are not those of the recorded logits.
     """
 
     scores: dict[str, Any]
@@ -222,12 +249,12 @@ class Judged:
     deviation: Deviation | None = None
 
 
-def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[str] = ()) -> Judged:
-    """Scores of a run on a part of its split, with the thresholds it chose; and what differs from its training.
+def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[str] = ()) -> EvaluatedRun:
+    """Compute the scores of a run on a part of its split, with its thresholds; see `load_run` for `data` and `sets`.
 
-    For `data` and `sets` see `load`. Raises InputError if the run has not ended, or the part is empty.
+    Raises InputError if the run has not ended, or the part is empty.
     """
-    setup = load(run, data=data, parts=(part,), sets=sets)
+    setup = load_run(run, data=data, parts=(part,), sets=sets)
     chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
     calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
     arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)
@@ -236,21 +263,22 @@ def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[st
         raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
     predictions = predict(setup, part, calibration.statistics)
     result = score(setup.heads, predictions, calibration)
-    began, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
-    same = all(
-        began[what][name] == now[what][name]
-        for what, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
+    trained, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
+    is_same_data = all(
+        trained[section][name] == now[section][name]
+        for section, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
     )
-    before, far = stored(run, part) if same else None, None
+    before, difference = recorded_scores(run, part) if is_same_data else None, None
     if before is not None and before != result:
-        far = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
-    return Judged(scores=result, before=before, differences=differences(began, setup.provenance), deviation=far)
+        difference = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
+    differences = provenance_differences(trained, now)
+    return EvaluatedRun(scores=result, before=before, differences=differences, deviation=difference)
 
 
-def stored(run: Path, part: str) -> dict[str, Any] | None:
-    """The scores of a part as the run wrote them down for its best epoch; None if it did not."""
+def recorded_scores(run: Path, part: str) -> dict[str, Any] | None:
+    """The scores of a part that the run recorded for its best epoch; None if it did not."""
     best = read_checked_json(run / "thresholds.json", THRESHOLDS)["epoch"]
-    records = Journal(run / "metrics.jsonl").read()
-    kept = [record for record in records if (record["kind"], record["epoch"]) == (part, best) and "metrics" in record]
-    found: dict[str, Any] | None = kept[-1]["metrics"] if kept else None
-    return found
+    records = MetricsLog(run / "metrics.jsonl").read()
+    matching = [line for line in records if (line["kind"], line["epoch"]) == (part, best) and "metrics" in line]
+    scores: dict[str, Any] | None = matching[-1]["metrics"] if matching else None
+    return scores

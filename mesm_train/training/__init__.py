@@ -1,1 +1,1 @@
-"""Training: setup, loop, checkpoints, and the ranks of a distributed run."""
+"""Training: setup, loop, checkpoints, distributed ranks."""

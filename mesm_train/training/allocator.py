@@ -1,4 +1,4 @@
-"""The C library's memory allocator, told to keep what it has. A setting of the process: for programs, not libraries."""
+"""A setting of the C library's memory allocator. It affects the whole process: for programs, not for libraries."""
 
 import ctypes
 import platform
@@ -6,11 +6,11 @@ import platform
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
 
-def keep_memory() -> bool:
-    """Freed memory is kept for the next tensor instead of going back to the kernel; False where this is not glibc.
+def keep_freed_memory() -> bool:
+    """Keep freed memory for the next tensor instead of returning it to the kernel. False if the C library is not glibc.
 
-    Without it glibc maps each big tensor anew and the kernel fills every page with zeros first: measured 5.83 s against
-    5.13 s for a step of the dense model. The price is that the process does not get smaller again.
+    Otherwise glibc maps each large tensor anew, and the kernel fills every page with zeros first: measured 5.83 s
+    against 5.13 s per step of the dense model. The price is that the process never shrinks.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,8 +1,8 @@
-"""The ranks of a run: processes that share its steps, on one machine or several. Everything that passes between them.
+"""The ranks of a run (processes that share its steps, on one or several machines), and their communication.
 
-Gradients are summed by torch's DistributedDataParallel while the backward pass still runs. A rank or a modality may be
-empty in a step, so the used parameters differ from rank to rank and step to step (`find_unused_parameters`), and
-running statistics are averaged here instead of being overwritten by those of rank 0 (`broadcast_buffers=False`).
+Gradients are summed by torch's DistributedDataParallel during the backward pass. A rank or a modality may be empty in a
+step, so the used parameters differ between ranks and steps (`find_unused_parameters`), and running statistics are
+averaged here instead of being overwritten by those of rank 0 (`broadcast_buffers=False`).
 """
 
 import json
@@ -28,55 +28,62 @@ from torch.nn.parallel import DistributedDataParallel
 from mesm_data.errors import InputError, MesmError
 
 STATISTICS = ("running_mean", "running_var")
-POLL = 0.1  # seconds between two looks at the store
-PREPARED = "mesm/prepared"  # the key that rank 0 sets when it has prepared the run
+POLL_SECONDS = 0.1  # between two queries of the store
+PREPARED_KEY = "mesm/prepared"  # the key of the store that rank 0 sets when it has prepared the run
 
 
 class LostRanks(MesmError):
-    """Another rank has died or cannot be reached. Every rank that notices says so."""
+    """Another rank has died or cannot be reached. Every rank that notices prints the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """This process among the `world` of a run: `rank` counts over all machines, `local` on this one."""
+    """This process as one of the ranks of a run.
+
+    Attributes:
+        rank: The number of this process among all ranks.
+        world: The number of ranks.
+        local: The number of this process among the ranks of this machine.
+        store: The store of all ranks; None if there is one rank.
+        norms: The process group of batch norm, whose sums are interleaved with those of the gradients.
+    """
 
     rank: int = 0
     world: int = 1
     local: int = 0
-    store: Store | None = None  # of all ranks; None if there is one rank
-    norms: ProcessGroup | None = None  # for batch norm, whose sums come in between those of the gradients
+    store: Store | None = None
+    norms: ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
-        """The one that writes files and speaks."""
+        """Whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
     def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """The same few numbers of every rank, float64 (world, len(values)), on every rank."""
-        mine = torch.tensor(values, dtype=torch.float64)
-        return torch.stack(self._all_gather(mine)).numpy()
+        """Gather a few numbers of every rank, float64 (world, len(values)), on every rank."""
+        return torch.stack(self._all_gather(torch.tensor(values, dtype=torch.float64))).numpy()
 
     def gather_texts(self, text: str) -> list[str]:
-        """A text of every rank, on every rank. As bytes: nothing is pickled."""
+        """Gather a text of every rank on every rank, as bytes: nothing is pickled."""
         data = text.encode()
         sizes = self.gather([len(data)])[:, 0].astype(int)
-        mine = torch.zeros(int(sizes.max()), dtype=torch.uint8)
-        mine[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else mine[:0]
-        return [bytes(part[:size].numpy()).decode() for part, size in zip(self._all_gather(mine), sizes, strict=True)]
+        padded = torch.zeros(int(sizes.max()), dtype=torch.uint8)
+        padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else padded[:0]
+        return [bytes(part[:size].numpy()).decode() for part, size in zip(self._all_gather(padded), sizes, strict=True)]
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
-        """(counts[rank], k) on the CPU of every rank, on every rank."""
+        """Gather CPU tensors (counts[rank], k) of every rank on every rank."""
         padded = rows.new_zeros(max(counts), rows.shape[1])
         padded[: len(rows)] = rows
         return [part[:count] for part, count in zip(self._all_gather(padded), counts, strict=True)]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on a rank."""
+        """Whether the flag is true on any rank."""
         return bool(self.gather([float(flag)]).any())
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What fails on one rank fails on all: raises there the MesmError of the first rank that had one.
+    def same_error_everywhere(self) -> Iterator[None]:
+        """Make a block that fails on one rank fail on all of them, with the MesmError of the first rank that failed.
 
         All ranks wait for each other at the end of the block.
         """
@@ -87,34 +94,36 @@ class Ranks:
             raise
         except MesmError as caught:
             error = caught
-        self.agree(error)
+        self.raise_first_error(error)
 
-    def agree(self, error: MesmError | None) -> None:
-        """Raise the error of the first rank that has one on every rank; only rank 0 is to tell it."""
+    def raise_first_error(self, error: MesmError | None) -> None:
+        """Raise the error of the first rank that has one, on every rank; only rank 0 prints its message."""
         if self.world == 1:
             if error is not None:
                 raise error
             return
-        said = [json.loads(text) for text in self.gather_texts(json.dumps(error and [str(error), error.exit_code]))]
-        failed = [rank for rank, one in enumerate(said) if one]
-        if not failed:
+        errors = [json.loads(text) for text in self.gather_texts(json.dumps(error and [str(error), error.exit_code]))]
+        rank = next((rank for rank, entry in enumerate(errors) if entry), None)
+        if rank is None:
             return
-        message, code = said[failed[0]]
+        message, code = errors[rank]
         kind = InputError if code == InputError.exit_code else MesmError
-        agreed = kind(f"rank {failed[0]}: {message}" if failed[0] else message)
-        agreed.said_elsewhere = not self.first
-        raise agreed
+        first_error = kind(f"rank {rank}: {message}" if rank else message)
+        first_error.reported_elsewhere = not self.first
+        raise first_error
 
     def data_parallel(self, model: nn.Module) -> nn.Module:
-        """The model with gradients that are summed over all ranks in the backward pass; itself if there is one rank.
+        """Wrap the model so that gradients are summed over all ranks; returns the model itself if there is one rank.
 
-        A parameter that no rank's batch reached keeps the gradient None; where some rank's did, the others add 0. The
-        weights of rank 0 are copied to all.
+        A parameter that no rank used keeps the gradient None; if some rank used it, the others add 0. The weights of
+        rank 0 are copied to all ranks.
         """
         if self.world == 1:
             return model
         with self.backend_errors(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of broadcast_buffers: torch 2.6 has no other name for it
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # about broadcast_buffers, which has no other name in torch 2.6
             parallel = DistributedDataParallel(
                 model, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
             )
@@ -122,10 +131,10 @@ class Ranks:
         return parallel
 
     def sum_statistics(self, sums: Tensor) -> Tensor:
-        """The sums of all ranks added up, without a gradient; for `synchronise`. All ranks call it in the same order.
+        """Sum a tensor over all ranks, without a gradient; for `synchronise`. All ranks call it in the same order.
 
-        In a process group of its own: in the backward pass its calls come in between those of DistributedDataParallel,
-        in an order that depends on what a rank's batch reaches.
+        It has its own process group: in the backward pass its calls are interleaved with those of
+        DistributedDataParallel, in an order that depends on the parameters that a rank's batch uses.
         """
         total = sums.detach().clone(memory_format=torch.contiguous_format)
         with self.backend_errors():
@@ -133,10 +142,10 @@ class Ranks:
         return total
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """Rank 0 runs the block (the others check `first`) and may take as long as it likes, for a download say.
+    def first_rank_only(self) -> Iterator[None]:
+        """Make all other ranks wait at the end of the block for rank 0, for any time, as for a download.
 
-        The others wait at the end without a collective, whose time is limited. Once per connection.
+        The block itself checks `first`. There is no collective, whose time is limited. Use it once per connection.
         """
         if self.store is None:
             yield
@@ -146,13 +155,13 @@ class Ranks:
         finally:
             with self.backend_errors():
                 if self.first:
-                    self.store.set(PREPARED, "")
-                while not self.store.check([PREPARED]):
-                    time.sleep(POLL)
+                    self.store.set(PREPARED_KEY, "")
+                while not self.store.check([PREPARED_KEY]):
+                    time.sleep(POLL_SECONDS)
 
     @contextmanager
     def backend_errors(self) -> Iterator[None]:
-        """Turn what the backends raise when a rank is gone into a LostRanks error."""
+        """Turn the errors of the backends about lost ranks into LostRanks."""
         try:
             yield
         except RuntimeError as error:
@@ -161,31 +170,31 @@ class Ranks:
             reason = str(error).splitlines()[0][:200]
             raise LostRanks(
                 f"rank {self.rank} of {self.world} has lost the others ({reason}): one of them has ended, or the "
-                "network is cut. The last checkpoint is whole: start the same command again with --resume"
+                "network is down. The last checkpoint is complete: run the same command again with --resume"
             ) from None
 
-    def _all_gather(self, mine: Tensor) -> list[Tensor]:
+    def _all_gather(self, value: Tensor) -> list[Tensor]:
         if self.world == 1:
-            return [mine]
-        found = [torch.empty_like(mine) for _ in range(self.world)]
+            return [value]
+        values = [torch.empty_like(value) for _ in range(self.world)]
         with self.backend_errors():
-            distributed.all_gather(found, mine)
-        return found
+            distributed.all_gather(values, value)
+        return values
 
 
 ALONE = Ranks()
 
 
 class Exchange:
-    """A few numbers of every rank, and the mean of the running statistics of batch norm, summed in one collective.
+    """Gathers a few numbers of every rank and averages the running statistics of batch norm, in one collective.
 
-    Started before the backward pass and finished after it, so it takes no time of its own. A rank without items in a
-    step adds its old statistics to the mean. They are the same everywhere afterwards, so what is evaluated and saved
-    does not depend on the rank.
+    It starts before the backward pass and is finished after it, so it costs no time. A rank without items in a step
+    contributes its old statistics to the mean. Afterwards the statistics are equal on all ranks, so what is evaluated
+    and saved does not depend on the rank.
     """
 
     def __init__(self, ranks: Ranks, row: Tensor, model: nn.Module) -> None:
-        """`row` (k,) float32, on the device of the model; k is the same on all ranks."""
+        """Start the collective. `row`: float32 (k,) on the device of the model; k is the same on all ranks."""
         self._ranks, self._statistics = ranks, list[Tensor]()
         self._work: Work | None = None
         rows = row.new_zeros(ranks.world, len(row))
@@ -198,7 +207,7 @@ class Exchange:
                 self._work = distributed.all_reduce(self._sums, async_op=True)
 
     def finish(self) -> Tensor:
-        """The rows of all ranks, (world, k); the statistics are averaged in place."""
+        """Wait for the collective, update the statistics in place, and return the rows of all ranks, (world, k)."""
         if self._work is not None:
             with self._ranks.backend_errors():
                 self._work.wait()
@@ -210,17 +219,17 @@ class Exchange:
 
 
 def no_sync(model: nn.Module, *, unless: bool) -> AbstractContextManager[Any]:
-    """Gradients of this forward and backward pass stay this rank's own, `unless` it is the last one of an update."""
+    """Do not sum the gradients of this forward and backward pass over the ranks, unless `unless` is true."""
     return nullcontext() if unless or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
 
 def _sum_bucket(group: ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-    """The hook of DistributedDataParallel that adds up gradients; torch's own takes their mean."""
+    """The communication hook of DistributedDataParallel that sums gradients; the default one averages them."""
     work: Work = distributed.all_reduce(bucket.buffer(), group=group, async_op=True)
     summed: torch.futures.Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
     return summed
 
 
 def _is_backend_error(error: RuntimeError) -> bool:
-    """gloo has no exception of its own, and its errors pass through autograd: they name its source files."""
+    """Whether a backend raised it. gloo has no exception class, and autograd passes its errors on; they name gloo."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower() or "NCCL" in str(error)

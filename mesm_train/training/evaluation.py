@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mesm_data.storage.files import atomic_write
 from mesm_train.data.labels import Head, Heads, truth
-from mesm_train.data.plan import in_order
+from mesm_train.data.plan import sorted_batches
 from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores, number_scores
 from mesm_train.evaluation.thresholds import choose_thresholds
 from mesm_train.training.losses import TargetStatistics, batch_loss
@@ -104,9 +104,9 @@ def predict(setup: Setup, part: str, statistics: TargetStatistics) -> Prediction
         statistics: Of the train part, on the CPU.
     """
     model, ranks = setup.model.eval(), setup.ranks
-    plan = in_order(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
+    plan = sorted_batches(setup.keys[part], setup.dataset.shard, batch=EVAL_BATCH)
     shares = [plan[rank :: ranks.world] for rank in range(ranks.world)]
-    with ranks.together():
+    with ranks.same_error_everywhere():
         logits = [model(batch.to(setup.device)).float().cpu() for batch in setup.loader.batches(shares[ranks.rank])]
     mine = torch.cat(logits) if logits else torch.zeros(0, len(setup.heads.outputs))
     gathered = ranks.gather_rows(mine, [sum(map(len, share)) for share in shares])

@@ -1,4 +1,4 @@
-"""Start the ranks of a run on this machine: what torchrun does, with one exit code and without its log."""
+"""Starts the ranks of a run on this machine: like torchrun, but with one exit code and without its log."""
 
 import ctypes
 import logging
@@ -9,25 +9,28 @@ import tempfile
 from collections.abc import Sequence
 from uuid import uuid4
 
-STOPPED = 130  # the exit code after Ctrl-C or SIGTERM
-GRACE = "60"  # seconds that ranks have to save and end after a signal
+STOPPED_EXIT_CODE = 130  # after Ctrl-C or SIGTERM
+SHUTDOWN_SECONDS = "60"  # that ranks have to save and end after a signal
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
-def launch(count: int, command: Sequence[str]) -> int:
-    """Run `command` as `count` ranks until all have ended; the exit code is 0, or that of the first rank that failed.
+def launch_ranks(count: int, command: Sequence[str]) -> int:
+    """Run `command` as `count` ranks until all have ended.
 
-    The ranks get SIGINT and SIGTERM that this process gets. When one has failed, the others are ended.
+    SIGINT and SIGTERM are forwarded to the ranks. When one rank has failed, the others are ended.
+
+    Returns:
+        The exit code: 0, or that of the first rank that failed.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.ERROR)  # ranks write their own errors; of this process only
+    logging.disable(logging.ERROR)  # of this process only: ranks print their own errors
     for name, value in {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
         "GLOO_SOCKET_IFNAME": LOOPBACK.get(sys.platform, ""),
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": GRACE,
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SHUTDOWN_SECONDS,
     }.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="mesm-") as folder:
@@ -45,15 +48,15 @@ def launch(count: int, command: Sequence[str]) -> int:
         try:
             elastic_launch(config, command[0])(*command[1:])
         except SignalException:
-            return STOPPED
+            return STOPPED_EXIT_CODE
         except ChildFailedError as error:
             codes = [failure.exitcode for failure in error.failures.values()]
             return next((code for code in codes if code > 0), 1)  # negative: killed by a signal
     return 0
 
 
-def end_with_launcher() -> None:
-    """Where torchrun or `launch` started this process: get SIGTERM when that one dies, however (Linux only)."""
+def terminate_with_launcher() -> None:
+    """Let the kernel send SIGTERM to this process when torchrun or `launch_ranks`, which started it, ends (Linux)."""
     if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
         parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)

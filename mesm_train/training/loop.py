@@ -1,14 +1,13 @@
 """The training loop, from top to bottom.
 
-All state of a run is the model's and what state.py has; randomness is derived from (seed, epoch, step, sample). So a
-run that is stopped or killed anywhere goes on from its last checkpoint as if nothing had happened: on a CPU with the
-same number of ranks and threads, bit for bit. On another number of ranks it goes on with exactly the samples that
-remain.
+The state of a run is that of the model and of run_state.py; random numbers depend on (seed, epoch, step, sample) only.
+So a run that is stopped or killed anywhere resumes from its last checkpoint exactly: on a CPU with the same number of
+ranks and threads, bit for bit. On another number of ranks it continues with exactly the remaining samples.
 
-A step is a micro-batch, an update is `optim.accumulate` of them. The host queues an update and only then reads what the
-one before reported (status.py), so a card always has work.
+A step is a micro-batch, an update consists of `optim.accumulate` steps. The host launches an update and only then reads
+the report of the previous one (status.py), so a GPU is never idle.
 
-Every rank runs this file. They differ in their samples; rank 0 writes.
+Every rank runs this file on its own samples; rank 0 writes files.
 """
 
 import math
@@ -24,67 +23,75 @@ from torch import Tensor, nn
 from mesm_data.errors import MesmError
 from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
-from mesm_train.data.plan import derived
+from mesm_train.data.plan import derive_seed
 from mesm_train.evaluation.scores import best_baseline
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
 from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
 from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, learning_rate, optimizer_step
-from mesm_train.training.progress import Watcher
+from mesm_train.training.progress import RunLogger
 from mesm_train.training.results import write_run_results
-from mesm_train.training.run_state import Position, State
+from mesm_train.training.run_state import Position, RunState
 from mesm_train.training.setup import Setup
-from mesm_train.training.status import Report, Reporter, Status, Trained
+from mesm_train.training.status import TrainingSummary, UpdateReport, UpdateReporter, UpdateStatus
 
 
-def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher) -> bool:
-    """Train to the end, or until `stop()` on any rank; then test the best epoch. True if the run has ended.
+def train(setup: Setup, run: Path, *, stop: Callable[[], bool], logger: RunLogger) -> bool:
+    """Train until the end, or until `stop()` returns true on any rank; then test the best epoch.
 
-    `watcher` shows every update and epoch. Raises MesmError on a loss that is not finite, naming the batch.
+    Args:
+        stop: Called before each update.
+        logger: Receives the events of the loop.
+
+    Returns:
+        Whether the run has ended.
+
+    Raises:
+        MesmError: The loss is not finite. The message names the file with the keys of the batch.
     """
     config, ranks = setup.config.optim, setup.ranks
-    state = State.start(setup)
+    state = RunState.start(setup)
     position, optimizer, scaler = state.position, state.optimizer, state.scaler
     statistics = target_statistics(setup)
-    on_device = statistics.to(setup.device)
-    journal = Journal(run / "metrics.jsonl", write=ranks.first)
-    with ranks.together():
-        state.resume(setup, run, journal)
-    model, operations = ranks.data_parallel(setup.model), throughput.Operations(setup.model)
+    device_statistics = statistics.to(setup.device)
+    metrics_log = MetricsLog(run / "metrics.jsonl", write=ranks.first)
+    with ranks.same_error_everywhere():
+        state.resume(setup, run, metrics_log)
+    model, operations = ranks.data_parallel(setup.model), throughput.OperationCounter(setup.model)
     updates = -(-setup.steps_per_epoch() // config.accumulate)  # of an epoch
-    reporter = Reporter(setup, run, journal, watcher, updates)
+    reporter = UpdateReporter(setup, run, metrics_log, logger, updates)
 
     while position.epoch < config.epochs and not position.finished:
         plan = setup.plan(position.epoch)
-        batches = feed(setup, plan.shares(ranks.rank, ranks.world, start=position.step), position.epoch)
-        ahead = next(batches, None)
+        batches = device_batches(setup, plan.shares(ranks.rank, ranks.world, start=position.step), position.epoch)
+        upcoming = next(batches, None)
         last_save = time.monotonic()
         model.train()
-        while ahead is not None:
+        while upcoming is not None:
             start, first = time.monotonic(), position.step
             rate = learning_rate(config, position.total, config.epochs * updates)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             count = min(config.accumulate, len(plan) - first)
-            fed, losses = list[Fed](), list[Tensor]()
-            while len(fed) < count:
-                assert ahead is not None  # the plan has a share for each of its steps
-                fed.append(ahead)
-                whole = len(fed) == count
-                with no_sync(model, unless=whole):
-                    loss = forward(setup, model, ahead.batch, on_device, position, plan.size(position.step))
+            micro_batches, losses = list[DeviceBatch](), list[Tensor]()
+            while len(micro_batches) < count:
+                assert upcoming is not None  # the plan has a share for every step
+                micro_batches.append(upcoming)
+                is_update = len(micro_batches) == count
+                with no_sync(model, unless=is_update):
+                    loss = forward(setup, model, upcoming.batch, device_statistics, position, plan.size(position.step))
                     losses.append(loss.detach())
-                    if whole:
+                    if is_update:
                         overdue = ranks.first and time.monotonic() - last_save >= setup.config.checkpoint_seconds
                         last_save = time.monotonic() if overdue else last_save
-                        status = Status(
+                        status = UpdateStatus(
                             losses=torch.stack(losses),
-                            data_wait=sum(one.wait for one in fed),
-                            operations=sum(operations.of(one.batch) for one in fed),
-                            failed=ahead.error is not None,
+                            data_wait=sum(each.wait for each in micro_batches),
+                            operations=sum(operations.of(each.batch) for each in micro_batches),
+                            failed=upcoming.error is not None,
                             stop=stop(),
                             overdue=overdue,
                         )
@@ -92,48 +99,50 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], watcher: Watcher
                     with ranks.backend_errors():
                         scaler.scale(loss / count).backward()  # type: ignore[no-untyped-call]
                 position.step += 1
-                ahead = next(batches, None)
+                upcoming = next(batches, None)
             rows = exchange.finish()
             norm = optimizer_step(setup.model, optimizer, scaler, config)
             if state.mean is not None:
                 state.mean.update_parameters(setup.model)
             position.total += 1
-            report = Report(
+            report = UpdateReport(
                 {
                     "kind": "train", "epoch": position.epoch, "step": position.total, "lr": rate,
                     "samples": sum(plan.size(step) for step in range(first, position.step)), "ranks": ranks.world,
                 },
-                first=first, keys=[one.batch.keys for one in fed], error=fed[-1].error, rows=rows, norm=norm,
+                first=first, keys=[each.batch.keys for each in micro_batches], error=micro_batches[-1].error, rows=rows,
+                norm=norm,
             )  # fmt: skip
             reporter.read()
             report.seconds = time.monotonic() - start
             reporter.put(report)
-            if ahead is not None and (reporter.stopping or reporter.overdue):
-                reporter.read()  # nothing is saved of an update that is not known to be good
+            if upcoming is not None and (reporter.stopping or reporter.overdue):
+                reporter.read()  # an update is only saved if it is known to be good
                 state.save(setup, run)
                 if reporter.stopping:
                     return False
         reporter.read()
-        end_epoch(setup, run, state, journal, watcher, reporter.end_epoch(), statistics)
+        end_epoch(setup, run, state, metrics_log, logger, reporter.end_epoch(), statistics)
         if (ranks.any(stop()) or reporter.stopping) and not position.finished:
             return False
-    finish(setup, run, position, journal, watcher, statistics)
+    finish(setup, run, position, metrics_log, logger, statistics)
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fed:
-    """A batch of this rank on its device; `wait`: the seconds that the loop waited for it."""
+class DeviceBatch:
+    """A batch of this rank on its device. `wait`: seconds that the loop waited for it; `error`: why it is empty."""
 
     batch: Batch
     wait: float
     error: MesmError | None
 
 
-def feed(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[Fed]:
-    """The batches of this rank in order.
+def device_batches(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[DeviceBatch]:
+    """Yield the batches of this rank in order.
 
-    From one that cannot be read on they are empty and have its error: the other ranks go on until all of them know.
+    If a batch cannot be read, it and all later ones are empty and have its error: the other ranks continue until all
+    ranks have received the error.
     """
     batches, error = setup.loader.batches(shares, epoch=epoch), None
     for _ in shares:
@@ -142,20 +151,20 @@ def feed(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[Fe
             batch = next(batches) if error is None else setup.loader.batch(())
         except MesmError as caught:
             batch, error = setup.loader.batch(()), caught
-        yield Fed(batch=batch.to(setup.device), wait=time.monotonic() - start, error=error)
+        yield DeviceBatch(batch=batch.to(setup.device), wait=time.monotonic() - start, error=error)
 
 
 def forward(
     setup: Setup, model: nn.Module, batch: Batch, statistics: TargetStatistics, position: Position, count: int
 ) -> Tensor:
-    """The loss of a batch: see `batch_loss`. `count`: the samples of the step on all ranks."""
+    """The loss of a batch, see `batch_loss`. `count`: the number of samples of the step on all ranks."""
     setup.model.set_epoch(position.epoch + position.step / setup.steps_per_epoch())
-    # Of the samples, not of the rank: dropout depends on how a step is dealt, and on nothing else.
-    torch.manual_seed(derived(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
+    # The seed depends on the samples, not on the rank: dropout depends only on how a step is dealt.
+    torch.manual_seed(derive_seed(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:
         with autocast(setup.device, setup.config.optim.precision):
             logits = model(batch)
-    except ValueError as error:  # an attention that is not finite cannot choose
+    except ValueError as error:  # site selection by an attention that is not finite
         if "not finite" not in str(error):
             raise
         empty = setup.loader.batch(()).to(setup.device)
@@ -164,10 +173,10 @@ def forward(
 
 
 def end_epoch(
-    setup: Setup, run: Path, state: State, journal: Journal, watcher: Watcher, trained: Trained,
+    setup: Setup, run: Path, state: RunState, metrics_log: MetricsLog, logger: RunLogger, training: TrainingSummary,
     statistics: TargetStatistics,
 ) -> None:  # fmt: skip
-    """Validate, choose thresholds, remember the best, save."""
+    """Validate, choose thresholds, update the best epoch, save a checkpoint."""
     position, start = state.position, time.monotonic()
     eval_setup = setup if state.mean is None else replace(setup, model=cast(AnyModel, state.mean.module))
     predictions = predict(eval_setup, "valid", statistics)
@@ -179,13 +188,13 @@ def end_epoch(
     record = {
         "kind": "valid", "epoch": position.epoch, "step": position.total, "loss": predictions.loss, "metrics": scores,
     }  # fmt: skip
-    journal.append(record)
-    watcher.epoch(record)
-    seconds = trained.seconds + time.monotonic() - start
+    metrics_log.append(record)
+    logger.epoch(record)
+    seconds = training.seconds + time.monotonic() - start
     left = (setup.config.optim.epochs - 1 - position.epoch) * seconds
-    watcher.say(
+    logger.say(
         f"epoch {position.epoch}: valid loss {predictions.loss:.4f}, {_main_score(scores)}, "
-        f"train loss {trained.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
+        f"train loss {training.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
         f"{' (best so far)' if better else ''}"
     )
     if better:
@@ -204,9 +213,14 @@ def _main_score(scores: dict[str, Any]) -> str:
 
 
 def finish(
-    setup: Setup, run: Path, position: Position, journal: Journal, watcher: Watcher, statistics: TargetStatistics
+    setup: Setup,
+    run: Path,
+    position: Position,
+    metrics_log: MetricsLog,
+    logger: RunLogger,
+    statistics: TargetStatistics,
 ) -> None:
-    """The best epoch on the test part, with the thresholds that the valid part chose; written down whole."""
+    """Evaluate the best epoch on the test part, with the thresholds of the valid part, and write the results."""
     best = checkpoint.load(run / "checkpoints", "best")
     if best is None:
         raise MesmError(f"no epoch of {run} has a validation score: no class of the valid part has positives")
@@ -217,19 +231,19 @@ def finish(
     calibration = Calibration.choose(setup.heads, predictions["valid"], statistics, setup.config.eval.thresholds)
     choice = {"classes": list(setup.heads.outputs), "epoch": position.best_epoch, "part": "valid"}
     write_json(run / "thresholds.json", {**choice, **calibration.as_dict()})
-    for part, of_part in predictions.items():
-        write_predictions(run / f"predictions-{part}.parquet", setup.heads, of_part, setup.split.name)
-    scores = {part: score(setup.heads, of_part, calibration) for part, of_part in predictions.items()}
-    journal.rewind(lambda record: record["kind"] != "test")
+    for part, part_predictions in predictions.items():
+        write_predictions(run / f"predictions-{part}.parquet", setup.heads, part_predictions, setup.split.name)
+    scores = {part: score(setup.heads, part_predictions, calibration) for part, part_predictions in predictions.items()}
+    metrics_log.rewind(lambda record: record["kind"] != "test")
     if "test" in scores:
         record = {
             "kind": "test", "epoch": position.best_epoch, "step": position.total, "loss": predictions["test"].loss,
             "metrics": scores["test"],
         }  # fmt: skip
-        journal.append(record)
-        watcher.epoch(record)
-        watcher.say(f"test (epoch {position.best_epoch}): {_beside_baselines(scores['test'])}")
-    write_run_results(run, setup, position.best_epoch, scores, journal.read())
+        metrics_log.append(record)
+        logger.epoch(record)
+        logger.say(f"test (epoch {position.best_epoch}): {_beside_baselines(scores['test'])}")
+    write_run_results(run, setup, position.best_epoch, scores, metrics_log.read())
 
 
 def _beside_baselines(scores: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one object a line, appended. A line that a kill tore off is removed when the run goes on."""
+"""metrics.jsonl: one JSON object per line, appended. A line that a kill left incomplete is removed on resume."""
 
 import json
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from mesm_data.storage.machine_errors import translate_machine_errors
 from mesm_train.training.run_files import parse_line
 
 
-class Journal:
-    """The journal of a run. `rewind` forgets what a resumed run will do again. Without `write` it is only read."""
+class MetricsLog:
+    """The metrics.jsonl of a run. With `write=False`, `append` and `rewind` do nothing."""
 
     def __init__(self, path: Path, *, write: bool = True) -> None:
         self.path, self._write = path, write
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line; it is in the kernel's hands when this returns. Raises MesmError if there is no room."""
+        """Append one line, unbuffered. Raises MesmError if the disk is full."""
         if not self._write:
             return
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
@@ -26,7 +26,7 @@ class Journal:
             file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines. Raises InputError that names the line if one is damaged."""
+        """All complete lines. Raises InputError that names a damaged line."""
         if not self.path.exists():
             return []
         try:
@@ -45,10 +45,10 @@ class Journal:
         return records
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Keep the whole lines for which `keep` is true, and nothing else."""
+        """Remove all lines except the complete ones for which `keep` returns true."""
         if not self._write:
             return
-        kept = [record for record in self.read() if keep(record)]
+        records = [record for record in self.read() if keep(record)]
         with atomic_write(self.path) as file:
-            for record in kept:
+            for record in records:
                 file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line an epoch in a file, a bar on a terminal, curves in TensorBoard or W&B."""
+"""Shows the progress of a run: lines in a file, a bar on a terminal, curves in TensorBoard or W&B, a profile."""
 
 import sys
 import time
@@ -12,157 +12,157 @@ from mesm_data.errors import InputError
 from mesm_data.storage.safe_text import printable_message
 
 
-class Watcher(Protocol):
-    """Told of what the loop does."""
+class RunLogger(Protocol):
+    """Receives the events of the training loop."""
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """An update is done, `done` of the epoch's `count`; `record` is its line of metrics.jsonl."""
+        """Called after each update, which is number `done` of the epoch's `count`; `record`: see metrics.jsonl."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """A part of the split was judged; `record` is its line of metrics.jsonl."""
+        """Called after each evaluation of a part of the split; `record`: see metrics.jsonl."""
 
     def say(self, line: str) -> None:
-        """Something that is worth a line."""
+        """Called with a message for the user."""
 
 
-class Silent:
-    """For the ranks but the first."""
+class NullLogger:
+    """Shows nothing. For all ranks but the first."""
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-class Lines(Silent):
-    """One line an epoch on stderr, and in long epochs one line every `interval` seconds, see `told`."""
+class LineLogger(NullLogger):
+    """Writes messages to stderr, and in long epochs a line about an update every `interval` seconds."""
 
     def __init__(self, interval: float = 60) -> None:
-        self._speeds: list[float] = []
-        self._interval, self._last = interval, time.monotonic()
+        self._seconds: list[float] = []  # of each update of the epoch
+        self._interval, self._last_line = interval, time.monotonic()
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Write a line if the last one is old enough."""
-        left = self._left(record, done, count)
-        if time.monotonic() - self._last < self._interval:
+        """Write a line if the last one is older than the interval."""
+        left = self._seconds_left(record, done, count)
+        if time.monotonic() - self._last_line < self._interval:
             return
-        self.say(f"epoch {record['epoch']} step {done}/{count} {told(record)}, epoch ends in {left:.0f} s")
+        self.say(f"epoch {record['epoch']} step {done}/{count} {format_update(record)}, epoch ends in {left:.0f} s")
 
     def say(self, line: str) -> None:
-        """Write it."""
-        self._last = time.monotonic()
+        """Write the line."""
+        self._last_line = time.monotonic()
         print(printable_message(line), file=sys.stderr, flush=True)
 
-    def _left(self, record: dict[str, Any], done: int, count: int) -> float:
-        """Seconds to the end of the epoch, by the mean speed of its steps so far."""
+    def _seconds_left(self, record: dict[str, Any], done: int, count: int) -> float:
+        """The estimated time to the end of the epoch, by the mean duration of its updates so far."""
         if done == 1:
-            self._speeds.clear()
-        self._speeds.append(record["seconds"])
-        return (count - done) * sum(self._speeds) / len(self._speeds)
+            self._seconds.clear()
+        self._seconds.append(record["seconds"])
+        return (count - done) * sum(self._seconds) / len(self._seconds)
 
 
-class Bar(Silent):
-    """The same on a terminal: a tqdm bar for each epoch."""
+class BarLogger(NullLogger):
+    """Shows a progress bar (tqdm) for each epoch on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Any = None
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Move the bar; a new one for a new epoch."""
+        """Advance the bar, or start a new one for a new epoch."""
         from tqdm import tqdm
 
         if self._bar is None:
             self._bar = tqdm(total=count, initial=done - 1, desc=f"epoch {record['epoch']}", unit="step", leave=False)
-        self._bar.set_postfix_str(told(record), refresh=False)
+        self._bar.set_postfix_str(format_update(record), refresh=False)
         self._bar.update(1)
 
     def say(self, line: str) -> None:
-        """Close the bar and write it."""
+        """Close the bar and write the line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
         print(printable_message(line), file=sys.stderr, flush=True)
 
 
-class Curves(ABC):
-    """What another watcher shows, and beside it curves of everything that metrics.jsonl holds, by update."""
+class CurveLogger(ABC):
+    """Forwards to another logger, and adds curves of all numbers of metrics.jsonl, by update."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._other = watcher
+    def __init__(self, logger: RunLogger) -> None:
+        self._logger = logger
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Add a point to each curve of training."""
-        self._other.step(record, done, count)
-        self._draw(record)
+        """Add a point to each training curve."""
+        self._logger.step(record, done, count)
+        self._add_record(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Add a point to each curve of the part, classes included."""
-        self._other.epoch(record)
-        self._draw(record)
+        """Add a point to each curve of the part of the split, including those of the classes."""
+        self._logger.epoch(record)
+        self._add_record(record)
 
     def say(self, line: str) -> None:
-        """Pass it on; what was added is on disk afterwards."""
-        self._other.say(line)
+        """Forward the line, and flush the curves."""
+        self._logger.say(line)
         self.flush()
 
     @abstractmethod
     def add(self, points: dict[str, float], step: int) -> None:
-        """A point of some curves, by name."""
+        """Add a point to each of these curves: name -> value."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Write what was added."""
+        """Write all points to disk."""
 
-    def _draw(self, record: dict[str, Any]) -> None:
+    def _add_record(self, record: dict[str, Any]) -> None:
         values = {key: value for key, value in record.items() if key not in ("kind", "step")}
         self.add({f"{record['kind']}/{name}": value for name, value in _numbers(values)}, record["step"])
 
 
-class TensorBoard(Curves):
-    """Curves in TensorBoard's files."""
+class TensorBoardLogger(CurveLogger):
+    """Writes curves for TensorBoard."""
 
-    def __init__(self, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, folder: Path, logger: RunLogger) -> None:
         """Raises InputError if tensorboard is not installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard needs a package: pip install 'mesm[tensorboard]'") from None
-        super().__init__(watcher)
-        self._folder, self._new = folder, SummaryWriter
+        super().__init__(logger)
+        self._folder, self._writer_class = folder, SummaryWriter
         self._writer: Any = None
 
     def add(self, points: dict[str, float], step: int) -> None:
-        """See Curves."""
-        if self._writer is None:  # points of a run that goes on replace those behind its last checkpoint
-            self._writer = self._new(self._folder, purge_step=step)
+        """See CurveLogger."""
+        if self._writer is None:  # points of a resumed run replace those after its last checkpoint
+            self._writer = self._writer_class(self._folder, purge_step=step)
         for name, value in points.items():
             self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """See Curves."""
+        """See CurveLogger."""
         if self._writer is not None:
             self._writer.flush()
 
 
-class WeightsAndBiases(Curves):
-    """Curves in Weights & Biases: online, or in `folder` only if WANDB_MODE=offline; set up by WANDB_* variables."""
+class WandbLogger(CurveLogger):
+    """Sends curves to Weights & Biases, or with WANDB_MODE=offline only to `folder`; WANDB_* variables configure it."""
 
-    def __init__(self, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, folder: Path, logger: RunLogger) -> None:
         """Raises InputError if wandb is not installed."""
         try:
             import wandb
         except ImportError:
             raise InputError("--wandb needs a package: pip install 'mesm[wandb]'") from None
-        super().__init__(watcher)
+        super().__init__(logger)
         self._wandb, self._folder = wandb, folder
         self._run: Any = None
 
     def add(self, points: dict[str, float], step: int) -> None:
-        """See Curves. A run that goes on has the same id; what it does again is not drawn twice."""
+        """See CurveLogger. A resumed run has the same id, and W&B ignores points that it already has."""
         if self._run is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = self._folder.absolute().parent.name
@@ -170,30 +170,36 @@ class WeightsAndBiases(Curves):
         self._run.log(points, step=step)
 
     def flush(self) -> None:
-        """W&B writes by itself."""
+        """Do nothing: W&B writes in the background."""
 
     def _id(self) -> str:
-        """Of this run, kept in its folder."""
+        """The id of this run, stored in its folder."""
         path = self._folder / "id"
         if not path.exists():
             path.write_text(uuid4().hex)
         return path.read_text()
 
 
-class Profile(Silent):
-    """What another watcher shows, and a trace of some updates for chrome://tracing or Perfetto."""
+class ProfileLogger(NullLogger):
+    """Forwards to another logger, and traces some updates for chrome://tracing or Perfetto."""
 
-    def __init__(self, file: Path, first: int, last: int, watcher: Watcher) -> None:
-        """The trace lasts from the end of update `first` to that of `last`, counted from 1 in this process."""
-        self._file, self._first, self._last, self._other = file, first, last, watcher
+    def __init__(self, file: Path, first: int, last: int, logger: RunLogger) -> None:
+        """
+        Args:
+            file: The trace, a compressed JSON file.
+            first: The trace starts after this update, counted from 1 in this process,
+            last: and ends after this one.
+            logger: The logger to forward to.
+        """
+        self._file, self._first, self._last, self._logger = file, first, last, logger
         self._updates = 0
         self._profile: Any = None
 
     def step(self, record: dict[str, Any], done: int, count: int) -> None:
-        """Begin or end the trace."""
+        """Start or end the trace."""
         from torch.profiler import profile
 
-        self._other.step(record, done, count)
+        self._logger.step(record, done, count)
         self._updates += 1
         if self._updates == self._first:
             self._profile = profile()
@@ -203,15 +209,15 @@ class Profile(Silent):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._profile.export_chrome_trace(str(self._file))
             self._profile = None
-            self._other.say(f"profile: {self._file}")
+            self._logger.say(f"profile: {self._file}")
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Pass it on."""
-        self._other.epoch(record)
+        """Forward the record."""
+        self._logger.epoch(record)
 
     def say(self, line: str) -> None:
-        """Pass it on."""
-        self._other.say(line)
+        """Forward the line."""
+        self._logger.say(line)
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -223,8 +229,8 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, float(value)
 
 
-def told(record: dict[str, Any]) -> str:
-    """The numbers of an update. MFU only where the device's peak is known."""
+def format_update(record: dict[str, Any]) -> str:
+    """The numbers of an update as text. MFU appears only if the device's peak is known."""
     norm = "-" if record["grad_norm"] is None else f"{record['grad_norm']:.3g}"
     mfu = "" if record["mfu"] is None else f" mfu {100 * record['mfu']:.1f}%"
     return (

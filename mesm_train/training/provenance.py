@@ -1,4 +1,4 @@
-"""What identifies a run: data, split, labels, settings, code and machine. No user, no host, no place on a disk."""
+"""The provenance of a run: data, split, labels, settings, code and machine. No user, host or path."""
 
 import json
 import os
@@ -39,20 +39,20 @@ def provenance(
         },
         "split": split.summary(),
         "labels": heads.summary(),
-        "config": without_places(to_dict(config)),
+        "config": without_paths(to_dict(config)),
         "seed": config.seed,
-        "code": code(),
+        "code": code_version(),
         "environment": environment(device),
     }
 
 
-def without_places(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Settings with paths and URLs cut to their last part: the way to a folder names users and machines.
 
-    A path is a text that begins with /, ~ or . ; names of models ("a/b") stay.
+    A text that begins with /, ~ or . is a path; names of models ("a/b") stay.
     """
     if isinstance(value, dict):
-        return {key: without_places(inner) for key, inner in value.items()}
+        return {key: without_paths(inner) for key, inner in value.items()}
     if isinstance(value, str) and "://" in value:
         return urlsplit(value).path.rstrip("/").rpartition("/")[2]
     if isinstance(value, str) and value.startswith(("/", "~", ".")):
@@ -62,38 +62,39 @@ def without_places(value: Any) -> Any:
 
 
 def _home_name() -> str | None:
-    with suppress(RuntimeError):  # HOME is not set, and the user is not in the passwd file
+    with suppress(RuntimeError):  # HOME is not set, and the user is not in the password database
         return Path.home().name
     return None
 
 
-def code(file: Path = Path(__file__)) -> dict[str, Any]:
-    """The version that is installed; in a checkout of ours also the commit, and whether tracked files differ from it.
+def code_version(file: Path = Path(__file__)) -> dict[str, Any]:
+    """The installed version; in a checkout of mesm also the commit, and whether tracked files differ from it.
 
-    `file` is one of ours: an install inside somebody else's checkout (in its .venv) is not tracked there, and git's
-    answer would be about their code.
+    Args:
+        file: A file of mesm. In a .venv inside the checkout of another project it is not tracked by git, and the
+            commit would be that of the other project.
     """
     folder = file.resolve().parent
-    tracked = _git(folder, "ls-files", "--error-unmatch", file.name)
-    commit = _git(folder, "rev-parse", "HEAD") if tracked else None
+    is_tracked = _git(folder, "ls-files", "--error-unmatch", file.name)
+    commit = _git(folder, "rev-parse", "HEAD") if is_tracked else None
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
     return {"version": _version("mesm"), "commit": commit, "modified": None if changes is None else bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """The output of a git command that only reads; None if it fails, or there is no git."""
-    # GIT_DIR and its kin, set in a hook or an alias, would answer for another repository.
+    """The output of a read-only git command; None if it fails, or git is not installed."""
+    # GIT_DIR and similar variables, set in a hook or an alias, would select another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=30, check=False)
+        result = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def environment(device: str) -> dict[str, Any]:
-    """What computes: versions, processor, graphics card and its TF32 setting (None on a CPU) and threads of torch."""
+    """The environment: versions, CPU, GPU and its TF32 setting (None without a GPU), and threads of torch."""
     import torch
 
     return {
@@ -117,10 +118,10 @@ def _version(name: str) -> str | None:
 def _cpu() -> str | None:
     # model name	: AMD EPYC 7B13
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or None
+        match = None
+    return match[1].strip() if match else platform.processor() or None
 
 
 _TITLES = {
@@ -139,27 +140,27 @@ _TITLES = {
 }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two provenances differ, one sentence each, the most important first: data, split, labels, then the rest.
+def provenance_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The differences of two provenances as sentences: data, split, labels, then the rest.
 
-    What one of them does not record at all (another version wrote it) is said as "not recorded".
+    A value that another version of mesm did not record appears as "not recorded".
     """
-    one, two = (dict(_flat(provenance)) for provenance in (before, now))
-    keys = dict.fromkeys([*_TITLES, *one, *two])
+    old, new = (dict(_flatten(provenance)) for provenance in (before, now))
+    keys = dict.fromkeys([*_TITLES, *old, *new])
     return [
-        f"{_TITLES.get(key, key)}: {_said(one, key)} before, {_said(two, key)} now"
+        f"{_TITLES.get(key, key)}: {_text(old, key)} before, {_text(new, key)} now"
         for key in keys
-        if key != "config.seed" and ((key in one) != (key in two) or one.get(key) != two.get(key))
+        if key != "config.seed" and ((key in old) != (key in new) or old.get(key) != new.get(key))
     ]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, inner in value.items():
         if isinstance(inner, Mapping) and inner:
-            yield from _flat(inner, f"{prefix}{key}.")
+            yield from _flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
 
 
-def _said(flat: Mapping[str, Any], key: str) -> str:
+def _text(flat: Mapping[str, Any], key: str) -> str:
     return json.dumps(flat[key], ensure_ascii=False, default=str) if key in flat else "not recorded"

@@ -1,19 +1,19 @@
-"""The shapes of a run's JSON files (see mesm_data.storage.json_shapes): a run may come from anybody."""
+"""The shapes of the JSON files of a run (see mesm_data.storage.json_shapes): a run may come from anybody."""
 
 from types import NoneType
 from typing import Any
 
 from mesm_data.storage.json_files import parse_json
-from mesm_data.storage.json_shapes import NUMBER, Each, mismatch
+from mesm_data.storage.json_shapes import NUMBER, MapOf, mismatch
 from mesm_train.evaluation.scores import CLASS_METRICS, MULTICLASS_METRICS, NUMBER_METRICS
 
 SCORE = (int, float, NoneType)  # None: not defined
 
-_BASELINES = Each(Each(SCORE))
+_BASELINES = MapOf(MapOf(SCORE))
 _CLASS_SCORES = dict.fromkeys(CLASS_METRICS, SCORE)
 _CLASSES_SHAPE = {
     "n": int,
-    "classes": Each({"support": int, "threshold": SCORE, **_CLASS_SCORES, "baselines": _BASELINES}),
+    "classes": MapOf({"support": int, "threshold": SCORE, **_CLASS_SCORES, "baselines": _BASELINES}),
     "mean": _CLASS_SCORES,
     "baselines": _BASELINES,
     "undefined?": {f"{metric}?": [str] for metric in CLASS_METRICS},
@@ -27,7 +27,7 @@ METRICS_SHAPES = {  # by task
     "multiclass": _CLASSES_SHAPE,
     "number": {
         "n": int,
-        "numbers": Each({**_NUMBER_SCORES, "baselines": _BASELINES, "sentiment?": Each(SCORE)}),
+        "numbers": MapOf({**_NUMBER_SCORES, "baselines": _BASELINES, "sentiment?": MapOf(SCORE)}),
         "mean": _NUMBER_SCORES,
         "baselines": _BASELINES,
     },
@@ -35,8 +35,8 @@ METRICS_SHAPES = {  # by task
 _LINE = {"kind": str, "epoch": int, "step": int}
 LINES = {
     "train": {**_LINE, **{f"{name}?": SCORE for name in ("loss", "lr", "samples_per_s", "data_wait", "seconds")}},
-    "valid": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": Each({"task": str})}},
-    "test": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": Each({"task": str})}},
+    "valid": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": MapOf({"task": str})}},
+    "test": {**_LINE, "loss": SCORE, "metrics": {"task": str, "further?": MapOf({"task": str})}},
 }
 SETTINGS = {
     "name?": str,
@@ -52,7 +52,7 @@ PROVENANCE = {
         "synthetic?": bool,
         "licence?": {"name?": str, "terms?": str, "issuer?": str},
     },
-    "split": {"name": str, "digest": str, "counts?": Each(int), "missing?": Each(int), "leaks?": Each(int)},
+    "split": {"name": str, "digest": str, "counts?": MapOf(int), "missing?": MapOf(int), "leaks?": MapOf(int)},
     "labels": {"view": str, "classes": [str]},
     "config": SETTINGS,
     "environment?": {"gpu?": (str, NoneType), "cpu?": (str, NoneType), "threads?": (int, NoneType)},
@@ -61,13 +61,13 @@ THRESHOLDS = {
     "classes": [str], "thresholds": [NUMBER], "epoch": int,
     "pos_weight?": [NUMBER], "offset?": [NUMBER], "scale?": [NUMBER],
 }  # fmt: skip
-OPERATIONS = {"input?": Each(int), "models": Each(Each(int)), "kept?": Each([NUMBER]), "parameters?": Each(int)}
+OPERATIONS = {"input?": MapOf(int), "models": MapOf(MapOf(int)), "kept?": MapOf([NUMBER]), "parameters?": MapOf(int)}
 LAST = {"step": int}
 BEST = {"step": int, "kept": [{"step": int, "score": NUMBER}]}
 
 
 def parse_line(raw: bytes) -> dict[str, Any]:
-    """A line of metrics.jsonl. Raises ValueError that says what is wrong with it."""
+    """Parse a line of metrics.jsonl. Raises ValueError that describes the problem."""
     line = parse_json(raw)
     kind = line.get("kind") if isinstance(line, dict) else None
     if problem := mismatch(line, LINES.get(kind, _LINE) if isinstance(kind, str) else _LINE):
@@ -75,8 +75,8 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     if kind in ("valid", "test"):
         for name, scores in {"metrics": line["metrics"], **line["metrics"].get("further", {})}.items():
             check_scores(name, scores)
-    found: dict[str, Any] = line
-    return found
+    record: dict[str, Any] = line
+    return record
 
 
 def check_scores(name: str, scores: dict[str, Any]) -> None:

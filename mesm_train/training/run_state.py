@@ -1,4 +1,4 @@
-"""Everything of a run that changes, but the model: kept in checkpoints, from which a run goes on."""
+"""The state of a run without its model. Checkpoints contain it, and a run resumes from it."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -11,14 +11,14 @@ from torch.optim.swa_utils import AveragedModel
 from mesm_data.errors import MesmError, first_line
 from mesm_data.storage.json_shapes import NUMBER, mismatch
 from mesm_train.training import checkpoint
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import averaged_model, param_groups
 from mesm_train.training.setup import Setup
 
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands: before step `step` of epoch `epoch`; `total` steps have been done."""
+    """The position of a run: before step `step` of epoch `epoch`, after `total` updates in all."""
 
     epoch: int = 0
     step: int = 0
@@ -32,8 +32,8 @@ POSITION = {"epoch": int, "step": int, "total": int, "best": NUMBER, "best_epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What the loop works with; `mean` is the running mean of the weights, where there is one."""
+class RunState:
+    """The state that the loop changes. `mean`: the exponential moving average of the weights, if there is one."""
 
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -41,8 +41,8 @@ class State:
     position: Position
 
     @classmethod
-    def start(cls, setup: Setup) -> "State":
-        """Before the first step."""
+    def start(cls, setup: Setup) -> "RunState":
+        """The state before the first step."""
         config = setup.config.optim
         return cls(
             optimizer=torch.optim.AdamW(
@@ -54,27 +54,32 @@ class State:
         )
 
     def save(self, setup: Setup, run: Path, *, score: float | None = None) -> None:
-        """A checkpoint of everything that the rest of the run depends on; with the `score` of an epoch that has one.
+        """Write a checkpoint, with everything that the rest of the run depends on. Rank 0 writes it.
 
-        It is the same on all ranks, so rank 0 writes it. Raises MesmError if the weights are not finite (what was saved
-        before is better), or not the same on all ranks.
+        Args:
+            score: The validation score, if the epoch is the best so far.
+
+        Raises:
+            MesmError: The weights are not finite (the earlier checkpoint is better), or differ between ranks.
         """
         ranks, parameters = setup.ranks, setup.model.parameters()
         sums = ranks.gather([float(sum(p.detach().double().sum() for p in parameters))])[:, 0].tolist()
         if not math.isfinite(sums[0]) or len(set(sums)) > 1:
             diverged = not math.isfinite(sums[0])
-            what = "not finite any more: the training diverged" if diverged else "not the same on all ranks"
-            ranks.agree(MesmError(f"{run}: the weights are {what} (step {self.position.total}). They are not saved"))
+            what = "not finite: the training diverged" if diverged else "not the same on all ranks"
+            ranks.raise_first_error(
+                MesmError(f"{run}: the weights are {what} (step {self.position.total}). They are not saved")
+            )
         state: dict[str, Any] = {
             "position": asdict(self.position),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
         weights = setup.model.state_dict()
-        if self.mean is not None:  # what is judged is what a checkpoint's weights are; training goes on from its own
+        if self.mean is not None:  # a checkpoint's weights are those that are evaluated; training resumes from its own
             state |= {"weights": weights, "averaged": int(self.mean.n_averaged)}
             weights = self.mean.module.state_dict()
-        with ranks.together():
+        with ranks.same_error_everywhere():
             if ranks.first:
                 folder, keep = run / "checkpoints", setup.config.keep_best
                 checkpoint.save(folder, self.position.total, weights, state, score=score, keep=keep)
@@ -92,20 +97,22 @@ class State:
         for name in POSITION:
             setattr(self.position, name, state["position"][name])
 
-    def resume(self, setup: Setup, run: Path, journal: Journal) -> None:
-        """Go back to the last checkpoint, if there is one; forget what was written after it."""
+    def resume(self, setup: Setup, run: Path, metrics_log: MetricsLog) -> None:
+        """Restore the last checkpoint, if there is one, and remove later lines of the metrics log."""
         position = self.position
-        found = checkpoint.load(run / "checkpoints", "last")
-        if found:
-            weights, state = found
+        last = checkpoint.load(run / "checkpoints", "last")
+        if last:
+            weights, state = last
             try:
                 self._load(setup, weights, state)
-            except Exception as error:  # what a damaged state raises depends on where it is damaged
+            except Exception as error:  # a damaged state raises different exceptions, depending on where it is damaged
                 raise MesmError(
                     f"{run / 'checkpoints'}: the last checkpoint is not of this run ({first_line(error)}): --resume "
-                    "cannot go on from it"
+                    "cannot use it"
                 ) from None
-        here, epoch = position.total, position.epoch
-        journal.rewind(
-            lambda one: one["step"] < here or (one["step"] == here and (one["kind"] == "train" or one["epoch"] < epoch))
+        step, epoch = position.total, position.epoch
+        metrics_log.rewind(
+            lambda line: (
+                line["step"] < step or (line["step"] == step and (line["kind"] == "train" or line["epoch"] < epoch))
+            )
         )

@@ -17,7 +17,7 @@ from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_files import parse_json
 from mesm_data.storage.json_shapes import mismatch
 from mesm_data.storage.machine_errors import translate_machine_errors
-from mesm_train.training.provenance import without_places
+from mesm_train.training.provenance import without_paths
 
 NAME = "sessions.jsonl"
 _LINE = {"event": str, "time": str, "command?": str, "outcome?": str}
@@ -43,7 +43,7 @@ def describe_command(program: str, arguments: Sequence[str]) -> str:
     words = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        words.append(f"{name}={without_places(value)}" if equals else without_places(argument))
+        words.append(f"{name}={without_paths(value)}" if equals else without_paths(argument))
     return shlex.join([program, *words])
 
 

@@ -14,15 +14,15 @@ from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
 from mesm_data.schema.views import View
 from mesm_data.splits.resolve import PARTS, Split
-from mesm_data.storage.remote_bytes import local
+from mesm_data.storage.remote_bytes import local_path
 from mesm_train.config.settings import AugmentConfig, RunConfig
 from mesm_train.config.two_phase_settings import TWO_PHASE
-from mesm_train.data.costs import costs
+from mesm_train.data.costs import sample_costs
 from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics, with_feature_widths
 from mesm_train.data.labels import Heads, resolve_heads, truth
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import SAMPLE_RATE
-from mesm_train.data.plan import Ints, Plan, Samples, derived, plan
+from mesm_train.data.plan import Ints, Plan, Samples, derive_seed, plan
 from mesm_train.data.sampler import balanced, class_groups
 from mesm_train.data.stream import ShardStream
 from mesm_train.models import text
@@ -92,7 +92,7 @@ class Setup(Selection):
         return -(-len(self.samples.keys) // self.config.optim.batch)
 
 
-def prepare(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
+def prepare_run(config: RunConfig, run: Path, *, parts: tuple[str, ...] = PARTS, ranks: Ranks = ALONE) -> Setup:
     """Select the data and make the model of a run, the same each time and on each rank. See `select_data`."""
     return make_model(select_data(config, parts=parts, ranks=ranks), run)
 
@@ -110,8 +110,8 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
             f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
         )
     device = pick_device(config.device, ranks.local)
-    set_products(device, config.optim.precision)
-    check_place(config.data)
+    set_matmul_precision(device, config.optim.precision)
+    check_data_folder(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     if config.model.kind not in TWO_PHASE:
         check_media(config, dataset)
@@ -150,7 +150,7 @@ def make_model(selection: Selection, run: Path) -> Setup:
     if config.model.kind in TWO_PHASE:
         return make_two_phase_run(selection)
     tokenizer, encoder = text_encoder(config, dataset, keys.get("train", ()), run)
-    torch.manual_seed(derived(config.seed, "weights"))
+    torch.manual_seed(derive_seed(config.seed, "weights"))
     sound = load_sound(config.sound, config.model.dim) if config.sound.encoder else None
     faces = load_faces(config.faces, config.model.dim) if config.faces.encoder else None
     if faces is not None:
@@ -168,13 +168,13 @@ def make_model(selection: Selection, run: Path) -> Setup:
     )  # fmt: skip
     facts = dict(selection.provenance)
     if encoder is not None:
-        facts["text"] = text.provenance(replace(config.text, encoder=encoder_place(config, run)))
+        facts["text"] = text.provenance(replace(config.text, encoder=encoder_path(config, run)))
         facts["text"]["encoder"] = config.text.encoder
     for section, settings in (("sound", config.sound), ("faces", config.faces)):
         if settings.encoder is not None:
             place = text.find_encoder(settings.encoder, settings.revision, f"{section}.encoder")
             facts[section] = text.encoder_provenance(place, settings.encoder, settings.revision)
-    samples = planned(dataset, keys.get("train", ()), config.model.modalities)
+    samples = plan_samples(dataset, keys.get("train", ()), config.model.modalities)
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{**selected, "provenance": facts}, loader=loader, samples=samples, model=model)
 
@@ -184,13 +184,13 @@ def make_two_phase_run(selection: Selection) -> Setup:
     config, dataset, train = selection.config, selection.dataset, selection.keys.get("train", ())
     sets = open_sets(config, dataset)
     emotions = class_vectors(config, dataset, selection.heads.outputs) if config.model.kind == "emo-embs" else None
-    torch.manual_seed(derived(config.seed, "weights"))
+    torch.manual_seed(derive_seed(config.seed, "weights"))
     model = make_two_phase(config.model, emotions)
     for modality in ("v", "a"):
         if modality in sets and config.model.two_phase.features.standardise:
             model.set_statistics(modality, *statistics(sets[modality], train))
     cost = sum(np.array([each.rows[key] for key in sorted(train)], np.int64) for each in sets.values())
-    samples = replace(planned(dataset, train, config.model.modalities), cost=np.asarray(cost, np.int64))
+    samples = replace(plan_samples(dataset, train, config.model.modalities), cost=np.asarray(cost, np.int64))
     facts = {m: {name: each.info[name] for name in ("name", "kind", "digest", "index")} for m, each in sets.items()}
     selected = {field.name: getattr(selection, field.name) for field in fields(Selection)}
     return Setup(**{
@@ -212,9 +212,9 @@ def check_heads(config: RunConfig, heads: Heads) -> None:
         raise InputError(f"eval.select_by {by} is no score of label view {head.view.name!r}: choose loss, {fitting}")
 
 
-def check_place(data: str) -> None:
+def check_data_folder(data: str) -> None:
     """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
-    if (path := local(data)) and not path.is_dir():
+    if (path := local_path(data)) and not path.is_dir():
         raise InputError(
             f"data: there is no folder {path}: if the dataset was moved, give its new place with --data; else give the "
             "folder that `mesm-data build` wrote"
@@ -259,9 +259,12 @@ def check_face_size(dataset: Dataset, size: int, what: str) -> None:
         )
 
 
-def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
-    """What an epoch of `keys` is planned from: where each lies, and what it costs a model of these modalities."""
-    cost, numbers = costs(dataset.rows, modalities), {name: i for i, name in enumerate(sorted(dataset.info["shards"]))}
+def plan_samples(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) -> Samples:
+    """The samples from which epochs are planned: their shards, and their cost for a model of these modalities."""
+    cost, numbers = (
+        sample_costs(dataset.rows, modalities),
+        {name: i for i, name in enumerate(sorted(dataset.info["shards"]))},
+    )
     names = sorted(keys)
     return Samples(
         keys=tuple(names),
@@ -270,27 +273,25 @@ def planned(dataset: Dataset, keys: Sequence[str], modalities: Sequence[str]) ->
     )
 
 
-def pick_device(name: str, local: int = 0) -> torch.device:
-    """The device `name`; auto is the graphics card of rank number `local` of this machine, if it has any.
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device `name`; auto is the GPU of rank `local_rank` of this machine, if it has any.
 
-    More ranks than cards share them. Raises InputError if it is not there.
+    If there are more ranks than GPUs, they share them. Raises InputError if the device is not available.
     """
     if name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")
-    name = f"cuda:{local % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
+    name = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
     try:
         device = torch.device(name)
-        # Statistics and choices of sites are computed in float64, which Apple's MPS lacks.
+        # Statistics and site selection use float64, which Apple's MPS lacks.
         torch.zeros(1, device=device, dtype=torch.float64)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]}): auto takes what is there"
-        ) from None
+        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
     return device
 
 
-def set_products(device: torch.device, precision: str) -> None:
-    """Whether float32 products and convolutions on a card are computed in TF32: a setting of the process.
+def set_matmul_precision(device: torch.device, precision: str) -> None:
+    """Set whether float32 products and convolutions on a GPU are computed in TF32, for the whole process.
 
     By default torch's convolutions use it and its matrix products do not.
     """
@@ -299,8 +300,8 @@ def set_products(device: torch.device, precision: str) -> None:
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
-def encoder_place(config: RunConfig, run: Path) -> str:
-    """Where the text encoder is loaded from; the demo's own one is kept in the run."""
+def encoder_path(config: RunConfig, run: Path) -> str:
+    """The path or name of the text encoder; that of the demo is stored in the run."""
     return str(run / "text") if config.text.encoder == "tiny" else config.text.encoder
 
 
@@ -311,8 +312,11 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
     if config.text.encoder == "tiny" and not (run / "text" / "model.safetensors").exists():
         by_shard = sorted(train, key=dataset.shard)
         dataset.prefetch(by_shard)
-        said = {key: dataset[key].text for key in by_shard}
+        transcripts = {key: dataset[key].text for key in by_shard}
         text.make_tiny(
-            [said[key] for key in sorted(train)], run / "text", derived(config.seed, "text") % 2**32, config.text
+            [transcripts[key] for key in sorted(train)],
+            run / "text",
+            derive_seed(config.seed, "text") % 2**32,
+            config.text,
         )
-    return text.load(replace(config.text, encoder=encoder_place(config, run)))
+    return text.load(replace(config.text, encoder=encoder_path(config, run)))

@@ -1,4 +1,4 @@
-"""How busy a run keeps its devices: operations of a batch, share of the peak (MFU), memory."""
+"""Utilization of the devices: floating-point operations of a batch, peak rates (for MFU), memory."""
 
 import resource
 import sys
@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from mesm_train.data.batch import Batch
-from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.mel import count_pieces
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.models.flops import dense_macs
 
-# Dense peaks in 10^12 operations a second from the vendor's data sheets: bf16 and fp16, TF32, float32.
+# Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 and fp16, TF32, float32.
 PEAKS = {
     "A100": {"lower": 312.0, "tf32": 156.0, "fp32": 19.5},
     "H100 PCIe": {"lower": 756.0, "tf32": 378.0, "fp32": 51.0},
@@ -23,11 +23,11 @@ PEAKS = {
 }
 
 
-class Operations:
+class OperationCounter:
     """Counts the floating-point operations of training on a batch, as if every site were active.
 
-    That is a multiply and an add for each MAC of flops.py, and twice the forward pass for the backward pass. For kind
-    mesm it is what the dense model would need: the kept sites are not counted, because that would wait for the device.
+    These are a multiplication and an addition per MAC of flops.py, and twice the forward pass for the backward pass.
+    For kind mesm this is what the dense model would need: counting the selected sites would block on the device.
     """
 
     def __init__(self, model: AnyModel) -> None:
@@ -35,7 +35,7 @@ class Operations:
         self._unknown = any(True for _ in model.encoder_parameters())
         self._settings = model.settings
         self._encoder: Any = None if model.text is None else model.text.encoder.config
-        self._known: dict[tuple[int, int, int], float] = {}
+        self._cache: dict[tuple[int, int, int], float] = {}
 
     def of(self, batch: Batch) -> float:
         """Of one batch, whose counts lie on the CPU; 0: not known, of a pretrained speech or image encoder."""
@@ -45,19 +45,19 @@ class Operations:
             rows = {m: each.counts.tolist() for m, each in batch.features.items()}
             sizes = ({m: count[number] for m, count in rows.items()} for number in range(len(batch.keys)))
             return sum(6.0 * sum(self._two_phase.macs(size).values()) for size in sizes)
-        counts = (batch.face_counts, piece_counts_of(batch.sample_counts), batch.token_counts)
+        counts = (batch.face_counts, count_pieces(batch.sample_counts), batch.token_counts)
         return sum(self._utterance(*sizes) for sizes in zip(*(count.tolist() for count in counts), strict=True))
 
     def _utterance(self, faces: int, pieces: int, tokens: int) -> float:
         sizes = (faces, pieces, tokens)
-        if sizes not in self._known:
+        if sizes not in self._cache:
             parts = dense_macs(self._settings, self._encoder, faces=faces, pieces=pieces, tokens=tokens)
-            self._known[sizes] = 6.0 * sum(parts.values())
-        return self._known[sizes]
+            self._cache[sizes] = 6.0 * sum(parts.values())
+        return self._cache[sizes]
 
 
-def peak(device: torch.device, precision: str) -> float | None:
-    """Operations a second of a device at best; None if that is not known (a CPU, another card)."""
+def peak_operations(device: torch.device, precision: str) -> float | None:
+    """The peak of a device in operations per second; None if it is not known (a CPU, another GPU)."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -66,7 +66,7 @@ def peak(device: torch.device, precision: str) -> float | None:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """The most memory that was in use so far: of the card, or of the process."""
+    """The peak memory so far, of the GPU or of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

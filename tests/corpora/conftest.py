@@ -1,4 +1,4 @@
-"""Complete copies of the open corpora, written and scanned once for all tests."""
+"""Complete copies of the open corpora, written and scanned once per session."""
 
 from collections.abc import Callable
 from functools import cache

@@ -1,4 +1,4 @@
-"""Small trees in CMU-MOSEI's layout, as users have them. Media are empty files: no scan opens one."""
+"""Small trees in CMU-MOSEI's layout, as users have them. Media are empty files, because a scan opens none."""
 
 import csv
 import io
@@ -42,11 +42,11 @@ def put(path: Path, content: str | bytes = b"") -> Path:
 
 
 def answer(video: str, clip: object, rater: int = 0, **values: object) -> dict[str, str]:
-    """One rater's row; items that are not named are 0."""
-    said = {f"Answer.{item}": str(values.get(item, 0)) for item in ITEMS}
+    """One rater's row; other items are 0."""
+    answers = {f"Answer.{item}": str(values.get(item, 0)) for item in ITEMS}
     hit = f"H_{video}_{clip}"
     ids = {"HITId": hit, "AssignmentId": f"A_{hit}_{rater}", "WorkerId": f"WORKER{rater}"}
-    return {**ids, "Title": 'Rate "it",\nplease', "Input.VIDEO_ID": video, "Input.CLIP": str(clip), **said}
+    return {**ids, "Title": 'Rate "it",\nplease', "Input.VIDEO_ID": video, "Input.CLIP": str(clip), **answers}
 
 
 def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = COLUMNS, **options: Any) -> str:
@@ -58,7 +58,7 @@ def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = COLUMNS, *
 
 
 def write_csd(path: Path, videos: Mapping[str, tuple[Any, Any]], dimensions: Sequence[str] | None, root: str) -> Path:
-    """A computational sequence as the SDK writes it: video -> (features, intervals)."""
+    """Write a computational sequence like the SDK: video -> (features, intervals)."""
     import h5py
     import numpy as np
 
@@ -73,24 +73,24 @@ def write_csd(path: Path, videos: Mapping[str, tuple[Any, Any]], dimensions: Seq
 
 
 def label_csd(path: Path, rows: Mapping[str, Sequence[tuple[float, float, Mapping[str, float]]]]) -> Path:
-    """CMU_MOSEI_Labels.csd: video -> (start, end, item -> mean) in the order given."""
+    """Write CMU_MOSEI_Labels.csd: video -> (start, end, item -> mean), in this order."""
     import numpy as np
 
     ours = {"happy": "happiness", "sad": "sadness"}
     videos = {
         video: (
             np.array(
-                [[values.get(ours.get(name, name), 0.0) for name in DIMENSIONS] for *_, values in said], np.float32
+                [[values.get(ours.get(name, name), 0.0) for name in DIMENSIONS] for *_, values in segments], np.float32
             ),
-            [[start, end] for start, end, _ in said],
+            [[start, end] for start, end, _ in segments],
         )
-        for video, said in rows.items()
+        for video, segments in rows.items()
     }
     return write_csd(path, videos, DIMENSIONS, "All Labels")
 
 
 def add_video(raw: Path, video: str, clips: Mapping[int, tuple[float, float, str]], *, media: bool = True) -> None:
-    """A transcript of `clips` (number -> start, end, text) in the order given, and empty media."""
+    """Write a transcript of `clips` (number -> start, end, text), in this order, and empty media."""
     lines = [f"{video}___{number}___{start}___{end}___{text}" for number, (start, end, text) in clips.items()]
     put(raw / TRANSCRIPTS / f"{video}.txt", "\n".join(lines) + "\n")
     if media:

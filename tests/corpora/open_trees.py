@@ -44,7 +44,7 @@ def flagged(corpus: Corpus, flag: str) -> list[str]:
 
 
 def ravdess_takes() -> Iterator[str]:
-    """channel-emotion-intensity-statement-repetition-actor: 60 spoken takes an actor, 44 sung; 18 does not sing."""
+    """channel-emotion-intensity-statement-repetition-actor: 60 spoken and 44 sung takes per actor; 18 does not sing."""
     for actor, channel in product(range(1, 25), ("01", "02")):
         if (actor, channel) == (18, "02"):
             continue
@@ -82,7 +82,7 @@ MISSING = {"1002_TIE_NEU_XX", "1076_ITS_NEU_XX"} | {
 
 
 def crema_d_clips() -> Iterator[str]:
-    """82 clips an actor, but for those that were never there: 7442."""
+    """82 clips per actor, except for those that were never recorded: 7442."""
     for actor, sentence in product(range(1001, 1092), built_in_facts("crema-d")["labels"]["statement"]["values"]):
         for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"):
             levels = ("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",)
@@ -92,7 +92,7 @@ def crema_d_clips() -> Iterator[str]:
 
 
 def winners(counts: dict[str, int], rows: int) -> list[tuple[str, ...]]:
-    """As many rows, so that each emotion wins as often as `counts` says: first those where two tie."""
+    """As many rows as needed for each emotion to win `counts` times; rows with ties come first."""
     left = Counter(counts)
     ties = []
     for _ in range(sum(counts.values()) - rows):
@@ -103,7 +103,7 @@ def winners(counts: dict[str, int], rows: int) -> list[tuple[str, ...]]:
 
 
 def crema_d_votes(clips: Sequence[str]) -> str:
-    """tabulatedVotes.csv: six votes a row, shared by the winners; the columns of levels are -1."""
+    """tabulatedVotes.csv: six votes per row, divided among the winners; the columns of levels are -1."""
     labels = built_in_facts("crema-d")["counts"]["labels"]
     rows: list[list[object]] = []
     for kind, name in enumerate(("voice", "face", "av"), 1):
@@ -147,7 +147,7 @@ TIMES = ('"00:16:16,059"', '"0:36:59,425"', '"00:06:47,28"')  # the three shapes
 
 
 def meld_ids(part: str) -> list[tuple[int, int]]:
-    """(dialog, utterance) of every row: those that anomalies name, and others until the numbers are right."""
+    """(dialog, utterance) of every row: those in the anomalies, and others up to the known numbers."""
     facts = built_in_facts("meld")
     known = facts["counts"]["splits"]["valid" if part == "dev" else part]
     dialogs = [number for number in range(known["dialogs"] + 1) if (part, number) != ("train", 60)]
@@ -200,7 +200,7 @@ def write_meld(root: Path) -> None:
 
 
 def mosi_segments() -> dict[str, int]:
-    """Video -> how many segments: 2199 in 93 videos. Those that reports name, ids with "_", and invented ones."""
+    """Number of segments by video: 2199 in 93 videos, with the reported ids, ids with "_", and invented ones."""
     named = [id_.rpartition("_") for id_ in built_in_facts("mosi")["anomalies"]["reported_cut"]]
     sizes = dict.fromkeys(["_dI--eQ6qVU", "I5y0__X72p0", "03bSnISJMiM"], 1)
     for video, _, number in named:

@@ -1,4 +1,4 @@
-"""CREMA-D: names, votes and the clips that are known to be wrong. Media are empty files: no scan opens one."""
+"""CREMA-D: names, votes and clips with known errors. Media are empty files, because a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,15 +67,15 @@ def test_sound_alone_without_tables_is_read_and_names_of_older_copies_too(tmp_pa
     assert [sound.path for sound in clips["1002_DFA_ANG_XX"].audio] == ["crema-d/1002_DFA_ANG_XX.mp3"]
     assert clips["1040_ITH_SAD_XX"].labels["av"] is None
     assert clips["1040_ITH_SAD_XX"].labels["age"] is None
-    assert sum("is not there: what it says is left out" in note for note in corpus.notes) == 3
+    assert sum("is missing: its labels are null" in note for note in corpus.notes) == 3
 
 
 def test_a_clip_that_is_listed_and_not_there_has_failed(tmp_path: Path) -> None:
     put(tmp_path / f"AudioWAV/{CLIP}.wav")
     put(tmp_path / "SentenceFilenames.csv", f'"Stimulus_Number","Filename"\n1,"{CLIP}"\n2,"1001_IEO_HAP_LO"')
     clips = by_id(scan(tmp_path))
-    assert clips[CLIP].unbuilt is None
-    assert clips["1001_IEO_HAP_LO"].unbuilt == ("failed", "AudioWAV/1001_IEO_HAP_LO.wav not found")
+    assert clips[CLIP].exclusion is None
+    assert clips["1001_IEO_HAP_LO"].exclusion == ("failed", "AudioWAV/1001_IEO_HAP_LO.wav not found")
 
 
 def test_a_table_with_other_columns_is_named(tmp_path: Path) -> None:

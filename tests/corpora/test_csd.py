@@ -1,4 +1,4 @@
-"""Guarantee: a .csd file gives what lies in it, or a sentence; it reads no other file, and never ends the process."""
+"""Guarantee: reading a .csd file gives its content or a sentence; no other file is read, and the process never dies."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def infinite_times(group: h5py.Group, _: h5py.File) -> None:
 def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) -> None:
     odd(path, change)
     words, problems = csd.read_words(path)
-    assert [word.w for word in words.pop("good")] == ["yes"]
+    assert [word.word for word in words.pop("good")] == ["yes"]
     assert words == {}
     assert len(problems) == 1
     assert problems[0].startswith("odd: ")
@@ -113,7 +113,7 @@ def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) 
 
 
 def test_the_attack_reads_another_file_where_nothing_is_checked(path: Path) -> None:
-    """What the test above refuses is not refused for another reason."""
+    """The file of the test above is not rejected for another reason."""
     for change in (external_storage, external_link, virtual_dataset):
         path.unlink(missing_ok=True)
         odd(path, change)
@@ -132,7 +132,7 @@ def test_a_whole_group_or_root_behind_a_link_is_not_entered(path: Path) -> None:
     assert any(problem.startswith("linked: ") for problem in problems)
     with h5py.File(path, "w") as file:
         file["words"] = h5py.ExternalLink("other.csd", "/words")
-    with pytest.raises(MesmError, match="0 groups in it hold `data`"):
+    with pytest.raises(MesmError, match="0 groups in it contain `data`"):
         csd.read_words(path)
 
 
@@ -142,7 +142,7 @@ def test_texts_of_variable_length_are_read_and_the_metadata_may_be_one_text(path
         file["words/data/v[0]/intervals"] = [[0.0, 1.0], [1.0, 2.0]]
         file["words/metadata/dimension names"] = json.dumps(["word"])
     words, problems = csd.read_words(path)
-    assert ([word.w for word in words["v"]], problems) == (["naïve"], [])
+    assert ([word.word for word in words["v"]], problems) == (["naïve"], [])
 
 
 def test_a_pipe_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_numbers_where_words_belong_and_words_where_numbers_belong_are_noted(pat
 
 
 def test_damaged_files_end_in_words(path: Path) -> None:
-    """The HDF5 library loops for ever or crashes on some of them: each is read in a process of its own."""
+    """The HDF5 library loops endlessly or crashes on some of them: each is read in a subprocess."""
     write_csd(path, {f"v{number}": ROW for number in range(3)}, ["word"], "words")
     whole, choose = path.read_bytes(), random.Random(1)
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""A tree of the release's size, of tiny media, is built whole: every take is accounted for."""
+"""A tree of the release's size, with tiny media, is built completely: every take is accounted for."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from open_trees import ravdess_takes
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
@@ -16,7 +16,7 @@ from mesm_data.pipeline.build import build_dataset
 
 @pytest.mark.slow
 def test_all_1440_spoken_takes_of_ravdess_are_built(tmp_path: Path) -> None:
-    """One tiny mp4 (with sound) under every name of the speech archives; one of them is broken."""
+    """One tiny mp4 (with audio) under every name of the speech archives; one of them is damaged."""
     tiny = tmp_path / "tiny.mp4"
     inputs = ("-f", "lavfi", "-i", "testsrc=d=0.4:s=64x48:r=30", "-f", "lavfi", "-i", "sine=440:d=0.4")
     codecs = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")
@@ -28,7 +28,7 @@ def test_all_1440_spoken_takes_of_ravdess_are_built(tmp_path: Path) -> None:
         shutil.copyfile(tiny, folder / f"01-{take}.mp4")
     (tmp_path / "raw" / "Actor_03" / f"01-{takes[130]}.mp4").write_bytes(b"broken")
     made = build_dataset(
-        scan("ravdess", tmp_path / "raw"), tmp_path / "out", Recipe(corpus="ravdess", clips=False), workers=2
+        scan_corpus("ravdess", tmp_path / "raw"), tmp_path / "out", Recipe(corpus="ravdess", clips=False), workers=2
     )
     assert made["counts"] == {"total": 1440, "ok": 1439, "failed": 1, "excluded": 0}
     assert list(verify(tmp_path / "out")) == []

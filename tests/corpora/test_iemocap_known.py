@@ -1,4 +1,4 @@
-"""A scan of five sessions says whether this is the release. On a tree of texts that is made of the known counts."""
+"""A scan of five sessions compares them with the release. The tree of texts is generated from the known counts."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mesm_manifests import load
 
 from mesm_data.corpora.iemocap.scan import scan
-from mesm_data.corpora.release_check import compare
+from mesm_data.corpora.release_check import compare_counts
 
 KNOWN = load("iemocap")
 COUNTS = KNOWN["counts"]
@@ -17,17 +17,17 @@ WDSEG = "\t SFrm  EFrm    SegAScr Word\n\t   35    61     -91830 GOOD\n Total sc
 
 
 def ids() -> list[str]:
-    """Made-up ids with the known numbers of each session, kind and letter; real are those two without alignment."""
+    """Invented ids with the known numbers of each session, kind and letter; the two without alignment are real."""
     exempt = KNOWN["anomalies"]["no_alignment"]
     letters = Counter(COUNTS["speaker_letters"]) - Counter(key[-4] for key in exempt)
     speakers = letters.elements()
     made: list[str] = []
     for session, improvised in enumerate(shares(COUNTS["improvised"], 5), 1):
-        said = COUNTS["sessions"][f"Session{session}"]
-        names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + said["dialogs"])]
+        session_counts = COUNTS["sessions"][f"Session{session}"]
+        names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + session_counts["dialogs"])]
         if session == 3:
             names[:2] = [key[:-5] for key in exempt]
-        sizes = shares(improvised, len(names)) + shares(said["utterances"] - improvised, 2)
+        sizes = shares(improvised, len(names)) + shares(session_counts["utterances"] - improvised, 2)
         names += [f"Ses0{session}F_script01_{number}" for number in (1, 2)]
         for name, size in zip(names, sizes, strict=True):
             fixed = [key for key in exempt if key[:-5] == name]
@@ -37,7 +37,7 @@ def ids() -> list[str]:
 
 
 def shares(total: int, number: int) -> list[int]:
-    """`total` in `number` shares as equal as can be."""
+    """Divide `total` into `number` shares, as equal as possible."""
     return [total // number + (n < total % number) for n in range(number)]
 
 
@@ -135,8 +135,8 @@ numbers = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
 
 @given(numbers, numbers)
 def test_a_sentence_for_each_number_that_differs(found: dict[str, int], known: dict[str, int]) -> None:
-    told = compare(found, known)
-    assert {sentence.split(":")[0] for sentence in told} == {
+    notes = compare_counts(found, known)
+    assert {sentence.split(":")[0] for sentence in notes} == {
         name for name in "abcd" if found.get(name, 0) != known.get(name, 0)
     }
-    assert compare(found, found) == []
+    assert compare_counts(found, found) == []

@@ -1,4 +1,4 @@
-"""The scan of an IEMOCAP folder, on small trees as users have them. Media are empty files: none is opened."""
+"""The scan of IEMOCAP on small trees, as users have them. Media are empty files, because a scan opens none."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from mesm_manifests import load
 
 from mesm_data.corpora.iemocap.scan import scan
 from mesm_data.errors import InputError
-from mesm_data.schema.recordings import AudioSource, Corpus, Picture, Utterance, Word
+from mesm_data.schema.recordings import AudioSource, Corpus, Utterance, VideoRegion, Word
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x02"
 WDSEG = (
@@ -33,7 +33,7 @@ def block(utterance: str, start: float, end: float, label: str = "neu") -> str:
 
 
 def add_dialog(root: Path, dialog: str, turns: dict[str, tuple[float, float]], *, media: bool = True) -> None:
-    """Write `turns` (the end of the id, such as F000 -> start, end) with all files, in the order given."""
+    """Write `turns` (end of the id, such as F000 -> start, end) with all files, in this order."""
     session = root / f"Session{dialog[4]}"
     evaluation = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
     transcription = ""
@@ -61,7 +61,7 @@ def notes_about(corpus: Corpus, *parts: str) -> list[str]:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """Session1 with one dialog, F turns before M turns as in the real files, and nothing odd."""
+    """Session1 with one regular dialog, F turns before M turns as in the real files."""
     root = tmp_path / "IEMOCAP_full_release"
     turns = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (6.5, 9.25)}
     add_dialog(root, "Ses01F_impro01", turns)
@@ -81,7 +81,7 @@ def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
         start=6.5,
         end=9.25,
         text="Words of M001.",
-        words=(Word(w="GOOD", t0=0.35, t1=0.62), Word(w="++LAUGHTER++", t0=0.62, t1=0.81)),
+        words=(Word(word="GOOD", start=0.35, end=0.62), Word(word="++LAUGHTER++", start=0.62, end=0.81)),
         labels={
             "emotion": "neu",
             "valence": 2.5,
@@ -102,8 +102,8 @@ def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
                 path="Session1/dialog/wav/Ses01F_impro01.wav", channel=1, span=(6.5, 9.25), channel_per_speaker=True
             ),
         ),
-        picture=Picture(left=0.5, right=1.0, square=224 / 480),
-        texts=(
+        region=VideoRegion(left=0.5, right=1.0, square=224 / 480),
+        annotation_files=(
             "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt",
             "Session1/dialog/transcriptions/Ses01F_impro01.txt",
             "Session1/sentences/ForcedAlignment/Ses01F_impro01/Ses01F_impro01_M001.wdseg",
@@ -128,7 +128,7 @@ def test_the_speaker_is_the_letter_of_the_turn_and_half_and_channel_follow_the_m
     add_dialog(tmp_path, dialog, {f"{letter}012": (1.0, 2.0)})
     (utterance,) = scan(tmp_path).utterances()
     assert (utterance.dialog, utterance.speaker) == (dialog, speaker)
-    assert (utterance.picture.left, utterance.picture.right) == (left, left + 0.5)
+    assert (utterance.region.left, utterance.region.right) == (left, left + 0.5)
     assert utterance.audio[1].channel == channel
 
 
@@ -187,7 +187,7 @@ def test_line_ends_and_encodings_of_the_texts_do_not_matter(release: Path, ends:
     assert first.text == "À la carte, né?"
     assert first.labels["emotion"] == "neu"
     assert first.words is not None
-    assert [word.w for word in first.words] == ["GOOD", "++LAUGHTER++"]
+    assert [word.word for word in first.words] == ["GOOD", "++LAUGHTER++"]
     assert notes_about(corpus, ".txt:") == []
 
 
@@ -211,7 +211,7 @@ def test_a_transcript_without_evaluation_is_an_utterance_without_label(release: 
         "emotion": None, "valence": None, "activation": None, "dominance": None, "raters": [],
     }  # fmt: skip
     assert utterance.flags == ("no_evaluation", "no_alignment")
-    assert utterance.texts == ("Session1/dialog/transcriptions/Ses01F_impro01.txt",)
+    assert utterance.annotation_files == ("Session1/dialog/transcriptions/Ses01F_impro01.txt",)
     assert [source.path for source in utterance.audio] == ["Session1/dialog/wav/Ses01F_impro01.wav"]
 
 
@@ -292,10 +292,10 @@ def test_a_missing_empty_or_broken_alignment_is_flagged(release: Path) -> None:
     utterances = by_id(corpus)
     for name in ("F000", "F001", "M000"):
         utterance = utterances[f"Ses01F_impro01_{name}"]
-        assert (utterance.words, utterance.flags, len(utterance.texts)) == (None, ("no_alignment",), 2)
+        assert (utterance.words, utterance.flags, len(utterance.annotation_files)) == (None, ("no_alignment",), 2)
     assert utterances["Ses01F_impro01_M001"].words == ()
     assert utterances["Ses01F_impro01_M001"].flags == ()
-    assert len(notes_about(corpus, "Ses01F_impro01_F001.wdseg: holds no segments")) == 1
+    assert len(notes_about(corpus, "Ses01F_impro01_F001.wdseg: contains no segments")) == 1
     assert len(notes_about(corpus, "Ses01F_impro01_M000.wdseg:1: ", "torn")) == 1
 
 
@@ -375,7 +375,7 @@ def test_a_release_of_which_nothing_can_be_read_is_refused_with_the_reasons(tmp_
 
 
 def test_the_manifest_agrees_with_itself() -> None:
-    """The counts that are given in several places are the same, and every class is made of known labels."""
+    """Counts that occur in several places agree, and every class consists of known labels."""
     manifest = load("iemocap")
     counts = manifest["counts"]
     assert sum(counts["labels"].values()) == counts["utterances"]

@@ -1,4 +1,4 @@
-"""The parsers of IEMOCAP's text formats: the real shape is read back whole, and no line is lost without a word."""
+"""The parsers of IEMOCAP's text formats: the real format is read back completely, and no line is dropped silently."""
 
 import re
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesm_data.corpora.iemocap.annotations import (
-    Line,
     Parsed,
     Rating,
+    TranscriptLine,
     Turn,
     parse_evaluation,
     parse_transcription,
@@ -59,7 +59,7 @@ def turns(draw: st.DrawFn) -> Turn:
         start=draw(times),
         end=draw(times),
         label=draw(st.sampled_from(LABELS)),
-        vad=draw(st.tuples(*[st.integers(2, 10).map(lambda half: half / 2)] * 3)),
+        dimensions=draw(st.tuples(*[st.integers(2, 10).map(lambda half: half / 2)] * 3)),
         ratings=draw(st.lists(ratings(), max_size=6)),
     )
 
@@ -75,14 +75,15 @@ def render_rating(rating: Rating) -> str:
 
 
 def render_turn(turn: Turn) -> list[str]:
-    assert turn.vad is not None
-    head = f"[{turn.start:.4f} - {turn.end:.4f}]\t{turn.id}\t{turn.label}\t[{', '.join(f'{v:.4f}' for v in turn.vad)}]"
+    assert turn.dimensions is not None
+    means = ", ".join(f"{value:.4f}" for value in turn.dimensions)
+    head = f"[{turn.start:.4f} - {turn.end:.4f}]\t{turn.id}\t{turn.label}\t[{means}]"
     return [head, *map(render_rating, turn.ratings), ""]
 
 
 @st.composite
 def encodings(draw: st.DrawFn, lines: list[str]) -> str:
-    """The lines as a file holds them, blank lines put between, decoded again."""
+    """The lines as in a file, with blank lines inserted, decoded again."""
     for position in draw(st.lists(st.integers(0, len(lines)), max_size=3)):
         lines.insert(position, draw(st.sampled_from(["", " ", "\t"])))
     text = draw(st.sampled_from(["\n", "\r\n", "\r"])).join(lines)
@@ -91,7 +92,8 @@ def encodings(draw: st.DrawFn, lines: list[str]) -> str:
 
 def without_lines(records: list[Turn]) -> list[Turn]:
     return [
-        Turn(line=0, id=t.id, start=t.start, end=t.end, label=t.label, vad=t.vad, ratings=t.ratings) for t in records
+        Turn(line=0, id=t.id, start=t.start, end=t.end, label=t.label, dimensions=t.dimensions, ratings=t.ratings)
+        for t in records
     ]
 
 
@@ -122,7 +124,7 @@ def test_the_documented_block_is_read_as_documented() -> None:
                 start=7.1204,
                 end=9.481,
                 label="neu",
-                vad=(2.5, 2.5, 2.5),
+                dimensions=(2.5, 2.5, 2.5),
                 ratings=[
                     Rating(rater="C-E2", categories=("Neutral",)),
                     Rating(rater="C-F1", categories=("Other",), comment="a comment"),
@@ -179,7 +181,7 @@ def test_a_turn_with_broken_dimensions_keeps_its_label_and_is_reported(
     dimensions: str, vad: tuple[float | None, ...] | None
 ) -> None:
     parsed = parse_evaluation(f"[1.0 - 2.0]\tSes01F_impro01_F000\tneu\t{dimensions}")
-    assert [(turn.label, turn.vad) for turn in parsed.records] == [("neu", vad)]
+    assert [(turn.label, turn.dimensions) for turn in parsed.records] == [("neu", vad)]
     assert len(parsed.problems) == 1
 
 
@@ -190,15 +192,20 @@ def test_a_dimension_that_is_no_number_is_reported_and_the_rating_kept(body: str
     assert [problem.line for problem in parsed.problems] == [2]
 
 
-@given(st.lists(st.builds(Line, line=st.just(0), id=ids, start=times, end=times, text=texts.map(str.strip))), st.data())
-def test_a_transcription_in_the_real_format_is_read_back_whole(expected: list[Line], data: st.DataObject) -> None:
+@given(
+    st.lists(st.builds(TranscriptLine, line=st.just(0), id=ids, start=times, end=times, text=texts.map(str.strip))),
+    st.data(),
+)
+def test_a_transcription_in_the_real_format_is_read_back_whole(
+    expected: list[TranscriptLine], data: st.DataObject
+) -> None:
     lines = [f"{row.id} [{row.start:08.4f}-{row.end:08.4f}]: {row.text}" for row in expected]
     others = data.draw(st.lists(st.sampled_from(["M: no id", "F:", "Ses03F_impro06_FXX1 [001.0000-002.0000]: hm"])))
     for other in others:
         lines.insert(data.draw(st.integers(0, len(lines))), other)
     parsed = parse_transcription(data.draw(encodings(lines)))
     assert parsed.problems == []
-    assert [Line(line=0, id=r.id, start=r.start, end=r.end, text=r.text) for r in parsed.records] == expected
+    assert [TranscriptLine(line=0, id=r.id, start=r.start, end=r.end, text=r.text) for r in parsed.records] == expected
     assert parsed.skipped.total() == len(others)
     assert parsed.skipped["with an XX id"] == sum("XX" in other for other in others)
 
@@ -218,7 +225,7 @@ def test_an_alignment_in_the_real_format_gives_the_words_in_seconds(
         last = frame + length - 1
         lines.append("\t%5d %5d %10d %s" % (frame, last, -91830, word + variant))  # noqa: UP031
         if word not in ("<s>", "<sil>", "</s>"):
-            expected.append(Word(w=word, t0=frame / 100, t1=(last + 1) / 100))
+            expected.append(Word(word=word, start=frame / 100, end=(last + 1) / 100))
         frame = last + 1
     lines.append(" Total score:   -1234567")
     parsed = parse_wdseg(data.draw(encodings(lines)))
@@ -228,7 +235,7 @@ def test_an_alignment_in_the_real_format_gives_the_words_in_seconds(
 
 def test_fillers_stay_and_the_right_edge_is_the_end_of_the_last_frame() -> None:
     parsed = parse_wdseg("\t   35    61     -91830 ++LAUGHTER++\n\t   62    80     -91830 THE(2)\n")
-    assert parsed.records == [Word(w="++LAUGHTER++", t0=0.35, t1=0.62), Word(w="THE", t0=0.62, t1=0.81)]
+    assert parsed.records == [Word(word="++LAUGHTER++", start=0.35, end=0.62), Word(word="THE", start=0.62, end=0.81)]
 
 
 # Lines that look much like real ones, so that the branches behind the first check are reached.

@@ -1,4 +1,4 @@
-"""MELD: splits in the ids, twins of test clips, rows without clips and clips without rows, repaired texts."""
+"""MELD: splits in the ids, second versions of test clips, rows without clips, clips without rows, repaired texts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from open_trees import MELD, MELD_FOLDERS, by_id, flagged, put, table
 
-from mesm_data.corpora.meld import repair, scan
+from mesm_data.corpora.meld import repair_text, scan
 from mesm_data.schema.recordings import Corpus
 
 ROW = (1, "Hi.", "Joey", "joy", "positive", 0, 0, 8, 21, "00:16:16,059", "0:16:21,7")
@@ -25,7 +25,7 @@ def numbered(dialog: int, number: int) -> tuple[object, ...]:
 
 def test_every_row_and_every_clip_of_a_complete_copy_is_accounted_for(complete_copy: Callable[[str], Corpus]) -> None:
     corpus = complete_copy("meld")
-    status = Counter(one.unbuilt for one in corpus.utterances())
+    status = Counter(one.exclusion for one in corpus.utterances())
     assert status == {
         None: 13_707,
         ("excluded", "no_row"): 9,
@@ -54,7 +54,7 @@ def test_ids_begin_anew_in_every_split_and_hold_its_name(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("prefer_final", [True, False])
 def test_the_twin_of_a_test_clip_is_taken_unless_the_plain_one_is_preferred(tmp_path: Path, prefer_final: bool) -> None:
-    """1/0 is a bad cut by its length, of which the twin is free; of 101/0 there is the twin alone."""
+    """1/0 has a wrong length, which its second version has not; of 101/0 there is only the second version."""
     write(tmp_path, "test", [numbered(1, 0), numbered(1, 6)])
     folder = tmp_path / MELD_FOLDERS["test"]
     put(tmp_path / "test_sent_emo.csv", table(MELD, [numbered(1, 0), numbered(1, 6), numbered(101, 0)], "\r\n"))
@@ -86,9 +86,9 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
     put(tmp_path / "elsewhere/dia7_utt7.mp4")
     corpus = scan(tmp_path)
     assert [*by_id(corpus)] == ["test_dia0_utt0"]
-    assert "the split train is left out: no clip is there" in corpus.notes
-    assert "the split dev is left out: no dev_sent_emo.csv is there" in corpus.notes
-    assert [note for note in corpus.notes if note.startswith("1 clips lie in no folder of a split")]
+    assert "the split train is skipped: there is no clip" in corpus.notes
+    assert "the split dev is skipped: there is no dev_sent_emo.csv" in corpus.notes
+    assert [note for note in corpus.notes if note.startswith("1 clips are not in a folder of a split")]
 
 
 # The archive's tables -> those of the repository since November 2020.
@@ -103,6 +103,6 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
     ],
 )
 def test_texts_are_repaired_where_c1_controls_stand_for_windows_1252(tmp_path: Path, stored: str, meant: str) -> None:
-    assert repair(stored) == meant
+    assert repair_text(stored) == meant
     write(tmp_path, "dev", [(1, stored, *ROW[2:])])
     assert by_id(scan(tmp_path))["dev_dia0_utt0"].text == meant.strip()

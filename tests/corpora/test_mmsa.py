@@ -1,4 +1,4 @@
-"""Guarantees: CMU-MOSEI in MMSA's layout is read whole, with the emotions of the SDK's label file where it is there."""
+"""Guarantees: CMU-MOSEI in MMSA's layout is read completely, with the emotions of the SDK's label file, if any."""
 
 import shutil
 import subprocess
@@ -11,14 +11,14 @@ from mosei_trees import VIDEO, by_id, label_csd, notes_about, put, write_csd
 
 from mesm_data.corpora.mosei.mmsa_table import parse_table
 from mesm_data.corpora.mosei.ratings import EMOTIONS
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.schema.recordings import AudioSource, Excerpt, Utterance, Word
+from mesm_data.schema.recordings import AudioSource, ClipSource, Utterance, Word
 
 HEADER = "video_id,clip_id,text,label,annotation,mode,label_T,label_A,label_V"
 ROWS = (
@@ -36,7 +36,7 @@ NO_EMOTIONS = dict.fromkeys(EMOTIONS)
 
 @pytest.fixture
 def mosei(tmp_path: Path) -> Path:
-    """MOSEI beside MOSI, which has the same layout. Media are empty files."""
+    """MOSEI next to MOSI, which has the same layout. Media are empty files."""
     for name, rows in (("MOSEI", ROWS), ("MOSI", ("abc,1,A.,1.0,Positive,train,1,1,1",))):
         put(tmp_path / name / "label.csv", "\n".join([HEADER, *rows]) + "\n")
         for row in rows:
@@ -49,7 +49,7 @@ def test_a_clip_has_the_emotions_and_times_of_the_label_file(mosei: Path) -> Non
     label_csd(mosei / "CMU_MOSEI_Labels.csd", OFFICIAL)
     words = ([[b"two"], [b"sp"], [b"more"]], [[4.9, 5.0], [5.0, 6.0], [13.0, 13.5]])
     write_csd(mosei / "CMU_MOSEI_TimestampedWords.csd", {VIDEO: words}, ["word"], "words")
-    corpus = scan("mosei", mosei)
+    corpus = scan_corpus("mosei", mosei)
     rows = by_id(corpus)
     assert rows[f"{VIDEO}_2"] == Utterance(
         id=f"{VIDEO}_2",
@@ -58,16 +58,16 @@ def test_a_clip_has_the_emotions_and_times_of_the_label_file(mosei: Path) -> Non
         start=4.84,
         end=14.052,
         text='Two, and "more".',
-        words=(Word(w="two", t0=0.06, t1=0.16), Word(w="more", t0=8.16, t1=8.66)),
+        words=(Word(word="two", start=0.06, end=0.16), Word(word="more", start=8.16, end=8.66)),
         labels={
             **{**dict.fromkeys(EMOTIONS, 0.0), "happiness": 1.0},
             "sentiment": 1.0,
             "raters": [],
         },
         audio=(AudioSource(path=f"Raw/{VIDEO}/2.mp4"),),
-        picture=rows[f"{VIDEO}_2"].picture,
-        texts=("label.csv", "CMU_MOSEI_Labels.csd", "CMU_MOSEI_TimestampedWords.csd"),
-        excerpt=Excerpt(path=f"Raw/{VIDEO}/2.mp4"),
+        region=rows[f"{VIDEO}_2"].region,
+        annotation_files=("label.csv", "CMU_MOSEI_Labels.csd", "CMU_MOSEI_TimestampedWords.csd"),
+        clip_source=ClipSource(path=f"Raw/{VIDEO}/2.mp4"),
         flags=("labels_from_csd",),
     )
     assert rows[f"{VIDEO}_10"].labels["sadness"] == 3.0
@@ -77,22 +77,22 @@ def test_a_clip_has_the_emotions_and_times_of_the_label_file(mosei: Path) -> Non
 
 
 def test_without_the_label_file_a_clip_has_its_sentiment_and_no_emotions(mosei: Path) -> None:
-    corpus = scan("mosei", mosei)
+    corpus = scan_corpus("mosei", mosei)
     clip = by_id(corpus)[f"{VIDEO}_10"]
     assert clip.labels == {**NO_EMOTIONS, "sentiment": -2.0, "raters": []}
     assert clip.flags == ("no_times", "no_emotions", "no_alignment")
-    assert clip.unbuilt is None
+    assert clip.exclusion is None
     assert notes_about(corpus, "3 of 3 clips have a sentiment but no emotions", "CMU_MOSEI_Labels.csd")
 
 
 def test_rows_of_the_label_file_are_joined_only_where_all_sentiments_of_a_video_agree(mosei: Path) -> None:
     changed = [OFFICIAL[VIDEO][0], (*OFFICIAL[VIDEO][1][:2], {"happiness": 1.0, "sentiment": 0.0})]
     label_csd(mosei / "CMU_MOSEI_Labels.csd", {**OFFICIAL, VIDEO: changed, "elsewhere": [(0.0, 1.0, {})]})
-    corpus = scan("mosei", mosei)
+    corpus = scan_corpus("mosei", mosei)
     rows = by_id(corpus)
     assert "no_emotions" in rows[f"{VIDEO}_2"].flags
     assert "no_emotions" not in rows["188343_0"].flags
-    assert {key: row.unbuilt for key, row in rows.items() if "_csd" in key} == {
+    assert {key: row.exclusion for key, row in rows.items() if "_csd" in key} == {
         f"{VIDEO}_csd{index}": ("excluded", "no_clip") for index in range(2)
     }
     assert notes_about(corpus, "1 videos have other clips or sentiments", VIDEO)
@@ -101,24 +101,24 @@ def test_rows_of_the_label_file_are_joined_only_where_all_sentiments_of_a_video_
 
 def test_the_folder_above_is_given_and_mosi_beside_it_is_left_alone(mosei: Path) -> None:
     label_csd(mosei.parent / "CMU_MOSEI_Labels.csd", OFFICIAL)
-    corpus = scan("mosei", mosei.parent)
+    corpus = scan_corpus("mosei", mosei.parent)
     assert set(by_id(corpus)) == {f"{VIDEO}_2", f"{VIDEO}_10", "188343_0"}
-    assert by_id(corpus)["188343_0"].texts == ("MOSEI/label.csv", "CMU_MOSEI_Labels.csd")
-    assert by_id(corpus)["188343_0"].excerpt == Excerpt(path="MOSEI/Raw/188343/0.mp4")
+    assert by_id(corpus)["188343_0"].annotation_files == ("MOSEI/label.csv", "CMU_MOSEI_Labels.csd")
+    assert by_id(corpus)["188343_0"].clip_source == ClipSource(path="MOSEI/Raw/188343/0.mp4")
     for below in ("Raw", f"Raw/{VIDEO}"):
         with pytest.raises(InputError, match="part of a copy") as error:
-            scan("mosei", mosei / below)
+            scan_corpus("mosei", mosei / below)
         assert str(mosei) in str(error.value)
     shutil.copytree(mosei, mosei.parent / "CMU_MOSEI")
     with pytest.raises(InputError, match="CMU_MOSEI, MOSEI"):
-        scan("mosei", mosei.parent)
+        scan_corpus("mosei", mosei.parent)
 
 
 def test_folders_in_capitals_are_those_of_the_videos(mosei: Path) -> None:
-    clean = by_id(scan("mosei", mosei))
+    clean = by_id(scan_corpus("mosei", mosei))
     (mosei / f"Raw/{VIDEO}").rename(mosei / f"Raw/{VIDEO.upper()}")
     (mosei / "label.csv").rename(mosei / "LABEL.CSV")
-    rows = by_id(scan("mosei", mosei))
+    rows = by_id(scan_corpus("mosei", mosei))
     assert rows.keys() == clean.keys()
     assert rows[f"{VIDEO}_2"].audio == (AudioSource(path=f"Raw/{VIDEO.upper()}/2.mp4"),)
 
@@ -137,10 +137,10 @@ def test_every_clip_of_the_table_and_of_the_media_has_a_row(mosei: Path) -> None
     ]
     with (mosei / "label.csv").open("a") as file:
         file.write("\n".join(lines))
-    corpus = scan("mosei", mosei)
-    unbuilt = {key: row.unbuilt for key, row in by_id(corpus).items()}
+    corpus = scan_corpus("mosei", mosei)
+    exclusion = {key: row.exclusion for key, row in by_id(corpus).items()}
     unlabelled = ("excluded", "unlabelled")
-    assert unbuilt == {
+    assert exclusion == {
         f"{VIDEO}_2": None,
         f"{VIDEO}_10": None,
         "188343_0": None,
@@ -166,7 +166,7 @@ def test_every_clip_of_the_table_and_of_the_media_has_a_row(mosei: Path) -> None
 def test_columns_are_found_by_name_in_any_order_and_encoding(mosei: Path, encoding: str) -> None:
     text = f"label, text, clip_id , video_id\r\n1.0,Déjà vu,2,{VIDEO}\r\n0,,0,188343.0\r\n"
     put(mosei / "label.csv", text.encode(encoding))
-    rows = {key: row for key, row in by_id(scan("mosei", mosei)).items() if row.unbuilt is None}
+    rows = {key: row for key, row in by_id(scan_corpus("mosei", mosei)).items() if row.exclusion is None}
     assert {key: (row.text, row.labels["sentiment"]) for key, row in rows.items()} == {
         f"{VIDEO}_2": ("Déjà vu", 1.0),
         "188343_0": ("", 0.0),
@@ -176,8 +176,8 @@ def test_columns_are_found_by_name_in_any_order_and_encoding(mosei: Path, encodi
 
 def test_a_table_without_a_needed_column_or_a_usable_row_is_refused(mosei: Path) -> None:
     put(mosei / "label.csv", "video_id,clip_id,label\na,1,1\n")
-    with pytest.raises(InputError, match=r"(?s)label.csv: holds no clip.*has no column text"):
-        scan("mosei", mosei)
+    with pytest.raises(InputError, match=r"(?s)label.csv: contains no clip.*has no column text"):
+        scan_corpus("mosei", mosei)
 
 
 @given(st.text('abc1,"\n\r\0;.-', max_size=60), st.booleans())
@@ -187,17 +187,20 @@ def test_no_table_makes_the_parser_raise(text: str, with_header: bool) -> None:
 
 @pytest.mark.parametrize("with_csd", [True, False])
 def test_clips_are_built_from_their_own_files(mosei: Path, tmp_path: Path, with_csd: bool) -> None:
-    """Pictures are test patterns of 1.5 s, sound is a tone; without the label file a clip lasts as long as its file."""
+    """Test patterns of 1.5 s with a tone; without the label file a clip spans its whole file."""
     for path in (mosei / "Raw").glob("*/*.mp4"):
         pattern = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=10:d=1.5", "-f", "lavfi", "-i", "sine=r=16000:d=1.5")
         subprocess.run([ffmpeg_binary(), "-v", "error", "-y", *pattern, f"file:{path}"], check=True)
     put(mosei / "Raw/188343/0.mp4", b"torn")
     if with_csd:
         times = {VIDEO: [(7.0, 8.5), (1.0, 2.5)], "188343": [(0.0, 1.5)]}
-        rows = {v: [(*time, row[2]) for time, row in zip(times[v], said, strict=True)] for v, said in OFFICIAL.items()}
+        rows = {
+            v: [(*time, row[2]) for time, row in zip(times[v], video_rows, strict=True)]
+            for v, video_rows in OFFICIAL.items()
+        }
         label_csd(mosei / "CMU_MOSEI_Labels.csd", rows)
     out = tmp_path / "out"
-    build_dataset(scan("mosei", mosei), out, Recipe(corpus="mosei"), workers=1)
+    build_dataset(scan_corpus("mosei", mosei), out, Recipe(corpus="mosei"), workers=1)
     rows_built = Dataset(out).rows
     assert {key: row["status"] for key, row in rows_built.items()} == {
         f"{VIDEO}_2": "ok",

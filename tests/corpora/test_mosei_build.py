@@ -1,4 +1,4 @@
-"""CMU-MOSEI built: ids that look like options, and the accounts. Pictures are test patterns, sound is a tone."""
+"""Builds of CMU-MOSEI: ids that look like options, and the counts. Media are test patterns with a tone."""
 
 import json
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 from mosei_trees import LABELS, SOUND, TRANSCRIPTS, VIDEOS, answer, put, table
 
 from mesm_data.corpora.mosei.ratings import EMOTIONS
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.dataset.summary import inspect
-from mesm_data.integrity.content_check import check
+from mesm_data.integrity.content_check import check_content
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
@@ -29,7 +29,7 @@ def make(path: Path, *options: str) -> None:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds a video; three clips: the second begins below 0, the third was not rated, a fourth has no times."""
+    """Two-second videos with three clips: the second starts below 0, the third is unrated, a fourth has no times."""
     root = tmp_path_factory.mktemp("mosei") / "Raw"
     rows = []
     for video in IDS:
@@ -45,14 +45,14 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("built") / "dataset"
-    return out, build_dataset(scan("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
+    return out, build_dataset(scan_corpus("mosei", raw), out, Recipe(corpus="mosei"), workers=1)
 
 
 def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built(
     built: tuple[Path, dict[str, Any]],
 ) -> None:
-    out, said = built
-    assert said["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
+    out, info = built
+    assert info["counts"] == {"total": 20, "ok": 10, "failed": 5, "excluded": 5}
     rows = {row["key"]: row for row in read_table_rows(out / "manifest.parquet")}
     assert len(rows) == 20
     for video in IDS:
@@ -67,7 +67,7 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
         assert rows[f"{video}_2"]["labels"]["happiness"] == 2.0
         assert rows[f"{video}_10"]["labels"] == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     assert list(verify(out)) == []
-    assert list(check(out)) == []
+    assert list(check_content(out)) == []
 
 
 def test_inspect_counts_the_emotions(built: tuple[Path, dict[str, Any]]) -> None:

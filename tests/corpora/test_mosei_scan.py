@@ -1,4 +1,4 @@
-"""The scan of a CMU-MOSEI folder, on small trees as users have them. Media are empty files: none is opened."""
+"""The scan of CMU-MOSEI on small trees, as users have them. Media are empty files, because a scan opens none."""
 
 import csv
 import io
@@ -28,12 +28,12 @@ from mosei_trees import (
 from mesm_data.corpora.mosei.layout import match_case
 from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS
 from mesm_data.corpora.mosei.scan import scan
-from mesm_data.corpora.open_corpus import scan as scan_named
-from mesm_data.corpora.release_check import compare
+from mesm_data.corpora.open_corpus import scan_corpus
+from mesm_data.corpora.release_check import compare_counts
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.pipeline.selection import select_utterances
-from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Utterance, Word
+from mesm_data.schema.recordings import AudioSource, ClipSource, Utterance, VideoRegion, Word
 
 ZEROS = dict.fromkeys(ITEMS, 0.0)
 NOBODY = {"rater": None, "self": False, "comment": None}
@@ -42,7 +42,7 @@ NAMES = ["5000_batch_raw", "mturk_extra_v2"]
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Raw with two videos: -3g5yACwYnA, of whose three clips two are rated, and 188343 with one rated clip."""
+    """Raw with two videos: -3g5yACwYnA with two rated clips and one unrated, and 188343 with one rated clip."""
     root = tmp_path / "CMU_MOSEI/Raw"
     # Not in the order of the clips, as in the real files.
     add_video(root, VIDEO, {10: (20.5, 25.0, "Ten."), 2: (4.84, 14.052, "Two ___ and more."), 3: (14, 15, "Three.")})
@@ -87,9 +87,9 @@ def test_a_row_holds_all_that_the_files_say(raw: Path) -> None:
             AudioSource(path=f"{VIDEOS}/{VIDEO}.mp4", span=(4.84, 14.052)),
             AudioSource(path=f"{CLIPS}/{VIDEO}_2.mp4"),
         ),
-        picture=Picture(),
-        texts=(f"{TRANSCRIPTS}/{VIDEO}.txt", f"{LABELS}/5000_batch_raw.csv"),
-        excerpt=Excerpt(path=f"{CLIPS}/{VIDEO}_2.mp4"),
+        region=VideoRegion(),
+        annotation_files=(f"{TRANSCRIPTS}/{VIDEO}.txt", f"{LABELS}/5000_batch_raw.csv"),
+        clip_source=ClipSource(path=f"{CLIPS}/{VIDEO}_2.mp4"),
         flags=("no_alignment",),
     )
     json.dumps(recording.utterances[0].labels, allow_nan=False)
@@ -105,8 +105,8 @@ def test_workers_are_in_no_row(raw: Path) -> None:
 def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is_looked_at(raw: Path) -> None:
     corpus = scan(raw)
     clip = by_id(corpus)[f"{VIDEO}_3"]
-    assert clip.unbuilt == ("excluded", "unlabelled")
-    assert (clip.audio, clip.excerpt) == ((), None)
+    assert clip.exclusion == ("excluded", "unlabelled")
+    assert (clip.audio, clip.clip_source) == ((), None)
     assert clip.labels == {**dict.fromkeys(EMOTIONS), "sentiment": None, "raters": []}
     recordings, rows = select_utterances(corpus, Recipe(corpus="mosei"))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2", "188343_0"]
@@ -115,7 +115,7 @@ def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is
     recordings, rows = select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}*", limit=2))
     assert sorted(u.id for r in recordings for u in r.utterances) == [f"{VIDEO}_10", f"{VIDEO}_2"]
     assert sorted(row["reason"] for row in rows) == ["only", "unlabelled"]
-    with pytest.raises(InputError, match=r"none of the utterances.*unlabelled"):
+    with pytest.raises(InputError, match=r"none of the selected utterances.*unlabelled"):
         select_utterances(corpus, Recipe(corpus="mosei", only=f"{VIDEO}_3"))
 
 
@@ -123,9 +123,9 @@ def test_a_rated_clip_of_unknown_times_has_failed_with_that_reason(raw: Path) ->
     path = raw / TRANSCRIPTS / f"{VIDEO}.txt"
     path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "___10___" not in line))
     clip = by_id(scan(raw))[f"{VIDEO}_10"]
-    assert clip.unbuilt is not None
-    assert clip.unbuilt[0] == "failed"
-    assert "no times" in clip.unbuilt[1]
+    assert clip.exclusion is not None
+    assert clip.exclusion[0] == "failed"
+    assert "no times" in clip.exclusion[1]
     assert clip.flags == ("no_transcript", "no_times", "no_alignment")
     assert clip.labels["sadness"] == 3.0
     rows = select_utterances(scan(raw), Recipe(corpus="mosei"))[1]
@@ -144,7 +144,7 @@ def test_the_label_file_is_joined_by_times_and_never_by_place(raw: Path) -> None
     agreed = by_id(scan(raw))
     assert not any(flag in u.flags for u in agreed.values() for flag in ("csd_differs", "not_in_csd"))
     assert agreed[f"{VIDEO}_2"].labels["happiness"] == 1.0
-    assert agreed[f"{VIDEO}_2"].texts[-1] == "CMU_MOSEI_Labels.csd"
+    assert agreed[f"{VIDEO}_2"].annotation_files[-1] == "CMU_MOSEI_Labels.csd"
     (raw / "CMU_MOSEI_Labels.csd").unlink()
     label_csd(raw / "CMU_MOSEI_Labels.csd", {**OFFICIAL, VIDEO: OFFICIAL[VIDEO][::-1]})
     assert by_id(scan(raw)) == agreed
@@ -156,7 +156,7 @@ def test_times_that_differ_by_up_to_a_millisecond_are_the_same(raw: Path) -> Non
     corpus = scan(raw)
     assert "not_in_csd" not in by_id(corpus)[f"{VIDEO}_10"].flags
     assert "not_in_csd" in by_id(corpus)[f"{VIDEO}_2"].flags
-    assert by_id(corpus)[f"{VIDEO}_csd1"].unbuilt == ("excluded", "no_clip")
+    assert by_id(corpus)[f"{VIDEO}_csd1"].exclusion == ("excluded", "no_clip")
     assert notes_about(corpus, "1 clips have the flag not_in_csd")
 
 
@@ -174,7 +174,7 @@ def test_where_the_label_file_has_other_means_they_count_and_the_raters_stay(raw
 def test_rated_clips_that_the_label_file_lacks_are_kept_and_flagged(raw: Path) -> None:
     label_csd(raw / "CMU_MOSEI_Labels.csd", {VIDEO: OFFICIAL[VIDEO]})
     clip = by_id(scan(raw))["188343_0"]
-    assert clip.unbuilt is None
+    assert clip.exclusion is None
     assert "not_in_csd" in clip.flags
 
 
@@ -188,7 +188,7 @@ def test_from_the_label_file_alone_the_labels_are_its_means_without_raters(raw: 
         "raters": [],
     }
     assert "labels_from_csd" in rows[f"{VIDEO}_10"].flags
-    assert rows[f"{VIDEO}_3"].unbuilt == ("excluded", "unlabelled")
+    assert rows[f"{VIDEO}_3"].exclusion == ("excluded", "unlabelled")
 
 
 def test_without_transcripts_the_label_files_rows_give_the_times_if_all_means_agree(raw: Path) -> None:
@@ -199,13 +199,13 @@ def test_without_transcripts_the_label_files_rows_give_the_times_if_all_means_ag
     assert (rows[f"{VIDEO}_10"].start, rows[f"{VIDEO}_10"].end) == (20.5, 25.0)
     assert rows[f"{VIDEO}_10"].flags == ("no_transcript", "no_alignment")
     # The other video's mean is another: which clip the row is of stays unknown, and both are rows.
-    assert rows["188343_0"].unbuilt is not None
-    assert rows["188343_csd0"].unbuilt == ("excluded", "no_clip")
+    assert rows["188343_0"].exclusion is not None
+    assert rows["188343_csd0"].exclusion == ("excluded", "no_clip")
     assert len(rows) == 4
 
 
 def empty_zeros(raw: Path, *names: str) -> None:
-    """What a spreadsheet that hides zeros leaves of label files."""
+    """Label files from a spreadsheet that hides zeros."""
     for name in names:
         path = raw / LABELS / f"{name}.csv"
         rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
@@ -217,7 +217,7 @@ def empty_zeros(raw: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("transcripts", [True, False])
 def test_a_file_that_leaves_its_zeros_empty_gives_the_published_means(raw: Path, transcripts: bool) -> None:
-    """One rater of clip 2 and all of clip 3 saw nothing: their rows are wholly empty."""
+    """One rater of clip 2 and all raters of clip 3 gave no answer: their rows are empty."""
     path = raw / LABELS / "5000_batch_raw.csv"
     rated = [answer(VIDEO, 2, rater, happiness=rater, sentiment=rater) for rater in range(3)]
     path.write_text(table([*rated, answer(VIDEO, 10, sadness=3), answer(VIDEO, 3)]))
@@ -237,17 +237,17 @@ def test_a_file_that_leaves_its_zeros_empty_gives_the_published_means(raw: Path,
         assert rows.keys() == clean.keys()
         for key, row in rows.items():
             assert {item: row.labels[item] for item in ITEMS} == {item: clean[key].labels[item] for item in ITEMS}
-            assert (row.unbuilt, row.start, row.end) == (clean[key].unbuilt, clean[key].start, clean[key].end)
+            assert (row.exclusion, row.start, row.end) == (clean[key].exclusion, clean[key].start, clean[key].end)
             assert "empty_answers" in row.flags
             assert "csd_differs" not in row.flags
         assert len(rows[f"{VIDEO}_2"].labels["raters"]) == 3
-        assert notes_about(corpus, "5000_batch_raw.csv: holds empty cells and no 0")
+        assert notes_about(corpus, "5000_batch_raw.csv: contains empty cells and no 0")
         assert notes_about(corpus, "4 clips have the flag empty_answers")
 
 
 @pytest.mark.parametrize(("fear", "differs"), [(1.0, False), (1.5, False), (3.0, False), (2.0, True)])
 def test_the_published_means_decide_what_a_missing_answer_is(raw: Path, fear: float, differs: bool) -> None:
-    """3, nothing for this item, and nothing at all: 0 counts, or the last one does not, or neither."""
+    """Answers: 3, an empty cell, and a row without answers. Both are 0, or the last does not count, or neither."""
     rows = [
         answer("188343", 0, 0, fear=3),
         answer("188343", 0, 1, fear=""),
@@ -268,7 +268,7 @@ def test_the_published_means_decide_what_a_missing_answer_is(raw: Path, fear: fl
 def test_a_clip_for_which_nobody_answered_anything_is_not_rated(raw: Path) -> None:
     put(raw / LABELS / "a.csv", table([answer(VIDEO, 3, **dict.fromkeys(ITEMS, "")), answer(VIDEO, 10, anger=1)]))
     clip = by_id(scan(raw))[f"{VIDEO}_3"]
-    assert clip.unbuilt == ("excluded", "unlabelled")
+    assert clip.exclusion == ("excluded", "unlabelled")
     assert all(clip.labels[item] is None for item in ITEMS)
 
 
@@ -281,7 +281,7 @@ def test_lost_transcripts_are_counted(raw: Path, with_csd: bool) -> None:
         path = raw / TRANSCRIPTS / "188343.txt"
         path.write_text("188343___0___-0.4875___3.25___\n")
     corpus = scan(raw)
-    rows = [row for row in corpus.utterances() if row.unbuilt is None]
+    rows = [row for row in corpus.utterances() if row.exclusion is None]
     without = [row.id for row in rows if "no_transcript" in row.flags]
     assert without == [row.id for row in rows if not row.text]
     assert len(without) == (3 if with_csd else 1)
@@ -292,7 +292,7 @@ def test_videos_of_the_label_file_whose_names_are_no_ids_are_noted(raw: Path) ->
     label_csd(raw / "CMU_MOSEI_Labels.csd", {**OFFICIAL, "a b": [(0.0, 1.0, {})]})
     corpus = scan(raw)
     assert "a b" not in {recording.id for recording in corpus.recordings}
-    assert notes_about(corpus, "CMU_MOSEI_Labels.csd", "'a b' is no id of a video")
+    assert notes_about(corpus, "CMU_MOSEI_Labels.csd", "'a b' is not the id of a video")
 
 
 def test_the_columns_of_the_label_file_are_found_by_name(raw: Path) -> None:
@@ -338,12 +338,12 @@ def test_timed_words_are_cut_to_the_clip_and_pauses_left_out(raw: Path) -> None:
     write_csd(raw / "CMU_MOSEI_TimestampedWords.csd", {VIDEO: ([[word] for word in words], times)}, ["word"], "words")
     rows = by_id(scan(raw))
     assert rows[f"{VIDEO}_2"].words == (
-        Word(w="two", t0=0.0, t1=0.16),
-        Word(w="and", t0=8.16, t1=8.66),
-        Word(w="more", t0=8.66, t1=9.212),
+        Word(word="two", start=0.0, end=0.16),
+        Word(word="and", start=8.16, end=8.66),
+        Word(word="more", start=8.66, end=9.212),
     )
     assert rows[f"{VIDEO}_2"].flags == ()
-    assert rows[f"{VIDEO}_2"].texts[-1] == "CMU_MOSEI_TimestampedWords.csd"
+    assert rows[f"{VIDEO}_2"].annotation_files[-1] == "CMU_MOSEI_TimestampedWords.csd"
     assert rows[f"{VIDEO}_10"].words == ()
     assert rows["188343_0"].words is None
 
@@ -375,7 +375,7 @@ def test_known_anomalies_are_flags_and_nothing_is_left_out_for_them(raw: Path) -
     rows = by_id(scan(raw))
     flags = [rows[f"{video}_0"].flags for video in videos]
     assert flags == [("no_alignment", name) for name in ("mistimed", "faceless", "corrupt_segmented")]
-    assert all(rows[f"{video}_0"].unbuilt is None for video in videos)
+    assert all(rows[f"{video}_0"].exclusion is None for video in videos)
 
 
 MOVES = {
@@ -392,7 +392,7 @@ def test_flattened_and_renamed_layouts_give_the_same_rows_and_the_place_is_noted
     raw: Path, kind: str, place: str
 ) -> None:
     def essence(root: Path) -> list[tuple[object, ...]]:
-        return [(u.id, u.start, u.labels, u.text, len(u.audio), u.unbuilt) for u in scan(root).utterances()]
+        return [(u.id, u.start, u.labels, u.text, len(u.audio), u.exclusion) for u in scan(root).utterances()]
 
     expected = essence(raw)
     moved = raw / "moved"
@@ -416,7 +416,7 @@ def test_the_folder_above_gives_the_same_rows_and_its_csd_files_are_read(raw: Pa
     corpus = scan(raw.parent)
     assert corpus.root == raw.parent
     clip = by_id(corpus)[f"{VIDEO}_2"]
-    assert clip.texts == (
+    assert clip.annotation_files == (
         f"Raw/{TRANSCRIPTS}/{VIDEO}.txt",
         f"Raw/{LABELS}/5000_batch_raw.csv",
         "CMU_MOSEI_Labels.csd",
@@ -460,11 +460,11 @@ def test_only_media_that_exist_are_named_and_missing_ones_are_counted(raw: Path)
     corpus = scan(raw)
     clip = by_id(corpus)[f"{VIDEO}_2"]
     assert [source.path for source in clip.audio] == [f"{CLIPS}/{VIDEO}_2.mp4"]
-    assert notes_about(corpus, "1 labelled videos have no video", VIDEO)
-    assert notes_about(corpus, "1 labelled videos have no sound", VIDEO)
+    assert notes_about(corpus, "1 labelled videos have no whole video", VIDEO)
+    assert notes_about(corpus, "1 labelled videos have no whole sound", VIDEO)
     (raw / CLIPS / f"{VIDEO}_2.mp4").unlink()
     clip = by_id(scan(raw))[f"{VIDEO}_2"]
-    assert (clip.audio, clip.excerpt, clip.unbuilt) == ((), None, None)
+    assert (clip.audio, clip.clip_source, clip.exclusion) == ((), None, None)
 
 
 def test_junk_and_other_files_change_nothing(raw: Path) -> None:
@@ -485,7 +485,7 @@ def test_encodings_and_line_ends_of_transcripts_do_not_matter(raw: Path, encodin
     put(raw / TRANSCRIPTS / "188343.txt", text.encode(encoding))
     corpus = scan(raw)
     assert by_id(corpus)["188343_0"].text == "À la carte, “né”? and on"
-    assert notes_about(corpus, "188343.txt:2: goes on")
+    assert notes_about(corpus, "188343.txt:2: continues")
 
 
 def test_what_cannot_be_read_is_noted_and_costs_only_itself(raw: Path) -> None:
@@ -508,7 +508,7 @@ def test_many_notes_of_a_kind_are_counted(raw: Path) -> None:
     path = raw / TRANSCRIPTS / f"{VIDEO}.txt"
     path.write_text(path.read_text() + "on\n" * 100)
     corpus = scan(raw)
-    assert len(notes_about(corpus, "goes on")) == 20
+    assert len(notes_about(corpus, "continues")) == 20
     assert notes_about(corpus, "and 80 more odd lines of transcripts")
 
 
@@ -526,8 +526,8 @@ def test_a_part_of_the_corpus_is_named_so_and_the_whole_is_compared_with_what_is
 
 
 def test_numbers_that_agree_say_nothing() -> None:
-    assert compare({"a": 1, "b": 2}, {"a": 1, "b": 2}) == []
-    assert compare({"a": 1, "c": 5}, {"a": 3, "b": 1}) == [
+    assert compare_counts({"a": 1, "b": 2}, {"a": 1, "b": 2}) == []
+    assert compare_counts({"a": 1, "c": 5}, {"a": 3, "b": 1}) == [
         "a: 1 here, 3 in the release as it is known",
         "b: 0 here, 1 in the release as it is known",
         "c: 5 here, 0 in the release as it is known",
@@ -536,7 +536,7 @@ def test_numbers_that_agree_say_nothing() -> None:
 
 def test_what_is_not_mosei_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"No such file.*Transcript/"):
-        scan_named("mosei", tmp_path / "missing")
+        scan_corpus("mosei", tmp_path / "missing")
     with pytest.raises(InputError, match=r"is a file.*unpack"):
         scan(put(tmp_path / "CMU_MOSEI.zip"))
     (tmp_path / "empty").mkdir()

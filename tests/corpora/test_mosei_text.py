@@ -1,4 +1,4 @@
-"""CMU-MOSEI's transcripts, ids and answers: the real shape is read back whole, and nothing is lost without a word."""
+"""CMU-MOSEI's transcripts, ids and answers: the real format is read back, and nothing is dropped silently."""
 
 import csv
 import io
@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosei_trees import COLUMNS, answer, put, table
 
-from mesm_data.corpora.mosei.ratings import EMOTIONS, ITEMS, labels, means, parse_answers, possible_means, read_answers
-from mesm_data.corpora.mosei.transcripts import Clip, clip_of, is_video, parse_transcript, video_of
+from mesm_data.corpora.mosei.ratings import (
+    EMOTIONS,
+    ITEMS,
+    candidate_means,
+    mean_ratings,
+    mosei_labels,
+    parse_answers,
+    read_answers,
+)
+from mesm_data.corpora.mosei.transcripts import Clip, is_video_id, parse_clip_number, parse_transcript, parse_video_id
 from mesm_data.corpora.parsing import Parsed
 
 # The kinds of ids that the 3293 labelled videos have, the three with two underscores among them.
@@ -105,28 +113,30 @@ def test_no_transcript_makes_the_parser_raise_and_every_line_is_a_clip_or_report
     heads = {clip.line for clip in parsed.records}
     reported = {problem.line for problem in parsed.problems}
     assert heads | reported == {number for number, line in enumerate(lines, start=1) if line.strip()}
-    assert all(is_video(clip.video) for clip in parsed.records)
+    assert all(is_video_id(clip.video) for clip in parsed.records)
 
 
 @given(videos, st.sampled_from(["{}", " {} ", "dir/{}", "/a/b/{}", "a\\{}", "{}.mp4", "dir/{}.mp4"]))
 def test_a_video_is_found_in_every_spelling_of_its_cell(video: str, spelling: str) -> None:
-    assert video_of(spelling.format(video)) == video
+    assert parse_video_id(spelling.format(video)) == video
 
 
 def test_a_number_stays_text_and_what_a_spreadsheet_made_of_it_is_undone() -> None:
-    assert [video_of(cell) for cell in ("188343", "188343.0", "dir/188343.0")] == ["188343"] * 3
-    assert [video_of(cell) for cell in ("", "nan", "NaN", "dir/", "a b", "../..", "a.b", "é", "1.88E+05")] == [None] * 9
+    assert [parse_video_id(cell) for cell in ("188343", "188343.0", "dir/188343.0")] == ["188343"] * 3
+    assert [parse_video_id(cell) for cell in ("", "nan", "NaN", "dir/", "a b", "../..", "a.b", "é", "1.88E+05")] == [
+        None
+    ] * 9
 
 
 @given(st.integers(0, 999_999), st.sampled_from(["{}", "{}.0", " {} ", "{}.", "0{}", "{}.00"]))
 def test_a_clip_is_a_number_in_every_spelling(number: int, spelling: str) -> None:
     cell = spelling.format(number)
-    assert clip_of(cell) == (number if len(cell.strip().partition(".")[0]) <= 6 else None)
+    assert parse_clip_number(cell) == (number if len(cell.strip().partition(".")[0]) <= 6 else None)
 
 
 @pytest.mark.parametrize("cell", ["", "nan", "-1", "3.5", "1e2", "inf", "٣", "3 4", "9" * 30])
 def test_what_is_no_clip_is_none(cell: str) -> None:
-    assert clip_of(cell) is None
+    assert parse_clip_number(cell) is None
 
 
 cells = st.none() | st.integers(0, 3) | st.sampled_from([1.0, 2.5])
@@ -138,7 +148,7 @@ fats = st.text(PRINTABLE + '\n",;\t', max_size=60)
 
 @given(rows, st.permutations(COLUMNS), fats, st.sampled_from(["\n", "\r\n"]), st.sampled_from([0, 1]), st.data())
 def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_others_hold(
-    said: list[tuple[str, int, list[float | None]]],
+    answers: list[tuple[str, int, list[float | None]]],
     columns: list[str],
     fat: str,
     line_end: str,
@@ -146,7 +156,7 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     data: st.DataObject,
 ) -> None:
     written = []
-    for index, (video, clip, values) in enumerate(said):
+    for index, (video, clip, values) in enumerate(answers):
         row = answer(video, clip, index) | {"Title": fat}
         for item, value in zip(ITEMS, values, strict=True):
             row[f"Answer.{item}"] = "" if value is None else str(value)
@@ -155,8 +165,8 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     text = table(written, columns, lineterminator=line_end, quoting=quoting)
     parsed = parse_answers(io.StringIO(text, newline=""))
     assert parsed.problems == []
-    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == said
-    assert parsed.skipped.total() == len(said) - len(parsed.records)
+    assert [(a.video, a.clip, list(a.values)) for a in parsed.records] == answers
+    assert parsed.skipped.total() == len(answers) - len(parsed.records)
 
 
 def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_and_reported() -> None:
@@ -179,8 +189,12 @@ def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_a
     assert by_clip[2] == {"happiness": 0.0, **odd}
     assert by_clip[5]["happiness"] is None
     assert [a.values for a in parsed.records if a.clip == 1] == [(None,) * len(ITEMS)] * 2
-    said = [problem.message for problem in parsed.problems]
-    assert [sum(word in message for message in said) for word in ("names no clip", "outside", "no number")] == [1, 3, 3]
+    messages = [problem.message for problem in parsed.problems]
+    assert [sum(word in message for message in messages) for word in ("names no clip", "outside", "no number")] == [
+        1,
+        3,
+        3,
+    ]
 
 
 def test_cells_of_any_size_are_read_and_the_processs_limit_is_put_back(tmp_path: Path) -> None:
@@ -213,7 +227,7 @@ def test_a_file_that_is_cut_off_or_no_file_of_ratings_is_reported() -> None:
 def test_no_table_makes_the_reader_raise(text: str, with_header: bool) -> None:
     parsed = parse_answers(io.StringIO((table([]) if with_header else "") + text, newline=""))
     assert isinstance(parsed, Parsed)
-    assert all(is_video(a.video) and a.clip >= 0 for a in parsed.records)
+    assert all(is_video_id(a.video) and a.clip >= 0 for a in parsed.records)
 
 
 raters = st.lists(
@@ -223,29 +237,29 @@ raters = st.lists(
 
 @given(raters)
 def test_an_emotion_is_present_whether_empty_cells_are_skipped_or_zero_and_answers_are_averaged_or_summed(
-    said: list[dict[str, float | None]],
+    raters: list[dict[str, float | None]],
 ) -> None:
-    found = means(said)
+    found = mean_ratings(raters)
     for emotion in EMOTIONS:
         present = (found[emotion] or 0) > 0
-        assert present == (sum(rater[emotion] or 0 for rater in said) > 0)
-    json.dumps(labels(found, said), allow_nan=False)
+        assert present == (sum(rater[emotion] or 0 for rater in raters) > 0)
+    json.dumps(mosei_labels(found, raters), allow_nan=False)
 
 
 def test_a_missing_answer_counts_as_zero_as_in_the_published_means() -> None:
     zeros = dict.fromkeys(ITEMS, 0.0)
-    found = means([{**zeros, "fear": 1.0, "sentiment": -3.0}, {**zeros, "fear": None}, {**zeros, "anger": 1.0}])
+    found = mean_ratings([{**zeros, "fear": 1.0, "sentiment": -3.0}, {**zeros, "fear": None}, {**zeros, "anger": 1.0}])
     assert found == {**zeros, "fear": 1 / 3, "anger": 1 / 3, "sentiment": -1.0}
-    assert means([{**zeros, "fear": None}])["fear"] == 0.0
+    assert mean_ratings([{**zeros, "fear": None}])["fear"] == 0.0
 
 
 def test_every_reading_of_missing_answers_is_a_possible_mean() -> None:
     zeros, nothing = dict.fromkeys(ITEMS, 0.0), dict.fromkeys(ITEMS, None)
     whole = [{**zeros, "fear": 3.0}, zeros]
-    assert possible_means(whole) == [means(whole)]
-    found = possible_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
-    assert [said["fear"] for said in found] == [1.0, 1.5, 3.0]
-    assert possible_means([nothing])[0] == zeros
+    assert candidate_means(whole) == [mean_ratings(whole)]
+    found = candidate_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
+    assert [means["fear"] for means in found] == [1.0, 1.5, 3.0]
+    assert candidate_means([nothing])[0] == zeros
 
 
 @pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
@@ -265,14 +279,14 @@ def test_the_line_by_which_a_spreadsheet_names_its_separator_is_no_header(line: 
 
 def test_the_record_has_the_emotions_by_name_and_no_workers() -> None:
     zeros = dict.fromkeys(ITEMS, 0.0)
-    record = labels(means([{**zeros, "happiness": 2.0}]), [{**zeros, "happiness": 2.0}])
+    record = mosei_labels(mean_ratings([{**zeros, "happiness": 2.0}]), [{**zeros, "happiness": 2.0}])
     assert record == {
         **dict.fromkeys(EMOTIONS, 0.0),
         "happiness": 2.0,
         "sentiment": 0.0,
         "raters": [{"rater": None, "self": False, "comment": None, **zeros, "happiness": 2.0}],
     }
-    assert labels(None, []) == {**dict.fromkeys(ITEMS), "raters": []}
+    assert mosei_labels(None, []) == {**dict.fromkeys(ITEMS), "raters": []}
 
 
 def test_every_id_of_the_papers_split_is_a_clip_of_a_video_in_the_same_official_fold(shared: Path) -> None:
@@ -283,8 +297,8 @@ def test_every_id_of_the_papers_split_is_a_clip_of_a_video_in_the_same_official_
         counts[part] = len(ids)
         for id_ in ids:
             video, _, clip = id_.rpartition("_")
-            assert video_of(video) == video
-            assert clip_of(clip) == int(clip)
+            assert parse_video_id(video) == video
+            assert parse_clip_number(clip) == int(clip)
             assert f"{video}_{int(clip)}" == id_
             assert video in fold
             (parsed,) = parse_transcript(f"{video}___{clip}___0.0___1.5___x", video).records

@@ -1,4 +1,4 @@
-"""CMU-MOSI: segments are cut from whole videos by the label's times. Media are empty files: no scan opens one."""
+"""CMU-MOSI: segments are cut from whole videos at the label's times. Media are empty: a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +46,9 @@ def test_a_segments_own_file_stands_in_for_a_whole_video_that_is_not_there(tmp_p
     assert segments[f"{VIDEO}_1"].flags == ("segmented",)
     assert segments[f"{VIDEO}_1"].start == 0.0
     assert segments[f"{VIDEO}_1"].audio[0] == AudioSource(path=f"Audio/WAV_16000/Segmented/{VIDEO}_1.wav")
-    assert segments[f"{VIDEO}_2"].unbuilt == ("failed", f"Video/Full/{VIDEO}.mp4 not found")
-    assert segments[f"{VIDEO}_3"].unbuilt == ("excluded", "unlabelled")
-    assert [note for note in corpus.notes if note.startswith("1 segments are read from files of their own")]
+    assert segments[f"{VIDEO}_2"].exclusion == ("failed", f"Video/Full/{VIDEO}.mp4 not found")
+    assert segments[f"{VIDEO}_3"].exclusion == ("excluded", "unlabelled")
+    assert [note for note in corpus.notes if note.startswith("1 segments are read from separate files")]
     assert [note for note in corpus.notes if "annotprocessed:2 is not <number>_DELIM_<text>" in note]
 
 
@@ -64,7 +64,7 @@ def test_times_and_labels_of_the_sdk_are_read_where_the_table_is_not_there(tmp_p
     assert sorted(segments) == [f"{VIDEO}_1", f"{VIDEO}_2"]
     assert (segments[f"{VIDEO}_2"].start, segments[f"{VIDEO}_2"].end) == (8.0, 9.25)
     assert segments[f"{VIDEO}_2"].labels["sentiment"] == -0.6
-    assert [note for note in corpus.notes if "OpinionLevelSentiment.csv is not there" in note]
+    assert [note for note in corpus.notes if "OpinionLevelSentiment.csv is missing" in note]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Guarantees: whatever a copy of IEMOCAP has been through, every utterance has a row and every loss a sentence."""
+"""Guarantees: in damaged copies of IEMOCAP, every utterance has a row, and every loss is reported."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ TURNS = {"F000": (5.0, 7.0), "F001": (20.0, 22.5), "M000": (1.0, 4.0), "M001": (
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """Session1 with two dialogs and nothing odd."""
+    """Session1 with two regular dialogs."""
     root = tmp_path / "IEMOCAP_full_release"
     add_dialog(root, DIALOG, TURNS)
     add_dialog(root, "Ses01F_impro02", {"F000": (1.0, 2.0), "M000": (3.0, 4.0)})
@@ -48,7 +48,7 @@ def test_lost_texts_are_a_finding_of_the_build(release: Path) -> None:
 
 
 def test_texts_are_read_up_to_nul_bytes_and_behind_them(release: Path) -> None:
-    """What a crash leaves at the end of both texts costs no utterance; nor does a hole, but for the line it tears."""
+    """NUL bytes at the end of both texts cost no utterance; those in the middle cost only the line that they damage."""
     clean = by_id(scan(release))
     for path in texts_of(release, DIALOG):
         path.write_bytes(path.read_bytes() + bytes(4096))
@@ -64,7 +64,7 @@ def test_texts_are_read_up_to_nul_bytes_and_behind_them(release: Path) -> None:
     assert {u.id: u.text for u in corpus.utterances()} == {
         key: "" if key == f"{DIALOG}_M000" else u.text for key, u in clean.items()
     }
-    assert notes_about(corpus, transcription.name, "512 NUL bytes behind line 3")
+    assert notes_about(corpus, transcription.name, "512 NUL bytes after line 3")
     evaluation.write_bytes(bytes(16) + evaluation.read_bytes())
     assert notes_about(scan(release), evaluation.name, "is not text")
 
@@ -79,9 +79,9 @@ def test_a_dialog_with_media_and_no_text_is_named_with_its_number_of_wavs(releas
     corpus = scan(release)
     media = f"{4 if wavs else 0} sentence wavs, a dialog wav and no video"
     assert notes_about(corpus, f"Session1: {DIALOG} has {media}, but no text")
-    rows = {key: u.unbuilt for key, u in by_id(corpus).items() if u.dialog == DIALOG}
+    rows = {key: u.exclusion for key, u in by_id(corpus).items() if u.dialog == DIALOG}
     assert set(rows) == ({f"{DIALOG}_{turn}" for turn in TURNS} if wavs else set())
-    assert all(unbuilt is not None and unbuilt[0] == "failed" for unbuilt in rows.values())
+    assert all(exclusion is not None and exclusion[0] == "failed" for exclusion in rows.values())
 
 
 def test_a_sentence_wav_that_no_text_names_is_a_failed_row_and_its_dialog_is_noted(release: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_sentence_wav_that_no_text_names_is_a_failed_row_and_its_dialog_is_not
         path.write_text("".join(path.read_text().replace(f"{DIALOG}_M001", f"torn {DIALOG}_M001")))
     corpus = scan(release)
     row = by_id(corpus)[f"{DIALOG}_M001"]
-    assert row.unbuilt is not None
-    assert row.unbuilt[0] == "failed"
+    assert row.exclusion is not None
+    assert row.exclusion[0] == "failed"
     assert row.flags == ("no_evaluation", "no_transcript", "no_times", "no_alignment")
     assert (row.audio, row.labels["emotion"]) == ((), None)
-    assert notes_about(corpus, f"{DIALOG} has 1 sentence wavs that no text names, such as {DIALOG}_M001")
+    assert notes_about(corpus, f"{DIALOG} has 1 sentence wavs that no text file lists, such as {DIALOG}_M001")
 
 
 @pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
@@ -176,7 +176,7 @@ def test_a_copy_in_capitals_gives_the_same_rows(release: Path) -> None:
         )
         assert [source.path for source in utterance.audio] == [source.path.upper() for source in clean[key].audio]
     assert corpus.recordings[0].video == "SESSION1/DIALOG/AVI/DIVX/SES01F_IMPRO01.AVI"
-    assert all((corpus.root / path).exists() for row in rows.values() for path in row.texts)
+    assert all((corpus.root / path).exists() for row in rows.values() for path in row.annotation_files)
     for path in (release / "SESSION1/DIALOG").glob("*/SES01F_IMPRO02.TXT"):
         path.unlink()
     assert notes_about(scan(release), "Ses01F_impro02 has 2 sentence wavs, a dialog wav and a video, but no text")
@@ -187,9 +187,9 @@ def test_links_without_content_are_one_sentence_with_their_number_and_the_first(
         path.unlink()
         path.symlink_to("../../../../.git/annex/objects/x1/SHA256E-s3.wav")
     corpus = scan(release)
-    about = notes_about(corpus, "links lead to nothing")
+    about = notes_about(corpus, "links have no target")
     assert about == [note for note in corpus.notes if "annex/objects" in note]
-    assert about[0].startswith("6 links lead to nothing")
+    assert about[0].startswith("6 links have no target")
     assert f"the first is Session1/sentences/wav/{DIALOG}/{DIALOG}_F000.wav -> " in about[0]
     assert len(corpus.utterances()) == 6
 

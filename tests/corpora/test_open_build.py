@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -18,7 +18,7 @@ from mesm_data.pipeline.build import build_dataset
 
 
 def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:
-    """A file of a test pattern (`video`: its rate) and of the sound of an `aevalsrc`."""
+    """Write a file with a test pattern (`video`: its rate) and the audio of an `aevalsrc`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     inputs = [f"testsrc2=s=128x96:r={video}:d=2"] if video else []
     inputs += [f"aevalsrc={sound}:d=2"] if sound else []
@@ -28,13 +28,13 @@ def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ..
 
 def built(name: str, root: Path, out: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
     """The dataset, verified, and its rows by key."""
-    build_dataset(scan(name, root), out, Recipe(corpus=name), workers=1)
+    build_dataset(scan_corpus(name, root), out, Recipe(corpus=name), workers=1)
     assert list(verify(out)) == []
     return Dataset(out), {row["key"]: row for row in read_table_rows(out / "manifest.parquet")}
 
 
 def hertz(samples: NDArray[np.int16]) -> float:
-    """The strongest frequency."""
+    """Return the strongest frequency."""
     return float(np.abs(np.fft.rfft(samples.astype(float))).argmax() * 16_000 / len(samples))
 
 
@@ -81,7 +81,7 @@ def test_crema_d_takes_the_sound_of_the_wav_and_the_picture_of_the_flash_video(t
 
 
 def test_meld_mixes_surround_sound_down_and_prefers_the_twin(tmp_path: Path) -> None:
-    """The voice is in the centre of 5.1. A broken clip, one without a row and one that is not there are rows too."""
+    """The voice is in the centre of 5.1. A damaged clip, one without a row and a missing one are rows, too."""
     surround = "0|0|0.5*sin(2*PI*{}*t)|0|0.2*sin(2*PI*1000*t)|0:c=5.1:s=48000"
     test, train = (tmp_path / "raw" / folder for folder in ("output_repeated_splits_test", "train_splits"))
     aac = ("-c:a", "aac")
@@ -114,7 +114,7 @@ def test_meld_mixes_surround_sound_down_and_prefers_the_twin(tmp_path: Path) -> 
 
 
 def test_mosi_is_cut_from_the_whole_video_by_the_labels_times(tmp_path: Path) -> None:
-    """The tone rises from 400 Hz by 200 Hz a second, so that a cut from 0.5 s to 1.25 s is around 575 Hz."""
+    """The tone rises from 400 Hz by 200 Hz per second, so a cut from 0.5 s to 1.25 s is around 575 Hz."""
     video = "I5y0__X72p0"
     rising = "sin(2*PI*(400*t+100*t*t))|0:s=16000"
     make(tmp_path / f"raw/Raw/Video/Full/{video}.mp4", video="30")

@@ -1,4 +1,4 @@
-"""What holds for every open corpus, on a tree with the layout, names and counts of a complete copy."""
+"""Guarantees for every open corpus, on a tree with the layout, names and counts of a complete copy."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from mesm_data.dataset.manifest import manifest_row
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts
 from mesm_data.schema.recordings import Corpus
-from mesm_data.splits.leaks import Leaks, leaks
+from mesm_data.splits.leaks import Leaks, find_leaks
 from mesm_data.splits.rules import named_splits, split_by_rule
 
 TOTALS = {"ravdess": 2452, "crema-d": 7442, "meld": 13_708, "mosi": 2199}
@@ -40,18 +40,18 @@ def complete(request: pytest.FixtureRequest, complete_copy: Callable[[str], Corp
 
 
 def leaks_of(corpus: Corpus, name: str) -> Leaks:
-    rows = {one.key: manifest_row(one, "ok", None) for one in corpus.utterances() if one.unbuilt is None}
-    return leaks(split_by_rule(rows, named_splits(corpus.schema, rows)[name]), rows)
+    rows = {one.key: manifest_row(one, "ok", None) for one in corpus.utterances() if one.exclusion is None}
+    return find_leaks(split_by_rule(rows, named_splits(corpus.schema, rows)[name]), rows)
 
 
 def test_a_complete_copy_is_said_to_be_the_release(complete: Corpus) -> None:
     assert complete.notes[0].startswith(f"as released: {TOTALS[complete.name]} utterances; all ")
-    counted = [one for one in complete.utterances() if one.unbuilt is None or one.unbuilt[0] == "failed"]
+    counted = [one for one in complete.utterances() if one.exclusion is None or one.exclusion[0] == "failed"]
     assert len(counted) == TOTALS[complete.name]
 
 
 def test_a_view_has_the_counts_that_the_facts_give_it(complete: Corpus) -> None:
-    labels = [one.labels for one in complete.utterances() if not one.unbuilt or one.unbuilt[0] == "failed"]
+    labels = [one.labels for one in complete.utterances() if not one.exclusion or one.exclusion[0] == "failed"]
     for name, spec in complete.schema.views.items():
         view = complete.schema.view(name)
         targets = [target for record in labels if (target := view.target(record)) is not None]
@@ -67,14 +67,14 @@ def test_every_known_anomaly_is_a_flag_of_an_utterance(complete: Corpus) -> None
 
 
 def test_folds_keep_their_groups_apart_and_a_random_split_is_shown_to_leak(complete: Corpus) -> None:
-    rows = {one.key: manifest_row(one, "ok", None) for one in complete.utterances() if one.unbuilt is None}
+    rows = {one.key: manifest_row(one, "ok", None) for one in complete.utterances() if one.exclusion is None}
     splits = named_splits(complete.schema, rows)
     folds = [split for split in splits.values() if split.fold is not None]
     assert len(folds) >= 5
     for split in folds:
         parts = split_by_rule(rows, split)
         assert sum(map(len, parts.values())) == len(rows)
-        found = leaks(parts, rows)
+        found = find_leaks(parts, rows)
         assert not getattr(found, f"{split.spec.group}s")
         assert split.counts in ({}, {part: len(keys) for part, keys in parts.items()})
     shared = leaks_of(complete, "random")
@@ -87,9 +87,7 @@ def test_pointers_of_git_lfs_stop_the_scan_with_their_number(tmp_path: Path, nam
     put(tmp_path / CLIPS[name], LFS_POINTER)
     if name in TABLES:
         put(tmp_path / TABLES[name][0], TABLES[name][1])
-    with pytest.raises(
-        InputError, match=rf"1 media files, {CLIPS[name]} among them, are Git LFS pointers.*git lfs pull"
-    ):
+    with pytest.raises(InputError, match=rf"1 media files, such as {CLIPS[name]}, are Git LFS pointers.*git lfs pull"):
         find_scan(name)(tmp_path)
 
 

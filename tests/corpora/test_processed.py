@@ -1,4 +1,4 @@
-"""The processed release of the paper's authors, made from the synthetic corpus and built for real."""
+"""The processed release of the paper's authors, generated from the synthetic corpus and built."""
 
 import os
 import pickle
@@ -17,15 +17,15 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_data.corpora.dai2021 import scan as processed
-from mesm_data.corpora.dai2021.safe_pickle import loads
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.dai2021.release_files import find_release
+from mesm_data.corpora.dai2021.safe_pickle import load, loads
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.schema.recordings import SYNTHETIC, AudioSource, Corpus, Utterance
+from mesm_data.schema.recordings import SYNTHETIC_MARKER, AudioSource, Corpus, Utterance
 from mesm_data.storage.files import sha256_file
 
 FPS = 30000 / 1001
@@ -36,17 +36,17 @@ def by_id(corpus: Corpus) -> dict[str, Utterance]:
 
 
 def images(video: Path, target: Path, start: float, seconds: float, filters: str) -> None:
-    """Frames of a video as the authors' notebook left them: numbered from 0, 224 x 224."""
+    """Write the frames of a video like the authors' notebook: numbered from 0, 224 x 224."""
     command = [ffmpeg_binary(), "-v", "error", "-ss", str(start), "-t", str(seconds), "-i", str(video)]
     command += ["-vf", filters, "-q:v", "3", "-start_number", "0", str(target)]
     subprocess.run(command, check=True)
 
 
 def unpacked(root: Path, corpus: Path, count: int = 4) -> dict[str, dict[str, Any]]:
-    """Write IEMOCAP_RAW_PROCESSED of the first utterances of each speaker; returns what meta.pkl says."""
-    recording = scan("iemocap", corpus).recordings[0]
+    """Write IEMOCAP_RAW_PROCESSED with the first utterances of each speaker; return the content of meta.pkl."""
+    recording = scan_corpus("iemocap", corpus).recordings[0]
     root.mkdir(parents=True)
-    shutil.copy(corpus / SYNTHETIC, root / SYNTHETIC)
+    shutil.copy(corpus / SYNTHETIC_MARKER, root / SYNTHETIC_MARKER)
     meta = {}
     for utterance in recording.utterances[:count]:
         folder = root / "_".join(utterance.id.split("_")[:2]) / utterance.id
@@ -67,7 +67,7 @@ def unpacked(root: Path, corpus: Path, count: int = 4) -> dict[str, dict[str, An
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    """A download with `data/IEMOCAP_RAW_PROCESSED`, one of whose utterances is damaged in each way."""
+    """A download with `data/IEMOCAP_RAW_PROCESSED`, with one utterance for each kind of damage."""
     top = tmp_path_factory.mktemp("release")
     root = top / "data" / "IEMOCAP_RAW_PROCESSED"
     meta = unpacked(root, corpus, count=6)
@@ -99,28 +99,31 @@ def names(release: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     out = tmp_path_factory.mktemp("built") / "out"
-    build_dataset(scan("iemocap", release), out, Recipe(corpus="iemocap"), workers=2)
+    build_dataset(scan_corpus("iemocap", release), out, Recipe(corpus="iemocap"), workers=2)
     return Dataset(out)
 
 
 def test_the_release_is_recognised_wherever_it_lies_in_the_download(release: Path) -> None:
     root = release / "data" / "IEMOCAP_RAW_PROCESSED"
-    assert {scan("iemocap", place).root for place in (release, release / "data", root)} == {root}
-    assert processed.find("mosei", release) is None
+    assert {scan_corpus("iemocap", place).root for place in (release, release / "data", root)} == {root}
+    assert find_release("mosei", release) is None
 
 
 def test_an_utterance_has_the_side_of_its_speaker_and_the_times_of_meta(
     release: Path, names: dict[str, str], corpus: Path
 ) -> None:
-    found, raw = by_id(scan("iemocap", release))[names["whole"]], by_id(scan("iemocap", corpus))[names["whole"]]
-    side = "L" if raw.picture.left == 0 else "R"
+    found, raw = (
+        by_id(scan_corpus("iemocap", release))[names["whole"]],
+        by_id(scan_corpus("iemocap", corpus))[names["whole"]],
+    )
+    side = "L" if raw.region.left == 0 else "R"
     assert found.audio[0].path.endswith(f"{raw.id}/audio_{side}.wav")
     assert found.audio[1] == AudioSource(
         path=found.audio[1].path, channel=raw.audio[1].channel, channel_per_speaker=True
     )
-    assert found.excerpt
-    assert found.excerpt.images == f"image_{side}_"
-    assert found.excerpt.rate == pytest.approx(FPS)
+    assert found.clip_source
+    assert found.clip_source.images == f"image_{side}_"
+    assert found.clip_source.rate == pytest.approx(FPS)
     same = ("id", "dialog", "speaker", "start", "end", "text")
     assert [getattr(found, name) for name in same] == [getattr(raw, name) for name in same]
     assert found.labels == {
@@ -185,8 +188,8 @@ def test_the_images_are_one_source_whose_digest_sha256sum_gives_too(
 
 @pytest.fixture
 def mosei(tmp_path: Path, corpus: Path) -> Callable[[dict[str, float]], Path]:
-    """mosei({utterance: images a second}): MOSEI_RAW_PROCESSED with three seconds of each."""
-    video = corpus / str(scan("iemocap", corpus).recordings[0].video)
+    """mosei({utterance: images per second}): MOSEI_RAW_PROCESSED with three seconds of each."""
+    video = corpus / str(scan_corpus("iemocap", corpus).recordings[0].video)
     root = tmp_path / "MOSEI_RAW_PROCESSED"
 
     def write(rates: dict[str, float]) -> Path:
@@ -206,7 +209,7 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
     mosei: Callable[[dict[str, float]], Path], tmp_path: Path
 ) -> None:
     root = mosei({"-3g5yACwYnA_2": 2, "-3g5yACwYnA_13": 2, "a_b__c_0": 2})
-    found = scan("mosei", root)
+    found = scan_corpus("mosei", root)
     assert [recording.id for recording in found.recordings] == ["-3g5yACwYnA", "a_b__c"]
     build_dataset(found, tmp_path / "out", Recipe(corpus="mosei", clips=False), workers=1)
     built = Dataset(tmp_path / "out")
@@ -228,9 +231,9 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
 def test_the_rate_of_the_images_is_found_in_each_utterance_where_there_is_no_common_one(
     mosei: Callable[[dict[str, float]], Path],
 ) -> None:
-    asked = {"a_0": 2.0, "b_0": 25.0, "c_0": 30.0, "d_0": 8.0}
-    found = by_id(scan("mosei", mosei(asked)))
-    rates = {id_: found[id_].excerpt.rate for id_ in asked}  # type: ignore[union-attr]
+    declared = {"a_0": 2.0, "b_0": 25.0, "c_0": 30.0, "d_0": 8.0}
+    found = by_id(scan_corpus("mosei", mosei(declared)))
+    rates = {id_: found[id_].clip_source.rate for id_ in declared}  # type: ignore[union-attr]
     assert {id_: rates[id_] for id_ in ("a_0", "b_0", "d_0")} == {"a_0": 2.0, "b_0": 25.0, "d_0": pytest.approx(8.0)}
     assert rates["c_0"] == pytest.approx(30.0, rel=0.002)  # 29.97 and 30 are the same in three seconds
 
@@ -269,7 +272,7 @@ def test_garbage_is_an_error_and_no_crash(tmp_path_factory: pytest.TempPathFacto
     for content in (data, b"\x80\x04" + data, pickle.dumps({"a": [1.5, "b"]}, 2)[:-1] + data):
         path.write_bytes(content)
         with suppress(InputError):
-            processed.load(path)
+            load(path)
 
 
 def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:
@@ -279,7 +282,7 @@ def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:
 
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"a_0": Call()}))
     with pytest.raises(InputError, match=r"meta\.pkl: names the class or function '(posix|nt)\.system'"):
-        scan("mosei", tmp_path)
+        scan_corpus("mosei", tmp_path)
     assert not (tmp_path / "called").exists()
     for value in ({1, 2}, Path("x"), np.zeros(3), bytearray(b"x")):
         with pytest.raises(InputError):
@@ -287,7 +290,7 @@ def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:
 
 
 def test_a_pickle_bomb_costs_no_memory_and_no_stack() -> None:
-    """Lists in lists, 100 000 deep and 2^40 wide; a memo index of 2^31; a text that claims 2^40 bytes."""
+    """Nested lists, 100 000 deep and 2^40 wide; a memo index of 2^31; a string that claims 2^40 bytes."""
     deep = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     wide = b"\x80\x02](K\x00e" + b"".join(b"q%c](h%ch%ce" % (n, n, n) for n in range(40)) + b"."
     memo = b"\x80\x02]r\xff\xff\xff\x7f."

@@ -1,6 +1,6 @@
-"""Guarantee: whatever oddity of the real corpora is met, the dataset holds what it should and counts add up.
+"""Guarantee: with every known oddity of the real corpora, the dataset has the expected content and counts.
 
-The quirks are planted in synthetic corpora, each with what a right build makes of it (mesm_data/synthetic/quirks.py).
+The quirks are planted in synthetic corpora, each with the expected result of a correct build (quirks/bed.py).
 """
 
 import json
@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quirks import iemocap as iemocap_quirks
+from quirks import mosei as mosei_quirks
+from quirks.bed import ORACLE
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.errors import InputError
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.synthetic import quirks_iemocap, quirks_mosei
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Oracle = dict[str, Any]
 
 
 def check(dataset: Dataset, oracle: Oracle) -> list[str]:
-    """What of the dataset is not as the oracle says, one sentence each."""
+    """One sentence for each difference between the dataset and the oracle."""
     wrong = [f"{key} is only in one of them" for key in dataset.rows.keys() ^ oracle["utterances"].keys()]
     if dataset.info["counts"] != oracle["counts"]:
         wrong.append(f"counts are {dataset.info['counts']}, expected {oracle['counts']}")
@@ -33,7 +34,7 @@ def check(dataset: Dataset, oracle: Oracle) -> list[str]:
         if not any(all(word in note for word in words) for note in dataset.info["notes"]):
             wrong.append(f"no note says {words}")
     for key in sorted(dataset.rows.keys() & oracle["utterances"].keys()):
-        seen, expected = looked_at(dataset, key), oracle["utterances"][key]
+        seen, expected = observe(dataset, key), oracle["utterances"][key]
         wrong += [
             f"{key}: {name} is {seen.get(name)!r}, expected {value!r}"
             for name, value in expected.items()
@@ -43,8 +44,8 @@ def check(dataset: Dataset, oracle: Oracle) -> list[str]:
     return wrong
 
 
-def looked_at(dataset: Dataset, key: str) -> dict[str, Any]:
-    """What there is of an utterance, under the oracle's names."""
+def observe(dataset: Dataset, key: str) -> dict[str, Any]:
+    """The fields of an utterance under the oracle's names."""
     row = dataset.rows[key]
     seen = {name: row[name] for name in ("status", "reason", "start", "end", "flags", "labels")}
     if isinstance(seen["labels"], str):
@@ -67,7 +68,7 @@ def looked_at(dataset: Dataset, key: str) -> dict[str, Any]:
 
 
 def holds(seen: Any, expected: Any) -> bool:
-    """Whether `seen` has all that `expected` names: keys of mappings, members of lists, numbers to 1e-6."""
+    """Whether `seen` includes `expected`: keys of mappings, members of lists, numbers to 1e-6."""
     if isinstance(expected, dict):
         return isinstance(seen, dict) and all(holds(seen.get(key, ...), value) for key, value in expected.items())
     if isinstance(expected, list):
@@ -78,7 +79,7 @@ def holds(seen: Any, expected: Any) -> bool:
 
 
 def was_cut_from(seen: Any, expected: str | None) -> bool:
-    """Whether the file is among the sources, whose paths may be relative to a folder further down."""
+    """Whether the file is among the sources, whose paths may be relative to a subfolder."""
     return expected is None or any(f"/{expected}".endswith(f"/{path}") for path in seen)
 
 
@@ -94,7 +95,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def recipe(corpus: str) -> Recipe:
-    """Few pictures, and a quick look at them: what is asked here is whether there are any."""
+    """Few frames and large faces only, for speed: the oracle asks whether there is a picture, not how good it is."""
     return Recipe(corpus=corpus, clips=False, frame_interval="4", min_face_size=200)
 
 
@@ -105,17 +106,17 @@ def quirky(corpus: Path, out: Path, plant: Callable[[Path], Oracle]) -> None:
 
 @pytest.fixture(scope="session")
 def quirky_iemocap(once: Once, corpus: Path) -> Path:
-    return once("quirky-iemocap", lambda out: quirky(corpus, out, quirks_iemocap.plant))
+    return once("quirky-iemocap", lambda out: quirky(corpus, out, iemocap_quirks.plant))
 
 
 @pytest.fixture(scope="session")
 def built_iemocap(once: Once, quirky_iemocap: Path) -> Dataset:
-    source = scan("iemocap", quirky_iemocap)
+    source = scan_corpus("iemocap", quirky_iemocap)
     return Dataset(once("built-quirky", lambda out: build_dataset(source, out, recipe("iemocap"), workers=1) and None))
 
 
 def oracle_of(corpus: Path) -> Oracle:
-    return dict(json.loads((corpus / "quirks.json").read_text()))
+    return dict(json.loads((corpus / ORACLE).read_text()))
 
 
 def test_every_quirk_of_iemocap_gives_what_its_oracle_says(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
@@ -133,12 +134,12 @@ def test_the_oracle_of_iemocap_asks_for_everything_that_can_happen(quirky_iemoca
 
 @pytest.fixture(scope="session")
 def quirky_mosei(once: Once, mosei_corpus: Path) -> Path:
-    return once("quirky-mosei", lambda out: quirky(mosei_corpus, out, quirks_mosei.plant))
+    return once("quirky-mosei", lambda out: quirky(mosei_corpus, out, mosei_quirks.plant))
 
 
 def test_every_quirk_of_mosei_gives_what_its_oracle_says(once: Once, quirky_mosei: Path) -> None:
     pytest.importorskip("mesm_data.corpora.mosei.scan")
-    source = scan("mosei", quirky_mosei)
+    source = scan_corpus("mosei", quirky_mosei)
     out = once("built-quirky-mosei", lambda out: build_dataset(source, out, recipe("mosei"), workers=1) and None)
     assert check(Dataset(out), oracle_of(quirky_mosei)) == []
 
@@ -157,7 +158,7 @@ def test_the_oracle_of_mosei_asks_for_everything_that_can_happen(quirky_mosei: P
 
 
 def test_a_dataset_that_differs_from_the_oracle_is_found_out(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
-    """The check itself can fail: in each thing that it compares."""
+    """The check itself fails for a difference in each of the fields."""
     oracle = oracle_of(quirky_iemocap)
     key = next(key for key, expected in oracle["utterances"].items() if expected["status"] == "ok")
     wrong = {"audio": "none", "video": "none", "flags": ["x"], "text": "x", "labels": {"emotion": "x"}, "sound": "x",
@@ -176,5 +177,5 @@ def test_a_corpus_that_is_too_small_for_all_quirks_is_refused(tmp_path: Path, co
     shutil.copytree(corpus, tmp_path / "corpus")
     for path in sorted((tmp_path / "corpus").glob("Session*/dialog/EmoEvaluation/*.txt"))[1:]:
         path.unlink()
-    with pytest.raises(InputError, match="too small"):
-        quirks_iemocap.plant(tmp_path / "corpus")
+    with pytest.raises(ValueError, match="too small"):
+        iemocap_quirks.plant(tmp_path / "corpus")

@@ -1,4 +1,4 @@
-"""RAVDESS: which of the files of a take are read. Media are empty files: no scan opens one."""
+"""RAVDESS: which files of a take are read. Media are empty files, because a scan opens none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_take_has_the_picture_of_01_and_the_sound_of_03(
 
 
 def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Path) -> None:
-    """Sound alone, picture alone, sound with the silent video, and the silent video alone, which cannot be built."""
+    """Audio only, video only, audio with the silent video, and the silent video only, which cannot be built."""
     put(tmp_path / f"Audio_Song_Actors_01-24/Actor_01/03-{(sound := '02-01-01-01-01-01')}.WAV")
     put(tmp_path / f"Video_Speech_Actor_02/Actor_02/01-{(video := '01-01-01-01-01-02')}.mp4")
     for name in (
@@ -46,8 +46,8 @@ def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Pat
     assert videos[sound] is None
     assert videos[both] == f"Actor_03/02-{both}.mp4"
     assert takes[both].audio[0].path == f"Actor_03/03-{both}.wav"
-    assert takes[silent].unbuilt == ("failed", "no sound: of the take only the version without (02) is there")
-    assert takes[both].unbuilt is None
+    assert takes[silent].exclusion == ("failed", "no sound: only the version without audio (02) of this take is there")
+    assert takes[both].exclusion is None
 
 
 def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: Path) -> None:
@@ -62,9 +62,11 @@ def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: 
     assert [
         note
         for note in corpus.notes
-        if note.startswith("1440 files have the name of another one, of which one is read, the first is audio_")
+        if note.startswith(
+            "1440 files have the same name as another one; only one of them is read, the first is audio_"
+        )
     ]
-    assert [note for note in corpus.notes if note.startswith("1 files are not of the release's kinds")]
+    assert [note for note in corpus.notes if note.startswith("1 files are not of a kind of the release")]
     assert corpus.notes[:2] == (
         "utterances: 1440 here, 2452 in the release as it is known",
         "videos: 0 here, 2452 in the release as it is known",

@@ -1,4 +1,4 @@
-"""A corpus can come from another package, and whoever asks for one that there is not is told which there are."""
+"""Another package can add a corpus, and the message for an unknown corpus lists all corpora."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.corpora.registry import corpus_names, find_scan
 from mesm_data.corpora.table.table_file import read_table
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows, schema_from_info
@@ -37,7 +37,7 @@ def scan(root: Path) -> Corpus:
 
 
 def test_a_corpus_of_another_package_is_built_by_its_name(tmp_path: Path) -> None:
-    """As pip installs it: a module, and an entry point in the package's metadata."""
+    """Installed as by pip: a module, and an entry point in the package's metadata."""
     import numpy as np
     import soundfile
 
@@ -77,7 +77,7 @@ def test_iemocap_can_be_looked_at_as_a_table(
     out = tmp_path / "iemocap.parquet"
     mesm_data("table", "iemocap", "--source", corpus, "-o", out)
     frame = read_table(out)
-    assert frame["id"].tolist() == [utterance.id for utterance in scan("iemocap", corpus).utterances()]
+    assert frame["id"].tolist() == [utterance.id for utterance in scan_corpus("iemocap", corpus).utterances()]
     row = frame[frame["id"] == frame["id"].min()].iloc[0]
     assert row["video"].startswith("Session1/dialog/avi/DivX/")
     assert row["utterance_audio"].startswith("Session1/sentences/wav/")

@@ -1,4 +1,4 @@
-"""A table of any origin becomes the corpus that it describes, or a message that names every bad row and column."""
+"""A table of any origin becomes a corpus, or a message that lists every invalid row and column."""
 
 import json
 import math
@@ -21,12 +21,12 @@ from mesm_data.corpora.table.table_file import read_table
 from mesm_data.dataset.tar import check_key
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.recordings import Corpus, Utterance, key_of
+from mesm_data.schema.recordings import Corpus, Utterance, sample_key
 
 
 @pytest.fixture
 def media(tmp_path: Path) -> Path:
-    """Empty media files: a scan opens none."""
+    """Write empty media files; a scan opens none."""
     for name in ("a.mp4", "b.wav", "sub/c.mov", "Raw/v1/0001.mp4", "Raw/v1/2.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -49,7 +49,7 @@ def test_a_path_is_enough(media: Path) -> None:
     """No start or end: the whole file. No id: the file's name. No text: empty, with its flag."""
     rows = by_id(corpus_of(media, "t.csv", "file\na.mp4\nb.wav\nsub/c.mov\n"))
     assert set(rows) == {"a", "b", "sub/c"}
-    assert rows["sub/c"].key == key_of("sub/c") != "sub/c"
+    assert rows["sub/c"].key == sample_key("sub/c") != "sub/c"
     assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["a"].speaker) == (0.0, math.inf, "", None)
     assert rows["a"].flags == ("no_transcript",)
     assert [source.path for source in rows["a"].audio] == ["a.mp4"]
@@ -61,7 +61,7 @@ def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> N
     assert [(u.id, u.start, u.end) for u in recording.utterances] == [("a_2", 0.5, 2.0), ("a_1", 5.0, 6.5)]
     assert recording.utterances[0].audio[0].span == (0.5, 2.0)
     assert (missing.utterances[0].start, missing.utterances[0].end) == (1.5, 62.0)
-    assert missing.utterances[0].unbuilt == ("failed", "b.mp4 not found")
+    assert missing.utterances[0].exclusion == ("failed", "b.mp4 not found")
 
 
 MMSA = """video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
@@ -97,7 +97,7 @@ def test_headers_that_people_have_are_recognised(
 ) -> None:
     rows = by_id(corpus_of(media, name, content))
     assert {id_: (row.audio[0].path, row.split) for id_, row in rows.items()} == expected
-    assert all(row.unbuilt is None for row in rows.values())
+    assert all(row.exclusion is None for row in rows.values())
 
 
 def test_what_the_known_tables_say_beside_the_path_is_read(media: Path) -> None:
@@ -120,7 +120,7 @@ def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
         {"id": "a2", "start": 3.0, "duration": 1.0, "channel": [0], **common},
     ]
     content = "\n".join(map(json.dumps, lines))
-    with pytest.raises(InputError, match=r"put their manifest beside it, as recordings.jsonl"):
+    with pytest.raises(InputError, match=r"add their manifest, recordings.jsonl, to the folder"):
         corpus_of(media, "supervisions.jsonl", content)
     (media / "recordings.jsonl").write_text(json.dumps({"id": "r", "sources": [{"source": "b.wav"}]}))
     rows = by_id(corpus_of(media, "supervisions.jsonl", content))
@@ -129,12 +129,12 @@ def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
 
 
 def test_samples_are_not_taken_for_seconds(media: Path) -> None:
-    with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are samples"):
+    with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are sample indices"):
         corpus_of(media, "t.csv", "ID,duration,wav,start,stop,spk_id\nx,1.0,b.wav,0,16000,s\n")
 
 
 def test_a_line_of_json_ends_at_a_line_feed_alone(media: Path) -> None:
-    """U+2028 and U+0085 are characters of a text, whatever str.splitlines thinks of them."""
+    """U+2028 and U+0085 are characters of a text, although str.splitlines splits there."""
     rows = [{"file": "a.mp4", "text": "one\u2028two"}, {"file": "b.wav", "text": "three\u0085four"}]
     content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     assert [u.text for u in corpus_of(media, "t.jsonl", content).utterances()] == ["one\u2028two", "three\u0085four"]
@@ -182,7 +182,7 @@ def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Pat
         ("corpus.toml", "name = ", "not valid TOML"),
         ("corpus.toml", 'name = "x"\ntable = "none.csv"\n', "none.csv cannot be read"),
         ("corpus.toml", 'name = "x"\ntable = 1\n', "table: expected a path as text"),
-        ("corpus.toml", 'name = "x"\n', "names no table .* beside it there are: none"),
+        ("corpus.toml", 'name = "x"\n', "names no table .* its folder contains: none"),
         ("corpus.toml", 'name = "x"\n[views.v]\nlabel = "emotion"\n', "views.v: there is no label 'emotion'"),
     ],
 )
@@ -292,15 +292,15 @@ def test_any_other_text_is_refused_with_a_sentence(text: str) -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_every_id_has_a_key_that_can_name_a_sample(id_: str) -> None:
-    key = key_of(id_)
+    key = sample_key(id_)
     check_key(key)
-    assert key == key_of(id_)
+    assert key == sample_key(id_)
     assert (key == id_) == (re.fullmatch(r"[A-Za-z0-9_-]{1,88}", id_) is not None)
 
 
 @given(st.lists(st.text(min_size=1, max_size=100), unique=True, max_size=20))
 def test_different_ids_have_different_keys(ids: list[str]) -> None:
-    assert len({key_of(id_) for id_ in ids}) == len(ids)
+    assert len({sample_key(id_) for id_ in ids}) == len(ids)
 
 
 @pytest.mark.media  # takes many seconds
@@ -334,13 +334,13 @@ def test_what_a_scan_found_can_be_looked_at_as_a_table(media: Path, suffix: str)
     assert frame["emotion"].tolist() == ["sad", "sad"]
     assert frame["failed"].tolist()[1] == "gone.mp4 not found"
     again = corpus_from_table(frame, corpus.schema, media, where="again")
-    assert [(u.id, u.start, u.end, u.unbuilt) for u in again.utterances()] == [
-        (u.id, u.start, u.end, u.unbuilt) for u in corpus.utterances()
+    assert [(u.id, u.start, u.end, u.exclusion) for u in again.utterances()] == [
+        (u.id, u.start, u.end, u.exclusion) for u in corpus.utterances()
     ]
 
 
 def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:
-    """Whatever sorts the keys of an object: the order of labels, values, classes, views and splits stays."""
+    """The order of labels, values, classes, views and splits survives a program that sorts the keys of objects."""
     import tomllib
 
     from mesm_data.corpora.table.toml_writer import to_toml

@@ -42,7 +42,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.splits.resolve import split
+from mesm_data.splits.resolve import resolve_split
 from mesm_data.storage.json_files import canonical_json
 
 SCHEMA = manifest_schema(built_in_schema("iemocap"))
@@ -178,7 +178,7 @@ def _open(path: Path, check: bool) -> str:
             refused += 1
     for name in ("session-1", "dialog"):
         with suppress(InputError):
-            split(dataset.rows.values(), schema_from_info(dataset.path, dataset.info), name).summary()
+            resolve_split(dataset.rows.values(), schema_from_info(dataset.path, dataset.info), name).summary()
     return f"{refused} samples refused" if refused else "read"
 
 

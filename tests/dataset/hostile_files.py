@@ -151,13 +151,14 @@ def write_lock(folder: Path) -> None:
 
 def read_lock(_: random.Random, folder: Path) -> None:
     from mesm_data.dataset.recipe import Recipe
-    from mesm_data.integrity import lock_reader as locked
+    from mesm_data.integrity.lock_comparison import compare_samples
+    from mesm_data.integrity.lock_reader import read_lock
 
     def use() -> None:
-        lock = locked.read(folder / "recipe.lock")
-        _tolerate(lambda: lock.split, lambda: lock.check(Recipe(corpus="iemocap")))
-        lock.other_tools({"av": "1"})
-        locked.compare(lock, [_entry(0), _entry(2)], ["Ses01F_impro01_F001"])
+        lock = read_lock(folder / "recipe.lock")
+        _tolerate(lambda: lock.split_name, lambda: lock.check_recipe(Recipe(corpus="iemocap")))
+        lock.toolchain_difference({"av": "1"})
+        compare_samples(lock, [_entry(0), _entry(2)], ["Ses01F_impro01_F001"])
 
     _tolerate(use)
 
@@ -222,15 +223,16 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render_report
     from mesm_train.report.record import read
-    from mesm_train.runs.run import stored
+    from mesm_train.runs.run import recorded_scores
     from mesm_train.training import checkpoint
 
     assert render_report(read(folder))
     _tolerate(
         lambda: summary_table(compare(read_systems([folder]))),
-        lambda: stored(folder, "test"), lambda: read_row("run", 0, folder).cells(),
+        lambda: recorded_scores(folder, "test"), lambda: read_row("run", 0, folder).cells(),
         lambda: load_recipe(str(folder / "config.yaml")), lambda: checkpoint.load(folder / "checkpoints", "best"),
-        lambda: checkpoint.load(folder / "checkpoints", "last"), lambda: checkpoint.kept_best(folder / "checkpoints"),
+        lambda: checkpoint.load(folder / "checkpoints", "last"),
+        lambda: checkpoint.best_checkpoints(folder / "checkpoints"),
     )  # fmt: skip
 
 
@@ -319,7 +321,7 @@ def _server(choose: random.Random) -> Iterator[str]:
 def read_server(choose: random.Random, _: Path) -> None:
     from mesm_data.storage import remote, remote_bytes
 
-    remote_bytes.PAUSE, remote_bytes.CONNECT, remote_bytes.STALL = 0.0, 0.5, 0.2
+    remote_bytes.FIRST_PAUSE, remote_bytes.CONNECT_TIMEOUT, remote_bytes.STALL_TIMEOUT = 0.0, 0.5, 0.2
     with _server(choose) as url:
 
         def get() -> None:

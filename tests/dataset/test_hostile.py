@@ -35,7 +35,7 @@ from mesm_data.dataset.tar import BLOCK, tar_header
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.splits.resolve import split
+from mesm_data.splits.resolve import resolve_split
 from mesm_data.storage.json_files import MAX_JSON, parse_json, read_json
 
 SCHEMA = manifest_schema(built_in_schema("iemocap"))
@@ -221,7 +221,7 @@ def test_a_schema_that_is_nested_a_hundred_thousand_deep_does_not_end_the_proces
 def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
     rewrite(own, lambda rows: rows[2].update(session=None))
     with pytest.raises(InputError, match=f"{KEY} has no session"):
-        split(Dataset(own).rows.values(), built_in_schema("iemocap"), "session-1")
+        resolve_split(Dataset(own).rows.values(), built_in_schema("iemocap"), "session-1")
 
 
 @pytest.mark.parametrize(

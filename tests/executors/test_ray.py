@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_local import die_on_seven, refuse, square
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.pipeline.build import build_dataset
@@ -76,7 +76,7 @@ def test_a_node_that_does_not_see_the_folders_is_named(cluster: Any, tmp_path: P
         return lambda number: None
 
     with pytest.raises(MesmError, match=f"cannot be seen on {socket.gethostname()}"):
-        build_dataset(scan("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+        build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
     assert not list((tmp_path / "out" / ".build" / "parts").glob("*.json"))  # nobody failed for it
 
 
@@ -123,9 +123,11 @@ def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
 
         return step
 
-    info = build_dataset(scan("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
+    info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", RECIPE, engine="ray", progress=progress)
     assert killed
     assert killed[0] < info["counts"]["ok"]
-    reference = once("reference", lambda path: build_dataset(scan("iemocap", corpus), path, RECIPE, workers=1) and None)
+    reference = once(
+        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+    )
     assert info["root"] == read_json(reference / "dataset.json")["root"]
     assert not list((tmp_path / "out").rglob("*.tmp"))

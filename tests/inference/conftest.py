@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
 from mesm_train.config.settings import load_recipe
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 SETTINGS = """
@@ -59,7 +59,7 @@ def mesm_run(once: Once, settings_file: Path) -> Path:
 
 def train(settings: Path, run: Path, kind: str) -> None:
     config = load_recipe(str(settings), [f"model.kind={kind}"])
-    assert begin(replace(config), run, resume=False, stop=lambda: False, watcher=Silent())
+    assert start_run(replace(config), run, resume=False, stop=lambda: False, logger=NullLogger())
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,8 @@ def mosei_dataset(once: Once, mosei_corpus: Path) -> Path:
     """The synthetic CMU-MOSEI, built."""
     recipe = Recipe(corpus="mosei", clips=False)
     return once(
-        "inference-mosei", lambda path: build_dataset(scan("mosei", mosei_corpus), path, recipe, workers=2) and None
+        "inference-mosei",
+        lambda path: build_dataset(scan_corpus("mosei", mosei_corpus), path, recipe, workers=2) and None,
     )
 
 

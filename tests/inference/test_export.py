@@ -133,6 +133,11 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
+def test_what_has_no_portable_form_is_refused(tiny_encoder: Path) -> None:
+    with pytest.raises(NotImplementedError, match="TiledBlock"):
+        PortableModel(small_model(tiny_encoder, kind="mesm", sparse=SparseSettings(tile=2)))
+
+
 def batch_of(inputs: dict[str, tuple[torch.Tensor, int]]) -> mesm_train.Batch:
     arrays = {name: value for name, (value, _) in inputs.items()}
     faces = arrays.get("faces", torch.zeros(0, 48, 48, 3, dtype=torch.uint8))

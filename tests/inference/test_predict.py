@@ -23,8 +23,8 @@ from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip, Failure, Prediction, Predictor, output
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 TOLERANCE = 1e-4
 
@@ -106,7 +106,7 @@ def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
     config = mesm_train.config.settings.load_recipe(str(settings_file))
-    assert begin(config, tmp_path / "run", resume=True, stop=lambda: False, watcher=Silent())
+    assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
 
@@ -145,13 +145,13 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
 
 
 def test_windows_cover_the_clip_and_take_the_words_whose_middle_lies_in_them(dialog: Path) -> None:
-    words = [Word(w=f"w{i}", t0=i, t1=i + 1.0) for i in range(9)]
+    words = [Word(word=f"w{i}", start=i, end=i + 1.0) for i in range(9)]
     clip = Clip(path=dialog, start=1.0, end=10.0, text="…", words=tuple(words))
     found = windows(clip, seconds=4, step=2)
     assert [(one.start, one.end) for one in found] == [(1, 5), (3, 7), (5, 9), (7, 10)]
     assert [one.text for one in found] == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6 w7", "w6 w7 w8"]
     assert found[1].words is not None
-    assert found[1].words[0] == Word(w="w2", t0=0.0, t1=1.0)
+    assert found[1].words[0] == Word(word="w2", start=0.0, end=1.0)
     assert len(windows(replace(clip, end=2.0), seconds=4, step=2)) == 1
     with pytest.raises(InputError, match="times of the words"):
         windows(replace(clip, words=None), seconds=4, step=2)
@@ -161,7 +161,12 @@ def test_windows_without_words_fail_one_by_one_and_the_timeline_has_the_others(
     fe2e_run: Path, dialog: Path, tmp_path: Path
 ) -> None:
     model = mesm_train.load(fe2e_run, device="cpu")
-    clip = Clip(path=dialog, end=6.0, text="so angry", words=(Word(w="so", t0=0, t1=1), Word(w="angry", t0=3, t1=5)))
+    clip = Clip(
+        path=dialog,
+        end=6.0,
+        text="so angry",
+        words=(Word(word="so", start=0, end=1), Word(word="angry", start=3, end=5)),
+    )
     timeline, failures = model.predict_windows(clip, seconds=2, step=2)
     assert [(one.start, one.text) for one in timeline] == [(0, "so"), (4, "angry")]
     assert [failure.clip.start for failure in failures] == [2]

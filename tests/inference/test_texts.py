@@ -68,9 +68,9 @@ def test_bad_subtitles_are_refused_with_the_line(tmp_path: Path, content: bytes,
 
 
 def test_words_are_read_from_json_csv_and_tabs(tmp_path: Path) -> None:
-    expected = [Word(w="so", t0=0.5, t1=0.75), Word(w="angry", t0=1.0, t1=1.5)]
+    expected = [Word(word="so", start=0.5, end=0.75), Word(word="angry", start=1.0, end=1.5)]
     entries = [{"word": "angry", "start": 1.0, "end": 1.5}, {"word": "so", "start": 0.5, "end": 0.75}]
-    short = [{"w": word.w, "t0": word.t0, "t1": word.t1} for word in expected]
+    short = [{"w": word.word, "t0": word.start, "t1": word.end} for word in expected]
     contents = {
         "a.json": json.dumps(entries),
         "b.json": json.dumps({"words": short}),
@@ -108,7 +108,7 @@ def test_texts_beside_clips_are_found_and_cut_to_the_clip(tmp_path: Path) -> Non
     clips = with_text(Clip(path=path, start=1, end=5.5), TextSource(), recipe)
     assert [(one.start, one.end, one.speaker) for one in clips] == [(2.5, 4.75, "Anna Maria"), (5.001, 5.5, "Bob")]
     [whole] = with_text(Clip(path=path, start=1, end=5.5), TextSource(), recipe, whole=True)
-    assert whole.words == (Word(w="I am so&so and more", t0=1.5, t1=3.75), Word(w="No", t0=4.001, t1=5.0))
+    assert whole.words == (Word(word="I am so&so and more", start=1.5, end=3.75), Word(word="No", start=4.001, end=5.0))
     [clip] = with_text(Clip(path=path), TextSource(text="other"), recipe)
     assert clip.text == "other"
 
@@ -122,7 +122,7 @@ def test_a_whisper_model_on_disk_gives_words_with_their_times(tmp_path: Path) ->
         noise = np.random.default_rng(0).normal(0, 3000, seconds * 16_000).astype(np.int16)
         words = whisper.words(noise)
         assert words
-        assert all(0 <= word.t0 <= word.t1 <= 33 for word in words)
+        assert all(0 <= word.start <= word.end <= 33 for word in words)
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match=r"expected a folder with config\.json"):
         Whisper(tmp_path / "other")
@@ -140,12 +140,12 @@ def test_forced_alignment_finds_the_words_of_synthetic_speech(dataset: Path) -> 
     text = sample.text.split()
     assert len(text) == len(expected)
     found = align(sample.samples, sample.text)
-    assert [word.w for word in found] == text
-    late = sorted(abs(word.t0 - truth["t0"]) for word, truth in zip(found, expected, strict=True))
+    assert [word.word for word in found] == text
+    late = sorted(abs(word.start - truth["t0"]) for word, truth in zip(found, expected, strict=True))
     assert late[len(late) // 2] < 0.05
     changed = [*text[:3], "Xqzrtl", *text[3:]]
     unknown = align(sample.samples, " ".join(changed))
-    assert [word.w for word in unknown] == changed
-    assert unknown[2].t1 <= unknown[3].t0 <= unknown[3].t1 <= unknown[4].t0
+    assert [word.word for word in unknown] == changed
+    assert unknown[2].end <= unknown[3].start <= unknown[3].end <= unknown[4].start
     with pytest.raises(MesmError, match="none of the words"):
         align(sample.samples, "Xqzrtl 42")

@@ -28,7 +28,7 @@ from mesm_data.media.pixels import frame_size, region_columns, to_rgb, yuv420_pl
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
-from mesm_data.schema.recordings import AudioSource, Excerpt, Picture, Recording, Utterance
+from mesm_data.schema.recordings import AudioSource, ClipSource, Recording, Utterance, VideoRegion
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
 
@@ -43,10 +43,10 @@ def tone(path: Path, length: float = 4.0) -> Path:
     return path
 
 
-def one(id_: str, start: float, end: float, excerpt: Excerpt | None = None) -> Utterance:
+def one(id_: str, start: float, end: float, excerpt: ClipSource | None = None) -> Utterance:
     return Utterance(
         id=id_, dialog="d", speaker="s", start=start, end=end, text="", words=None, labels={}, audio=(),
-        picture=Picture(), texts=(), excerpt=excerpt,
+        region=VideoRegion(), annotation_files=(), clip_source=excerpt,
     )  # fmt: skip
 
 
@@ -158,10 +158,10 @@ def test_a_cover_image_is_no_video(tmp_path: Path) -> None:
 
 @given(left=st.floats(0, 1), right=st.floats(0, 1), width=st.integers(2, 4000))
 def test_a_speakers_part_lies_in_the_picture_and_the_whole_is_whole(left: float, right: float, width: int) -> None:
-    first, last = region_columns(Picture(left=left, right=right), width)
+    first, last = region_columns(VideoRegion(left=left, right=right), width)
     assert first % 2 == 0
     assert 0 <= last <= width
-    assert region_columns(Picture(), width) == (0, width)
+    assert region_columns(VideoRegion(), width) == (0, width)
 
 
 def test_sizes_that_are_odd_give_faces_and_clips(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
     (tmp_path / "text.mp4").write_text("no video")
     ffmpeg("-i", encode(tmp_path / "flat.mp4", *X264, count=90), "-ss", 1, tmp_path / "a_1.mp4")
     write_images(tmp_path / "a_2", count=60)
-    segment, images = Excerpt(path="a_1.mp4"), Excerpt(path="a_2", images="image_", rate=float(FPS))
+    segment, images = ClipSource(path="a_1.mp4"), ClipSource(path="a_2", images="image_", rate=float(FPS))
     selected = [one("a", 0.0, 1.4, images), one("b", 1.0, 2.5, segment), one("c", 1.0, 2.5, images), one("d", 1.0, 2.5)]
     inside, cut, pictures, bare = seen(tmp_path, "short.mp4", *selected)
     assert inside.source
@@ -205,7 +205,7 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
         assert [sight.status for sight in sights] == ["ok", "ok", "ok", "none"]
         assert all(problem in "".join(sight.problems) for sight in sights)
     assert seen(tmp_path, None, one("d", 0.0, 1.0))[0].problems == ["no video file"]
-    late = one("e", 1.0, 9.0, Excerpt(path="gone", images="image_", rate=2.0))
+    late = one("e", 1.0, 9.0, ClipSource(path="gone", images="image_", rate=2.0))
     [sight] = seen(tmp_path, "short.mp4", late, clips=False)
     assert sight.source
     assert (sight.status, sight.source.path) == ("partial", "short.mp4")
@@ -216,7 +216,7 @@ def test_missing_images_leave_holes_and_a_long_hole_is_not_ok(tmp_path: Path) ->
     write_images(tmp_path / "small", count=60, without=(3, 4))
     write_images(tmp_path / "large", count=60, without=tuple(range(16, 45)))
     selected = [
-        one(name, 0.0, 2.0, Excerpt(path=name, images="image_", rate=float(FPS))) for name in ("small", "large")
+        one(name, 0.0, 2.0, ClipSource(path=name, images="image_", rate=float(FPS))) for name in ("small", "large")
     ]
     small, large = seen(tmp_path, None, *selected, clips=False)
     assert (small.status, small.problems) == ("ok", ["small/image_*.jpg: 2 images are missing"])

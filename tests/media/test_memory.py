@@ -17,7 +17,7 @@ LIMIT = 1.5 * 2**30
 WORK = f"""
 import sys
 from pathlib import Path
-from mesm_data.schema.recordings import AudioSource, Picture, Recording, Utterance
+from mesm_data.schema.recordings import AudioSource, VideoRegion, Recording, Utterance
 from mesm_data.media.toolchain import toolchain_versions
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.job import Job
@@ -28,7 +28,7 @@ def utterance(number):
     end = start + 3
     return Utterance(
         id=f"v_{{number}}", dialog="v", speaker="v", start=start, end=end, text="", words=None, labels={{}},
-        audio=(AudioSource(path="v.mp4", span=(start, end)),), picture=Picture(), texts=(),
+        audio=(AudioSource(path="v.mp4", span=(start, end)),), region=VideoRegion(), annotation_files=(),
     )
 recording = Recording(id="v", video="v.mp4", utterances=tuple(map(utterance, range({UTTERANCES}))))
 recipe = Recipe(corpus="mosei", frame_interval="2")

@@ -11,10 +11,10 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.media.toolchain import ffmpeg_binary, toolchain_versions
 from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.worker import build_recording
-from mesm_data.schema.recordings import Picture, Recording, Utterance
+from mesm_data.schema.recordings import Recording, Utterance, VideoRegion
 from mesm_data.storage.json_files import parse_json
 
-PARTS = {"all": Picture(), "left": Picture(right=0.5), "right": Picture(left=0.5)}
+PARTS = {"all": VideoRegion(), "left": VideoRegion(right=0.5), "right": VideoRegion(left=0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str,
     utterances = tuple(
         Utterance(
             id=name, dialog="v", speaker="v", start=0.0, end=1.0, text="", words=None, labels={}, audio=(),
-            picture=part, texts=(),
+            region=part, annotation_files=(),
         )
         for name, part in PARTS.items()
     )  # fmt: skip

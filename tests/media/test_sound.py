@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from test_exact import encode
 from test_films import X264, ffmpeg, one, seen, tone, write_images
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
-from mesm_data.integrity.content_check import check
+from mesm_data.integrity.content_check import check_content
 from mesm_data.media.audio import AudioReader
 from mesm_data.media.audio_segment import AudioSegment
 from mesm_data.media.downmix import channel_weights, mix_down
 from mesm_data.media.sound_track import decode_track, merge_spans
 from mesm_data.media.video import Video
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.schema.recordings import AudioSource, Excerpt
+from mesm_data.schema.recordings import AudioSource, ClipSource
 
 TICKS = (np.arange(20 * 16_000) % 30_000 + 1).astype(np.int16)
 SECOND = 16_000
@@ -269,7 +269,7 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     """In the manifest, the record and failures.csv; and `verify --full` finds nothing wrong with that."""
     root = tmp_path / "IEMOCAP"
     shutil.copytree(corpus, root)
-    first, second, third = [recording.utterances[:2] for recording in scan("iemocap", root).recordings]
+    first, second, third = [recording.utterances[:2] for recording in scan_corpus("iemocap", root).recordings]
     for utterance in (*first, second[1]):
         own = root / utterance.audio[0].path
         own.write_bytes(own.read_bytes()[: own.stat().st_size * 2 // 5])
@@ -285,7 +285,9 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     soundfile.write(dialog, samples[:, 0], rate)
     names = [utterance.id for utterance in (*first, *second, *third)]
     out = tmp_path / "out"
-    build_dataset(scan("iemocap", root), out, Recipe(corpus="iemocap", only="*_[FM]00[01]", clips=False), workers=1)
+    build_dataset(
+        scan_corpus("iemocap", root), out, Recipe(corpus="iemocap", only="*_[FM]00[01]", clips=False), workers=1
+    )
     dataset = Dataset(out)
     assert set(names) <= {key for key, row in dataset.rows.items() if row["status"] == "ok"}
     lost = {(line["key"], line["what"]): line["reason"] for line in csv.DictReader((out / "failures.csv").open())}
@@ -301,7 +303,7 @@ def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus
     assert shared["flags"] == ["both_voices"]
     assert (third[0].id, "audio") not in lost
     assert "digital silence" in lost[third[1].id, "audio"]
-    assert list(check(out)) == []
+    assert list(check_content(out)) == []
 
 
 def test_sound_and_picture_are_read_whatever_the_bytes_of_a_file_name(tmp_path: Path) -> None:
@@ -316,6 +318,6 @@ def test_sound_and_picture_are_read_whatever_the_bytes_of_a_file_name(tmp_path: 
     folder = tmp_path / os.fsdecode(b"out \xff")
     folder.mkdir()
     write_images(folder / "a", 30)
-    [sight] = seen(folder, None, one("a", 0.0, 1.0, Excerpt(path="a", images="image_", rate=30.0)))
+    [sight] = seen(folder, None, one("a", 0.0, 1.0, ClipSource(path="a", images="image_", rate=30.0)))
     assert (sight.status, sight.problems) == ("ok", [])
     assert sight.clip

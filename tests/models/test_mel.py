@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mesm_train.data.mel import LOG_FLOOR, MelPieces, htk_filters, piece_counts_of
+from mesm_train.data.mel import LOG_FLOOR, MelPieces, count_pieces, htk_filters
 
 Array = NDArray[np.float64]
 torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def test_each_utterance_is_its_own_spectrogram_in_pieces(counts: list[int]) -> N
     pieces, piece_counts = MelPieces()(packed, torch.tensor(counts, dtype=torch.int64))
     assert pieces.dtype == torch.float32
     assert pieces.shape == (int(piece_counts.sum()), 1, 128, 32)
-    assert torch.equal(piece_counts, piece_counts_of(torch.tensor(counts, dtype=torch.int64)))
+    assert torch.equal(piece_counts, count_pieces(torch.tensor(counts, dtype=torch.int64)))
     for alone, part in zip(utterances, pieces.split(piece_counts.tolist()), strict=True):
         if not len(alone):
             assert not len(part)

@@ -19,8 +19,8 @@ from mesm_train.config.model_settings import (
     TinySettings,
     field_help,
 )
-from mesm_train.data.batch import Batch, places
-from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.batch import Batch, item_positions
+from mesm_train.data.mel import count_pieces
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.kernels import EngineName
 
@@ -219,14 +219,14 @@ def test_split_is_the_utterances() -> None:
 
 @given(st.lists(st.integers(0, 4), max_size=6))
 def test_places_count_through_each_utterance(lengths: list[int]) -> None:
-    owner, position = places(torch.tensor(lengths, dtype=torch.int64))
+    owner, position = item_positions(torch.tensor(lengths, dtype=torch.int64))
     expected = [(u, i) for u, length in enumerate(lengths) for i in range(length)]
     assert list(zip(owner.tolist(), position.tolist(), strict=True)) == expected
 
 
 def test_pieces_of_a_published_utterance() -> None:
     """4.5 s are 12 pieces, as the published cost counts them."""
-    assert piece_counts_of(torch.tensor([72000, 0, 1])).tolist() == [12, 0, 1]
+    assert count_pieces(torch.tensor([72000, 0, 1])).tolist() == [12, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mesm_train.config.model_settings import ModelSettings
-from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.mel import count_pieces
 from mesm_train.models.flops import active_pairs, counted_macs, dense_macs, densities
 from mesm_train.models.streams import Stack
 
@@ -34,7 +34,7 @@ def test_whole_model_costs_what_torch_counts() -> None:
     """
     model = small("fe2e", engine="torch").train()  # whose operations are torch's
     batch = utterance(3, 9000, 6, 1)
-    pieces = int(piece_counts_of(batch.sample_counts))
+    pieces = int(count_pieces(batch.sample_counts))
     # Of the kernels for attention, torch counts the plain one on a CPU.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch)
@@ -53,7 +53,7 @@ def test_counted_is_dense_for_the_dense_model_and_for_full_grids() -> None:
     encoder = model.text.encoder.config
     with torch.no_grad():
         counted = counted_macs(model.settings, encoder, batch, model.look(batch))
-    pieces = piece_counts_of(batch.sample_counts).tolist()
+    pieces = count_pieces(batch.sample_counts).tolist()
     rows = [
         dense_macs(model.settings, encoder, faces=f, pieces=p, tokens=t)
         for f, p, t in zip(batch.face_counts.tolist(), pieces, batch.token_counts.tolist(), strict=True)

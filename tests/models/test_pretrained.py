@@ -17,7 +17,7 @@ from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.config.settings import OptimConfig, load_recipe
 from mesm_train.data.batch import Batch
-from mesm_train.data.mel import piece_counts_of
+from mesm_train.data.mel import count_pieces
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.inference.load import load_run
 from mesm_train.models.encoder_features import EncoderFeatures
@@ -26,7 +26,7 @@ from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
 from mesm_train.models.text import load, make_tiny
 from mesm_train.runs import run as runs
 from mesm_train.training.optimizer import param_groups
-from mesm_train.training.progress import Silent
+from mesm_train.training.progress import NullLogger
 
 SPEECH: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
@@ -89,7 +89,7 @@ def test_a_piece_is_the_mean_of_the_frames_in_it(tmp_path: Path, kind: str) -> N
     sound = load_sound(EncoderSettings(encoder=str(folder)), 4).eval()
     batch = batch_of(COUNTS)
     vectors, pieces = sound(batch.samples, batch.sample_counts)
-    assert pieces.tolist() == piece_counts_of(batch.sample_counts).tolist()
+    assert pieces.tolist() == count_pieces(batch.sample_counts).tolist()
     wave = batch.samples[-COUNTS[-1] :].numpy().astype(np.float32) / 32768
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     values = extractor(wave, sampling_rate=16_000, return_tensors="pt").input_values
@@ -183,7 +183,7 @@ def test_a_run_with_both_is_whole_and_judged_again(dataset: Path, tmp_path: Path
     )  # fmt: skip
     config = load_recipe("iemocap-wavlm-roberta-vit", sets)
     run = tmp_path / "run"
-    assert runs.begin(config, run, resume=False, stop=lambda: False, watcher=Silent())
+    assert runs.start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
     judged = runs.evaluate(run, part="test")
     assert judged.before == judged.scores
     described = json.loads((run / "provenance.json").read_text())

@@ -12,24 +12,24 @@ from mesm_data.storage import remote_bytes
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.001)
-    monkeypatch.setattr(remote_bytes, "STALL", 10.0)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 10.0)
 
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     folder = tmp_path / "web"
     folder.mkdir()
-    made = Web(folder)
-    yield made
-    made.stop()
+    server = Web(folder)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
 def _store() -> Iterator[Store]:
-    made = Store()
-    yield made
-    made.stop()
+    server = Store()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ DIGEST = "0" * 64
 FILE = {"size": 1, "sha256": DIGEST}
 
 
-def sealed(said: Said) -> Said:
+def sealed(info: Said) -> Said:
     """With the root that fits."""
-    return {**said, "root": dataset_root(said["manifest"]["sha256"], said["shards"])}
+    return {**info, "root": dataset_root(info["manifest"]["sha256"], info["shards"])}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def there(published: Path, tmp_path: Path) -> Path:
 )  # fmt: skip
 @pytest.mark.parametrize("folder", ["shards", "video"])
 def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, folder: str, name: str) -> None:
-    said = json.loads((there / "dataset.json").read_text())
-    said[folder][name] = FILE
-    (there / "dataset.json").write_text(json.dumps(sealed(said)))
+    info = json.loads((there / "dataset.json").read_text())
+    info[folder][name] = FILE
+    (there / "dataset.json").write_text(json.dumps(sealed(info)))
     with pytest.raises(InputError, match="which no dataset has: nothing of it is fetched"):
         fetch(str(there), tmp_path / "back")
     assert not (tmp_path / "back").exists()
@@ -64,23 +64,23 @@ def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, fol
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda said: {**said, "format": 1}, "has shard format 1; this version of mesm reads format 2"),
-        (lambda said: {**said, "format": "x" * 10**6}, "has shard format"),
-        (lambda said: {**said, "root": DIGEST}, "contradicts itself: its root is"),
-        (lambda said: {**said, "root": None}, "contradicts itself"),
-        (lambda said: {**said, "shards": {}}, "names no shards"),
-        (lambda said: {**said, "shards": []}, "does not say what is in shards/"),
-        (lambda said: {**said, "manifest": {}}, "does not say what the manifest is"),
-        (lambda said: {**said, "manifest": {"rows": True, "sha256": DIGEST}}, "does not say what the manifest is"),
-        (lambda said: sealed({**said, "shards": {"a.tar": {**FILE, "size": -1}}}), "does not give size and sha256"),
-        (lambda said: sealed({**said, "shards": {"a.tar": {**FILE, "size": 2**60}}}), "does not give size and sha256"),
-        (lambda said: sealed({**said, "shards": {"a.tar": {**FILE, "size": 1e3}}}), "does not give size and sha256"),
-        (lambda said: sealed({**said, "shards": {"a.tar": {**FILE, "sha256": "../x"}}}), "does not give size and"),
-        (lambda said: sealed({**said, "shards": {"a.tar": {**FILE, "size": 2**49}}}), r"needs 524288\.0 GiB more"),
-        (lambda said: [said], "does not describe a dataset"),
+        (lambda info: {**info, "format": 1}, "has shard format 1; this version of mesm reads format 2"),
+        (lambda info: {**info, "format": "x" * 10**6}, "has shard format"),
+        (lambda info: {**info, "root": DIGEST}, "contradicts itself: its root is"),
+        (lambda info: {**info, "root": None}, "contradicts itself"),
+        (lambda info: {**info, "shards": {}}, "names no shards"),
+        (lambda info: {**info, "shards": []}, "does not say what is in shards/"),
+        (lambda info: {**info, "manifest": {}}, "does not say what the manifest is"),
+        (lambda info: {**info, "manifest": {"rows": True, "sha256": DIGEST}}, "does not say what the manifest is"),
+        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": -1}}}), "does not give size and sha256"),
+        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 2**60}}}), "does not give size and sha256"),
+        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 1e3}}}), "does not give size and sha256"),
+        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "sha256": "../x"}}}), "does not give size and"),
+        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 2**49}}}), r"needs 524288\.0 GiB more"),
+        (lambda info: [info], "does not describe a dataset"),
     ],
 )
-def test_what_contradicts_itself_or_the_disk_is_refused(
+def test_inconsistent_or_too_large_publications_are_refused(
     there: Path, tmp_path: Path, change: Callable[[Said], Any], message: str
 ) -> None:
     (there / "dataset.json").write_text(json.dumps(change(json.loads((there / "dataset.json").read_text()))))
@@ -91,20 +91,20 @@ def test_what_contradicts_itself_or_the_disk_is_refused(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * 10**6, b"\xff", b"9" * 10**5, b"null"])
-def test_what_is_no_json_is_refused(there: Path, tmp_path: Path, data: bytes) -> None:
+def test_invalid_json_is_refused(there: Path, tmp_path: Path, data: bytes) -> None:
     (there / "dataset.json").write_bytes(data)
     with pytest.raises(InputError):
         fetch(str(there), tmp_path / "back")
 
 
-def test_what_is_too_large_is_not_read(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_files_are_not_read(there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (there / "dataset.json").open("r+b") as file:
         file.truncate(MAX_INFO_BYTES + 1)
     with pytest.raises(InputError, match=f"has more than {MAX_INFO_BYTES} bytes"):
         fetch(str(there), tmp_path / "back")
 
 
-def test_a_manifest_that_is_another_or_grows_in_memory_is_not_put_in_place_as_a_dataset(
+def test_a_wrong_or_memory_exhausting_manifest_does_not_become_a_dataset(
     there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(there / "manifest.parquet", tmp_path / "kept")
@@ -141,7 +141,7 @@ def test_two_lists_that_do_not_agree_are_refused(dataset: Path, tmp_path: Path) 
     assert not (tmp_path / "back").exists()
 
 
-def test_a_file_whose_bytes_are_others_is_never_put_in_place(there: Path, tmp_path: Path) -> None:
+def test_a_file_with_other_bytes_is_never_put_in_place(there: Path, tmp_path: Path) -> None:
     shard = there / "shards" / "all-000000.tar"
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
@@ -162,14 +162,14 @@ TOP = ("format", "publication", "manifest", "shards", "video", "root", "corpus",
 
 @settings(max_examples=50)
 @given(said=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
-def test_any_json_is_accepted_or_refused_in_a_sentence(said: Any) -> None:
-    data = json.dumps(said).encode()
+def test_any_json_is_accepted_or_refused_in_a_sentence(info: Any) -> None:
+    data = json.dumps(info).encode()
     for read in (parse_dataset_info, read_publication):
         with suppress(InputError):
             read(data, "there")
 
 
 def test_the_digest_of_a_publication_is_that_of_its_bytes(dataset: Path, tmp_path: Path) -> None:
-    made = publish(dataset, str(tmp_path / "there"), tier="private")
-    for name, file in made.files.items():
+    publication = publish(dataset, str(tmp_path / "there"), tier="private")
+    for name, file in publication.files.items():
         assert sha256((tmp_path / "there" / name).read_bytes()).hexdigest() == file.sha256

@@ -27,9 +27,9 @@ def served(web: Web) -> Web:
 @pytest.fixture
 def other(served: Web) -> Iterator[Web]:
     """A second server with the same files on another port."""
-    made = Web(served.folder)
-    yield made
-    made.stop()
+    server = Web(served.folder)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def encrypted(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """An https server with the same files, whose self-made certificate is trusted."""
     make_certificate(tmp_path / "server.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "server.pem"))
-    made = Web(served.folder)
+    server = Web(served.folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
-    made.socket = context.wrap_socket(made.socket, server_side=True)
-    made.url = made.url.replace("http:", "https:")
-    yield made
-    made.stop()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    yield server
+    server.stop()
 
 
 def make_certificate(path: Path) -> None:
@@ -172,12 +172,12 @@ def test_a_redirect_that_leads_nowhere_is_one_sentence(served: Web, location: st
     served.always = lambda name: redirect(location)
     with pytest.raises(MesmError, match=message):
         remote.read_bytes(f"{served.url}/b", limit=100)
-    assert len(served.asked) == (1 + http_client.REDIRECTS if location == "/b" else 1)
+    assert len(served.asked) == (1 + http_client.MAX_REDIRECTS if location == "/b" else 1)
 
 
-def test_a_status_without_a_file_is_not_taken_for_one(served: Web) -> None:
+def test_a_response_without_a_file_is_an_error(served: Web) -> None:
     served.always = lambda name: lambda answer: answer.status(304)
-    with pytest.raises(MesmError, match="the server answers HTTP 304"):
+    with pytest.raises(MesmError, match="the server responds with HTTP 304"):
         remote.read_bytes(f"{served.url}/a", limit=100)
 
 
@@ -194,11 +194,11 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         pytest.param(CHUNKED + b"0\r\n", b"X: y\r\n" * 1000, 0.0, id="trailers without end"),
     ],
 )
-def test_what_is_not_the_body_has_a_time_limit(
+def test_everything_but_the_body_has_a_time_limit(
     served: Web, monkeypatch: pytest.MonkeyPatch, start: bytes, drip: bytes, pause: float
 ) -> None:
-    monkeypatch.setattr(remote_bytes, "STALL", 0.1)
-    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 1)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.1)
+    monkeypatch.setattr(remote_bytes, "MAX_ATTEMPTS", 1)
     ended = threading.Event()
     answered = threading.Event()
 
@@ -215,7 +215,7 @@ def test_what_is_not_the_body_has_a_time_limit(
     no_limit = threading.Timer(20, ended.set)
     no_limit.start()
     try:
-        with pytest.raises(MesmError, match="the server does not answer, or stopped sending"):
+        with pytest.raises(MesmError, match="the server does not respond, or has stopped sending"):
             remote.read_bytes(f"{served.url}/a", limit=100)
         assert answered.wait(20)
     finally:

@@ -20,7 +20,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.publishing.fetch import fetch
 from mesm_data.publishing.publish import publish
-from mesm_data.publishing.terms import check_access, repository
+from mesm_data.publishing.terms import check_access, parse_repository
 
 MEDIA = {"manifest.parquet", "shards", "video", "dataset.json", "README.md", "splits.json"}
 
@@ -45,13 +45,13 @@ def few(dataset: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def real(few: Path) -> Path:
     """The same, but it says that it is of recordings."""
-    said = json.loads((few / "dataset.json").read_text())
-    (few / "dataset.json").write_text(json.dumps({**said, "synthetic": False}))
+    info = json.loads((few / "dataset.json").read_text())
+    (few / "dataset.json").write_text(json.dumps({**info, "synthetic": False}))
     return few
 
 
 @pytest.mark.parametrize("kind", ["path", "file", "memory", "s3"])
-def test_what_is_published_is_fetched_the_same(kind: str, few: Path, store: Store, tmp_path: Path) -> None:
+def test_a_fetched_dataset_equals_the_published_one(kind: str, few: Path, store: Store, tmp_path: Path) -> None:
     places = {"path": f"{tmp_path}/there", "file": f"file://{tmp_path}/there", "memory": f"memory://{tmp_path.name}"}
     url = places.get(kind, f"s3://bucket/{tmp_path.name}")
     publish(few, url, tier="private")
@@ -69,7 +69,7 @@ def test_what_is_published_is_fetched_the_same(kind: str, few: Path, store: Stor
     )
 
 
-def test_what_is_there_is_not_sent_again_and_dataset_json_goes_last(few: Path, store: Store) -> None:
+def test_existing_files_are_skipped_and_dataset_json_is_uploaded_last(few: Path, store: Store) -> None:
     url = "s3://bucket/twice"
     publish(few, url, tier="private")
     assert store.sent()[-2:] == ["twice/published.json", "twice/dataset.json"]
@@ -86,12 +86,12 @@ def test_what_is_there_is_not_sent_again_and_dataset_json_goes_last(few: Path, s
 
 
 def test_a_recipe_holds_nothing_of_the_corpus_and_asks_for_no_licence(real: Path, tmp_path: Path) -> None:
-    made = publish(real, str(tmp_path / "there"))
-    assert made.tier == "recipe"
+    publication = publish(real, str(tmp_path / "there"))
+    assert publication.tier == "recipe"
     assert names(tmp_path / "there") == {"README.md", "splits.json", "published.json", "recipe.lock"}
-    held = Dataset(real)
+    source = Dataset(real)
     everything = "".join((tmp_path / "there" / name).read_text() for name in names(tmp_path / "there"))
-    assert not [key for key in held.keys if key in everything or held[key].text in everything]
+    assert not [key for key in source.keys if key in everything or source[key].text in everything]
     assert fetch(str(tmp_path / "there"), tmp_path / "back")[0] == "recipe"
     assert names(tmp_path / "back") == {"README.md", "splits.json", "recipe.lock"}
     with pytest.raises(InputError, match=r"holds no dataset\.json"):
@@ -101,9 +101,7 @@ def test_a_recipe_holds_nothing_of_the_corpus_and_asks_for_no_licence(real: Path
     assert len(splits["session-1"]["here"]["digest"]) == 64
 
 
-def test_media_of_a_corpus_that_may_not_be_passed_on_need_the_licence_holders_statement(
-    real: Path, tmp_path: Path
-) -> None:
+def test_media_that_may_not_be_redistributed_need_the_licence_holders_statement(real: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     for tier in ("gated", "private"):
         with pytest.raises(InputError, match=r"iemocap may not be redistributed.*--i-hold-the-licence-for iemocap"):
@@ -114,7 +112,7 @@ def test_media_of_a_corpus_that_may_not_be_passed_on_need_the_licence_holders_st
     publish(real, str(there), tier="private", holder_of="iemocap")
     card, index = (there / "README.md").read_text(), json.loads((there / "published.json").read_text())
     assert index["statement"]["terms"].startswith("Given by USC SAIL on a signed release form")
-    assert f"On {index['statement']['date']} whoever published this stated to hold the licence for iemocap" in card
+    assert f"On {index['statement']['date']} the publisher stated to hold the licence for iemocap" in card
     assert index["statement"]["terms"] in card
     assert "SYNTHETIC" not in card
 
@@ -130,7 +128,7 @@ def test_a_synthetic_dataset_is_called_synthetic_and_needs_no_statement(few: Pat
     assert json.loads((tmp_path / "there" / "published.json").read_text())["statement"] is None
 
 
-def test_another_dataset_or_tier_is_not_written_over(few: Path, tmp_path: Path) -> None:
+def test_another_dataset_or_tier_is_not_overwritten(few: Path, tmp_path: Path) -> None:
     publish(few, str(tmp_path / "there"))
     with pytest.raises(InputError, match="holds this dataset as tier recipe"):
         publish(few, str(tmp_path / "there"), tier="private")
@@ -145,7 +143,7 @@ def test_another_dataset_or_tier_is_not_written_over(few: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", ["byte", "missing", "manifest"])
-def test_a_dataset_that_is_damaged_is_not_published(few: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_dataset_is_not_published(few: Path, tmp_path: Path, damage: str) -> None:
     shard = few / "shards" / "all-000000.tar"
     if damage == "byte":
         data = bytearray(shard.read_bytes())
@@ -155,12 +153,12 @@ def test_a_dataset_that_is_damaged_is_not_published(few: Path, tmp_path: Path, d
         shard.unlink()
     else:
         shutil.copy(few / "video" / "index.parquet", few / "manifest.parquet")
-    with pytest.raises(MesmError, match=r"all-000000\.tar is (not sent|missing)|manifest\.parquet"):
+    with pytest.raises(MesmError, match=r"all-000000\.tar is (not uploaded|missing)|manifest\.parquet"):
         publish(few, str(tmp_path / "there"), tier="private")
     assert not (tmp_path / "there" / "dataset.json").exists()
 
 
-def test_a_folder_that_was_copied_and_not_published_is_fetched_and_checked(few: Path, web: Web, tmp_path: Path) -> None:
+def test_a_copied_folder_is_fetched_and_checked(few: Path, web: Web, tmp_path: Path) -> None:
     shutil.copytree(few, web.folder, dirs_exist_ok=True)
     assert fetch(web.url, tmp_path / "back")[0] == "copy"
     assert not list(verify(tmp_path / "back"))
@@ -170,23 +168,23 @@ def test_a_folder_that_was_copied_and_not_published_is_fetched_and_checked(few: 
     assert not (tmp_path / "altered" / "dataset.json").exists()
 
 
-def test_a_publication_that_has_not_ended_is_no_dataset(few: Path, tmp_path: Path) -> None:
+def test_an_incomplete_publication_is_not_a_dataset(few: Path, tmp_path: Path) -> None:
     publish(few, str(tmp_path / "there"), tier="private")
     (tmp_path / "there" / "dataset.json").unlink()
-    with pytest.raises(InputError, match="it is being published, or that was stopped"):
+    with pytest.raises(InputError, match="publishing is in progress or was interrupted"):
         fetch(str(tmp_path / "there"), tmp_path / "back")
     with pytest.raises(InputError, match=r"there is no dataset\. Give the URL"):
         fetch(str(tmp_path / "nothing"), tmp_path / "back")
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(few: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_not_changed(few: Path, tmp_path: Path) -> None:
     publish(few, str(tmp_path / "there"), tier="private")
     other = tmp_path / "other"
     (other / "shards").mkdir(parents=True)
     (other / "shards" / "all-000009.tar").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"all-000009\.tar is not of this dataset"):
+    with pytest.raises(InputError, match=r"all-000009\.tar is not part of this dataset"):
         fetch(str(tmp_path / "there"), other)
-    with pytest.raises(InputError, match="is the place of a build"):
+    with pytest.raises(InputError, match="is the folder of a build"):
         fetch(str(tmp_path / "there"), few)
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "inside"):
@@ -196,7 +194,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(few: Path, tmp_path: P
         publish(few, str(tmp_path / "file" / "inside"))
 
 
-def test_a_fetched_file_that_was_damaged_is_fetched_again(few: Path, tmp_path: Path) -> None:
+def test_a_damaged_fetched_file_is_fetched_again(few: Path, tmp_path: Path) -> None:
     publish(few, str(tmp_path / "there"), tier="private")
     fetch(str(tmp_path / "there"), tmp_path / "back")
     (tmp_path / "back" / "shards" / "all-000000.tar").write_bytes(b"x")
@@ -207,20 +205,20 @@ def test_a_fetched_file_that_was_damaged_is_fetched_again(few: Path, tmp_path: P
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a command in a process of its own."""
-    begun: list[subprocess.Popen[bytes]] = []
+    processes: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
-        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-        return begun[-1]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        return processes[-1]
 
     yield run
-    for process in begun:
+    for process in processes:
         process.kill()
         process.communicate()
 
 
-def test_kill_it_while_it_publishes_and_no_reader_sees_half_a_dataset(
+def test_a_killed_publish_never_exposes_an_incomplete_dataset(
     few: Path, store: Store, tmp_path: Path, start: Any
 ) -> None:
     """Killed in the midst and before the last file; each time the same command goes on."""
@@ -238,7 +236,7 @@ def test_kill_it_while_it_publishes_and_no_reader_sees_half_a_dataset(
         running.append(start("publish", few, url, "--tier", "private"))
         assert running[-1].wait() == -signal.SIGKILL
         store.gate = lambda method, path: None
-        with pytest.raises(InputError, match=r"holds no dataset\.json"):
+        with pytest.raises(InputError, match=r"has no dataset\.json"):
             fetch(url, tmp_path / "early")
         assert not (tmp_path / "early" / "dataset.json").exists()
     store.asked.clear()
@@ -248,9 +246,7 @@ def test_kill_it_while_it_publishes_and_no_reader_sees_half_a_dataset(
     assert not list(verify(tmp_path / "back"))
 
 
-def test_kill_it_while_it_fetches_and_the_folder_is_no_dataset_until_all_is_there(
-    few: Path, web: Web, tmp_path: Path, start: Any
-) -> None:
+def test_a_killed_fetch_never_leaves_an_incomplete_dataset(few: Path, web: Web, tmp_path: Path, start: Any) -> None:
     publish(few, str(web.folder), tier="private")
     running: list[subprocess.Popen[bytes]] = []
 
@@ -281,11 +277,11 @@ def test_kill_it_while_it_fetches_and_the_folder_is_no_dataset_until_all_is_ther
     assert not list((tmp_path / "back").rglob("*.part"))
 
 
-def test_the_commands_say_what_they_did(few: Path, tmp_path: Path, mesm_data: Any) -> None:
+def test_the_commands_report_what_they_did(few: Path, tmp_path: Path, mesm_data: Any) -> None:
     done = mesm_data("publish", few, tmp_path / "there", "--tier", "gated")
     assert done.stdout == f"{tmp_path}/there\n"
     assert "SYNTHETIC iemocap, tier gated" in done.stderr
-    assert "it could not be checked that access is controlled" in done.stderr
+    assert "it could not be checked who can read this URL" in done.stderr
     done = mesm_data("fetch", tmp_path / "there", tmp_path / "back")
     assert done.stdout == f"{tmp_path}/back\n"
     assert f"next: mesm-data verify {tmp_path}/back" in done.stderr
@@ -295,14 +291,14 @@ def test_the_commands_say_what_they_did(few: Path, tmp_path: Path, mesm_data: An
     ("tier", "private", "gated", "message"),
     [
         ("recipe", False, False, None),
-        ("gated", False, False, "open to everybody: --tier gated needs a gated or private repository"),
+        ("gated", False, False, "is public: --tier gated needs a gated or private repository"),
         ("gated", False, "manual", None),
         ("gated", True, False, None),
-        ("private", False, "auto", "open to everybody: --tier private needs a private repository"),
+        ("private", False, "auto", "is public: --tier private needs a private repository"),
         ("private", True, False, None),
     ],
 )
-def test_media_go_to_no_repository_of_the_hub_that_is_open(
+def test_media_are_not_uploaded_to_a_public_repository_of_the_hub(
     web: Web, monkeypatch: pytest.MonkeyPatch, tier: str, private: bool, gated: Any, message: str | None
 ) -> None:
     """The Hub's client is the real one, what answers it is a file with the two fields of the Hub's answer."""
@@ -320,6 +316,6 @@ def test_media_go_to_no_repository_of_the_hub_that_is_open(
 
 
 def test_a_place_on_the_hub_names_a_repository() -> None:
-    assert repository("hf://datasets/lab/some@main/folder") == ("dataset", "lab/some")
+    assert parse_repository("hf://datasets/lab/some@main/folder") == ("dataset", "lab/some")
     with pytest.raises(InputError, match="expected hf://datasets/OWNER/NAME"):
-        repository("hf://lab/some")
+        parse_repository("hf://lab/some")

@@ -14,7 +14,7 @@ from sharing_servers import Answer, Store, Web
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage import remote, remote_bytes
-from mesm_data.storage.remote_errors import shown, translated
+from mesm_data.storage.remote_errors import map_errors, redact_url
 
 DATA = Random(1).randbytes(3_000_000)
 FACTS: dict[str, Any] = {"size": len(DATA), "sha256": sha256(DATA).hexdigest()}
@@ -57,50 +57,46 @@ def other(answer: Answer) -> None:
 
 @pytest.mark.parametrize("fault", [drop, stall, fail, cut, other])
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_server_that_fails_twice_is_overcome(
+def test_two_failures_of_a_server_are_retried(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, ranges: bool
 ) -> None:
     if fault is stall:
-        monkeypatch.setattr(remote_bytes, "STALL", 0.3)
+        monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.3)
     served.ranges = ranges
     served.faults = [fault, fault]
     steps: list[int] = []
-    remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS, progress=steps.append)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS, progress=steps.append)
     assert (tmp_path / "a.tar").read_bytes() == DATA
     assert sum(steps) == len(DATA)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.tar"]
     assert len(served.asked) == 3 or (fault is stall and len(served.asked) > 3)  # a busy machine stalls too
 
 
-def test_what_was_downloaded_is_not_downloaded_again(served: Web, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed_and_a_complete_one_skipped(served: Web, tmp_path: Path) -> None:
     served.faults = [drop, drop]
-    remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert [asked for _, asked in served.asked] == [None, "bytes=700000-", "bytes=1400000-"]
-    remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert len(served.asked) == 3
 
 
-def test_a_download_that_was_given_up_goes_on_later_and_a_damaged_beginning_is_thrown_away(
-    served: Web, tmp_path: Path
-) -> None:
-    served.faults = [lambda answer: answer.send(upto=100_000)] * remote_bytes.ATTEMPTS
-    with pytest.raises(MesmError, match=r"a\.tar: the connection was broken off \(6 attempts\)\. Run the same command"):
-        remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+def test_a_failed_download_is_resumed_later_and_a_damaged_part_is_discarded(served: Web, tmp_path: Path) -> None:
+    served.faults = [lambda answer: answer.send(upto=100_000)] * remote_bytes.MAX_ATTEMPTS
+    with pytest.raises(MesmError, match=r"a\.tar: the connection was interrupted \(6 attempts\)\. Run the same"):
+        remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     [part] = tmp_path.glob(".a.tar.*.part")
     assert part.stat().st_size == 600_000
     part.write_bytes(bytes(600_000))
     served.asked.clear()
-    remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert [asked for _, asked in served.asked] == ["bytes=600000-", None]
     assert (tmp_path / "a.tar").read_bytes() == DATA
 
 
-def test_drops_that_bring_something_each_do_not_exhaust_the_attempts(
-    served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_bytes, "PROGRESS", 100_000)
+def test_progress_resets_the_count_of_attempts(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_bytes, "RESET_BYTES", 100_000)
     served.faults = [lambda answer: answer.send(upto=200_000)] * 12
-    remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert len(served.asked) == 13
 
 
@@ -108,32 +104,32 @@ def test_drops_that_bring_something_each_do_not_exhaust_the_attempts(
     ("fault", "reason"),
     [
         (drop, None),
-        (stall, "does not answer, or stopped sending"),
+        (stall, "does not respond, or has stopped sending"),
         (fail, "HTTP 500"),
         (cut, "the server has 1000 bytes of it, the dataset names 3000000"),
         (other, "is not the file that the dataset names"),
-        (lambda answer: answer.status(404), "is not there"),
-        (lambda answer: answer.status(403), "access is refused"),
-        (lambda answer: answer.status(418), "answers HTTP 418"),
+        (lambda answer: answer.status(404), "does not exist"),
+        (lambda answer: answer.status(403), "access denied"),
+        (lambda answer: answer.status(418), "responds with HTTP 418"),
     ],
 )
-def test_what_cannot_be_had_ends_in_one_sentence_and_nothing_in_place(
+def test_a_failed_download_is_one_message_and_leaves_no_file(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, reason: str | None
 ) -> None:
     if fault is stall:
-        monkeypatch.setattr(remote_bytes, "STALL", 0.1)
+        monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.1)
     served.ranges = False
     served.always = lambda name: fault
-    with pytest.raises(MesmError, match=reason or "broken off"):
-        remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+    with pytest.raises(MesmError, match=reason or "was interrupted"):
+        remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert not (tmp_path / "a.tar").exists()
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+def test_a_server_that_sends_a_byte_now_and_then_times_out(
     served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 1)
-    monkeypatch.setattr(remote_bytes, "STALL", 0.7)
+    monkeypatch.setattr(remote_bytes, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.7)
     ended = threading.Event()
 
     def drip(answer: Answer) -> None:
@@ -144,73 +140,75 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
     served.always = lambda name: drip
     try:
         with pytest.raises(MesmError, match=r"the server sent \d+ bytes in"):
-            remote.fetch_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
+            remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     finally:
         ended.set()
 
 
-def test_a_server_that_is_not_there_is_said(tmp_path: Path, web: Web) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path, web: Web) -> None:
     web.server_close()
     with pytest.raises(MesmError, match="no connection"):
         remote.read_bytes(f"{web.url}/dataset.json", limit=10)
 
 
-def test_several_who_want_the_same_file_get_it_once(served: Web, tmp_path: Path) -> None:
+def test_concurrent_downloads_of_a_file_transfer_it_once(served: Web, tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
-        wanted = [pool.submit(remote.fetch_file, f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS) for _ in range(6)]
-    assert [each.result() for each in wanted] == [None] * 6
+        downloads = [
+            pool.submit(remote.download_file, f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS) for _ in range(6)
+        ]
+    assert [each.result() for each in downloads] == [None] * 6
     assert (tmp_path / "a.tar").read_bytes() == DATA
     assert len(served.asked) == 1
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_full_disk_is_said(served: Web, small_disk: Any) -> None:
+def test_a_full_disk_is_reported(served: Web, small_disk: Any) -> None:
     place = small_disk("1m")
     with pytest.raises(MesmError, match="the disk is full"):
-        remote.fetch_file(f"{served.url}/a.tar", place / "a.tar", **FACTS)
+        remote.download_file(f"{served.url}/a.tar", place / "a.tar", **FACTS)
     assert not (place / "a.tar").exists()
 
 
 @pytest.mark.parametrize("kind", ["s3", "memory", "file", "path"])
-def test_what_is_sent_is_there_and_comes_back(
+def test_an_uploaded_file_exists_and_downloads_unchanged(
     kind: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small, larger than a block that is read at once, and of several parts."""
     base = {"s3": "s3://bucket/some", "memory": "memory://some", "file": f"file://{tmp_path}/some"}
     url = base.get(kind, str(tmp_path / "some"))
     block = 5 * 2**19  # two of them are the smallest part that S3 takes
-    monkeypatch.setattr(remote_bytes, "BLOCK", block)
+    monkeypatch.setattr(remote_bytes, "RANGE_BYTES", block)
     for size in (0, 10, block, 2 * block + 1, *([5 * block] if kind == "s3" else [])):
         data = Random(size).randbytes(size)
-        source, place = tmp_path / "source", remote.join(url, "shards", f"{size}.tar")
+        source, place = tmp_path / "source", remote.join_url(url, "shards", f"{size}.tar")
         facts: dict[str, Any] = {"size": size, "sha256": sha256(data).hexdigest()}
         source.write_bytes(data)
-        assert not remote.exists(place)
-        assert not remote.holds(place, **facts)
-        remote.put_file(source, place, sha256=facts["sha256"])
-        assert remote.exists(place)
-        assert remote.holds(place, **facts)
-        assert not remote.holds(place, size=size, sha256="0" * 64)
-        remote.fetch_file(place, tmp_path / "back", **facts)
+        assert not remote.file_exists(place)
+        assert not remote.has_file(place, **facts)
+        remote.upload_file(source, place, sha256=facts["sha256"])
+        assert remote.file_exists(place)
+        assert remote.has_file(place, **facts)
+        assert not remote.has_file(place, size=size, sha256="0" * 64)
+        remote.download_file(place, tmp_path / "back", **facts)
         assert (tmp_path / "back").read_bytes() == data
         with pytest.raises(MesmError, match=f"has {size} bytes, the dataset names {size + 1}"):
-            remote.fetch_file(place, tmp_path / "more", size=size + 1, sha256="0" * 64)
-        with pytest.raises(InputError, match="is not there"):
-            remote.read_bytes(remote.join(url, "none"), limit=10)
+            remote.download_file(place, tmp_path / "more", size=size + 1, sha256="0" * 64)
+        with pytest.raises(InputError, match="does not exist"):
+            remote.read_bytes(remote.join_url(url, "none"), limit=10)
 
 
-def test_a_store_that_is_busy_is_asked_again(store: Store, tmp_path: Path) -> None:
+def test_a_busy_store_is_retried(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"some")
     digest = sha256(b"some").hexdigest()
     store.busy = 3
-    remote.put_file(source, "s3://bucket/busy", sha256=digest)
+    remote.upload_file(source, "s3://bucket/busy", sha256=digest)
     store.busy = 3
-    remote.fetch_file("s3://bucket/busy", tmp_path / "back", size=4, sha256=digest)
+    remote.download_file("s3://bucket/busy", tmp_path / "back", size=4, sha256=digest)
     assert (tmp_path / "back").read_bytes() == b"some"
     assert store.busy == 0
     store.busy = 10**6
-    with pytest.raises(MesmError, match=r"the store is busy, or failed \(6 attempts\)"):
+    with pytest.raises(MesmError, match=r"the store is busy, or has failed \(6 attempts\)"):
         remote.read_bytes("s3://bucket/busy", limit=10)
 
 
@@ -227,49 +225,49 @@ def test_a_small_file_is_read_up_to_its_limit(served: Web) -> None:
         ("s3:/bucket/x", "write it as s3://"),
         ("nothing://x/y", "cannot be used"),
         ("http://[x/y", "cannot be used"),
-        ("s3://absent-bucket/x", "is not there"),
+        ("s3://absent-bucket/x", "does not exist"),
     ],
 )
-def test_a_url_that_means_nothing_is_said(url: str, message: str, store: Store) -> None:
+def test_an_invalid_url_is_reported(url: str, message: str, store: Store) -> None:
     with pytest.raises(InputError, match=message):
         remote.read_bytes(url, limit=10)
 
 
-def test_nothing_can_be_sent_to_a_web_server_or_a_bucket_that_is_not_there(store: Store, tmp_path: Path) -> None:
+def test_uploads_to_web_servers_and_missing_buckets_are_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
-    for url, message in (("https://x/y", "nothing can be sent to http"), ("s3://absent-bucket/x", "make it first")):
+    for url, message in (("https://x/y", "uploading to http"), ("s3://absent-bucket/x", "create it first")):
         with pytest.raises(InputError, match=message):
-            remote.put_file(tmp_path / "x", url, sha256=sha256(b"x").hexdigest())
+            remote.upload_file(tmp_path / "x", url, sha256=sha256(b"x").hexdigest())
 
 
-def test_names_are_joined_before_a_query_and_no_message_holds_a_secret(web: Web) -> None:
-    url = remote.join(web.url.replace("//", "//me:secret@") + "/some?signature=hidden", "a b.tar")
+def test_names_are_joined_before_the_query_and_no_message_contains_a_secret(web: Web) -> None:
+    url = remote.join_url(web.url.replace("//", "//me:secret@") + "/some?signature=hidden", "a b.tar")
     assert url.endswith("/some/a%20b.tar?signature=hidden")
     with pytest.raises(InputError) as raised:
         remote.read_bytes(url, limit=10)
-    assert str(raised.value) == f"{web.url}/some/a%20b.tar is not there"
-    assert shown("s3://bucket/x") == "s3://bucket/x"
-    assert remote.join("/data/", "shards", "a.tar") == "/data/shards/a.tar"
+    assert str(raised.value) == f"{web.url}/some/a%20b.tar does not exist"
+    assert redact_url("s3://bucket/x") == "s3://bucket/x"
+    assert remote.join_url("/data/", "shards", "a.tar") == "/data/shards/a.tar"
 
 
 def test_pauses_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(remote_bytes.time, "sleep", slept.append)
-    monkeypatch.setattr(remote_bytes, "ATTEMPTS", 12)
-    patience = remote_bytes.Patience("https://x/y")
+    monkeypatch.setattr(remote_bytes, "MAX_ATTEMPTS", 12)
+    patience = remote_bytes.RetryPolicy("https://x/y")
     for _ in range(11):
-        patience.wait(remote_bytes.Again("why"))
+        patience.wait(remote_bytes.RetryableError("why"))
     with pytest.raises(MesmError, match="12 attempts"):
-        patience.wait(remote_bytes.Again("why"))
+        patience.wait(remote_bytes.RetryableError("why"))
     assert all(after >= before for before, after in pairwise(slept))
-    assert max(slept) <= remote_bytes.LONGEST_PAUSE
+    assert max(slept) <= remote_bytes.MAX_PAUSE
 
 
 def test_a_missing_package_is_named_with_the_line_that_installs_it() -> None:
     with (
         pytest.raises(InputError, match=r"s3://bucket/x needs s3fs: pip install 'mesm\[s3\]'"),
-        translated("s3://bucket/x"),
+        map_errors("s3://bucket/x"),
     ):
         raise ImportError("Install s3fs to access S3")
-    with pytest.raises(MesmError, match="refused"), translated("s3://bucket/x"):
+    with pytest.raises(MesmError, match="refused"), map_errors("s3://bucket/x"):
         raise OSError(errno.EINVAL, "InvalidRange")

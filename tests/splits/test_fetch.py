@@ -1,4 +1,4 @@
-"""Published lists are put in place as they were published, or not at all. From a server on this machine."""
+"""Published lists are saved unchanged, or not at all. They come from a local server."""
 
 import functools
 import http.server
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesm_cli.splits import line
+from mesm_cli.splits import summary_line
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
@@ -18,8 +18,8 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits import fetch as fetching
 from mesm_data.splits import registry
-from mesm_data.splits.fetch import fetch
-from mesm_data.splits.resolve import split
+from mesm_data.splits.fetch import fetch_split
+from mesm_data.splits.resolve import resolve_split
 from mesm_data.splits.rules import named_splits
 from mesm_data.storage import remote_bytes
 
@@ -29,18 +29,18 @@ Answer = tuple[int, bytes]
 
 
 class Server:
-    """Answers GET from `files`; before that with `first`, one a request: a status and body, or None, broken off."""
+    """Answers GET from `files`, after one answer of `first` per request: a status and body, or None to disconnect."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.first: list[Answer | None] = []
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
-                server.asked.append(name)
+                server.requests.append(name)
                 answer: Answer | None = (200, server.files[name]) if name in server.files else (404, b"")
                 whole = answer
                 if server.first:
@@ -68,7 +68,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.0)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.0)
     made = Server()
     yield made
     made.stop()
@@ -93,8 +93,8 @@ def published(server: Server, shared: Path) -> Callable[[str], Server]:
 
 
 def rows(keys: list[str]) -> list[dict[str, Any]]:
-    said = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
-    return [{"key": key, "dialog": f"of {key}", "recording": f"of {key}", **said} for key in keys]
+    common = {"status": "ok", "reason": None, "speaker": "Ses01F", "start": 0.0, "end": 1.0}
+    return [{"key": key, "dialog": f"of {key}", "recording": f"of {key}", **common} for key in keys]
 
 
 @pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
@@ -103,11 +103,11 @@ def test_the_papers_lists_are_fetched_and_then_known_by_name(
 ) -> None:
     """The digests and counts in the manifest are those of the real lists."""
     server = published(corpus)
-    assert fetch(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", True)
-    assert fetch(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", False)
-    assert len(server.asked) == 3
+    assert fetch_split(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", True)
+    assert fetch_split(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", False)
+    assert len(server.requests) == 3
     keys = server.files["test_split.txt"].decode().split()
-    made = split(rows(keys), built_in_schema(corpus), "paper")
+    made = resolve_split(rows(keys), built_in_schema(corpus), "paper")
     assert (made.name, made.parts["test"]) == ("paper", tuple(sorted(keys)))
     counts = {part: len(server.files[f"{part}_split.txt"].split()) for part in PARTS}
     assert named_splits(built_in_schema(corpus), {})["paper"].counts == counts
@@ -115,17 +115,17 @@ def test_the_papers_lists_are_fetched_and_then_known_by_name(
 
 def test_a_fetched_list_is_checked_whenever_it_is_used(published: Callable[[str], Server], place: Path) -> None:
     server = published("iemocap")
-    folder, _ = fetch(IEMOCAP, "paper", mirror=server.url)
+    folder, _ = fetch_split(IEMOCAP, "paper", mirror=server.url)
     some = rows(server.files["test_split.txt"].decode().split())
     file = folder / "test_split.txt"
     file.write_bytes(file.read_bytes().replace(b"Ses03F_impro03_F018", b"Ses03F_impro03_F019"))
     with pytest.raises(InputError, match=r"test_split.txt is not the published file: .* `mesm-data splits fetch iemo"):
-        split(some, IEMOCAP, "paper")
-    assert fetch(IEMOCAP, "paper", mirror=server.url)[1]
-    assert split(some, IEMOCAP, "paper").name == "paper"
+        resolve_split(some, IEMOCAP, "paper")
+    assert fetch_split(IEMOCAP, "paper", mirror=server.url)[1]
+    assert resolve_split(some, IEMOCAP, "paper").name == "paper"
     file.unlink()
-    with pytest.raises(InputError, match=f"not in {folder}: get it with `mesm-data splits fetch iemocap paper`"):
-        split(some, IEMOCAP, "paper")
+    with pytest.raises(InputError, match=f"{folder} lacks it: run `mesm-data splits fetch iemocap paper`"):
+        resolve_split(some, IEMOCAP, "paper")
 
 
 def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place(
@@ -136,7 +136,7 @@ def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place
     server.files["valid_split.txt"] = right + b"\n"
     wrong, expected = (sha256(data).hexdigest() for data in (right + b"\n", right))
     with pytest.raises(MesmError, match=f"valid_split.txt is not the published file.*{wrong}.*{expected}") as error:
-        fetch(IEMOCAP, "paper", mirror=server.url)
+        fetch_split(IEMOCAP, "paper", mirror=server.url)
     assert error.value.exit_code == 1
     assert not place.exists()
 
@@ -144,64 +144,66 @@ def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place
 def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server], place: Path) -> None:
     server = published("iemocap")
     server.first = [(503, b""), None, (429, b"")]
-    assert fetch(IEMOCAP, "paper", mirror=server.url)[1]
-    assert len(server.asked) == 3 + 3
+    assert fetch_split(IEMOCAP, "paper", mirror=server.url)[1]
+    assert len(server.requests) == 3 + 3
 
 
 @pytest.mark.parametrize(
-    ("first", "reason", "asked"),
+    ("first", "reason", "requests"),
     [
-        ([(503, b"")] * 9, "answers HTTP 503", remote_bytes.ATTEMPTS),
+        ([(503, b"")] * 9, "answers HTTP 503", remote_bytes.MAX_ATTEMPTS),
         ([(404, b"")], "is not there", 1),
-        ([(200, bytes(fetching.LIMIT + 1))], "more than 8388608 bytes", 1),
+        ([(200, bytes(fetching.MAX_BYTES + 1))], "more than 8388608 bytes", 1),
     ],
 )
 def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
-    published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, asked: int
+    published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, requests: int
 ) -> None:
     server = published("iemocap")
     server.first = list(first)
     with pytest.raises(MesmError, match=reason) as error:
-        fetch(IEMOCAP, "paper", mirror=server.url)
-    assert len(server.asked) == asked
-    for part, said in IEMOCAP.splits["paper"].parts.items():
-        assert f"{said.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
+        fetch_split(IEMOCAP, "paper", mirror=server.url)
+    assert len(server.requests) == requests
+    for part, spec in IEMOCAP.splits["paper"].parts.items():
+        assert f"{spec.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
 
 
 def test_without_network_the_way_by_hand_is_said(place: Path, server: Server) -> None:
     server.stop()
-    with pytest.raises(MesmError, match=r"/lists/\w+.txt: no connection .* Download by hand and put in place:"):
-        fetch(IEMOCAP, "paper", mirror=server.url)
+    with pytest.raises(
+        MesmError, match=r"/lists/\w+.txt: no connection .* Download the files manually and save them as follows:"
+    ):
+        fetch_split(IEMOCAP, "paper", mirror=server.url)
 
 
 def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], place: Path, tmp_path: Path) -> None:
     server = published("iemocap")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "valid_split.txt").write_text("my own")
-    with pytest.raises(InputError, match=r"valid_split.txt is another file than the published one: remove it"):
-        fetch(IEMOCAP, "paper", tmp_path / "mine", mirror=server.url)
-    assert server.asked == []
-    folder, _ = fetch(IEMOCAP, "paper", tmp_path / "other", mirror=server.url)
+    with pytest.raises(InputError, match=r"valid_split.txt is not the published file: remove it"):
+        fetch_split(IEMOCAP, "paper", tmp_path / "mine", mirror=server.url)
+    assert server.requests == []
+    folder, _ = fetch_split(IEMOCAP, "paper", tmp_path / "other", mirror=server.url)
     some = rows(server.files["test_split.txt"].decode().split())
-    assert split(some, IEMOCAP, str(folder)).name == "paper"
+    assert resolve_split(some, IEMOCAP, str(folder)).name == "paper"
     assert not place.exists()
 
 
 @pytest.mark.parametrize(
     ("corpus", "name", "message"),
     [
-        ("iemocap", "session-5", "session-5 is a rule: there is nothing to fetch"),
+        ("iemocap", "session-5", "session-5 is a rule and needs no download"),
         ("iemocap", "papr", r"no split 'papr': did you mean paper\? There are session-1"),
         ("imocap", "paper", "no manifest of a corpus 'imocap'"),
     ],
 )
 def test_what_is_no_published_list_is_refused(corpus: str, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fetch(built_in_schema(corpus), name)
+        fetch_split(built_in_schema(corpus), name)
 
 
 def test_the_official_folds_are_one_python_file_with_three_lists(server: Server, shared: Path, place: Path) -> None:
-    """The SDK's file is not here: one of its form is made of the plain lists, and its own digest stands in."""
+    """The SDK's file is not available: the test generates one in its format from the plain lists, and its digest."""
     mosei = built_in_schema("mosei")
     official = named_splits(mosei, {})["official"]
     assert set(official.files) == {"cmu_mosei_std_folds.py"}
@@ -210,16 +212,16 @@ def test_the_official_folds_are_one_python_file_with_three_lists(server: Server,
     data = "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
     server.files["cmu_mosei_std_folds.py"] = data
     with pytest.raises(MesmError, match=official.spec.parts["train"].sha256):
-        fetch(mosei, "official", mirror=server.url)
+        fetch_split(mosei, "official", mirror=server.url)
     ours = mosei.as_mapping()
     for part in ours["splits"]["official"]["parts"].values():
         part["sha256"] = sha256(data).hexdigest()
     mosei = CorpusSchema.parse(ours, "the schema with our own file")
-    folder, _ = fetch(mosei, "official", mirror=server.url)
+    folder, _ = fetch_split(mosei, "official", mirror=server.url)
     clips = [f"{video}_{clip}" for ids in lists.values() for video in ids for clip in (0, 1)]
     table = [{**one, "dialog": one["key"][:-2], "speaker": one["key"][:-2]} for one in rows(clips)]
     for name in ("official", str(folder)):
-        made = split(table, mosei, name)
+        made = resolve_split(table, mosei, name)
         assert (made.name, made.of, made.missing) == ("official", "dialogs", ())
         assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
 
@@ -227,28 +229,28 @@ def test_the_official_folds_are_one_python_file_with_three_lists(server: Server,
 def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESM_SPLITS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data/home")
-    assert registry.place() == Path("/data/home/mesm/splits")
+    assert registry.splits_dir() == Path("/data/home/mesm/splits")
     for ignored in ("", "relative"):
         monkeypatch.setenv("XDG_DATA_HOME", ignored)
-        assert registry.place() == Path.home() / ".local/share/mesm/splits"
+        assert registry.splits_dir() == Path.home() / ".local/share/mesm/splits"
 
 
 def test_what_leaks_stands_in_the_line_of_a_split() -> None:
-    said: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
+    summary: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
     leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
-    assert line({**said, "leaks": leaks}) == (
+    assert summary_line({**summary, "leaks": leaks}) == (
         "train 5162, test 1481 (3 ids missing); LEAKS 10 speakers, 151 dialogs, 7 pairs of overlapping utterances"
     )
-    assert line({**said, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
-    assert line({"reason": "why"}) == "why"
+    assert summary_line({**summary, "leaks": dict.fromkeys(leaks, 0)}).endswith("; nothing leaks")
+    assert summary_line({"reason": "why"}) == "why"
 
 
 def test_the_command_lists_fetches_and_shows(
     published: Callable[[str], Server], place: Path, dataset: Path, mesm_data: Callable[..., Any], tmp_path: Path
 ) -> None:
     server = published("iemocap")
-    said = mesm_data("splits", "fetch", "iemocap", "paper", "--mirror", server.url)
-    assert said.stdout == f"{place / 'iemocap' / 'paper'}\n"
+    result = mesm_data("splits", "fetch", "iemocap", "paper", "--mirror", server.url)
+    assert result.stdout == f"{place / 'iemocap' / 'paper'}\n"
     listed = json.loads(mesm_data("splits", "list", "--json").stdout)
     here = {(one["corpus"], one["name"]): one.get("fetched") for one in listed}
     assert here[("iemocap", "paper")] is True
@@ -265,10 +267,10 @@ def test_the_command_lists_fetches_and_shows(
     text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
     assert "Ses01F_impro99_F000 (train): absent" in text
     # The synthetic ids are partly those of the paper's lists.
-    paper = split(Dataset(dataset).rows.values(), IEMOCAP, "paper").summary()
+    paper = resolve_split(Dataset(dataset).rows.values(), IEMOCAP, "paper").summary()
     seen = json.loads(mesm_data("inspect", dataset, "--json").stdout)["splits"]
     assert seen["paper"] == paper
     assert "needs the sessions 5" in seen["session-5"]["reason"]
-    assert line(paper) in mesm_data("inspect", dataset).stdout
+    assert summary_line(paper) in mesm_data("inspect", dataset).stdout
     refused = mesm_data("splits", "fetch", "iemocap", "dialog", check=False)
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""Folds test each group once, and nobody validates who is tested."""
+"""Folds test each group once, and no test speaker is in the validation part."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.folds import fold_names
-from mesm_data.splits.resolve import split
+from mesm_data.splits.resolve import resolve_split
 
 IEMOCAP, MELD, RAVDESS, MOSEI = (built_in_schema(name) for name in ("iemocap", "meld", "ravdess", "mosei"))
 
@@ -34,10 +34,10 @@ SESSIONS = rows({f"Ses0{session}_{part}": "FM" for session in range(1, 6) for pa
 def test_each_utterance_is_tested_once_and_no_speaker_is_in_two_parts(protocol: str, count: int) -> None:
     names = fold_names(SESSIONS, IEMOCAP, protocol)
     assert len(names) == count
-    tested = [key for name in names for key in split(SESSIONS.values(), IEMOCAP, name).parts["test"]]
+    tested = [key for name in names for key in resolve_split(SESSIONS.values(), IEMOCAP, name).parts["test"]]
     assert sorted(tested) == sorted(SESSIONS)
     for name in names:
-        made = split(SESSIONS.values(), IEMOCAP, name)
+        made = resolve_split(SESSIONS.values(), IEMOCAP, name)
         assert made.name == name
         assert not made.missing
         speakers = [{SESSIONS[key]["speaker"] for key in keys} for keys in made.parts.values()]
@@ -50,8 +50,8 @@ def test_a_schema_s_own_rule_names_its_folds() -> None:
 
 
 def test_who_shares_the_recordings_of_a_tested_speaker_validates() -> None:
-    """The other speaker of an IEMOCAP session is in the same sound and picture."""
-    made = split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
+    """The other speaker of an IEMOCAP session is in the same audio and video."""
+    made = resolve_split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
     assert {SESSIONS[key]["speaker"] for key in made.parts["valid"]} == {"Ses02F"}
     shared = {SESSIONS[key]["dialog"] for key in made.parts["train"]} & {
         SESSIONS[key]["dialog"] for key in made.parts["test"]
@@ -61,7 +61,7 @@ def test_who_shares_the_recordings_of_a_tested_speaker_validates() -> None:
 
 def test_where_everybody_talks_with_everybody_the_next_speaker_validates() -> None:
     everybody = rows({"scene_a": "RMJ", "scene_b": "JPC"})
-    made = split(everybody.values(), MELD, "speaker:sceneJ")
+    made = resolve_split(everybody.values(), MELD, "speaker:sceneJ")
     assert {everybody[key]["speaker"] for key in made.parts["valid"]} == {"sceneM"}
     assert {everybody[key]["speaker"] for key in made.parts["train"]} == {"sceneR", "sceneP", "sceneC"}
 
@@ -69,7 +69,7 @@ def test_where_everybody_talks_with_everybody_the_next_speaker_validates() -> No
 def test_official_is_the_corpus_own_split() -> None:
     assert fold_names({}, MOSEI, "official") == ["official"]
     assert fold_names({}, IEMOCAP, "official") == ["paper"]
-    with pytest.raises(InputError, match="ravdess has no published split: take other folds"):
+    with pytest.raises(InputError, match="ravdess has no published split: choose other folds"):
         fold_names({}, RAVDESS.model_copy(update={"splits": {}}), "official")
 
 
@@ -85,11 +85,11 @@ def test_official_is_the_corpus_own_split() -> None:
 )
 def test_a_fold_that_there_is_not_is_refused_by_name(name: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        split(SESSIONS.values(), IEMOCAP, name)
+        resolve_split(SESSIONS.values(), IEMOCAP, name)
 
 
 def test_a_protocol_that_the_dataset_is_too_small_for_is_refused() -> None:
-    with pytest.raises(InputError, match="has 1 sessions, and folds need three"):
+    with pytest.raises(InputError, match="has 1 sessions, and folds need at least three"):
         fold_names(rows({"Ses01_a": "FM"}), IEMOCAP, "session")
     with pytest.raises(InputError, match="folds 'random': expected session, speaker, official"):
         fold_names(SESSIONS, IEMOCAP, "random")

@@ -1,4 +1,4 @@
-"""A split only groups the files of a dataset: which samples there are, and their bytes, do not change."""
+"""A split only groups the shards: the samples and their bytes do not change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesm_data.corpora.open_corpus import scan
+from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.members import EXTENSIONS
 from mesm_data.dataset.pack import assign_shards, shard_order_key, split_into_shards
 from mesm_data.dataset.reader import Dataset
@@ -15,7 +15,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
 from mesm_data.pipeline.build import build_dataset
-from mesm_data.splits.groups import grouped, saved
+from mesm_data.splits.groups import group_by_split, load_groups
 
 
 def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_own(
@@ -30,37 +30,37 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
         (tmp_path / "lists" / f"{part}.txt").write_text(key)
     recipe = Recipe(corpus="iemocap", clips=False, only="*_F000")
     out = tmp_path / "out"
-    said = build_dataset(scan("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
+    info = build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
     made = Dataset(out)
     assert made.keys == chosen
-    assert sorted(said["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
+    assert sorted(info["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
     assert {key: made.rows[key]["shard"] for key in chosen} == {
         key: f"{ {chosen[0]: 'train', chosen[1]: 'test'}.get(key, 'rest') }-000000.tar" for key in chosen
     }
     assert list(verify(out)) == []
     for key in chosen:
         assert [made.member(key, name) for name in EXTENSIONS] == [whole.member(key, name) for name in EXTENSIONS]
-    recorded = said["recipe"]["split"]
+    recorded = info["recipe"]["split"]
     assert recorded["name"] == "lists"
-    assert saved(out, recorded).of(chosen[0]) == "train"
+    assert load_groups(out, recorded).of(chosen[0]) == "train"
     # The same lists go on, others are another recipe.
-    assert build_dataset(scan("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == said
+    assert build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1) == info
     (tmp_path / "lists" / "test.txt").write_text(chosen[2])
     for split in (str(tmp_path / "lists"), None):
         with pytest.raises(InputError, match="begun with another recipe: split is"):
-            build_dataset(scan("iemocap", corpus), out, recipe, split=split, workers=1)
-    with pytest.raises(InputError, match="build anew with --overwrite"):
-        saved(out, {**recorded, "digest": "0"})
+            build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=split, workers=1)
+    with pytest.raises(InputError, match="build again with --overwrite"):
+        load_groups(out, {**recorded, "digest": "0"})
 
 
 def test_a_split_that_the_corpus_cannot_have_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="split session-5 needs the sessions"):
-        build_dataset(scan("iemocap", corpus), tmp_path / "out", Recipe(corpus="iemocap"), split="session-5")
+        build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", Recipe(corpus="iemocap"), split="session-5")
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_split_there_is_one_group() -> None:
-    assert grouped([], "iemocap", None).of("any") == "all"
+    assert group_by_split([], "iemocap", None).of("any") == "all"
     assert replace(Recipe(corpus="iemocap")).as_dict()["split"] is None
 
 

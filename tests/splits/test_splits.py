@@ -1,4 +1,4 @@
-"""A split puts every utterance into one part, and says what its parts share."""
+"""A split assigns every utterance to one part, and reports what its parts share."""
 
 import json
 import shutil
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_names, built_in_schema
-from mesm_data.splits.leaks import leaks
+from mesm_data.splits.leaks import find_leaks
 from mesm_data.splits.lists import PARTS, read_lists
-from mesm_data.splits.resolve import available, split
+from mesm_data.splits.resolve import resolve_all_splits, resolve_split
 from mesm_data.splits.rules import named_splits
 
 IEMOCAP, MOSEI = built_in_schema("iemocap"), built_in_schema("mosei")
@@ -28,12 +28,12 @@ RULES = (*(f"session-{number}" for number in range(1, 6)), "dialog")
 def row(
     key: str, start: float = 0.0, end: float = 1.0, status: str = "ok", reason: str | None = None
 ) -> dict[str, Any]:
-    """What a manifest says of an utterance. The id tells the rest: of IEMOCAP, or of CMU-MOSEI, by video."""
+    """The manifest row of an utterance; speaker and dialog follow from its id, of IEMOCAP or CMU-MOSEI."""
     video = key.rsplit("_", 1)[0]
     dialog, speaker = (key[:-5], key[:5] + key[-4]) if key.startswith("Ses0") else (video, video)
     session = key[4] if key.startswith("Ses0") else None
-    said = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
-    return {**said, "recording": dialog, "dialog": dialog, "speaker": speaker, "session": session}
+    common = {"key": key, "id": key, "status": status, "reason": reason, "start": start, "end": end}
+    return {**common, "recording": dialog, "dialog": dialog, "speaker": speaker, "session": session}
 
 
 def sessions(*numbers: int) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def sessions(*numbers: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("test", [1, 2, 3, 4, 5])
 def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
     rows = sessions(1, 2, 3, 4, 5)
-    made = split(rows, IEMOCAP, f"session-{test}")
+    made = resolve_split(rows, IEMOCAP, f"session-{test}")
     found = {part: {int(key[4]) for key in keys} for part, keys in made.parts.items()}
     assert (found["test"], found["valid"]) == ({test}, {test % 5 + 1})
     assert sorted(key for keys in made.parts.values() for key in keys) == sorted(item["key"] for item in rows)
@@ -66,26 +66,26 @@ def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> Non
 def test_too_few_sessions_are_named(there: tuple[int, ...], enough: bool) -> None:
     rows = sessions(*there)
     if enough:
-        assert split(rows, IEMOCAP, "session-5").parts["train"][0].startswith("Ses03")
+        assert resolve_split(rows, IEMOCAP, "session-5").parts["train"][0].startswith("Ses03")
         return
     listed = ", ".join(map(str, there)) or "none"
-    with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* holds: {listed}\."):
-        split(rows, IEMOCAP, "session-5")
+    with pytest.raises(InputError, match=rf"5 \(test\), 1 \(valid\) and another one \(train\); .* has: {listed}\."):
+        resolve_split(rows, IEMOCAP, "session-5")
 
 
 def test_sessions_are_a_rule_for_iemocap_only() -> None:
     with pytest.raises(InputError, match=r"no split 'session-1': Expected dialog, paper, official, a folder"):
-        split([row("abc_1")], MOSEI, "session-1")
+        resolve_split([row("abc_1")], MOSEI, "session-1")
 
 
 @given(st.sets(st.integers(0, 199), max_size=120))
 def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int]) -> None:
     rows = [row(f"video{video}_{clip}") for video in range(200) for clip in range(2)]
-    whole = split(rows, MOSEI, "dialog")
+    whole = resolve_split(rows, MOSEI, "dialog")
     where = {key: part for part, keys in whole.parts.items() for key in keys}
     assert whole.leaks.dialogs == ()
     assert sorted(where) == sorted(item["key"] for item in rows)
-    fewer = split([item for item in rows if int(item["dialog"][5:]) not in left_out], MOSEI, "dialog")
+    fewer = resolve_split([item for item in rows if int(item["dialog"][5:]) not in left_out], MOSEI, "dialog")
     assert {key: part for part, keys in fewer.parts.items() for key in keys} == {
         key: part for key, part in where.items() if int(key[5:].split("_")[0]) not in left_out
     }
@@ -93,7 +93,7 @@ def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int])
 
 def test_dialogs_fall_80_10_10() -> None:
     rows = [row(f"video{number}_0") for number in range(5000)]
-    made = split(rows, MOSEI, "dialog")
+    made = resolve_split(rows, MOSEI, "dialog")
     shares = [len(made.parts[part]) / len(rows) for part in ("train", "valid", "test")]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
@@ -105,24 +105,24 @@ def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list
     rows[1].update(status="failed", reason="no sound")
     (tmp_path / "train.txt").write_text("\n".join(f"video{number}" for number in range(50)))
     for name in ("dialog", str(tmp_path)):
-        made = split(rows, MOSEI, name)
+        made = resolve_split(rows, MOSEI, name)
         assert [(item.key, item.status) for item in made.missing] == [(rows[1]["key"], "failed")]
         assert made.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
 
 
 def test_too_few_dialogs_are_said() -> None:
     with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
-        split([row("one_0")], MOSEI, "dialog")
+        resolve_split([row("one_0")], MOSEI, "dialog")
 
 
 def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> None:
-    """Each begins at 0 of its own file; two of the same file do overlap."""
+    """Each starts at 0 of its own file; two of the same file do overlap."""
     first, second = (row(f"video_{number}", end=3.0) for number in range(2))
     apart = {item["key"]: {**item, "recording": item["key"]} for item in (first, second)}
     parts = {"train": [first["key"]], "test": [second["key"]]}
-    assert leaks(parts, apart).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 0}
+    assert find_leaks(parts, apart).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 0}
     same = {item["key"]: item for item in (first, second)}
-    assert leaks(parts, same).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 1}
+    assert find_leaks(parts, same).counts() == {"speakers": 1, "dialogs": 1, "overlaps": 1}
 
 
 # Lists
@@ -130,7 +130,7 @@ def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> No
 
 @pytest.fixture
 def published(shared: Path, tmp_path: Path) -> Any:
-    """A folder with the published lists of a corpus, named as the authors name them."""
+    """A folder with the published lists of a corpus, under the authors' names."""
 
     def copy(corpus: str) -> Path:
         for part in ("train", "valid", "test"):
@@ -143,7 +143,7 @@ def published(shared: Path, tmp_path: Path) -> Any:
 def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any) -> None:
     folder = published("iemocap")
     lists, _ = read_lists(folder)
-    made = split([row(key) for keys in lists.values() for key in keys], IEMOCAP, str(folder))
+    made = resolve_split([row(key) for keys in lists.values() for key in keys], IEMOCAP, str(folder))
     assert (made.name, made.of) == ("paper", "utterances")
     assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
     assert made.missing == ()
@@ -157,26 +157,30 @@ def test_the_papers_mosei_split_shares_no_video(published: Any) -> None:
     rows = [row(key) for keys in lists.values() for key in keys]
     assert {part: len(keys) for part, keys in lists.items()} == {"train": 14524, "valid": 1765, "test": 4188}
     assert len({item["dialog"] for item in rows}) == 3001
-    assert leaks(lists, {item["key"]: item for item in rows}).counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert find_leaks(lists, {item["key"]: item for item in rows}).counts() == {
+        "speakers": 0,
+        "dialogs": 0,
+        "overlaps": 0,
+    }
 
 
 VIDEOS = [f"mosei_official_{part}_videos.txt" for part in ("train", "valid", "test")]
 
 
 def as_python(shared: Path) -> bytes:
-    """The official folds in the form in which the SDK has them."""
+    """The official folds in the SDK's format."""
     lists = {name.split("_")[2]: (shared / "splits" / name).read_text().split() for name in VIDEOS}
     return "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
 
 
 def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) -> None:
-    """The official folds over the paper's clips, which all lie in the fold of their video; both forms are the same."""
+    """The official folds for the paper's clips, each of which is in the fold of its video; both formats agree."""
     paper = {part: (shared / "splits" / f"mosei_{part}_split.txt").read_text().split() for part in PARTS}
     rows = [row(key) for keys in paper.values() for key in keys]
     for name in VIDEOS:
         shutil.copy(shared / "splits" / name, tmp_path)
     (tmp_path / "folds.py").write_bytes(as_python(shared))
-    made = split(rows, MOSEI, str(tmp_path))
+    made = resolve_split(rows, MOSEI, str(tmp_path))
     assert made.of == "dialogs"
     assert made.parts == {
         part: tuple(sorted(keys)) for part, keys in paper.items()
@@ -185,7 +189,7 @@ def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) ->
     assert Counter((item.part, item.status) for item in made.missing) == {
         ("train", "absent"): 163, ("valid", "absent"): 15, ("test", "absent"): 48,
     }  # fmt: skip
-    from_file = split(rows, MOSEI, str(tmp_path / "folds.py"))
+    from_file = resolve_split(rows, MOSEI, str(tmp_path / "folds.py"))
     assert (from_file.parts, from_file.digest, from_file.name) == (made.parts, made.digest, "folds")
 
 
@@ -194,15 +198,15 @@ def test_what_ids_name_is_decided_for_all_lists_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\nb\nc_0")
     (tmp_path / "test.txt").write_text("c\nd")
     rows[0].update(status="failed", reason="no audio, no video")
-    made = split(rows, MOSEI, str(tmp_path))
+    made = resolve_split(rows, MOSEI, str(tmp_path))
     assert made.parts == {"train": ("a_1", "b_0", "b_1"), "test": ("c_0", "c_1")}
     assert [(item.key, item.status) for item in made.missing] == [("c_0", "absent"), ("d", "absent"), ("a_0", "failed")]
     (tmp_path / "test.txt").write_text("b_0\nb_1\nc_1")
-    assert split(rows, MOSEI, str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
+    assert resolve_split(rows, MOSEI, str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
 
 
 def test_python_lists_are_parsed_and_never_run(tmp_path: Path) -> None:
-    """Other statements are passed over; what is not a list of texts is refused, not computed."""
+    """Other statements are skipped; anything but a list of strings is rejected, not evaluated."""
     path, ran = tmp_path / "folds.py", tmp_path / "ran"
     path.write_text(f"import os\nopen({str(ran)!r}, 'w')\nx: int = 1\na_train = ['v_1']\na_test = ['v_0']\nb = [2]\n")
     assert read_lists(path)[0] == {"train": ["v_1"], "test": ["v_0"]}
@@ -230,7 +234,7 @@ parts_of_keys = st.lists(st.sampled_from(["train", "valid", "test", None]), min_
 def test_lists_are_the_same_from_a_folder_and_a_file(
     tmp_path_factory: pytest.TempPathFactory, places: list[str | None], order: Any, newline: str
 ) -> None:
-    """Whatever the order, the line ends and the form: the same parts, the same digest."""
+    """Parts and digest do not depend on order, line breaks or format."""
     lists = {
         part: [key for key, at in zip(KEYS, places, strict=True) if at == part] for part in ("train", "valid", "test")
     }
@@ -244,7 +248,7 @@ def test_lists_are_the_same_from_a_folder_and_a_file(
     (folder / "lists.json").write_text(json.dumps(shuffled))
     (folder / "lists.yaml").write_text(yaml.safe_dump(shuffled))
     rows = sessions(1, 2)
-    made = [split(rows, IEMOCAP, str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
+    made = [resolve_split(rows, IEMOCAP, str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
     assert [one.parts for one in made] == [{part: tuple(keys) for part, keys in lists.items()}] * 3
     assert len({one.digest for one in made}) == 1
 
@@ -257,26 +261,26 @@ def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
     ):  # fmt: skip
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(lists))
-        digests.add(split(sessions(1, 2), IEMOCAP, str(path)).digest)
+        digests.add(resolve_split(sessions(1, 2), IEMOCAP, str(path)).digest)
     assert len(digests) == 4
 
 
 def test_ids_that_look_like_numbers_stay_ids(tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text("train: [116213_2, 1e5_0]\ntest: [0x1f_1]")
     rows = [row(key) for key in ("116213_2", "1e5_0", "0x1f_1")]
-    made = split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
+    made = resolve_split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
     assert made.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
 
 
 def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) -> None:
-    """The digest is that of the lists, so it does not depend on what could be built."""
+    """The digest is that of the lists and does not depend on the built utterances."""
     rows = sessions(1, 2)
     (tmp_path / "train.txt").write_text("\n".join(item["key"] for item in rows[:4]) + "\nSes01F_impro99_F000\n")
     (tmp_path / "test.txt").write_text("\n".join(item["key"] for item in rows[4:6]))
-    whole = split(rows, IEMOCAP, str(tmp_path))
+    whole = resolve_split(rows, IEMOCAP, str(tmp_path))
     rows[0].update(status="failed", reason="no audio, no video")
     rows[4].update(status="excluded", reason="only")
-    made = split(rows, IEMOCAP, str(tmp_path))
+    made = resolve_split(rows, IEMOCAP, str(tmp_path))
     assert {(item.key, item.part, item.status, item.reason) for item in made.missing} == {
         (rows[0]["key"], "train", "failed", "no audio, no video"),
         ("Ses01F_impro99_F000", "train", "absent", None),
@@ -288,7 +292,7 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
     }
     assert made.digest == whole.digest
     with pytest.raises(
-        InputError, match=r"nothing in its part 'valid' that this dataset holds; there are train \(3\), test \(1\)"
+        InputError, match=r"no utterances of this dataset in the part 'valid'; there are train \(3\), test \(1\)"
     ):
         made.part("valid")
 
@@ -298,13 +302,13 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
     [
         (
             {"train.txt": "a\nb\n\na\n"},
-            r"train.txt:4: a stands also in \S+train.txt:1; an id may be in one part",
+            r"train.txt:4: a occurs also in \S+train.txt:1; an id may be in one part",
         ),
-        ({"train.txt": "a\n", "test.txt": "b\na"}, r"test.txt:2: a stands also in \S+train.txt:1"),
+        ({"train.txt": "a\n", "test.txt": "b\na"}, r"test.txt:2: a occurs also in \S+train.txt:1"),
         ({"train.txt": "a\n", "train_split.txt": "a\n"}, "both train.txt and train_split.txt"),
-        ({"other.txt": "a\n"}, "holds no lists: expected train_split.txt"),
+        ({"other.txt": "a\n"}, "contains no lists: expected train_split.txt"),
         ({"train.txt": b"\xff\xfe\x00"}, "train.txt cannot be read as text"),
-        ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap holds none of its utterances"),
+        ({"train.txt": "Ses01F_impro01_F000"}, "this dataset of iemocap contains none of its utterances"),
         (
             {"lists.json": "{"},
             "lists.json: expected lists of ids under train, valid and test; it cannot be read",
@@ -313,7 +317,7 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
         ({"lists.yaml": "train: a"}, "train is not a list of ids"),
         ({"lists.json": '{"train": [1]}'}, "train is not a list of ids"),
         ({"lists.yaml": "trian: [a]"}, "found the part 'trian'"),
-        ({"lists.yaml": "train: [a, a]"}, "a stands also in"),
+        ({"lists.yaml": "train: [a, a]"}, "a occurs also in"),
         ({"lists.yaml": "train: [a"}, "it cannot be read"),
     ],
 )
@@ -322,7 +326,7 @@ def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, s
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     [first] = list(files)[:1]
     with pytest.raises(InputError, match=message):
-        split([row("a_1")], IEMOCAP, str(tmp_path / first if first.startswith("lists") else tmp_path))
+        resolve_split([row("a_1")], IEMOCAP, str(tmp_path / first if first.startswith("lists") else tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +334,7 @@ def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, s
     [
         ("sesion-5", r"no split 'sesion-5': did you mean session-5\? Expected session-1, .*, dialog, paper, a folder"),
         ("session-6", "did you mean session-"),
-        ("paper", "list that is not shipped, and not in .*paper: get it with `mesm-data splits fetch iemocap paper`"),
+        ("paper", "list that must be downloaded, and .*paper lacks it: run `mesm-data splits fetch iemocap paper`"),
         ("/nowhere/lists.yaml", "there is no split '/nowhere/lists.yaml'"),
     ],
 )
@@ -339,7 +343,7 @@ def test_an_unknown_split_is_answered_with_what_there_is(
 ) -> None:
     monkeypatch.setenv("MESM_SPLITS", str(tmp_path))
     with pytest.raises(InputError, match=message):
-        split(sessions(1), IEMOCAP, name)
+        resolve_split(sessions(1), IEMOCAP, name)
 
 
 # Leaks
@@ -352,7 +356,7 @@ moments = st.lists(
 
 @given(moments)
 def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int, int, str, bool, int]]) -> None:
-    """Against every pair, compared one by one."""
+    """Compared with a check of every pair."""
     rows = {
         (key := f"Ses0{dialog}F_impro01_{who}{number:03d}"): row(key, start, start + length)
         for number, (start, length, who, _, dialog) in enumerate(items)
@@ -360,7 +364,7 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for key, item in zip(rows, items, strict=True):
         parts["test" if item[3] else "train"].append(key)
-    found = leaks(parts, rows)
+    found = find_leaks(parts, rows)
     expected = {
         frozenset((a, b))
         for a in parts["train"]
@@ -370,15 +374,15 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
     }
     assert len(found.overlaps) == len(expected)
     assert {frozenset(pair) for pair in found.overlaps} == expected
-    for column, said in (("speaker", found.speakers), ("dialog", found.dialogs)):
+    for column, leaked in (("speaker", found.speakers), ("dialog", found.dialogs)):
         both = Counter(value for keys in parts.values() for value in {rows[key][column] for key in keys})
-        assert list(said) == sorted(value for value, number in both.items() if number > 1)
+        assert list(leaked) == sorted(value for value, number in both.items() if number > 1)
 
 
 def test_every_split_that_can_be_made_says_what_leaks_across_it(
     published: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper's real ids at made-up times: neighbours of a dialog overlap, as 7038 of the corpus' 9888 do."""
+    """The paper's real ids at invented times: neighbours in a dialog overlap, like 7038 of the corpus' 9888."""
     monkeypatch.setenv("MESM_SPLITS", str(tmp_path / "none"))
     lists, _ = read_lists(published("iemocap"))
     places: Counter[str] = Counter()
@@ -387,7 +391,7 @@ def test_every_split_that_can_be_made_says_what_leaks_across_it(
         start = 2.0 * places[key[:-5]]
         places[key[:-5]] += 1
         rows.append(row(key, start, start + 2.5))
-    made = available(rows, IEMOCAP)
+    made = resolve_all_splits(rows, IEMOCAP)
     assert list(made) == [*RULES, "paper"]
     for name in RULES[:-1]:
         by_session = made[name]
@@ -399,7 +403,7 @@ def test_every_split_that_can_be_made_says_what_leaks_across_it(
     place.mkdir(parents=True)
     for part in PARTS:
         shutil.copy(tmp_path / f"{part}_split.txt", place)
-    paper = available(rows, IEMOCAP)["paper"]
+    paper = resolve_all_splits(rows, IEMOCAP)["paper"]
     assert not isinstance(paper, str)
     leaks_ = paper.leaks.counts()
     assert (leaks_["speakers"], leaks_["dialogs"]) == (10, 151)
@@ -416,17 +420,17 @@ def test_the_rules_are_those_that_the_manifests_name() -> None:
     assert {name: named[name] for name in ("iemocap", "mosei")} == {"iemocap": list(RULES), "mosei": ["dialog"]}
     counts = mesm_manifests.load("iemocap")["counts"]["sessions"]
     for number in range(1, 6):
-        said = named_splits(IEMOCAP, {})[f"session-{number}"].counts
-        assert said["test"] == counts[f"Session{number}"]["utterances"]
-        assert said["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
-        assert sum(said.values()) == 10_039
+        parts = named_splits(IEMOCAP, {})[f"session-{number}"].counts
+        assert parts["test"] == counts[f"Session{number}"]["utterances"]
+        assert parts["valid"] == counts[f"Session{number % 5 + 1}"]["utterances"]
+        assert sum(parts.values()) == 10_039
 
 
 # On shards
 
 
 def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> None:
-    """The types that Parquet gives back, with ratings as the corpus has them."""
+    """The types that Parquet returns, with ratings as in the corpus."""
     numbers = {"valence": 2.0, "activation": None, "dominance": 3.0}
     rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}
     labels = dict(zip(KEYS, ["ang", "xxx", "exc", None] * len(KEYS), strict=False))
@@ -435,7 +439,7 @@ def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> Non
     write_table(tmp_path / "manifest.parquet", rows, manifest_schema(IEMOCAP))
     (tmp_path / "train.txt").write_text("\n".join(KEYS))
     again = read_table_rows(tmp_path / "manifest.parquet")
-    assert split(again, IEMOCAP, str(tmp_path)) == split(rows, IEMOCAP, str(tmp_path))
+    assert resolve_split(again, IEMOCAP, str(tmp_path)) == resolve_split(rows, IEMOCAP, str(tmp_path))
     four = IEMOCAP.view("four")
     targets = {item["key"]: four.target(item["labels"]) for item in again}
     assert {key: None if target is None else four.classes[int(target.argmax())] for key, target in targets.items()} == {

@@ -1,4 +1,4 @@
-"""Synthetic actors: repeatable people whose faces move, and videos of them that can be read back."""
+"""Synthetic actors: reproducible faces that move, and videos of them that can be read back."""
 
 import itertools
 import wave
@@ -91,7 +91,7 @@ def test_every_emotion_has_a_face_that_grows_with_strength(ann: Actor) -> None:
 
 
 def test_the_pose_does_not_tell_the_emotion(ann: Actor) -> None:
-    """Without strength all emotions are the same picture, at any time: only the face can tell them apart."""
+    """At strength 0 all emotions give identical pictures at any time: only the face shows the emotion."""
     for t in (0.0, 7.3):
         pictures = [ann.picture(look(emotion, 0.0), t) for emotion in EMOTIONS]
         assert all(np.array_equal(picture, pictures[0]) for picture in pictures)

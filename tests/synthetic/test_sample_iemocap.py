@@ -1,4 +1,4 @@
-"""A synthetic corpus that a program for IEMOCAP cannot tell from the real one by its form."""
+"""The format of the synthetic IEMOCAP is that of the real one."""
 
 import hashlib
 import operator
@@ -19,7 +19,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.synthetic import iemocap
 from mesm_data.synthetic.ratings import CATEGORIES, MAIN, majority
 from mesm_data.synthetic.script import Dialog, plan
-from mesm_data.synthetic.work import in_fresh_processes, whole_folder
+from mesm_data.synthetic.work import atomic_folder, in_fresh_processes
 
 # How code for the real corpus reads it.
 UTTERANCE = r"Ses0([1-5])([FM])_(impro\d{2}[ab]?|script\d{2}_\d[ab]?)_([FM])(\d{3}|XX\d)"
@@ -34,7 +34,7 @@ TURNS = 3
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sample") / "corpus"
-    iemocap.write(out, dialogs=2, seed=3, turns=TURNS, workers=2)
+    iemocap.write_corpus(out, dialogs=2, seed=3, turns=TURNS, workers=2)
     return out
 
 
@@ -135,12 +135,10 @@ def test_some_sentences_belong_to_one_session_alone() -> None:
     assert not any("I could smash" in text for text in texts[1])
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"dialogs": 0}, {"dialogs": 152}, {"mode": "fast"}, {"dialogs": 141, "quirks": True}]
-)
+@pytest.mark.parametrize("arguments", [{"dialogs": 0}, {"dialogs": 152}, {"mode": "fast"}])
 def test_arguments_out_of_range_are_refused_before_any_work(arguments: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        iemocap.write(tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        iemocap.write_corpus(tmp_path / "out", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +147,7 @@ def test_arguments_out_of_range_are_refused_before_any_work(arguments: dict[str,
 
 def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     def fail_halfway() -> None:
-        with whole_folder(tmp_path / "out", "a marker") as partial:
+        with atomic_folder(tmp_path / "out", "a marker") as partial:
             (partial / "half").touch()
             assert not (tmp_path / "out").exists()
             raise ZeroDivisionError
@@ -163,19 +161,19 @@ def test_what_a_killed_run_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     stale = tmp_path / "out.partial"
     stale.mkdir()
     (stale / "mine").touch()
-    with pytest.raises(InputError, match="in the way"), whole_folder(tmp_path / "out", "a marker"):
+    with pytest.raises(InputError, match="in the way"), atomic_folder(tmp_path / "out", "a marker"):
         pass
     assert (stale / "mine").exists()
     (stale / "SYNTHETIC.txt").touch()
-    with whole_folder(tmp_path / "out", "a marker"):
+    with atomic_folder(tmp_path / "out", "a marker"):
         pass
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["SYNTHETIC.txt"]
     assert not stale.exists()
 
 
 def test_two_runs_cannot_write_the_same_folder(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "out", "the first") as partial:
-        with pytest.raises(InputError, match="another run"), whole_folder(tmp_path / "out", "the second"):
+    with atomic_folder(tmp_path / "out", "the first") as partial:
+        with pytest.raises(InputError, match="another run"), atomic_folder(tmp_path / "out", "the second"):
             pass
         assert (partial / "SYNTHETIC.txt").read_text() == "the first"
     assert (tmp_path / "out").is_dir()
@@ -335,7 +333,7 @@ def test_the_video_is_a_split_screen_in_mpeg4(root: Path, dialogs: tuple[Dialog,
 def test_the_same_arguments_give_the_same_bytes_with_any_workers(
     root: Path, dialogs: tuple[Dialog, ...], tmp_path: Path
 ) -> None:
-    iemocap.write(tmp_path / "again", dialogs=1, seed=3, turns=TURNS, workers=1)
+    iemocap.write_corpus(tmp_path / "again", dialogs=1, seed=3, turns=TURNS, workers=1)
     assert digests(tmp_path / "again" / "Session1") == digests(session(root, dialogs[0]))
     assert [path.name for path in tmp_path.iterdir()] == ["again"]
 
@@ -348,7 +346,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_folder_that_is_not_empty_is_refused(root: Path) -> None:
     before = sorted(root.iterdir())
     with pytest.raises(InputError, match="not empty"):
-        iemocap.write(root, dialogs=1)
+        iemocap.write_corpus(root, dialogs=1)
     assert sorted(root.iterdir()) == before
 
 

@@ -29,34 +29,34 @@ def sentences() -> list[str]:
 
 
 def check_times(spans: tuple[Span, ...], duration: float) -> None:
-    assert spans[0].t0 >= 0
-    assert spans[-1].t1 <= duration + 1e-3
-    assert all(span.t0 < span.t1 for span in spans)
-    assert all(a.t1 <= b.t0 + 1e-9 for a, b in pairwise(spans))
+    assert spans[0].start >= 0
+    assert spans[-1].end <= duration + 1e-3
+    assert all(span.start < span.end for span in spans)
+    assert all(a.end <= b.start + 1e-9 for a, b in pairwise(spans))
 
 
 def test_every_word_of_every_sentence_has_a_time_in_order_and_known_phonemes(synthesiser: Synthesiser) -> None:
     for sentence in sentences():
-        said = synthesiser.say(sentence, Voice(name="en-us+f2"))
-        assert {bare(phoneme.name) for phoneme in said.phonemes} <= set(PHONEMES)
-        assert [word.name for word in said.words] == sentence.split()
-        check_times(said.words, said.duration)
-        check_times(said.phonemes, said.duration)
+        result = synthesiser.say(sentence, Voice(name="en-us+f2"))
+        assert {bare(phoneme.name) for phoneme in result.phonemes} <= set(PHONEMES)
+        assert [word.name for word in result.words] == sentence.split()
+        check_times(result.words, result.duration)
+        check_times(result.phonemes, result.duration)
 
 
 def test_contractions_and_joined_words_keep_their_own_times(synthesiser: Synthesiser) -> None:
     sentence = "I can't be in the kitchen -- it's twenty-five miles... OK?"
-    said = synthesiser.say(sentence, Voice())
-    assert [word.name for word in said.words] == [word for word in sentence.split() if word != "--"]
-    check_times(said.words, said.duration)
+    result = synthesiser.say(sentence, Voice())
+    assert [word.name for word in result.words] == [word for word in sentence.split() if word != "--"]
+    check_times(result.words, result.duration)
 
 
 def test_a_pause_is_part_of_no_word(synthesiser: Synthesiser) -> None:
-    said = synthesiser.say("Stop. Go.", Voice())
-    stop, go = said.words
-    assert go.t0 - stop.t1 > 0.1
-    between = said.samples[int((stop.t1 + 0.05) * RATE) : int((go.t0 - 0.02) * RATE)]
-    assert np.abs(between).max() < 0.1 * np.abs(said.samples).max()
+    result = synthesiser.say("Stop. Go.", Voice())
+    stop, go = result.words
+    assert go.start - stop.end > 0.1
+    between = result.samples[int((stop.end + 0.05) * RATE) : int((go.start - 0.02) * RATE)]
+    assert np.abs(between).max() < 0.1 * np.abs(result.samples).max()
 
 
 def test_the_voice_is_heard(synthesiser: Synthesiser) -> None:
@@ -69,8 +69,8 @@ def test_the_voice_is_heard(synthesiser: Synthesiser) -> None:
 
 
 def test_lips_close_on_m_and_open_on_a_vowel(synthesiser: Synthesiser) -> None:
-    said = synthesiser.say("Mama", Voice())
-    jaws = [mouth(phoneme.name).jaw for phoneme in said.phonemes]
+    result = synthesiser.say("Mama", Voice())
+    jaws = [mouth(phoneme.name).jaw for phoneme in result.phonemes]
     assert jaws[0] == jaws[2] == 0
     assert min(jaws[1], jaws[3]) > 0.3
     assert mouth("'oU").round > 0.5

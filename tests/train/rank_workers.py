@@ -26,7 +26,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.sparse import SparseStack
-from mesm_train.training.connection import connected
+from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
 
 SMALL = ModelSettings(
@@ -63,17 +63,17 @@ def ranks(
         theirs.close()
         pipes.append(mine)
         processes.append(process)
-    found = []
+    results = []
     for pipe, process in zip(pipes, processes, strict=True):
         try:
-            found.append(pipe.recv() if pipe.poll(timeout) else "silent")
+            results.append(pipe.recv() if pipe.poll(timeout) else "silent")
         except EOFError:
             process.join()
-            found.append(process.exitcode)
+            results.append(process.exitcode)
     for process in processes:
         process.join(timeout)
         assert process.exitcode is not None, "a rank hangs"
-    return found
+    return results
 
 
 def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
@@ -100,14 +100,14 @@ def _rank(
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
     try:
-        with connected("cpu", limit, _store(rank, world, store)) as connection:
-            found = work(connection, *arguments)
+        with connect_ranks("cpu", limit, _store(rank, world, store)) as connection:
+            result = work(connection, *arguments)
             if pipe is not None:
-                pipe.send(found)
+                pipe.send(result)
     except MesmError as error:
         if pipe is None:
             raise SystemExit(1) from None
-        pipe.send((type(error).__name__, str(error), error.said_elsewhere))
+        pipe.send((type(error).__name__, str(error), error.reported_elsewhere))
 
 
 def _store(rank: int, world: int, file: Path) -> TCPStore | None:
@@ -166,8 +166,8 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     exchange = Exchange(connection, torch.zeros(1), model)
     (loss / (6 * sum(map(len, deal)))).backward()
     exchange.finish()
-    found = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
-    return found, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+    gradients = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
+    return gradients, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
 
 
 def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, An
 
 def slow_to_prepare(connection: Ranks, seconds: float) -> bool:
     """Rank 0 prepares for longer than the time limit of a collective."""
-    with connection.together(), connection.first_alone():
+    with connection.same_error_everywhere(), connection.first_rank_only():
         if connection.first:
             time.sleep(seconds)
     return bool(connection.any(connection.rank == 1))
@@ -229,7 +229,7 @@ def unreached(connection: Ranks) -> list[bool]:
 
 def failing(connection: Ranks) -> None:
     """Rank 1 fails."""
-    with connection.together():
+    with connection.same_error_everywhere():
         if connection.rank == 1:
             raise MesmError("shard x is damaged")
 
@@ -250,25 +250,25 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     """Train, with a record of what this rank was given: (epoch, step, keys). `stop_after` so many steps, on rank 0."""
     from mesm_train.runs import run as runs
     from mesm_train.training import loop
-    from mesm_train.training.progress import Silent
+    from mesm_train.training.progress import NullLogger
 
-    given: list[Any] = []
+    batches_read: list[Any] = []
     forward = loop.forward
 
     def recorded(setup: Any, model: Any, batch: Any, weight: Any, position: Any, count: int) -> Any:
-        given.append((position.epoch, position.step, batch.keys))
+        batches_read.append((position.epoch, position.step, batch.keys))
         return forward(setup, model, batch, weight, position, count)
 
     loop.forward = recorded
     config = load_recipe(recipe, sets)
 
     def stop() -> bool:
-        return connection.first and stop_after is not None and len(given) >= stop_after
+        return connection.first and stop_after is not None and len(batches_read) >= stop_after
 
-    runs.report = lambda setup, run: run  # pictures have no part in this, and take half of the time
-    ended = runs.begin(config, run, resume=True, stop=stop, watcher=Silent(), ranks=connection)
+    runs.write_report = lambda setup, run: run  # pictures have no part in this, and take half of the time
+    ended = runs.start_run(config, run, resume=True, stop=stop, logger=NullLogger(), ranks=connection)
     assert ended == (stop_after is None)
-    return given
+    return batches_read
 
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
@@ -276,19 +276,19 @@ def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     from neutral import neutral_statistics
 
     from mesm_train.training import evaluation
-    from mesm_train.training.setup import prepare
+    from mesm_train.training.setup import prepare_run
 
     evaluation.EVAL_BATCH = 5
-    setup = prepare(load_recipe(recipe), run, ranks=connection)
-    found = evaluation.predict(setup, "train", neutral_statistics(len(setup.heads.outputs)))
-    return found.keys, found.logits.tobytes()
+    setup = prepare_run(load_recipe(recipe), run, ranks=connection)
+    predictions = evaluation.predict(setup, "train", neutral_statistics(len(setup.heads.outputs)))
+    return predictions.keys, predictions.logits.tobytes()
 
 
 def diverging(connection: Ranks, recipe: str, run: Path) -> None:
     """The model of rank 1 is broken in the third step."""
-    from mesm_train.runs.run import begin
+    from mesm_train.runs.run import start_run
     from mesm_train.training import loop
-    from mesm_train.training.progress import Silent
+    from mesm_train.training.progress import NullLogger
 
     forward = loop.forward
 
@@ -299,7 +299,7 @@ def diverging(connection: Ranks, recipe: str, run: Path) -> None:
         return forward(setup, model, batch, weight, position, count)
 
     loop.forward = broken
-    begin(load_recipe(recipe, []), run, resume=False, stop=lambda: False, watcher=Silent(), ranks=connection)
+    start_run(load_recipe(recipe, []), run, resume=False, stop=lambda: False, logger=NullLogger(), ranks=connection)
 
 
 def journal(run: Path) -> list[Any]:

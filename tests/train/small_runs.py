@@ -6,8 +6,8 @@ import yaml
 
 from mesm_data.dataset.reader import Dataset
 from mesm_train.config.settings import RunConfig, load_recipe
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 RECIPE = """
 name: small
@@ -39,5 +39,5 @@ def small_recipe(folder: Path, dataset: Path) -> Path:
 def train_small(recipe: Path, run: Path, *sets: str) -> RunConfig:
     """Train it in `run` to its end."""
     config = load_recipe(str(recipe), sets)
-    assert begin(config, run, resume=False, stop=lambda: False, watcher=Silent())
+    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
     return config

@@ -45,9 +45,9 @@ def test_a_kill_while_a_step_is_saved_again_leaves_the_old_or_the_new_checkpoint
         process.start()
         process.join()
         for which in ("last", "best"):
-            found = checkpoint.load(folder, which)
-            assert found is not None
-            weights, state = found
+            loaded = checkpoint.load(folder, which)
+            assert loaded is not None
+            weights, state = loaded
             assert weights["w"].tolist() == [float(state["position"])] * 3, "one checkpoint, not a mixture"
         values.append(state["position"])
         save(folder, 3.0, 3)  # and the run goes on
@@ -62,7 +62,7 @@ def test_a_kill_while_a_step_is_saved_again_leaves_the_old_or_the_new_checkpoint
     assert len(values) >= 5
 
 
-def test_what_was_saved_on_a_card_is_read_where_there_is_none(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_gpu_is_loaded_without_a_gpu(tmp_path: Path) -> None:
     """The file is that of a card: torch writes the device as a word beside each storage."""
     save(tmp_path, 1.0, 1)
     place = tmp_path / "step-00000007" / "state.pt"
@@ -77,7 +77,7 @@ def test_what_was_saved_on_a_card_is_read_where_there_is_none(tmp_path: Path) ->
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="CUDA"):
             torch.load(place, weights_only=True)
-    found = checkpoint.load(tmp_path, "last")
-    assert found is not None
-    assert found[1]["optimizer"].device == torch.device("cpu")
-    assert found[1]["optimizer"].tolist() == [0.0, 1.0, 2.0]
+    loaded = checkpoint.load(tmp_path, "last")
+    assert loaded is not None
+    assert loaded[1]["optimizer"].device == torch.device("cpu")
+    assert loaded[1]["optimizer"].tolist() == [0.0, 1.0, 2.0]

@@ -65,7 +65,7 @@ READERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_every_reader_gives_the_batch_of_the_trainers_loader(ours: Dataset, tokenizer: Any, reader: str) -> None:
+def test_samples_of_every_reader_give_the_batch_of_the_loader(ours: Dataset, tokenizer: Any, reader: str) -> None:
     view = ours.schema.view("majority")
     samples = list(READERS[reader](ours))
     keys = [sample.key if reader == "ours" else sample["__key__"] for sample in samples]
@@ -117,8 +117,8 @@ def outside(_: Mapping[str, Any]) -> None:
     [
         ({"wav": wav(8_000, 1)}, "its wav .*it has 8000 Hz, expected 16000 Hz"),
         ({"wav": wav(16_000, 2)}, r"its wav .*it is int16 \(160, 2\)"),
-        ({"wav": b"no sound"}, "its wav .*it is not a sound file"),
-        ({"wav": np.zeros(4, np.float32)}, r"its wav .*it is float32 \(4,\), expected a sound file, or int16"),
+        ({"wav": b"no sound"}, "its wav .*it is not an audio file"),
+        ({"wav": np.zeros(4, np.float32)}, r"its wav .*it is float32 \(4,\), expected an audio file, or int16"),
         ({"faces.npy": np.zeros((2, 48, 48), np.uint8)}, "its faces.npy .*it is uint8"),
         ({"faces.npy": np.full((1, 8, 8, 3), 0.5)}, "its faces.npy .*it is float64"),
         ({"faces.npy": np.full((1, 8, 8, 3), 300)}, "its faces.npy .*it is int64"),
@@ -131,13 +131,13 @@ def outside(_: Mapping[str, Any]) -> None:
         ({"json": {"labels": {}}}, "is outside the label view"),
     ],
 )
-def test_what_is_not_a_sample_is_refused_with_its_key_and_member(members: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_sample_is_refused_with_its_key_and_member(members: dict[str, Any], sentence: str) -> None:
     target = outside if "json" in members else None
     with pytest.raises(InputError, match=f"sample c7:? {sentence}"):
         mesm_train.collate([{"__key__": "c7", **members}], target=target)
 
 
-def test_samples_that_do_not_fit_together_are_refused() -> None:
+def test_incompatible_samples_are_refused() -> None:
     faces = {size: np.zeros((1, size, size, 3), np.uint8) for size in (8, 9)}
     with pytest.raises(InputError, match="a, b have faces of different sizes"):
         mesm_train.collate([{"__key__": "a", "faces.npy": faces[8]}, {"__key__": "b", "faces.npy": faces[9]}])

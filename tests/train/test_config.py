@@ -90,7 +90,7 @@ def test_numbers_are_read_as_people_write_them(text: str, expected: float) -> No
 
 
 @pytest.mark.parametrize("text", ["no", "off", "010", "1_000", "1:30", "0x10", "2001-01-01"])
-def test_what_only_yaml_1_1_takes_for_a_value_is_a_text(text: str) -> None:
+def test_values_of_yaml_1_1_only_are_texts(text: str) -> None:
     assert parse(Outer, f"title: {text}", "f.yaml").title == text
 
 
@@ -169,15 +169,15 @@ values = st.recursive(
 
 
 @given(st.dictionaries(names, values, max_size=5), st.lists(st.text(max_size=12), max_size=2))
-def test_any_file_is_read_or_refused_in_words(content: dict[str, Any], sets: list[str]) -> None:
+def test_any_file_is_read_or_refused_with_a_message(content: dict[str, Any], sets: list[str]) -> None:
     try:
         config = parse(Outer, yaml.safe_dump(content), "f.yaml", sets)
     except InputError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = "f.yaml"
+        message = "f.yaml"
         assert parse(Outer, dump(config), "f.yaml") == config
-    assert said.startswith(("f.yaml", "--set "))
+    assert message.startswith(("f.yaml", "--set "))
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -190,7 +190,7 @@ def test_every_recipe_can_be_read_and_written(name: str, tmp_path: Path) -> None
 
 def test_the_recipes_say_what_was_published() -> None:
     """README of Dai et al. 2021: lr 5e-5, text lr / 10, 40 epochs, batch 8 or 2, early stop 6, limits .05 .. .95."""
-    assert recipes() == ["demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm", "mosei-fe2e", "mosei-mesm"]
+    assert {"demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm", "mosei-fe2e", "mosei-mesm"} <= set(recipes())
     for name, kind, batch, p in (
         ("iemocap-fe2e", "fe2e", 8, None),
         ("iemocap-mesm", "mesm", 2, 0.7),
@@ -220,13 +220,13 @@ def test_overrides_reach_every_section() -> None:
     ["optim.lr=0", "optim.betas=[1, 0.9]", "optim.clip_norm=0", "optim.epochs=0", "optim.patience=-1", "seed=-1",
      "eval.thresholds=[]", "eval.thresholds=[0.5, 1]", "loader.threads=0", "name=''", "model.sparse.p=0"],
 )  # fmt: skip
-def test_numbers_that_make_no_sense_are_refused_by_their_key(wrong: str) -> None:
+def test_invalid_numbers_are_refused_by_their_key(wrong: str) -> None:
     with pytest.raises(InputError) as caught:
         load_recipe("demo-mesm", [wrong])
     assert str(caught.value).startswith(f"recipe demo-mesm --set {wrong}: {wrong.partition('=')[0]} is ")
 
 
-def test_an_unknown_recipe_is_answered_with_the_nearest_and_all(tmp_path: Path) -> None:
+def test_the_message_about_an_unknown_recipe_names_the_nearest_and_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"did you mean demo-fe2e\? There are demo-fe2e, demo-mesm, .*mosei-mesm"):
         load_recipe("demo-fe2")
     with pytest.raises(InputError, match=r"none\.yaml cannot be read \(No such file"):

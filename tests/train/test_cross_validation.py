@@ -12,7 +12,7 @@ from mesm_train.analysis.cross_validation import Job, plan_jobs, summarise, writ
 from mesm_train.analysis.schedule import finished, run_all
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.runs.run import evaluate
-from mesm_train.training.progress import Silent
+from mesm_train.training.progress import NullLogger
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,11 @@ def test_a_cross_validation_that_is_stopped_goes_on_and_is_summed_up(config: Run
     assert [(job.fold, job.seed) for job in jobs] == [(f"session:{n}", seed) for n in (1, 2, 3) for seed in (0, 1)]
     write_plan(tmp_path, "session", jobs)
     calls = iter(range(1000))
-    assert not run_all(configs(jobs), tmp_path, jobs=1, stop=lambda: next(calls) > 6, watcher=Silent())
+    assert not run_all(configs(jobs), tmp_path, jobs=1, stop=lambda: next(calls) > 6, logger=NullLogger())
     ended = [job for job in jobs if finished(tmp_path / job.path)]
     assert 0 < len(ended) < len(jobs)
     before = (tmp_path / ended[0].path / "metrics.jsonl").read_bytes()
-    assert run_all(configs(jobs), tmp_path, jobs=1, stop=lambda: False, watcher=Silent())
+    assert run_all(configs(jobs), tmp_path, jobs=1, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / ended[0].path / "metrics.jsonl").read_bytes() == before
 
     comparison = summarise(tmp_path)
@@ -56,7 +56,7 @@ def test_a_cross_validation_that_is_stopped_goes_on_and_is_summed_up(config: Run
     other = {name: load_with(of, 1e-4) for name, of in configs(jobs[:1]).items()}
     (tmp_path / jobs[0].path / "report.html").unlink()
     with pytest.raises(InputError, match=r"was begun with optim\.lr"):
-        run_all(other, tmp_path, jobs=1, stop=lambda: False, watcher=Silent())
+        run_all(other, tmp_path, jobs=1, stop=lambda: False, logger=NullLogger())
 
 
 def load_with(config: RunConfig, lr: float) -> RunConfig:
@@ -92,7 +92,7 @@ def test_a_folder_with_other_things_is_refused(config: RunConfig, tmp_path: Path
 def test_runs_in_processes_of_their_own_are_those_of_one_process(config: RunConfig, tmp_path: Path) -> None:
     jobs = plan_jobs(config, "session", 1)[:2]
     for name, count in (("one", 1), ("two", 2)):
-        assert run_all(configs(jobs), tmp_path / name, jobs=count, stop=lambda: False, watcher=Silent())
+        assert run_all(configs(jobs), tmp_path / name, jobs=count, stop=lambda: False, logger=NullLogger())
     for job in jobs:
         paths = [tmp_path / name / job.path / "results.json" for name in ("one", "two")]
         scores = [json.loads(path.read_text())["scores"]["test"]["mean"] for path in paths]

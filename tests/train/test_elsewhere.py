@@ -32,10 +32,10 @@ def local(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) ->
 
 @pytest.fixture(scope="module")
 def served(local: Path) -> Iterator[ObjectStore]:
-    held = ObjectStore()
-    held.put(local, "small")
-    yield held
-    held.close()
+    server = ObjectStore()
+    server.put(local, "small")
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(served: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The server without faults; this process has its keys, an empty cache and little patience."""
     for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.01)
     return served.fresh()
 
 
@@ -111,8 +111,8 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
     assert cached(tmp_path / "cache") == asked
 
     store.fresh()
-    found = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")
-    assert found == [(True, [])]
+    results = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")
+    assert results == [(True, [])]
     assert not {name for name in store.sent if name.endswith(".tar")}, "another URL of the same data shares the cache"
 
 
@@ -133,16 +133,16 @@ def test_a_cache_smaller_than_the_dataset_completes_a_run_and_keeps_its_bound(
     assert sum(store.sent[name] for name in sizes(local)) > sum(sizes(local).values())
 
 
-def test_a_reader_waits_for_its_own_shard_only_and_the_others_come_ahead(store: ObjectStore, local: Path) -> None:
+def test_a_reader_waits_only_for_its_own_shard_and_the_others_are_prefetched(store: ObjectStore, local: Path) -> None:
     store.faults = {name: ["stall"] for name in sorted(sizes(local))[1:]}
-    held, near = open_dataset(http(store), check=True), Dataset(local)
+    remote_dataset, near = open_dataset(http(store), check=True), Dataset(local)
     keys = sorted(near.keys, key=near.shard)
-    held.prefetch(keys)
-    assert bytes(held[keys[0]].json) == bytes(near[keys[0]].json)
+    remote_dataset.prefetch(keys)
+    assert bytes(remote_dataset[keys[0]].json) == bytes(near[keys[0]].json)
     assert store.stalled.wait(20), "nobody fetches ahead"
     store.gate.set()
     for key in keys[1:]:
-        assert (held[key].samples == near[key].samples).all()
+        assert (remote_dataset[key].samples == near[key].samples).all()
     assert all(store.sent[name] == size for name, size in sizes(local).items())
 
 
@@ -157,7 +157,7 @@ def test_a_pickled_dataset_reads_the_same_copies_in_another_process(store: Objec
     assert store.sent[here.shard(key)] == sizes(local)[here.shard(key)]
 
 
-def test_nothing_half_written_is_trusted_after_a_kill(store: ObjectStore, local: Path, tmp_path: Path) -> None:
+def test_no_incomplete_file_is_used_after_a_kill(store: ObjectStore, local: Path, tmp_path: Path) -> None:
     """Killed in the middle of a shard: it is not there, and the next process has it whole."""
     key = Dataset(local).keys[0]
     name = Dataset(local).shard(key)
@@ -180,19 +180,17 @@ def read_one(environment: dict[str, str], url: str, key: str) -> None:
     open_dataset(url)[key]
 
 
-def test_a_server_that_stops_sending_is_asked_again_for_the_rest(
+def test_the_rest_is_requested_again_when_a_server_stops_sending(
     store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_bytes, "STALL", 0.5)
+    monkeypatch.setattr(remote_bytes, "STALL_TIMEOUT", 0.5)
     key = Dataset(local).keys[0]
     store.faults = {Dataset(local).shard(key): ["stall", 503]}
     assert bytes(open_dataset(http(store))[key].json) == bytes(Dataset(local)[key].json)
     assert not store.gate.is_set()
 
 
-def test_a_shard_that_is_damaged_elsewhere_is_named_and_not_kept(
-    store: ObjectStore, local: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_remote_shard_is_named_and_not_cached(store: ObjectStore, local: Path, tmp_path: Path) -> None:
     key = Dataset(local).keys[0]
     name = Dataset(local).shard(key)
     store.faults = {name: ["bad"] * 9}
@@ -201,13 +199,13 @@ def test_a_shard_that_is_damaged_elsewhere_is_named_and_not_kept(
     assert name not in cached(tmp_path / "cache")
 
 
-def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectStore, local: Path) -> None:
-    held = open_dataset(http(store), check=True)
-    key = held.keys[0]
-    held[key]
-    path = held.store.path(held.shard(key))
+def test_a_damaged_cached_shard_is_named_with_the_remedy(store: ObjectStore, local: Path) -> None:
+    remote_dataset = open_dataset(http(store), check=True)
+    key = remote_dataset.keys[0]
+    remote_dataset[key]
+    path = remote_dataset.store.path(remote_dataset.shard(key))
     data = bytearray(path.read_bytes())
-    data[int(held.rows[key]["txt_offset"])] ^= 1
+    data[int(remote_dataset.rows[key]["txt_offset"])] ^= 1
     path.write_bytes(data)
     with pytest.raises(MesmError, match=r"sample .* is damaged .* delete it, and it is fetched again"):
         open_dataset(http(store), check=True)[key]
@@ -216,7 +214,7 @@ def test_a_copy_that_was_damaged_later_is_named_with_the_way_out(store: ObjectSt
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_labels_that_were_exchanged_in_the_cache_are_refused(store: ObjectStore, local: Path, check: bool) -> None:
+def test_modified_labels_in_the_cache_are_refused(store: ObjectStore, local: Path, check: bool) -> None:
     path = open_dataset(http(store), check=check).path / "manifest.parquet"
     rows = read_table_rows(path)
     one, other = (next(row for row in rows if row["labels"]["emotion"] == label) for label in ("ang", "hap"))
@@ -231,16 +229,16 @@ def test_labels_that_were_exchanged_in_the_cache_are_refused(store: ObjectStore,
 @pytest.mark.parametrize(
     ("file", "fault"), [("dataset.json", "bad"), ("manifest.parquet", "bad"), ("dataset.json", 403)]
 )
-def test_what_names_the_shards_is_checked_too(store: ObjectStore, file: str, fault: int | str) -> None:
+def test_dataset_json_and_manifest_are_checked_too(store: ObjectStore, file: str, fault: int | str) -> None:
     store.faults = {file: [fault] * 9}
     with pytest.raises(MesmError, match=file):
         open_dataset(URL)
 
 
-def test_what_cannot_be_read_is_said_in_one_sentence(
+def test_unreadable_remote_data_are_one_message(
     store: ObjectStore, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"dataset\.json is not there"):
+    with pytest.raises(InputError, match=r"dataset\.json does not exist"):
         open_dataset(f"s3://{BUCKET}/elsewhere")
     with pytest.raises(InputError, match="s3:/corpora"):
         open_dataset("s3:/corpora/small")
@@ -256,58 +254,61 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
         open_dataset("s3://another/small")
 
 
-def test_the_cache_deletes_the_oldest_and_nothing_that_is_held_linked_or_not_its_own(tmp_path: Path) -> None:
+def test_the_cache_deletes_the_least_recently_used_shards_and_nothing_else(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", 50)
     root, foreign, linked = "a" * 64, "b" * 64, "c" * 64
-    for folder, parts in ((cache.place(root), ("shards", "locks")), (cache.place(foreign), ("shards",))):
+    for folder, parts in (
+        (cache.dataset_folder(root), ("shards", "locks")),
+        (cache.dataset_folder(foreign), ("shards",)),
+    ):
         for part in parts:
             (folder / part).mkdir(parents=True)
     (tmp_path / "only").mkdir()
-    cache.place(linked).mkdir()
-    (cache.place(linked) / "locks").mkdir()
-    (cache.place(linked) / "shards").symlink_to(tmp_path / "only")
-    shards = cache.place(root) / "shards"
+    cache.dataset_folder(linked).mkdir()
+    (cache.dataset_folder(linked) / "locks").mkdir()
+    (cache.dataset_folder(linked) / "shards").symlink_to(tmp_path / "only")
+    shards = cache.dataset_folder(root) / "shards"
     mine = [shards / f"{number}.tar" for number in range(5)]
-    others = [cache.place(foreign) / "shards" / "x.tar", tmp_path / "only" / "x.tar"]
+    others = [cache.dataset_folder(foreign) / "shards" / "x.tar", tmp_path / "only" / "x.tar"]
     (tmp_path / "target.tar").write_bytes(bytes(10))
     (shards / "9.tar").symlink_to(tmp_path / "target.tar")
     for number, path in enumerate([*mine, *others]):
         path.write_bytes(bytes(10))
         os.utime(path, ns=(number, number))
-    held = cache.hold(mine[1], 10)
-    assert held is not None
+    pinned = cache.pin(mine[1], 10)
+    assert pinned is not None
     os.utime(mine[1], ns=(1, 1))
 
     def room(size: int, *, must: bool) -> bool:
-        with cache.writing(root, "new.tar", wait=True) as writer:
+        with cache.write_lock(root, "new.tar", wait=True) as writer:
             assert writer is not None
-            return cache.make_room(writer, size, must=must)
+            return cache.reserve(writer, size, force=must)
 
-    assert not room(41, must=False)
+    assert not room(41, force=False)
     assert all(path.exists() for path in mine), "nothing is deleted in vain"
-    assert room(20, must=False)
+    assert room(20, force=False)
     assert [path.exists() for path in mine] == [False, True, False, True, True], "the oldest but for the one in use"
-    assert room(60, must=True)
+    assert room(60, force=True)
     assert [path.exists() for path in mine] == [False, True, False, False, False]
     assert all(path.exists() for path in (*others, shards / "9.tar"))
-    os.close(held)
+    os.close(pinned)
 
 
-def test_one_writer_at_a_time_whose_bytes_count_before_they_are_there(tmp_path: Path) -> None:
+def test_there_is_one_writer_per_shard_and_its_bytes_are_reserved(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 100)
-    (cache.place("a" * 64) / "shards").mkdir(parents=True)
-    with cache.writing("a" * 64, "1.tar", wait=True) as first:
+    (cache.dataset_folder("a" * 64) / "shards").mkdir(parents=True)
+    with cache.write_lock("a" * 64, "1.tar", wait=True) as first:
         assert first is not None
-        assert cache.make_room(first, 60, must=False)
-        with cache.writing("a" * 64, "1.tar", wait=False) as again:
+        assert cache.reserve(first, 60, force=False)
+        with cache.write_lock("a" * 64, "1.tar", wait=False) as again:
             assert again is None
-        with cache.writing("a" * 64, "2.tar", wait=False) as second:
+        with cache.write_lock("a" * 64, "2.tar", wait=False) as second:
             assert second is not None
-            assert not cache.make_room(second, 60, must=False)
-    partial = cache.place("a" * 64) / "shards" / ".1.tar.x.part"
+            assert not cache.reserve(second, 60, force=False)
+    partial = cache.dataset_folder("a" * 64) / "shards" / ".1.tar.x.part"
     partial.write_bytes(bytes(30))
-    (cache.place("a" * 64) / "locks" / "1.tar").write_bytes(b"60")  # as a killed process leaves it
-    with cache.writing("a" * 64, "2.tar", wait=False) as second:
+    (cache.dataset_folder("a" * 64) / "locks" / "1.tar").write_bytes(b"60")  # as a killed process leaves it
+    with cache.write_lock("a" * 64, "2.tar", wait=False) as second:
         assert second is not None
-        assert cache.make_room(second, 60, must=False)
+        assert cache.reserve(second, 60, force=False)
     assert not partial.exists()

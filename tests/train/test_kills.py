@@ -40,7 +40,7 @@ def weights(run: Path) -> str:
     return sha256_file(run / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
 
 
-def test_a_setting_that_does_not_fit_is_said_once_by_all_ranks(recipe: str, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported_once_by_all_ranks(recipe: str, tmp_path: Path) -> None:
     command = [*PROGRAM, "run", recipe, "--out", str(tmp_path / "run"), "--nproc-per-node", "2", "--set", "labels=sixx"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
     assert done.returncode == 2, done.stderr
@@ -83,7 +83,7 @@ def until(true: Callable[[], bool], seconds: float = 300) -> None:
 
 def workers(agent: int) -> list[int]:
     """The processes that a torchrun agent has started."""
-    found = []
+    process_ids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = path.read_text()
@@ -91,12 +91,12 @@ def workers(agent: int) -> list[int]:
             continue
         # 4242 (python) S 4200 ...
         if int(text.rpartition(")")[2].split()[1]) == agent and "python" in text:
-            found.append(int(path.parent.name))
-    return found
+            process_ids.append(int(path.parent.name))
+    return process_ids
 
 
 @pytest.mark.slow
-def test_under_torchrun_a_run_goes_on_by_itself_after_kills(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+def test_under_torchrun_a_run_resumes_automatically_after_kills(recipe: str, unbroken: Path, tmp_path: Path) -> None:
     """Three random ranks are killed on the way; nobody starts anything again."""
     run, moments = tmp_path / "run", random.Random(7)
     command = [
@@ -148,9 +148,9 @@ def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_di
         )
         for number in (0, 1)
     ]  # fmt: skip
-    said = [agent.communicate(timeout=300)[0].strip() for agent in agents]
+    output = [agent.communicate(timeout=300)[0].strip() for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0]
-    assert sorted(said) == ["sum 2.0 after restart 0", "sum 2.0 after restart 1"]
+    assert sorted(output) == ["sum 2.0 after restart 0", "sum 2.0 after restart 1"]
 
 
 @pytest.mark.slow
@@ -165,10 +165,10 @@ def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
     while " step 1/" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(number)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert "stopping after this step" in said
+    output = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "stopping after this step" in output
     assert (run / "checkpoints" / "last.json").exists()
     subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=300, check=True)
     assert journal(run) == journal(unbroken)
@@ -214,7 +214,7 @@ def two_machines() -> Iterator[Callable[[str], None]]:
         ip("netns", "del", name)
 
 
-def machine(number: int, recipe: str, run: Path, said: Path) -> "subprocess.Popen[bytes]":
+def machine(number: int, recipe: str, run: Path, output: Path) -> "subprocess.Popen[bytes]":
     """One of two machines with a rank each, started by torchrun; what it says goes to the file `said`."""
     command = [
         "ip", "netns", "exec", f"mesm-{number}", *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1",
@@ -224,29 +224,29 @@ def machine(number: int, recipe: str, run: Path, said: Path) -> "subprocess.Pope
         "--set", "checkpoint_seconds=0", "--set", "ranks.timeout_seconds=30",
     ]  # fmt: skip
     own = {**ENVIRONMENT, "GLOO_SOCKET_IFNAME": f"mesm{number}"}
-    with said.open("wb") as file:
+    with output.open("wb") as file:
         return subprocess.Popen(command, stderr=file, stdout=file, env=own)
 
 
 @pytest.mark.slow
-def test_a_network_that_is_cut_between_two_machines_is_said_and_the_run_goes_on_after(
+def test_a_broken_network_between_two_machines_is_reported_and_the_run_resumes(
     recipe: str, unbroken: Path, tmp_path: Path, two_machines: Callable[[str], None]
 ) -> None:
     run, journal_file = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
-    said = [tmp_path / "said-0", tmp_path / "said-1"]
-    both = [machine(number, recipe, run, said[number]) for number in (0, 1)]
+    output = [tmp_path / "said-0", tmp_path / "said-1"]
+    both = [machine(number, recipe, run, output[number]) for number in (0, 1)]
     until(lambda: journal_file.exists() and journal_file.read_bytes().count(b"\n") >= 2)
     two_machines("down")
 
     def told() -> str:
-        return "".join(path.read_text() for path in said)
+        return "".join(path.read_text() for path in output)
 
     until(lambda: all(f"error: rank {rank} of 2 has lost the others" in told() for rank in (0, 1)))
     two_machines("up")  # for torchrun's own agents, which may wait for each other longer than the ranks do
     assert all(process.wait(400) != 0 for process in both)
     assert json.loads((run / "checkpoints" / "last.json").read_text())["step"] >= 1
     two_machines("up")
-    both = [machine(number, recipe, run, said[number]) for number in (0, 1)]
+    both = [machine(number, recipe, run, output[number]) for number in (0, 1)]
     assert [process.wait(400) for process in both] == [0, 0], told()
     assert journal(run) == journal(unbroken)
     assert weights(run) == weights(unbroken)

@@ -36,9 +36,9 @@ def model_with_text() -> Model:
 
 def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
     model, config = model_with_text(), OptimConfig(weight_decay=0.1, text_lr_factor=0.25)
-    found = param_groups(model, config)
-    decays = {id(p): group["weight_decay"] for group in found for p in group["params"]}
-    factors = {id(p): group["factor"] for group in found for p in group["params"]}
+    groups = param_groups(model, config)
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    factors = {id(p): group["factor"] for group in groups for p in group["params"]}
     norms = {
         id(p)
         for module in model.modules()

@@ -18,72 +18,72 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import MesmError
 from mesm_train.config.settings import AugmentConfig, LoaderConfig, OptimConfig
-from mesm_train.data.buffers import SMALL, Memory
+from mesm_train.data.buffers import MIN_POOLED_BYTES, BufferPool
 from mesm_train.data.loader import Loader
 from mesm_train.data.mel import MelPieces
-from mesm_train.data.plan import in_order
+from mesm_train.data.plan import sorted_batches
 from mesm_train.training import checkpoint
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, averaged_model, learning_rate
-from mesm_train.training.progress import Profile, Silent, TensorBoard, WeightsAndBiases
+from mesm_train.training.progress import NullLogger, ProfileLogger, TensorBoardLogger, WandbLogger
 
 
 @pytest.fixture(scope="module")
 def loaded(dataset: Path) -> tuple[Dataset, dict[str, np.ndarray]]:  # type: ignore[type-arg]
-    held = Dataset(dataset)
-    return held, {key: np.array([index % 2, 1], np.float32) for index, key in enumerate(held.keys)}
+    source = Dataset(dataset)
+    return source, {key: np.array([index % 2, 1], np.float32) for index, key in enumerate(source.keys)}
 
 
 @pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (4, 1), (3, 8)])
-def test_batches_come_in_order_and_whole_whatever_the_threads(
+def test_batches_are_complete_and_in_order_for_any_number_of_threads(
     loaded: tuple[Dataset, dict[str, np.ndarray]],
     threads: int,
     prefetch: int,  # type: ignore[type-arg]
 ) -> None:
-    held, targets = loaded
-    loader = Loader(held, targets, None, 10, LoaderConfig(threads=threads, prefetch=prefetch))
-    plan = in_order(held.keys[::-1], held.shard, batch=3)
+    source, targets = loaded
+    loader = Loader(source, targets, None, 10, LoaderConfig(threads=threads, prefetch=prefetch))
+    plan = sorted_batches(source.keys[::-1], source.shard, batch=3)
     seen = list(loader.batches(plan))
     assert [batch.keys for batch in seen] == plan
     for batch in seen:
         for index, alone in enumerate(batch.split()):
-            sample = held[batch.keys[index]]
+            sample = source[batch.keys[index]]
             assert np.array_equal(alone.faces.numpy(), sample.faces)
             assert np.array_equal(alone.samples.numpy(), sample.samples)
             assert np.array_equal(alone.labels[0].numpy(), targets[sample.key])
 
 
 def test_a_rank_without_samples_has_an_empty_batch(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
-    held, targets = loaded
-    [empty] = Loader(held, targets, None, 10, LoaderConfig()).batches([()])
+    source, targets = loaded
+    [empty] = Loader(source, targets, None, 10, LoaderConfig()).batches([()])
     assert empty.keys == ()
     assert empty.faces.shape == (0, 48, 48, 3)
     assert empty.labels.shape == (0, 2)
 
 
-def test_the_store_is_told_the_shards_in_the_order_of_use(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
-    held, targets = loaded
-    told: list[str] = []
+def test_shards_are_prefetched_in_the_order_of_use(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
+    source, targets = loaded
+    prefetched: list[str] = []
 
-    class Told(LocalShards):
-        def expect(self, names: Sequence[str]) -> None:
-            told.extend(names)
+    class RecordingStore(LocalShards):
+        def prefetch(self, names: Sequence[str]) -> None:
+            prefetched.extend(names)
 
-    dataset = Dataset(held.path, store=Told(held.path / "shards"))
-    order = held.keys[::-1]
+    dataset = Dataset(source.path, store=RecordingStore(source.path / "shards"))
+    order = source.keys[::-1]
     list(Loader(dataset, targets, None, 10, LoaderConfig()).batches([order[:9], order[9:]]))
-    assert told == list(dict.fromkeys(held.rows[key]["shard"] for key in order))
+    assert prefetched == list(dict.fromkeys(source.rows[key]["shard"] for key in order))
 
 
 def test_an_augmented_sample_is_the_same_in_any_batch_and_another_in_each_epoch(
     loaded: tuple[Dataset, dict[str, np.ndarray]],  # type: ignore[type-arg]
 ) -> None:
-    held, targets = loaded
+    source, targets = loaded
     changes = AugmentConfig(
         face_flip=0.5, face_shift=3, face_light=0.2, word_dropout=0.3, mask_seconds=0.5, mask_mels=20
     )
-    loader = Loader(held, targets, None, 10, LoaderConfig(), augmentation=changes, seed=1)
-    keys = [key for key in held.keys if held.rows[key]["n_faces"] and held.rows[key]["n_samples"]][:6]
+    loader = Loader(source, targets, None, 10, LoaderConfig(), augmentation=changes, seed=1)
+    keys = [key for key in source.keys if source.rows[key]["n_faces"] and source.rows[key]["n_samples"]][:6]
     together = loader.batch(keys, epoch=0).split()
     for key, one in zip(keys, together, strict=True):
         alone = loader.batch([key], epoch=0)
@@ -94,7 +94,7 @@ def test_an_augmented_sample_is_the_same_in_any_batch_and_another_in_each_epoch(
         assert alone.faces.shape == loader.batch([key]).faces.shape
     assert any(not torch.equal(loader.batch([key], epoch=1).faces, loader.batch([key], epoch=0).faces) for key in keys)
     assert loader.batch(keys).masks is None  # evaluation sees what is in the shards
-    assert torch.equal(loader.batch(keys).faces, Loader(held, targets, None, 10, LoaderConfig()).batch(keys).faces)
+    assert torch.equal(loader.batch(keys).faces, Loader(source, targets, None, 10, LoaderConfig()).batch(keys).faces)
 
 
 def test_masks_silence_their_columns_and_filters_of_one_utterance() -> None:
@@ -115,16 +115,17 @@ def test_masks_silence_their_columns_and_filters_of_one_utterance() -> None:
 def test_an_abandoned_stream_leaves_no_thread_behind(loaded: tuple[Dataset, dict[str, np.ndarray]]) -> None:  # type: ignore[type-arg]
     import threading
 
-    held, targets = loaded
+    source, targets = loaded
     before = threading.active_count()
-    stream = Loader(held, targets, None, 10, LoaderConfig()).batches(in_order(held.keys, held.shard, batch=2))
+    steps = sorted_batches(source.keys, source.shard, batch=2)
+    stream = Loader(source, targets, None, 10, LoaderConfig()).batches(steps)
     next(stream)
     stream.close()
     assert threading.active_count() == before
 
 
-def test_a_journal_survives_a_torn_line_and_forgets_what_is_done_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "metrics.jsonl")
+def test_a_metrics_log_survives_an_incomplete_line_and_rewinds(tmp_path: Path) -> None:
+    journal = MetricsLog(tmp_path / "metrics.jsonl")
     for step in range(5):
         journal.append({"kind": "train", "epoch": 0, "step": step})
     with journal.path.open("a") as file:
@@ -141,31 +142,31 @@ def write(folder: Path, step: int, *, score: float | None = None, keep: int = 1)
     checkpoint.save(folder, step, weights, {"position": {"total": step}}, score=score, keep=keep)
 
 
-def test_last_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_last_and_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path, "last") is None
     for step, score in ((1, 0.1), (2, None), (3, 0.3), (4, 0.2), (5, None)):
         write(tmp_path, step, score=score)
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000003", "step-00000005"]
     for which, step in (("last", 5), ("best", 3)):
-        found = checkpoint.load(tmp_path, which)
-        assert found is not None
-        assert found[0]["w"].tolist() == [step] * 3
-        assert found[1] == {"position": {"total": step}}
+        restored = checkpoint.load(tmp_path, which)
+        assert restored is not None
+        assert restored[0]["w"].tolist() == [step] * 3
+        assert restored[1] == {"position": {"total": step}}
 
 
-def test_as_many_of_the_best_are_kept_as_asked_for(tmp_path: Path) -> None:
+def test_the_requested_number_of_best_checkpoints_is_kept(tmp_path: Path) -> None:
     for step, score in ((1, 0.1), (2, 0.4), (3, None), (4, 0.3), (5, 0.2), (6, None)):
         write(tmp_path, step, score=score, keep=2)
-    assert [one["step"] for one in checkpoint.kept_best(tmp_path)] == [2, 4]
+    assert [one["step"] for one in checkpoint.best_checkpoints(tmp_path)] == [2, 4]
     assert sorted(path.name[-1] for path in tmp_path.glob("step-*")) == ["2", "4", "6"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt"])
-def test_a_torn_checkpoint_is_said_by_name(tmp_path: Path, name: str) -> None:
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path, 7)
     file = tmp_path / "step-00000007" / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(MesmError, match="step-00000007 is not a whole checkpoint"):
+    with pytest.raises(MesmError, match="step-00000007 is not a complete checkpoint"):
         checkpoint.load(tmp_path, "last")
 
 
@@ -191,8 +192,8 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
-    memory = Memory()
+def test_a_buffer_is_reused_only_when_nothing_in_it_is_alive() -> None:
+    memory = BufferPool()
     parts = [np.full((20_000, 2), value, np.int16) for value in (1, 2)]
     kept = torch.from_numpy(memory.concatenate(parts))
     view = kept[3:5]
@@ -219,27 +220,29 @@ def test_memory_is_used_again_only_when_nothing_made_of_it_is_alive() -> None:
         lambda array: torch.from_numpy(array.astype(np.int16, copy=False)).numpy().T,
     ],
 )
-def test_memory_is_not_used_again_while_anything_made_of_it_is_alive(derive: Any) -> None:
+def test_a_buffer_is_not_reused_while_anything_in_it_is_alive(derive: Any) -> None:
     """Whatever is made of an array, and though nothing but that is left of it."""
-    memory = Memory()
+    memory = BufferPool()
     parts = [np.full((20_000, 2), 1, np.int16)]
     first = memory.concatenate(parts)
-    address, made = first.ctypes.data, derive(first)
+    address, derived = first.ctypes.data, derive(first)
     del first
     assert memory.concatenate(parts).ctypes.data != address
-    del made
+    del derived
     assert address in {array.ctypes.data for array in (memory.concatenate(parts), memory.concatenate(parts))}
 
 
-def test_threads_never_share_memory_that_is_in_use() -> None:
+def test_threads_never_share_a_buffer_in_use() -> None:
     """Each thread keeps some arrays for a while; all of them hold what was put there. Few buffers come to be."""
-    memory, addresses = Memory(), set[int]()
+    memory, addresses = BufferPool(), set[int]()
 
     def work(seed: int) -> bool:
         moments, alive, whole = random.Random(seed), list[tuple[int, torch.Tensor]](), True
         for number in range(300):
             value = seed * 300 + number
-            array = memory.concatenate([np.full(moments.randrange(SMALL, 2 * SMALL), value, np.int32)])
+            array = memory.concatenate(
+                [np.full(moments.randrange(MIN_POOLED_BYTES, 2 * MIN_POOLED_BYTES), value, np.int32)]
+            )
             addresses.add(array.ctypes.data)
             alive.append((value, torch.from_numpy(array)[::1000]))
             if len(alive) > 4:
@@ -252,18 +255,18 @@ def test_threads_never_share_memory_that_is_in_use() -> None:
     assert len(addresses) < 200  # of 1200 arrays
 
 
-def test_curves_hold_the_numbers_of_the_journal_and_drop_what_a_resumed_run_does_again(tmp_path: Path) -> None:
+def test_tensorboard_curves_equal_the_metrics_log_also_after_resume(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first in (1, 2):  # stopped after step 3, gone on with from step 2
-        curves = TensorBoard(tmp_path, Silent())
+        curves = TensorBoardLogger(tmp_path, NullLogger())
         for step in range(first, 4):
             curves.step({"kind": "train", "step": step, "loss": 0.5 * step + first}, step, 9)
         curves.epoch({"kind": "valid", "step": 3, "metrics": {"mean": {"f1": 0.25, "auc": None}}})
         curves.say("saved")
-    found = EventAccumulator(str(tmp_path)).Reload()
-    assert set(found.Tags()["scalars"]) == {"train/loss", "valid/metrics/mean/f1"}
-    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 1.5), (2, 3.0), (3, 3.5)]
+    restored = EventAccumulator(str(tmp_path)).Reload()
+    assert set(restored.Tags()["scalars"]) == {"train/loss", "valid/metrics/mean/f1"}
+    assert [(event.step, event.value) for event in restored.Scalars("train/loss")] == [(1, 1.5), (2, 3.0), (3, 3.5)]
 
 
 def record(step: int) -> dict[str, Any]:
@@ -273,13 +276,15 @@ def record(step: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_biases_gets_the_numbers_of_the_metrics_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The package itself, offline; a run that goes on keeps its id."""
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     ids = []
     for first in (1, 3):
-        curves = WeightsAndBiases(tmp_path / "run" / "wandb", Silent())
+        curves = WandbLogger(tmp_path / "run" / "wandb", NullLogger())
         for step in (first, first + 1):
             curves.step(record(step), step, 9)
         assert wandb.run.name == "run"
@@ -290,10 +295,10 @@ def test_weights_and_biases_gets_the_numbers_of_the_journal(tmp_path: Path, monk
     assert list((tmp_path / "run" / "wandb").glob("**/*.wandb"))
 
 
-def test_a_profile_is_a_trace_of_the_updates_that_were_asked_for(tmp_path: Path) -> None:
-    watcher = Profile(tmp_path / "profile.json.gz", 2, 4, Silent())
+def test_a_profile_traces_the_requested_updates(tmp_path: Path) -> None:
+    logger = ProfileLogger(tmp_path / "profile.json.gz", 2, 4, NullLogger())
     for step in range(1, 7):
-        watcher.step(record(step), step, 9)
+        logger.step(record(step), step, 9)
         with torch.profiler.record_function(f"after update {step}"):
             torch.ones(3).sum()
     names = {
@@ -323,16 +328,16 @@ def test_bf16_is_the_precision_of_the_forward_pass_only() -> None:
     assert layer.weight.dtype == torch.float32
 
 
-def test_the_running_mean_of_the_weights_is_the_sum_that_defines_it() -> None:
+def test_the_exponential_moving_average_equals_its_definition() -> None:
     model = torch.nn.BatchNorm1d(2)
     mean, expected = averaged_model(model, 0.75), None
     assert mean is not None
     for updates, value in enumerate((1.0, 5.0, -3.0, 2.0)):
         model.weight.data.fill_(value)
-        model.averaged_model.fill_(value)  # type: ignore[union-attr]
+        model.running_mean.fill_(value)  # type: ignore[union-attr]
         mean.update_parameters(model)
         decay = min(0.75, (1 + updates) / (10 + updates))
         expected = value if expected is None else decay * expected + (1 - decay) * value
         assert mean.module.weight.tolist() == pytest.approx([expected, expected])
-        assert mean.module.averaged_model.tolist() == [value, value]  # statistics are the model's own
+        assert mean.module.running_mean.tolist() == [value, value]  # statistics are the model's own
     assert averaged_model(model, 0.0) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesm_train.data.plan import Samples, deal, derived, in_order, plan
+from mesm_train.data.plan import Samples, deal, derive_seed, plan, sorted_batches
 
 counts, worlds, batches = st.integers(0, 120), st.integers(1, 20), st.integers(1, 60)
 
@@ -26,19 +26,19 @@ def test_every_sample_once_an_epoch_for_any_samples_ranks_and_batch(
     count: int, world: int, batch: int, seed: int, epoch: int
 ) -> None:
     """Fewer samples than ranks included; every rank has as many steps; steps are even, and none is above `batch`."""
-    held = samples(count, seed % 5)
-    made = plan(held, seed=seed, epoch=epoch, batch=batch)
-    assert len(made) == -(-count // batch)
-    sizes = [made.size(step) for step in range(len(made))]
+    items = samples(count, seed % 5)
+    epoch_plan = plan(items, seed=seed, epoch=epoch, batch=batch)
+    assert len(epoch_plan) == -(-count // batch)
+    sizes = [epoch_plan.size(step) for step in range(len(epoch_plan))]
     assert max(sizes, default=0) <= batch
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
-    shares = [made.shares(rank, world) for rank in range(world)]
-    assert {len(share) for share in shares} == {len(made)}
+    shares = [epoch_plan.shares(rank, world) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(epoch_plan)}
     for step, size in enumerate(sizes):
         together = Counter(key for share in shares for key in share[step])
-        assert together == Counter(held.keys[i] for i in made.order[step] if i >= 0)
+        assert together == Counter(items.keys[i] for i in epoch_plan.order[step] if i >= 0)
         assert together.total() == size
-    assert sum((Counter(key for keys in share for key in keys) for share in shares), Counter()) == Counter(held.keys)
+    assert sum((Counter(key for keys in share for key in keys) for share in shares), Counter()) == Counter(items.keys)
 
 
 @settings(max_examples=30)
@@ -48,49 +48,50 @@ def test_every_sample_once_an_epoch_for_any_samples_ranks_and_batch(
     worlds=st.tuples(worlds, worlds, worlds),
     cuts=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_whoever_goes_on_reads_exactly_the_rest(
+def test_a_resumed_epoch_reads_exactly_the_rest(
     count: int, batch: int, worlds: tuple[int, int, int], cuts: tuple[float, float]
 ) -> None:
     """An epoch that is stopped twice, each time gone on with by another number of ranks."""
-    made = plan(samples(count), seed=1, epoch=2, batch=batch)
-    one, two = sorted(int(cut * len(made)) for cut in cuts)
-    found: Counter[str] = Counter()
-    for world, start, stop in zip(worlds, (0, one, two), (one, two, len(made)), strict=True):
+    epoch_plan = plan(samples(count), seed=1, epoch=2, batch=batch)
+    one, two = sorted(int(cut * len(epoch_plan)) for cut in cuts)
+    result: Counter[str] = Counter()
+    for world, start, stop in zip(worlds, (0, one, two), (one, two, len(epoch_plan)), strict=True):
         for rank in range(world):
-            for keys in made.shares(rank, world, start=start)[: stop - start]:
-                found.update(keys)
-    assert found == Counter(made.samples.keys)
+            for keys in epoch_plan.shares(rank, world, start=start)[: stop - start]:
+                result.update(keys)
+    assert result == Counter(epoch_plan.samples.keys)
 
 
 def test_the_plan_is_a_function_of_its_arguments_and_each_of_them_counts() -> None:
-    held = samples(200, shards=9)
+    items = samples(200, shards=9)
     base = {"seed": 3, "epoch": 1, "batch": 8, "window": 2}
-    assert np.array_equal(plan(held, **base).order, plan(held, **base).order)
+    assert np.array_equal(plan(items, **base).order, plan(items, **base).order)
     for other in ({"seed": 4}, {"epoch": 2}, {"batch": 9}, {"window": 3}):
-        changed = plan(held, **{**base, **other}).order
-        assert changed.shape != plan(held, **base).order.shape or not np.array_equal(changed, plan(held, **base).order)
+        changed = plan(items, **{**base, **other}).order
+        order = plan(items, **base).order
+        assert changed.shape != order.shape or not np.array_equal(changed, order)
 
 
 def test_no_more_than_two_windows_of_shards_are_open_at_a_time() -> None:
     """From the first use of a shard to its last lie the samples of two windows at most."""
     random = np.random.default_rng(0)
     shard = np.sort(random.integers(0, 40, 4000))
-    held = Samples(keys=tuple(f"{i:05d}" for i in range(4000)), shard=shard, cost=np.ones(4000, np.int64))
-    made = plan(held, seed=0, epoch=0, batch=32, window=4)
-    uses = [set(shard[row[row >= 0]].tolist()) for row in made.order]
+    items = Samples(keys=tuple(f"{i:05d}" for i in range(4000)), shard=shard, cost=np.ones(4000, np.int64))
+    epoch_plan = plan(items, seed=0, epoch=0, batch=32, window=4)
+    uses = [set(shard[row[row >= 0]].tolist()) for row in epoch_plan.order]
     first = {s: min(i for i, use in enumerate(uses) if s in use) for s in range(40)}
     last = {s: max(i for i, use in enumerate(uses) if s in use) for s in range(40)}
-    assert max(sum(first[s] <= step <= last[s] for s in range(40)) for step in range(len(made))) <= 8
-    wanted = made.shards()
-    assert sorted(wanted) == list(range(40))
-    assert [first[s] for s in wanted] == sorted(first.values())
-    assert set(made.shards(start=len(made) - 1)) == uses[-1]
+    assert max(sum(first[s] <= step <= last[s] for s in range(40)) for step in range(len(epoch_plan))) <= 8
+    shard_order = epoch_plan.shards()
+    assert sorted(shard_order) == list(range(40))
+    assert [first[s] for s in shard_order] == sorted(first.values())
+    assert set(epoch_plan.shards(start=len(epoch_plan) - 1)) == uses[-1]
     assert len(uses[0]) == 1, "an epoch begins when one shard is there"
 
 
 @pytest.mark.parametrize("world", [2, 3, 7, 8, 48, 64])
 @pytest.mark.parametrize(("sigma", "mean", "longest", "count"), [(0.6, 4.46, 34.1, 7_433), (0.567, 7.6, 109.0, 22_856)])
-def test_ranks_wait_for_each_other_less_than_one_per_cent(
+def test_the_costs_of_ranks_differ_by_less_than_one_per_cent(
     sigma: float, mean: float, longest: float, count: int, world: int
 ) -> None:
     """On the durations of IEMOCAP and CMU-MOSEI (lognormal fits), eight samples a rank: the slowest over the mean."""
@@ -98,11 +99,11 @@ def test_ranks_wait_for_each_other_less_than_one_per_cent(
     seconds = np.minimum(random.lognormal(np.log(mean) - sigma**2 / 2, sigma, count), longest)
     seconds[0] = longest
     cost = (2304 * np.ceil(2 * seconds) + 4096 * np.ceil((1 + seconds * 80 // 1) / 32)).astype(np.int64)
-    held = Samples(keys=tuple(f"{i:05d}" for i in range(count)), shard=np.arange(count) // 600, cost=cost)
-    made = plan(held, seed=0, epoch=0, batch=8 * world)
-    load = np.zeros((len(made), world))
-    costs = np.where(made.order >= 0, cost[made.order], 0)
-    np.add.at(load, (np.arange(len(made))[:, None], made.dealt(world)), costs)
+    items = Samples(keys=tuple(f"{i:05d}" for i in range(count)), shard=np.arange(count) // 600, cost=cost)
+    epoch_plan = plan(items, seed=0, epoch=0, batch=8 * world)
+    load = np.zeros((len(epoch_plan), world))
+    costs = np.where(epoch_plan.order >= 0, cost[epoch_plan.order], 0)
+    np.add.at(load, (np.arange(len(epoch_plan))[:, None], epoch_plan.dealt(world)), costs)
     assert load.max(1).sum() / load.mean(1).sum() <= 1.01
 
 
@@ -112,9 +113,9 @@ def test_a_deal_is_no_worse_than_longest_first_and_within_its_bound(
 ) -> None:
     """Graham's bound for longest first: 4/3 - 1/(3 ranks) of the best, which is at least the mean and the longest."""
     cost = np.random.default_rng(seed).integers(0, 1000, (rows, items))
-    found = deal(cost, ranks)
-    assert found.shape == cost.shape
-    for row, owner in zip(cost, found, strict=True):
+    result = deal(cost, ranks)
+    assert result.shape == cost.shape
+    for row, owner in zip(cost, result, strict=True):
         loads = [int(row[owner == rank].sum()) for rank in range(ranks)]
         simple = [0] * ranks
         for value in sorted(row.tolist(), reverse=True):
@@ -124,14 +125,14 @@ def test_a_deal_is_no_worse_than_longest_first_and_within_its_bound(
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    held = samples(50)
-    orders = {plan(held, seed=seed, epoch=epoch, batch=4).order.tobytes() for seed in (0, 1) for epoch in (0, 1)}
+    items = samples(50)
+    orders = {plan(items, seed=seed, epoch=epoch, batch=4).order.tobytes() for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
-    assert len({derived(0, "step", epoch, step) for epoch in range(30) for step in range(30)}) == 900
+    assert len({derive_seed(0, "step", epoch, step) for epoch in range(30) for step in range(30)}) == 900
 
 
 @given(keys=st.lists(st.text("abc012_", min_size=1, max_size=6), unique=True, max_size=40), batch=st.integers(1, 9))
-def test_evaluation_asks_every_key_once_one_shard_after_the_other(keys: list[str], batch: int) -> None:
-    steps = in_order(keys, lambda key: key[-1], batch=batch)
+def test_evaluation_reads_every_key_once_shard_by_shard(keys: list[str], batch: int) -> None:
+    steps = sorted_batches(keys, lambda key: key[-1], batch=batch)
     assert [(key[-1], key) for step in steps for key in step] == sorted((key[-1], key) for key in keys)
     assert all(len(step) == batch for step in steps[:-1])

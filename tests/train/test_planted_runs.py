@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,12 +33,12 @@ from mesm_train.models import text
 from mesm_train.models.kernels import build
 from mesm_train.report.page import render_report
 from mesm_train.report.record import read
-from mesm_train.runs.run import stored
+from mesm_train.runs.run import recorded_scores
 from mesm_train.training import checkpoint
-from mesm_train.training.metrics_log import Journal
+from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.run_files import LAST, parse_line
 from mesm_train.training.run_files import PROVENANCE as PROVENANCE_SHAPE
-from mesm_train.training.run_state import State
+from mesm_train.training.run_state import RunState
 
 OPERATIONS = {"input": {"faces": 9}, "models": {"fe2e": {"v.stem": 5}, "mesm": {"v.stem": 2}}, "kept": {"v": [0.5]}}
 
@@ -60,8 +61,8 @@ def run(tmp_path: Path) -> Path:
     write_json(folder / "thresholds.json", {"classes": CLASSES, "thresholds": [0.45] * 6, "epoch": 1, "part": "valid"})
     write_json(folder / "operations.json", OPERATIONS)
     write_json(folder / "results.json", RESULTS)
-    columns = {f"{kind}_{name}": [0.5, 1.0] for name in CLASSES for kind in ("logit", "label")}
-    pq.write_table(pa.table({"key": ["a", "b"], **columns}), folder / "predictions-test.parquet")
+    columns = {f"{kind}_{name}": np.eye(6)[n] for n, name in enumerate(CLASSES) for kind in ("logit", "label")}
+    pq.write_table(pa.table({"key": list("abcdef"), **columns}), folder / "predictions-test.parquet")
     (folder / "config.yaml").write_text(json.dumps(SETTINGS))
     lines: list[dict[str, Any]] = [{"kind": "train", "epoch": 0, "step": 1, "loss": 0.5, "lr": 1e-3, "seconds": 0.1}]
     lines += [scored("valid", 0), scored("valid", 1), scored("test", 1)]
@@ -82,10 +83,10 @@ def read_everything(run: Path) -> str | None:
     sentences = []
     for use in (
         lambda: summary_table(compare(read_systems([run]))),
-        lambda: stored(run, "test"),
+        lambda: recorded_scores(run, "test"),
         lambda: checkpoint.load(run / "checkpoints", "last"),
         lambda: checkpoint.load(run / "checkpoints", "best"),
-        lambda: checkpoint.kept_best(run / "checkpoints"),
+        lambda: checkpoint.best_checkpoints(run / "checkpoints"),
     ):
         try:
             use()
@@ -94,7 +95,7 @@ def read_everything(run: Path) -> str | None:
     return next(iter(sentences), None)
 
 
-def test_a_run_as_it_is_written_is_read(run: Path) -> None:
+def test_a_valid_run_is_read(run: Path) -> None:
     assert read_everything(run) is None
     assert read(run).remarks == ()
 
@@ -112,13 +113,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_json_of_the_wrong_shape_is_one_sentence(run: Path, name: str) -> None:
+def test_json_of_the_wrong_shape_is_one_message(run: Path, name: str) -> None:
     for data in JSON:
         (run / name).write_bytes(data)
-        said = read_everything(run)
-        assert said is not None, data
-        assert Path(name).name in said or "step-00000007" in said
-        assert len(said) < 1000
+        message = read_everything(run)
+        assert message is not None, data
+        assert Path(name).name in message or "step-00000007" in message
+        assert len(message) < 1000
 
 
 @pytest.mark.parametrize(
@@ -135,13 +136,13 @@ def test_json_of_the_wrong_shape_is_one_sentence(run: Path, name: str) -> None:
         ('{"kind": "test", "epoch": 0, "step": 0, "loss": 1, "metrics": {}}', "metrics.task is missing"),
     ],
 )
-def test_a_damaged_line_of_the_journal_is_named_by_its_number(run: Path, line: str, problem: str) -> None:
+def test_a_damaged_line_of_the_metrics_log_is_named_by_its_number(run: Path, line: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         parse_line(line.encode())
     path = run / "metrics.jsonl"
     path.write_text(line + "\n" + path.read_text())
     with pytest.raises(InputError, match=r"metrics\.jsonl:1 is damaged: .*Remove the line"):
-        Journal(path).read()
+        MetricsLog(path).read()
     assert "1 line could not be read" in page(run)
 
 
@@ -164,13 +165,13 @@ def test_the_first_difference_from_a_shape_is_named() -> None:
     assert mismatch({"step": 1, "x": deep}, LAST) == "it is nested more than 50 levels deep"
 
 
-def test_a_pipe_or_a_link_in_a_run_is_no_trap(run: Path, tmp_path: Path) -> None:
+def test_a_pipe_or_a_link_in_a_run_does_not_block(run: Path, tmp_path: Path) -> None:
     for name in ("metrics.jsonl", "provenance.json", "config.yaml"):
         (run / name).unlink()
         os.mkfifo(run / name)
     assert "metrics.jsonl cannot be read (it is not a regular file)" in page(run)
     with pytest.raises(InputError, match="not a regular file"):
-        Journal(run / "metrics.jsonl").read()
+        MetricsLog(run / "metrics.jsonl").read()
     with pytest.raises(InputError, match="not a regular file"):
         read_checked_json(run / "provenance.json", PROVENANCE_SHAPE)
     with pytest.raises(InputError, match="not a regular file"):
@@ -184,19 +185,19 @@ def state_file(run: Path) -> Path:
     return run / "checkpoints" / "step-00000001" / "state.pt"
 
 
-def test_a_checkpoint_that_is_damaged_or_unfolds_is_named(run: Path) -> None:
+def test_a_damaged_or_compressed_checkpoint_is_named(run: Path) -> None:
     whole = state_file(run).read_bytes()
     for data in (b"", b"text", whole[: len(whole) // 2], bytes(len(whole))):
         state_file(run).write_bytes(data)
-        with pytest.raises(MesmError, match="step-00000001 is not a whole checkpoint"):
+        with pytest.raises(MesmError, match="step-00000001 is not a complete checkpoint"):
             checkpoint.load(run / "checkpoints", "last")
     with zipfile.ZipFile(state_file(run), "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("state/data.pkl", bytes(2**26))
     assert state_file(run).stat().st_size < 2**17
-    with pytest.raises(MesmError, match=f"it unfolds to {2**26} bytes"):
+    with pytest.raises(MesmError, match=f"it expands to {2**26} bytes"):
         checkpoint.load(run / "checkpoints", "last")
     torch.save([1, 2], state_file(run))
-    with pytest.raises(MesmError, match="the state is no dictionary"):
+    with pytest.raises(MesmError, match="the state is not a dictionary"):
         checkpoint.load(run / "checkpoints", "last")
 
 
@@ -212,7 +213,7 @@ class Planted:
 
 def test_a_checkpoint_executes_nothing(run: Path, tmp_path: Path) -> None:
     torch.save({"position": Planted(tmp_path / "executed")}, state_file(run))
-    with pytest.raises(MesmError, match="not a whole checkpoint"):
+    with pytest.raises(MesmError, match="not a complete checkpoint"):
         checkpoint.load(run / "checkpoints", "last")
     assert not (tmp_path / "executed").exists()
 
@@ -233,25 +234,25 @@ POSITION = {"epoch": 1, "step": 0, "total": 1, "best": 0.5, "best_epoch": 0, "fi
         lambda state: state.update(optimizer=[]),
     ],
 )
-def test_a_state_of_the_wrong_shape_does_not_go_on(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def test_a_state_of_the_wrong_shape_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     model = nn.Linear(2, 2)
-    begun = State(
+    started = RunState(
         optimizer=torch.optim.AdamW(model.parameters()), scaler=torch.amp.GradScaler("cpu", enabled=False), mean=None,
         position=cast(Any, SimpleNamespace(**POSITION)),
     )  # fmt: skip
     setup: Any = SimpleNamespace(model=model)
     state = {
-        "position": dict(POSITION), "optimizer": begun.optimizer.state_dict(), "scaler": begun.scaler.state_dict(),
+        "position": dict(POSITION), "optimizer": started.optimizer.state_dict(), "scaler": started.scaler.state_dict(),
     }  # fmt: skip
     checkpoint.save(tmp_path / "checkpoints", 1, model.state_dict(), state, score=None)
-    begun.resume(setup, tmp_path, Journal(tmp_path / "metrics.jsonl"))
+    started.resume(setup, tmp_path, MetricsLog(tmp_path / "metrics.jsonl"))
     change(state)
     checkpoint.save(tmp_path / "checkpoints", 2, model.state_dict(), state, score=None)
     with pytest.raises(MesmError, match="the last checkpoint is not of this run"):
-        begun.resume(setup, tmp_path, Journal(tmp_path / "metrics.jsonl"))
+        started.resume(setup, tmp_path, MetricsLog(tmp_path / "metrics.jsonl"))
 
 
-def test_weights_can_be_read_by_whom_everything_else_can(run: Path) -> None:
+def test_weights_have_the_file_mode_of_the_other_files(run: Path) -> None:
     old = os.umask(0o077)
     try:
         checkpoint.save(run / "checkpoints", 2, {"w": torch.zeros(2)}, {}, score=0.9)
@@ -274,7 +275,7 @@ name: [*e, *e, *e, *e, *e, *e, *e, *e, *e]
 
 def test_settings_that_unfold_or_are_huge_are_refused_in_few_words(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    for content, said in (
+    for content, message in (
         (BOMB, "aliases"),
         ("name: " + "x" * 2**20, "more than 1024 KiB"),
         ("name: [" + "x," * 10**5 + "]", "expected a text"),
@@ -283,7 +284,7 @@ def test_settings_that_unfold_or_are_huge_are_refused_in_few_words(tmp_path: Pat
         ("name: " + "[" * 10**4, "not valid YAML"),
     ):
         path.write_text(content)
-        with pytest.raises(InputError, match=said) as refused:
+        with pytest.raises(InputError, match=message) as refused:
             load_recipe(str(path))
         assert len(str(refused.value)) < 2000 + len(str(path))
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, write_dataset
 from mesm_data.schema.built_in import built_in_schema
-from mesm_data.splits.resolve import split
+from mesm_data.splits.resolve import resolve_split
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import to_dict
 from mesm_train.data.labels import resolve_heads
-from mesm_train.training.provenance import code, differences, provenance
+from mesm_train.training.provenance import code_version, provenance, provenance_differences
 
 IEMOCAP = built_in_schema("iemocap")
 ROWS = [
@@ -57,14 +57,14 @@ def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", label
     rows = [{**row, "status": "ok", "reason": None} for row in ROWS]
     rows[0].update(status="failed", reason="no audio, no video")
     rows[1].update(speaker=rows[2]["speaker"])
-    return provenance(info, split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
+    return provenance(info, resolve_split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
 
 
 def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None:
     config = load_recipe("demo-mesm", ["seed=7"])
-    said = made(info, config)
+    result = made(info, config)
     rows = [{**row, "status": "ok"} for row in ROWS]
-    assert said["dataset"] == {
+    assert result["dataset"] == {
         "corpus": "iemocap",
         "root": info["root"],
         "format": 2,
@@ -72,35 +72,35 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
         "counts": {"total": 5, "ok": 0, "failed": 5, "excluded": 0},
         "licence": IEMOCAP.as_dict()["licence"],
     }
-    assert said["split"] == {
+    assert result["split"] == {
         "name": "session-5",
         "of": "utterances",
-        "digest": split(rows, IEMOCAP, "session-5").digest,
+        "digest": resolve_split(rows, IEMOCAP, "session-5").digest,
         "counts": {"train": 3, "valid": 0, "test": 1},
         "missing": {"failed": 1, "excluded": 0, "absent": 0},
         "leaks": {"speakers": 0, "dialogs": 0, "overlaps": 0},
     }
     heads = [{"view": "six", "loss": "bce", "kind": "binary"}]
     classes = ["ang", "exc", "fru", "hap", "neu", "sad"]
-    assert said["labels"] == {"view": "six", "classes": classes, "heads": heads}
-    assert said["config"] == to_dict(config)
-    assert said["seed"] == 7
-    environment = said["environment"]
+    assert result["labels"] == {"view": "six", "classes": classes, "heads": heads}
+    assert result["config"] == to_dict(config)
+    assert result["seed"] == 7
+    environment = result["environment"]
     assert environment["python"] == platform.python_version()
     assert environment["torch"] == torch.__version__
     assert environment["numpy"] == np.__version__
     assert environment["threads"] == torch.get_num_threads()
     assert environment["gpu"] is None
-    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_no_user_host_or_folder_is_named(info: dict[str, Any]) -> None:
     sets = ["data=/home/somebody/shards-1", "text.encoder=~/models/albert-x", "name=a/b", "text.revision=~somebody"]
     for place in (sets, ["data=s3://key:word@somehost/somebody/shards-2?token=1"], [f"data={Path.home()}"]):
-        said = json.dumps(made(info, load_recipe("demo-fe2e", place)))
-        assert not [word for word in ("somebody", "somehost", "token=", "word@", "models") if word in said]
-        assert f'"{Path.home()}' not in said
-        assert f'"{platform.node()}"' not in said
+        result = json.dumps(made(info, load_recipe("demo-fe2e", place)))
+        assert not [word for word in ("somebody", "somehost", "token=", "word@", "models") if word in result]
+        assert f'"{Path.home()}' not in result
+        assert f'"{platform.node()}"' not in result
     config = made(info, load_recipe("demo-fe2e", sets))["config"]
     assert (config["data"], config["text"]["encoder"], config["name"]) == ("shards-1", "albert-x", "a/b")
 
@@ -133,16 +133,16 @@ def checkout(tmp_path: Path, git: Any) -> Path:
     return file
 
 
-def test_in_a_checkout_the_commit_is_told_and_whether_files_were_changed(checkout: Path, git: Any) -> None:
+def test_in_a_checkout_the_commit_and_changes_are_recorded(checkout: Path, git: Any) -> None:
     commit = git(checkout.parent, "rev-parse", "HEAD")
-    assert (code(checkout)["commit"], code(checkout)["modified"]) == (commit, False)
+    assert (code_version(checkout)["commit"], code_version(checkout)["modified"]) == (commit, False)
     (checkout.parent / "new.txt").write_text("an untracked file is no change of the code")
-    assert code(checkout)["modified"] is False
+    assert code_version(checkout)["modified"] is False
     checkout.write_text("one = 2\n")
-    assert (code(checkout)["commit"], code(checkout)["modified"]) == (commit, True)
+    assert (code_version(checkout)["commit"], code_version(checkout)["modified"]) == (commit, True)
 
 
-def test_outside_a_checkout_only_the_version_is_told(
+def test_outside_a_checkout_only_the_version_is_recorded(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alone; in the .venv of somebody else's checkout; where GIT_DIR points elsewhere; and where there is no git."""
@@ -151,26 +151,26 @@ def test_outside_a_checkout_only_the_version_is_told(
     for file in (alone, inside):
         file.parent.mkdir()
         file.write_text("one = 1\n")
-    none = {"version": code()["version"], "commit": None, "modified": None}
+    none = {"version": code_version()["version"], "commit": None, "modified": None}
     assert none["version"]
-    assert code(alone) == code(inside) == none
+    assert code_version(alone) == code_version(inside) == none
     monkeypatch.setenv("GIT_DIR", str(checkout.parents[1] / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "alone"))
-    assert code(alone) == none
-    assert code(checkout)["commit"]
+    assert code_version(alone) == none
+    assert code_version(checkout)["commit"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert code(checkout) == none
+    assert code_version(checkout) == none
 
 
 # Two runs
 
 
 def test_the_same_run_differs_in_nothing(info: dict[str, Any]) -> None:
-    said = made(info, load_recipe("demo-fe2e"))
-    assert differences(said, json.loads(json.dumps(said))) == []
+    result = made(info, load_recipe("demo-fe2e"))
+    assert provenance_differences(result, json.loads(json.dumps(result))) == []
 
 
-def test_what_changed_is_told_in_the_order_of_its_weight(info: dict[str, Any]) -> None:
+def test_differences_are_listed_in_the_order_of_importance(info: dict[str, Any]) -> None:
     before = made(info, load_recipe("demo-fe2e", ["seed=1"]))
     now = made(
         {**info, "root": "0" * 64, "synthetic": False},
@@ -179,8 +179,8 @@ def test_what_changed_is_told_in_the_order_of_its_weight(info: dict[str, Any]) -
         "four",
     )
     del now["environment"]["cpu"]
-    said = differences(before, now)
-    assert said[:2] == [
+    result = provenance_differences(before, now)
+    assert result[:2] == [
         f'the dataset\'s root: "{info["root"]}" before, "{"0" * 64}" now',
         "whether the data are synthetic: true before, false now",
     ]
@@ -191,13 +191,11 @@ def test_what_changed_is_told_in_the_order_of_its_weight(info: dict[str, Any]) -
         "the classes: ",
         "the seed: 1 before, 2 now",
     ]
-    for sentence, start in zip(said[2:7], starts, strict=True):
+    for sentence, start in zip(result[2:7], starts, strict=True):
         assert sentence.startswith(start)
-    assert "config.optim.lr: 0.001 before, 0.5 now" in said
-    assert any(
-        sentence.startswith("environment.cpu: ") and sentence.endswith("before, not recorded now") for sentence in said
-    )
-    assert not any("config.seed" in sentence for sentence in said)
+    assert "config.optim.lr: 0.001 before, 0.5 now" in result
+    assert any(line.startswith("environment.cpu: ") and line.endswith("before, not recorded now") for line in result)
+    assert not any("config.seed" in sentence for sentence in result)
 
 
 trees = st.recursive(
@@ -210,7 +208,7 @@ trees = st.recursive(
     st.dictionaries(st.sampled_from(["a", "seed", "code"]), trees),
     st.dictionaries(st.sampled_from(["a", "seed", "code"]), trees),
 )
-def test_two_records_differ_exactly_if_a_sentence_says_so(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_two_records_differ_exactly_if_a_difference_is_listed(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Whatever another version of mesm wrote."""
-    assert bool(differences(one, two)) == (one != two)
-    assert len(differences(one, two)) == len(differences(two, one))
+    assert bool(provenance_differences(one, two)) == (one != two)
+    assert len(provenance_differences(one, two)) == len(provenance_differences(two, one))

@@ -29,9 +29,9 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_train.config.settings import RanksConfig, load_recipe
-from mesm_train.training.connection import connected
+from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import ALONE, Ranks
-from mesm_train.training.setup import prepare
+from mesm_train.training.setup import prepare_run
 
 DEALS = {
     "two": [[0, 2, 4], [1, 3, 5]],
@@ -48,11 +48,11 @@ def test_gradients_do_not_depend_on_how_a_step_is_dealt(name: str, sync: bool, t
     deal = DEALS[name]
     whole = [sorted(index for part in deal for index in part)]
     expected, statistics = gradients(ALONE, whole, sync)
-    for found, running in ranks(len(deal), gradients, deal, sync, folder=tmp_path):
+    for result, running in ranks(len(deal), gradients, deal, sync, folder=tmp_path):
         for parameter, gradient in expected.items():
-            assert (gradient is None) == (found[parameter] is None), parameter
+            assert (gradient is None) == (result[parameter] is None), parameter
             if gradient is not None:
-                np.testing.assert_allclose(found[parameter], gradient, rtol=1e-4, atol=1e-6)
+                np.testing.assert_allclose(result[parameter], gradient, rtol=1e-4, atol=1e-6)
         for buffer, value in statistics.items():
             np.testing.assert_allclose(running[buffer], value, rtol=1e-5, atol=1e-6)
 
@@ -61,13 +61,13 @@ def test_gradients_do_not_depend_on_how_a_step_is_dealt(name: str, sync: bool, t
 def test_sparse_blocks_train_under_torchs_own_data_parallelism(engine: str, tmp_path: Path) -> None:
     """For those who take the model without our loop: uneven parts, and every parameter has its gradient."""
     expected = data_parallel(ALONE, [[0, 1, 2, 3, 4, 5]], engine)
-    for found in ranks(2, data_parallel, [[0, 1, 4, 5], [2, 3]], engine, folder=tmp_path):
-        assert found.keys() == expected.keys()
+    for result in ranks(2, data_parallel, [[0, 1, 4, 5], [2, 3]], engine, folder=tmp_path):
+        assert result.keys() == expected.keys()
         for name, gradient in expected.items():
-            np.testing.assert_allclose(found[name], gradient, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(result[name], gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_parameter_that_no_rank_reached_keeps_no_gradient(tmp_path: Path) -> None:
+def test_a_parameter_that_no_rank_used_has_no_gradient(tmp_path: Path) -> None:
     assert ranks(2, unreached, folder=tmp_path) == [[False, True, True]] * 2
 
 
@@ -75,9 +75,9 @@ def test_accumulated_gradients_are_those_of_one_rank(tmp_path: Path) -> None:
     """Two micro-batches; what a rank's last one does not reach, an earlier one did."""
     deals = [[[0, 2], [1]], [[3], []]]
     expected = accumulated(ALONE, [[[0, 1, 2]], [[3]]])
-    for found in ranks(2, accumulated, deals, folder=tmp_path):
+    for result in ranks(2, accumulated, deals, folder=tmp_path):
         for parameter, gradient in expected.items():
-            np.testing.assert_allclose(found[parameter], gradient, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(result[parameter], gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_batch_smaller_than_the_world_is_refused_and_one_or_two_utterances_sha
     recipe: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"optim.batch is 2, fewer utterances than there are ranks \(3\)"):
-        prepare(load_recipe(recipe, ["optim.batch=2"]), tmp_path, ranks=Ranks(rank=0, world=3))
+        prepare_run(load_recipe(recipe, ["optim.batch=2"]), tmp_path, ranks=Ranks(rank=0, world=3))
     assert RanksConfig().synchronised(batch=16, world=8)
     assert not RanksConfig().synchronised(batch=17, world=8)
     assert not RanksConfig(sync_batch_norm=False).synchronised(batch=8, world=8)
@@ -97,13 +97,13 @@ def test_a_batch_smaller_than_the_world_is_refused_and_one_or_two_utterances_sha
 
 def test_restarts_on_several_machines_need_a_store_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torchrun sets on two machines of one rank, unless TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1."""
-    told = {
+    variables = {
         "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_MAX_RESTARTS": "3",
         "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), connected("cpu", 1):
+    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), connect_ranks("cpu", 1):
         pass
 
 
@@ -117,23 +117,25 @@ def test_a_sample_that_is_damaged_on_one_rank_ends_all_and_nothing_is_saved_from
     with (own / "shards" / row["shard"]).open("r+b") as file:
         file.seek(row["faces_offset"] + 5_000)
         file.write(b"\x00\xff" * 8)
-    found = ranks(2, trained, recipe, [f"data={own}"], tmp_path / "run", None, folder=tmp_path / "f")
-    assert [error[0] for error in found] == ["MesmError"] * 2
-    assert all(f"sample {key} is damaged" in error[1] for error in found)
-    assert [error[2] for error in found] == [False, True]
+    result = ranks(2, trained, recipe, [f"data={own}"], tmp_path / "run", None, folder=tmp_path / "f")
+    assert [error[0] for error in result] == ["MesmError"] * 2
+    assert all(f"sample {key} is damaged" in error[1] for error in result)
+    assert [error[2] for error in result] == [False, True]
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_what_fails_on_one_rank_fails_on_all_and_is_said_once(tmp_path: Path) -> None:
-    found = ranks(3, failing, folder=tmp_path)
-    assert {error[:2] for error in found} == {("MesmError", "rank 1: shard x is damaged")}
-    assert [error[2] for error in found] == [False, True, True]
+def test_an_error_on_one_rank_ends_all_and_is_reported_once(tmp_path: Path) -> None:
+    result = ranks(3, failing, folder=tmp_path)
+    assert {error[:2] for error in result} == {("MesmError", "rank 1: shard x is damaged")}
+    assert [error[2] for error in result] == [False, True, True]
 
 
 def test_a_killed_rank_is_noticed_by_the_others(tmp_path: Path) -> None:
-    found = ranks(3, dying, folder=tmp_path)
-    assert found[1] == -9
-    assert all("--resume" in said and f"rank {rank} of 3" in said for rank, said in ((0, found[0]), (2, found[2])))
+    result = ranks(3, dying, folder=tmp_path)
+    assert result[1] == -9
+    for rank in (0, 2):
+        assert "--resume" in result[rank]
+        assert f"rank {rank} of 3" in result[rank]
 
 
 @pytest.fixture(scope="module")
@@ -146,16 +148,16 @@ def weights(run: Path) -> str:
     return sha256_file(run / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
 
 
-def steps_of(given: list[list[Any]]) -> dict[tuple[int, int], Counter[str]]:
+def steps_of(batches_read: list[list[Any]]) -> dict[tuple[int, int], Counter[str]]:
     """How often each key was given, by epoch and step, over all ranks."""
-    found: dict[tuple[int, int], Counter[str]] = {}
-    for rank in given:
+    result: dict[tuple[int, int], Counter[str]] = {}
+    for rank in batches_read:
         for epoch, step, keys in rank:
-            found.setdefault((epoch, step), Counter()).update(keys)
-    return found
+            result.setdefault((epoch, step), Counter()).update(keys)
+    return result
 
 
-def test_a_run_goes_on_exactly_on_as_many_ranks_and_on_any_other_number(recipe: str, tmp_path: Path) -> None:
+def test_a_run_resumes_exactly_on_the_same_and_any_other_number_of_ranks(recipe: str, tmp_path: Path) -> None:
     """Stopped after three steps. On two ranks again: the same bits. On one and three: the remaining samples, once."""
     unbroken = steps_of(ranks(2, trained, recipe, [], tmp_path / "whole", None, folder=tmp_path / "0"))
     train = yaml.safe_load(Path(yaml.safe_load(Path(recipe).read_text())["split"]).read_text())["train"]
@@ -184,8 +186,8 @@ def test_ranks_that_are_empty_in_some_steps_train_along_with_text_and_sparse_blo
         "ranks.sync_batch_norm=true",
         "augment.word_dropout=0.2",
     ]  # fmt: skip
-    given = ranks(3, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
-    assert any(sum(not keys for _, _, keys in step) >= 1 for step in zip(*given, strict=True))
+    batches_read = ranks(3, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert any(sum(not keys for _, _, keys in step) >= 1 for step in zip(*batches_read, strict=True))
     assert all(line["loss"] > 0 for line in journal(tmp_path / "run") if line["kind"] == "train")
 
 
@@ -197,10 +199,10 @@ def test_evaluation_is_the_same_to_the_bit_on_any_number_of_ranks(recipe: str, t
 
 
 def test_divergence_on_one_rank_stops_all_and_names_its_samples(recipe: str, tmp_path: Path) -> None:
-    found = ranks(2, diverging, recipe, tmp_path / "run", folder=tmp_path / "f")
-    assert found[0][0] == found[1][0] == "MesmError"
-    assert "the loss is nan at epoch 0, step 1" in found[0][1]
-    assert [error[2] for error in found] == [False, True]
-    said = read_json(tmp_path / "run" / "diverged.json")
-    assert said["ranks"] == [1]
-    assert said["keys"]
+    result = ranks(2, diverging, recipe, tmp_path / "run", folder=tmp_path / "f")
+    assert result[0][0] == result[1][0] == "MesmError"
+    assert "the loss is nan at epoch 0, step 1" in result[0][1]
+    assert [error[2] for error in result] == [False, True]
+    diverged = read_json(tmp_path / "run" / "diverged.json")
+    assert diverged["ranks"] == [1]
+    assert diverged["keys"]

@@ -131,7 +131,7 @@ def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
+def test_a_signal_saves_and_ends_and_the_run_resumes_exactly(
     unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
@@ -141,10 +141,10 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_exactly(
     while " step 1/" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert "the same command with --resume goes on where it stopped" in said
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "run the same command with --resume to continue" in stderr
     steps = [line for line in numbers(run) if line["kind"] == "train"]  # type: ignore[index]
     assert len(steps) == json.loads((run / "checkpoints" / "last.json").read_text())["step"]
     call("run", recipe, "--out", run, "--resume")
@@ -178,7 +178,7 @@ def test_an_average_of_the_weights_and_an_annealed_p_are_resumed_exactly(recipe:
     assert "the same scores" in call("eval", stopped).stderr
 
 
-def test_a_run_is_whole(unbroken: Path, dataset: Path) -> None:
+def test_a_run_has_all_its_files(unbroken: Path, dataset: Path) -> None:
     names = {path.name for path in unbroken.iterdir()}
     assert names >= {
         "config.yaml", "provenance.json", "metrics.jsonl", "checkpoints", "thresholds.json",
@@ -200,7 +200,7 @@ def test_eval_computes_the_same_scores_again(unbroken: Path) -> None:
             assert json.loads(done.stdout) == numbers(unbroken)[-1]["metrics"]  # type: ignore[index]
 
 
-def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> None:
+def test_eval_reports_changed_scores(unbroken: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(unbroken, tmp_path / "run"))
     journal = (run / "metrics.jsonl").read_text().splitlines()
     last = json.loads(journal[-1])
@@ -212,15 +212,15 @@ def test_eval_says_if_scores_were_changed(unbroken: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("factor", "code", "sentence"),
     [
-        (1 + 1e-5, 0, "the same scores as the run wrote down"),
+        (1 + 1e-5, 0, "the same scores as the run recorded"),
         (
             1.5,
             1,
-            r"not the scores that the run wrote down in metrics.jsonl: logits differ by up to \S+ \(tolerance 0.01",
+            r"not the scores that the run recorded in metrics.jsonl: logits differ by up to \S+ \(tolerance 0.01",
         ),
     ],
 )
-def test_eval_tells_rounding_from_other_answers(
+def test_eval_distinguishes_rounding_from_other_predictions(
     unbroken: Path, tmp_path: Path, factor: float, code: int, sentence: str
 ) -> None:
     """Weights that differ in their fifth digit stand for another machine's rounding, which is smaller."""
@@ -233,7 +233,7 @@ def test_eval_tells_rounding_from_other_answers(
     assert re.search(sentence, call("eval", run, code=code).stderr)
 
 
-def test_a_run_that_is_there_is_not_overwritten_and_not_gone_on_with_otherwise(unbroken: Path, recipe: Path) -> None:
+def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_settings(unbroken: Path, recipe: Path) -> None:
     assert "--resume" in call("run", recipe, "--out", unbroken, code=2).stderr
     done = call("run", recipe, "--out", unbroken, "--resume", "--set", "optim.lr=0.5", code=2)
     assert "optim.lr" in done.stderr
@@ -244,7 +244,7 @@ def test_no_recipe_lists_the_recipes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("optim.lrr=1", "optim.lr"),
         ("split=session-9", "session"),
@@ -254,9 +254,7 @@ def test_no_recipe_lists_the_recipes() -> None:
         ("split=session-5", "session-5"),
     ],
 )
-def test_settings_that_do_not_fit_are_said_before_any_work(
-    recipe: Path, tmp_path: Path, change: str, said: str
-) -> None:
+def test_invalid_settings_are_reported_before_any_work(recipe: Path, tmp_path: Path, change: str, message: str) -> None:
     done = subprocess.run(
         train("run", recipe, "--out", tmp_path / "run", "--set", change),
         capture_output=True, text=True, env=environment(),
@@ -264,7 +262,7 @@ def test_settings_that_do_not_fit_are_said_before_any_work(
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2, done.stderr
     assert len(errors) == 1
-    assert said in errors[0]
+    assert message in errors[0]
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
@@ -282,7 +280,7 @@ def test_a_damaged_shard_is_named_and_nothing_is_saved_from_it(recipe: Path, dat
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_training_and_evaluation_refuse_exchanged_labels(
+def test_training_and_evaluation_refuse_modified_labels(
     unbroken: Path, recipe: Path, dataset: Path, tmp_path: Path
 ) -> None:
     own = Path(shutil.copytree(dataset, tmp_path / "own"))
@@ -315,7 +313,7 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_data_that_do_not_fit_are_refused_before_the_text_encoder_is_loaded(
+def test_unsuitable_data_are_refused_before_the_text_encoder_is_loaded(
     unbroken: Path, recipe: Path, tmp_path: Path
 ) -> None:
     """The encoder cannot be loaded, and the refusal is of the data all the same: a new run's and a resumed one's."""
@@ -334,10 +332,10 @@ def test_data_that_do_not_fit_are_refused_before_the_text_encoder_is_loaded(
     provenance["dataset"]["root"] = "0" * 64
     (run / "provenance.json").write_text(json.dumps(provenance))
     done = call("run", tmp_path / "text.yaml", "--out", run, "--resume", code=2)
-    assert "was begun on another dataset" in done.stderr
+    assert "was started on another dataset" in done.stderr
 
 
-def test_eval_takes_what_its_messages_advise(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+def test_eval_accepts_the_options_that_its_messages_suggest(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
     """Another part or another split where the test part is empty, and the new place of data that were moved."""
     parts = yaml.safe_load(Path(yaml.safe_load(recipe.read_text())["split"]).read_text())
     split = tmp_path / "split.yaml"
@@ -366,8 +364,8 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
     while "epoch 0: valid" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, stderr
     good = weights(run)
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
     (disk / "ballast").write_bytes(b"x" * (free - 30_000))
@@ -381,13 +379,13 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
 
 def test_eval_on_another_dataset_says_what_differs(unbroken: Path, corpus: Path, tmp_path: Path) -> None:
     """The same corpus without the pictures of one dialog: another root, other scores, no complaint about them."""
-    from mesm_data.corpora.open_corpus import scan
+    from mesm_data.corpora.open_corpus import scan_corpus
     from mesm_data.dataset.recipe import Recipe
     from mesm_data.pipeline.build import build_dataset
 
     own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     next(own.glob("Session1/dialog/avi/DivX/*.avi")).unlink()
-    build_dataset(scan("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
+    build_dataset(scan_corpus("iemocap", own), tmp_path / "shards", Recipe(corpus="iemocap", clips=False), workers=2)
     done = call("eval", unbroken, "--data", tmp_path / "shards")
     assert "root" in done.stderr
     assert "the same scores" not in done.stderr

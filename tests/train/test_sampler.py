@@ -11,10 +11,10 @@ from small_runs import small_recipe
 from mesm_train.config.settings import load_recipe
 from mesm_train.data.plan import Samples, plan
 from mesm_train.data.sampler import balanced, class_groups, draw_weights
-from mesm_train.runs.run import begin
-from mesm_train.training.metrics_log import Journal
-from mesm_train.training.progress import Silent
-from mesm_train.training.setup import prepare
+from mesm_train.runs.run import start_run
+from mesm_train.training.metrics_log import MetricsLog
+from mesm_train.training.progress import NullLogger
+from mesm_train.training.setup import prepare_run
 
 
 def samples(count: int) -> Samples:
@@ -52,14 +52,14 @@ def test_epochs_and_seeds_differ_and_together_draw_everybody() -> None:
 def test_a_plan_of_a_drawn_epoch_has_every_draw_once() -> None:
     """So its position is as exact as that of a plain epoch: any number of ranks, from any step on."""
     drawn = balanced(samples(50), np.repeat([0, 1, 2], [40, 8, 2]), seed=0, epoch=4)
-    made = plan(drawn, seed=0, epoch=4, batch=8)
+    epoch_plan = plan(drawn, seed=0, epoch=4, batch=8)
     for world in (1, 3):
         for start in (0, 2):
-            shares = [made.shares(rank, world, start=start) for rank in range(world)]
+            shares = [epoch_plan.shares(rank, world, start=start) for rank in range(world)]
             keys = Counter(key for own in shares for step in own for key in step)
-            steps = made.order[start:]
+            steps = epoch_plan.order[start:]
             assert keys == Counter(drawn.keys[index] for index in steps[steps >= 0])
-    assert Counter(drawn.keys[index] for index in made.order[made.order >= 0]) == Counter(drawn.keys)
+    assert Counter(drawn.keys[index] for index in epoch_plan.order[epoch_plan.order >= 0]) == Counter(drawn.keys)
 
 
 def test_an_utterance_of_several_classes_belongs_to_the_rarest_and_one_of_none_to_a_group_of_its_own() -> None:
@@ -79,14 +79,14 @@ def test_weights_are_the_mean_number_of_draws() -> None:
 
 def test_a_class_balanced_run_that_is_stopped_goes_on_exactly(dataset: Path, tmp_path: Path) -> None:
     config = load_recipe(str(small_recipe(tmp_path, dataset)), ["sampler=class-balanced", "optim.batch=4"])
-    assert begin(config, tmp_path / "whole", resume=False, stop=lambda: False, watcher=Silent())
+    assert start_run(config, tmp_path / "whole", resume=False, stop=lambda: False, logger=NullLogger())
     calls = iter(range(1000))
-    assert not begin(config, tmp_path / "two", resume=False, stop=lambda: next(calls) > 2, watcher=Silent())
-    assert begin(config, tmp_path / "two", resume=True, stop=lambda: False, watcher=Silent())
-    journals = [Journal(tmp_path / run / "metrics.jsonl").read() for run in ("whole", "two")]
+    assert not start_run(config, tmp_path / "two", resume=False, stop=lambda: next(calls) > 2, logger=NullLogger())
+    assert start_run(config, tmp_path / "two", resume=True, stop=lambda: False, logger=NullLogger())
+    journals = [MetricsLog(tmp_path / run / "metrics.jsonl").read() for run in ("whole", "two")]
     losses = [[record["loss"] for record in records] for records in journals]
     assert losses[0] == losses[1]
-    setup = prepare(config, tmp_path / "whole")
+    setup = prepare_run(config, tmp_path / "whole")
     counts = Counter(key for step in setup.plan(1).shares(0, 1) for key in step)
     by_class = Counter[int]()
     for key, count in counts.items():

@@ -14,7 +14,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_train.config.settings import load_recipe
 from mesm_train.training.evaluation import predict, score, write_predictions
 from mesm_train.training.losses import target_statistics
-from mesm_train.training.setup import prepare
+from mesm_train.training.setup import prepare_run
 
 SMALL = """
 name: small
@@ -29,7 +29,7 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
     parts = {"train": keys[::2], "valid": keys[1::4], "test": keys[3::4]}
     (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
     (tmp_path / "small.yaml").write_text(f"{SMALL}split: {tmp_path / 'split.yaml'}\ndata: {dataset}\n")
-    setup = prepare(load_recipe(str(tmp_path / "small.yaml")), tmp_path / "run")
+    setup = prepare_run(load_recipe(str(tmp_path / "small.yaml")), tmp_path / "run")
     assert [len(setup.keys[part]) for part in parts] == [len(some) for some in parts.values()]  # xxx is in it too
     shares = np.stack([setup.loader.targets[key] for key in setup.keys["train"]])
     assert ((shares > 0) & (shares < 1)).any()
@@ -38,19 +38,19 @@ def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(d
         expected = (len(shares) - positives) / positives
         assert target_statistics(setup).pos_weight.numpy() == pytest.approx(expected, rel=1e-6)
     answers = predict(setup, "test", neutral_statistics(10))
-    wanted = np.stack([setup.loader.targets[key] for key in answers.keys])
-    assert (answers.targets == wanted).all()
-    assert (answers.labels == (wanted > 0.5)).all()
+    targets = np.stack([setup.loader.targets[key] for key in answers.keys])
+    assert (answers.targets == targets).all()
+    assert (answers.labels == (targets > 0.5)).all()
     logits = torch.from_numpy(answers.logits)
-    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(wanted))
+    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(targets))
     assert answers.loss == pytest.approx(float(loss))
-    found = score(setup.heads, answers, neutral_calibration(10))
-    assert {name: said["support"] for name, said in found["classes"].items()} == dict(
-        zip(setup.view.classes, (wanted > 0.5).sum(axis=0), strict=True)
+    scores = score(setup.heads, answers, neutral_calibration(10))
+    assert {name: said["support"] for name, said in scores["classes"].items()} == dict(
+        zip(setup.view.classes, (targets > 0.5).sum(axis=0), strict=True)
     )
-    assert "multiclass" not in found
+    assert "multiclass" not in scores
     write_predictions(tmp_path / "predictions.parquet", setup.heads, answers, "mine")
     table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     for index, name in enumerate(setup.view.classes):
-        assert table[f"share_{name}"] == wanted[:, index].tolist()
+        assert table[f"share_{name}"] == targets[:, index].tolist()
         assert table[f"label_{name}"] == answers.labels[:, index].tolist()

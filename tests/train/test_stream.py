@@ -16,12 +16,12 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import MesmError
 from mesm_data.storage import remote_bytes
-from mesm_data.storage.remote_bytes import store_of
+from mesm_data.storage.remote_bytes import open_store
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.stream import STREAM_NOTE, ShardStream
-from mesm_train.runs.run import begin
-from mesm_train.training.progress import Silent
+from mesm_train.runs.run import start_run
+from mesm_train.training.progress import NullLogger
 
 LIMIT = 300_000  # bytes of a shard
 
@@ -42,50 +42,51 @@ def keys_of(stream: ShardStream, epoch: int = 0, steps: int = 5) -> list[str]:
 
 
 def test_one_rank_gets_every_sample_once_in_an_order_that_the_seed_and_the_epoch_decide(local: Path) -> None:
-    held = Dataset(local, check=True)
-    stream = ShardStream(held, held.keys, seed=1)
+    source = Dataset(local, check=True)
+    stream = ShardStream(source, source.keys, seed=1)
     first = keys_of(stream)
-    assert sorted(first) == sorted(held.keys)
+    assert sorted(first) == sorted(source.keys)
     assert keys_of(stream) == first
-    for other in (keys_of(stream, epoch=1), keys_of(stream, steps=4), keys_of(ShardStream(held, held.keys, seed=2))):
+    other_seed = ShardStream(source, source.keys, seed=2)
+    for other in (keys_of(stream, epoch=1), keys_of(stream, steps=4), keys_of(other_seed)):
         assert sorted(other) == sorted(first)
         assert other != first
 
 
-def test_a_streamed_sample_is_the_one_that_the_key_gives(local: Path) -> None:
-    held = Dataset(local)
-    for sample in islice(ShardStream(held, held.keys, seed=0).samples(0, 1), len(held)):
-        expected = held[sample.key]
+def test_a_streamed_sample_equals_the_one_read_by_key(local: Path) -> None:
+    source = Dataset(local)
+    for sample in islice(ShardStream(source, source.keys, seed=0).samples(0, 1), len(source)):
+        expected = source[sample.key]
         assert np.array_equal(sample.faces, expected.faces)
         assert np.array_equal(sample.samples, expected.samples)
         assert (sample.text, sample.record) == (expected.text, expected.record)
 
 
 def test_only_the_keys_of_the_part_are_given_and_only_their_shards_read(local: Path) -> None:
-    held = Dataset(local)
-    some = held.keys[:5]
-    stream = ShardStream(held, some, seed=0)
+    source = Dataset(local)
+    some = source.keys[:5]
+    stream = ShardStream(source, some, seed=0)
     assert {sample.key for sample in islice(stream.samples(0, 1), 5)} == set(some)
-    assert set(stream.shards) == set(map(held.shard, some))
+    assert set(stream.shards) == set(map(source.shard, some))
 
 
 def test_ranks_read_shards_of_their_own_and_the_stream_of_each_does_not_end(local: Path) -> None:
-    held = Dataset(local)
-    streams = [ShardStream(held, held.keys, seed=0, rank=rank, world=2) for rank in (0, 1)]
-    read = [{held.shard(key) for key in keys_of(stream)[: len(held) // 4]} for stream in streams]
+    source = Dataset(local)
+    streams = [ShardStream(source, source.keys, seed=0, rank=rank, world=2) for rank in (0, 1)]
+    read = [{source.shard(key) for key in keys_of(stream)[: len(source) // 4]} for stream in streams]
     assert not read[0] & read[1]
-    assert len(list(islice(streams[0].samples(0, 1), 3 * len(held)))) == 3 * len(held)
+    assert len(list(islice(streams[0].samples(0, 1), 3 * len(source)))) == 3 * len(source)
 
 
 def test_a_batch_has_the_size_of_its_step_and_evaluation_its_keys(local: Path) -> None:
-    held = Dataset(local)
-    targets = {key: np.array([index], np.float32) for index, key in enumerate(held.keys)}
+    source = Dataset(local)
+    targets = {key: np.array([index], np.float32) for index, key in enumerate(source.keys)}
     settings = LoaderConfig(source="webdataset")
-    loader = Loader(held, targets, None, 10, settings, stream=ShardStream(held, held.keys, seed=0))
-    steps = [tuple(held.keys[:3]), (), tuple(held.keys[3:])]
+    loader = Loader(source, targets, None, 10, settings, stream=ShardStream(source, source.keys, seed=0))
+    steps = [tuple(source.keys[:3]), (), tuple(source.keys[3:])]
     training = list(loader.batches(steps, epoch=0))
-    assert [len(batch.keys) for batch in training] == [3, 0, len(held) - 3]
-    assert sorted(key for batch in training for key in batch.keys) == sorted(held.keys)
+    assert [len(batch.keys) for batch in training] == [3, 0, len(source) - 3]
+    assert sorted(key for batch in training for key in batch.keys) == sorted(source.keys)
     assert all(batch.labels[:, 0].tolist() == [targets[key][0] for key in batch.keys] for batch in training)
     assert [batch.keys for batch in loader.batches(steps)] == steps
 
@@ -123,13 +124,13 @@ def compress(path: Path) -> None:
     ],
 )
 def test_a_damaged_shard_ends_training_by_name(copy: Path, damage: Callable[[Path], None], sentence: str) -> None:
-    held = Dataset(copy, check=True)
-    key = min(held.keys, key=lambda key: (held.shard(key), held.rows[key]["faces_offset"]))
-    damage(copy / "shards" / held.shard(key))
-    targets = {key: np.zeros(1, np.float32) for key in held.keys}
-    loader = Loader(held, targets, None, 10, LoaderConfig(), stream=ShardStream(held, held.keys, seed=0))
-    with pytest.raises(MesmError, match=f"{held.shard(key)}.*{sentence.format(key=key)}"):
-        list(loader.batches([tuple(held.keys)], epoch=0))
+    source = Dataset(copy, check=True)
+    key = min(source.keys, key=lambda key: (source.shard(key), source.rows[key]["faces_offset"]))
+    damage(copy / "shards" / source.shard(key))
+    targets = {key: np.zeros(1, np.float32) for key in source.keys}
+    loader = Loader(source, targets, None, 10, LoaderConfig(), stream=ShardStream(source, source.keys, seed=0))
+    with pytest.raises(MesmError, match=f"{source.shard(key)}.*{sentence.format(key=key)}"):
+        list(loader.batches([tuple(source.keys)], epoch=0))
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     served.put(local, "small")
     for name, value in {**served.environment, "MESM_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote_bytes, "PAUSE", 0.01)
+    monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.01)
     yield served
     served.close()
 
@@ -146,7 +147,7 @@ def store(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_a_changed_environment_is_followed_within_one_process(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store_of(f"s3://{BUCKET}/small")[0].exists(f"{BUCKET}/small/dataset.json")
+    assert open_store(f"s3://{BUCKET}/small")[0].exists(f"{BUCKET}/small/dataset.json")
     other = ObjectStore()
     monkeypatch.setenv("AWS_ENDPOINT_URL", other.endpoint)
     try:
@@ -163,10 +164,11 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     store: ObjectStore, local: Path, tmp_path: Path, scheme: str
 ) -> None:
     url = f"s3://{BUCKET}/small" if scheme == "s3" else f"{store.endpoint}/{BUCKET}/small"
-    held = open_dataset(url, check=True)
-    names = sorted(held.info["shards"])
+    source = open_dataset(url, check=True)
+    names = sorted(source.info["shards"])
     store.faults = {names[0]: [500, 503], names[1]: ["cut"], names[2]: ["cut", "cut"]}
-    assert keys_of(ShardStream(held, held.keys, seed=3)) == keys_of(ShardStream(Dataset(local), held.keys, seed=3))
+    expected = keys_of(ShardStream(Dataset(local), source.keys, seed=3))
+    assert keys_of(ShardStream(source, source.keys, seed=3)) == expected
     assert not any(store.faults.values()), "all faults were met"
     assert not list((tmp_path / "cache").glob("*/shards/*"))
     (tmp_path / "damaged" / "shards").mkdir(parents=True)
@@ -174,13 +176,13 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
     flip_a_byte(tmp_path / "damaged" / "shards" / names[0])
     store.put(tmp_path / "damaged", "small")
     with pytest.raises(MesmError, match=f"{scheme}://.*/{names[0]}: sample .* is damaged .*faces.npy"):
-        keys_of(ShardStream(open_dataset(url, check=True), held.keys, seed=3))
+        keys_of(ShardStream(open_dataset(url, check=True), source.keys, seed=3))
     store.faults = {names[0]: [404]}
-    with pytest.raises(MesmError, match=f"{names[0]} is not there"):
-        keys_of(ShardStream(held, held.keys, seed=3))
+    with pytest.raises(MesmError, match=f"{names[0]} does not exist"):
+        keys_of(ShardStream(source, source.keys, seed=3))
 
 
-class Spoken(Silent):
+class Spoken(NullLogger):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -188,7 +190,7 @@ class Spoken(Silent):
         self.lines.append(line)
 
 
-def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Path, tmp_path: Path) -> None:
+def test_a_run_reports_the_limits_of_a_stream_and_is_reproducible(local: Path, tmp_path: Path) -> None:
     from mesm_train.config.settings import load_recipe
 
     recipe = small_recipe(tmp_path, local)
@@ -196,7 +198,7 @@ def test_a_run_says_what_a_stream_cannot_promise_and_is_the_same_twice(local: Pa
     for name in ("one", "two"):
         spoken = Spoken()
         config = load_recipe(recipe, ["loader.source=webdataset", "optim.epochs=1"])
-        assert begin(config, tmp_path / name, resume=False, stop=lambda: False, watcher=spoken)
+        assert start_run(config, tmp_path / name, resume=False, stop=lambda: False, logger=spoken)
         assert spoken.lines[0] == f"note: {STREAM_NOTE}"
         losses.append(journal(tmp_path / name))
     assert losses[0] == losses[1]
@@ -218,5 +220,5 @@ def test_two_ranks_train_on_streams_of_their_own(local: Path, tmp_path: Path) ->
 
 def test_more_ranks_than_shards_are_refused(dataset: Path, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, dataset)
-    found = ranks(3, trained, recipe, ["loader.source=webdataset"], tmp_path / "run", None, folder=tmp_path / "f")
-    assert all("start fewer ranks, or take loader.source=index" in message for _, message, _ in found)
+    results = ranks(3, trained, recipe, ["loader.source=webdataset"], tmp_path / "run", None, folder=tmp_path / "f")
+    assert all("start fewer ranks, or take loader.source=index" in message for _, message, _ in results)

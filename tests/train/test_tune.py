@@ -9,8 +9,8 @@ from small_runs import small_recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
 from mesm_train.config.settings import load_recipe
-from mesm_train.training.checkpoint import kept_best
-from mesm_train.training.progress import Silent
+from mesm_train.training.checkpoint import best_checkpoints
+from mesm_train.training.progress import NullLogger
 
 pytest.importorskip("optuna")
 SPACE = {"optim.lr": {"log": [1e-4, 1e-1]}, "optim.batch": {"choice": [4, 8]}, "model.dropout": {"uniform": [0.0, 0.5]}}
@@ -18,14 +18,14 @@ SPACE = {"optim.lr": {"log": [1e-4, 1e-1]}, "optim.batch": {"choice": [4, 8]}, "
 
 def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, dataset: Path) -> None:
     config = load_recipe(str(small_recipe(tmp_path, dataset)), ["optim.epochs=1"])
-    whole = tune(config, SPACE, tmp_path / "whole", trials=3, stop=lambda: False, watcher=Silent())
+    whole = tune(config, SPACE, tmp_path / "whole", trials=3, stop=lambda: False, logger=NullLogger())
     assert whole is not None
     calls = iter(range(1000))
-    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: next(calls) > 3, watcher=Silent()) is None
-    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: False, watcher=Silent()) == whole
+    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: next(calls) > 3, logger=NullLogger()) is None
+    assert tune(config, SPACE, tmp_path / "two", trials=3, stop=lambda: False, logger=NullLogger()) == whole
     for trial in whole:
         run = tmp_path / "whole" / "trials" / f"{trial.number:04}"
-        assert trial.score == kept_best(run / "checkpoints")[0]["score"]
+        assert trial.score == best_checkpoints(run / "checkpoints")[0]["score"]
         assert not (run / "predictions-test.parquet").exists()
         assert json.loads((run / "results.json").read_text())["scores"].keys() == {"valid"}
     best = load_recipe(str(tmp_path / "whole" / "best.yaml"))
@@ -33,10 +33,15 @@ def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, d
     assert best.eval.test
     with pytest.raises(InputError, match="holds a search with another space"):
         tune(
-            config, {"optim.lr": SPACE["optim.lr"]}, tmp_path / "whole", trials=3, stop=lambda: False, watcher=Silent()
+            config,
+            {"optim.lr": SPACE["optim.lr"]},
+            tmp_path / "whole",
+            trials=3,
+            stop=lambda: False,
+            logger=NullLogger(),
         )
     with pytest.raises(InputError, match=r"optim\.rate=1: there is no such setting"):
-        tune(config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, watcher=Silent())
+        tune(config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, logger=NullLogger())
 
 
 def test_proposals_follow_what_was_good() -> None:

@@ -27,8 +27,8 @@ from mesm_train.models.baselines.make import make_two_phase
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.runs import run as runs
 from mesm_train.training.loop import train
-from mesm_train.training.progress import Silent
-from mesm_train.training.setup import prepare, select_data
+from mesm_train.training.progress import NullLogger
+from mesm_train.training.setup import prepare_run, select_data
 
 SMALL = """
 name: small
@@ -98,8 +98,8 @@ def config(recipe: Path, *sets: str) -> RunConfig:
 
 @pytest.mark.parametrize("kind", TWO_PHASE)
 def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: str) -> None:
-    setup = prepare(config(recipe, f"model.kind={kind}"), tmp_path)
-    assert train(setup, tmp_path, stop=lambda: False, watcher=Silent())
+    setup = prepare_run(config(recipe, f"model.kind={kind}"), tmp_path)
+    assert train(setup, tmp_path, stop=lambda: False, logger=NullLogger())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     first, last = np.mean(losses[:3]), np.mean(losses[-3:])
@@ -112,10 +112,10 @@ def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: 
 def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
     settings = config(recipe, "model.kind=mult", "optim.epochs=3")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert runs.begin(settings, whole, resume=False, stop=lambda: False, watcher=Silent())
+    assert runs.start_run(settings, whole, resume=False, stop=lambda: False, logger=NullLogger())
     steps = iter([False] * 4 + [True] * 100)
-    assert not runs.begin(settings, parts, resume=False, stop=lambda: next(steps), watcher=Silent())
-    assert runs.begin(settings, parts, resume=True, stop=lambda: False, watcher=Silent())
+    assert not runs.start_run(settings, parts, resume=False, stop=lambda: next(steps), logger=NullLogger())
+    assert runs.start_run(settings, parts, resume=True, stop=lambda: False, logger=NullLogger())
     first, second = (pq.read_table(run / "predictions-test.parquet").to_pylist() for run in (whole, parts))
     assert first == second
     judged = runs.evaluate(whole, part="test")
@@ -133,7 +133,7 @@ def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path:
 
 
 def test_statistics_are_those_of_the_train_part(recipe: Path, tmp_path: Path) -> None:
-    setup = prepare(config(recipe), tmp_path)
+    setup = prepare_run(config(recipe), tmp_path)
     assert isinstance(setup.model, TwoPhaseModel)
     features = open_set(setup.dataset.path, "sound")
     rows = np.concatenate([features.values(key) for key in setup.keys["train"]]).astype(np.float64)
@@ -160,7 +160,7 @@ def test_settings_that_do_not_fit_the_features_are_refused_by_name(
     recipe: Path, tmp_path: Path, sets: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        prepare(config(recipe, *sets), tmp_path)
+        prepare_run(config(recipe, *sets), tmp_path)
 
 
 def test_features_of_another_dataset_are_refused(recipe: Path, features: Path, tmp_path: Path) -> None:

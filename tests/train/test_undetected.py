@@ -8,7 +8,7 @@ from small_runs import small_recipe
 
 from mesm_data.dataset.reader import Dataset
 from mesm_train.config.settings import load_recipe
-from mesm_train.training.setup import prepare
+from mesm_train.training.setup import prepare_run
 
 
 @pytest.mark.parametrize(("choice", "column"), [("keep", "n_faces"), ("skip", "n_detected")])
@@ -16,7 +16,7 @@ def test_a_batch_has_all_crops_or_those_with_a_detected_face(
     choice: str, column: str, dataset: Path, tmp_path: Path
 ) -> None:
     sets = [f"loader.undetected={choice}", "model.modalities=[v]", "labels=dimensions"]
-    setup = prepare(load_recipe(str(small_recipe(tmp_path, dataset)), sets), tmp_path / "run")
+    setup = prepare_run(load_recipe(str(small_recipe(tmp_path, dataset)), sets), tmp_path / "run")
     rows = Dataset(dataset).rows
     keys = sorted(key for keys in setup.keys.values() for key in keys)
     assert sum(rows[key]["n_detected"] for key in keys) < sum(rows[key]["n_faces"] for key in keys)

@@ -1,74 +1,81 @@
-"""How many images a second there are of each utterance, found from their number and the length of its sound."""
+"""Inference of the images' rate from their number and the length of the audio."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Rates at which videos are shown, and 2, the one that the paper's text suggests for MOSEI.
+# Common video frame rates, and 2, which the paper's text suggests for MOSEI.
 RATES = (2.0, 5.0, 10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
-# If this share of the utterances fits one rate, those that do not are taken for broken off, not for another rate.
-_COMMON = 0.9
+# If at least this share of the utterances fits one rate, the others are assumed to be incomplete.
+_COMMON_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """How many images an utterance has, the `seconds` of its sound, and the rate that is `said` of them."""
+class ImageCount:
+    """The images of an utterance.
+
+    Attributes:
+        seconds: length of the audio; None if unknown.
+        declared_rate: the rate in meta.pkl; None if there is none.
+    """
 
     count: int
     seconds: float | None
-    said: float | None
+    declared_rate: float | None
 
-    def fit(self, rate: float) -> bool:
-        """Whether this is the number of images that `rate` gives, one more or less."""
+    def fits(self, rate: float) -> bool:
+        """Whether the number of images agrees with `rate`, give or take one."""
         return self.seconds is not None and abs(self.count - rate * self.seconds) <= 1 + 1e-9
 
 
-def rates_of(found: Mapping[str, Counted]) -> tuple[dict[str, float], list[str]]:
-    """Images a second by utterance, where that can be said, and how it was found, as notes."""
-    known = [each for each in found.values() if each.count and each.seconds]
-    said = sorted({each.said for each in found.values() if each.said and 0 < each.said <= 240})
-    common = _common_rate(known, [*said, *RATES])
-    rates = {id_: rate for id_, each in found.items() if each.count and (rate := common or _own_rate(each))}
+def infer_frame_rates(counts: Mapping[str, ImageCount]) -> tuple[dict[str, float], list[str]]:
+    """Infer the images per second of each utterance, as far as possible, and notes on how they were inferred."""
+    known = [images for images in counts.values() if images.count and images.seconds]
+    declared = sorted(
+        {images.declared_rate for images in counts.values() if images.declared_rate and 0 < images.declared_rate <= 240}
+    )
+    common = _common_rate(known, [*declared, *RATES])
+    rates = {id_: rate for id_, images in counts.items() if images.count and (rate := common or _own_rate(images))}
     return rates, list(_notes(rates, common, known))
 
 
-def _common_rate(known: list[Counted], candidates: list[float]) -> float | None:
-    """The rate that nearly all fit, the closest one of those that most do."""
-    fitting = Counter(rate for each in known for rate in candidates if each.fit(rate))
+def _common_rate(known: list[ImageCount], candidates: list[float]) -> float | None:
+    """Return the rate that nearly all utterances fit; of several, the one with the most fits and the smallest error."""
+    fitting = Counter(rate for images in known for rate in candidates if images.fits(rate))
     if not fitting:
         return None
-    off = {rate: sum(abs(each.count - rate * (each.seconds or 0)) for each in known) for rate in fitting}
-    best = max(fitting, key=lambda rate: (fitting[rate], -off[rate]))
-    return best if fitting[best] >= _COMMON * len(known) else None
+    errors = {rate: sum(abs(images.count - rate * (images.seconds or 0)) for images in known) for rate in fitting}
+    best = max(fitting, key=lambda rate: (fitting[rate], -errors[rate]))
+    return best if fitting[best] >= _COMMON_SHARE * len(known) else None
 
 
-def _own_rate(images: Counted) -> float | None:
-    """One utterance's rate: what is said of it if it fits, else the nearest usual rate that fits, else as it is."""
+def _own_rate(images: ImageCount) -> float | None:
+    """Return the rate of one utterance: declared if it fits, else the nearest common one that fits, else measured."""
     if not images.seconds:
-        return images.said
-    own = images.count / images.seconds
-    if images.said and images.fit(images.said):
-        return images.said
-    fitting = [rate for rate in RATES if images.fit(rate)]
-    return min(fitting, key=lambda rate: abs(rate - own)) if fitting else round(own, 3)
+        return images.declared_rate
+    measured = images.count / images.seconds
+    if images.declared_rate and images.fits(images.declared_rate):
+        return images.declared_rate
+    fitting = [rate for rate in RATES if images.fits(rate)]
+    return min(fitting, key=lambda rate: abs(rate - measured)) if fitting else round(measured, 3)
 
 
-def _notes(rates: Mapping[str, float], common: float | None, known: list[Counted]) -> Iterator[str]:
+def _notes(rates: Mapping[str, float], common: float | None, known: list[ImageCount]) -> Iterator[str]:
     if common:
-        others = sum(not each.fit(common) for each in known)
-        but = f"; {others} utterances do not fit it and are taken for incomplete" if others else ""
-        yield f"images: {common:.3f} a second, found from their number and the length of the sound{but}"
+        others = sum(not images.fits(common) for images in known)
+        exceptions = f"; {others} utterances do not fit it and are taken for incomplete" if others else ""
+        yield f"images: {common:.3f} a second, found from their number and the length of the sound{exceptions}"
         return
     counts = Counter(f"{rate:.3f}" if rate in RATES else "other" for rate in rates.values())
     if listed := ", ".join(f"{rate} ({count} utterances)" for rate, count in counts.most_common(8)):
         yield f"images: no common rate, each utterance has its own; a second: {listed}"
 
 
-def number(value: Any) -> float | None:
-    """A finite number, or text that is one."""
+def parse_number(value: Any) -> float | None:
+    """Return a finite number, also from a string; None for anything else."""
     try:
-        found = float(value) if isinstance(value, (int, float, str)) else None
+        result = float(value) if isinstance(value, (int, float, str)) else None
     except (ValueError, OverflowError):
         return None
-    return found if found is not None and abs(found) < 1e9 else None
+    return result if result is not None and abs(result) < 1e9 else None

@@ -1,6 +1,8 @@
-"""Reads a pickle as data: containers, text and numbers. Nothing is imported or called, whatever the file says.
+"""Reads a pickle as data: containers, strings and numbers. Nothing in the file is imported or called.
 
-The opcodes are read by the standard library's pickletools, which runs nothing, and carried out here one by one.
+The standard library's pickletools parses the opcodes without executing them; `_Machine` executes those of plain data.
+A restricted pickle.Unpickler would not suffice: the one in C allocates a memo table of any size that the file requests,
+and every Unpickler hashes the keys of dictionaries, which recurses without limit for nested tuples.
 """
 
 import pickletools
@@ -14,7 +16,7 @@ from typing import Any
 from mesm_data.errors import InputError
 from mesm_data.storage.safe_text import valid_unicode
 
-LIMIT = 512 * 2**20  # bytes; the released files are a few MB
+MAX_BYTES = 512 * 2**20  # the released files have a few MB
 
 _MARK = object()
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -28,20 +30,20 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A class or function that the file names; it is never looked up."""
+    """The name of a class or function in the file; it is never imported."""
 
     name: str
 
 
 @dataclass(slots=True)
 class _Dtype:
-    """A number type of numpy, as struct writes it: "<d"."""
+    """A numpy.dtype as a format of struct, such as "<d"."""
 
     code: str
     order: str = "<"
 
 
-# numpy's scalars: numpy.core.multiarray.scalar(numpy.dtype("f8"), b"..."); protocol 2 writes bytes as latin-1 text.
+# numpy scalars are numpy.core.multiarray.scalar(numpy.dtype("f8"), b"..."); protocol 2 writes bytes as latin-1 text.
 _SCALAR = frozenset(("numpy.core.multiarray scalar", "numpy._core.multiarray scalar"))
 _DTYPE, _ENCODE, _NO_BYTES = "numpy dtype", "_codecs encode", "__builtin__ bytes"
 _CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b"}
@@ -50,13 +52,13 @@ _KNOWN = _SCALAR | {_DTYPE, _ENCODE, _NO_BYTES}
 
 
 def load(path: Path) -> Any:
-    """The object in a pickle file: dict, list, tuple, str, bytes, int, float, bool and None; numpy scalars as these.
+    """Read a pickle file of dict, list, tuple, str, bytes, int, float, bool and None; numpy scalars become numbers.
 
-    Raises InputError that names the file and what is wrong, be it a class that is none of these.
+    Raises InputError that names the file and the problem, such as a class that is none of these.
     """
     try:
-        if path.stat().st_size > LIMIT:
-            raise InputError(f"{path} has more than {LIMIT} bytes: it is not what it should be")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} has more than {MAX_BYTES} bytes: it is not what it should be")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -69,18 +71,18 @@ def load(path: Path) -> Any:
 
 
 def loads(data: bytes) -> Any:
-    """See `load`. Raises InputError for what is not plain data; a malformed pickle raises ValueError and its kin."""
+    """Like `load`, from bytes. Raises InputError for other than plain data, ValueError or similar if malformed."""
     machine = _Machine()
     for opcode, argument, _ in pickletools.genops(BytesIO(data)):
         if opcode.name == "STOP":
             result = machine.stack.pop()
-            return machine.checked(result)
+            return machine.check_plain(result)
         machine.step(opcode.name, argument)
-    raise ValueError("it has no end")
+    raise ValueError("the end is missing")
 
 
 class _Machine:
-    """The stack of the pickle format. Nothing in it recurses, and nothing grows beyond what the file holds."""
+    """The stack machine of the pickle format, without recursion. Its memory is bounded by the size of the file."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -110,36 +112,36 @@ class _Machine:
             del stack[-count:]
             stack.append(tuple(items))
         elif name in ("TUPLE", "LIST"):
-            stack.append((tuple if name == "TUPLE" else list)(self._marked()))
+            stack.append((tuple if name == "TUPLE" else list)(self._pop_to_mark()))
         elif name == "DICT":
-            items = self._marked()
+            items = self._pop_to_mark()
             stack.append({})
-            self._set(stack[-1], items)
+            self._set_items(stack[-1], items)
         elif name in ("APPEND", "APPENDS"):
-            items = [stack.pop()] if name == "APPEND" else self._marked()
-            self._expect(list).extend(items)
+            items = [stack.pop()] if name == "APPEND" else self._pop_to_mark()
+            self._top(list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
-            items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else self._marked()
-            self._set(self._expect(dict), items)
+            items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else self._pop_to_mark()
+            self._set_items(self._top(dict), items)
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
                 argument = f"{_text(stack.pop(-2))} {_text(stack.pop())}"
-            self._name(argument)
+            self._push_name(argument)
         elif name == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
             stack.append(_call(function, arguments))
         elif name == "BUILD":
             _build(stack[-2], stack.pop())
         else:
-            raise InputError(f"holds more than plain data (pickle opcode {name})")
+            raise InputError(f"contains more than plain data (pickle opcode {name})")
 
-    def checked(self, value: Any) -> Any:
-        """The result, if it is plain."""
+    def check_plain(self, value: Any) -> Any:
+        """Return the result. Raises InputError if it is not plain data."""
         if isinstance(value, (_Name, _Dtype)) or value is _MARK:
-            raise InputError("holds no plain data")
+            raise InputError("contains no plain data")
         return value
 
-    def _name(self, name: str) -> None:
+    def _push_name(self, name: str) -> None:
         if name not in _KNOWN:
             raise InputError(
                 f"names the class or function {name.replace(' ', '.')[:100]!r}, and only plain data (containers, text, "
@@ -147,25 +149,25 @@ class _Machine:
             )
         self.stack.append(_Name(name))
 
-    def _marked(self) -> list[Any]:
-        at = len(self.stack) - 1
-        while self.stack[at] is not _MARK:
-            at -= 1
-            if at < 0:
+    def _pop_to_mark(self) -> list[Any]:
+        mark = len(self.stack) - 1
+        while self.stack[mark] is not _MARK:
+            mark -= 1
+            if mark < 0:
                 raise ValueError("a mark is missing")
-        items = self.stack[at + 1 :]
-        del self.stack[at:]
+        items = self.stack[mark + 1 :]
+        del self.stack[mark:]
         return items
 
-    def _expect(self, kind: type) -> Any:
+    def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
             raise ValueError(f"expected a {kind.__name__}")
         return self.stack[-1]
 
-    def _set(self, target: dict[Any, Any], items: list[Any]) -> None:
+    def _set_items(self, target: dict[Any, Any], items: list[Any]) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes, int, float, bool, type(None))):
-                raise InputError(f"holds a dictionary whose key is a {type(key).__name__}")
+                raise InputError(f"contains a dictionary whose key is a {type(key).__name__}")
             target[key] = value
 
 
@@ -177,25 +179,25 @@ def _call(function: Any, arguments: Any) -> Any:
     if function.name == _ENCODE:
         text, encoding = arguments
         if _text(encoding) not in ("latin1", "latin-1"):
-            raise InputError(f"holds bytes as {encoding[:20]!r}")
+            raise InputError(f"contains bytes as {encoding[:20]!r}")
         return _text(text).encode("latin-1")
     if function.name == _NO_BYTES and not arguments:
         return b""
     kind, data = arguments
     if not isinstance(kind, _Dtype):
-        raise InputError("holds a number of an unknown type")
+        raise InputError("contains a number of an unknown type")
     return struct.unpack(kind.order + kind.code, data)[0]
 
 
 def _text(value: Any) -> str:
-    """A value that must be text; nothing else is ever turned into text, a list in a list in a list is no sentence."""
+    """Return a value that must be a string. Other values are never formatted: a nested list can be huge as text."""
     if not isinstance(value, str):
         raise ValueError(f"expected text, not a {type(value).__name__}")
     return value
 
 
 def _build(target: Any, state: Any) -> None:
-    """numpy.dtype's state: (version, byte order, ...)."""
+    """Set the state of a numpy.dtype: (version, byte order, ...)."""
     if not isinstance(target, _Dtype) or not isinstance(state, tuple) or _text(state[1]) not in ("<", ">", "=", "|"):
         raise InputError("sets the state of an object")
     target.order = ">" if state[1] == ">" else "<"

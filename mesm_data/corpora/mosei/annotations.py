@@ -1,31 +1,34 @@
-"""All that the texts and tables of CMU-MOSEI say, by video and clip; what was odd in them goes to the notes."""
+"""Reads the annotations of CMU-MOSEI by video and clip: transcripts, ratings, and the SDK's labels and words."""
 
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mesm_data.corpora import csd
 from mesm_data.corpora.mosei.layout import Layout
-from mesm_data.corpora.mosei.ratings import ITEMS, Values, answered, leaves_zeros_empty, read_answers
-from mesm_data.corpora.mosei.transcripts import Clip, is_video, key_of, parse_transcript
-from mesm_data.corpora.parsing import Notes
+from mesm_data.corpora.mosei.ratings import ITEMS, Values, has_answer, leaves_zeros_empty, read_answers
+from mesm_data.corpora.mosei.transcripts import Clip, is_video_id, parse_transcript, utterance_id
+from mesm_data.corpora.parsing import WarningLog
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
 from mesm_data.storage.machine_errors import raise_resource_error
 
-Rows = TypeVar("Rows")  # of a video
+Rows = TypeVar("Rows")  # of one video
 
 _WORDS = re.compile(r"timestamped_?words", re.IGNORECASE | re.ASCII)  # not ...WordVectors
 
 
 @dataclass(slots=True, kw_only=True)
-class Rated:
-    """The raters of one clip, in the order of the files and their rows, and the files.
+class ClipRatings:
+    """The ratings of one clip.
 
-    `answered`: somebody answered something, or empty cells are answers of 0 in one of the files.
+    Attributes:
+        raters: the answers of each rater, in the order of the files and their rows.
+        files: the files that contain them.
+        answered: whether any rater gave any answer, or empty cells mean 0 in one of the files.
     """
 
     raters: list[Values] = field(default_factory=list)
@@ -34,30 +37,37 @@ class Rated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Official:
-    """The SDK's label file: its path, and the rows by video."""
+class LabelFile:
+    """The SDK's label file: its path and its rows by video."""
 
     path: str
-    rows: dict[str, list[csd.Rated]]
+    rows: dict[str, list[csd.LabelRow]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """The SDK's file of timed words: its path, and the words by video."""
+class WordFile:
+    """The SDK's file of timed words: its path and its words by video."""
 
     path: str
     words: dict[str, list[Word]]
 
 
-Lines = dict[str, dict[int, tuple[str, Clip]]]  # video -> clip -> (the file that it stands in, the line)
-Ratings = dict[str, dict[int, Rated]]
+class TranscriptLine(NamedTuple):
+    """A line of a transcript and the file that contains it."""
+
+    path: str
+    clip: Clip
 
 
-def read_transcripts(layout: Layout, notes: Notes) -> Lines:
-    """Every clip of every transcript. Of a clip that occurs twice the first counts."""
-    found: Lines = {}
+Lines = dict[str, dict[int, TranscriptLine]]  # by video and clip
+Ratings = dict[str, dict[int, ClipRatings]]  # by video and clip
+
+
+def read_transcripts(layout: Layout, notes: WarningLog) -> Lines:
+    """Read every clip of every transcript. If a clip occurs twice, the first is used."""
+    lines: Lines = {}
     for stem, path in layout.files("transcripts").items():
-        if not is_video(stem):
+        if not is_video_id(stem):
             notes.add("files that are not named after a video", f"{path}: is not named after a video; not read")
             continue
         text = layout.tree.text(path)
@@ -67,23 +77,23 @@ def read_transcripts(layout: Layout, notes: Notes) -> Lines:
         for line, message in parsed.problems:
             notes.add("odd lines of transcripts", f"{path}:{line}: {message}")
         for clip in parsed.records:
-            clips = found.setdefault(clip.video, {})
-            where, key = f"{path}:{clip.line}", key_of(clip.video, clip.number)
+            clips = lines.setdefault(clip.video, {})
+            where, key = f"{path}:{clip.line}", utterance_id(clip.video, clip.number)
             if clip.number in clips:
-                before, first = clips[clip.number]
-                said = f"{where}: {key} occurs a second time; the first counts ({before}:{first.line})"
-                notes.add("clips that occur twice", said)
+                first = clips[clip.number]
+                sentence = f"{where}: {key} occurs a second time; the first counts ({first.path}:{first.clip.line})"
+                notes.add("clips that occur twice", sentence)
                 continue
             if clip.end <= clip.start:
-                said = f"{where}: {key} ends at {clip.end} s, not after its start at {clip.start} s"
-                notes.add("clips that end before they begin", said)
-            clips[clip.number] = (path, clip)
-    return found
+                sentence = f"{where}: {key} ends at {clip.end} s, not after its start at {clip.start} s"
+                notes.add("clips that end before they begin", sentence)
+            clips[clip.number] = TranscriptLine(path, clip)
+    return lines
 
 
-def read_ratings(layout: Layout, notes: Notes) -> Ratings:
-    """Every rater of every clip. A row that is found again (in a renamed copy of a file) counts once."""
-    found: Ratings = {}
+def read_ratings(layout: Layout, notes: WarningLog) -> Ratings:
+    """Read every rater of every clip. A row that occurs again (in a renamed copy of a file) counts once."""
+    ratings: Ratings = {}
     seen: set[tuple[str, str, int]] = set()
     for path in layout.files("labels").values():
         try:
@@ -98,7 +108,7 @@ def read_ratings(layout: Layout, notes: Notes) -> Ratings:
         zeros_empty = leaves_zeros_empty(parsed.records)
         if zeros_empty:
             sentence = (
-                f"{path}: holds empty cells and no 0 in {len(parsed.records)} rows: each empty cell is taken as 0"
+                f"{path}: contains empty cells and no 0 in {len(parsed.records)} rows: each empty cell is taken as 0"
             )
             notes.add("files of ratings without a 0", sentence)
         for answer in parsed.records:
@@ -108,56 +118,56 @@ def read_ratings(layout: Layout, notes: Notes) -> Ratings:
                     skipped["that were read before"] += 1
                     continue
                 seen.add(row)
-            rated = found.setdefault(answer.video, {}).setdefault(answer.clip, Rated())
+            clip = ratings.setdefault(answer.video, {}).setdefault(answer.clip, ClipRatings())
             rater = dict(zip(ITEMS, answer.values, strict=True))
-            rated.raters.append(rater)
-            rated.answered |= zeros_empty or answered(rater)
-            if path not in rated.files:
-                rated.files.append(path)
+            clip.raters.append(rater)
+            clip.answered |= zeros_empty or has_answer(rater)
+            if path not in clip.files:
+                clip.files.append(path)
         for kind, count in sorted(skipped.items()):
             notes.add("kinds of rows that are not counted", f"{path}: {count} rows {kind} are not counted")
-    return found
+    return ratings
 
 
-def read_official(layout: Layout, notes: Notes) -> Official | None:
-    """The SDK's label file, if one that names all seven columns is there; the archive's own name is preferred.
+def read_label_file(layout: Layout, notes: WarningLog) -> LabelFile | None:
+    """Read the SDK's label file, if there is one that names all seven columns; the archive's own name is preferred.
 
-    Raises InputError where there is one and h5py is missing.
+    Raises InputError if there is one and h5py is not installed.
     """
     files = {stem: path for stem, path in layout.files("csd").items() if "label" in stem.casefold()}
-    official = None
+    label_file = None
     for stem in sorted(files, key=lambda stem: (stem != "CMU_MOSEI_Labels", stem)):
         path = files[stem]
-        if official:
-            notes.add(".csd files that are not read", f"{path}: is not read, {official.path} counts")
+        if label_file:
+            notes.add(".csd files that are not read", f"{path}: is not read, {label_file.path} counts")
             continue
-        rows = _from_csd(csd.read_labels, layout, path, notes)
-        official = None if rows is None else Official(path=path, rows=rows)
-    return official
+        rows = _read_csd(csd.read_labels, layout, path, notes)
+        label_file = None if rows is None else LabelFile(path=path, rows=rows)
+    return label_file
 
 
-def read_words(layout: Layout, notes: Notes) -> Timed | None:
-    """The SDK's timed words, if they are there. Raises InputError where they are and h5py is missing."""
+def read_words(layout: Layout, notes: WarningLog) -> WordFile | None:
+    """Read the SDK's timed words, if there are any. Raises InputError if so and h5py is not installed."""
     for stem, path in layout.files("csd").items():
         if _WORDS.search(stem) and "vector" not in stem.casefold():
-            words = _from_csd(csd.read_words, layout, path, notes)
+            words = _read_csd(csd.read_words, layout, path, notes)
             if words is not None:
-                return Timed(path=path, words=words)
+                return WordFile(path=path, words=words)
     return None
 
 
-def _from_csd(
-    read: Callable[[Path], tuple[dict[str, Rows], list[str]]], layout: Layout, path: str, notes: Notes
+def _read_csd(
+    read: Callable[[Path], tuple[dict[str, Rows], list[str]]], layout: Layout, path: str, notes: WarningLog
 ) -> dict[str, Rows] | None:
-    """What is read of a .csd file, None if it cannot be; both with a note. Raises InputError where h5py is missing."""
+    """Read a .csd file and note its problems; None if it is unreadable. Raises InputError if h5py is not installed."""
     try:
-        found, problems = read(layout.tree.root / path)
+        tables, problems = read(layout.tree.root / path)
     except InputError:
         raise
     except MesmError as error:
         notes.add(".csd files that are not read", f"{path}: {error}; not read")
         return None
-    problems += [f"{video[:40]!r} is no id of a video" for video in found if not is_video(video)]
+    problems += [f"{video[:40]!r} is not the id of a video" for video in tables if not is_video_id(video)]
     for problem in problems:
         notes.add("tables of .csd files that cannot be used", f"{path}: {problem}")
-    return {video: rows for video, rows in found.items() if is_video(video)}
+    return {video: rows for video, rows in tables.items() if is_video_id(video)}

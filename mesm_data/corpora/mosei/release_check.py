@@ -1,4 +1,4 @@
-"""What is said of a copy of CMU-MOSEI as a whole: against the corpus as it is known, and by the rules for its rows."""
+"""Notes on a copy of CMU-MOSEI as a whole: how it differs from the release, and how many clips are not usable."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -6,33 +6,36 @@ from typing import Any
 
 from mesm_data.corpora.mosei.layout import Layout
 from mesm_data.corpora.mosei.ratings import EMOTIONS, is_labelled
-from mesm_data.corpora.release_check import compare, lacking_text
-from mesm_data.corpora.source_tree import Tree
-from mesm_data.schema.recordings import SYNTHETIC, Corpus
+from mesm_data.corpora.release_check import compare_counts, missing_text_notes
+from mesm_data.corpora.source_tree import SourceTree
+from mesm_data.schema.recordings import SYNTHETIC_MARKER, Corpus, Exclusion
 
-# (status, reason) of the rows that are not built.
-UNLABELLED = ("excluded", "unlabelled")
-NO_CLIP = ("excluded", "no_clip")
-DOUBTS = ("empty_answers", "not_in_csd", "csd_differs")
-NO_TIMES = ("failed", "no times are known: it has neither a line in a transcript nor a row in the label file")
+UNLABELLED = Exclusion("excluded", "unlabelled")
+NO_CLIP = Exclusion("excluded", "no_clip")
+NO_TIMES = Exclusion("failed", "no times are known: it has neither a line in a transcript nor a row in the label file")
+LABEL_FLAGS = ("empty_answers", "not_in_csd", "csd_differs")  # of doubtful labels
 
 
-def beside(layout: Layout) -> list[str]:
-    """A word on label files that lie beside the folder that was given."""
+def label_file_hint(layout: Layout) -> list[str]:
+    """Return a hint if there are .csd files above the copy's root, where they are not read."""
     if "csd" in layout.folders:
         return []
     above = layout.tree.root.resolve().parent
-    files = [name for name in Tree(above).files(".") if name.endswith(".csd")]
-    return [f"{above} holds {', '.join(files[:3])}: give that folder to have them read"] if files else []
+    files = [name for name in SourceTree(above).files(".") if name.endswith(".csd")]
+    return [f"{above} contains {', '.join(files[:3])}: name that folder to read them"] if files else []
 
 
-def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], counts: Mapping[str, Any]) -> list[str]:
-    """How this copy differs from what is known of the corpus, and how many clips are not as they should be.
+def describe_copy(
+    corpus: Corpus, videos: Collection[str], sound: Collection[str], counts: Mapping[str, Any]
+) -> list[str]:
+    """Describe how a copy differs from the release, and how many clips lack something.
 
-    `videos` and `sound` hold the ids whose whole video or sound is here.
+    Args:
+        videos, sound: ids of the videos whose whole video, or audio, is there.
+        counts: the known counts of the release.
     """
-    every = corpus.utterances()
-    labelled = [u for u in every if is_labelled(u.labels) and u.unbuilt != NO_CLIP]
+    utterances = corpus.utterances()
+    labelled = [u for u in utterances if is_labelled(u.labels) and u.exclusion != NO_CLIP]
     dialogs = {utterance.dialog for utterance in labelled}
     here = {"labelled clips": len(labelled), "videos with labelled clips": len(dialogs)}
     for emotion in EMOTIONS:
@@ -44,15 +47,17 @@ def summary(corpus: Corpus, videos: Collection[str], sound: Collection[str], cou
         **{f"clips with {emotion}": counts["emotions"][emotion] for emotion in EMOTIONS},
         "clips without an emotion": counts["none"],
     }
-    said = []
-    # A part of the corpus, or an imitation, is not the corpus with errors.
-    if not (corpus.root / SYNTHETIC).exists():
-        half = 2 * len(dialogs) < counts["videos"]
-        said += [f"{len(dialogs)} of {counts['videos']} labelled videos are here"] if half else compare(here, known)
+    notes = []
+    # A part of the corpus, or a synthetic one, is not compared number by number.
+    if not (corpus.root / SYNTHETIC_MARKER).exists():
+        is_part = 2 * len(dialogs) < counts["videos"]
+        part_note = [f"{len(dialogs)} of {counts['videos']} labelled videos are here"]
+        notes += part_note if is_part else compare_counts(here, known)
     for kind, files in (("video", videos), ("sound", sound)):
-        if absent := sorted(dialogs.difference(files)):
-            said.append(f"{len(absent)} labelled videos have no {kind} of the whole, the first is {absent[0]}")
-    said += [f"{n} clips: {reason}" for (_, reason), n in Counter(u.unbuilt for u in every if u.unbuilt).items()]
-    said += lacking_text(labelled)
-    doubts = Counter(flag for u in labelled for flag in u.flags if flag in DOUBTS)
-    return said + [f"{count} clips have the flag {flag}" for flag, count in sorted(doubts.items())]
+        if missing := sorted(dialogs.difference(files)):
+            notes.append(f"{len(missing)} labelled videos have no whole {kind}, the first is {missing[0]}")
+    exclusions = Counter(u.exclusion for u in utterances if u.exclusion)
+    notes += [f"{number} clips: {exclusion.reason}" for exclusion, number in exclusions.items()]
+    notes += missing_text_notes(labelled)
+    flags = Counter(flag for u in labelled for flag in u.flags if flag in LABEL_FLAGS)
+    return notes + [f"{count} clips have the flag {flag}" for flag, count in sorted(flags.items())]

@@ -1,1 +1,1 @@
-"""Any corpus that is described by a table of utterances and, optionally, a corpus.toml."""
+"""Corpora that a table of utterances and, optionally, a corpus.toml describe."""

@@ -1,4 +1,4 @@
-"""The cells of a table of utterances, read one row at a time; what is wrong is collected, not raised."""
+"""Parsers of the cells of a table of utterances. Problems are collected, so that all are reported at once."""
 
 import math
 import re
@@ -12,27 +12,29 @@ if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
     from mesm_data.schema.labels import LabelScheme
 
-PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
-         "development": "valid", "test": "test", "testing": "test"}  # fmt: skip
+SPLIT_PARTS = {
+    "train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
+    "development": "valid", "test": "test", "testing": "test",
+}  # fmt: skip
 MAX_SHOWN = 20
-MAX_SECONDS = 1e7  # of a recording: 115 days
+MAX_SECONDS = 1e7  # 115 days
 
 Row = Mapping[str, str]
 
 
 @dataclass(slots=True)
 class Problems:
-    """What is wrong with a table, collected row by row, so that all of it is reported at once."""
+    """The problems of a table, collected row by row."""
 
     where: str
     messages: list[str] = field(default_factory=list)
 
     def add(self, row: int, column: str, message: str) -> None:
-        """`row` counts from 1, the header not counted."""
+        """Add a problem. `row` counts from 1, without the header."""
         self.messages.append(f"row {row}, column {column}: {message}")
 
     def raise_if_any(self) -> None:
-        """Raises InputError that lists the problems."""
+        """Raise InputError that lists the problems, if there are any."""
         if self.messages:
             more = len(self.messages) - MAX_SHOWN
             lines = [*self.messages[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])]
@@ -42,30 +44,30 @@ class Problems:
 
 
 def read_flags(row: Row, text: str) -> tuple[str, ...]:
-    """The flags of the column, and `no_transcript` where there is no text."""
+    """Read the flags; `no_transcript` is added if there is no text."""
     flags = [part for part in re.split(r"[;,\s]+", row.get("flags", "")) if part]
     return tuple(dict.fromkeys([*flags, *([] if text else ["no_transcript"])]))
 
 
 def read_part(cell: str) -> str | None:
-    """train, valid or test for the usual names of these parts, any other name as it is; None for an empty cell."""
+    """Map the usual names of parts to train, valid or test; keep any other name. None for an empty cell."""
     text = cell.strip()
-    return PARTS.get(text.lower(), text) or None
+    return SPLIT_PARTS.get(text.lower(), text) or None
 
 
 def read_channel(number: int, row: Row, problems: Problems) -> int | None:
-    """A channel, from 1 in the table and from 0 here; None for an empty cell."""
+    """Read a channel, which counts from 1 in the table and from 0 in the result; None for an empty cell."""
     cell = row.get("channel", "").strip()
     if not cell:
         return None
     if not re.fullmatch(r"\d{1,2}", cell) or cell == "0":
-        problems.add(number, "channel", f"{cell!r:.20} is not a channel's number: they count from 1")
+        problems.add(number, "channel", f"{cell!r:.20} is not the number of a channel, counting from 1")
         return None
     return int(cell) - 1
 
 
 def read_times(number: int, row: Row, problems: Problems) -> tuple[float, float]:
-    """Start and end in seconds; an infinite end where the table gives none."""
+    """Read start and end in seconds; the end is infinite if the table has none."""
     times: dict[str, float | None] = {}
     for column in ("start", "end", "duration"):
         cell = row.get(column, "").strip()
@@ -85,7 +87,7 @@ def read_times(number: int, row: Row, problems: Problems) -> tuple[float, float]
 
 
 def parse_seconds(cell: str) -> float | None:
-    """Seconds from 12.5, 00:01:02.500, 0:36:59,425 or "0 days 00:00:09.907641513"; None for an empty cell or NaT."""
+    """Parse 12.5, 00:01:02.500, 0:36:59,425 or "0 days 00:00:09.907641513" to seconds; None if empty or NaT."""
     text = cell.strip()
     if text.lower() in ("", "nat", "nan", "none"):
         return None
@@ -99,25 +101,25 @@ def parse_seconds(cell: str) -> float | None:
 
 
 def label_reader(schema: "CorpusSchema", problems: Problems) -> Callable[[int, Row], dict[str, Any]]:
-    """A function from a row's number and cells to its labels, by scheme; equal cells are parsed once."""
-    known: dict[tuple[str, str], Any] = {}
+    """Return a function from a row's number and cells to its labels, by scheme. Equal cells are parsed once."""
+    cache: dict[tuple[str, str], Any] = {}
 
-    def parsed(name: str, scheme: "LabelScheme", row: Row) -> Any:
+    def parse(name: str, scheme: "LabelScheme", row: Row) -> Any:
         if scheme.columns:
             flags = {value: row[column].strip() for value, column in zip(scheme.values, scheme.columns, strict=True)}
             if not any(flags.values()):
                 return None
             return [value for value, cell in flags.items() if cell not in ("", "0", "0.0", "False", "false")]
         cell = row[scheme.column or name]
-        if (name, cell) not in known:
-            known[name, cell] = scheme.parse(cell)
-        return known[name, cell]
+        if (name, cell) not in cache:
+            cache[name, cell] = scheme.parse(cell)
+        return cache[name, cell]
 
     def read(number: int, row: Row) -> dict[str, Any]:
         labels: dict[str, Any] = {}
         for name, scheme in schema.labels.items():
             try:
-                labels[name] = parsed(name, scheme, row)
+                labels[name] = parse(name, scheme, row)
             except InputError as error:
                 problems.add(number, scheme.column or name, str(error))
         return labels

@@ -1,13 +1,13 @@
-"""A corpus of one's own: a table of utterances, with or without a corpus.toml that says what its labels are.
+"""Reader of custom corpora: a table of utterances, with or without a corpus.toml that describes its labels.
 
-corpus.toml is a schema (name, title, licence, labels, views, splits) and, for the table:
+corpus.toml contains a schema (name, title, licence, labels, views, splits) and, for the table:
 
-    table = "clips.csv"                 # below the folder of corpus.toml; default: the one table there
-    media = "media"                     # the folder that the table's paths are relative to; default: that of the table
+    table = "clips.csv"                 # relative to the folder of corpus.toml; default: the only table there
+    media = "media"                     # the folder of the media files; default: that of the table
     [columns]
     video = "clip_file"                 # canonical name = the table's header
     [ratings]
-    table = "ratings.csv"               # id, rater, label, value, self (yes or no): one row a value
+    table = "ratings.csv"               # id, rater, label, value, self (yes or no): one row per value
     labels = ["emotion"]
 """
 
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.infer_schema import infer_schema
 from mesm_data.corpora.table.scan import corpus_from_table
-from mesm_data.corpora.table.table_file import SUFFIXES, read_table
+from mesm_data.corpora.table.table_file import read_table
+from mesm_data.corpora.table.table_formats import SUFFIXES
 from mesm_data.corpora.table.toml_writer import to_toml
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
@@ -30,22 +31,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TOML = 2**22  # bytes
-PLACES = ("table", "media", "columns")
+TABLE_KEYS = ("table", "media", "columns")
 
 
 def is_corpus_file(name: str) -> bool:
-    """Whether this names a table or a corpus.toml, not a corpus."""
+    """Whether a name is that of a table or corpus.toml, and not of a corpus."""
     return Path(name).suffix.lower() in (*SUFFIXES, ".toml")
 
 
 def read_corpus_file(path: Path, root: Path | None = None) -> Corpus:
-    """The corpus of a table, whose labels are inferred, or of a corpus.toml.
+    """Read a table, whose schema is inferred, or a corpus.toml.
 
     Args:
-        root: the folder that the table's paths are relative to, if the file does not say it.
+        root: the folder to which the table's paths are relative, if the file does not define it.
 
     Raises:
-        InputError: names the file and all that is wrong with it.
+        InputError: names the file and all of its problems.
     """
     if path.suffix.lower() == ".toml":
         return _read_toml(path, root)
@@ -56,18 +57,18 @@ def read_corpus_file(path: Path, root: Path | None = None) -> Corpus:
 
 def _read_toml(path: Path, root: Path | None) -> Corpus:
     data = read_toml(path)
-    places = {key: data.pop(key, None) for key in PLACES}
+    table_keys = {key: data.pop(key, None) for key in TABLE_KEYS}
     ratings = data.pop("ratings", None) or {}
     if not isinstance(ratings, dict) or not set(ratings) <= {"table", "labels"}:
         raise InputError(f"{path}: ratings: expected a [ratings] table with `table` and `labels`")
     schema = CorpusSchema.parse({**data, "ratings": ratings.get("labels", [])}, str(path))
-    columns = places["columns"] or {}
+    columns = table_keys["columns"] or {}
     if not isinstance(columns, dict) or not all(isinstance(header, str) for header in columns.values()):
         raise InputError(f'{path}: columns: expected canonical name = "the table\'s header"')
-    table = _table_path(path, places["table"])
+    table = _table_path(path, table_keys["table"])
     frame = read_table(table, columns)
     if root is None:
-        root = path.parent / _text(path, "media", places["media"]) if places["media"] else table.parent
+        root = path.parent / _text(path, "media", table_keys["media"]) if table_keys["media"] else table.parent
     files, values = [table], {}
     if ratings.get("table"):
         files.append(path.parent / _text(path, "ratings.table", ratings["table"]))
@@ -76,7 +77,7 @@ def _read_toml(path: Path, root: Path | None) -> Corpus:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises InputError that names the file and line if it cannot be read."""
+    """Read a TOML file. Raises InputError that names the file and line if it cannot be read."""
     try:
         if path.stat().st_size > MAX_TOML:
             raise InputError(f"{path} is larger than {MAX_TOML // 2**20} MiB: no corpus.toml is")
@@ -88,16 +89,16 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_corpus_toml(corpus: Corpus, path: Path) -> None:
-    """Write the corpus.toml of a table's corpus; its places are relative to the folder of `path`."""
+    """Write the corpus.toml of a table's corpus; its paths are relative to the folder of `path`."""
     assert corpus.file is not None
     folder = path.parent.resolve()
-    places = {
+    paths = {
         "table": os.path.relpath(corpus.file.resolve(), folder),
         "media": os.path.relpath(corpus.root.resolve(), folder),
     }
     schema = corpus.schema.as_mapping()
     ratings = {"ratings": {"labels": schema.pop("ratings")}} if "ratings" in schema else {}
-    text = to_toml({"name": schema.pop("name"), **places, **schema, **ratings})
+    text = to_toml({"name": schema.pop("name"), **paths, **schema, **ratings})
     with atomic_write(path) as file:
         file.write(text.encode())
 
@@ -111,10 +112,10 @@ def _text(path: Path, entry: str, value: Any) -> str:
 def _table_path(path: Path, name: Any) -> Path:
     if name is not None:
         return path.parent / _text(path, "table", name)
-    tables = [each for each in sorted(path.parent.iterdir()) if each.suffix.lower() in SUFFIXES and each.is_file()]
+    tables = [file for file in sorted(path.parent.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
     if len(tables) != 1:
-        names = ", ".join(each.name for each in tables[:5]) or "none"
-        raise InputError(f'{path} names no table (table = "clips.csv"), and beside it there are: {names}')
+        names = ", ".join(file.name for file in tables[:5]) or "none"
+        raise InputError(f'{path} names no table (table = "clips.csv"), and its folder contains: {names}')
     return tables[0]
 
 
@@ -123,7 +124,7 @@ def _corpus(
     ratings: dict[str, list[dict[str, Any]]], files: list[Path],
 ) -> Corpus:  # fmt: skip
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: give the folder of the media files with --root")
+        raise InputError(f"{root} is not a folder: name the folder of the media files with --root")
     digest = sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
     return corpus_from_table(
         frame, schema, root, where=str(files[0]), notes=notes, ratings=ratings, file=path, table_sha256=digest
@@ -131,12 +132,12 @@ def _corpus(
 
 
 def _read_ratings(path: Path, schema: CorpusSchema) -> dict[str, list[dict[str, Any]]]:
-    """id -> one record for each rater, in the order of the file: rater, self, comment and the rated labels."""
+    """Read the ratings by id: one record per rater, in file order, with rater, self, comment and the rated labels."""
     frame = read_table(path)
     needed = ("id", "rater", "label", "value")
     if missing := [name for name in needed if name not in frame.columns]:
-        raise InputError(f"{path} has no column {missing[0]!r}; ratings have {', '.join(needed)} and perhaps self")
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+        raise InputError(f"{path} has no column {missing[0]!r}; ratings have {', '.join(needed)} and optionally self")
+    records: dict[str, dict[str, dict[str, Any]]] = {}
     for number, row in enumerate(frame.to_dict("records"), 1):
         label = row["label"].strip()
         if label not in schema.ratings:
@@ -147,7 +148,7 @@ def _read_ratings(path: Path, schema: CorpusSchema) -> dict[str, list[dict[str, 
         except InputError as error:
             raise InputError(f"{path}: row {number}: {label} {error}") from None
         empty = {"rater": row["rater"], "self": False, "comment": None, **dict.fromkeys(schema.ratings)}
-        record = found.setdefault(row["id"].strip(), {}).setdefault(row["rater"], empty)
+        record = records.setdefault(row["id"].strip(), {}).setdefault(row["rater"], empty)
         record["self"] |= str(row.get("self", "")).strip().lower() in ("1", "true", "yes")
         if value is None:
             continue
@@ -155,4 +156,4 @@ def _read_ratings(path: Path, schema: CorpusSchema) -> dict[str, list[dict[str, 
             record[label] = value
         else:
             record[label] = [*(record[label] or []), *(value if isinstance(value, list) else [value])]
-    return {id_: list(raters.values()) for id_, raters in found.items()}
+    return {id_: list(raters.values()) for id_, raters in records.items()}

@@ -1,4 +1,4 @@
-"""A schema for a table that comes without one: which columns are labels, and of which kind."""
+"""Inference of the schema of a table: which columns are labels, and of which type."""
 
 import re
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.scan import STRUCTURE
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.schema.labels import MISSING
+from mesm_data.schema.labels import MISSING_CELLS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_VALUES = 50  # different words that a category may have
-# A column of whole numbers under one of these headers holds codes of classes, not measurements.
+MAX_VALUES = 50  # distinct words of a category
+# Integers under one of these headers are class codes, not measurements.
 CLASS_HEADERS = frozenset(("emotion", "emo", "label", "class", "category", "annotation", "discrete"))
 FOLDS = 5
-# Columns of known manifests that describe a file, not a person.
+# Columns of common manifests that describe the file, not the speaker.
 TECHNICAL = frozenset(
     (
         "samplerate",
@@ -33,10 +33,10 @@ TECHNICAL = frozenset(
 
 
 def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple[str, ...]]:
-    """The schema of a table and notes that say what was taken for what, one sentence each.
+    """Infer the schema of a table, and notes that list the interpretation of each column.
 
-    A column of numbers is a number; a column of at most 50 different words, each for two rows on average, a category;
-    what is neither is not used. Every label becomes a view of its own name.
+    A column of numbers is a number. A column with at most 50 distinct words, each in at least two rows on average, is a
+    category. Other columns are not used. Every label becomes a view of the same name.
     """
     labels: dict[str, Any] = {}
     unused: list[str] = []
@@ -64,7 +64,7 @@ def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple
 
 def _scheme(header: str, column: "pd.Series[str]") -> dict[str, Any] | None:
     cells = column.str.strip()
-    cells = cells[~cells.str.lower().isin(MISSING)]
+    cells = cells[~cells.str.lower().isin(MISSING_CELLS)]
     if cells.empty:
         return None
     values = sorted(cells.unique())
@@ -80,7 +80,7 @@ def _scheme(header: str, column: "pd.Series[str]") -> dict[str, Any] | None:
 
 
 def _name(header: str) -> str:
-    """A header as the name of a label: letters, digits, "_" and "-", a letter first."""
+    """Turn a header into the name of a label: letters, digits, "_" and "-", starting with a letter."""
     text = re.sub(r"[^A-Za-z0-9_-]+", "_", header).strip("_-")[:60]
     return text if re.match(r"[A-Za-z]", text) else f"label_{text}"
 

@@ -1,4 +1,4 @@
-"""The media files that a table names: below one folder, with the ending of a video or an audio file."""
+"""The media files in a table: below one folder, with the suffix of a video or an audio file."""
 
 import re
 import stat
@@ -26,38 +26,38 @@ class RowMedia:
 
     @property
     def recording(self) -> str:
-        """The file whose clock `start` and `end` are of."""
+        """The file on whose clock `start` and `end` are."""
         return self.video or self.audio or ""
 
 
 def find_media(row: Row, root: Path, number: int, problems: Problems) -> RowMedia | None:
-    """The files of row `number`; None, with a problem, if it names none or one that cannot be used."""
-    found: dict[str, str] = {}
+    """Return the files of row `number`; None, with a problem, if it has none or one that cannot be used."""
+    files: dict[str, str] = {}
     for column in ("path", "video", "audio"):
         if not (cell := row.get(column, "").strip()):
             continue
         path = relative_path(cell, root)
         if path is None:
-            problems.add(number, column, f"{cell!r:.120} does not lie below {root}")
+            problems.add(number, column, f"{cell!r:.120} is not below {root}")
             return None
         suffix = PurePosixPath(path).suffix.lower()
         kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
         if kind is None:
-            problems.add(number, column, f"{cell!r:.120} has no ending of a video or audio file")
+            problems.add(number, column, f"{cell!r:.120} does not have the suffix of a video or audio file")
             return None
-        # A sound file in a column named video would be built without picture and without a word.
+        # An audio file in the column video would silently be built without video.
         if column == "video" and kind == "audio":
             problems.add(number, column, f"{cell!r:.120} is an audio file")
             return None
-        found.setdefault(kind if column != "audio" else "audio", path)
-    if not found and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
+        files.setdefault(kind if column != "audio" else "audio", path)
+    if not files and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
         problems.add(number, "path", "no media file is named")
         return None
-    return RowMedia(video=found.get("video"), audio=found.get("audio"))
+    return RowMedia(video=files.get("video"), audio=files.get("audio"))
 
 
 def relative_path(cell: str, root: Path) -> str | None:
-    """The path below `root` with forward slashes; None if it leads elsewhere. A leading $data_folder is the root."""
+    """Return the path below `root`, with forward slashes; None if it is outside. A leading $data_folder is the root."""
     text = re.sub(r"^(\$\w+|\{\w+\})/", "", cell.replace("\\", "/"))
     if text.startswith("/"):
         try:
@@ -69,7 +69,7 @@ def relative_path(cell: str, root: Path) -> str | None:
 
 
 class MediaFiles:
-    """Which media files there are below a root. Each is looked at once."""
+    """The existing media files below a root. Each path is checked once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -79,10 +79,10 @@ class MediaFiles:
     def exists(self, path: str) -> bool:
         """Whether there is a file of this path."""
         if path not in self._known:
-            self._known[path] = self._look(path)
+            self._known[path] = self._check(path)
         return self._known[path]
 
-    def _look(self, path: str) -> bool:
+    def _check(self, path: str) -> bool:
         file = self._root / path
         try:
             status = file.stat()
@@ -95,10 +95,10 @@ class MediaFiles:
         return True
 
     def refuse_lfs_pointers(self) -> None:
-        """Raises InputError if files that were looked at are pointers: nothing could be built of them."""
+        """Raise InputError if any of the files is a Git LFS pointer: nothing could be built from it."""
         if self._lfs_pointers:
             raise InputError(
-                f"{self._root}: {len(self._lfs_pointers)} media files, {min(self._lfs_pointers)} among them, are Git "
-                "LFS pointers, which hold no media: fetch the files with `git lfs pull` in a clone (a zip download "
-                "never holds them)"
+                f"{self._root}: {len(self._lfs_pointers)} media files, such as {min(self._lfs_pointers)}, are Git "
+                "LFS pointers without content: fetch the files with `git lfs pull` in a clone (a zip download "
+                "never contains them)"
             )

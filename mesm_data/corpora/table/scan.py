@@ -1,6 +1,6 @@
-"""A table of utterances -> a Corpus. Media files are looked for, none is opened.
+"""Scan of a table of utterances. Media files are only checked for existence.
 
-Columns, all text: a path (`path`, `video` or `audio`) and, as far as there are, `id`, `start`, `end`, `duration`,
+Columns, all strings: a path (`path`, `video` or `audio`), and optionally `id`, `start`, `end`, `duration`,
 `speaker`, `session`, `dialog`, `text`, `split`, `channel`, `flags`, `failed`, `excluded`, and one for each label.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mesm_data.corpora.table.cells import Problems, Row, label_reader, read_channel, read_flags, read_part, read_times
 from mesm_data.corpora.table.media_files import VIDEO_SUFFIXES, MediaFiles, RowMedia, find_media
 from mesm_data.errors import InputError
-from mesm_data.schema.recordings import AudioSource, Corpus, Picture, Recording, Utterance, key_of
+from mesm_data.schema.recordings import AudioSource, Corpus, Exclusion, Recording, Utterance, VideoRegion, sample_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,19 +30,19 @@ def corpus_from_table(
     ratings: Mapping[str, list[dict[str, Any]]] | None = None, file: Path | None = None,
     table_sha256: str | None = None,
 ) -> Corpus:  # fmt: skip
-    """The corpus of a table's rows.
+    """Build a corpus from the rows of a table.
 
     Args:
         frame: text cells under canonical column names (see `table_file.read_table`); labels under their own names.
-        schema: what the labels are. Its columns must be there.
-        root: the folder that paths are relative to.
+        schema: the labels; their columns must exist.
+        root: the folder to which paths are relative.
         where: the table's name, for messages.
-        ratings: id -> what its raters said, for `labels["raters"]`.
-        file, table_sha256: the file that the user named, for `retry`, and the digest of the table (and its ratings).
+        ratings: id -> entries of `labels["raters"]`.
+        file, table_sha256: the table or corpus.toml, for `retry`, and the digest of the table (and its ratings).
 
     Raises:
-        InputError: names every bad row and column, or a column that is missing, or counts the media files that are
-            Git LFS pointers.
+        InputError: lists every invalid cell, a missing column, or the number of media files that are Git LFS
+            pointers.
     """
     _check_columns(frame, schema, where)
     problems = Problems(where)
@@ -61,7 +61,7 @@ def corpus_from_table(
         utterance = _utterance(number, row, id_, media, labels, files.exists, problems)
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
-            problems.add(number, "id", f"{id_!r} stands also in row {earlier}; an id may stand once")
+            problems.add(number, "id", f"{id_!r} occurs also in row {earlier}; an id may occur once")
         utterances.setdefault(media.recording or id_, []).append(utterance)
     files.refuse_lfs_pointers()
     problems.raise_if_any()
@@ -72,21 +72,21 @@ def corpus_from_table(
 
 
 def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) -> None:
-    there = set(frame.columns)
-    if not there & {"path", "video", "audio"}:
+    columns = set(frame.columns)
+    if not columns & {"path", "video", "audio"}:
         raise InputError(
-            f"{where} has no column with a media file: name it path, video or audio, or give its header under "
+            f"{where} has no column with a media file: name it path, video or audio, or set its header under "
             f"[columns] in a corpus.toml. There are {', '.join(map(str, frame.columns))}"
         )
     for name, scheme in schema.labels.items():
         for column in scheme.columns or (scheme.column or name,):
-            if column not in there:
+            if column not in columns:
                 names = ", ".join(map(str, frame.columns))
                 raise InputError(f"{where} has no column {column!r} for the label {name}; there are {names}")
 
 
 def _ids(rows: list[dict[str, str]]) -> list[str]:
-    """The ids: the column, else the file's name, with a running number where several rows are of one file."""
+    """Return the ids: the column, else the file name, with a running number if several rows share a file."""
     if rows and "id" in rows[0]:
         return [row["id"].strip() or str(number) for number, row in enumerate(rows, 1)]
     paths = [_first_path(row).rsplit(".", 1)[0] for row in rows]
@@ -110,14 +110,14 @@ def _utterance(
     problems: Problems,
 ) -> Utterance:  # fmt: skip
     start, end = read_times(number, row, problems)
-    whole = start == 0.0 and math.isinf(end)
+    is_whole_file = start == 0.0 and math.isinf(end)
     channel = read_channel(number, row, problems)
-    sounds = [path for path in (media.audio, media.video) if path and exists(path)]
+    audio_files = [path for path in (media.audio, media.video) if path and exists(path)]
     text = row.get("text", "").strip()
     return Utterance(
         id=id_,
-        dialog=row.get("dialog", "").strip() or key_of((media.recording or id_).rsplit(".", 1)[0]),
-        recording=key_of(media.recording or id_),
+        dialog=row.get("dialog", "").strip() or sample_key((media.recording or id_).rsplit(".", 1)[0]),
+        recording=sample_key(media.recording or id_),
         speaker=row.get("speaker", "").strip() or None,
         session=row.get("session", "").strip() or None,
         split=read_part(row.get("split", "")),
@@ -128,35 +128,37 @@ def _utterance(
         labels=labels,
         audio=tuple(
             AudioSource(
-                path=path, channel=channel if path == media.audio else None, span=None if whole else (start, end)
+                path=path,
+                channel=channel if path == media.audio else None,
+                span=None if is_whole_file else (start, end),
             )
-            for path in sounds
+            for path in audio_files
         ),
-        picture=Picture(),
-        texts=(),
+        region=VideoRegion(),
+        annotation_files=(),
         flags=read_flags(row, text),
-        unbuilt=_unbuilt(row, media, exists),
+        exclusion=_exclusion(row, media, exists),
     )
 
 
-def _unbuilt(row: Row, media: RowMedia, exists: Callable[[str], bool]) -> tuple[str, str] | None:
+def _exclusion(row: Row, media: RowMedia, exists: Callable[[str], bool]) -> Exclusion | None:
     for status in ("excluded", "failed"):
         if reason := row.get(status, "").strip():
-            return status, reason
+            return Exclusion(status, reason)
     paths = [path for path in (media.video, media.audio) if path]
     if not any(exists(path) for path in paths):
-        return "failed", f"{' and '.join(dict.fromkeys(paths))} not found"
+        return Exclusion("failed", f"{' and '.join(dict.fromkeys(paths))} not found")
     return None
 
 
 def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str], bool]) -> tuple[Recording, ...]:
-    """One recording a file, sorted by id, with its utterances in the order of time."""
+    """Return one recording per file, sorted by id, with its utterances sorted by time."""
     recordings = [
         Recording(
-            id=key_of(path),
+            id=sample_key(path),
             video=path if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES and exists(path) else None,
-            utterances=tuple(sorted(some, key=lambda u: (u.start, u.end, u.id))),
+            utterances=tuple(sorted(group, key=lambda u: (u.start, u.end, u.id))),
         )
-        for path, some in utterances.items()
+        for path, group in utterances.items()
     ]
     return tuple(sorted(recordings, key=lambda recording: recording.id))

@@ -1,4 +1,4 @@
-"""Write TOML: the standard library only reads it."""
+"""Writer for TOML, which the standard library can only read."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_toml(data: dict[str, Any]) -> str:
-    """A dictionary of texts, numbers, truths, lists and dictionaries as TOML."""
+    """Convert a dictionary of strings, numbers, booleans, lists and dictionaries to TOML."""
     return "\n".join(_toml_lines(data, ())) + "\n"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
-from mesm_train.data.batch import Batch, places
+from mesm_train.data.batch import Batch, item_positions
 from mesm_train.models.fe2e_mesm import Look
 
 Sizes = Mapping[str, int]  # rows of an utterance by modality
@@ -105,7 +105,7 @@ class TwoPhaseModel(nn.Module, ABC):
         mean, scale = self.get_buffer(f"mean_{modality}"), self.get_buffer(f"inverse_deviation_{modality}")
         values = (rows.values - mean) * scale
         longest = max(rows.counts.tolist(), default=0)
-        owner, position = places(rows.counts)
+        owner, position = item_positions(rows.counts)
         where = accelerator.to_device(owner * longest + position, values.device)
         padded = values.new_zeros(len(rows.counts) * longest, values.shape[1]).index_copy(0, where, values)
         return Sequence(values=padded.view(len(rows.counts), longest, values.shape[1]), counts=rows.counts)

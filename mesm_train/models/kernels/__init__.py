@@ -94,7 +94,7 @@ def kernels(engine: EngineName, device: torch.device) -> Kernels:
 
     if engine == "torch":
         return PureKernels()
-    if accelerator.on_card(device):
+    if accelerator.is_accelerator(device):
         return _triton(device, required=engine == "triton")
     return _native(required=engine == "cpp")
 

@@ -45,12 +45,12 @@ def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor
     On a card with few pictures the whole grid is computed (`masked_conv`).
     """
     device = x.device.type
-    lower = accelerator.on_card(x.device) and torch.is_autocast_enabled(device)
+    lower = accelerator.is_accelerator(x.device) and torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
     operations = 2 * math.prod(table.shape) * weight.numel()
     with torch.autocast(device, enabled=False):
         x, weight = x.to(dtype), weight.to(dtype)
-        if accelerator.on_card(x.device) and operations <= DENSE_OPERATIONS:
+        if accelerator.is_accelerator(x.device) and operations <= DENSE_OPERATIONS:
             return masked_conv(x, weight, bias, table)
         y: Tensor = SubmanifoldConv.apply(x, weight, bias, table, kernels)  # type: ignore[no-untyped-call]
     return y

@@ -98,7 +98,7 @@ class PureKernels:
         # 400,000 rows on a CPU to a variance that is off by 1.5e-3, in the same time.
         sums = torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
         for piece in _pieces(x):
-            if not accelerator.on_card(x.device):
+            if not accelerator.is_accelerator(x.device):
                 mean, variance = torch.batch_norm_update_stats(_columns(piece), None, None, 0.0)
             else:
                 variance, mean = torch.var_mean(piece, dim=0, correction=0)
@@ -139,7 +139,7 @@ class PureKernels:
         return sums, torch.addcmul(shift - slope * mean, x, slope).addcmul_(g, scale)
 
     def _gathers(self, x: Tensor) -> bool:
-        return self.way == "gather" or (self.way == "auto" and accelerator.on_card(x.device))
+        return self.way == "gather" or (self.way == "auto" and accelerator.is_accelerator(x.device))
 
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
@@ -154,7 +154,7 @@ class PureKernels:
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
     """So many rows that a CPU may sum them in their own precision."""
-    return torch.split(x, PIECE) if not accelerator.on_card(x.device) else (x,)
+    return torch.split(x, PIECE) if not accelerator.is_accelerator(x.device) else (x,)
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _columns(x: Tensor) -> Tensor:
 
 def _sums(g: Tensor, x: Tensor, mean: Tensor) -> Tensor:
     """float64 (2, C): of g and of g * (x - mean)."""
-    if accelerator.on_card(x.device) or not len(x):
+    if accelerator.is_accelerator(x.device) or not len(x):
         return torch.stack([g.sum(0), (g * (x - mean)).sum(0)]).double()
     one = torch.ones_like(mean)  # as the weight and the 1 / standard deviation; torch sums both in one pass
     _, centred, plain = torch.ops.aten.native_batch_norm_backward(

@@ -1,10 +1,10 @@
-"""The oddities of the real IEMOCAP's texts and names, planted in a synthetic one. See quirks.py."""
+"""The oddities of the real IEMOCAP's texts and names, planted in a synthetic one. See bed.py."""
 
 from pathlib import Path
 from typing import Any
 
-from mesm_data.synthetic.quirks import NO_MEDIUM, Bed, copy, hide_junk
-from mesm_data.synthetic.quirks_iemocap_bed import (  # fmt: skip
+from quirks.bed import NO_MEDIUM, Bed, copy_file, hide_junk
+from quirks.iemocap_bed import (  # fmt: skip
     alignment,
     avi,
     clone,
@@ -14,13 +14,13 @@ from mesm_data.synthetic.quirks_iemocap_bed import (  # fmt: skip
     session,
     transcription,
 )
-from mesm_data.synthetic.quirks_iemocap_media import DIALOGS, SENTENCES
+from quirks.iemocap_media import DIALOGS, SENTENCES
 
 
 def plant(root: Path) -> dict[str, Any]:
     """Plant all quirks in the corpus at `root`; returns the oracle, which is also written there.
 
-    Raises InputError if the corpus has too few utterances, or all of IEMOCAP's dialogs.
+    Raises ValueError if the corpus has too few utterances, or all of IEMOCAP's dialogs.
     """
     bed = read(root)
     # Dialogs for quirks are made of what nothing has touched; files are changed as a whole when their lines are done.
@@ -244,7 +244,7 @@ def stray_files(bed: Bed) -> None:
     """Backups and notes of users among the dialogs' files."""
     dialog = dialogs(bed)[0]
     backup = f"{session(dialog)}/dialog/EmoEvaluation/{dialog} (copy).txt"
-    copy(bed.root / evaluation(dialog), bed.root / backup)
+    copy_file(bed.root / evaluation(dialog), bed.root / backup)
     (bed.root / session(dialog) / "sentences/wav/test.wav").write_text(NO_MEDIUM)
     bed.notes.append([backup, "not read"])
     bed.planted("stray_files", backup, f"{session(dialog)}/sentences/wav/test.wav")

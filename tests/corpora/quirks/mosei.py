@@ -1,12 +1,12 @@
-"""The oddities of the real CMU-MOSEI's texts, ids and labels, planted in a synthetic one. See quirks.py."""
+"""The oddities of the real CMU-MOSEI's texts, ids and labels, planted in a synthetic one. See bed.py."""
 
 from pathlib import Path
 from typing import Any
 
 from mesm_data.synthetic.mosei_text import AUDIO, LABELS, TRANSCRIPTS
-from mesm_data.synthetic.quirks import copy, hide_junk
-from mesm_data.synthetic.quirks_mosei_bed import EMOTIONS, FILES, MoseiBed, clone, mp4, read, transcript  # fmt: skip
-from mesm_data.synthetic.quirks_mosei_media import MEDIA
+from quirks.bed import copy_file, hide_junk
+from quirks.mosei_bed import EMOTIONS, FILES, MoseiBed, clone, mp4, read, transcript  # fmt: skip
+from quirks.mosei_media import MEDIA
 
 MISTIMED, FACELESS = "6TKaGMkO69E", "_HanACduNJk"  # two of the videos that are known for it
 # Where other copies of the corpus keep things: found in public code.
@@ -20,7 +20,7 @@ VARIANTS = (
 def plant(root: Path) -> dict[str, Any]:
     """Plant all quirks in the corpus at `root`; returns the oracle, which is also written there.
 
-    Raises InputError if no video of the corpus has sound and two labelled clips.
+    Raises ValueError if no video of the corpus has sound and two labelled clips.
     """
     bed = read(root)
     for quirk in (*MEDIA, known_videos, *TEXTS, *ANSWERS, *TABLES):
@@ -213,7 +213,7 @@ def quoted_newlines(bed: MoseiBed) -> None:
 
 def copied_table(bed: MoseiBed) -> None:
     """A file of answers and a user's copy of it: nobody answered twice."""
-    copy(bed.root / FILES[0], bed.root / LABELS / "saved_5000_batch_raw.csv")
+    copy_file(bed.root / FILES[0], bed.root / LABELS / "saved_5000_batch_raw.csv")
     bed.planted("copied_table", f"{LABELS}/saved_5000_batch_raw.csv")
 
 

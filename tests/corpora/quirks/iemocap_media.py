@@ -1,9 +1,9 @@
-"""The oddities of the real IEMOCAP's recordings, planted in a synthetic one. See quirks.py."""
+"""The oddities of the real IEMOCAP's recordings, planted in a synthetic one. See bed.py."""
 
 import soundfile
 
-from mesm_data.synthetic.quirks import NO_MEDIUM, Bed, ends_early, shorten
-from mesm_data.synthetic.quirks_iemocap_bed import avi, clone, dialog_wav, sentence_wav
+from quirks.bed import NO_MEDIUM, Bed, shorten, shorten_in_place
+from quirks.iemocap_bed import avi, clone, dialog_wav, sentence_wav
 
 UNCLEAR = 0.12  # seconds around the end of a video in which nothing is expected of an utterance's edge
 
@@ -65,7 +65,7 @@ def short_avi(bed: Bed) -> None:
     seconds = (middle["start"] + middle["end"]) / 2
     while any(abs(edge - seconds) <= UNCLEAR for edge in edges):
         seconds += 0.05
-    ends_early(bed.root / path, seconds)
+    shorten_in_place(bed.root / path, seconds)
     for id_ in ids:
         if bed.utterances[id_]["end"] > seconds:
             seen = "partial" if bed.utterances[id_]["start"] < seconds else "none"

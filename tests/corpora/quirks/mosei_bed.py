@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from mesm_data.errors import InputError
 from mesm_data.synthetic.mosei_ratings import NAMES
 from mesm_data.synthetic.mosei_text import AUDIO, LABELS, LAYOUTS, SEGMENTS, TRANSCRIPTS, VIDEO, table
-from mesm_data.synthetic.quirks import Bed, copy
+from quirks.bed import Bed, copy_file
 
 CLIPS = 2  # of a video that is made for a quirk
 # Ids of such videos: a number, those that begin with a dash or a line or hold two, and then plain ones.
@@ -139,10 +138,10 @@ def clone(bed: MoseiBed, video: str | None = None) -> list[str]:
     source, chosen = bed.source, {line.split("___")[1]: line for line in bed.lines}
     text = "\n".join(line.replace(source, video, 1) for line in chosen.values()) + "\n"
     (bed.root / transcript(video)).write_text(text, encoding="ascii", newline="")
-    copy(bed.root / wav(source), bed.root / wav(video))
-    copy(bed.root / mp4(source), bed.root / mp4(video))
+    copy_file(bed.root / wav(source), bed.root / wav(video))
+    copy_file(bed.root / mp4(source), bed.root / mp4(video))
     for number in chosen:
-        copy(bed.root / segment(f"{source}_{number}"), bed.root / segment(f"{video}_{number}"))
+        copy_file(bed.root / segment(f"{source}_{number}"), bed.root / segment(f"{video}_{number}"))
         bed.answers[FILES[0]] += [{**row, "Input.VIDEO_ID": video} for row in bed.rows(f"{source}_{number}")]
     enter(bed, video)
     return sorted((f"{video}_{number}" for number in chosen), key=lambda id_: float(bed.utterances[id_]["start"]))
@@ -154,8 +153,8 @@ def _reserve(bed: MoseiBed) -> None:
         ids = [id_ for id_ in bed.free if id_.rsplit("_", 1)[0] == path.stem]
         if len(ids) >= CLIPS and _sounds(path):
             lines = (bed.root / transcript(path.stem)).read_text(encoding="ascii").splitlines()
-            wanted = {f"{path.stem}___{id_.rsplit('_', 1)[1]}___" for id_ in ids[:CLIPS]}
-            bed.source, bed.lines = path.stem, [line for line in lines if any(line.startswith(w) for w in wanted)]
+            prefixes = {f"{path.stem}___{id_.rsplit('_', 1)[1]}___" for id_ in ids[:CLIPS]}
+            bed.source, bed.lines = path.stem, [line for line in lines if any(line.startswith(w) for w in prefixes)]
             bed.free = [id_ for id_ in bed.free if id_ not in ids]
             return
-    raise InputError(f"--quirks: no video with sound has {CLIPS} labelled clips; give a larger --dialogs")
+    raise ValueError(f"no video with sound has {CLIPS} labelled clips")

@@ -1,12 +1,12 @@
-"""The oddities of the real CMU-MOSEI's recordings and times, planted in a synthetic one. See quirks.py."""
+"""The oddities of the real CMU-MOSEI's recordings and times, planted in a synthetic one. See bed.py."""
 
 import os
 
 import numpy as np
 import soundfile
 
-from mesm_data.synthetic.quirks import NO_MEDIUM, shorten
-from mesm_data.synthetic.quirks_mosei_bed import MoseiBed, clone, mp4, segment, transcript, wav
+from quirks.bed import NO_MEDIUM, shorten
+from quirks.mosei_bed import MoseiBed, clone, mp4, segment, transcript, wav
 
 
 def _video(id_: str) -> str:

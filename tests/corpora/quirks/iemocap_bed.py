@@ -1,6 +1,6 @@
-"""A synthetic IEMOCAP as a bed for quirks: its utterances, where their files are, and small dialogs to spoil.
+"""A synthetic IEMOCAP to plant quirks in: its utterances, the paths of their files, and small dialogs to edit.
 
-The texts are read here as strictly as they were written: the oracle must not hang on the reader that it judges.
+The texts are parsed here strictly and independently: the oracle must not depend on the parser under test.
 """
 
 import re
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import soundfile
 
-from mesm_data.errors import InputError
-from mesm_data.synthetic.quirks import Bed, copy, shorten
 from mesm_data.synthetic.script import scenes
+from quirks.bed import Bed, copy_file, shorten
 
 # Names that only some sessions have: the first that quirks take for dialogs of their own.
 IRREGULAR = ("Ses05M_script01_1b", "Ses03M_impro05a", "Ses03M_impro05b", "Ses03M_impro08a", "Ses03M_impro08b")
@@ -106,8 +105,8 @@ def clone(bed: Bed, name: str | None = None, first: Mapping[str, int] | None = N
     lines = (bed.root / transcription(source)).read_bytes().decode("ascii").splitlines(keepends=True)
     _write(bed, transcription(name), "".join(line for line in lines if line.split()[0] in renamed), renamed)
     for old, new in renamed.items():
-        copy(bed.root / sentence_wav(old), bed.root / sentence_wav(new))
-        copy(bed.root / alignment(old), bed.root / alignment(new))
+        copy_file(bed.root / sentence_wav(old), bed.root / sentence_wav(new))
+        copy_file(bed.root / alignment(old), bed.root / alignment(new))
     shorten(bed.root / avi(source), bed.root / avi(name), seconds)
     with soundfile.SoundFile(bed.root / dialog_wav(source)) as whole:
         sound, comment = whole.read(round(seconds * whole.samplerate), dtype="int16"), whole.comment
@@ -123,7 +122,7 @@ def _free_name(bed: Bed) -> str:
     others = (f"Ses0{k}{side}_{s}" for k in range(1, 6) for side in "FM" for kind in scenes(k, side) for s in kind)
     name = next((name for name in (*IRREGULAR, *others) if name not in taken), None)
     if name is None:
-        raise InputError("--quirks: this corpus has all of IEMOCAP's dialogs, and quirks need names; lower --dialogs")
+        raise ValueError("this corpus has all of IEMOCAP's dialogs: no name is left for another one")
     return name
 
 
