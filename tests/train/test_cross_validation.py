@@ -55,7 +55,7 @@ def test_a_cross_validation_that_is_stopped_goes_on_and_is_summed_up(config: Run
         write_plan(tmp_path, "session", jobs[:4])
     other = {name: load_with(of, 1e-4) for name, of in configs(jobs[:1]).items()}
     (tmp_path / jobs[0].path / "report.html").unlink()
-    with pytest.raises(InputError, match=r"was begun with optim\.lr"):
+    with pytest.raises(InputError, match=r"was started with optim\.lr"):
         run_all(other, tmp_path, jobs=1, stop=lambda: False, logger=NullLogger())
 
 
