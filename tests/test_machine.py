@@ -255,7 +255,7 @@ def test_a_place_that_cannot_be_is_said_before_any_work(
 def test_without_a_network_publishing_to_the_hub_is_refused_in_a_sentence(whole: Path) -> None:
     """A real connection, to a port where nothing listens."""
     pytest.importorskip("huggingface_hub")
-    program = "import mesm_data.storage.remote_bytes as r; r.PAUSE = 0; from mesm_cli.data import main; main()"
+    program = "import mesm_data.storage.remote_bytes as r; r.FIRST_PAUSE = 0; from mesm_cli.data import main; main()"
     command = [sys.executable, "-c", program, "publish", str(whole), "hf://datasets/owner/name", "--tier", "gated"]
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)

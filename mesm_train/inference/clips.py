@@ -258,7 +258,9 @@ def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -
             start=record["start"],
             end=record["end"],
             text=sample.text,
-            words=None if words is None else tuple(Word(**word) for word in words),
+            words=None
+            if words is None
+            else tuple(Word(word=word["w"], start=word["t0"], end=word["t1"]) for word in words),
             speaker=record["speaker"],
         ),
         faces=sample.faces[kept],

@@ -81,7 +81,7 @@ from mesm_data.dataset.reader import Dataset
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 Dataset(Path(sys.argv[1]))
 before = peak()
-lock_writer.write(Path(sys.argv[1]))
+lock_writer.write_lock(Path(sys.argv[1]))
 print(peak() - before)
 """
 

@@ -204,7 +204,9 @@ def test_the_recipes_say_what_was_published() -> None:
         assert (config.model.kind, config.labels, config.split) == (kind, "six", "paper")
         assert (config.model.channels, config.model.hidden, config.model.dim) == ((64, 128, 256, 512), 1024, 64)
         assert (config.model.layers, config.model.heads, config.model.feedforward) == (4, 4, 2048)
-        assert p is None or (config.model.sparse.p, config.model.sparse.selection) == (p, "published")
+        sparse = config.model.sparse
+        assert p is None or (sparse.p, sparse.selection, sparse.init) == (p, "published", "published")
+        assert p is None or (sparse.tile, sparse.anneal_epochs, sparse.bn_eps, sparse.bn_momentum) == (1, 0, 1e-4, 0.01)
         assert [round(100 * limit) for limit in config.eval.thresholds] == list(range(5, 100, 5))
 
 

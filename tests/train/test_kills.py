@@ -119,9 +119,9 @@ def test_under_torchrun_a_run_resumes_automatically_after_kills(recipe: str, unb
 
 KILLED_ONCE = """
 import os, signal
-from mesm_train.training.connection import connected
+from mesm_train.training.connection import connect_ranks
 
-with connected("cpu", 60) as ranks:
+with connect_ranks("cpu", 60) as ranks:
     ranks.gather([0.0])  # all are connected
     if ranks.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
