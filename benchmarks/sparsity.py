@@ -33,13 +33,6 @@ VARIANTS = {
     "gate": [*GATE, "model.sparse.p=0.7"],
     "straight": ["model.kind=mesm", "model.sparse.selection=straight", "model.sparse.p=0.7"],
     "gate-anneal": [*GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=2"],
-    "gate-residual": [*GATE, "model.sparse.p=0.7", "model.sparse.residual=true"],
-    "gate-anneal-residual": [
-        *GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=2", "model.sparse.residual=true",
-    ],
-    "random-residual": [
-        "model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=0.7", "model.sparse.residual=true",
-    ],
     "tile2": [*GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=2"],
     "tile4": [*GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=2"],
     # The dense rival: a narrower FE2E with about the operations of the variants above.

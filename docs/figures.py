@@ -19,7 +19,7 @@ from mesm_train.report.site_selection import Strip, predict_with_sites
 
 SECONDS = 4.0  # of the utterance's beginning
 SOUND_HEIGHT = 1.3  # inches
-WIDTH, DPI = 10.0, 160  # inches, dots per inch
+WIDTH, DPI = 10.0, 120  # inches, dots per inch
 
 
 def draw_overview(run: Path, data: str, key: str | None) -> Figure:

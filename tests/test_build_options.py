@@ -22,7 +22,8 @@ from mesm_data.integrity.lock_reader import read_lock
 from mesm_data.integrity.verify import verify
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.pipeline.retry import retry_dataset
-from mesm_train.config.settings import LoaderConfig
+from mesm_train.config.model_settings import ModelSettings
+from mesm_train.config.settings import LoaderConfig, RunConfig
 from mesm_train.data.loader import Loader
 from mesm_train.training.setup import check_media
 
@@ -108,15 +109,20 @@ def test_what_is_out_of_bounds_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def check_modalities(modalities: tuple[str, ...], dataset: Dataset) -> None:
+    config = RunConfig(name="small", labels="six", split="session-5", model=ModelSettings(modalities=modalities))
+    check_media(config, dataset)
+
+
 def test_a_model_takes_what_its_stacks_are_made_for(other: Path, dataset: Path) -> None:
     for modalities in (("t", "v", "a"), ("v",), ("a",)):
-        check_media(modalities, Dataset(dataset))
+        check_modalities(modalities, Dataset(dataset))
     with pytest.raises(InputError, match="faces of 96 pixels, the visual stack takes 48"):
-        check_media(("v",), Dataset(other))
+        check_modalities(("v",), Dataset(other))
     with pytest.raises(InputError, match="sound at 44100 Hz, the acoustic stack takes 16000 Hz"):
-        check_media(("t", "a"), Dataset(other))
+        check_modalities(("t", "a"), Dataset(other))
     built = Dataset(other)
-    check_media(("t",), built)
+    check_modalities(("t",), built)
     loader = Loader(built, {key: np.zeros(1, np.float32) for key in built.keys}, None, 10, LoaderConfig())
     assert loader.batch(built.keys).faces.shape[1:] == (96, 96, 3)
 

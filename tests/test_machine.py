@@ -330,7 +330,7 @@ from pathlib import Path
 import test_machine as t
 delete = shutil.rmtree
 shutil.rmtree = lambda path, *a, **k: os.kill(os.getpid(), 9) if Path(path).name == "parts" else delete(path, *a, **k)
-t.build_dataset(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
+t.build_dataset(t.scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
 """
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}

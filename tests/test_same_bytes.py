@@ -56,7 +56,7 @@ def test_four_workers_another_folder_touched_files_another_umask(
 def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
     """SIGKILL to the whole process group at random moments; then once to the end."""
     out = tmp_path / "out"
-    program = "import sys, test_same_bytes as t; t.build_dataset(t.scan('iemocap', t.Path(sys.argv[1])), "
+    program = "import sys, test_same_bytes as t; t.build_dataset(t.scan_corpus('iemocap', t.Path(sys.argv[1])), "
     program += "t.Path(sys.argv[2]), t.RECIPE, workers=2)"
     guarded = f"if __name__ == '__main__':\n    {program}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
@@ -92,7 +92,7 @@ assert libavutil.av_get_cpu_flags() != 0
 libavutil.av_force_cpu_flags(0)
 assert libavutil.av_get_cpu_flags() == 0
 import test_same_bytes as t
-t.build_dataset(t.scan("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
+t.build_dataset(t.scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), t.RECIPE, workers=1)
 """
 
 

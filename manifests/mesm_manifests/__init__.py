@@ -5,12 +5,17 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
-if not TYPE_CHECKING:
-    from mesm_data import lazy_exports
-
-    __getattr__, __dir__ = lazy_exports(__name__, {})
-
 __version__: str
+
+if not TYPE_CHECKING:  # a type checker then reports misspelt names
+
+    def __getattr__(name: str) -> object:
+        """Compute `__version__` when it is first used. mesm_data imports this package, so its helper cannot be used."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("mesm")
 
 
 def names() -> list[str]:

@@ -62,6 +62,6 @@ def recorded() -> Iterator[Launches]:
             return original(value)
 
         patch.setattr(Tensor, "tolist", tolist)
-        patch.setattr(accelerator, "on_card", lambda device: True)
+        patch.setattr(accelerator, "is_accelerator", lambda device: True)
         patch.setattr(accelerator, "to_device", lambda value, device: value.as_subclass(Tensor))
         yield launches

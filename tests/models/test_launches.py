@@ -134,7 +134,7 @@ def test_batch_norm_of_less_than_two_rows_takes_the_running_statistics(
     norm.running_mean.fill_(0.5)  # type: ignore[union-attr]
     x = torch.randn(rows, 3)
     expected = norm(x, PureKernels())
-    monkeypatch.setattr(accelerator, "on_card", lambda device: True)
+    monkeypatch.setattr(accelerator, "is_accelerator", lambda device: True)
     torch.testing.assert_close(norm(x, PureKernels()), expected)
     assert norm.running_mean is not None
     assert norm.running_mean.tolist() == [0.5] * 3

@@ -161,7 +161,7 @@ TOP = ("format", "publication", "manifest", "shards", "video", "root", "corpus",
 
 
 @settings(max_examples=50)
-@given(said=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
+@given(info=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
 def test_any_json_is_accepted_or_refused_in_a_sentence(info: Any) -> None:
     data = json.dumps(info).encode()
     for read in (parse_dataset_info, read_publication):

@@ -151,8 +151,8 @@ def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server
 @pytest.mark.parametrize(
     ("first", "reason", "requests"),
     [
-        ([(503, b"")] * 9, "answers HTTP 503", remote_bytes.MAX_ATTEMPTS),
-        ([(404, b"")], "is not there", 1),
+        ([(503, b"")] * 9, "responds with HTTP 503", remote_bytes.MAX_ATTEMPTS),
+        ([(404, b"")], "does not exist", 1),
         ([(200, bytes(fetching.MAX_BYTES + 1))], "more than 8388608 bytes", 1),
     ],
 )

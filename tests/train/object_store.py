@@ -98,7 +98,7 @@ def in_many_shards(source: Path, out: Path, limit: int) -> None:
     """The dataset `source` without clips, in shards of at most `limit` bytes."""
     parts = out / ".parts"
     parts.mkdir(parents=True)
-    PartUnpacker(source).write_part(parts / "all", Dataset(source).keys, lambda _: True)
+    PartUnpacker(source).write_part(parts, "all", Dataset(source).keys, lambda _: True)
     rows = [{**row, "source": "all", "group": "all"} for row in read_part(parts, "all") or ()]
     for row in rows:
         row.pop("clip", None)

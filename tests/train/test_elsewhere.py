@@ -279,10 +279,10 @@ def test_the_cache_deletes_the_least_recently_used_shards_and_nothing_else(tmp_p
     assert pinned is not None
     os.utime(mine[1], ns=(1, 1))
 
-    def room(size: int, *, must: bool) -> bool:
+    def room(size: int, *, force: bool) -> bool:
         with cache.write_lock(root, "new.tar", wait=True) as writer:
             assert writer is not None
-            return cache.reserve(writer, size, force=must)
+            return cache.reserve(writer, size, force=force)
 
     assert not room(41, force=False)
     assert all(path.exists() for path in mine), "nothing is deleted in vain"
