@@ -130,4 +130,4 @@ def test_a_view_of_numbers_is_trained_and_scored_as_numbers(
     done = run([*words, "--out", "run"])
     assert "mean CCC" in done.stdout + done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["scores"]["task"] == "number"
+    assert results["scores"]["test"]["task"] == "number"
