@@ -231,7 +231,8 @@ def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus:
         "import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.integrity.lock_reader as l\n"
     )
     call = (
-        "t.build_dataset(t.scan_corpus('iemocap', Path(sys.argv[1])), Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
+        "corpus = t.scan_corpus('iemocap', Path(sys.argv[1]))\n"
+        "t.build_dataset(corpus, Path(sys.argv[2]), lock.recipe, workers=1, lock=lock)\n"
     )
     program = program[: program.index("t.build_dataset(")] + "lock = l.read_lock(Path(sys.argv[3]))\n" + call
     environment = {

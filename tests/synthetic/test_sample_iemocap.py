@@ -161,7 +161,8 @@ def test_what_a_killed_run_left_is_replaced_but_nothing_else(tmp_path: Path) -> 
     stale = tmp_path / "out.partial"
     stale.mkdir()
     (stale / "mine").touch()
-    with pytest.raises(InputError, match="exists and is not from an earlier run"), atomic_folder(tmp_path / "out", "a marker"):
+    foreign = pytest.raises(InputError, match="exists and is not from an earlier run")
+    with foreign, atomic_folder(tmp_path / "out", "a marker"):
         pass
     assert (stale / "mine").exists()
     (stale / "SYNTHETIC.txt").touch()
