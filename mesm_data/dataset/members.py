@@ -28,8 +28,13 @@ def encode_faces(faces: NDArray[np.uint8]) -> bytes:
     """Encode uint8 (n, h, w, 3) as .npy, version 1.0, with our own header: numpy's padding differs between releases."""
     assert faces.dtype == np.uint8
     assert faces.ndim == 4
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {faces.shape!r}, }}"
-    return _NPY_MAGIC + header.ljust(NPY_HEADER_SIZE - len(_NPY_MAGIC) - 1).encode() + b"\n" + faces.tobytes()
+    return npy_header("|u1", faces.shape) + faces.tobytes()
+
+
+def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The NPY_HEADER_SIZE bytes before the data of a .npy file, version 1.0, of an array in C order."""
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape!r}, }}"
+    return _NPY_MAGIC + header.ljust(NPY_HEADER_SIZE - len(_NPY_MAGIC) - 1).encode() + b"\n"
 
 
 def decode_faces(member: bytes | memoryview) -> NDArray[np.uint8]:

@@ -94,10 +94,10 @@ def pool(features: Features, window: float, statistics: tuple[str, ...] = ("mean
     counts = np.bincount(owner).astype(np.float64)[:, None]
     wide = features.values.astype(np.float64)
     mean = _sums(wide, owner, len(number)) / counts
-    found = {"mean": mean}
+    by_name = {"mean": mean}
     if "std" in statistics:
-        found["std"] = np.sqrt(_sums((wide - mean[owner]) ** 2, owner, len(number)) / counts)
-    values = np.concatenate([found[name] for name in statistics], axis=1)
+        by_name["std"] = np.sqrt(_sums((wide - mean[owner]) ** 2, owner, len(number)) / counts)
+    values = np.concatenate([by_name[name] for name in statistics], axis=1)
     return Features(values=values.astype(np.float32), times=np.asarray(number * window, np.float64))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from mesm_data.dataset.manifest import read_table, rows_digest
+from mesm_data.dataset.members import NPY_HEADER_SIZE, npy_header
 from mesm_data.dataset.tar import BLOCK
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Features, Floats
@@ -28,7 +29,6 @@ from mesm_data.storage.json_shapes import NUMBER, MapOf, read_checked_json
 FORMAT = 1
 FOLDER = "features"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-NPY_DATA = 128  # bytes before the numbers of a member
 SCHEMA = pa.schema(
     {
         "key": pa.string(),
@@ -126,11 +126,11 @@ class FeatureSet:
         offsets, sizes, digests = self._places
         member = self._bytes[int(offsets[number]) : int(offsets[number]) + int(sizes[number])]
         shape = (self.rows[key], self.dim)
-        if len(member) != NPY_DATA + 4 * shape[0] * shape[1] or sha256(member).hexdigest() != digests[number]:
+        if len(member) != NPY_HEADER_SIZE + 4 * shape[0] * shape[1] or sha256(member).hexdigest() != digests[number]:
             raise MesmError(
                 f"{self.path / 'values.tar'}: the features of {key} are damaged: compute the set again with --overwrite"
             )
-        return np.frombuffer(member, "<f4", offset=NPY_DATA).reshape(shape)
+        return np.frombuffer(member, "<f4", offset=NPY_HEADER_SIZE).reshape(shape)
 
 
 def open_set(dataset: str | Path, name: str) -> FeatureSet:
@@ -150,8 +150,8 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
     if info["features"] != FORMAT:
         raise InputError(f"{path} has format {info['features']} of features; this version of mesm reads {FORMAT}")
     table = read_table(path / "index.parquet", SCHEMA)
-    if (found := rows_digest(table.to_pylist())) != info["index"]:
-        raise InputError(f"{path / 'index.parquet'} is not the table that features.json names (sha256 {found})")
+    if (digest := rows_digest(table.to_pylist())) != info["index"]:
+        raise InputError(f"{path / 'index.parquet'} is not the table that features.json names (sha256 {digest})")
     _check_table(path, table, info)
     return FeatureSet(path=path, info=info, table=table)
 
@@ -176,16 +176,14 @@ def check_dataset(features: FeatureSet, root: str, keys: list[str]) -> None:
 
 
 def encode(values: Floats) -> bytes:
-    """float32 (n, d) as .npy, version 1.0, with a header of our own: numpy's padding changed between its releases."""
-    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {values.shape!r}, }}"
-    magic = b"\x93NUMPY\x01\x00" + (NPY_DATA - 10).to_bytes(2, "little")
-    return magic + head.ljust(NPY_DATA - 11).encode() + b"\n" + values.astype("<f4").tobytes()
+    """Encode float32 (n, d) as .npy, version 1.0."""
+    return npy_header("<f4", values.shape) + values.astype("<f4").tobytes()
 
 
 def config_digest(kind: str, config: dict[str, Any], libraries: dict[str, str], dataset: str) -> str:
     """The sha256 of all that decides a set's values."""
-    said = {"kind": kind, "config": config, "libraries": libraries, "dataset": dataset, "format": FORMAT}
-    return sha256(canonical_json(said)).hexdigest()
+    settings = {"kind": kind, "config": config, "libraries": libraries, "dataset": dataset, "format": FORMAT}
+    return sha256(canonical_json(settings)).hexdigest()
 
 
 def _check_table(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
@@ -197,7 +195,7 @@ def _check_table(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
             None in required
             or row["key"] in seen
             or row["rows"] < 0
-            or row["size"] != NPY_DATA + 4 * len(info["columns"]) * row["rows"]
+            or row["size"] != NPY_HEADER_SIZE + 4 * len(info["columns"]) * row["rows"]
             or not BLOCK <= row["offset"] <= info["tar"]["size"] - row["size"]
             or (row["times"] is not None and len(row["times"]) != row["rows"])
             or (row["times"] is None and row["start"] is not None and info["hop"] is None)

@@ -39,5 +39,5 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
 
 def total_bytes(path: Path) -> int:
     """The bytes that `verify_features` reads of the dataset at `path`."""
-    sizes = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.names(path)]
-    return sum(int(said["tar"]["size"]) for said in sizes)
+    infos = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.names(path)]
+    return sum(int(info["tar"]["size"]) for info in infos)

@@ -119,8 +119,8 @@ def _is_finished(dataset: Dataset, out: Path, digest: str, *, overwrite: bool) -
     file = out / "features.json"
     if not file.exists():
         return False
-    said = read_json(file)
-    if isinstance(said, dict) and said.get("digest") == digest:
+    info = read_json(file)
+    if isinstance(info, dict) and info.get("digest") == digest:
         if not overwrite:
             return True
     elif not overwrite:
@@ -157,10 +157,10 @@ def _prepare(extractor: Extractor, dataset: Dataset, parts: Path) -> None:
 def _chunks(dataset: Dataset) -> list[tuple[str, ...]]:
     """The utterances by recording and time, at least CHUNK in each chunk but the last."""
     rows = dataset.rows.select("recording", "start")
-    wanted = set(dataset.keys)
+    built_keys = set(dataset.keys)
     recordings: dict[str, list[tuple[float, str]]] = {}
     for key, recording, start in zip(rows, rows.column("recording"), rows.column("start"), strict=True):
-        if key in wanted:
+        if key in built_keys:
             recordings.setdefault(recording or "", []).append((start, key))
     chunks, chunk = [], list[str]()
     for _, utterances in sorted(recordings.items()):

@@ -54,6 +54,27 @@ def open_regular_file(path: Path) -> BufferedReader:
     return os.fdopen(_open_regular(path, os.O_RDONLY), "rb")
 
 
+def read_bounded_file(path: Path, limit: int, hint: str = "") -> bytes:
+    """Read a file that a user names.
+
+    Args:
+        path: The file.
+        limit: The number of bytes that such a file can have, a multiple of a MiB.
+        hint: The end of the sentence about a larger file.
+
+    Raises:
+        InputError: The file cannot be read, or is larger than `limit`.
+    """
+    try:
+        with open_regular_file(path) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if len(data) > limit:
+        raise InputError(f"{path} is larger than {limit >> 20} MiB{hint}")
+    return data
+
+
 def open_for_update(path: Path, purpose: str) -> BufferedRandom:
     """Open a file for reading and appending; create it if it does not exist. Does not follow symbolic links.
 

@@ -187,9 +187,9 @@ def field_help(settings: type) -> dict[str, str]:
     """The help of each field of a settings class: the string under it, in the order of the fields."""
     [tree] = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    texts = {}
     for node, after in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             assert isinstance(after, ast.Expr)
-            found[node.target.id] = ast.literal_eval(after.value)
-    return found
+            texts[node.target.id] = ast.literal_eval(after.value)
+    return texts

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesm_data.errors import InputError
-from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.files import read_bounded_file
 
 MAX_BYTES = 32 * 2**20  # a day of subtitles has one or two MB
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
@@ -36,13 +36,7 @@ def read_subtitles(path: Path) -> list[Cue]:
 
     Raises InputError if the file cannot be read, holds no subtitle, or a subtitle ends before it begins.
     """
-    try:
-        with open_regular_file(path) as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB: it is no file of subtitles")
+    raw = read_bounded_file(path, MAX_BYTES, ": it is no file of subtitles")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.schema.recordings import Word
-from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.files import read_bounded_file
 from mesm_data.storage.json_files import parse_json
 from mesm_train.inference.alignment import align, shifted
 from mesm_train.inference.clips import Clip, decode
@@ -101,7 +101,7 @@ def sidecar(path: Path) -> Path | None:
 def read_text(path: Path) -> str:
     """The text in a UTF-8 file, on one line."""
     try:
-        return " ".join(_read(path).decode("utf-8-sig").split())
+        return " ".join(read_bounded_file(path, MAX_BYTES).decode("utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it, with iconv for example") from None
 
@@ -114,7 +114,7 @@ def read_words(path: Path) -> list[Word]:
 
     Raises InputError that names the entry if the file is anything else.
     """
-    raw = _read(path)
+    raw = read_bounded_file(path, MAX_BYTES)
     try:
         if path.suffix.lower() == ".json":
             content = parse_json(raw)
@@ -149,17 +149,6 @@ def _entry(entry: Any) -> Word:
     if not (0 <= start <= end < math.inf):
         raise ValueError(f"its times are {start} and {end} s")
     return Word(word=str(values["word"]).strip(), start=start, end=end)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with open_regular_file(path) as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-    return raw
 
 
 def _of_cue(clip: Clip, cue: Cue) -> Clip:

@@ -17,14 +17,14 @@ def measured_macs(model: nn.Module, batch: Batch) -> dict[str, int]:
     # The fused attention for a CPU is not counted by torch 2.13; composed of products, it is.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch.to(next(model.parameters()).device))
-    counts = {name: sum(found.values()) // 2 for name, found in counter.get_flop_counts().items()}
+    counts = {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
     root = type(model).__name__
     parts = {name.removeprefix(f"{root}."): count for name, count in counts.items() if name.startswith(f"{root}.")}
     children = {name for name, _ in model.named_children()} - {"stacks", "sequences"}
     nested = {f"{name}.{inner}" for name in ("stacks", "sequences") for inner in ("v", "a")}
-    found = {name: parts[name] for name in sorted(children | nested) if parts.get(name)}
+    measured = {name: parts[name] for name in sorted(children | nested) if parts.get(name)}
     words = {"sound": "a.encoder", "faces": "v.encoder", "sequences": "sequence", "stacks": "stack"}
-    return {_part(name, words): count for name, count in found.items()}
+    return {_part(name, words): count for name, count in measured.items()}
 
 
 def _part(name: str, words: dict[str, str]) -> str:

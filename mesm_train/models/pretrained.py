@@ -61,8 +61,8 @@ class PretrainedSound(Pretrained):
         pieces = count_pieces(counts)
         waves = torch.split(samples.to(self.out.weight.dtype) / 32768, counts.tolist())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            found = [self._pieces(wave, count) for wave, count in zip(waves, pieces.tolist(), strict=True) if count]
-        return torch.cat(found) if found else self.out.weight.new_zeros(0, self.out.in_features), pieces
+            vectors = [self._pieces(wave, count) for wave, count in zip(waves, pieces.tolist(), strict=True) if count]
+        return torch.cat(vectors) if vectors else self.out.weight.new_zeros(0, self.out.in_features), pieces
 
     def _pieces(self, wave: Tensor, count: int) -> Tensor:
         """The vectors (count, width) of one utterance."""
@@ -107,11 +107,11 @@ class PretrainedFaces(Pretrained):
 
 def pooled(output: Any) -> Tensor:
     """The vector of each picture, (F, width), from what an image model of transformers returns."""
-    found = getattr(output, "pooler_output", None)
-    if found is None:
+    pooler = getattr(output, "pooler_output", None)
+    if pooler is None:
         states: Tensor = output.last_hidden_state
         return states[:, 0] if states.ndim == 3 else states.mean(dim=(2, 3))
-    return torch.flatten(found, 1)
+    return torch.flatten(pooler, 1)
 
 
 def frame_geometry(kernels: list[int], strides: list[int]) -> tuple[int, int]:

@@ -252,10 +252,10 @@ def check_media(config: RunConfig, dataset: Dataset) -> None:
 
 def check_face_size(dataset: Dataset, size: int, what: str) -> None:
     """Raises InputError unless the dataset's crops are of `size` pixels, which `what` takes."""
-    if (found := dataset.info["recipe"]["face_size"]) != size:
+    if (face_size := dataset.info["recipe"]["face_size"]) != size:
         raise InputError(
-            f"{dataset.path} holds faces of {found} pixels, {what} takes {size}: build it with --face-size {size}, or "
-            "leave v out of model.modalities"
+            f"{dataset.path} holds faces of {face_size} pixels, {what} takes {size}: build it with --face-size {size}, "
+            "or leave v out of model.modalities"
         )
 
 

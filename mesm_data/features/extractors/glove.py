@@ -83,11 +83,11 @@ class GloVe(Extractor):
         """Keep the vectors of the dataset's words and of EMOTIONS: a file of GloVe is read once, line by line."""
         classes = sorted({*EMOTIONS, *_class_words(dataset)})
         (folder / "classes.txt").write_text(" ".join(classes), encoding="utf-8")
-        wanted = set(classes)
+        vocabulary = set(classes)
         for key in dataset.keys:
             for word, _ in words_of(dataset, key):
-                wanted |= {word, word.lower()}
-        vectors = dict(self._vectors(wanted))
+                vocabulary |= {word, word.lower()}
+        vectors = dict(self._vectors(vocabulary))
         words = sorted(vectors)
         np.savez(
             folder / "vectors.npz",
@@ -103,8 +103,8 @@ class GloVe(Extractor):
 
         def extract(dataset: Dataset, key: str) -> Features:
             words = words_of(dataset, key)
-            found = [_look_up(vectors, word) for word, _ in words]
-            values = np.array([unknown if vector is None else vector for vector in found], np.float32)
+            known = [_look_up(vectors, word) for word, _ in words]
+            values = np.array([unknown if vector is None else vector for vector in known], np.float32)
             starts = [start for _, start in words]
             times = None if None in starts else np.array(starts, np.float64)
             return Features(values=values.reshape(len(words), dim), times=times)
@@ -154,8 +154,8 @@ def _class_words(dataset: Dataset) -> Iterator[str]:
 
 
 def _look_up(vectors: dict[str, Floats], word: str) -> Floats | None:
-    found = vectors.get(word)
-    return vectors.get(word.lower()) if found is None else found
+    vector = vectors.get(word)
+    return vectors.get(word.lower()) if vector is None else vector
 
 
 def _load(folder: Path) -> dict[str, Floats]:

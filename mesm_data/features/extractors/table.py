@@ -66,8 +66,8 @@ class Table(Extractor):
         nothing = Features(values=np.zeros((0, len(columns)), np.float32), times=np.zeros(0))
 
         def extract(dataset: Dataset, key: str) -> Features:
-            found = features.get(key) or features.get(dataset.rows[key]["id"]) or nothing
-            return pool(found, self.window) if self.window else found
+            rows = features.get(key) or features.get(dataset.rows[key]["id"]) or nothing
+            return pool(rows, self.window) if self.window else rows
 
         return extract
 
@@ -82,13 +82,13 @@ def _arrays(file: Path, hop: float | None) -> tuple[tuple[str, ...], dict[str, F
     """One array (n, d) or (d,) per key."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            found = {key: np.atleast_2d(np.asarray(arrays[key], np.float32)) for key in arrays.files}
+            by_key = {key: np.atleast_2d(np.asarray(arrays[key], np.float32)) for key in arrays.files}
     except Exception as error:  # what zipfile and numpy raise depends on where a file is damaged
         raise InputError(f"{file} is not an .npz file of numbers ({first_line(error)})") from None
-    dims = {values.shape[1:] for values in found.values()}
+    dims = {values.shape[1:] for values in by_key.values()}
     if len(dims) != 1 or len(next(iter(dims))) != 1:
         raise InputError(f"{file} must hold one array (rows, {{the same d}}) per key; found the shapes {sorted(dims)}")
-    features = {key: Features(values=values, times=_times(len(values), hop)) for key, values in found.items()}
+    features = {key: Features(values=values, times=_times(len(values), hop)) for key, values in by_key.items()}
     return tuple(f"column_{number}" for number in range(next(iter(dims))[0])), features
 
 

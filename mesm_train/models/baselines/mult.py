@@ -167,9 +167,9 @@ class Layer(nn.Module):
         normed = self.norms[0](states)
         source = normed if memory is None else self.norms[0](memory)
         if source.shape[1]:
-            found, _ = self.attention(normed, source, source, attn_mask=blocked, need_weights=False)
-            found = found if any_row is None else torch.where(any_row, found, 0)
-            states = states + functional.dropout(found, self._dropout, self.training)
+            attended, _ = self.attention(normed, source, source, attn_mask=blocked, need_weights=False)
+            attended = attended if any_row is None else torch.where(any_row, attended, 0)
+            states = states + functional.dropout(attended, self._dropout, self.training)
         inner = functional.dropout(functional.relu(self.first(self.norms[1](states))), self._dropout, self.training)
         return states + functional.dropout(self.second(inner), self._dropout, self.training)
 
