@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from mesm_data.publishing.fetch import fetch
 from mesm_data.splits.groups import load_groups
 from mesm_data.storage.cache import Cache
 from mesm_data.storage.file_locks import folder_lock
-from mesm_data.storage.files import open_for_update, open_regular_file, sha256_file
+from mesm_data.storage.files import atomic_write, open_for_update, open_regular_file, sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_data.storage.remote import download_file
 from mesm_data.storage.safe_text import MAX_MESSAGE, printable, printable_message
@@ -71,6 +72,23 @@ def test_only_regular_files_are_opened_for_writing(tmp_path: Path, precious: Pat
     plant(kind, tmp_path / "file", precious)
     with pytest.raises(InputError, match=r"file cannot be used as a lock \(it is not a regular file\): remove it"):
         open_for_update(tmp_path / "file", "a lock")
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """A rename would replace it: `--out /dev/null`, run as root, took the device away."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        refused = pytest.raises(InputError, match=rf"{name} is a device, a pipe or a socket: give the name of a file")
+        with refused, atomic_write(tmp_path / name):
+            pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+    (tmp_path / "to a file").symlink_to(tmp_path / "file")
+    for name in ("new", "to a file", "new"):  # a link is replaced, and nothing is written where it leads
+        with atomic_write(tmp_path / name) as file:
+            file.write(b"x")
+    assert not (tmp_path / "file").exists()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

@@ -108,7 +108,8 @@ def predict(
     if timeline:
         timeline_figure.write_timeline(timeline, predictions)
     if failed := len(results) - len(predictions):
-        raise MesmError(f"{failed} of {len(results)} clips were not predicted; all others were")
+        others = "; all others were" if failed < len(results) else ""
+        raise MesmError(f"{failed} of {len(results)} clips were not predicted{others}")
 
 
 def _predict_files(

@@ -30,8 +30,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing so that it appears complete or not at all: temporary file beside it, fsync, rename.
 
     The file's mode is 0644 whatever the umask, where the file system has modes. After an error no temporary file is
-    left. Raises MesmError if the disk is full.
+    left. Raises MesmError if the disk is full, and InputError if `path` is a device, a pipe or a socket: renaming would
+    replace it, and root could lose /dev/null to `--out /dev/null`.
     """
+    refuse_special_file(path)
     # A random name instead of the process id: processes on several machines may write into one folder.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
@@ -44,6 +46,16 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special_file(path: Path) -> None:
+    """Raises InputError if `path`, or what it links to, is a device, a pipe or a socket."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # it does not exist, or cannot be written either, which is reported then
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is a device, a pipe or a socket: give the name of a file")
 
 
 def open_regular_file(path: Path) -> BufferedReader:

@@ -1,5 +1,6 @@
 """Load a trained model from the folder of its run, from a folder that was exported, or from the Hugging Face Hub."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
         predictor = load_hub_folder(folder)
     elif folder.exists():
         raise InputError(f"{source} holds neither a run of `mesm-train run` nor an exported model")
+    elif not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(source), re.ASCII):
+        raise InputError(
+            f"{source} does not exist: give the folder of a run or of an exported model, or a model's id on the "
+            "Hugging Face Hub"
+        )
     else:
         predictor = load_hub_folder(fetch_hub_folder(str(source)))
     if "v" in predictor.modalities:

@@ -257,6 +257,12 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         mesm_train.load(tmp_path)
 
 
+@pytest.mark.parametrize("path", ["/no/run", "./run", "../run", "runs/one/seed-0"])
+def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(path: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"{path} does not exist: give the folder of a run")):
+        mesm_train.load(path)
+
+
 def test_progress_is_reported_and_several_files_are_decoded_at_a_time(
     fe2e_run: Path, dialog: Path, tmp_path: Path
 ) -> None:
