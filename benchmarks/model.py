@@ -29,13 +29,13 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.data.device import set_matmul_precision
 from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
 from mesm_train.models.streams import Stack
 from mesm_train.training import throughput
 from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.optimizer import autocast
-from mesm_train.training.setup import set_matmul_precision
 
 SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
 TEXT = 768

@@ -25,7 +25,7 @@ from mesm_data.pipeline.retry import retry_dataset
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.config.settings import LoaderConfig, RunConfig
 from mesm_train.data.loader import Loader
-from mesm_train.training.setup import check_media
+from mesm_train.training.selection import check_media
 
 ONLY = "Ses01*_[FM]000"
 OPTIONS = {"face_size": 96, "frame_interval": "0.25", "min_face_size": 60, "sample_rate": 44_100}

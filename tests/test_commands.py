@@ -19,7 +19,7 @@ from mesm_data.storage.json_files import write_json
 from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
 from mesm_train.config.settings_help import all_settings, find_settings
 from mesm_train.training.progress import LineLogger
-from mesm_train.training.setup import check_data_folder
+from mesm_train.training.selection import check_data_folder
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = {"mesm-data": "mesm_cli.data", "mesm-train": "mesm_cli.train"}
@@ -164,7 +164,7 @@ def test_make_demo_says_what_it_does_and_how_long_it_takes() -> None:
     command = ["make", "--dry-run", "demo", "--assume-old=.venv/.ready"]
     output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
     notices = [shlex.split(line)[1] for line in output if line.startswith('echo "== ')]
-    assert "8 minutes" in notices[0]
+    assert "7 minutes" in notices[0]
     commands = [line for line in output if "mesm-data build" in line or "mesm-train run" in line]
     assert len(commands) == 3
     for line in commands:

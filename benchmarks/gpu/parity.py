@@ -11,9 +11,9 @@ from transformers import AlbertConfig, AlbertModel
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.batch import Batch
+from mesm_train.data.device import set_matmul_precision
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training.optimizer import autocast
-from mesm_train.training.setup import set_matmul_precision
 
 # The largest root mean square error of the logits over their own, the least cosine of the gradients, and the least
 # share of all sites that are chosen alike. They are wide: what is wrong exceeds them, what is rounded does not.

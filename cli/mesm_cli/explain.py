@@ -37,7 +37,8 @@ def explain(
     import mesm_train
     from mesm_data.errors import InputError
     from mesm_train.explain import contents, page
-    from mesm_train.inference.clips import Clip, find_clips
+    from mesm_train.inference.clips import Clip
+    from mesm_train.inference.media_paths import find_clips
 
     if sum(choice is not None for choice in (clips or None, keys, worst)) > 1:
         raise InputError("give clips, --keys or --worst, not several of them")

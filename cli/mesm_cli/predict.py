@@ -68,8 +68,9 @@ def predict(
     """
     from mesm_data.errors import InputError, MesmError
     from mesm_train.inference import output, timeline_figure
-    from mesm_train.inference.clips import Clip, find_clips
+    from mesm_train.inference.clips import Clip
     from mesm_train.inference.load import load
+    from mesm_train.inference.media_paths import find_clips
     from mesm_train.inference.predictor import Failure
     from mesm_train.inference.result import Prediction
     from mesm_train.inference.speech_recognition import Whisper

@@ -33,16 +33,17 @@ def report(
         return
     if out:
         raise InputError("--out names the page of several runs; that of one run is RUN/report.html")
-    from mesm_train.runs import run as library
+    from mesm_train.runs.evaluate import load_run
+    from mesm_train.runs.run import write_report
 
     if not runs[0].is_dir():
         raise InputError(f"{runs[0]} is not the folder of a run: expected what `mesm-train run --out` wrote")
     try:
-        setup = library.load_run(runs[0], data=data)
+        setup = load_run(runs[0], data=data)
     except MesmError as error:
         if data:
             raise
         console.say(f"note: the page is made without the dataset ({error})")
         console.show(page.write(runs[0]))
         return
-    console.show(library.write_report(setup, runs[0]))
+    console.show(write_report(setup, runs[0]))

@@ -148,11 +148,11 @@ def evaluate(
       mesm-train eval runs/demo-fe2e --set split=session-4
     """
     from mesm_data.errors import InputError, MesmError
-    from mesm_train.runs import run as runs
+    from mesm_train.runs.evaluate import evaluate as evaluate_run
 
     if part not in PARTS:
         raise InputError(f"--split {part!r}: expected {PARTS}")
-    result = runs.evaluate(path, part=part, data=data, sets=sets or ())
+    result = evaluate_run(path, part=part, data=data, sets=sets or ())
     console.show(json.dumps(result.scores, indent=2))
     for sentence in result.differences:
         console.say(f"differs: {sentence}")

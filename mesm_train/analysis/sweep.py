@@ -18,7 +18,8 @@ from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.streams import Stack
-from mesm_train.runs.run import load_run, recorded_scores, start_run
+from mesm_train.runs.evaluate import load_run, recorded_scores
+from mesm_train.runs.run import start_run
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
 from mesm_train.training.setup import Setup

@@ -12,7 +12,8 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.media.duration import measure_duration
 from mesm_train.explain.contents import clip_subjects
 from mesm_train.explain.page import render_explanation
-from mesm_train.inference.clips import Clip, FaceChoice, is_media
+from mesm_train.inference.clips import Clip, FaceChoice
+from mesm_train.inference.media_paths import is_media
 from mesm_train.inference.predictor import Predictor
 from mesm_train.report.figures import over_time
 

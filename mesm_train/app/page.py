@@ -10,7 +10,7 @@ import mesm_train
 from mesm_data.errors import MesmError
 from mesm_data.pages.local_server import require_nicegui, serve
 from mesm_train.app.jobs import MAX_BYTES, MAX_SECONDS, Results, new_upload_folder, predict_upload, safe_name
-from mesm_train.inference.clips import NAMES as MODALITIES
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.inference.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Page:
         ui.on("recording-failed", lambda event: self._say(f"nothing was recorded: {event.args}"))
         with ui.column().classes("w-full max-w-6xl mx-auto gap-3 p-4"):
             ui.label(predictor.name).classes("text-2xl font-bold")
-            reads = ", ".join(MODALITIES[m] for m in predictor.modalities)
+            reads = ", ".join(MODALITY_NAMES[m] for m in predictor.modalities)
             ui.label(f"Reads {reads}; trained on {predictor.spec.corpus}.").classes("text-sm opacity-70")
             with ui.row().classes("w-full items-center gap-4"):
                 self._text = ui.input("What is said in the clip").props("outlined dense").classes("grow")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+MODALITY_NAMES = {"t": "text", "v": "faces", "a": "sound"}  # letter: name, in the order of the fusion
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureRows:

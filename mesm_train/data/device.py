@@ -1,7 +1,9 @@
-"""Chooses between two implementations: for a CPU, or with few kernel launches for a GPU."""
+"""The device of a run, and which of two implementations it takes: for a CPU, or with few kernel launches."""
 
 import torch
 from torch import Tensor
+
+from mesm_data.errors import InputError
 
 
 def is_accelerator(device: torch.device) -> bool:
@@ -12,3 +14,30 @@ def is_accelerator(device: torch.device) -> bool:
 def to_device(value: Tensor, device: torch.device) -> Tensor:
     """Copy a small CPU tensor to `device` without blocking."""
     return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device `name`; auto is the GPU of rank `local_rank` of this machine, if it has any.
+
+    If there are more ranks than GPUs, they share them. Raises InputError if the device is not available.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    name = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name in ("auto", "cuda") else name
+    try:
+        device = torch.device(name)
+        # Statistics and site selection use float64, which Apple's MPS lacks.
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
+    return device
+
+
+def set_matmul_precision(device: torch.device, precision: str) -> None:
+    """Set whether float32 products and convolutions on a GPU are computed in TF32, for the whole process.
+
+    By default torch's convolutions use it and its matrix products do not.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"

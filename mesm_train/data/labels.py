@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.views import View
@@ -117,3 +118,23 @@ def _check_loss(view: View, loss: str) -> None:
 def truth(targets: NDArray[np.float32]) -> NDArray[np.float32]:
     """Targets of classes as 0 or 1, for scores and thresholds: true is a class with a share above one half."""
     return (targets > 0.5).astype(np.float32)
+
+
+def one_key_per_output(targets: Mapping[str, NDArray[np.float32]], dataset: Dataset, outputs: int) -> list[str]:
+    """Choose examples: for each output the first utterance that has it, preferably with face and sound.
+
+    Args:
+        targets: float32 (at least `outputs`,) of each utterance, in the order of preference.
+        dataset: The dataset that holds the utterances.
+        outputs: The number of outputs to choose for; a number counts as present above one half.
+
+    Returns:
+        Different keys; the first four if no utterance has any output.
+    """
+    chosen = []
+    for column in range(outputs):
+        positive = [key for key, target in targets.items() if target[column] > 0.5]
+        rows = {key: dataset.rows[key] for key in positive}
+        complete = [key for key, row in rows.items() if row["n_faces"] and row["n_samples"]]
+        chosen += (complete or positive)[:1]
+    return list(dict.fromkeys(chosen)) or list(targets)[:4]

@@ -8,7 +8,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
 from mesm_train.config.settings import RunConfig, load_recipe
-from mesm_train.data.labels import Heads, resolve_heads
+from mesm_train.data.labels import Heads, one_key_per_output, resolve_heads
 from mesm_train.inference.clips import Clip, ClipInput, of_sample
 from mesm_train.inference.predictor import Failure, Predictor
 from mesm_train.report.evidence import worst_predictions
@@ -67,12 +67,7 @@ def default_keys(run: Path, part: str, *, data: str | None = None) -> list[str]:
     known = {key: target for key, target in sorted(targets.items()) if target is not None}
     if not known:
         raise InputError(f"split {config.split} has no utterance in its part {part!r} that {dataset.path} holds")
-    chosen = []
-    for column in range(len(heads.primary.outputs)):
-        true = [key for key, target in known.items() if target[column] > 0.5]
-        complete = [key for key in true if dataset.rows[key]["n_faces"] and dataset.rows[key]["n_samples"]]
-        chosen += (complete or true)[:1]
-    return list(dict.fromkeys(chosen)) or list(known)[:4]
+    return one_key_per_output(known, dataset, len(heads.primary.outputs))
 
 
 def worst_keys(run: Path, count: int) -> list[str]:

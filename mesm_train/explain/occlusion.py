@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mesm_train.inference.clips import NAMES as MODALITIES
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.predictor import Predictor
 
@@ -80,7 +80,7 @@ def _variants(predictor: Predictor, content: ClipInput) -> Iterator[tuple[Part, 
     """Each part with the utterance that lacks it. A part that is all of a modality stands for the modality only."""
     present = [m for m in predictor.modalities if content.present[m]]
     for modality in present if len(present) > 1 else ():
-        yield _part("modality", MODALITIES[modality]), without_modality(content, modality)
+        yield _part("modality", MODALITY_NAMES[modality]), without_modality(content, modality)
     if "t" in present:
         yield from _without_words(content)
     if "v" in present:

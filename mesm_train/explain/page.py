@@ -7,9 +7,9 @@ from typing import Any
 from mesm_data.pages.media import face_strip, png_uri, sound_uri, spectrogram, waveform
 from mesm_data.pages.page import render
 from mesm_data.storage.files import atomic_write
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
-from mesm_train.inference.clips import NAMES as MODALITIES
 from mesm_train.inference.predictor import Predictor
 from mesm_train.inference.result import Prediction
 from mesm_train.report.evidence import strip_view
@@ -100,7 +100,7 @@ def explain(
                 "weight": fusion_weights(predictor.model).get(modality),
                 "logits": list(logits.values()),
             }
-            for modality, name in MODALITIES.items()
+            for modality, name in MODALITY_NAMES.items()
             if (logits := prediction.branches.get(name))
         ],
         "modalities": [_effect(part) for part in parts if part.kind == "modality"],
@@ -131,7 +131,7 @@ def _branches(predictor: Predictor, prediction: Prediction) -> list[dict[str, An
     weights, branches = fusion_weights(predictor.model), prediction.branches
     return [
         {"title": name.capitalize(), "weight": weights.get(modality), "logits": list(branches[name].values())}
-        for modality, name in MODALITIES.items()
+        for modality, name in MODALITY_NAMES.items()
         if name in branches
     ]
 

@@ -10,6 +10,7 @@ from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data import input_spec
+from mesm_train.data.device import pick_device
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import read_calibration
 from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
@@ -18,7 +19,6 @@ from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.text import load_without_weights
 from mesm_train.training import checkpoint
 from mesm_train.training.run_files import PROVENANCE
-from mesm_train.training.setup import pick_device
 
 KINDS = ("fe2e", "mesm")  # of models that read faces, sound and text
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.evaluation.metrics import Floats, f1_binary
 from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines
-from mesm_train.inference.clips import NAMES
 from mesm_train.inference.predictor import Predictor
 
 KINDS = {
@@ -49,7 +49,7 @@ def model_card(predictor: Predictor, run: Path | None) -> str:
 def _summary(predictor: Predictor, synthetic: bool) -> str:
     settings = predictor.model.settings
     millions = sum(parameter.numel() for parameter in predictor.model.parameters()) / 1e6
-    reads = ", ".join(NAMES[m] for m in predictor.modalities)
+    reads = ", ".join(MODALITY_NAMES[m] for m in predictor.modalities)
     lines = [
         f"{KINDS.get(settings.kind, settings.kind)}. It reads {reads} of an utterance and has {millions:.2f} million "
         "parameters.",
@@ -125,7 +125,7 @@ def _mean_f1(counts: Floats) -> Floats:
 def _limits(predictor: Predictor, synthetic: bool) -> str:
     recipe, train = predictor.spec.recipe, predictor.spec.train
     missing = ", ".join(
-        f"{train['missing'][m]} of {train['utterances']} without {NAMES[m]}" for m in predictor.modalities
+        f"{train['missing'][m]} of {train['utterances']} without {MODALITY_NAMES[m]}" for m in predictor.modalities
     )
     lines = [
         f"It has learnt from utterances of {predictor.spec.corpus} alone: other languages, ages, cameras and "

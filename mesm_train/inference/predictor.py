@@ -16,11 +16,12 @@ from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
-from mesm_train.data.batch import Batch
+from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import OutputCalibration
-from mesm_train.inference.clips import NAMES, Clip, ClipInput, FaceChoice, decode, of_sample
+from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, of_sample
+from mesm_train.inference.decode import decode
 from mesm_train.inference.result import Prediction, Timeline
 from mesm_train.models.fe2e_mesm import Look, Model
 
@@ -63,7 +64,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
-        reads = ", ".join(NAMES[m] for m in settings.modalities)
+        reads = ", ".join(MODALITY_NAMES[m] for m in settings.modalities)
         return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.spec.corpus}; {classes})"
 
     @property
@@ -183,10 +184,10 @@ class Predictor:
         if isinstance(clip_input, Failure):
             return clip_input
         missing = [m for m in self.modalities if not clip_input.present[m]]
-        reasons = "; ".join(f"without {NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
+        reasons = "; ".join(f"without {MODALITY_NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
         if len(missing) == len(self.modalities):
             return Failure(clip=clip_input.clip, reason=f"{clip_input.key}: nothing that the model reads: {reasons}")
-        unknown = [NAMES[m] for m in missing if not self.spec.knows_without(m)]
+        unknown = [MODALITY_NAMES[m] for m in missing if not self.spec.knows_without(m)]
         if unknown and not allow_missing:
             count = self.spec.train["utterances"]
             return Failure(
@@ -260,12 +261,14 @@ class Predictor:
             thresholds={name: limit for name, limit in limits if name in binary},
             meanings=self.spec.meanings,
             branches={
-                NAMES[m]: dict(zip(names, branch.tolist(), strict=True))
+                MODALITY_NAMES[m]: dict(zip(names, branch.tolist(), strict=True))
                 for m, branch in branches.items()
                 if clip_input.present[m]
             },
             missing={
-                NAMES[m]: clip_input.problems.get(m, "none") for m in self.modalities if not clip_input.present[m]
+                MODALITY_NAMES[m]: clip_input.problems.get(m, "none")
+                for m in self.modalities
+                if not clip_input.present[m]
             },
             notes=tuple(clip_input.notes(self.modalities)),
             input=clip_input if keep_input else None,

@@ -18,7 +18,8 @@ from mesm_data.schema.recordings import Word
 from mesm_data.storage.files import read_bounded_file
 from mesm_data.storage.json_files import parse_json
 from mesm_train.inference.alignment import align, shifted
-from mesm_train.inference.clips import Clip, decode
+from mesm_train.inference.clips import Clip
+from mesm_train.inference.decode import decode
 from mesm_train.inference.subtitles import Cue, read_subtitles
 
 MAX_BYTES = 64 * 2**20

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mesm_data.pages.media import face_strip, png_uri, sound_uri
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.report.predictions import Predictions
 from mesm_train.report.record import Record, value_titles
 from mesm_train.report.scores import UtteranceFacts
 from mesm_train.report.site_selection import (
-    MODALITIES,
     SHOWN,
     Prediction,
     Strip,
@@ -132,7 +132,7 @@ def mistakes_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]
 def deciding_modality(one: Prediction, fusion: Mapping[str, float], index: int) -> str | None:
     """The modality that adds most to the fused logit of class `index`; None if there is one modality only."""
     added = {m: fusion.get(m, 1.0) * logits[index] for m, logits in one.branches.items()}
-    return MODALITIES[max(added, key=lambda m: added[m])] if len(added) > 1 else None
+    return MODALITY_NAMES[max(added, key=lambda m: added[m])] if len(added) > 1 else None
 
 
 def inputs_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]:
@@ -169,9 +169,9 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
     return {
         "key": one.key,
         "media": media,
-        "absent": [MODALITIES[m] for m, amount in one.amounts.items() if not amount],
+        "absent": [MODALITY_NAMES[m] for m, amount in one.amounts.items() if not amount],
         "strips": [strip_view(strip) for strip in one.strips],
-        "modalities": [{"title": MODALITIES[m].capitalize(), "weight": fusion.get(m)} for m in one.amounts],
+        "modalities": [{"title": MODALITY_NAMES[m].capitalize(), "weight": fusion.get(m)} for m in one.amounts],
         "rows": rows,
     }
 

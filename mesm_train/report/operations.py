@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from mesm_train.data.batch import Batch
+from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.mel import count_pieces
 from mesm_train.models import flops
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
 from mesm_train.models.measured_flops import measured_macs
-from mesm_train.report.site_selection import MODALITIES
 
 # Modules that have one part a modality, of FE2E and MESM and of the two-phase systems.
 BY_MODALITY = {
@@ -63,7 +62,7 @@ def count_feature_operations(model: TwoPhaseModel, batch: Batch) -> dict[str, An
     counts = {m: rows.counts.tolist() for m, rows in batch.features.items()}
     for number in range(len(batch.keys)):
         parts.update(model.macs({m: count[number] for m, count in counts.items()}))
-    rows = {f"rows of {MODALITIES[m]}": sum(count) for m, count in counts.items()}
+    rows = {f"rows of {MODALITY_NAMES[m]}": sum(count) for m, count in counts.items()}
     return {
         "input": {"utterances": len(batch.keys), **rows},
         "models": {model.settings.kind: dict(parts)},
@@ -99,7 +98,7 @@ def operations_section(operations: Mapping[str, Any]) -> dict[str, Any] | None:
         "totals": [_scaled(total, factor) for total in totals.values()],
         "ratio": totals["mesm"] / totals["fe2e"] if totals.get("fe2e") and "mesm" in totals else None,
         "kept": [
-            (MODALITIES.get(modality, modality).capitalize(), ", ".join(f"{100 * share:.0f} %" for share in shares))
+            (MODALITY_NAMES.get(modality, modality).capitalize(), ", ".join(f"{100 * share:.0f} %" for share in shares))
             for modality, shares in sorted(operations.get("kept", {}).items(), reverse=True)
         ],
     }
@@ -108,7 +107,11 @@ def operations_section(operations: Mapping[str, Any]) -> dict[str, Any] | None:
 def part_title(name: str) -> str:
     """A part's name in words: v.blocks is Faces: blocks."""
     modality, _, inner = name.partition(".")
-    return f"{MODALITIES[modality].capitalize()}: {inner}" if modality in MODALITIES and inner else name.capitalize()
+    return (
+        f"{MODALITY_NAMES[modality].capitalize()}: {inner}"
+        if modality in MODALITY_NAMES and inner
+        else name.capitalize()
+    )
 
 
 def _order(part: str) -> tuple[int, int]:

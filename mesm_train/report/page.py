@@ -23,7 +23,7 @@ KINDS = {
     "fe2e": "FE2E (dense)", "mesm": "MESM (sparse)", "lf-lstm": "LF-LSTM (two-phase)",
     "lf-transformer": "LF-Transformer (two-phase)", "emo-embs": "EmoEmbs (two-phase)", "mult": "MulT (two-phase)",
 }  # fmt: skip
-MODALITY_NAMES = {"t": "text", "v": "video", "a": "audio"}
+MODALITY_TITLES = {"t": "text", "v": "video", "a": "audio"}
 
 
 def write(run: Path, setup: "Setup | None" = None, *, inputs: Sequence[str] = ()) -> Path:
@@ -90,7 +90,7 @@ def summary(record: Record) -> dict[str, Any]:
     sessions = record.sessions
     return {
         "kind": KINDS.get(model.get("kind"), model.get("kind") or "A model"),
-        "modalities": " + ".join(MODALITY_NAMES.get(m, str(m)) for m in model.get("modalities", "tva")),
+        "modalities": " + ".join(MODALITY_TITLES.get(m, str(m)) for m in model.get("modalities", "tva")),
         "corpus": dataset.get("corpus"),
         "view": provenance.get("labels", {}).get("view"),
         "split": split.get("name"),

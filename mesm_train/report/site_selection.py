@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mesm_data.pages.media import DYNAMIC_RANGE, side_by_side, viridis
-from mesm_train.data.batch import Batch
+from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
@@ -20,7 +20,6 @@ Pixels = NDArray[np.uint8]
 
 SHOWN = 4.0  # seconds of an utterance: 8 faces and 10 pieces, which end together
 PIECE = COLUMNS * HOP / SAMPLE_RATE  # seconds of a piece of sound
-MODALITIES = {"t": "text", "v": "faces", "a": "sound"}
 # Brightness of a site that a block dropped (a share of the picture's, and the least), and of one it could not choose.
 DIM, DROPPED, INACTIVE = 0.3, 50, 14
 
@@ -149,7 +148,7 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: f
 
     height, width = pictures.shape[1:3]
     size = f"{height} × {width} pixels" if modality == "v" else f"{MELS} mels ×\n{COLUMNS} columns"
-    strips = [strip(MODALITIES[modality].capitalize(), size, pictures)]
+    strips = [strip(MODALITY_NAMES[modality].capitalize(), size, pictures)]
     for number, trace in enumerate(traces, 1):
         height, width = trace.kept.shape[1:]
         note = f"{height} × {width} sites\n{float(trace.kept.double().mean()):.0%} kept"

@@ -1,4 +1,4 @@
-"""A run on disk: start, resume, load, evaluate.
+"""A run on disk: start, resume, report.
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
 RUN/text/        the text encoder, if it was created for this run; else its configuration and tokenizer
@@ -6,13 +6,12 @@ RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mesm_data.errors import InputError, MesmError, first_line
+from mesm_data.errors import InputError
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import write_json
@@ -20,20 +19,18 @@ from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.data import input_spec
+from mesm_train.data.labels import one_key_per_output
 from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.models.text import copy_tokenizer
-from mesm_train.runs.reproduction import Deviation, deviation
-from mesm_train.training import checkpoint
 from mesm_train.training.distributed import ALONE, Ranks
-from mesm_train.training.evaluation import Calibration, predict, score
 from mesm_train.training.loop import train
 from mesm_train.training.losses import target_statistics
-from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.provenance import provenance_differences
-from mesm_train.training.run_files import PROVENANCE, THRESHOLDS
+from mesm_train.training.run_files import PROVENANCE
+from mesm_train.training.selection import Selection, select_data
 from mesm_train.training.sessions import recorded_session
-from mesm_train.training.setup import Selection, Setup, make_model, prepare_run, select_data
+from mesm_train.training.setup import Setup, make_model, prepare_run
 
 # Settings that may change on resume. The number of classes follows from the label view.
 MAY_CHANGE = {
@@ -151,13 +148,8 @@ def write_report(setup: Setup, run: Path) -> Path:
 
 def example_keys(setup: Setup, part: str) -> list[str]:
     """Choose one utterance per class for the report: the first by key, preferably with face and audio."""
-    chosen = []
-    for index in range(len(setup.view.classes)):  # of numbers: those above one half
-        positive = [key for key in setup.keys[part] if setup.loader.targets[key][index] > 0.5]
-        rows = {key: setup.dataset.rows[key] for key in positive}
-        complete = [key for key, row in rows.items() if row["n_faces"] and row["n_samples"]]
-        chosen += (complete or positive)[:1]
-    return list(dict.fromkeys(chosen)) or list(setup.keys[part][:4])
+    targets = {key: setup.loader.targets[key] for key in setup.keys[part]}
+    return one_key_per_output(targets, setup.dataset, len(setup.view.classes))
 
 
 def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> None:
@@ -188,97 +180,3 @@ def check_data_unchanged(selection: Selection, run: Path) -> None:
             raise InputError(f"{run} was started on another dataset: its {name} differs. {difference}")
     if before["split"]["digest"] != now["split"]["digest"]:
         raise InputError(f"{run} was started with another split. {provenance_differences(before, now)[0]}")
-
-
-# Settings that may change for the evaluation of a finished run: its data and device, not what was trained.
-EVALUATION_SETTINGS = {"split", "labels", "device", "loader.threads", "loader.prefetch", "loader.cache_gb"}
-
-
-def load_run(
-    run: Path, *, data: str | None = None, parts: tuple[str, ...] = ("test",), sets: Sequence[str] = ()
-) -> Setup:
-    """Load a run with the weights of its best epoch.
-
-    Args:
-        run: The folder of the run.
-        data: Another dataset to evaluate on.
-        parts: The parts of the split that must contain utterances.
-        sets: Changes of EVALUATION_SETTINGS ("split=session-4").
-
-    Raises:
-        InputError: There is no run in the folder.
-        MesmError: The run has no checkpoint of a best epoch yet.
-    """
-    if not (run / "config.yaml").exists():
-        raise InputError(f"{run} has no config.yaml: it is not a run of `mesm-train run`")
-    for item in sets:
-        if item.partition("=")[0] not in EVALUATION_SETTINGS:
-            raise InputError(
-                f"--set {item}: the settings of a finished run are fixed, except for "
-                f"{', '.join(sorted(EVALUATION_SETTINGS))}"
-            )
-    config = load_recipe(str(run / "config.yaml"), sets)
-    setup = prepare_run(replace(config, data=data or config.data), run, parts=parts)
-    best = checkpoint.load(run / "checkpoints", "best")
-    if best is None:
-        raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
-    try:
-        setup.model.load_state_dict(best[0])
-    except RuntimeError as error:  # names or shapes of other weights
-        raise MesmError(
-            f"{run / 'checkpoints'}: the best checkpoint is not of this run ({first_line(error)})"
-        ) from None
-    return setup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatedRun:
-    """The result of evaluating a run again.
-
-    Attributes:
-        scores: The scores.
-        before: The scores that the run recorded; None if there are none, or if they are of other utterances.
-        differences: The differences in provenance, as sentences.
-        deviation: If the scores differ, the deviation of the logits from the recorded ones; None if the recorded
-            scores are not those of the recorded logits.
-    """
-
-    scores: dict[str, Any]
-    before: dict[str, Any] | None
-    differences: list[str]
-    deviation: Deviation | None = None
-
-
-def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[str] = ()) -> EvaluatedRun:
-    """Compute the scores of a run on a part of its split, with its thresholds; see `load_run` for `data` and `sets`.
-
-    Raises InputError if the run has not ended, or the part is empty.
-    """
-    setup = load_run(run, data=data, parts=(part,), sets=sets)
-    chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
-    calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
-    arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)
-    is_ours = chosen["classes"] == outputs and all(len(array) == len(outputs) for array in arrays)
-    if not is_ours or min(calibration.pos_weight.min(), calibration.scale.min()) <= 0:
-        raise InputError(f"{run / 'thresholds.json'} is not of this run: its classes are not those of the label view")
-    predictions = predict(setup, part, calibration.statistics)
-    result = score(setup.heads, predictions, calibration)
-    trained, now = read_checked_json(run / "provenance.json", PROVENANCE), setup.provenance
-    is_same_data = all(
-        trained[section][name] == now[section][name]
-        for section, name in (("dataset", "root"), ("split", "digest"), ("labels", "view"))
-    )
-    before, difference = recorded_scores(run, part) if is_same_data else None, None
-    if before is not None and before != result:
-        difference = deviation(run / f"predictions-{part}.parquet", setup.heads, predictions, calibration, before)
-    differences = provenance_differences(trained, now)
-    return EvaluatedRun(scores=result, before=before, differences=differences, deviation=difference)
-
-
-def recorded_scores(run: Path, part: str) -> dict[str, Any] | None:
-    """The scores of a part that the run recorded for its best epoch; None if it did not."""
-    best = read_checked_json(run / "thresholds.json", THRESHOLDS)["epoch"]
-    records = MetricsLog(run / "metrics.jsonl").read()
-    matching = [line for line in records if (line["kind"], line["epoch"]) == (part, best) and "metrics" in line]
-    scores: dict[str, Any] | None = matching[-1]["metrics"] if matching else None
-    return scores

@@ -11,7 +11,7 @@ from torch.nn import functional
 from mesm_data.errors import InputError
 from mesm_train.data.labels import Heads
 from mesm_train.data.sampler import draw_weights
-from mesm_train.training.setup import Selection
+from mesm_train.training.selection import Selection
 
 FOCUS = 2.0  # gamma of the focal loss, the published value (Lin et al. 2017)
 CCC_EPS = 1e-8  # a batch of one, or of equal targets, has no variance

@@ -223,7 +223,7 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render_report
     from mesm_train.report.record import read
-    from mesm_train.runs.run import recorded_scores
+    from mesm_train.runs.evaluate import recorded_scores
     from mesm_train.training import checkpoint
 
     assert render_report(read(folder))

@@ -12,10 +12,10 @@ from oracle import oracle_stack
 from torch import nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.data.device import set_matmul_precision
 from mesm_train.models.kernels import EngineName, functions
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import SparseStack
-from mesm_train.training.setup import set_matmul_precision
 
 DEVICE = torch.device(os.environ.get("MESM_TEST_DEVICE", "cuda"))
 TEXT = 16

@@ -24,7 +24,8 @@ from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
 from mesm_train.models.text import load, make_tiny
-from mesm_train.runs import run as runs
+from mesm_train.runs.evaluate import evaluate
+from mesm_train.runs.run import start_run
 from mesm_train.training.optimizer import param_groups
 from mesm_train.training.progress import NullLogger
 
@@ -183,9 +184,9 @@ def test_a_run_with_both_is_whole_and_judged_again(dataset: Path, tmp_path: Path
     )  # fmt: skip
     config = load_recipe("iemocap-wavlm-roberta-vit", sets)
     run = tmp_path / "run"
-    assert runs.start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
-    judged = runs.evaluate(run, part="test")
-    assert judged.before == judged.scores
+    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
+    evaluated = evaluate(run, part="test")
+    assert evaluated.before == evaluated.scores
     described = json.loads((run / "provenance.json").read_text())
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= described["sound"]["files"].keys()
     with pytest.raises(InputError, match="cannot be loaded for clips"):

@@ -18,7 +18,7 @@ from mesm_train.analysis.run_records import METRICS, RunRecord
 from mesm_train.analysis.systems import read_systems
 from mesm_train.analysis.tables import Table, render
 from mesm_train.analysis.write_tables import write_comparison
-from mesm_train.runs.run import evaluate
+from mesm_train.runs.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

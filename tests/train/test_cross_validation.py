@@ -11,7 +11,7 @@ from mesm_train.analysis.compare_tables import cv_table
 from mesm_train.analysis.cross_validation import Job, plan_jobs, summarise, write_plan
 from mesm_train.analysis.schedule import finished, run_all
 from mesm_train.config.settings import RunConfig, load_recipe
-from mesm_train.runs.run import evaluate
+from mesm_train.runs.evaluate import evaluate
 from mesm_train.training.progress import NullLogger
 
 

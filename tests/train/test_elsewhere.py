@@ -72,7 +72,7 @@ def trained_elsewhere(connection: Any, environment: dict[str, str], *arguments: 
 
 def judged_elsewhere(_: Any, environment: dict[str, str], run: Path, url: str) -> Any:
     """Whether the scores are those that the run wrote down, and what differs."""
-    from mesm_train.runs.run import evaluate
+    from mesm_train.runs.evaluate import evaluate
 
     os.environ |= environment
     judged = evaluate(run, part="test", data=url)

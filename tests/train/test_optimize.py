@@ -11,10 +11,10 @@ from torch.nn import functional
 from mesm_data.errors import InputError
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.config.settings import OptimConfig
+from mesm_train.data.device import pick_device
 from mesm_train.evaluation.scores import binary_scores
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training.optimizer import averaged_model, ema_decay, param_groups
-from mesm_train.training.setup import pick_device
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
 

@@ -33,7 +33,7 @@ from mesm_train.models import text
 from mesm_train.models.kernels import build
 from mesm_train.report.page import render_report
 from mesm_train.report.record import read
-from mesm_train.runs.run import recorded_scores
+from mesm_train.runs.evaluate import recorded_scores
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.run_files import LAST, parse_line

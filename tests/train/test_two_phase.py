@@ -25,10 +25,12 @@ from mesm_train.data.feature_loader import open_sets
 from mesm_train.inference.load import load_run
 from mesm_train.models.baselines.make import make_two_phase
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
-from mesm_train.runs import run as runs
+from mesm_train.runs.evaluate import evaluate
+from mesm_train.runs.run import start_run
 from mesm_train.training.loop import train
 from mesm_train.training.progress import NullLogger
-from mesm_train.training.setup import prepare_run, select_data
+from mesm_train.training.selection import select_data
+from mesm_train.training.setup import prepare_run
 
 SMALL = """
 name: small
@@ -112,15 +114,15 @@ def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: 
 def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
     settings = config(recipe, "model.kind=mult", "optim.epochs=3")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert runs.start_run(settings, whole, resume=False, stop=lambda: False, logger=NullLogger())
+    assert start_run(settings, whole, resume=False, stop=lambda: False, logger=NullLogger())
     steps = iter([False] * 4 + [True] * 100)
-    assert not runs.start_run(settings, parts, resume=False, stop=lambda: next(steps), logger=NullLogger())
-    assert runs.start_run(settings, parts, resume=True, stop=lambda: False, logger=NullLogger())
+    assert not start_run(settings, parts, resume=False, stop=lambda: next(steps), logger=NullLogger())
+    assert start_run(settings, parts, resume=True, stop=lambda: False, logger=NullLogger())
     first, second = (pq.read_table(run / "predictions-test.parquet").to_pylist() for run in (whole, parts))
     assert first == second
-    judged = runs.evaluate(whole, part="test")
-    assert judged.before == judged.scores
-    assert not judged.differences
+    evaluated = evaluate(whole, part="test")
+    assert evaluated.before == evaluated.scores
+    assert not evaluated.differences
     operations = json.loads((whole / "operations.json").read_text())
     assert operations["models"]["mult"]["head"] > 0
     assert "reads features" in (whole / "report.html").read_text()

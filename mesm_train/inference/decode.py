@@ -1,0 +1,145 @@
+"""From a media file to what a model reads, by the code of the build: the same faces and samples to the bit."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES
+from mesm_data.dataset.members import normalize_text
+from mesm_data.dataset.recipe import Recipe
+from mesm_data.errors import InputError
+from mesm_data.media.audio import AudioReader, utterance_duration
+from mesm_data.media.audio_segment import AudioSegment
+from mesm_data.media.duration import measure_duration
+from mesm_data.media.extract import extract_video
+from mesm_data.media.faces.crop import FaceCropper
+from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.media.video_result import VideoResult
+from mesm_data.schema.recordings import AudioSource, Recording, Utterance, VideoRegion
+from mesm_train.inference.chosen_face import ChosenFace
+from mesm_train.inference.clips import Clip, ClipInput
+
+_HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
+
+
+_SHORT = 0.1  # seconds of sound whose absence is no news: a codec's last packet, the longer stream of a file
+
+
+def decode(
+    clips: Sequence[Clip],
+    recipe: Recipe,
+    modalities: Sequence[str],
+    *,
+    square: float = 1.0,
+    undetected: str = "keep",
+    detector: FaceDetector | None = None,
+) -> list[ClipInput]:
+    """Decode clips of one `source` in one pass over its files.
+
+    Args:
+        clips: stretches of the same file, which may overlap.
+        recipe: how the training data were made.
+        modalities: those that the model reads; faces are not searched without "v".
+        square: side of the centre square where no face is found, relative to the frame's height.
+        undetected: keep, or skip that square.
+        detector: finds the faces; None: the recipe's, if it needs no model file.
+
+    Raises:
+        InputError: the file does not exist.
+        MesmError: the length of the file cannot be measured.
+    """
+    first = clips[0]
+    for path in filter(None, (first.path, first.audio)):
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file")
+    if any(math.isinf(clip.end) for clip in clips):
+        length = measure_duration(first.path)
+        clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
+    channel = None if first.channel is None else first.channel - 1
+    left, right = _HALVES.get(str(first.face), (0.0, 1.0))
+    folder = first.path.absolute().parent
+    sound_file = str(first.audio.absolute()) if first.audio else first.path.name
+    utterances = tuple(
+        Utterance(
+            id=f"{number:06d}",
+            dialog=first.path.name,
+            speaker=clip.speaker,
+            start=clip.start,
+            end=clip.end,
+            text=clip.text or "",
+            words=clip.words,
+            labels={},
+            audio=(AudioSource(path=sound_file, channel=channel, span=(clip.start, clip.end)),),
+            region=VideoRegion(left=left, right=right, square=square),
+            annotation_files=(),
+        )
+        for number, clip in enumerate(clips)
+    )
+    sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
+    videos: list[VideoResult | None] = [None] * len(clips)
+    if "v" in modalities:
+        videos = [*_videos(first, utterances, recipe, detector)]
+    if undetected == "skip":
+        videos = [video and _without_undetected(video) for video in videos]
+    return [
+        _input(clip, sound, video, recipe, modalities) for clip, sound, video in zip(clips, sounds, videos, strict=True)
+    ]
+
+
+def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[AudioSegment]:
+    reader = AudioReader(folder, utterances, recipe.sample_rate)
+    return [reader.read(utterance.audio, utterance_duration(utterance)) for utterance in utterances]
+
+
+def _videos(
+    clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None
+) -> list[VideoResult]:
+    path = clip.path.absolute()
+    video = None if path.suffix.lower() in AUDIO_SUFFIXES else path.name
+    chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
+    cutter = FaceCropper(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
+    recording = Recording(id="clip", video=video, utterances=tuple(utterances))
+    nothing = [np.zeros(0, np.int16)] * len(utterances)
+    with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
+        return extract_video(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+
+
+def _without_undetected(video: VideoResult) -> VideoResult:
+    """Skip the crops of frames in which no face was detected, as the loader does with `loader.undetected: skip`."""
+    kept = [index for index, face in enumerate(video.faces) if face.detected]
+    skipped = len(video.faces) - len(kept)
+    if not skipped:
+        return video
+    remaining = replace(video, faces=[video.faces[i] for i in kept], times=[video.times[i] for i in kept])
+    return remaining.with_problems(f"no face was detected in {skipped} of {len(video.faces)} frames, which are skipped")
+
+
+def _input(
+    clip: Clip, sound: AudioSegment | None, video: VideoResult | None, recipe: Recipe, modalities: Sequence[str]
+) -> ClipInput:
+    size = recipe.face_size
+    faces = np.zeros((len(video.faces) if video else 0, size, size, 3), np.uint8)
+    for index, face in enumerate(video.faces if video else ()):
+        faces[index] = face.crop
+    problems = {"v": video.problems if video else (), "a": sound.problems if sound else ()}
+    if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
+        problems["a"] = ()
+    described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
+    if "t" in modalities and not (clip.text or "").strip():
+        described["t"] = "no text" if clip.text is None else "the text is empty"
+    return ClipInput(
+        clip=clip,
+        faces=faces,
+        times=tuple(video.times) if video else (),
+        boxes=tuple(face.box for face in video.faces) if video else (),
+        counts=tuple(face.count for face in video.faces) if video else (),
+        samples=sound.samples if sound else np.zeros(0, np.int16),
+        sample_rate=recipe.sample_rate,
+        frame_interval=float(recipe.frame_interval),
+        text=normalize_text(clip.text or ""),
+        problems=described,
+    )
