@@ -78,9 +78,9 @@ demo-notice: setup
 	@echo "== make demo: about 7 minutes on 2 idle cores; a stopped one goes on with the same command"
 
 demo: demo-notice sample
-	@echo "== Train FE2E (dense) on three sessions and test it on a fourth: 18 epochs, a minute"
+	@echo "== Train FE2E (dense) on three sessions and test it on a fourth: 18 epochs, a minute or two"
 	$(BIN)/mesm-train run demo-fe2e --data demo/iemocap-shards --out demo/fe2e --resume
-	@echo "== Train MESM (sparse) on the same: 18 epochs, a minute"
+	@echo "== Train MESM (sparse) on the same: 18 epochs, a minute or two"
 	$(BIN)/mesm-train run demo-mesm --data demo/iemocap-shards --out demo/mesm --resume
 	@echo "== Compare the two; open the reports in a browser"
 	$(BIN)/mesm-train compare demo/fe2e demo/mesm

@@ -28,7 +28,7 @@ def cv(
 ) -> None:
     """Cross-validate a recipe: all folds, several seeds, one table of mean ± standard deviation.
 
-    Runs that have ended are not done again; a stopped one goes on with the same command.
+    Finished runs are kept: run the same command again to resume.
 
     \b
     Examples:

@@ -24,8 +24,7 @@ def tune(
 ) -> None:
     """Search for settings by validation scores; the test part is never scored.
 
-    Trials that have ended are not done again; a stopped search goes on with the same command. More trials may be asked
-    for later.
+    Finished trials are kept: run the same command again to resume, or with more --trials to extend the search.
 
     \b
     Example:

@@ -5,7 +5,7 @@
     OUT/best.yaml       the recipe with the best settings, for `mesm-train run` and `mesm-train cv`
 
 Optuna's TPE sampler proposes settings (Bergstra et al. 2011). A trial depends on the seed and on the trials before it,
-so a search that is resumed goes on as if it had not been stopped.
+so a resumed search gives the same result as an uninterrupted one.
 """
 
 import json
@@ -98,7 +98,7 @@ def tune(
         logger: Shows the progress.
 
     Returns:
-        All trials, or None if `stop()` ended it: the same call goes on.
+        All trials, or None if `stop()` ended the search; the same call resumes it.
 
     Raises:
         InputError: OUT holds another search, Optuna is missing, or the space names a setting that there is not.

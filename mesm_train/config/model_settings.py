@@ -32,8 +32,8 @@ class SparseSettings:
 
     tile: int = 1
     """1: sites are kept or dropped one by one, and what is dropped is lost, as published. 2 or 4: in squares of 2x2 or
-    4x4 sites, and the mean of each dropped 2x2 window goes on through a linear layer. With 4 time follows the counted
-    operations."""
+    4x4 sites, and the mean of each dropped 2x2 window passes through a linear layer, batch norm and ReLU. With 4 time
+    follows the counted operations."""
 
     anneal_epochs: float = 0.0
     """Training keeps all sites at first, and evenly fewer up to this epoch, from which on it keeps p; 0: p from the

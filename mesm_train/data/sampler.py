@@ -1,9 +1,9 @@
 """Which utterances an epoch has, and how often: the step before the plan, and like it a pure function.
 
 `plain` needs nothing of this: every utterance comes once an epoch. `class-balanced` draws as many utterances as the
-train part has, of each class the same number. It is a function of (seed, epoch), so a resumed run goes on exactly. In
-an epoch the utterances of one class are drawn equally often, but for one draw; a frequent class leaves some out, which
-other epochs draw.
+train part has, of each class the same number. It is a function of (seed, epoch), so a resumed run continues exactly.
+In an epoch the utterances of one class are drawn equally often, but for one draw; a frequent class leaves some out,
+which other epochs draw.
 """
 
 import numpy as np
