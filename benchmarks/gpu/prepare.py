@@ -22,7 +22,10 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.synthetic import iemocap
 
-PACKAGES = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser")
+PACKAGES = (
+    "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "soundfile", "cffi", "pycparser", "webdataset",
+    "braceexpand",
+)  # fmt: skip
 PYARROW = "pyarrow==21.0.0"  # newer ones are 10 MB larger, and some machines take 64 MiB in all
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 EMOTIONS = ("ang", "exc", "fru", "hap", "neu", "sad")
