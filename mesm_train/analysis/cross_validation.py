@@ -117,18 +117,23 @@ def check_fold(dataset: Dataset, config: RunConfig, fold: str) -> None:
 
 
 def write_plan(out: Path, protocol: str, jobs: Sequence[Job]) -> None:
-    """Write OUT/cv.json. Raises InputError if OUT holds another cross-validation."""
+    """Write OUT/cv.json; the cross-validation that OUT holds may grow by seeds.
+
+    Raises InputError if OUT holds another cross-validation, or one with runs that `jobs` lack.
+    """
     content = {"protocol": protocol, "runs": [job.summary() for job in jobs]}
     path = out / "cv.json"
     if path.exists():
         before = read_checked_json(path, CV)
-        if before != content:
+        variants, folds = ({run[name] for run in before["runs"]} for name in ("variant", "fold"))
+        only_seeds = variants == {job.variant for job in jobs} and folds == {job.fold for job in jobs}
+        grown = only_seeds and all(run in content["runs"] for run in before["runs"])
+        if before["protocol"] != protocol or not grown:
             raise InputError(
                 f"{out} holds another cross-validation ({before['protocol']}, {len(before['runs'])} runs): give the "
-                "same folds, seeds and modalities to go on, or another --out"
+                "same folds and modalities and at least its seeds to go on, or another --out"
             )
-        return
-    if out.exists() and any(out.iterdir()):
+    elif out.exists() and any(out.iterdir()):
         raise InputError(f"--out {out} holds other things: give a new or an empty folder")
     write_json(path, content)
 

@@ -82,6 +82,17 @@ def test_a_fold_without_a_class_is_refused_by_name_before_anything_is_trained(co
         plan_jobs(replace(config, data=None), "session", 1)
 
 
+def test_a_cross_validation_may_grow_by_seeds_and_by_nothing_else(config: RunConfig, tmp_path: Path) -> None:
+    one, two = plan_jobs(config, "session", 1), plan_jobs(config, "session", 2)
+    write_plan(tmp_path, "session", one)
+    write_plan(tmp_path, "session", two)
+    assert len(json.loads((tmp_path / "cv.json").read_text())["runs"]) == 6
+    ablated = plan_jobs(config, "session", 2, ablate_modalities=True)
+    for protocol, jobs in (("session", one), ("session", two[:4]), ("session", two + ablated), ("speaker", two)):
+        with pytest.raises(InputError, match="at least its seeds"):
+            write_plan(tmp_path, protocol, jobs)
+
+
 def test_a_folder_with_other_things_is_refused(config: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds other things"):
