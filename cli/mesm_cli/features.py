@@ -1,7 +1,8 @@
 """mesm-data features."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,11 +84,15 @@ def open_encoder(source: Path | None) -> "Extractor":
 
 
 def describe(features: "FeatureSet") -> str:
-    """One line about a feature set."""
-    counts = features.info["counts"]
-    hop = f", one row per {features.info['hop']:g} s" if features.info["hop"] else ""
-    lost = f", {counts['not_finite']} numbers that are not finite replaced by 0" if counts.get("not_finite") else ""
+    """One line about a feature set, with its name."""
+    return f"{features.name}: {set_line(features.summary())}"
+
+
+def set_line(summary: Mapping[str, Any]) -> str:
+    """The summary of a feature set in one line."""
+    hop = f", one row per {summary['hop']:g} s" if summary["hop"] else ""
+    lost = f", {summary['not_finite']} numbers that are not finite replaced by 0" if summary["not_finite"] else ""
     return (
-        f"{features.name}: {counts['rows']} rows of {features.dim} numbers{hop} for {counts['utterances']} utterances, "
-        f"{counts['empty']} of them without any{lost} ({features.info['kind']})"
+        f"{summary['rows']} rows of {summary['numbers']} numbers{hop} for {summary['utterances']} utterances, "
+        f"{summary['empty']} of them without any{lost} ({summary['kind']})"
     )

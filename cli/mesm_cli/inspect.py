@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mesm_cli import console
+from mesm_cli.features import set_line
 
 SHOWN = 20
 
@@ -21,7 +22,7 @@ def inspect(
     ] = None,
     no_media: Annotated[bool, typer.Option("--no-media", help="Leave the gallery out of the page.")] = False,
 ) -> None:
-    """Show what is in a dataset: counts per label, speaker and status, durations, splits and what leaks across them.
+    """Show what is in a dataset: counts per label, speaker and status, durations, features, splits and what they leak.
 
     \b
     Examples:
@@ -34,8 +35,9 @@ def inspect(
         return
     from mesm_cli.splits import summary_line
     from mesm_data.dataset.summary import inspect as summarise
+    from mesm_data.features.summary import summarise_features
 
-    summary = summarise(path)
+    summary = {**summarise(path), "features": summarise_features(path)}
     if as_json:
         console.show(json.dumps(summary, ensure_ascii=False, indent=2))
         return
@@ -59,6 +61,8 @@ def inspect(
         "clips": f"{summary['clip_bytes'] / 1e6:.1f} MB",
     }
     console.table(size, "size")
+    if summary["features"]:
+        console.table({name: features_line(each) for name, each in summary["features"].items()}, "features")
     for name in ("flags", "reasons", "incomplete"):
         if summary[name]:
             console.table(
@@ -74,6 +78,13 @@ def view_line(view: Mapping[str, Any]) -> str:
     """A label view in one line: its task, its utterances and what its targets add up to."""
     counts = ", ".join(f"{name} {number:g}" for name, number in list(view["classes"].items())[:SHOWN])
     return f"{view['task']}, {view['utterances']} utterances: {counts}"
+
+
+def features_line(summary: Mapping[str, Any]) -> str:
+    """A feature set in one line: its rows and its licence sentence, or why it cannot be used."""
+    if "problem" in summary:
+        return f"cannot be used: {summary['problem']}"
+    return f"{set_line(summary)}. {summary['licence']}"
 
 
 def shortened(counts: Mapping[str, int], what: str) -> dict[str, int]:

@@ -87,6 +87,20 @@ class FeatureSet:
         """Numbers of a row."""
         return len(self.info["columns"])
 
+    def summary(self) -> dict[str, Any]:
+        """What the set is, how much it holds, and the licence sentence of its features."""
+        counts = self.info["counts"]
+        return {
+            "kind": self.info["kind"],
+            "numbers": self.dim,
+            "hop": self.info["hop"],
+            "rows": counts["rows"],
+            "utterances": counts["utterances"],
+            "empty": counts["empty"],
+            "not_finite": counts.get("not_finite", 0),
+            "licence": self.info["licence"],
+        }
+
     @cached_property
     def rows(self) -> dict[str, int]:
         """How many rows each utterance has."""

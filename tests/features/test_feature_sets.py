@@ -203,3 +203,17 @@ def test_the_command_computes_lists_and_says_the_licence(fresh: Dataset, tmp_pat
     listed = mesm_data("features", fresh.path)
     expected = f"mine: {len(fresh)} rows of 1 numbers for {len(fresh)} utterances, 0 of them without any (own)"
     assert listed.stdout.strip() == done.stdout.strip() == expected  # type: ignore[attr-defined]
+
+
+def test_inspect_shows_the_sets_their_licences_and_what_cannot_be_used(
+    fresh: Dataset, table: Table, mesm_data: Command
+) -> None:
+    writer.write(fresh, table, "own")
+    file = writer.write(fresh, table, "other").path / "features.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "features": 2}))
+    shown = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
+    assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in shown
+    assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in shown
+    assert f"cannot be used: {fresh.path}/features/other has format 2" in shown
+    as_json = json.loads(mesm_data("inspect", fresh.path, "--json").stdout)  # type: ignore[attr-defined]
+    assert as_json["features"]["own"] == feature_set.open_set(fresh.path, "own").summary()
