@@ -20,6 +20,8 @@ from mesm_data.storage import remote_bytes
 from mesm_data.storage.cache import GB, Cache
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
+from mesm_train.config.settings import load_recipe
+from mesm_train.training.selection import select_data
 
 LIMIT = 300_000  # bytes of a shard
 URL = f"s3://{BUCKET}/small"
@@ -114,6 +116,15 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
     results = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")
     assert results == [(True, [])]
     assert not {name for name in store.sent if name.endswith(".tar")}, "another URL of the same data shares the cache"
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_a_two_phase_system_on_a_url_is_refused_before_a_shard_is_read(store: ObjectStore, scheme: str) -> None:
+    """Features lie beside the shards of a local dataset, and are never published."""
+    url = URL if scheme == "s3" else http(store)
+    with pytest.raises(InputError, match=r"reads features beside the shards of a local dataset: `mesm-data fetch` it"):
+        select_data(load_recipe("iemocap-lf-lstm", [f"data={url}"]))
+    assert not {name for name in store.sent if name.endswith(".tar")}
 
 
 def test_a_cache_smaller_than_the_dataset_completes_a_run_and_keeps_its_bound(
