@@ -21,8 +21,8 @@ def features(
         typer.Option(
             "--with",
             metavar="KIND|FILE",
-            help="egemaps, hog, glove, covarep-csd, facet-csd, openface-csv, disvoice-csv, encoder, or a file of your "
-            "own (.csv, .tsv, .parquet, .npz). Without it, the sets of DIR are listed.",
+            help="egemaps, hog, hog-landmarks, glove, covarep-csd, facet-csd, openface-csv, disvoice-csv, encoder, or "
+            "a file of your own (.csv, .tsv, .parquet, .npz). Without it, the sets of DIR are listed.",
         ),
     ] = None,
     source: Annotated[

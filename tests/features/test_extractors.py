@@ -84,6 +84,29 @@ def test_hog_is_that_of_scikit_image_and_the_box(own: Dataset, tmp_path: Path) -
     assert found.times.tolist() == record["faces"]["times"]
 
 
+def test_landmarks_of_the_crops_are_near_those_of_the_detector(own: Dataset, tmp_path: Path) -> None:
+    """On a photograph; in the features they follow those of hog, and are 0 where no face was detected."""
+    from skimage.data import astronaut
+
+    from mesm_data.media.faces.crop import crop_face
+    from mesm_data.media.faces.mtcnn import MtcnnDetector
+
+    detector, picture = MtcnnDetector(), astronaut()
+    [face] = detector.detect(picture)
+    crop = crop_face(picture, [face], square=240)
+    left, top, right, bottom = crop.box
+    expected = (np.array(face.landmarks) - (left, top)) / (right - left, bottom - top)
+    np.testing.assert_allclose(detector.landmarks(crop.crop[None])[0], expected, atol=0.02)
+
+    key = own.keys[0]
+    plain = extract(open_extractor("hog"), own, tmp_path / "a", [key])[key].values
+    both = extract(open_extractor("hog-landmarks"), own, tmp_path / "b", [key])[key].values
+    np.testing.assert_array_equal(both[:, :132], plain)
+    detected = np.array(own[key].record["faces"]["detected"], bool)
+    points = detector.landmarks(own[key].faces).reshape(-1, 10)
+    np.testing.assert_allclose(both[:, 132:], np.where(detected[:, None], points, 0), atol=1e-6)
+
+
 def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, tmp_path: Path) -> None:
     words = sorted({word.lower() for key in own.keys for word in split_words(own[key].text)})
     absent, known = words[0], words[1:]
@@ -241,6 +264,7 @@ def test_tables_that_do_not_fit_are_refused(own: Dataset, tmp_path: Path, text: 
     [
         ("covarep-csd", {}, "needs --from"),
         ("hog", {"window": 1.0}, "--window does not go with hog"),
+        ("hog-landmarks", {"window": 1.0}, "--window does not go with hog-landmarks: it has one row per crop"),
         ("egemaps", {"source": Path("/")}, "leave --from out"),
         ("glove", {"hop": 0.1}, "--hop goes with tables"),
         ("glove", {"source": Path("/nowhere")}, "does not exist"),

@@ -8,6 +8,7 @@ from mesm_data.features.base import Extractor
 KINDS = {
     "egemaps": "25 eGeMAPS descriptors of the sound by openSMILE (research licence), mean and deviation over 0.4 s",
     "hog": "histograms of oriented gradients of the face crops and the faces' boxes",
+    "hog-landmarks": "the same and the five landmarks of MTCNN, located in the crops",
     "glove": "word vectors: GloVe 6B of 50 numbers, or the text file --from",
     "covarep-csd": "COVAREP of the CMU-MultimodalSDK: the .csd file --from, joined by time",
     "facet-csd": "FACET of the CMU-MultimodalSDK: the .csd file --from, joined by time",
@@ -32,11 +33,13 @@ def open_extractor(
     """
     if hop is not None and kind in KINDS and kind != "disvoice-csv":
         raise InputError("--hop goes with tables: disvoice-csv, or a file of your own")
-    if window is not None and kind in ("hog", "glove"):
-        raise InputError(f"--window does not go with {kind}: it has one row per {'crop' if kind == 'hog' else 'word'}")
+    if window is not None and kind in ("hog", "hog-landmarks", "glove"):
+        raise InputError(
+            f"--window does not go with {kind}: it has one row per {'word' if kind == 'glove' else 'crop'}"
+        )
     if kind in ("covarep-csd", "facet-csd", "openface-csv", "disvoice-csv") and source is None:
         raise InputError(f"--with {kind} needs --from: {KINDS[kind]}")
-    if kind in ("egemaps", "hog") and source is not None:
+    if kind in ("egemaps", "hog", "hog-landmarks") and source is not None:
         raise InputError(f"--with {kind} computes from the shards: leave --from out")
     if source is not None and not source.exists():
         raise InputError(f"--from {source} does not exist")
@@ -44,10 +47,10 @@ def open_extractor(
         from mesm_data.features.extractors.egemaps import EGeMAPS
 
         return EGeMAPS() if window is None else EGeMAPS(window=window)
-    if kind == "hog":
+    if kind in ("hog", "hog-landmarks"):
         from mesm_data.features.extractors.hog import HOG
 
-        return HOG()
+        return HOG(kind=kind)
     if kind == "glove":
         from mesm_data.features.extractors.glove import GloVe
 

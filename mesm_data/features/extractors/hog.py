@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients of the face crops, and where the faces are, by scikit-image."""
+"""Histograms of oriented gradients of the face crops by scikit-image, where the faces are, and their landmarks."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,34 +11,54 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, Extract, Extractor, Features
+from mesm_data.media.faces.mtcnn import MtcnnDetector
+from mesm_data.media.faces.weights import WEIGHTS_SHA256
 
 ORIENTATIONS, CELLS = 8, 3  # 3 x 3 cells of a crop, normalised in blocks of 2 x 2: 4 blocks of 32 numbers
 DIM = (CELLS - 1) ** 2 * 4 * ORIENTATIONS
 BOX = ("box_x", "box_y", "box_size", "detected")  # the box's centre and size, of the picture's width; 1 if detected
+POINTS = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")  # left in the picture
+LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 LICENCE = "Computed by scikit-image (BSD licence) from the corpus' pictures: the corpus' own terms hold"
 
 
 @dataclass(frozen=True)
 class HOG(Extractor):
-    """128 numbers of each crop (Dalal and Triggs, CVPR 2005) and 4 of its box in the picture."""
+    """128 numbers of each crop (Dalal and Triggs, CVPR 2005) and 4 of its box in the picture.
 
-    kind = "hog"
+    Of kind hog-landmarks, also the five landmarks of MTCNN as shares of the crop's side, 0 where no face was detected.
+    The shards have boxes only, so O-net locates the landmarks in the crops.
+    """
+
+    kind: str = "hog"
 
     def describe(self) -> Description:
         """Raises InputError without the package scikit-image."""
         if find_spec("skimage") is None:
             raise InputError("hog needs scikit-image: pip install 'mesm[hog]'")
         return Description(
-            columns=(*(f"hog_{number}" for number in range(DIM)), *BOX),
+            columns=(*(f"hog_{number}" for number in range(DIM)), *BOX, *(LANDMARKS if self._with_landmarks else ())),
             hop=None,
             licence=LICENCE,
-            config={"orientations": ORIENTATIONS, "cells": CELLS, "block": 2, "norm": "L2-Hys"},
+            config={
+                "orientations": ORIENTATIONS,
+                "cells": CELLS,
+                "block": 2,
+                "norm": "L2-Hys",
+                **({"landmarks": WEIGHTS_SHA256["onet"]} if self._with_landmarks else {}),
+            },
             libraries={"scikit-image": version("scikit-image")},
         )
 
+    @property
+    def _with_landmarks(self) -> bool:
+        return self.kind == "hog-landmarks"
+
     def open(self, folder: Path) -> Extract:
-        """Nothing to load but the library."""
+        """Load the library, and O-net if it is needed."""
         from skimage.feature import hog
+
+        detector = MtcnnDetector() if self._with_landmarks else None
 
         def extract(dataset: Dataset, key: str) -> Features:
             sample = dataset[key]
@@ -49,7 +69,11 @@ class HOG(Extractor):
                 hog(crop, orientations=ORIENTATIONS, pixels_per_cell=cell, cells_per_block=(2, 2), block_norm="L2-Hys")
                 for crop in grey
             ]
-            values = np.concatenate([np.array(vectors).reshape(len(vectors), DIM), _boxes(sample)], axis=1)
+            parts = [np.array(vectors).reshape(len(vectors), DIM), _boxes(sample)]
+            if detector is not None:
+                detected = np.array(sample.record["faces"]["detected"], bool)
+                parts.append(detector.landmarks(sample.faces).reshape(-1, len(LANDMARKS)) * detected[:, None])
+            values = np.concatenate(parts, axis=1)
             times = np.array(sample.record["faces"]["times"], np.float64)
             return Features(values=values.astype(np.float32), times=times)
 

