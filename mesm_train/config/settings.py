@@ -42,8 +42,13 @@ class OptimConfig:
     """Steps whose gradients are added up before the weights change: an update."""
     warmup_steps: int = 0
     """The learning rate grows linearly over the first updates."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: constant, or a half cosine down to 0 at the last epoch."""
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """After the warm-up: constant; a half cosine down to 0 at the last epoch; or plateau: constant, times
+    plateau_factor each time that the validation loss has not fallen for more than plateau_patience epochs."""
+    plateau_patience: int = 5
+    """Epochs without a lower validation loss that schedule plateau allows."""
+    plateau_factor: float = 0.1
+    """What schedule plateau multiplies the learning rate with."""
     patience: int = 6
     """Stop after so many epochs in a row without a better validation score; 0: never."""
     ema: float = 0.0
@@ -55,10 +60,11 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         need(self.lr > 0, "optim.lr", self.lr, "above 0")
-        for name in ("text_lr_factor", "weight_decay", "warmup_steps", "patience"):
+        for name in ("text_lr_factor", "weight_decay", "warmup_steps", "patience", "plateau_patience"):
             need(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
         for name in ("epochs", "batch", "accumulate"):
             need(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
+        need(0 < self.plateau_factor < 1, "optim.plateau_factor", self.plateau_factor, "above 0 and below 1")
         need(0 <= self.ema < 1, "optim.ema", self.ema, "0 or more and below 1")
         need(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 or more and below 1")
         need(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null")

@@ -72,7 +72,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], logger: RunLogge
         model.train()
         while upcoming is not None:
             start, first = time.monotonic(), position.step
-            rate = learning_rate(config, position.total, config.epochs * updates)
+            rate = learning_rate(config, position.total, config.epochs * updates, state.plateau.factor)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             count = min(config.accumulate, len(plan) - first)
@@ -199,6 +199,8 @@ def end_epoch(
     )
     if better:
         position.best, position.best_epoch = value, position.epoch
+    if setup.config.optim.schedule == "plateau":
+        state.plateau.update(predictions.loss, setup.config.optim)
     position.epoch, position.step = position.epoch + 1, 0
     patience = setup.config.optim.patience
     epochs_since_best = position.epoch - 1 - position.best_epoch

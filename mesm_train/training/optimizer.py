@@ -2,12 +2,14 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mesm_data.storage.json_shapes import NUMBER
 from mesm_train.config.settings import OptimConfig
 from mesm_train.models.baselines.make import AnyModel
 
@@ -32,12 +34,39 @@ def param_groups(model: AnyModel, config: OptimConfig) -> list[dict[str, Any]]:
     return groups
 
 
-def learning_rate(config: OptimConfig, step: int, total: int) -> float:
-    """Linear warm-up, then constant or half a cosine down to 0 at the last step."""
+@dataclass(slots=True)
+class Plateau:
+    """What the schedule plateau remembers of the validation losses: that of torch's ReduceLROnPlateau.
+
+    Attributes:
+        best: The lowest loss; one is lower if it is so by more than 1e-4 of it, torch's default.
+        epochs_since_best: Epochs since then, or since the last reduction.
+        factor: What the learning rate is multiplied with.
+    """
+
+    best: float = math.inf
+    epochs_since_best: int = 0
+    factor: float = 1.0
+
+    def update(self, loss: float, config: OptimConfig) -> None:
+        """Add the validation loss of an epoch."""
+        if loss < self.best * (1 - 1e-4):
+            self.best, self.epochs_since_best = loss, 0
+            return
+        self.epochs_since_best += 1
+        if self.epochs_since_best > config.plateau_patience:
+            self.factor, self.epochs_since_best = self.factor * config.plateau_factor, 0
+
+
+PLATEAU = {"best": NUMBER, "epochs_since_best": int, "factor": NUMBER}
+
+
+def learning_rate(config: OptimConfig, step: int, total: int, factor: float = 1.0) -> float:
+    """Linear warm-up, then constant (times the `factor` of a plateau) or half a cosine down to 0 at the last step."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.lr
+    if config.schedule != "cosine":
+        return config.lr * factor
     done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 

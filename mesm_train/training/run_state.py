@@ -1,7 +1,7 @@
 """The state of a run without its model. Checkpoints contain it, and a run resumes from it."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mesm_data.errors import MesmError, first_line
 from mesm_data.storage.json_shapes import NUMBER, mismatch
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import MetricsLog
-from mesm_train.training.optimizer import averaged_model, param_groups
+from mesm_train.training.optimizer import PLATEAU, Plateau, averaged_model, param_groups
 from mesm_train.training.setup import Setup
 
 
@@ -39,6 +39,7 @@ class RunState:
     scaler: torch.amp.GradScaler
     mean: AveragedModel | None
     position: Position
+    plateau: Plateau = field(default_factory=Plateau)
 
     @classmethod
     def start(cls, setup: Setup) -> "RunState":
@@ -74,6 +75,7 @@ class RunState:
             "position": asdict(self.position),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "plateau": asdict(self.plateau),
         }
         weights = setup.model.state_dict()
         if self.mean is not None:  # a checkpoint's weights are those that are evaluated; training resumes from its own
@@ -87,6 +89,9 @@ class RunState:
     def _load(self, setup: Setup, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         if problem := mismatch(state["position"], POSITION):
             raise ValueError(f"position: {problem}")
+        plateau = state.get("plateau", asdict(Plateau()))  # checkpoints of earlier versions have none
+        if problem := mismatch(plateau, PLATEAU):
+            raise ValueError(f"plateau: {problem}")
         if self.mean is not None:
             self.mean.module.load_state_dict(weights)
             self.mean.n_averaged.fill_(state["averaged"])
@@ -96,6 +101,8 @@ class RunState:
         self.scaler.load_state_dict(state["scaler"])
         for name in POSITION:
             setattr(self.position, name, state["position"][name])
+        for name in PLATEAU:
+            setattr(self.plateau, name, plateau[name])
 
     def resume(self, setup: Setup, run: Path, metrics_log: MetricsLog) -> None:
         """Restore the last checkpoint, if there is one, and remove later lines of the metrics log."""

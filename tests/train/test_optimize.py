@@ -14,7 +14,7 @@ from mesm_train.config.settings import OptimConfig
 from mesm_train.data.device import pick_device
 from mesm_train.evaluation.scores import binary_scores
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.training.optimizer import averaged_model, ema_decay, param_groups
+from mesm_train.training.optimizer import Plateau, averaged_model, ema_decay, learning_rate, param_groups
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
 
@@ -51,6 +51,22 @@ def test_norms_and_biases_do_not_decay_and_everything_else_does() -> None:
         assert decays.pop(id(parameter)) == (0.0 if plain else 0.1), name
         assert factors.pop(id(parameter)) == (0.25 if name.startswith("text.") else 1.0), name
     assert not decays, "each parameter is in one group"
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_the_schedule_plateau_is_that_of_torch(patience: int) -> None:
+    config = OptimConfig(lr=0.5, schedule="plateau", plateau_patience=patience, plateau_factor=0.3)
+    optimizer, plateau = torch.optim.SGD([torch.zeros(1)], lr=0.5), Plateau()
+    oracle = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=patience, eps=0)
+    losses = np.random.default_rng(0).normal(size=40).cumsum() * 1e-3 + 2 - np.minimum(np.arange(40), 10) * 0.01
+    losses[20] = np.nan
+    rates = []
+    for epoch, loss in enumerate(losses):
+        plateau.update(float(loss), config)
+        oracle.step(float(loss))
+        rates.append(learning_rate(config, epoch, 40, plateau.factor))
+        assert rates[-1] == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert len(set(rates)) > 2
 
 
 def test_a_text_factor_of_0_freezes_the_encoder_and_its_output_layer_learns() -> None:

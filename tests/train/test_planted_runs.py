@@ -229,6 +229,7 @@ POSITION = {"epoch": 1, "step": 0, "total": 1, "best": 0.5, "best_epoch": 0, "fi
         lambda state: state.update(position=5),
         lambda state: state.update(position={**POSITION, "epoch": "1"}),
         lambda state: state.update(position={**POSITION, "finished": 1}),
+        lambda state: state.update(plateau={"best": "low", "epochs_since_best": 0, "factor": 1.0}),
         lambda state: state.update(optimizer={}),
         lambda state: state.update(optimizer={"state": {}, "param_groups": []}),
         lambda state: state.update(optimizer=[]),

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,20 @@ def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path:
     }  # fmt: skip
     with pytest.raises(InputError, match="reads features, which predict does not extract"):
         load_run(whole)
+
+
+def test_a_run_goes_on_at_the_rate_that_a_plateau_left(recipe: Path, tmp_path: Path) -> None:
+    sets = ["optim.schedule=plateau", "optim.plateau_patience=0", "optim.lr=0.3", "optim.epochs=8", "optim.batch=4"]
+    settings, ended = config(recipe, *sets), False
+    [whole, parts] = [tmp_path / name for name in ("whole", "parts")]
+    for run in (whole, parts):
+        run.mkdir()
+    assert train(prepare_run(settings, whole), whole, stop=lambda: False, logger=NullLogger())
+    while not ended:  # three updates at a time
+        stop = partial(next, iter([False] * 3), True)
+        ended = train(prepare_run(settings, parts), parts, stop=stop, logger=NullLogger())
+    assert journal(parts) == journal(whole)
+    assert len({line["lr"] for line in journal(whole) if line["kind"] == "train"}) > 2
 
 
 def test_statistics_are_those_of_the_train_part(recipe: Path, tmp_path: Path) -> None:
