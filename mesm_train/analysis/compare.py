@@ -7,7 +7,7 @@ from statistics import fmean
 
 from mesm_data.errors import InputError
 from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
-from mesm_train.analysis.systems import System
+from mesm_train.analysis.systems import PairedRuns, System, paired_runs
 from mesm_train.evaluation.significance import Difference, holm, paired_difference
 
 
@@ -33,6 +33,10 @@ class Comparison:
     def first_run(self) -> RunRecord:
         """A run of the reference."""
         return self.systems[0].runs[0]
+
+    def pairs(self, system: System) -> PairedRuns | None:
+        """A tested system's runs beside those of the reference; None for the others."""
+        return paired_runs(system, self.systems[0], self.metric) if system.name in self.tests else None
 
 
 def compare(

@@ -20,9 +20,9 @@ def summary_table(comparison: Comparison, *, paper: bool = False) -> Table:
     """A row for each system: all metrics, costs and tests; then the trivial baselines, then the published rows."""
     specs = [METRICS[name] for name in comparison.metrics]
     head = ("system", "runs", *(spec.title for spec in specs), "pooled " + METRICS[comparison.metric].title,
-            "parameters", "M MAC", "train s", "Δ [95 %]", "p (Holm)")  # fmt: skip
+            "parameters", "M MAC", "train s", "Δ [95 %]", "p (Holm)", "Δ runs")  # fmt: skip
     rows = [_system_row(comparison, system) for system in comparison.systems]
-    blank = ("",) * 6
+    blank = ("",) * 7
     for name, values in mean_baselines(comparison).items():
         cells = [plus_minus(values.get(metric), None) for metric in comparison.metrics]
         rows.append((BASELINE_NAMES.get(name, name), "–", *cells, *blank))
@@ -111,7 +111,15 @@ def _system_row(comparison: Comparison, system: System) -> tuple[str, ...]:
         f"{seconds:.0f}",
         "–" if difference is None else f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]",
         "–" if p is None else f"{p:.4f}",
+        _paired(comparison, system),
     )
+
+
+def _paired(comparison: Comparison, system: System) -> str:
+    pairs = comparison.pairs(system)
+    if pairs is None or pairs.sd is None:
+        return "–"
+    return f"{pairs.mean:+.3f} ± {pairs.sd:.3f} ({pairs.better}/{pairs.count})"
 
 
 def _title(comparison: Comparison) -> str:
@@ -134,6 +142,11 @@ def _notes(comparison: Comparison) -> list[str]:
             f"Δ: pooled {METRICS[comparison.metric].title} minus that of {comparison.systems[0].name} on the same test "
             "utterances, with the 95 % interval of the paired bootstrap; p: approximate randomisation, corrected by "
             f"Holm (comparisons: {len(comparison.tests)}). Both resample utterances, not training."
+        )
+        notes.append(
+            f"Δ runs: the difference from the run of {comparison.systems[0].name} with the same fold and seed, mean ± "
+            "standard deviation, and in how many of them the system is better. No test: runs of one fold share their "
+            "data."
         )
     notes += [_leaks(comparison)]
     for name, sentences in comparison.caveats.items():

@@ -96,6 +96,37 @@ class System:
         return [(_mean(column), _sd(column)) for column in columns]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedRuns:
+    """A metric of a system minus that of another one, over the runs of both with the same fold and seed.
+
+    Attributes:
+        mean, sd: of the differences; sd is None for a single one.
+        count: of the pairs.
+        better: In how many of them the first-named system is better.
+    """
+
+    mean: float
+    sd: float | None
+    count: int
+    better: int
+
+
+def paired_runs(system: System, reference: System, metric: str) -> PairedRuns | None:
+    """Compare two systems run by run; None if no fold and seed has the metric in both."""
+    before = {(run.fold, run.seed): run.value(metric) for run in reference.runs}
+    differences = [
+        value - other
+        for run in system.runs
+        if (value := run.value(metric)) is not None and (other := before.get((run.fold, run.seed))) is not None
+    ]
+    if not differences:
+        return None
+    sign = -1 if METRICS[metric].lower_is_better else 1
+    better = sum(sign * difference > 0 for difference in differences)
+    return PairedRuns(mean=fmean(differences), sd=_sd(differences), count=len(differences), better=better)
+
+
 def read_systems(folders: Sequence[Path]) -> list[System]:
     """The systems in some folders: runs, or what `mesm-train cv` wrote.
 

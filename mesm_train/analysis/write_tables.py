@@ -48,6 +48,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
                 "metrics": {name: asdict(system.estimate(name)) for name in comparison.metrics},
                 "difference": asdict(comparison.tests[system.name][0]) if system.name in comparison.tests else None,
                 "p_holm": comparison.tests[system.name][1] if system.name in comparison.tests else None,
+                "paired_runs": asdict(pairs) if (pairs := comparison.pairs(system)) else None,
                 "runs": [
                     {
                         "fold": run.fold,

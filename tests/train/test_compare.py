@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from small_runs import small_recipe, train_small
@@ -52,11 +53,18 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(runs: Path) -> None:
     assert name == "softmax"
     assert difference.value == pytest.approx((systems[1].estimate("f1").mean or 0) - (estimate.mean or 0))
     assert 0 < p <= 1
+    pairs = comparison.pairs(systems[1])
+    by_seed = [after.value("f1") - before.value("f1") for before, after in zip(*(s.runs for s in systems), strict=True)]
+    assert pairs is not None
+    assert (pairs.mean, pairs.count) == (pytest.approx(np.mean(by_seed)), 2)
+    assert pairs.sd == pytest.approx(np.std(by_seed, ddof=1))
+    assert pairs.better == sum(difference > 0 for difference in by_seed)
+    assert comparison.pairs(systems[0]) is None
     text = render(summary_table(comparison), "text")
     assert "always yes" in text
     assert "SYNTHETIC" in text
     table = summary_table(comparison)
-    for column in ("runs", "pooled", "M MAC", "Δ", "p"):  # each has a sentence that says how to read it
+    for column in ("runs", "pooled", "M MAC", "Δ", "p", "Δ runs"):  # each has a sentence that says how to read it
         assert any(head.startswith(column) for head in table.head)
         assert any(re.search(rf"(^|[ .]){column}:", note) for note in table.notes)
     for metric in comparison.metrics:
