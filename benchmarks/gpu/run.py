@@ -44,7 +44,8 @@ PARTS = (
     ("steps", "steps", "steps", 150),
 )
 # What proves comes before what measures. Chains of a stage run side by side, with few threads each, the parts of a
-# chain one by one. With parity's threads beside them, one for each core, all waited for each other: none ended in 150 s.
+# chain one by one. With parity beside them, which has a thread for each core, all waited for each other: none ended in
+# 150 s.
 STAGES = (
     (("environment", "parity"),),
     (("oracle",), ("training",), ("resume",), ("ranks",)),
