@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora import inventory
-from mesm_data.dataset.validation import is_sha256
+from mesm_data.dataset.info import FileEntry
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, read_lock
 from mesm_data.media.image_sequence import numbered_images
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.json_models import JsonModel, validate_json
 
 FINGERPRINT_VERSION = 1
 FileTable = Mapping[str, Mapping[str, Any]]  # path -> {"sha256": ..., "size": ...}
+
+
+class FingerprintFile(JsonModel):
+    """A fingerprint: the files by path."""
+
+    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,10 +194,7 @@ def read_reference(path: Path) -> dict[str, dict[str, Any]] | Lock:
     content = read_json(path)
     if isinstance(content, dict) and "lock" in content:
         return read_lock(path)
-    is_fingerprint = isinstance(content, dict) and content.get("fingerprint") == FINGERPRINT_VERSION
-    if not is_fingerprint or not isinstance(content.get("files"), dict):
+    if not isinstance(content, dict) or content.get("fingerprint") != FINGERPRINT_VERSION:
         raise InputError(f"{path} is neither a fingerprint of version {FINGERPRINT_VERSION} nor a recipe.lock")
-    for name, file in content["files"].items():
-        if not isinstance(file, dict) or not is_sha256(file.get("sha256")) or not isinstance(file.get("size"), int):
-            raise InputError(f"{path}: the entry of {name!r} is not valid: the file is damaged")
+    validate_json(content, FingerprintFile, str(path))
     return dict(content["files"])

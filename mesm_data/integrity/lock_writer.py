@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "recipe.lock"
 LOCK_VERSION = 2
-KEYED_FIELDS = ("json", "text", "words", "labels", "record")
+KeyedField = Literal["json", "text", "words", "labels", "record"]
+KEYED_FIELDS: tuple[KeyedField, ...] = get_args(KeyedField)
 MIN_DISTINCT_VALUES = 16  # of a signal that makes a key: digital silence could be guessed
 _DOMAIN = {"sound": b"mesm recipe.lock 1 sound\0", "picture": b"mesm recipe.lock 1 picture\0"}
 _BLOCK = 4096  # values

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mesm_data.dataset.dataset_dir import dataset_root, read_clip_index, read_dataset_info, read_manifest_rows
+from mesm_data.dataset.info import STATUSES
 from mesm_data.dataset.manifest import member_columns, rows_digest
 from mesm_data.dataset.members import EXTENSIONS
 from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
-from mesm_data.dataset.validation import STATUSES
 from mesm_data.storage.files import open_regular_file
 
 

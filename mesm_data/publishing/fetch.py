@@ -10,11 +10,11 @@ from mesm_data.dataset.dataset_dir import read_dataset_info
 from mesm_data.dataset.description import (
     MAX_INFO_BYTES,
     FileEntries,
-    FileEntry,
     check_manifest_digest,
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.info import FileEntry
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.contents import CARD_NAME, INDEX_NAME, SPLITS_NAME, Publication, read_publication
@@ -61,7 +61,7 @@ def fetch(
             reason = "publishing is in progress or was interrupted. Ask its publisher to run the same command again"
         raise InputError(f"{redact_url(url)} has no dataset.json: {reason}") from None
     info = parse_dataset_info(data, redact_url(where))
-    files = listed_files(info, redact_url(where))
+    files = listed_files(info)
     if publication:
         files = _consistent_files(files, data, info["root"], publication, url)
     _check_folder(out, info["root"], files)

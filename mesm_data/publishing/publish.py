@@ -10,11 +10,11 @@ from typing import Any
 from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
 from mesm_data.dataset.description import (
     MAX_INFO_BYTES,
-    FileEntry,
     check_manifest_digest,
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.info import FileEntry
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_writer import LOCK_NAME
@@ -24,6 +24,7 @@ from mesm_data.publishing.contents import (
     INDEX_NAME,
     SPLITS_NAME,
     Publication,
+    Tier,
     extra_files,
     read_publication,
 )
@@ -39,7 +40,7 @@ def publish(
     path: Path,
     url: str,
     *,
-    tier: str = "recipe",
+    tier: Tier = "recipe",
     holder_of: str | None = None,
     progress: Callable[[int], Progress] = lambda total: lambda number: None,
 ) -> Publication:
@@ -67,11 +68,11 @@ def publish(
     earlier = _earlier_publication(url, info, tier)
     check_manifest_digest(path, info)
     if statement and earlier and earlier.statement:
-        statement |= {"date": earlier.statement["date"]}
+        statement = statement.model_copy(update={"date": earlier.statement.date})
     if tier == "recipe":
         files = {name: FileEntry.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
     else:
-        files = listed_files(info, str(path)) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
+        files = listed_files(info) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
     publication = Publication(
         tier=tier,
         corpus=info["corpus"],
@@ -103,7 +104,7 @@ def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication
     if publication.tier != "recipe":
         publication.files["dataset.json"] = FileEntry.of(path / "dataset.json")
         last.append(path / "dataset.json")
-    write_json(folder / INDEX_NAME, publication.as_dict())
+    write_json(folder / INDEX_NAME, publication.model_dump())
     for file in (folder / CARD_NAME, folder / SPLITS_NAME, *last):
         _upload(file, url, file.name, FileEntry.of(file), lambda _: None)
 
