@@ -1,4 +1,4 @@
-"""A dataset on disk. Its files are written once, in this order, dataset.json last:
+"""A dataset on disk. Its files are written once, in this order, dataset.json last.
 
 OUT/shards/*.tar          the samples
 OUT/video/*.tar           the clips, with the same keys in the same order
@@ -9,7 +9,7 @@ OUT/dataset.json          the description; a reader refuses a format that it doe
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mesm_data.dataset.validation import validate_clip_index, validate_manifest
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.json_files import canonical_json, read_json, write_json
+from mesm_data.storage.progress import Step
 
 
 def write_dataset(
@@ -34,7 +35,7 @@ def write_dataset(
     facts: dict[str, Any],
     *,
     limit: int,
-    step: Callable[[int], object],
+    step: Step,
 ) -> dict[str, Any]:
     """Pack parts into a dataset.
 

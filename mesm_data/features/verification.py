@@ -1,6 +1,6 @@
 """Are the feature sets of a dataset what their descriptions say? For `mesm-data verify`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
@@ -8,12 +8,13 @@ from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
 from mesm_data.integrity.verify import Member, ShardMembers, verify_shard
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.progress import Step, no_step
 
 
-def verify_features(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[str]:
+def verify_features(path: Path, step: Step = no_step) -> Iterator[str]:
     """Yield one sentence per difference between the feature sets of the dataset at `path` and their descriptions.
 
-    `progress` is called with the bytes read.
+    `step` is called with the bytes read.
     """
     info = read_dataset_info(path)
     for name in feature_set.names(path):
@@ -30,7 +31,7 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
             ]
             digest = features.info["tar"]["sha256"]
             with (features.path / tar).open("rb") as file:
-                yield from verify_shard(f"features/{name}/{tar}", file, samples, digest, progress)
+                yield from verify_shard(f"features/{name}/{tar}", file, samples, digest, step)
         except OSError as error:
             yield f"features/{name}: cannot be read ({error.strerror})"
         except MesmError as error:

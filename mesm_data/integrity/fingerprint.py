@@ -5,7 +5,7 @@ difference. A recipe.lock names no files: each utterance's files are searched th
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +21,7 @@ from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_data.storage.json_models import JsonModel, validate_json
+from mesm_data.storage.progress import Step, no_step
 
 FINGERPRINT_VERSION = 1
 FileTable = Mapping[str, Mapping[str, Any]]  # path -> {"sha256": ..., "size": ...}
@@ -64,14 +65,15 @@ def _images(folder: Path, prefix: str) -> list[str]:
 def fingerprint(
     corpus: Corpus,
     sizes: Mapping[str, int],
-    progress: Callable[[int], object] = lambda size: None,
+    step: Step = no_step,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Hash the files of a scanned corpus.
 
     Args:
+        corpus: The scanned corpus.
         sizes: The result of `all_source_sizes`.
-        progress: Called with the number of bytes of each file.
+        step: Called with the number of bytes of each file.
         threads: Threads that hash; by default two per core, at most 16. Hashing releases the interpreter lock.
 
     Returns:
@@ -87,7 +89,7 @@ def fingerprint(
         except OSError as error:
             raise MesmError(f"{corpus.root / path} cannot be read ({error.strerror})") from None
         finally:
-            progress(sizes[path])
+            step(sizes[path])
 
     with ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
         digests = list(pool.map(digest, sizes))

@@ -6,7 +6,7 @@ check them, and nobody can guess them. docs/proof.md describes the content, and 
 """
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +19,7 @@ from mesm_data.media.clip_encoder import CLIP_TIME_BASE
 from mesm_data.media.containers import open_clip
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
+from mesm_data.storage.progress import Step, no_step
 
 if TYPE_CHECKING:
     from mesm_data.dataset.reader import Dataset
@@ -35,7 +36,7 @@ _NOT_IN_RECORD = ("text", "words", "labels", "sources")  # keyed separately, or 
 _DIGESTS = ("wav", "faces", "pcm", "pixels")
 
 
-def write_lock(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
+def write_lock(out: Path, step: Step = no_step) -> None:
     """Write OUT/recipe.lock of the finished dataset `out`. Calls `step(1)` for each sample.
 
     Needs the memory of the lock and of one shard.
@@ -92,6 +93,7 @@ def lock_entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     """One sample's entry without its clip: digests of the sources, spans, boxes, digests of the content.
 
     Args:
+        sample: The sample.
         row: The digests in the sample's row of the manifest.
     """
     record = sample.record

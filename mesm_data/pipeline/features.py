@@ -1,6 +1,5 @@
 """Compute a feature set with the processes of this machine."""
 
-from collections.abc import Callable
 from functools import partial
 
 from mesm_data.dataset.reader import Dataset
@@ -8,6 +7,7 @@ from mesm_data.features import writer
 from mesm_data.features.base import Extractor
 from mesm_data.features.feature_set import FeatureSet
 from mesm_data.pipeline.executors.local import available_cpus, run_local, run_pool
+from mesm_data.storage.progress import Step, no_step
 
 
 def compute_features(
@@ -17,7 +17,7 @@ def compute_features(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    step: Callable[[int], object] = lambda utterances: None,
+    step: Step = no_step,
 ) -> FeatureSet:
     """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write`.
 

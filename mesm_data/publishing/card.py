@@ -124,6 +124,7 @@ def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
 
     Args:
         path: The folder of the dataset.
+        schema: The schema of the dataset.
     """
     rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     resolved = resolve_all_splits(rows.values(), schema)

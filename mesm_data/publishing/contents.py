@@ -67,6 +67,7 @@ def extra_files(path: Path, info: Mapping[str, Any]) -> Iterator[str]:
     """The names of a dataset's files other than dataset.json, shards and clips; nothing of .build/.
 
     Args:
+        path: The folder of the dataset.
         info: The content of dataset.json.
     """
     yield "manifest.parquet"

@@ -10,7 +10,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
-from mesm_train.config.typed_yaml import load_yaml
+from mesm_train.config.core_yaml import load_yaml
 from mesm_train.report.predictions import Predictions, read_predictions
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
 from mesm_train.training.sessions import Session, read_sessions

@@ -42,7 +42,7 @@ def files(path: Path) -> dict[str, str]:
     return {file.name: sha256_file(file) for file in sorted(path.iterdir())}
 
 
-def test_a_set_holds_what_the_extractor_computed(fresh: Dataset, table: Table) -> None:
+def test_a_set_contains_the_values_of_the_extractor(fresh: Dataset, table: Table) -> None:
     features = writer.write(fresh, table, "own")
     arrays = np.load(table.file)
     for key in fresh.keys[1:-1]:
@@ -107,17 +107,17 @@ def test_a_damaged_part_is_computed_again(fresh: Dataset, table: Table, monkeypa
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    pack = writer._pack
-    monkeypatch.setattr(writer, "_pack", stop)
+    pack_parts = writer.pack_parts
+    monkeypatch.setattr(writer, "pack_parts", stop)
     with pytest.raises(KeyboardInterrupt):
         writer.write(fresh, table, "own")
-    monkeypatch.setattr(writer, "_pack", pack)
+    monkeypatch.setattr(writer, "pack_parts", pack_parts)
     [part] = (fresh.path / feature_set.FOLDER / "own" / ".parts").glob("*.npz")
     part.write_bytes(part.read_bytes()[:-100])
     assert files(writer.write(fresh, table, "own").path) == whole
 
 
-def test_a_name_that_is_taken_is_not_overwritten_unasked(fresh: Dataset, table: Table) -> None:
+def test_an_existing_set_is_overwritten_only_on_request(fresh: Dataset, table: Table) -> None:
     features = writer.write(fresh, table, "own")
     before = files(features.path)
     assert files(writer.write(fresh, table, "own").path) == before  # the same again: nothing to do
@@ -128,7 +128,7 @@ def test_a_name_that_is_taken_is_not_overwritten_unasked(fresh: Dataset, table: 
     assert writer.write(fresh, other, "own", overwrite=True).info["hop"] == 0.5
 
 
-def test_a_file_that_changes_between_two_calls_is_read_anew(fresh: Dataset, table: Table) -> None:
+def test_a_file_that_changes_between_two_calls_is_read_again(fresh: Dataset, table: Table) -> None:
     writer.write(fresh, table, "own")
     np.savez(table.file, **{key: np.full((1, 2), 7, np.float32) for key in fresh.keys})
     features = writer.write(fresh, table, "own", overwrite=True)
@@ -147,7 +147,7 @@ def test_a_worker_that_dies_is_named_and_the_parts_stay(fresh: Dataset, table: T
     assert len(writer.write(fresh, table, "own").rows) == len(fresh)
 
 
-def test_verify_names_every_damage(fresh: Dataset, table: Table, mesm_data: Command) -> None:
+def test_verify_names_every_damaged_file(fresh: Dataset, table: Table, mesm_data: Command) -> None:
     features = writer.write(fresh, table, "own")
     tar = features.path / "values.tar"
     data = bytearray(tar.read_bytes())
@@ -175,7 +175,7 @@ def test_verify_names_every_damage(fresh: Dataset, table: Table, mesm_data: Comm
         (lambda info: info.update(features=2), "has format 2"),
     ],
 )
-def test_a_description_that_lies_is_refused(
+def test_an_invalid_description_is_refused(
     fresh: Dataset, table: Table, change: Callable[[dict[str, object]], None], message: str
 ) -> None:
     file = writer.write(fresh, table, "own").path / "features.json"
@@ -196,7 +196,9 @@ def test_features_of_another_dataset_are_refused_by_name(fresh: Dataset, table: 
         feature_set.open_set(fresh.path, "hog")
 
 
-def test_the_command_computes_lists_and_says_the_licence(fresh: Dataset, tmp_path: Path, mesm_data: Command) -> None:
+def test_the_command_computes_and_lists_sets_and_shows_the_licence(
+    fresh: Dataset, tmp_path: Path, mesm_data: Command
+) -> None:
     (tmp_path / "mine.csv").write_text("key,x\n" + "".join(f"{key},1\n" for key in fresh.keys))
     done = mesm_data("features", fresh.path, "--with", tmp_path / "mine.csv")
     assert "note: Computed elsewhere" in done.stderr  # type: ignore[attr-defined]

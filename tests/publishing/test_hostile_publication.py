@@ -52,7 +52,7 @@ def there(published: Path, tmp_path: Path) -> Path:
      "x\0.tar", "a/b.tar", "\\x.tar", ".build/x.tar"],
 )  # fmt: skip
 @pytest.mark.parametrize("folder", ["shards", "video"])
-def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, folder: str, name: str) -> None:
+def test_a_file_name_outside_the_dataset_is_refused(there: Path, tmp_path: Path, folder: str, name: str) -> None:
     info = json.loads((there / "dataset.json").read_text())
     info[folder][name] = FILE
     (there / "dataset.json").write_text(json.dumps(sealed(info)))
@@ -174,7 +174,7 @@ TOP = ("format", "publication", "manifest", "shards", "video", "root", "corpus",
 
 @settings(max_examples=50)
 @given(info=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
-def test_any_json_is_accepted_or_refused_in_a_sentence(info: Any) -> None:
+def test_any_json_is_accepted_or_refused_with_a_message(info: Any) -> None:
     data = json.dumps(info).encode()
     for read in (parse_dataset_info, read_publication):
         with suppress(InputError):

@@ -64,9 +64,9 @@ def test_an_effect_is_the_logit_with_the_part_minus_the_logit_without_it(
         assert np.abs(expected).max() > 0
 
 
-def test_every_part_is_taken_away_once(predictor: Predictor, content: ClipInput) -> None:
+def test_every_part_is_occluded_once(predictor: Predictor, content: ClipInput) -> None:
     done: list[int] = []
-    parts = occlude(predictor, content, progress=done.append)
+    parts = occlude(predictor, content, step=done.append)
     assert sum(done) == count_passes(predictor, content) == len(parts) + 1
     assert [part.name for part in parts if part.kind == "word"] == content.text.split()
     assert len([part for part in parts if part.kind == "face"]) == len(content.faces)

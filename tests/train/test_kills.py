@@ -50,7 +50,9 @@ def test_an_invalid_setting_is_reported_once_by_all_ranks(recipe: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_twenty_five_kills_of_random_ranks_change_nothing(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+def test_twenty_five_kills_of_random_ranks_do_not_change_the_result(
+    recipe: str, unbroken: Path, tmp_path: Path
+) -> None:
     """SIGKILL at a random moment to one of two ranks; checkpoints after every update; then both start again."""
     moments, kills, runs = random.Random(5), 0, 0
     while kills < 25:
@@ -155,7 +157,7 @@ def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_di
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
+def test_a_signal_to_the_command_saves_a_checkpoint_and_stops_all_ranks(
     recipe: str, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"

@@ -111,7 +111,7 @@ def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: 
     assert [line["kind"] for line in lines].count("valid") == 15
 
 
-def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
+def test_a_run_is_complete_can_be_evaluated_again_and_resumes_exactly(recipe: Path, tmp_path: Path) -> None:
     settings = config(recipe, "model.kind=mult", "optim.epochs=3")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert start_run(settings, whole, resume=False, stop=lambda: False, logger=NullLogger())
