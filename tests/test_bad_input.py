@@ -16,7 +16,7 @@ FEW = ("--only", "*_[FM]000", "--workers", "1", "--no-video")
 
 
 def sentence(done: "subprocess.CompletedProcess[str]", code: int) -> str:
-    """The error, after checking that there is exactly one and that nothing else was said on stdout."""
+    """The error message. Checks that it is the only line on stderr and that stdout is empty."""
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == code, done.stderr
     assert len(errors) == 1, done.stderr

@@ -132,7 +132,7 @@ def test_a_model_refuses_face_sizes_and_sample_rates_that_it_does_not_support(ot
 def test_a_detector_with_a_model_file_is_recorded_by_digest_and_version(
     tmp_path: Path, corpus: Path, dataset: Path
 ) -> None:
-    """Recorded by digest and version, told by verify; a lock needs no model file, a retry does."""
+    """The recipe records digest and version, verify prints them; a lock needs no model file, retry does."""
     onnx, out = tmp_path / "stub.onnx", tmp_path / "out"
     onnx.write_bytes(model())
     command = ["build", "iemocap", "--source", corpus, "--out", out, "--only", ONLY, "--no-video", "--workers", "1"]

@@ -57,7 +57,7 @@ def features(
 
     dataset = Dataset(path, check=True)
     if kind is None:
-        for each in feature_set.names(path):
+        for each in feature_set.set_names(path):
             console.show(describe(feature_set.open_set(path, each)))
         return
     extractor = (

@@ -56,7 +56,7 @@ def pack_parts(
                     raise MesmError(f"{extractor.kind}: {key}: {values.dtype} {values.shape}, expected (n, {dim})")
                 bad = ~np.isfinite(values)
                 replaced += int(bad.sum())
-                data = feature_set.encode(np.where(bad, np.float32(0), values))
+                data = feature_set.encode_values(np.where(bad, np.float32(0), values))
                 offset = tar.write(key, {"npy": data})["npy"]
                 rows.append(
                     {

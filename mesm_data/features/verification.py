@@ -17,7 +17,7 @@ def verify_features(path: Path, step: Step = no_step) -> Iterator[str]:
     `step` is called with the bytes read.
     """
     info = read_dataset_info(path)
-    for name in feature_set.names(path):
+    for name in feature_set.set_names(path):
         try:
             features = feature_set.open_set(path, name)
             built = [row["key"] for row in read_manifest_rows(path, info) if row["status"] == "ok"]
@@ -40,5 +40,5 @@ def verify_features(path: Path, step: Step = no_step) -> Iterator[str]:
 
 def total_bytes(path: Path) -> int:
     """The bytes that `verify_features` reads of the dataset at `path`."""
-    infos = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.names(path)]
+    infos = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.set_names(path)]
     return sum(int(info["tar"]["size"]) for info in infos)

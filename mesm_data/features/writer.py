@@ -38,7 +38,7 @@ def in_process(function: Callable[[Job], None], jobs: Sequence[Job]) -> Iterator
         yield job, None
 
 
-def write(
+def write_features(
     dataset: Dataset,
     extractor: Extractor,
     name: str,
@@ -88,7 +88,7 @@ def write(
             Job(str(dataset.path), root, extractor, str(parts), f"{number:06d}.npz", keys)
             for number, keys in enumerate(_chunks(dataset))
         ]
-        for job, result in run(compute, [job for job in jobs if not _is_done(job, step)]):
+        for job, result in run(compute_part, [job for job in jobs if not _is_done(job, step)]):
             if isinstance(result, Exception):
                 raise MesmError(
                     f"{extractor.kind}: {result} on the utterances {job.keys[0]} to {job.keys[-1]}. The same command "
@@ -157,7 +157,7 @@ def _chunks(dataset: Dataset) -> list[tuple[str, ...]]:
     return [*chunks, tuple(chunk)] if chunk else chunks
 
 
-def compute(job: Job) -> None:
+def compute_part(job: Job) -> None:
     """Compute one part and write it."""
     dataset, extract = _opened(job.dataset, job.root, job.extractor, job.parts)
     arrays: dict[str, Any] = {}

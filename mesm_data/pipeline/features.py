@@ -19,7 +19,7 @@ def compute_features(
     overwrite: bool = False,
     step: Step = no_step,
 ) -> FeatureSet:
-    """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write`.
+    """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write_features`.
 
     Args:
         dataset: A dataset in a local folder.
@@ -35,6 +35,6 @@ def compute_features(
     """
     number = (workers or available_cpus()) if extractor.parallel else 1
     run = run_pool if extractor.isolated else run_local
-    return writer.write(
+    return writer.write_features(
         dataset, extractor, name, run=partial(run, workers=number), overwrite=overwrite, step=step
     )  # fmt: skip

@@ -72,7 +72,7 @@ class Record:
         return next((line for line in self.valid if line["epoch"] == self.thresholds.get("epoch")), None)
 
 
-def read(run: Path) -> Record:
+def read_record(run: Path) -> Record:
     """The record of a run's folder. Raises InputError if there is no such folder."""
     if not run.is_dir():
         raise InputError(f"{run} is not the folder of a run: expected what `mesm-train run --out` wrote")

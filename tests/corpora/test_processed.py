@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesm_data.corpora.dai2021.release_files import find_release
-from mesm_data.corpora.dai2021.safe_pickle import load, loads
+from mesm_data.corpora.dai2021.safe_pickle import load_pickle, loads
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -272,7 +272,7 @@ def test_random_bytes_are_an_error_and_not_a_crash(tmp_path_factory: pytest.Temp
     for content in (data, b"\x80\x04" + data, pickle.dumps({"a": [1.5, "b"]}, 2)[:-1] + data):
         path.write_bytes(content)
         with suppress(InputError):
-            load(path)
+            load_pickle(path)
 
 
 def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:

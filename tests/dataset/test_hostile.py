@@ -1,4 +1,4 @@
-"""Guarantee: a dataset that lies is refused in a sentence, without harm; what was found by lying stays fixed."""
+"""Guarantee: an invalid dataset is refused in a sentence, without harm; earlier findings stay fixed."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def own(base: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Change the manifest's rows; its number of rows is told as it is then."""
+    """Change the manifest's rows, and the number of rows in dataset.json with them."""
     rows, info = read_table_rows(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
@@ -93,7 +93,7 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
     info = read_json(own / "dataset.json")
     info["notes"] = [text]
     info["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
-    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])  # whoever lies can count
+    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])  # an attacker can compute it
     (own / "dataset.json").write_text(json.dumps(info))
     for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
@@ -104,7 +104,7 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
         assert r"\u001b]0;owned" in shown or arguments[0] == "verify"
 
 
-# A manifest that lies
+# An invalid manifest
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_invalid_row_is_named(own: Path, column: str, value: object, sentence
 
 
 def test_a_manifest_with_more_samples_than_fit_into_its_shards_is_refused(own: Path) -> None:
-    """Every copy lies where the first does: none overlaps another."""
+    """Every copy has the position of the first row, so none overlaps another."""
 
     def more(rows: list[dict[str, Any]]) -> None:
         rows += [{**rows[2], "key": f"x{number}", "id": f"x{number}"} for number in range(1000)]
@@ -237,7 +237,7 @@ def test_an_invalid_index_of_clips_is_refused(own: Path, column: str, value: obj
         list(verify(own))
 
 
-# dataset.json that lies, and JSON as such
+# An invalid dataset.json, and invalid JSON
 
 
 @pytest.mark.parametrize(

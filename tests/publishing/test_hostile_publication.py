@@ -1,4 +1,4 @@
-"""A publication that lies is refused in one sentence, before anything of it is written."""
+"""An invalid publication is refused in one sentence, before any of its files is written."""
 
 import json
 import shutil

@@ -31,7 +31,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.fixture
 def few(dataset: Path, tmp_path: Path) -> Path:
-    """A copy of the synthetic dataset with all that may lie beside it."""
+    """A copy of the synthetic dataset with all files that may exist beside it."""
     copy = tmp_path / "few"
     shutil.copytree(dataset, copy)
     (copy / ".build").mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.
 def test_a_killed_publish_never_exposes_an_incomplete_dataset(
     few: Path, store: Store, tmp_path: Path, start: Any
 ) -> None:
-    """Killed in the midst and before the last file; each time the same command goes on."""
+    """Killed in the middle and before the last file; each time the same command resumes."""
     url, running = "s3://bucket/killed", []
 
     for last in ("killed/shards/all-000000.tar", "killed/dataset.json"):

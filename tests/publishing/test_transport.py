@@ -1,4 +1,4 @@
-"""A file that is downloaded is whole and right, or it is not there; what a server does wrong is overcome or said."""
+"""A download is complete and correct, or does not exist; failures of a server are overcome or reported."""
 
 import errno
 import threading

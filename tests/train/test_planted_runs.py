@@ -32,7 +32,7 @@ from mesm_train.config.settings import load_recipe
 from mesm_train.models import text
 from mesm_train.models.kernels import build
 from mesm_train.report.page import render_report
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 from mesm_train.runs.evaluate import recorded_scores
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import MetricsLog
@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> Path:
 
 def page(run: Path) -> str:
     """The report as far as the run's own files go."""
-    return render_report(read(run))
+    return render_report(read_record(run))
 
 
 def read_everything(run: Path) -> str | None:
@@ -97,7 +97,7 @@ def read_everything(run: Path) -> str | None:
 
 def test_a_valid_run_is_read(run: Path) -> None:
     assert read_everything(run) is None
-    assert read(run).remarks == ()
+    assert read_record(run).remarks == ()
 
 
 JSON = [
@@ -409,14 +409,14 @@ def test_a_report_names_the_licence_of_the_corpus_and_can_omit_its_media(tmp_pat
     licence = built_in_schema("iemocap").as_dict()["licence"]
     real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False, "licence": licence}}
     write_json(folder / "provenance.json", real)
-    page = render_report(read(folder), seen("fe2e"))
+    page = render_report(read_record(folder), seen("fe2e"))
     assert "Signal Analysis and Interpretation Laboratory (SAIL)" in page
     assert "--set report.media=false" in page
     assert "a spoken sentence" in page
     write_json(folder / "provenance.json", {**real, "config": {**SETTINGS, "report": {"media": False}}})
-    page = render_report(read(folder), replace(seen("fe2e"), media={}, inputs=()))
+    page = render_report(read_record(folder), replace(seen("fe2e"), media={}, inputs=()))
     assert "left out (report.media=false)" in page
     assert "Licensed media" not in page
     assert "a spoken sentence" not in page
     write_json(folder / "provenance.json", PROVENANCE)
-    assert "Licensed media" not in render_report(read(folder), seen("fe2e"))
+    assert "Licensed media" not in render_report(read_record(folder), seen("fe2e"))

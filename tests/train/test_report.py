@@ -32,7 +32,7 @@ from mesm_train.report.evidence import Evidence, Media, worst_predictions
 from mesm_train.report.operations import count_operations
 from mesm_train.report.page import render_report
 from mesm_train.report.predictions import Predictions, resample
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 from mesm_train.report.scores import UtteranceFacts, wilson
 from mesm_train.report.site_selection import fusion_weights, predict_with_sites
 
@@ -192,12 +192,12 @@ def seen(kind: Literal["fe2e", "mesm"], keys: tuple[str, ...] = KEYS, text: str 
 
 
 def page(run: Path, evidence: Evidence | None = None) -> Page:
-    return Page(render_report(read(run), evidence))
+    return Page(render_report(read_record(run), evidence))
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
 def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
-    html = render_report(read(run), seen(kind))
+    html = render_report(read_record(run), seen(kind))
     found = Page(html)
     assert found.addresses
     assert all(re.match(r"data:(image/png|audio/flac);base64,|#", address) for address in found.addresses)
@@ -341,7 +341,7 @@ def drop(run: Path, kind: str) -> None:
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not the folder of a run"):
-        read(tmp_path / "none")
+        read_record(tmp_path / "none")
 
 
 def test_a_repeated_step_counts_once(run: Path) -> None:
@@ -436,7 +436,7 @@ def test_a_model_in_training_mode_is_refused() -> None:
 
 
 def test_the_page_is_the_same_each_time(run: Path) -> None:
-    assert render_report(read(run), seen("mesm")) == render_report(read(run), seen("mesm"))
+    assert render_report(read_record(run), seen("mesm")) == render_report(read_record(run), seen("mesm"))
 
 
 def test_a_png_contains_its_pixels() -> None:
@@ -452,7 +452,7 @@ def test_a_finished_run_has_groups_mistakes_with_media_and_the_command(trained_r
     assert found.tags.count("audio") >= 1
     assert found.tags.count("details") == 2
     assert any(address.startswith("data:audio/flac") for address in found.addresses)
-    [session] = read(trained_run).sessions
+    [session] = read_record(trained_run).sessions
     assert session.outcome == "finished"
     assert session.seconds is not None
     assert str(trained_run.parent) not in session.command

@@ -1,4 +1,4 @@
-"""Guarantees of a run: the same twice, resumed exactly after any kill, judged again exactly, refused clearly."""
+"""Guarantees of a run: it is reproducible, resumes exactly after any kill, and can be evaluated again exactly."""
 
 import json
 import os

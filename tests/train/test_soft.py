@@ -1,4 +1,4 @@
-"""A soft view trains on shares of votes and is judged on what most votes say."""
+"""A soft view is trained on shares of votes and evaluated on the majority."""
 
 from pathlib import Path
 

@@ -67,9 +67,9 @@ def features(dataset: Path, once: Callable[[str, Callable[[Path], None]], Path])
             bands = np.abs(np.fft.rfft(pieces))[:, :3200].reshape(-1, 16, 200).mean(axis=2)
             spectra[key] = np.log(bands + 1e-3)
         np.savez(path / "sound.npz", **spectra)
-        writer.write(data, GloVe(file=str(path / "vectors.txt")), "glove")
-        writer.write(data, HOG(), "hog")
-        writer.write(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
+        writer.write_features(data, GloVe(file=str(path / "vectors.txt")), "glove")
+        writer.write_features(data, HOG(), "hog")
+        writer.write_features(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
 
     return once("features", make) / "data"
 
