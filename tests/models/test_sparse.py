@@ -19,9 +19,10 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
+from mesm_train.models.kernels.nucleus import nucleus
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.selection import SCALES, SiteAttention, nucleus
+from mesm_train.models.selection import SCALES, SiteAttention
 from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Stack
 from mesm_train.models.tiles import TiledStack

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace mesm {
@@ -16,14 +17,22 @@ constexpr int kBytes = 16, kWide = 2;
 #endif
 constexpr int kRows = 6;     // rows of a register tile
 
+// Of the alignment that a vector has by itself. With aligned(sizeof(T)) local arrays begin at any multiple of that, and
+// function templates of the type read them by instructions that need a multiple of kBytes, since GCC ignores attributes on
+// a template's argument: compiled by GCC 13, the process ended by SIGSEGV.
 template <class T> struct Vector;
-template <> struct Vector<float> { typedef float type __attribute__((vector_size(kBytes), aligned(4), may_alias)); };
-template <> struct Vector<double> { typedef double type __attribute__((vector_size(kBytes), aligned(8), may_alias)); };
+template <> struct Vector<float> { typedef float type __attribute__((vector_size(kBytes))); };
+template <> struct Vector<double> { typedef double type __attribute__((vector_size(kBytes))); };
 template <class T> using Vec = typename Vector<T>::type;
 template <class T> constexpr int kLanes = kBytes / int(sizeof(T));
 
-template <class T> inline Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
-template <class T> inline void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
+// At any address, in one instruction.
+template <class T> inline Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
 
 // Some numbers, vector by vector, without a call.
 template <class T> inline void copy(const T* from, T* to, int count) {

@@ -1,23 +1,12 @@
 """Submanifold 3x3 convolutions as implicit GEMMs over tiles of rows that have the same neighbours: Triton's functions.
 
-sorted.py starts them. A loop step multiplies the neighbours of a tile by one tap, BLOCK_R channels of them, with that
-part of the weight: patches are never written to memory. Taps that no row of the tile has are left out of the loop
+card_kernels.py starts them. A loop step multiplies the neighbours of a tile by one tap, BLOCK_R channels of them, with
+that part of the weight: patches are never written to memory. Taps that no row of the tile has are left out of the loop
 beforehand, so it has no branch and Triton loads ahead across taps.
 """
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def neighbour_masks_kernel(near, masks, rows, BLOCK: tl.constexpr):
-    """masks[row]: bit k says whether the row has the neighbour near[row, k]."""
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = tl.zeros((BLOCK,), tl.int32)
-    for k in tl.static_range(9):
-        there = tl.load(near + row.to(tl.int64) * 9 + k, mask=row < rows, other=-1) >= 0
-        mask |= there.to(tl.int32) << k
-    tl.store(masks + row, mask.to(masks.dtype.element_ty), mask=row < rows)
 
 
 @triton.jit
