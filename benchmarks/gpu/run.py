@@ -37,17 +37,17 @@ PARTS = (
     ("environment", "run", "machine", 60),
     ("parity", "parity", "parity", 150),
     ("oracle", "run", "oracle", 150),
-    ("training", "training", "training", 120),
-    ("resume", "training", "resume", 90),
-    ("ranks", "training", "ranks", 60),
+    ("training", "training", "training", 150),
+    ("resume", "training", "resume", 150),
+    ("ranks", "training", "ranks", 150),
     ("streams", "steps", "streams", 180),
     ("steps", "steps", "steps", 150),
 )
-# What proves comes before what measures. Chains of a stage run side by side, the parts of a chain in their order;
-# nothing is beside what measures.
+# What proves comes before what measures. Chains of a stage run side by side, the parts of a chain one by one; what
+# measures has the machine for itself.
 STAGES = (
     (("environment",),),
-    (("parity",), ("oracle",), ("training", "resume", "ranks")),
+    (("parity",), ("oracle",), ("training",), ("resume",), ("ranks",)),
     (("streams", "steps"),),
 )
 

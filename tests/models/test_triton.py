@@ -101,11 +101,11 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
         **dict.fromkeys(("running_mean", "running_var", "weights"), "*fp32"),
         **dict.fromkeys(("order", "ends", "places"), "*i64"), "active": "*i1", "kept": "*i8", "p_bits": "i64",
         **dict.fromkeys(("sources", "masks", "lists", "counts", "pool", "rank", "near"), "*i32"),
-        **dict.fromkeys(("rows", "slots", "tiles", "share", "count", "sites", "pictures"), "i32"),
+        **dict.fromkeys(("rows", "tiles", "share", "count", "units", "sites", "pictures", "height", "width"), "i32"),
         **dict.fromkeys(("momentum", "eps"), "fp32"),
     }  # fmt: skip
     signature = {name: "constexpr" if name in constants else kinds[name] for name in function.arg_names}
-    aligned = [n for n, name in enumerate(function.arg_names) if name == "slots" or signature[name].startswith("*")]
+    aligned = [n for n, name in enumerate(function.arg_names) if signature[name].startswith("*")]
     source = ASTSource(function, signature, constants, {(n,): [["tt.divisibility", 16]] for n in aligned})
     options = {"num_warps": warps, "num_stages": engine.STAGES}
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -119,7 +119,7 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
     assert found is not None, usage
     registers, stack, local = map(int, found.groups())
     code = subprocess.run([tools / "nvdisasm", cubin], capture_output=True, text=True, check=True).stdout
-    return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL)\b", code))
+    return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL|LDG\.E\.128)\b", code))
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
     depth = 64 if dtype == "bf16" else 32
     shared = {"PRECISION": "tf32", "TILE": engine.TILE, "BLOCK_R": depth}
     if part == "weight":
-        function, sizes = triton_conv.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 64, "BLOCK_O": 128}
+        function, sizes = triton_conv.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 128, "BLOCK_O": 128}
     else:
         function, sizes = triton_conv.conv_kernel, {"R": 128, "N": 128, "MIRROR": part == "input", "BLOCK_N": 128}
     constants = {**sizes, **shared}
@@ -157,20 +157,22 @@ def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: P
     """With as many registers as leave room for two programs on a processor."""
     from mesm_train.models.kernels import card_norm, card_tables, triton_norm, triton_tables
 
-    shape = card_norm.shape_of(64, torch.empty(1, 4) if pooled else None)
-    few = {"C": 64, "TRAINING": True, "BLOCK_P": card_norm.BLOCK_P, "BLOCK_C": card_norm.FEW}
-    grid = {"HEIGHT": 64, "WIDTH": 16, "BLOCK": card_tables.block_of(64 * 16)}
+    shape = card_norm.shape_of(64, pooled=pooled)
+    rows = dict(zip(("UNIT", "BLOCK_R", "BLOCK_C"), shape.of, strict=True))
+    few = {"UNIT": 16, "TRAINING": True, "BLOCK_P": card_norm.BLOCK_P, "BLOCK_C": card_norm.FEW}
+    sites = {"BLOCK": card_tables.block_of(64 * 16)}
     functions = {
-        **{name: {"POOL": pooled, **shape} for name in ("normalise_kernel", "sums_kernel", "gradient_kernel")},
-        "moments_kernel": shape, "statistics_kernel": {"OFFSET": True, **few}, "coefficients_kernel": few,
-        "nucleus_kernel": {"BLOCK": grid["BLOCK"]},
-        **dict.fromkeys(("count_kernel", "rank_kernel", "neighbours_kernel"), grid),
+        **{name: {"POOL": pooled, **rows} for name in ("normalise_kernel", "sums_kernel", "gradient_kernel")},
+        "moments_kernel": rows, "statistics_kernel": {"OFFSET": True, **few}, "coefficients_kernel": few,
+        **dict.fromkeys(("nucleus_kernel", "count_kernel", "rank_kernel", "neighbours_kernel"), sites),
     }  # fmt: skip
     for name, constants in functions.items():
         function = getattr(triton_tables if hasattr(triton_tables, name) else triton_norm, name)
         registers, spilled, instructions = compiled(function, constants, "bf16", 90, 4, tmp_path)
         assert spilled == instructions["STL"] == instructions["LDL"] == 0, name
         assert 2 * 32 * 4 * registers <= 65536, name
+        if name in ("moments_kernel", "normalise_kernel", "sums_kernel", "gradient_kernel"):
+            assert instructions["LDG.E.128"] > 0, name  # 16 bytes at a time
 
 
 class Uncomputed:

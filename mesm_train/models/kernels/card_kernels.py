@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from mesm_train.models.kernels import Table, card_tables, triton_conv
+from mesm_train.models.kernels.launch import start
 from mesm_train.models.kernels.pure import PureKernels
 
 TILE = 128  # rows
 WARPS = 4  # of a tile of 128 x 128; 8 took 1.2 times as long on an H200, as fewer tiles fit a processor
 STAGES = 3  # of the software pipeline: loads of indices, loads of features and weights, products
-PROGRAMS = 528  # of the weight's gradient, if there are enough rows: as many as an H200 runs at once
-MOST_PARTS = 32  # that its rows are divided into
+PROGRAMS = 528  # of the weight's gradient, if there are enough rows: two for each that an H200 runs at once
+MOST_PARTS = 29  # that its rows are divided into; with 9 places so many programs run at once
 
 
 class TritonKernels(PureKernels):
@@ -106,11 +107,9 @@ def sort_rows(near: Tensor, row_masks: Tensor) -> Sorted:
     rows, tiles = len(near), -(-len(near) // TILE)
     order = torch.sort(row_masks, stable=True).indices
     sources, masks = near.new_empty(9, tiles * TILE), near.new_empty(tiles)
-    triton_conv.sort_neighbours_kernel[(tiles,)](
-        near, order, sources, masks, rows, tiles * TILE, TILE=TILE, num_warps=4
-    )
+    start(triton_conv.sort_neighbours_kernel, (tiles,), (near, order, sources, masks), (rows, tiles), (TILE,))
     lists, counts = near.new_empty(9, tiles), near.new_empty(9)
-    triton_conv.list_tiles_kernel[(9,)](masks, lists, counts, tiles, BLOCK=1024)
+    start(triton_conv.list_tiles_kernel, (9,), (masks, lists, counts), (tiles,), (1024,))
     return Sorted(order=order, sources=sources, masks=masks, lists=lists, counts=counts)
 
 
@@ -119,11 +118,11 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
     y = x.new_empty(len(x), columns)
     block_n = block(columns, 128)
-    grid = (len(plan.masks) * -(-columns // block_n),)
-    triton_conv.conv_kernel[grid](
-        x, weight, plan.sources, plan.order, plan.masks, y, len(x), plan.sources.shape[1],
-        R=reduced, N=columns, MIRROR=mirror, PRECISION=precision(), TILE=TILE, BLOCK_N=block_n,
-        BLOCK_R=block(reduced, depth(x)), num_warps=WARPS, num_stages=STAGES,
+    tiles = len(plan.masks)
+    start(
+        triton_conv.conv_kernel, (tiles * -(-columns // block_n),),
+        (x, weight, plan.sources, plan.order, plan.masks, y), (len(x), tiles),
+        (reduced, columns, mirror, precision(), TILE, block_n, block(reduced, depth(x))), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return y
 
@@ -131,14 +130,14 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
 def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
     """The gradient (9, Cin, Cout) of the weight, from (n, Cin) and (n, Cout), n > 0."""
     cin, cout, tiles = x.shape[1], dy.shape[1], len(plan.masks)
-    block_i, block_o = block(cin, 64), block(cout, 128)
+    block_i, block_o = block(cin, 128), block(cout, 128)
     places = 9 * -(-cin // block_i) * -(-cout // block_o)
     count = max(1, min(PROGRAMS // places, MOST_PARTS, tiles // 4))
     parts = x.new_empty(count, 9, cin, cout, dtype=torch.float32)
-    triton_conv.conv_weight_kernel[(places, count)](
-        x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts, len(x), plan.sources.shape[1], tiles,
-        CIN=cin, COUT=cout, PRECISION=precision(), TILE=TILE, BLOCK_I=block_i, BLOCK_O=block_o, BLOCK_R=depth(x),
-        num_warps=WARPS, num_stages=STAGES,
+    start(
+        triton_conv.conv_weight_kernel, (places, count),
+        (x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts), (len(x), tiles),
+        (cin, cout, precision(), TILE, block_i, block_o, depth(x)), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return parts.sum(0).to(x.dtype)
 

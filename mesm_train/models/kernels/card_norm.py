@@ -1,5 +1,7 @@
 """Batch norm, ReLU and pooling on a CUDA card by triton_norm.py, with gradients."""
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mesm_train.models.kernels import triton_norm
+from mesm_train.models.kernels.launch import start
 
 ELEMENTS = 4096  # of the rows that a program has in registers at a time
 POOLED_ELEMENTS = 2048  # the same of windows, each of which has four rows
@@ -36,18 +39,22 @@ class CardNormRelu(torch.autograd.Function):
         stats = x.new_empty(4, channels, dtype=torch.float32)
         sums = x.new_empty(parts, 2, channels, dtype=torch.float32)
         y = x.new_empty(rows if pool is None else len(pool), channels)
-        plain, shape = shape_of(channels, None), shape_of(channels, pool)
+        plain, shape = shape_of(channels, pooled=False), shape_of(channels, pooled=pool is not None)
+        few = (training, offset is not None, shape.unit, BLOCK_P, FEW)
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
             if training:
-                triton_norm.moments_kernel[(parts, grid(rows, plain)[1])](x, sums, rows, share, **plain)
-            triton_norm.statistics_kernel[(-(-channels // FEW),)](
-                sums, weight, bias, weight if offset is None else offset, running_mean, running_var, stats, rows,
-                share, parts, momentum, eps, C=channels, TRAINING=training, OFFSET=offset is not None, BLOCK_P=BLOCK_P,
-                BLOCK_C=FEW,
+                start(
+                    triton_norm.moments_kernel, (parts, plain.across), (x, sums), (rows, share, shape.units), plain.of
+                )
+            start(
+                triton_norm.statistics_kernel, (-(-channels // FEW),),
+                (sums, weight, bias, weight if offset is None else offset, running_mean, running_var, stats),
+                (rows, share, parts, momentum, eps, shape.units), few,
             )  # fmt: skip
-            triton_norm.normalise_kernel[grid(len(y), shape)](
-                x, stats, x if pool is None else pool, y, len(y), POOL=pool is not None, **shape
-            )
+            start(
+                triton_norm.normalise_kernel, shape.grid(len(y)), (x, stats, x if pool is None else pool, y),
+                (len(y), shape.units), (pool is not None, *shape.of),
+            )  # fmt: skip
         ctx.save_for_backward(x, stats, pool)
         ctx.training, ctx.has_offset = training, offset is not None
         return y
@@ -60,18 +67,25 @@ class CardNormRelu(torch.autograd.Function):
         dy = dy.contiguous()
         rows, channels = dy.shape
         share, parts = divide(rows)
-        shape = shape_of(channels, pool)
-        pooling = {"POOL": pool is not None, **shape}
+        shape = shape_of(channels, pooled=pool is not None)
+        pooling = (pool is not None, *shape.of)
         windows = x if pool is None else pool
         sums = x.new_empty(parts, 2, channels, dtype=torch.float32)
         gradients = x.new_empty(5, channels, dtype=torch.float32)
         dx = torch.empty_like(x)
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            triton_norm.sums_kernel[(parts, grid(rows, shape)[1])](dy, x, stats, windows, sums, rows, share, **pooling)
-            triton_norm.coefficients_kernel[(-(-channels // FEW),)](
-                sums, stats, gradients, len(x), parts, C=channels, TRAINING=ctx.training, BLOCK_P=BLOCK_P, BLOCK_C=FEW
-            )
-            triton_norm.gradient_kernel[grid(rows, shape)](dy, x, stats, gradients, windows, dx, rows, **pooling)
+            start(
+                triton_norm.sums_kernel, (parts, shape.across), (dy, x, stats, windows, sums),
+                (rows, share, shape.units), pooling,
+            )  # fmt: skip
+            start(
+                triton_norm.coefficients_kernel, (-(-channels // FEW),), (sums, stats, gradients),
+                (len(x), parts, shape.units), (ctx.training, shape.unit, BLOCK_P, FEW),
+            )  # fmt: skip
+            start(
+                triton_norm.gradient_kernel, shape.grid(rows), (dy, x, stats, gradients, windows, dx),
+                (rows, shape.units), pooling,
+            )  # fmt: skip
         offset = gradients[2] if ctx.has_offset else None
         return dx, gradients[0], gradients[1], offset, *[None] * 6
 
@@ -82,18 +96,26 @@ def divide(rows: int) -> tuple[int, int]:
     return share, max(1, -(-rows // share))
 
 
-def block_of(channels: int) -> int:
-    """Channels of a program: a power of two."""
-    return max(16, min(64, 1 << (channels - 1).bit_length()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How the functions divide rows of channels, or windows of rows, among programs."""
+
+    unit: int  # UNIT of triton_norm.py
+    units: int
+    of: tuple[int, int, int]  # the constants UNIT, BLOCK_R, BLOCK_C
+    across: int  # programs over the channels
+
+    def grid(self, rows: int) -> tuple[int, int]:
+        """Programs over rows and channels."""
+        return -(-rows // self.of[1]), self.across
 
 
-def shape_of(channels: int, pool: Tensor | None) -> dict[str, int]:
-    """What the functions that go over rows, or windows of rows, are compiled for."""
-    columns = block_of(channels)
-    elements = ELEMENTS if pool is None else POOLED_ELEMENTS
-    return {"C": channels, "BLOCK_R": elements // columns, "BLOCK_C": columns}
-
-
-def grid(rows: int, shape: dict[str, int]) -> tuple[int, int]:
-    """Programs over rows and channels."""
-    return -(-rows // shape["BLOCK_R"]), -(-shape["C"] // shape["BLOCK_C"])
+@cache
+def shape_of(channels: int, *, pooled: bool) -> Shape:
+    """For rows, or for windows of rows."""
+    unit = 1 if channels % 16 else 16
+    columns = max(16, min(64, 1 << (channels - 1).bit_length()))
+    elements = POOLED_ELEMENTS if pooled else ELEMENTS
+    return Shape(
+        unit=unit, units=channels // unit, of=(unit, elements // columns, columns), across=-(-channels // columns)
+    )
