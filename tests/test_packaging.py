@@ -113,7 +113,7 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
 
 @needs_compiler
 def test_kernels_read_and_write_every_vector_at_an_address_that_its_type_permits(tmp_path: Path) -> None:
-    """Which of the others fault depends on the compiler: GCC 12 happened to place all of them well, GCC 13 did not."""
+    """Which of the others fault depends on the compiler: GCC 12 happened to place all of them well, GCC 13 not."""
     path = tmp_path / "checked.so"
     checks = ("-O0", "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
     compiler.compile_sources("g++", (*build.NATIVE, *checks), compiler.SOURCES, path)

@@ -12,7 +12,7 @@ from typing import Any
 from options import ROOT, Options, Result, environment, run, train_command
 
 BINS = 20  # points of a loss curve in the report
-THREADS = str(max(1, (os.cpu_count() or 1) // 4))  # of each training, so that a CPU's are the same bits
+THREADS = str(max(1, (os.cpu_count() or 1) // 8))  # of each training, so that a CPU's are the same bits
 FEW = 5  # steps for which two devices are compared one by one, before rounding has grown
 
 
@@ -133,7 +133,8 @@ def ranks(options: Options) -> Result:
     """Two ranks on one card, by gloo, with synchronised batch norm: the losses of one rank but for rounding."""
     out = options.work / "ranks"
     sets = ["--set", "ranks.sync_batch_norm=true", "--set", "optim.epochs=1"]
-    run(train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2), options)
+    command = train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2)
+    run(command, options, OMP_NUM_THREADS=THREADS)
     one, two = undisturbed(options), losses(out)
     gap = max(abs(two[step] / one[step] - 1) for step in [*two][:FEW])
     lines = records(out)
