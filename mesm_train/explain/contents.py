@@ -12,7 +12,7 @@ from mesm_train.data.labels import Heads, one_key_per_output, resolve_heads
 from mesm_train.inference.clips import Clip, ClipInput, of_sample
 from mesm_train.inference.predictor import Failure, Predictor
 from mesm_train.report.evidence import worst_predictions
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def default_keys(run: Path, part: str, *, data: str | None = None) -> list[str]:
 
 def worst_keys(run: Path, count: int) -> list[str]:
     """The keys of the worst mistakes on test. Raises InputError if the run has not been tested on classes."""
-    predictions = read(run).predictions
+    predictions = read_record(run).predictions
     if predictions is None:
         raise InputError(f"{run} has no predictions of classes on its test part: give --keys, or a clip")
     return [predictions.keys[row] for row in worst_predictions(predictions, count)]

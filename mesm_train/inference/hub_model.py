@@ -50,7 +50,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         provenance: dict[str, Any],
         text_config: dict[str, Any] | None = None,
     ) -> None:
-        """
+        """Build the model; the Hub's mixin loads its weights.
+
         Args:
             run: the settings of the run.
             spec: `InputSpec` as a mapping.

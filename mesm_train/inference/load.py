@@ -73,7 +73,7 @@ def load_run(run: Path) -> Predictor:
             f"{run} has a pretrained encoder of sound or faces, which cannot be loaded for clips or exported yet: "
             "evaluate it with `mesm-train eval`"
         )
-    spec = input_spec.read(run)
+    spec = input_spec.read_input_spec(run)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)
     loaded = checkpoint.load(run / "checkpoints", "best")
     if loaded is None:

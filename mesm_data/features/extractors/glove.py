@@ -117,10 +117,10 @@ class GloVe(Extractor):
         kept = (folder / "classes.txt").read_text(encoding="utf-8").split()
         return {"word_vectors": {word: vectors[word].tolist() for word in kept if word in vectors}}
 
-    def _vectors(self, wanted: set[str]) -> Iterator[tuple[str, Floats]]:
+    def _vectors(self, vocabulary: set[str]) -> Iterator[tuple[str, Floats]]:
         if self.file is not None:
             path = Path(self.file)
-            yield from ((word, _parse(path, word, numbers)) for word, numbers in _lines(path) if word in wanted)
+            yield from ((word, _parse(path, word, numbers)) for word, numbers in _lines(path) if word in vocabulary)
             return
         import pyarrow.parquet as pq
 
@@ -130,7 +130,7 @@ class GloVe(Extractor):
         folder = Path(module.origin).parent / "data"
         index = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
         table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-        yield from ((word, np.array(table[row])) for row, word in enumerate(index) if word in wanted)
+        yield from ((word, np.array(table[row])) for row, word in enumerate(index) if word in vocabulary)
 
 
 def split_words(text: str) -> list[str]:
