@@ -5,7 +5,7 @@ from typing import Any
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.errors import InputError
-from mesm_data.features.feature_set import check_dataset, names, open_set
+from mesm_data.features.feature_set import check_dataset, open_set, set_names
 
 
 def summarise_features(path: Path) -> dict[str, dict[str, Any]]:
@@ -15,7 +15,7 @@ def summarise_features(path: Path) -> dict[str, dict[str, Any]]:
     """
     info = read_dataset_info(path)
     result: dict[str, dict[str, Any]] = {}
-    for name in names(path):
+    for name in set_names(path):
         try:
             features = open_set(path, name)
             built = [row["key"] for row in read_manifest_rows(path, info) if row["status"] == "ok"]
