@@ -35,6 +35,8 @@ class PortableModel(nn.Module):
     def __init__(self, model: Model) -> None:
         """Raises NotImplementedError if the model has parts that only run in mesm."""
         super().__init__()
+        if model.sound is not None or model.faces is not None:
+            raise NotImplementedError("its pretrained encoders of sound or faces have no portable form")
         self.modalities = model.settings.modalities
         self.is_guided = model.settings.kind == "mesm"
         self.text = model.text

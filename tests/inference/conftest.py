@@ -1,7 +1,6 @@
 """Small trained runs on the synthetic IEMOCAP, made once a session."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,9 +56,9 @@ def mesm_run(once: Once, settings_file: Path) -> Path:
     return once("inference-mesm", lambda path: train(settings_file, path, "mesm"))
 
 
-def train(settings: Path, run: Path, kind: str) -> None:
-    config = load_recipe(str(settings), [f"model.kind={kind}"])
-    assert start_run(replace(config), run, resume=False, stop=lambda: False, logger=NullLogger())
+def train(settings: Path, run: Path, kind: str, *sets: str) -> None:
+    config = load_recipe(str(settings), [f"model.kind={kind}", *sets])
+    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.features.base import Description, Extract, Extractor, Features
+from mesm_data.features.base import Description, ExtractSample, Features, SampleExtractor
 
 ORIENTATIONS, CELLS = 8, 3  # 3 x 3 cells of a crop, normalised in blocks of 2 x 2: 4 blocks of 32 numbers
 DIM = (CELLS - 1) ** 2 * 4 * ORIENTATIONS
@@ -19,7 +18,7 @@ LICENCE = "Computed by scikit-image (BSD licence) from the corpus' pictures: the
 
 
 @dataclass(frozen=True)
-class HOG(Extractor):
+class HOG(SampleExtractor):
     """128 numbers of each crop (Dalal and Triggs, CVPR 2005) and 4 of its box in the picture."""
 
     kind = "hog"
@@ -36,12 +35,11 @@ class HOG(Extractor):
             libraries={"scikit-image": version("scikit-image")},
         )
 
-    def open(self, folder: Path) -> Extract:
+    def open_sample(self, folder: Path | None) -> ExtractSample:
         """Nothing to load but the library."""
         from skimage.feature import hog
 
-        def extract(dataset: Dataset, key: str) -> Features:
-            sample = dataset[key]
+        def extract(sample: Sample) -> Features:
             size = sample.faces.shape[1]
             cell = (size // CELLS, size // CELLS)
             grey = sample.faces.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) / 255
