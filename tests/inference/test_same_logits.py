@@ -15,16 +15,20 @@ from tiny_encoders import image, roberta, speech
 import mesm_train
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
+from mesm_data.errors import MesmError
 from mesm_data.features import writer
 from mesm_data.features.extractors.egemaps import EGeMAPS
 from mesm_data.features.extractors.glove import GloVe
 from mesm_data.features.extractors.hog import HOG
 from mesm_data.schema.recordings import Word
 from mesm_train.config.two_phase_settings import TWO_PHASE
+from mesm_train.explain.occlusion import occlude, without_modality
 from mesm_train.inference import Clip, Prediction
+from mesm_train.inference.clip_features import open_clip_features
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.decode import decode
 from mesm_train.inference.hub_model import export_hub_folder
+from mesm_train.inference.onnx_export import export_onnx
 
 TOLERANCE = 1e-4
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -124,6 +128,42 @@ def test_the_spans_of_an_iemocap_dialog_give_the_logits_that_the_run_recorded(
         for key, answer in zip(inputs, each.predict_inputs(list(inputs.values())), strict=True):
             expected = {name: table[key][f"logit_{name}"] for name in answer.logits}
             assert answer.logits == pytest.approx(expected, abs=TOLERANCE), key
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [("pretrained", "pretrained encoders of sound or faces have no portable form"), ("lf-lstm", "it reads features")],
+    indirect=["run"],
+)
+def test_what_onnx_cannot_hold_is_refused_and_nothing_is_written(run: Path, reason: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(MesmError, match=reason):
+        export_onnx(mesm_train.load(run, device="cpu"), tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("run", ["mult"], indirect=True)
+def test_a_two_phase_system_is_explained_by_its_parts(run: Path, inputs: dict[str, ClipInput]) -> None:
+    """A face that is left out takes its box along; a modality that is missing has no row."""
+    model, content = mesm_train.load(run, device="cpu"), next(iter(inputs.values()))
+    parts = occlude(model, content)
+    assert {part.kind for part in parts} == {"modality", "word", "face", "sound"}
+    assert sum(part.kind == "face" for part in parts) == len(content.faces)
+    [whole, without] = model.predict_inputs([content, without_modality(content, "v")])
+    [faces] = [part for part in parts if (part.kind, part.name) == ("modality", "faces")]
+    expected = [whole.logits[name] - without.logits[name] for name in whole.logits]
+    assert faces.effect == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("run", ["emo-embs"], indirect=True)
+def test_another_version_of_a_library_is_noted(run: Path, inputs: dict[str, ClipInput]) -> None:
+    model = mesm_train.load(run, device="cpu")
+    sets = {m: {**described, "libraries": {}} for m, described in model.spec.features.items()}
+    sets["v"] = {**sets["v"], "libraries": {"scikit-image": "0.1"}}
+    changed = replace(model, features=open_clip_features(sets))
+    [answer] = changed.predict_inputs([next(iter(inputs.values()))])
+    assert any(note.startswith("hog: computed by scikit-image") and note.endswith("0.1") for note in answer.notes)
+    assert not any("hog" in note for note in model.predict_inputs([next(iter(inputs.values()))])[0].notes)
 
 
 def test_a_span_of_a_mosei_video_gives_the_logits_of_its_sample(
