@@ -56,7 +56,7 @@ def open_clip_features(sets: Mapping[str, Mapping[str, Any]]) -> ClipFeatures:
             raise InputError(f"the model reads features of {MODALITY_NAMES[modality]}: {error}") from None
         for library, now in extractor.describe().libraries.items():
             if (before := described["libraries"].get(library)) != now:
-                notes.append(f"{described['name']}: computed by {library} {now}, in training by {before}")
+                notes.append(f"{described['name']}: computed by {library} {now}, in training by {before or 'another version'}")
         extractors[modality] = extractor.open_sample(None)
     return ClipFeatures(extractors=extractors, notes=tuple(notes))
 
