@@ -151,9 +151,9 @@ def batch_of(inputs: dict[str, tuple[torch.Tensor, int]]) -> mesm_train.Batch:
 
 
 @pytest.mark.slow
-def test_onnxruntime_computes_the_logits_of_mesm(mesm_run: Path, dataset: Path, tmp_path: Path) -> None:
+def test_onnxruntime_computes_the_logits_of_mesm(trained_run: Path, dataset: Path, tmp_path: Path) -> None:
     """Its choice of sites is a hard threshold that rounding can tip, hence the tolerance."""
     pytest.importorskip("onnxruntime")
-    model = mesm_train.load(mesm_run, device="cpu")
+    model = mesm_train.load(trained_run, device="cpu")
     export_onnx(model, tmp_path / "onnx")
     check_onnx(model, dataset, tmp_path / "onnx", 1e-2)

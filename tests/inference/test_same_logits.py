@@ -84,12 +84,12 @@ def run(request: pytest.FixtureRequest, once: Once, settings_file: Path) -> Path
 
 @pytest.fixture(scope="module")
 def inputs(corpus: Path, dataset: Path, fe2e_run: Path) -> dict[str, ClipInput]:
-    """The spans of the test part, decoded from the dialogs.
+    """Spans of the test part, decoded from the dialogs.
 
     The shards take the sound of the sentence files, which a dialog's wav follows up to rounding.
     """
     opened, clips = Dataset(dataset), dict[str, Clip]()
-    for key in pq.read_table(fe2e_run / "predictions-test.parquet")["key"].to_pylist():
+    for key in pq.read_table(fe2e_run / "predictions-test.parquet")["key"].to_pylist()[:6]:
         record = opened[key].record
         name, wears_markers = record["dialog"], key.rpartition("_")[2][0] == record["dialog"][5]
         folder = corpus / f"Session{name[4]}/dialog"
@@ -109,16 +109,17 @@ def inputs(corpus: Path, dataset: Path, fe2e_run: Path) -> dict[str, ClipInput]:
     return decoded
 
 
-@pytest.mark.parametrize("run", ["fe2e", "mesm", "pretrained", *TWO_PHASE], indirect=True)
+@pytest.mark.parametrize("run", ["fe2e", "trained", "pretrained", *TWO_PHASE], indirect=True)
 def test_the_spans_of_an_iemocap_dialog_give_the_logits_that_the_run_recorded(
     run: Path, inputs: dict[str, ClipInput], dataset: Path, tmp_path: Path
 ) -> None:
     """Of the run's folder and of an exported one; nothing else is there.
 
-    WavLM and eGeMAPS magnify the difference of the dialog's wav to 1e-4 and more: they get the sound of the shard.
+    MESM's choice of sites, WavLM and eGeMAPS magnify the difference of the dialog's wav to 1e-4 and more: all but FE2E
+    with its own stacks get the sound of the shard.
     """
     model = mesm_train.load(run, device="cpu")
-    if model.features or model.encoders:
+    if model.model.settings.kind != "fe2e" or model.encoders:
         inputs = {key: replace(each, samples=Dataset(dataset)[key].samples) for key, each in inputs.items()}
     table = {row["key"]: row for row in pq.read_table(run / "predictions-test.parquet").to_pylist()}
     export_hub_folder(model, run, tmp_path / "hub")
