@@ -112,6 +112,19 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
 
 
 @needs_compiler
+def test_kernels_read_and_write_every_vector_at_an_address_that_its_type_permits(tmp_path: Path) -> None:
+    """Which of the others fault depends on the compiler: GCC 12 happened to place all of them well, GCC 13 not."""
+    path = tmp_path / "checked.so"
+    checks = ("-O0", "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
+    compiler.compile_sources("g++", (*build.NATIVE, *checks), compiler.SOURCES, path)
+    run = f"build.share_openmp(); results(ctypes.CDLL({str(path)!r}))"
+    code = f"import ctypes; from mesm_train.models.kernels import build; from test_packaging import results; {run}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.returncode} {done.stderr}"  # -4: such an access, by the signal SIGILL
+
+
+@needs_compiler
 def test_an_installed_library_is_taken_if_it_is_whole_and_the_processor_can_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

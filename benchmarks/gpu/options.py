@@ -31,7 +31,8 @@ def environment(kit: Path, **more: str) -> dict[str, str]:
     places = [ROOT, ROOT / "cli", ROOT / "manifests", ROOT / "benchmarks", ROOT / "tests" / "models", kit / "site"]
     before = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     path = os.pathsep.join([*map(str, places), *before])
-    return {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **more}
+    settings = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONFAULTHANDLER": "1"}
+    return {**os.environ, "PYTHONPATH": path, **settings, **more}
 
 
 def run(command: list[str], options: Options, **more: str) -> str:

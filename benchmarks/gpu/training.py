@@ -12,7 +12,7 @@ from typing import Any
 from options import ROOT, Options, Result, environment, run, train_command
 
 BINS = 20  # points of a loss curve in the report
-THREADS = str(max(1, (os.cpu_count() or 1) // 4))  # of each training, so that a CPU's are the same bits
+THREADS = str(max(1, (os.cpu_count() or 1) // 8))  # of each training, so that a CPU's are the same bits
 FEW = 5  # steps for which two devices are compared one by one, before rounding has grown
 
 
@@ -101,6 +101,13 @@ def training(options: Options) -> Result:
     return result
 
 
+def undisturbed(options: Options) -> dict[int, float]:
+    """The losses of FE2E in the part `training`, which runs beside the parts that compare with it."""
+    while not (options.work / "training.json").exists():  # for as long as this part may take
+        time.sleep(0.2)
+    return losses(options.work / "fe2e-device")
+
+
 def resume(options: Options) -> Result:
     """FE2E, killed by SIGKILL in the middle and resumed, against the run of `training` that nobody disturbed."""
     out, middle = options.work / "killed", updates(options) // 3
@@ -117,17 +124,18 @@ def resume(options: Options) -> Result:
     process.wait()
     before = len(records(out))
     run([*command, "--resume"], options, OMP_NUM_THREADS=THREADS)
-    found = compare(losses(options.work / "fe2e-device"), losses(out))
+    found = compare(undisturbed(options), losses(out))
     passed = found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2
     return {"passed": passed, "killed_after": before, **found}
 
 
 def ranks(options: Options) -> Result:
     """Two ranks on one card, by gloo, with synchronised batch norm: the losses of one rank but for rounding."""
-    out, one = options.work / "ranks", losses(options.work / "fe2e-device")
+    out = options.work / "ranks"
     sets = ["--set", "ranks.sync_batch_norm=true", "--set", "optim.epochs=1"]
-    run(train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2), options)
-    two = losses(out)
+    command = train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2)
+    run(command, options, OMP_NUM_THREADS=THREADS)
+    one, two = undisturbed(options), losses(out)
     gap = max(abs(two[step] / one[step] - 1) for step in [*two][:FEW])
     lines = records(out)
     return {"passed": gap < 1e-2 and all(line["ranks"] == 2 for line in lines), "updates": len(two), "first_gap": gap}

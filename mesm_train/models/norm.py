@@ -46,12 +46,28 @@ class BatchNorm(nn.BatchNorm2d):
 
     reduce: Callable[[Tensor], Tensor] | None = None
 
-    def forward(self, rows: Tensor, kernels: Kernels, pool: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def in_one_pass(self, count: int, kernels: Kernels) -> bool:
+        """Whether so many rows are computed by card_norm.py, which takes an `offset`."""
+        single = self.weight.dtype == torch.float32
+        return kernels.name == "triton" and self.reduce is None and single and count > 1
+
+    def forward(  # type: ignore[override]
+        self, rows: Tensor, kernels: Kernels, pool: Tensor | None = None, offset: Tensor | None = None
+    ) -> Tensor:
         """(n, C) to (n, C), or with `pool` int32 (m, 4) to the maximum over the rows it names, (m, C).
 
-        `pool` names each row once; -1 is no row.
+        `pool` names each row once; -1 is no row. `offset` (C,) is a constant that the rows lack, the bias of a
+        convolution; only where `in_one_pass`.
         """
         assert self.weight is not None and self.bias is not None  # noqa: PT018
+        if self.in_one_pass(len(rows), kernels):
+            from mesm_train.models.kernels.card_norm import CardNormRelu
+
+            y: Tensor = CardNormRelu.apply(  # type: ignore[no-untyped-call]
+                rows, self.weight, self.bias, offset, pool, self.running_mean, self.running_var, self.momentum or 0.0,
+                self.eps, self.training,
+            )  # fmt: skip
+            return y
         if accelerator.is_accelerator(rows.device) and self.reduce is None:
             return self._with_few_launches(rows, pool)
         x = rows.to(self.weight.dtype).contiguous()

@@ -1,4 +1,4 @@
-"""Which sites a sparse block keeps: text-guided attention over them, the nucleus of it, and how it learns."""
+"""Text-guided attention over the sites of a picture, and how it learns. kernels/nucleus.py chooses sites by it."""
 
 import torch
 from torch import Tensor, nn
@@ -52,28 +52,6 @@ class SiteAttention(nn.Module):
         sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
         guide = text.double() @ self.text.weight.double().t()
         return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
-
-
-def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = None) -> Tensor:
-    """The fewest active sites, heaviest first, whose weights reach `p`: bool (B, H, W).
-
-    A site is kept while the weights before it sum to less than `p`, so each picture with an active site keeps at least
-    one. Equal weights are taken in the order (y, x). At p = 1 all active sites are kept, whatever the rounding.
-
-    Args:
-        weights: (B, H, W), summing to 1 over the active sites of a picture.
-        active: bool (B, H, W).
-        p: above 0 and at most 1.
-        order: (B, H, W), what goes first, where that is not the heaviest; at least 0.
-    """
-    if p >= 1:
-        return active
-    flat, usable = weights.flatten(1), active.flatten(1)
-    keys = flat if order is None else order.flatten(1)
-    chosen = keys.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True).indices
-    heavier = nn.functional.pad(flat.gather(1, chosen).double().cumsum(1)[:, :-1], (1, 0))
-    kept = torch.zeros_like(usable).scatter(1, chosen, heavier < p)
-    return (kept & usable).view_as(active)
 
 
 def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, Table
-from mesm_train.models.kernels.functions import conv
+from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.selection import SCALES, SiteAttention, nucleus
+from mesm_train.models.selection import SCALES, SiteAttention
 from mesm_train.models.streams import Stack, Trace
 
 
@@ -141,7 +141,7 @@ class SparseBlock(ChoosingBlock):
         """
         with self.grad_for_attention():
             weights = self.attention(rows, active, places, text, ops)
-        kept = nucleus(weights.detach(), active, self.current_p())
+        kept = ops.nucleus(weights.detach(), active, self.current_p())
         batch, height, width = kept.shape
         pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
         count, remaining = self.counts(kept, pooled, weights)
@@ -156,9 +156,7 @@ class SparseBlock(ChoosingBlock):
         """The rows of the kept sites among the active ones."""
         if len(sites) == len(places):
             return rows
-        if len(places) == active.numel():
-            return rows.index_select(0, sites)
-        return rows.index_select(0, torch.searchsorted(places, sites))
+        return select_rows(rows, sites if len(places) == active.numel() else torch.searchsorted(places, sites))
 
 
 class SparseStack(Stack):

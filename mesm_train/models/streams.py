@@ -43,20 +43,28 @@ class ConvNorm(nn.Module):
         """
         batch, _, height, width = x.shape
         channels = self.conv.out_channels
+        one_pass = self.norm.in_one_pass(batch * height * width, ops)
+        offset = self.conv.bias if one_pass else None
         rows: Tensor
         if table is not None:
             rows = self._by_kernels(x, table, ops)
         elif ops.batch_invariant:
             rows = self._by_products(x, ops)
         else:
-            rows = self.conv(channels_last(x)).permute(0, 2, 3, 1).flatten(0, 2)
-        if self.pool and ops.name == "cpp":
+            rows = self._by_torch(x, offset)
+        if self.pool and (ops.name == "cpp" or one_pass):
             windows = pool_windows(batch, height, width, rows.device) if table is None else table.pool
-            rows = self.norm(rows, ops, windows)
+            rows = self.norm(rows, ops, windows, offset)
             return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
-        rows = self.norm(rows, ops)
+        rows = self.norm(rows, ops, None, offset)
         x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return F.max_pool2d(x, 2) if self.pool else x
+
+    def _by_torch(self, x: Tensor, offset: Tensor | None) -> Tensor:
+        """Without the bias if it is the `offset` of the batch norm."""
+        bias = self.conv.bias if offset is None else None
+        y = F.conv2d(channels_last(x), self.conv.weight, bias, padding=self.conv.padding)
+        return y.permute(0, 2, 3, 1).flatten(0, 2)
 
     def _by_kernels(self, x: Tensor, table: Table, ops: Kernels) -> Tensor:
         weight = self.conv.weight

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.kernels import Kernels
+from mesm_train.models.kernels.functions import select_rows
+from mesm_train.models.kernels.nucleus import nucleus
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.selection import SCALES, nucleus
+from mesm_train.models.selection import SCALES
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, separate_random_numbers
 from mesm_train.models.streams import Trace
 
@@ -58,13 +60,14 @@ class TiledBlock(ChoosingBlock):
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         weights = spread(weights, self.tile, height, width)
         trace = Trace(active=torch.ones_like(kept_sites), weights=weights.detach(), kept=kept_sites)
-        chosen = rows if count == len(rows) else rows.index_select(0, table.sites)
+        chosen = rows if count == len(rows) else select_rows(rows, table.sites)
         y = self.convolve(chosen, SCALES[self.selection](weights, trace.active), table, ops)
         places = torch.nonzero_static(kept_windows.flatten(), size=remaining).squeeze(1)
         dropped = torch.nonzero_static(~kept_windows.flatten(), size=kept_windows.numel() - remaining).squeeze(1)
-        means = windows.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, dropped)
+        means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
         grid = y.new_zeros(kept_windows.numel(), y.shape[1]).index_copy_(0, places, y)
-        grid = grid.index_copy_(0, dropped, self.residual_norm(self.residual(means), ops).to(y.dtype))
+        passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
+        grid = grid.index_copy_(0, dropped, passed_on.to(y.dtype))
         return grid.view(*kept_windows.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 
     def _weights(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import triton
 from triton.runtime import interpreter
 
-from mesm_train.models.kernels import sorted as engine
+from mesm_train.models.kernels import card_kernels as engine
 from mesm_train.models.kernels.functions import conv
 
 

@@ -19,9 +19,10 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
+from mesm_train.models.kernels.nucleus import nucleus
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.selection import SCALES, SiteAttention, nucleus
+from mesm_train.models.selection import SCALES, SiteAttention
 from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Stack
 from mesm_train.models.tiles import TiledStack
@@ -332,11 +333,12 @@ def test_cpp_is_the_same_bits_twice_and_on_any_number_of_threads() -> None:
             assert torch.equal(mine, theirs)
 
 
-def test_cpp_rows_have_the_same_bits_in_any_batch() -> None:
-    """What the evaluation's independence of the batch rests on, at the published widths."""
+@pytest.mark.parametrize("width", [128, 80])
+def test_cpp_rows_have_the_same_bits_in_any_batch(width: int) -> None:
+    """What the evaluation's independence of the batch rests on, at a published width and one that is no whole tiles."""
     ops = engine("cpp")
     torch.manual_seed(2)
-    masks, weight = torch.rand(5, 8, 8) < 0.7, torch.randn(9, 64, 128)
+    masks, weight = torch.rand(5, 8, 8) < 0.7, torch.randn(9, 64, width)
     rows = [torch.randn(int(mask.sum()), 64) for mask in masks]
 
     def run(which: slice) -> Tensor:

@@ -75,21 +75,37 @@ def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradient
             assert computed < 0.9 * 9 * -(-len(x) // 128)
 
 
+@pytest.mark.slow
+@needs_triton
+@pytest.mark.parametrize("part", ["norms", "tables"])
+def test_interpreted_batch_norms_and_tables_of_sites_equal_those_of_pytorch(part: str) -> None:
+    """Values, gradients and running statistics in float64; the chosen sites and their neighbours to the bit."""
+    command = [sys.executable, str(Path(__file__).with_name("interpreted_rows.py")), part]
+    done = subprocess.run(
+        command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: int, warps: int, folder: Path) -> Any:
     """(registers, bytes of stack and local memory, Counter of instructions) of a function compiled for a card."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from mesm_train.models.kernels import sorted as engine
+    from mesm_train.models.kernels import card_kernels as engine
 
     kinds = {
-        **dict.fromkeys(("x", "y", "dy", "weight"), f"*{dtype}"), "parts": "*fp32", "order": "*i64",
-        **dict.fromkeys(("sources", "masks", "lists", "counts"), "*i32"),
-        **dict.fromkeys(("rows", "slots", "tiles"), "i32"),
+        **dict.fromkeys(("x", "y", "dy", "dx", "weight"), f"*{dtype}"),
+        **dict.fromkeys(("parts", "stats", "gradients", "bias", "offset"), "*fp32"),
+        **dict.fromkeys(("running_mean", "running_var", "weights"), "*fp32"),
+        **dict.fromkeys(("order", "ends", "places"), "*i64"), "active": "*i1", "kept": "*i8", "p_bits": "i64",
+        **dict.fromkeys(("sources", "masks", "lists", "counts", "pool", "rank", "near"), "*i32"),
+        **dict.fromkeys(("rows", "tiles", "share", "count", "units", "sites", "pictures", "height", "width"), "i32"),
+        **dict.fromkeys(("momentum", "eps"), "fp32"),
     }  # fmt: skip
     signature = {name: "constexpr" if name in constants else kinds[name] for name in function.arg_names}
-    aligned = [n for n, name in enumerate(function.arg_names) if name == "slots" or signature[name].startswith("*")]
+    aligned = [n for n, name in enumerate(function.arg_names) if signature[name].startswith("*")]
     source = ASTSource(function, signature, constants, {(n,): [["tt.divisibility", 16]] for n in aligned})
     options = {"num_warps": warps, "num_stages": engine.STAGES}
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -103,7 +119,7 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
     assert found is not None, usage
     registers, stack, local = map(int, found.groups())
     code = subprocess.run([tools / "nvdisasm", cubin], capture_output=True, text=True, check=True).stdout
-    return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL)\b", code))
+    return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL|LDG\.E\.128)\b", code))
 
 
 @pytest.mark.slow
@@ -115,35 +131,61 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
 def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
     capability: int, dtype: str, part: str, tmp_path: Path
 ) -> None:
-    """For A100 and H100, 128 to 128 channels, bfloat16 and TF32: two blocks fit the registers of a H100's processor."""
-    from mesm_train.models.kernels import implicit_gemm
-    from mesm_train.models.kernels import sorted as engine
+    """For A100 and H100, 128 to 128 channels, bfloat16 and TF32: two tiles fit the registers of a processor."""
+    from mesm_train.models.kernels import card_kernels as engine
+    from mesm_train.models.kernels import triton_conv
 
     depth = 64 if dtype == "bf16" else 32
     shared = {"PRECISION": "tf32", "TILE": engine.TILE, "BLOCK_R": depth}
     if part == "weight":
-        function, sizes = implicit_gemm.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 128, "BLOCK_O": 128}
+        function, sizes = triton_conv.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 128, "BLOCK_O": 128}
     else:
-        function, sizes = implicit_gemm.conv_kernel, {"R": 128, "N": 128, "MIRROR": part == "input", "BLOCK_N": 128}
-    registers, spilled, instructions = compiled(function, {**sizes, **shared}, dtype, capability, 8, tmp_path)
+        function, sizes = triton_conv.conv_kernel, {"R": 128, "N": 128, "MIRROR": part == "input", "BLOCK_N": 128}
+    constants = {**sizes, **shared}
+    registers, spilled, instructions = compiled(function, constants, dtype, capability, engine.WARPS, tmp_path)
     assert spilled == instructions["STL"] == instructions["LDL"] == 0
-    assert registers <= {80: 255, 90: 128}[capability]
+    assert 2 * 32 * engine.WARPS * registers <= 65536
     assert instructions[{80: "HMMA", 90: "HGMMA"}[capability]] > 0
     assert instructions["FFMA"] == 0
     assert instructions["LDGSTS"] > 0  # copies to shared memory that the loop does not wait for
 
 
-class Uncomputed:
-    """Stands for a Triton function: counts its starts, and leaves zeros in what it would compute."""
+@pytest.mark.slow
+@needs_triton
+@pytest.mark.parametrize("pooled", [False, True])
+def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: Path) -> None:
+    """With as many registers as leave room for two programs on a processor."""
+    from mesm_train.models.kernels import card_norm, card_tables, triton_norm, triton_tables
 
-    def __init__(self, output: int | None, counts: Counter[str]) -> None:
-        self.output, self.counts = output, counts
+    shape = card_norm.shape_of(64, pooled=pooled)
+    rows = dict(zip(("UNIT", "BLOCK_R", "BLOCK_C"), shape.of, strict=True))
+    few = {"UNIT": 16, "TRAINING": True, "BLOCK_P": card_norm.BLOCK_P, "BLOCK_C": card_norm.FEW}
+    sites = {"BLOCK": card_tables.block_of(64 * 16)}
+    functions = {
+        **{name: {"POOL": pooled, **rows} for name in ("normalise_kernel", "sums_kernel", "gradient_kernel")},
+        "moments_kernel": rows, "statistics_kernel": {"OFFSET": True, **few}, "coefficients_kernel": few,
+        **dict.fromkeys(("nucleus_kernel", "count_kernel", "rank_kernel", "neighbours_kernel"), sites),
+    }  # fmt: skip
+    for name, constants in functions.items():
+        function = getattr(triton_tables if hasattr(triton_tables, name) else triton_norm, name)
+        registers, spilled, instructions = compiled(function, constants, "bf16", 90, 4, tmp_path)
+        assert spilled == instructions["STL"] == instructions["LDL"] == 0, name
+        assert 2 * 32 * 4 * registers <= 65536, name
+        if name in ("moments_kernel", "normalise_kernel", "sums_kernel", "gradient_kernel"):
+            assert instructions["LDG.E.128"] > 0, name  # 16 bytes at a time
+
+
+class Uncomputed:
+    """Stands for a Triton function: counts its starts, and leaves `value` in what it would compute."""
+
+    def __init__(self, output: int | None, counts: Counter[str], value: int = 0) -> None:
+        self.output, self.counts, self.value = output, counts, value
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         def start(*arguments: Any, **constants: Any) -> None:
             self.counts["triton"] += 1
             if self.output is not None:
-                arguments[self.output].detach().numpy()[...] = 0
+                arguments[self.output].detach().numpy()[...] = self.value
 
         return start
 
@@ -152,16 +194,23 @@ class Uncomputed:
 @needs_triton
 def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a step of MESM; fewer than the dense way for few pictures, and no further wait."""
-    from mesm_train.models.kernels import implicit_gemm
-    from mesm_train.models.kernels import sorted as engine
+    from mesm_train.models.kernels import card_kernels as engine
+    from mesm_train.models.kernels import triton_conv, triton_norm, triton_tables
 
     counts: Counter[str] = Counter()
-    outputs = {
-        "neighbour_masks_kernel": None, "sort_neighbours_kernel": None, "list_tiles_kernel": None,
-        "conv_kernel": 5, "conv_weight_kernel": 6,
+    outputs: dict[Any, dict[str, int | None]] = {
+        triton_conv: {
+            "sort_neighbours_kernel": None, "list_tiles_kernel": None, "conv_kernel": 5, "conv_weight_kernel": 6,
+        },
+        triton_norm: {
+            "moments_kernel": None, "statistics_kernel": None, "normalise_kernel": 3, "sums_kernel": None,
+            "coefficients_kernel": 2, "gradient_kernel": 5,
+        },
+        triton_tables: {"nucleus_kernel": 2, "count_kernel": None, "rank_kernel": 3, "neighbours_kernel": None},
     }  # fmt: skip
-    for name, output in outputs.items():
-        monkeypatch.setattr(implicit_gemm, name, Uncomputed(output, counts))
+    for module, functions_of in outputs.items():
+        for name, output in functions_of.items():
+            monkeypatch.setattr(module, name, Uncomputed(output, counts, int(name == "nucleus_kernel")))
     totals = []
     for ops, dense in ((PureKernels(), 1e30), (engine.TritonKernels(), 0.0)):
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
@@ -171,8 +220,9 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
             made(data).sum().backward()
         assert launches.counts.pop("wait") == 6
         totals.append(launches.counts.total() + counts.total() + OPTIMIZER)
-    assert counts["triton"] == 6 * (3 + 2 * 3)  # six blocks: the plan, and two convolutions' three products
-    assert totals[1] < totals[0] <= 2600
+    # Six blocks: the choice, tables, their order, and two convolutions' three products. 22 batch norms, both ways.
+    assert counts["triton"] == 6 * (1 + 3 + 2 + 2 * 3) + 22 * 6
+    assert totals[1] <= 2150 < totals[0] <= 2600
 
 
 def test_without_triton_a_card_computes_in_pytorch_and_says_so(

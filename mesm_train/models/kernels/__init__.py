@@ -45,6 +45,9 @@ class Kernels(Protocol):
     batch_invariant: bool  # sites with the same inputs get the same bits, wherever they are and whatever is beside them
     dense_from: int  # the least Cin * Cout for which its convolution is faster than torch's where all sites are active
 
+    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+        """See nucleus.py."""
+
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling."""
 
@@ -106,7 +109,7 @@ def _triton(device: torch.device, *, required: bool) -> Kernels:
 
     reason = _why_not_triton(device)
     if reason is None:
-        from mesm_train.models.kernels.sorted import TritonKernels
+        from mesm_train.models.kernels.card_kernels import TritonKernels
 
         return TritonKernels()
     if required:

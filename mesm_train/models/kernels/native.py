@@ -10,6 +10,7 @@ from torch import Tensor
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table
 from mesm_train.models.kernels.build import library
+from mesm_train.models.kernels.nucleus import nucleus
 
 LINE = 64  # bytes
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
@@ -31,6 +32,10 @@ class NativeKernels:
         copied = copy(self)
         copied.batch_invariant = True
         return copied
+
+    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+        """See Kernels."""
+        return nucleus(weights, active, p)
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """See Kernels."""

@@ -19,6 +19,7 @@ from torch.nn import functional
 from mesm_train.data import device as accelerator
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
+from mesm_train.models.kernels.nucleus import nucleus
 
 Way = Literal["auto", "windows", "pairs", "gather"]
 PATCHES = 2**26  # numbers that are gathered at a time: 256 MiB of float32
@@ -34,6 +35,10 @@ class PureKernels:
 
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
+
+    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+        """See Kernels."""
+        return nucleus(weights, active, p)
 
     def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
         """See Kernels."""

@@ -3,7 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
+
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 
 namespace mesm {
 
@@ -16,14 +21,34 @@ constexpr int kBytes = 16, kWide = 2;
 #endif
 constexpr int kRows = 6;     // rows of a register tile
 
+// Of the alignment that a vector has by itself. With aligned(sizeof(T)) local arrays begin at any multiple of that, and
+// function templates of the type read them by instructions that need a multiple of kBytes, since GCC ignores attributes on
+// a template's argument: compiled by GCC 11, 13 or 14, the process ended by SIGSEGV.
 template <class T> struct Vector;
-template <> struct Vector<float> { typedef float type __attribute__((vector_size(kBytes), aligned(4), may_alias)); };
-template <> struct Vector<double> { typedef double type __attribute__((vector_size(kBytes), aligned(8), may_alias)); };
+template <> struct Vector<float> { typedef float type __attribute__((vector_size(kBytes))); };
+template <> struct Vector<double> { typedef double type __attribute__((vector_size(kBytes))); };
 template <class T> using Vec = typename Vector<T>::type;
 template <class T> constexpr int kLanes = kBytes / int(sizeof(T));
 
-template <class T> inline Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
-template <class T> inline void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
+// At any address, in one instruction.
+template <class T> inline Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
+
+// a * b + c, rounded once if the CPU can. GCC 11 and 13 left tiles of one row and one vector with two roundings, and a
+// row's bits depended on how many rows were with it.
+#if defined(__AVX512F__)
+inline Vec<float> fused(float a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c); }
+inline Vec<double> fused(double a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(_mm512_set1_pd(a), b, c); }
+#elif defined(__FMA__)
+inline Vec<float> fused(float a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c); }
+inline Vec<double> fused(double a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(_mm256_set1_pd(a), b, c); }
+#else
+template <class T> inline Vec<T> fused(T a, Vec<T> b, Vec<T> c) { return a * b + c; }
+#endif
 
 // Some numbers, vector by vector, without a call.
 template <class T> inline void copy(const T* from, T* to, int count) {
@@ -55,7 +80,7 @@ template <class T, bool Add, int R, int N> void multiply(const T* const* in, T* 
     for (int v = 0; v < N; ++v) b[v] = load(w + v * kLanes<T>);
     for (int r = 0; r < R; ++r) {
       const T a = in[r][c];
-      for (int v = 0; v < N; ++v) sum[r][v] += a * b[v];
+      for (int v = 0; v < N; ++v) sum[r][v] = fused(a, b[v], sum[r][v]);
     }
   }
   for (int r = 0; r < R; ++r)
@@ -94,7 +119,7 @@ void outer(const T* x, const int32_t* in, const T* g, const int32_t* out, int pa
     Vec<T> b[N];
     for (int v = 0; v < N; ++v) b[v] = load(row + v * kLanes<T>);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < N; ++v) sum[r][v] += a[r] * b[v];
+      for (int v = 0; v < N; ++v) sum[r][v] = fused(a[r], b[v], sum[r][v]);
   }
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < N; ++v) store(to + int64_t(r) * cout + v * kLanes<T>, sum[r][v]);

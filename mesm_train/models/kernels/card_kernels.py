@@ -1,4 +1,6 @@
-"""The kernels on a CUDA card: convolutions in Triton (implicit_gemm.py), the rest in PyTorch.
+"""The kernels on a CUDA card: convolutions (triton_conv.py) and tables of sites (card_tables.py) in Triton.
+
+Batch norms are in card_norm.py, which norm.py calls.
 
 Rows are sorted by which of their nine neighbours are active, and a tile of TILE rows skips the taps that none of them
 has. Tile sizes are fixed, not tuned by measurement, and nothing is added atomically: the same input gives the same bits
@@ -17,13 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mesm_train.models.kernels import Table, implicit_gemm
+from mesm_train.models.kernels import Table, card_tables, triton_conv
+from mesm_train.models.kernels.launch import start
 from mesm_train.models.kernels.pure import PureKernels
 
 TILE = 128  # rows
-STAGES = 4  # of the software pipeline: loads of indices, loads of features and weights, products
-PROGRAMS = 512  # of the weight's gradient at least, if there are enough rows: a few for each of a card's processors
-MOST_PARTS = 32  # that its rows are divided into
+WARPS = 4  # of a tile of 128 x 128; 8 took 1.2 times as long on an H200, as fewer tiles fit a processor
+STAGES = 3  # of the software pipeline: loads of indices, loads of features and weights, products
+PROGRAMS = 528  # of the weight's gradient, if there are enough rows: two for each that an H200 runs at once
+MOST_PARTS = 29  # that its rows are divided into; with 9 places so many programs run at once
 
 
 class TritonKernels(PureKernels):
@@ -33,6 +37,23 @@ class TritonKernels(PureKernels):
 
     def __init__(self) -> None:
         super().__init__("gather")
+
+    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+        """See Kernels."""
+        if weights.dtype != torch.float32 or not small(active) or p >= 1:
+            return super().nucleus(weights, active, p)
+        with current_device(weights):
+            return card_tables.nucleus(weights, active, p)
+
+    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+        """See Kernels."""
+        if count and small(kept):
+            with current_device(kept):
+                return card_tables.tables(kept, count, pooled)
+        table = super().tables(kept, count, pooled)
+        bits = torch.arange(9, dtype=torch.int32, device=kept.device)
+        table.plans["masks"] = ((table.near >= 0).int() << bits).sum(1).to(torch.int16)
+        return table
 
     def conv(
         self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
@@ -50,6 +71,11 @@ class TritonKernels(PureKernels):
             return super().conv_weight(x, dy, table)
         with current_device(x):
             return multiply_weight(x, dy, sorted_rows(table))
+
+
+def small(mask: Tensor) -> bool:
+    """Whether a program can have all sites of a picture of the mask (B, H, W) at once."""
+    return mask.shape[1] * mask.shape[2] <= card_tables.MOST_SITES
 
 
 def current_device(x: Tensor) -> AbstractContextManager[None]:
@@ -71,23 +97,19 @@ class Sorted:
 def sorted_rows(table: Table) -> Sorted:
     """Of the rows of a table, made once."""
     if "sorted" not in table.plans:
-        table.plans["sorted"] = sort_rows(table.near)
+        table.plans["sorted"] = sort_rows(table.near, table.plans["masks"])
     plan: Sorted = table.plans["sorted"]
     return plan
 
 
-def sort_rows(near: Tensor) -> Sorted:
-    """Of the neighbours int32 (n, 9) of n > 0 rows. Nothing waits for the card."""
+def sort_rows(near: Tensor, row_masks: Tensor) -> Sorted:
+    """Of the neighbours int32 (n, 9) of n > 0 rows, and which they have, int16 (n,). Nothing waits for the card."""
     rows, tiles = len(near), -(-len(near) // TILE)
-    row_masks = near.new_empty(rows, dtype=torch.int16)
-    implicit_gemm.neighbour_masks_kernel[(-(-rows // 1024),)](near, row_masks, rows, BLOCK=1024)
     order = torch.sort(row_masks, stable=True).indices
     sources, masks = near.new_empty(9, tiles * TILE), near.new_empty(tiles)
-    implicit_gemm.sort_neighbours_kernel[(tiles,)](
-        near, order, sources, masks, rows, tiles * TILE, TILE=TILE, num_warps=4
-    )
+    start(triton_conv.sort_neighbours_kernel, (tiles,), (near, order, sources, masks), (rows, tiles), (TILE,))
     lists, counts = near.new_empty(9, tiles), near.new_empty(9)
-    implicit_gemm.list_tiles_kernel[(9,)](masks, lists, counts, tiles, BLOCK=1024)
+    start(triton_conv.list_tiles_kernel, (9,), (masks, lists, counts), (tiles,), (1024,))
     return Sorted(order=order, sources=sources, masks=masks, lists=lists, counts=counts)
 
 
@@ -96,11 +118,11 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
     y = x.new_empty(len(x), columns)
     block_n = block(columns, 128)
-    grid = (len(plan.masks) * -(-columns // block_n),)
-    implicit_gemm.conv_kernel[grid](
-        x, weight, plan.sources, plan.order, plan.masks, y, len(x), plan.sources.shape[1],
-        R=reduced, N=columns, MIRROR=mirror, PRECISION=precision(), TILE=TILE, BLOCK_N=block_n,
-        BLOCK_R=block(reduced, depth(x)), num_warps=8 if block_n == 128 else 4, num_stages=STAGES,
+    tiles = len(plan.masks)
+    start(
+        triton_conv.conv_kernel, (tiles * -(-columns // block_n),),
+        (x, weight, plan.sources, plan.order, plan.masks, y), (len(x), tiles),
+        (reduced, columns, mirror, precision(), TILE, block_n, block(reduced, depth(x))), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return y
 
@@ -110,12 +132,12 @@ def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
     cin, cout, tiles = x.shape[1], dy.shape[1], len(plan.masks)
     block_i, block_o = block(cin, 128), block(cout, 128)
     places = 9 * -(-cin // block_i) * -(-cout // block_o)
-    count = max(1, min(-(-PROGRAMS // places), MOST_PARTS, tiles // 4))
+    count = max(1, min(PROGRAMS // places, MOST_PARTS, tiles // 4))
     parts = x.new_empty(count, 9, cin, cout, dtype=torch.float32)
-    implicit_gemm.conv_weight_kernel[(places, count)](
-        x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts, len(x), plan.sources.shape[1], tiles,
-        CIN=cin, COUT=cout, PRECISION=precision(), TILE=TILE, BLOCK_I=block_i, BLOCK_O=block_o, BLOCK_R=depth(x),
-        num_warps=8 if block_i * block_o == 128 * 128 else 4, num_stages=STAGES,
+    start(
+        triton_conv.conv_weight_kernel, (places, count),
+        (x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts), (len(x), tiles),
+        (cin, cout, precision(), TILE, block_i, block_o, depth(x)), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return parts.sum(0).to(x.dtype)
 

@@ -1,7 +1,7 @@
 """Submanifold 3x3 convolutions as implicit GEMMs over tiles of rows that have the same neighbours: Triton's functions.
 
-sorted.py starts them. A loop step multiplies the neighbours of a tile by one tap, BLOCK_R channels of them, with that
-part of the weight: patches are never written to memory. Taps that no row of the tile has are left out of the loop
+card_kernels.py starts them. A loop step multiplies the neighbours of a tile by one tap, BLOCK_R channels of them, with
+that part of the weight: patches are never written to memory. Taps that no row of the tile has are left out of the loop
 beforehand, so it has no branch and Triton loads ahead across taps.
 """
 
@@ -9,19 +9,8 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
-def neighbour_masks_kernel(near, masks, rows, BLOCK: tl.constexpr):
-    """masks[row]: bit k says whether the row has the neighbour near[row, k]."""
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = tl.zeros((BLOCK,), tl.int32)
-    for k in tl.static_range(9):
-        there = tl.load(near + row.to(tl.int64) * 9 + k, mask=row < rows, other=-1) >= 0
-        mask |= there.to(tl.int32) << k
-    tl.store(masks + row, mask.to(masks.dtype.element_ty), mask=row < rows)
-
-
-@triton.jit
-def sort_neighbours_kernel(near, order, sources, masks, rows, slots, TILE: tl.constexpr):
+@triton.jit(do_not_specialize=["rows", "tiles"])
+def sort_neighbours_kernel(near, order, sources, masks, rows, tiles, TILE: tl.constexpr):
     """sources[k, slot]: the k-th neighbour of the row order[slot]; masks[tile]: the taps that any row of it has."""
     tile = tl.program_id(0)
     slot = tile * TILE + tl.arange(0, TILE)
@@ -29,12 +18,12 @@ def sort_neighbours_kernel(near, order, sources, masks, rows, slots, TILE: tl.co
     mask = 0
     for k in tl.static_range(9):
         source = tl.load(near + row * 9 + k, mask=slot < rows, other=-1)
-        tl.store(sources + k * slots.to(tl.int64) + slot, source)
+        tl.store(sources + k * (tiles.to(tl.int64) * TILE) + slot, source)
         mask |= (tl.max(source, 0) >= 0).to(tl.int32) << k
     tl.store(masks + tile, mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles"])
 def list_tiles_kernel(masks, lists, counts, tiles, BLOCK: tl.constexpr):
     """lists[k, :counts[k]]: the tiles that have the tap k, ascending. One program for each tap."""
     k = tl.program_id(0)
@@ -47,9 +36,9 @@ def list_tiles_kernel(masks, lists, counts, tiles, BLOCK: tl.constexpr):
     tl.store(counts + k, count)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tiles"])
 def conv_kernel(
-    x, weight, sources, order, masks, y, rows, slots,
+    x, weight, sources, order, masks, y, rows, tiles,
     R: tl.constexpr, N: tl.constexpr, MIRROR: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
@@ -72,7 +61,7 @@ def conv_kernel(
     for step in range(0, count * chunks):
         k = ((taps >> (4 * (step // chunks))) & 15).to(tl.int32)
         r = step % chunks * BLOCK_R + tl.arange(0, BLOCK_R)
-        source = tl.load(sources + k * slots.to(tl.int64) + slot).to(tl.int64)
+        source = tl.load(sources + k * (tiles.to(tl.int64) * TILE) + slot).to(tl.int64)
         inside = (source >= 0)[:, None] & (r < R)[None, :]
         a = tl.load(x + source[:, None] * R + r[None, :], mask=inside, other=0.0)
         if MIRROR:
@@ -89,9 +78,9 @@ def conv_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tiles"])
 def conv_weight_kernel(
-    x, dy, sources, order, lists, counts, parts, rows, slots, tiles,
+    x, dy, sources, order, lists, counts, parts, rows, tiles,
     CIN: tl.constexpr, COUT: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
@@ -112,7 +101,7 @@ def conv_weight_kernel(
     for step in range(first * pieces, last * pieces):
         tile = tl.load(lists + k * tiles + step // pieces)
         slot = tile * TILE + step % pieces * BLOCK_R + tl.arange(0, BLOCK_R)
-        source = tl.load(sources + k * slots.to(tl.int64) + slot).to(tl.int64)
+        source = tl.load(sources + k * (tiles.to(tl.int64) * TILE) + slot).to(tl.int64)
         row = tl.load(order + slot, mask=slot < rows, other=0)
         a = tl.load(x + source[None, :] * CIN + i[:, None], mask=(source >= 0)[None, :] & (i < CIN)[:, None], other=0.0)
         b = tl.load(dy + row[:, None] * COUT + o[None, :], mask=(slot < rows)[:, None] & (o < COUT)[None, :], other=0.0)
