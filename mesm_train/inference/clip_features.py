@@ -55,8 +55,9 @@ def open_clip_features(sets: Mapping[str, Mapping[str, Any]]) -> ClipFeatures:
         except InputError as error:
             raise InputError(f"the model reads features of {MODALITY_NAMES[modality]}: {error}") from None
         for library, now in extractor.describe().libraries.items():
-            if (before := described["libraries"].get(library)) != now:
-                notes.append(f"{described['name']}: computed by {library} {now}, in training by {before or 'another version'}")
+            before = described["libraries"].get(library, "another version")
+            if before != now:
+                notes.append(f"{described['name']}: computed by {library} {now}, in training by {before}")
         extractors[modality] = extractor.open_sample(None)
     return ClipFeatures(extractors=extractors, notes=tuple(notes))
 

@@ -26,10 +26,8 @@ report: {media: false}
 @pytest.fixture(scope="session")
 def settings_file(once: Once, dataset: Path, six_split: Path) -> Path:
     """Settings of a small run."""
-    return once(
-        "inference-small.yaml",
-        lambda path: path.write_text(f"{SETTINGS}\nsplit: {six_split}\ndata: {dataset}\n") and None,
-    )
+    text = f"{SETTINGS}\nsplit: {six_split}\ndata: {dataset}\n"
+    return once("inference-small.yaml", lambda path: path.write_text(text) and None)
 
 
 @pytest.fixture(scope="session")
