@@ -23,19 +23,12 @@ from mesm_train.inference.clip_features import ClipFeatures
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, of_sample
 from mesm_train.inference.decode import decode
 from mesm_train.inference.encoders import Description
-from mesm_train.inference.result import Prediction, Timeline
+from mesm_train.inference.modality_check import check_modalities
+from mesm_train.inference.result import Failure, Prediction, Timeline
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.fe2e_mesm import Look
 
 BATCH = 16  # clips that go through the model at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A clip of which nothing is predicted, and why."""
-
-    clip: Clip
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -150,7 +143,7 @@ class Predictor:
         groups = (list(group) for _, group in groupby(clips, key=lambda clip: clip.source))
         waiting: list[ClipInput | Failure] = []
         for clip_input in read_ahead(self._decode, groups, workers=workers, ahead=BATCH):
-            waiting.append(self._check(clip_input, allow_missing=allow_missing))
+            waiting.append(check_modalities(clip_input, self.spec, self.modalities, allow_missing=allow_missing))
             if len(waiting) == BATCH:
                 yield from self._predict(waiting, keep_input, progress)
                 waiting = []
@@ -184,24 +177,6 @@ class Predictor:
 
     def _meaning(self, name: str) -> str:
         return self.spec.meanings.get(name, name)
-
-    def _check(self, clip_input: ClipInput | Failure, *, allow_missing: bool) -> ClipInput | Failure:
-        """A decoded clip, or why the model cannot take it."""
-        if isinstance(clip_input, Failure):
-            return clip_input
-        missing = [m for m in self.modalities if not clip_input.present[m]]
-        reasons = "; ".join(f"without {MODALITY_NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
-        if len(missing) == len(self.modalities):
-            return Failure(clip=clip_input.clip, reason=f"{clip_input.key}: nothing that the model reads: {reasons}")
-        unknown = [MODALITY_NAMES[m] for m in missing if not self.spec.knows_without(m)]
-        if unknown and not allow_missing:
-            count = self.spec.train["utterances"]
-            return Failure(
-                clip=clip_input.clip,
-                reason=f"{clip_input.key}: {reasons}. All {count} training utterances have {' and '.join(unknown)}, so "
-                "the model has not learnt to do without: give what is missing, or allow it (--allow-missing)",
-            )
-        return clip_input
 
     def batch(self, inputs: Sequence[ClipInput]) -> Batch:
         """Decoded clips as the model takes them."""
