@@ -104,13 +104,15 @@ def main() -> None:
     truth = np.array([classes.index(label(sample) or "") for sample in samples])
     session = np.array([group(sample) for sample in samples])
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform([s.text for s in samples]).toarray()
-    found = {
+    log_probabilities_of = {
         "text": log_probabilities(words, truth, session),
         "audio": log_probabilities(np.stack([sound(s) for s in samples]), truth, session),
         "face": log_probabilities(np.stack([face(s) for s in samples]), truth, session),
     }
-    found["all three"] = sum(found.values(), np.zeros(()))
-    accuracy = {name: round(float((scores.argmax(1) == truth).mean()), 3) for name, scores in found.items()}
+    log_probabilities_of["all three"] = sum(log_probabilities_of.values(), np.zeros(()))
+    accuracy = {
+        name: round(float((scores.argmax(1) == truth).mean()), 3) for name, scores in log_probabilities_of.items()
+    }
     kind = "synthetic" if dataset.info["synthetic"] else "real"
     print(f"{kind} {dataset.info['corpus']}, root {dataset.info['root'][:12]}: {len(samples)} utterances, ", end="")
     print(f"{len(set(session))} groups held out in turn, chance {1 / len(classes):.3f}")

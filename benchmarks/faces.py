@@ -1,7 +1,8 @@
-"""CPU time of finding a face in a frame of IEMOCAP's size, by stage: python benchmarks/faces.py
+"""CPU time of finding a face in a frame of IEMOCAP's size, by stage.
 
-Needs scikit-image for the picture. The best of 20 runs, one BLAS thread; the nets' time depends on how much in the
-picture resembles a face: here one face, 77 pixels high, and the clutter of the photograph around it.
+Run it as `python benchmarks/faces.py`; it needs scikit-image for the picture. The best of 20 runs, one BLAS thread; the
+networks' time depends on how much in the picture resembles a face: here one face, 77 pixels high, and the clutter of
+the photograph around it.
 """
 
 import os
@@ -39,7 +40,7 @@ def frame() -> NDArray[np.uint8]:
 
 def stages(detector: MtcnnDetector, picture: NDArray[np.uint8]) -> str:
     """One line of the table."""
-    found = detector.detect(picture)
+    detections = detector.detect(picture)
     sums = IntegralImage(picture)
     first = detector._first(sums)
     second = detector._second(sums, first)
@@ -49,7 +50,7 @@ def stages(detector: MtcnnDetector, picture: NDArray[np.uint8]) -> str:
         cpu(lambda: detector._second(sums, first)),
         cpu(lambda: detector._final(sums, second)),
         cpu(lambda: detector.detect(picture)),
-        cpu(lambda: crop_face(picture, found, square=224)),
+        cpu(lambda: crop_face(picture, detections, square=224)),
     ]
     return " ".join(f"{time:8.1f}" for time in times) + f"   {len(first)}, {len(second)}"
 

@@ -104,55 +104,55 @@ def write(folder: Path, count: int) -> Dataset:
     return Dataset(folder / "data")
 
 
-def raw(held: Dataset) -> int:
+def raw(dataset: Dataset) -> int:
     """Every byte of every shard."""
     block, total = bytearray(2**20), 0
-    for name in held.info["shards"]:
-        with (held.path / "shards" / name).open("rb", buffering=0) as file:
+    for name in dataset.info["shards"]:
+        with (dataset.path / "shards" / name).open("rb", buffering=0) as file:
             while size := file.readinto(block):
                 total += size
-    return len(held)
+    return len(dataset)
 
 
-def opened(held: Dataset) -> Loader:
+def open_loader(dataset: Dataset) -> Loader:
     """A loader, as a run opens it once."""
-    return Loader(held, {key: np.zeros(6, np.float32) for key in held.keys}, None, 100, LoaderConfig(threads=1))
+    return Loader(dataset, {key: np.zeros(6, np.float32) for key in dataset.keys}, None, 100, LoaderConfig(threads=1))
 
 
 def ours(loader: Loader) -> int:
     """Batches of an epoch, in the order of its plan."""
-    held = loader.dataset
-    steps = plan(plan_samples(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    dataset = loader.dataset
+    steps = plan(plan_samples(dataset, dataset.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
     return sum(len(batch.keys) for batch in loader.batches(steps))
 
 
-def stock(held: Dataset) -> int:
+def stock(dataset: Dataset) -> int:
     """Packed batches out of stock webdataset."""
     import soundfile
     import webdataset
 
-    urls = [str(held.path / "shards" / name) for name in sorted(held.info["shards"])]
+    urls = [str(dataset.path / "shards" / name) for name in sorted(dataset.info["shards"])]
     samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode()
     decoded = ((s["faces.npy"], soundfile.read(io.BytesIO(s["wav"]), dtype="int16")[0], s["txt"]) for s in samples)
     return _packed(decoded)
 
 
-def stock_loop(held: Dataset) -> int:
+def stock_loop(dataset: Dataset) -> int:
     """Batches of the loop in docs/api.md."""
     import webdataset
 
-    urls = [str(held.path / "shards" / name) for name in sorted(held.info["shards"])]
+    urls = [str(dataset.path / "shards" / name) for name in sorted(dataset.info["shards"])]
     stream = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(500).decode()
     batches = stream.batched(BATCH, collation_fn=partial(mesm_train.collate, target=lambda labels: np.zeros(6)))
     return sum(len(batch.keys) for batch in batches)
 
 
-def streamed(held: Dataset) -> int:
+def streamed(dataset: Dataset) -> int:
     """Batches of an epoch with loader.source=webdataset."""
-    targets = {key: np.zeros(6, np.float32) for key in held.keys}
-    stream = ShardStream(held, held.keys, seed=0)
-    loader = Loader(held, targets, None, 100, LoaderConfig(threads=1, source="webdataset"), stream=stream)
-    steps = plan(plan_samples(held, held.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
+    targets = {key: np.zeros(6, np.float32) for key in dataset.keys}
+    stream = ShardStream(dataset, dataset.keys, seed=0)
+    loader = Loader(dataset, targets, None, 100, LoaderConfig(threads=1, source="webdataset"), stream=stream)
+    steps = plan(plan_samples(dataset, dataset.keys, "va"), seed=0, epoch=0, batch=BATCH).shares(0, 1)
     return sum(len(batch.keys) for batch in loader.batches(steps, epoch=0))
 
 
@@ -192,38 +192,38 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="mesm-bench-") as name:
         folder = Path(name)
-        held = write(folder, options.samples)
-        size = sum(shard["size"] for shard in held.info["shards"].values())
-        print(f"{len(held)} samples, {size / 1e6:.0f} MB, {size / len(held) / 1e3:.0f} kB a sample")
-        loader = opened(held)
+        dataset = write(folder, options.samples)
+        size = sum(shard["size"] for shard in dataset.info["shards"].values())
+        print(f"{len(dataset)} samples, {size / 1e6:.0f} MB, {size / len(dataset) / 1e3:.0f} kB a sample")
+        loader = open_loader(dataset)
         readers: dict[str, Callable[[], int]] = {
-            "raw": lambda: raw(held),
+            "raw": lambda: raw(dataset),
             "ours": lambda: ours(loader),
-            "ours, checked": lambda: ours(opened(Dataset(held.path, check=True))),
-            "webdataset": lambda: stock(held),
-            "stock loop": lambda: stock_loop(held),
-            "loader.source": lambda: streamed(Dataset(held.path, check=True)),
+            "ours, checked": lambda: ours(open_loader(Dataset(dataset.path, check=True))),
+            "webdataset": lambda: stock(dataset),
+            "stock loop": lambda: stock_loop(dataset),
+            "loader.source": lambda: streamed(Dataset(dataset.path, check=True)),
         }
-        if _write_litdata(held, folder / "litdata"):
+        if _write_litdata(dataset, folder / "litdata"):
             readers["litdata"] = lambda: litdata(folder / "litdata")
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
         for _ in range(options.rounds):
             for name, read in readers.items():
                 began, used = time.perf_counter(), cpu()
                 count = read()
-                assert count == len(held), f"{name} read {count} of {len(held)}"
+                assert count == len(dataset), f"{name} read {count} of {len(dataset)}"
                 measured[name].append(((cpu() - used) / count, (time.perf_counter() - began) / count))
         report(measured)
 
 
-def _write_litdata(held: Dataset, folder: Path) -> bool:
+def _write_litdata(dataset: Dataset, folder: Path) -> bool:
     try:
         from litdata.streaming.writer import BinaryWriter
     except ImportError:
         return False
     folder.mkdir()
     writer = BinaryWriter(str(folder), chunk_bytes="64MB")
-    for number, sample in enumerate(held):
+    for number, sample in enumerate(dataset):
         writer[number] = arrays(sample)
     writer.done()
     writer.merge()

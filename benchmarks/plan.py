@@ -20,7 +20,7 @@ from mesm_train.data.plan import Plan, Samples, plan
 CORPORA = {"iemocap": (7_433, 4.46, 0.60, 0.585, 34.1), "mosei": (22_856, 7.60, 0.567, 0.3, 109.0)}
 
 
-def drawn(name: str, seed: int, count: int | None = None) -> Samples:
+def draw(name: str, seed: int, count: int | None = None) -> Samples:
     """Samples with the durations of a corpus, 600 to a shard."""
     own, mean, sigma, least, most = CORPORA[name]
     count = count or own
@@ -35,14 +35,14 @@ def drawn(name: str, seed: int, count: int | None = None) -> Samples:
     )
 
 
-def slowest(made: Plan, world: int) -> tuple[float, float]:
+def slowest_share(epoch_plan: Plan, world: int) -> tuple[float, float]:
     """The sum of the slowest shares over that of the mean shares, and the 95th percentile of that ratio by step.
 
     A last step that is not full is left out of the percentile and counted in the sum.
     """
-    cost = np.where(made.order >= 0, made.samples.cost[made.order], 0)
+    cost = np.where(epoch_plan.order >= 0, epoch_plan.samples.cost[epoch_plan.order], 0)
     load = np.zeros((len(cost), world))
-    np.add.at(load, (np.arange(len(cost))[:, None], made.dealt(world)), cost)
+    np.add.at(load, (np.arange(len(cost))[:, None], epoch_plan.assigned_ranks(world)), cost)
     return load.max(1).sum() / load.mean(1).sum(), float(np.percentile(load.max(1) / load.mean(1), 95))
 
 
@@ -52,21 +52,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
     for batch in (512, 64, 8):
-        made = drawn("iemocap", 0, 100_000)
-        began = time.perf_counter()
-        made_plan = plan(made, seed=0, epoch=0, batch=batch)
-        planned = time.perf_counter() - began
-        made_plan.dealt(64)
-        dealt = time.perf_counter() - began - planned
-        print(f"100000 samples, global batch {batch}: planned in {planned:.2f} s, dealt to 64 ranks in {dealt:.2f} s")
+        samples = draw("iemocap", 0, 100_000)
+        start = time.perf_counter()
+        epoch_plan = plan(samples, seed=0, epoch=0, batch=batch)
+        planning = time.perf_counter() - start
+        epoch_plan.assigned_ranks(64)
+        assignment = time.perf_counter() - start - planning
+        print(
+            f"100000 samples, global batch {batch}: planned in {planning:.2f} s, "
+            f"assigned to 64 ranks in {assignment:.2f} s"
+        )
     print("max/mean (95th percentile of the steps), mean of the seeds; 8 samples a rank and step")
     for name in CORPORA:
         for world in (2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 12, 24, 48, 96, 128):
-            found = [
-                slowest(plan(drawn(name, seed), seed=seed, epoch=0, batch=8 * world), world) for seed in range(seeds)
+            ratios = [
+                slowest_share(plan(draw(name, seed), seed=seed, epoch=0, batch=8 * world), world)
+                for seed in range(seeds)
             ]
-            worst = max(total for total, _ in found)
-            total, high = np.mean(found, axis=0)
+            worst = max(total for total, _ in ratios)
+            total, high = np.mean(ratios, axis=0)
             print(f"{name:8} {world:4} ranks  {total:.4f} ({high:.4f})  worst seed {worst:.4f}")
 
 

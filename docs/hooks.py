@@ -1,5 +1,6 @@
-"""Pages of the reference that are written by the code itself: the commands' help and the settings."""
+"""Pages of the reference that the code generates: the help of the commands, the settings, the JSON schemas of files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ def on_files(files: Files, *, config: Any) -> Files:
     for program, module in PROGRAMS.items():
         files.append(File.generated(config, f"reference/{program}.md", content=commands_page(program, module)))
     files.append(File.generated(config, "reference/settings.md", content=settings_page()))
+    files.append(File.generated(config, "reference/json-files.md", content=json_files_page()))
     return files
 
 
@@ -68,4 +70,28 @@ def settings_page() -> str:
         else:
             key, _, rest = setting.headline.partition(": ")
             lines += [f"**`{key}`** ({rest})  \n{setting.help}"]
+    return "\n\n".join(lines) + "\n"
+
+
+def json_files_page() -> str:
+    """The JSON schemas of the files that are shared, as readers validate them."""
+    from mesm_data.dataset.info import DatasetInfo
+    from mesm_data.integrity.fingerprint import FingerprintFile
+    from mesm_data.integrity.lock_reader import LockFile
+    from mesm_data.publishing.contents import Publication
+
+    lines = [
+        "# JSON files",
+        "What readers require of the JSON files that are shared, as JSON schemas. Keys without an entry are free. "
+        "[format.md](../format.md), [proof.md](../proof.md) and [sharing.md](../sharing.md) explain all keys.",
+    ]
+    models = {
+        "dataset.json": DatasetInfo,
+        "recipe.lock": LockFile,
+        "published.json": Publication,
+        "A fingerprint": FingerprintFile,
+    }
+    for name, model in models.items():
+        schema = json.dumps(model.model_json_schema(by_alias=True), indent=2, ensure_ascii=False)
+        lines += [f"## {name}", f"```json\n{schema}\n```"]
     return "\n\n".join(lines) + "\n"

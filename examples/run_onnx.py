@@ -1,5 +1,6 @@
-"""Run an exported model on arrays, without mesm and torch: pip install onnxruntime tokenizers numpy
+"""Run an exported model on arrays, without mesm and torch.
 
+    pip install onnxruntime tokenizers numpy
     mesm-train export runs/demo-fe2e --to onnx --out demo-onnx
     python examples/run_onnx.py demo-onnx faces.npy sound.wav "I can't believe it!"
 

@@ -83,7 +83,7 @@ def test_the_counts_add_up_to_the_corpus(built: Dataset, damaged: Damage) -> Non
     assert counts == {"total": len(names), "ok": len(names) - 1, "failed": 1, "excluded": 0}
 
 
-def test_what_has_neither_sound_nor_picture_failed_and_says_why(built: Dataset, damaged: Damage) -> None:
+def test_utterances_without_sound_and_video_fail_with_a_reason(built: Dataset, damaged: Damage) -> None:
     row = built.rows[damaged.lost]
     assert row["status"] == "failed"
     assert "no video file" in row["reason"]
@@ -93,7 +93,7 @@ def test_what_has_neither_sound_nor_picture_failed_and_says_why(built: Dataset, 
         built[damaged.lost]
 
 
-def test_a_missing_or_unreadable_video_costs_the_picture_only(built: Dataset, damaged: Damage) -> None:
+def test_a_missing_or_unreadable_video_affects_only_the_faces(built: Dataset, damaged: Damage) -> None:
     for dialog in (damaged.text, damaged.gone):
         keys = [key for key in built.keys if built.rows[key]["dialog"] == dialog]
         assert len(keys) >= 5
@@ -105,7 +105,7 @@ def test_a_missing_or_unreadable_video_costs_the_picture_only(built: Dataset, da
             assert ("not a video" if dialog == damaged.text else "no video file") in built.rows[key]["reason"]
 
 
-def test_a_video_that_ends_early_gives_what_it_has(built: Dataset, damaged: Damage) -> None:
+def test_a_video_that_ends_early_gives_its_existing_frames(built: Dataset, damaged: Damage) -> None:
     rows = [row for row in built.rows.values() if row["dialog"] == damaged.short]
     for row in rows:
         if row["end"] < 5.9:
@@ -148,7 +148,7 @@ def test_a_missing_alignment_is_null_and_flagged(built: Dataset, damaged: Damage
     assert all(built[key].record["words"] is not None for key in others)
 
 
-def test_inspect_tells_all_of_it(built: Dataset, damaged: Damage) -> None:
+def test_inspect_reports_every_loss(built: Dataset, damaged: Damage) -> None:
     summary = inspect(built.path)
     assert summary["synthetic"] is True
     assert sum(summary["video"].values()) == summary["counts"]["ok"]
@@ -157,7 +157,7 @@ def test_inspect_tells_all_of_it(built: Dataset, damaged: Damage) -> None:
     assert any("not a video" in reason for reason in summary["incomplete"])
 
 
-def test_what_was_not_asked_for_is_excluded_by_a_named_rule(tmp_path: Path, corpus: Path) -> None:
+def test_utterances_that_were_not_selected_are_excluded_by_a_named_rule(tmp_path: Path, corpus: Path) -> None:
     names = [key for keys in utterances(corpus).values() for key in keys]
     selected = sorted(utterances(corpus))[1]
     recipe = Recipe(corpus="iemocap", only=f"{selected}_*", limit=2, clips=False)
@@ -184,7 +184,7 @@ def test_no_label_is_a_reason_to_drop_an_utterance(dataset: Path, corpus: Path) 
     assert labels - {"ang", "exc", "fru", "hap", "neu", "sad"}
 
 
-def test_a_build_says_whether_the_stereo_channels_are_the_right_actors(dataset: Path, corpus: Path) -> None:
+def test_a_build_reports_whether_the_stereo_channels_belong_to_the_right_actors(dataset: Path, corpus: Path) -> None:
     """On the synthetic corpus they are; where an utterance's wav holds the other actor it is flagged."""
     names = [key for keys in utterances(corpus).values() for key in keys]
     [said] = Dataset(dataset).info["findings"]

@@ -16,7 +16,7 @@ FEW = ("--only", "*_[FM]000", "--workers", "1", "--no-video")
 
 
 def sentence(done: "subprocess.CompletedProcess[str]", code: int) -> str:
-    """The error, after checking that there is exactly one and that nothing else was said on stdout."""
+    """The error message. Checks that it is the only line on stderr and that stdout is empty."""
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == code, done.stderr
     assert len(errors) == 1, done.stderr
@@ -40,7 +40,7 @@ def own(few: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(few, tmp_path / "own"))
 
 
-def test_sources_that_are_not_iemocap(mesm_data: Command, tmp_path: Path, out: Path) -> None:
+def test_sources_that_are_not_iemocap_are_refused(mesm_data: Command, tmp_path: Path, out: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
@@ -67,12 +67,12 @@ def test_no_source_at_all_names_the_option_and_the_variable(mesm_data: Command, 
     assert "MESM_IEMOCAP" in message
 
 
-def test_the_variable_is_taken(mesm_data: Command, out: Path, tmp_path: Path) -> None:
+def test_the_environment_variable_names_the_source(mesm_data: Command, out: Path, tmp_path: Path) -> None:
     done = mesm_data("build", "iemocap", "--out", out, check=False, env={**os.environ, "MESM_IEMOCAP": str(tmp_path)})
     assert str(tmp_path) in sentence(done, 2)
 
 
-def test_outs_that_cannot_be_used(mesm_data: Command, corpus: Path, tmp_path: Path) -> None:
+def test_output_folders_that_cannot_be_used_are_refused(mesm_data: Command, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
@@ -89,12 +89,12 @@ def test_outs_that_cannot_be_used(mesm_data: Command, corpus: Path, tmp_path: Pa
     assert not (corpus / "out").exists()
 
 
-def test_a_glob_that_matches_nothing(mesm_data: Command, corpus: Path, out: Path) -> None:
+def test_a_glob_that_matches_nothing_is_refused(mesm_data: Command, corpus: Path, out: Path) -> None:
     done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, "--only", "Ses09*", check=False)
     assert "matches none" in sentence(done, 2)
 
 
-def test_an_offset_that_is_no_number_of_seconds(mesm_data: Command, corpus: Path, out: Path) -> None:
+def test_an_offset_that_is_not_a_number_of_seconds_is_refused(mesm_data: Command, corpus: Path, out: Path) -> None:
     for text in ("5 frames", "-1e3"):
         done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, "--video-offset", text, check=False)
         assert f"'{text}' is not a number of seconds" in sentence(done, 2)
@@ -127,7 +127,7 @@ def test_a_finished_dataset_is_not_built_again(mesm_data: Command, corpus: Path,
     assert re.fullmatch("root [0-9a-f]{64}", done.stdout.strip())
 
 
-def test_two_builds_at_once_are_kept_apart(mesm_data: Command, corpus: Path, out: Path) -> None:
+def test_a_second_build_in_the_same_folder_is_refused(mesm_data: Command, corpus: Path, out: Path) -> None:
     from mesm_data.storage.file_locks import folder_lock
 
     with folder_lock(out / ".build" / "lock"):
@@ -188,7 +188,7 @@ def test_ctrl_c_and_sigterm_end_cleanly_and_the_same_command_resumes(corpus: Pat
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect"])
-def test_folders_that_are_not_datasets(mesm_data: Command, tmp_path: Path, command: str, own: Path) -> None:
+def test_folders_that_are_not_datasets_are_refused(mesm_data: Command, tmp_path: Path, command: str, own: Path) -> None:
     assert "is not a folder" in sentence(mesm_data(command, tmp_path / "missing", check=False), 2)
     assert "no dataset.json" in sentence(mesm_data(command, tmp_path, check=False), 2)
     (own / "manifest.parquet").write_text("text")

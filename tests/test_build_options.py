@@ -39,7 +39,7 @@ def other(once: Once, corpus: Path) -> Path:
     return once("other", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, recipe, workers=1) and None)
 
 
-def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> None:
+def test_faces_and_sound_follow_the_options(other: Path, dataset: Path) -> None:
     built, usual = Dataset(other, check=True), Dataset(dataset)
     assert built.keys
     assert {name: built.info["recipe"][name] for name in OPTIONS} == OPTIONS
@@ -55,7 +55,7 @@ def test_faces_and_sound_are_as_the_options_say(other: Path, dataset: Path) -> N
     assert built.info["features"]["faces.npy"]["shape"] == [None, 96, 96, 3]
 
 
-def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path, dataset: Path) -> None:
+def test_verify_and_inspect_use_the_options_of_the_dataset(other: Path, dataset: Path) -> None:
     assert list(verify(other)) == []
     assert list(check_content(other)) == []
     rows = {key: row for key, row in Dataset(dataset).rows.items() if key in Dataset(other).keys}
@@ -63,7 +63,7 @@ def test_such_a_dataset_is_verified_and_inspected_by_its_own_options(other: Path
     assert abs(inspect(other)["seconds"]["total"] - seconds) <= 0.1
 
 
-def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None:
+def test_a_lock_rebuilds_a_dataset_with_other_options(tmp_path: Path, corpus: Path, other: Path) -> None:
     lock = read_lock(other / "recipe.lock")
     info = build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", lock.recipe, workers=1, lock=lock)
     assert {verdict for _, verdict, _ in compare_build(tmp_path / "out", lock)} == {"identical"}
@@ -77,7 +77,9 @@ def test_a_lock_rebuilds_them(tmp_path: Path, corpus: Path, other: Path) -> None
         ("--face-detector", "mtcnn"), ("--face-model", "m.onnx"),
     ],
 )  # fmt: skip
-def test_the_lock_decides_every_option(tmp_path: Path, corpus: Path, other: Path, option: str, value: str) -> None:
+def test_with_a_lock_options_of_the_command_line_are_refused(
+    tmp_path: Path, corpus: Path, other: Path, option: str, value: str
+) -> None:
     command = ["build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--lock", other / "recipe.lock"]
     done = CliRunner().invoke(app, [*map(str, command), option, value])
     assert isinstance(done.exception, InputError)
@@ -99,7 +101,7 @@ def test_the_lock_decides_every_option(tmp_path: Path, corpus: Path, other: Path
         ("--face-model", "m.onnx", "--face-model goes with --face-detector yunet"),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_before_any_work(
+def test_options_out_of_bounds_are_refused_before_any_work(
     tmp_path: Path, corpus: Path, option: str, value: str, sentence: str
 ) -> None:
     command = ["build", "iemocap", "--source", str(corpus), "--out", str(tmp_path / "out"), option, value]
@@ -114,7 +116,7 @@ def check_modalities(modalities: tuple[str, ...], dataset: Dataset) -> None:
     check_media(config, dataset)
 
 
-def test_a_model_takes_what_its_stacks_are_made_for(other: Path, dataset: Path) -> None:
+def test_a_model_refuses_face_sizes_and_sample_rates_that_it_does_not_support(other: Path, dataset: Path) -> None:
     for modalities in (("t", "v", "a"), ("v",), ("a",)):
         check_modalities(modalities, Dataset(dataset))
     with pytest.raises(InputError, match="faces of 96 pixels, the visual stack takes 48"):
@@ -127,8 +129,10 @@ def test_a_model_takes_what_its_stacks_are_made_for(other: Path, dataset: Path) 
     assert loader.batch(built.keys).faces.shape[1:] == (96, 96, 3)
 
 
-def test_faces_of_a_detector_with_a_model_file(tmp_path: Path, corpus: Path, dataset: Path) -> None:
-    """Recorded by digest and version, told by verify; a lock needs no model file, a retry does."""
+def test_a_detector_with_a_model_file_is_recorded_by_digest_and_version(
+    tmp_path: Path, corpus: Path, dataset: Path
+) -> None:
+    """The recipe records digest and version, verify prints them; a lock needs no model file, retry does."""
     onnx, out = tmp_path / "stub.onnx", tmp_path / "out"
     onnx.write_bytes(model())
     command = ["build", "iemocap", "--source", corpus, "--out", out, "--only", ONLY, "--no-video", "--workers", "1"]

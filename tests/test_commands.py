@@ -35,13 +35,13 @@ def call(command: str, *arguments: str, **environment: str) -> "subprocess.Compl
 
 
 @pytest.mark.parametrize("command", MODULES)
-def test_both_commands_know_h_and_version(command: str) -> None:
+def test_both_commands_have_h_and_version(command: str) -> None:
     assert call(command, "-h").stdout == call(command, "--help").stdout
     assert call(command, "--version").stdout == f"mesm {version('mesm')}\n"
 
 
 @pytest.mark.parametrize("command", MODULES)
-def test_each_subcommand_knows_h(command: str) -> None:
+def test_each_subcommand_has_h(command: str) -> None:
     names = re.findall(r"^  ([a-z]+) {2,}[A-Z]", call(command, "-h").stdout.split("Commands:")[1], re.MULTILINE)
     assert len(names) >= 7
     for name in (names[0], names[-1]):
@@ -107,7 +107,7 @@ def test_settings_of_a_section_or_one_alone_and_a_key_that_is_misspelt() -> None
         find_settings("optim.warmup_step")
 
 
-def test_only_resumable_commands_say_so_when_they_are_stopped() -> None:
+def test_only_resumable_commands_mention_resuming_when_they_are_stopped() -> None:
     """By the signal itself, in a process of its own."""
     program = """
 import os, signal, sys, typer
@@ -128,7 +128,7 @@ console.run(app)
         assert (done.returncode, done.stderr) == (130, f"{stopped}{remedy}\n")
 
 
-def test_moved_data_name_the_option_that_says_where_they_are(tmp_path: Path) -> None:
+def test_moved_data_are_reported_with_the_option_for_their_new_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{tmp_path}/gone.* --data"):
         check_data_folder(str(tmp_path / "gone"))
     check_data_folder(str(tmp_path))
@@ -150,7 +150,7 @@ def record(step: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_a_log_has_one_line_per_epoch_and_more_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_one_line_per_epoch_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     for interval, count in ((3600.0, 1), (0.0, 6)):
         lines = LineLogger(interval)
         for step in range(1, 6):
@@ -159,7 +159,7 @@ def test_a_log_has_one_line_per_epoch_and_more_only_on_request(capsys: pytest.Ca
         assert len(capsys.readouterr().err.splitlines()) == count
 
 
-def test_make_demo_says_what_it_does_and_how_long_it_takes() -> None:
+def test_make_demo_prints_its_steps_and_their_duration() -> None:
     """Before each command stands a line for people, with a time."""
     command = ["make", "--dry-run", "demo", "--assume-old=.venv/.ready"]
     output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()

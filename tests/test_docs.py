@@ -17,6 +17,7 @@ def test_the_site_builds_without_a_warning_and_asks_nothing_of_other_hosts(tmp_p
     pages = {str(path.relative_to(tmp_path / "site")): path.read_text() for path in tmp_path.rglob("*.html")}
     assert "mesm-data build" in pages["reference/mesm-data.html"]
     assert "optim.lr" in pages["reference/settings.html"]
+    assert "frame_interval" in pages["reference/json-files.html"]
     assert "mesm_data.pipeline.api.build" in pages["reference/python.html"]
     for name, page in pages.items():
         loaded = re.findall(r'<(?:script|img|iframe)[^>]*\bsrc="(https?:[^"]*)', page)

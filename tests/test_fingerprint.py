@@ -14,7 +14,7 @@ from mesm_data.integrity.fingerprint import compare_files, read_reference
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def test_its_lines_are_those_of_sha256sum(corpus: Path, mesm_data: Command) -> None:
+def test_a_fingerprint_has_the_lines_of_sha256sum(corpus: Path, mesm_data: Command) -> None:
     done = mesm_data("fingerprint", corpus)
     subprocess.run(["sha256sum", "-c", "--quiet", "--strict"], input=done.stdout, text=True, cwd=corpus, check=True)
     wavs = {str(path.relative_to(corpus)) for path in corpus.rglob("*.wav")}
@@ -45,7 +45,7 @@ def test_missing_altered_extra_and_moved_files_are_distinguished(
     assert differences == {kind: str(path.relative_to(copy)) for kind, path in names.items()}
 
 
-def test_a_file_that_moved_is_no_difference() -> None:
+def test_a_moved_file_is_not_a_difference() -> None:
     one = {"a/x.wav": {"sha256": "1" * 64, "size": 3}}
     [difference] = compare_files(one, {"b/x.wav": {"sha256": "1" * 64, "size": 3}})
     assert (difference.kind, difference.path, difference.what) == ("moved", "b/x.wav", "lies at a/x.wav there")

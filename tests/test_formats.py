@@ -78,7 +78,7 @@ def test_the_record_has_the_same_keys_in_every_sample(ours: Dataset) -> None:
     assert len({json.dumps(keys(sample.record), sort_keys=True) for sample in ours}) == 1
 
 
-def test_words_lie_in_order_inside_the_utterance(ours: Dataset) -> None:
+def test_words_are_in_order_inside_the_utterance(ours: Dataset) -> None:
     count = 0
     for sample in ours:
         edges = [edge for word in sample.record["words"] for edge in (word["t0"], word["t1"])]

@@ -27,7 +27,7 @@ def test_every_emotion_that_is_present_is_counted() -> None:
     assert label_counts(labels, mosei)["sentiment"] == {"mean": 1.0, "minimum": -1.0, "maximum": 3.0, "no label": 2}
 
 
-def test_categories_are_counted_and_so_is_what_has_none() -> None:
+def test_categories_and_utterances_without_one_are_counted() -> None:
     iemocap = built_in_schema("iemocap")
     numbers = dict.fromkeys(("valence", "activation", "dominance"))
     labels = [{"emotion": label, **numbers, "raters": []} for label in ("neu", "neu", "ang", None)]
@@ -35,7 +35,7 @@ def test_categories_are_counted_and_so_is_what_has_none() -> None:
     assert view_counts(labels, iemocap)["six"]["utterances"] == 3
 
 
-def test_long_tables_are_cut_and_the_rest_is_summed() -> None:
+def test_long_tables_are_truncated_and_the_rest_is_summed() -> None:
     counts = {f"video{number}": 3293 - number for number in range(3293)}
     first = shortened(counts, "speakers")
     assert len(first) == SHOWN + 1

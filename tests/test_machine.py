@@ -102,7 +102,7 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
     )  # which may be out before any step
 
 
-def test_an_ffmpeg_that_is_killed_is_no_clip_that_cannot_be_encoded(
+def test_a_killed_ffmpeg_is_not_reported_as_an_encoding_failure(
     mesm_data: Command, tmp_path: Path, corpus: Path, root: str
 ) -> None:
     """As the kernel kills where memory is out. A program of that name that kills itself when it is to encode."""
@@ -118,7 +118,7 @@ def test_an_ffmpeg_that_is_killed_is_no_clip_that_cannot_be_encoded(
     assert mesm_data(*command).stdout.strip() == f"root {root}"
 
 
-def test_a_worker_that_cannot_start_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it needs cannot be imported there: no item is to blame."""
     (tmp_path / "vanishing.py").write_text("def double(number): return 2 * number\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -145,7 +145,7 @@ def refuse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str
     return lambda words: {**os.environ, "LD_PRELOAD": str(library), "REFUSE": words}
 
 
-def test_a_file_system_without_locks_modes_and_folder_sync_is_good_enough(
+def test_a_build_works_on_a_file_system_without_locks_modes_and_folder_sync(
     mesm_data: Command, tmp_path: Path, corpus: Path, root_without_clips: str, refuse: Callable[[str], dict[str, str]]
 ) -> None:
     """flock ENOSYS, fchmod EPERM, fsync of a folder EINVAL. The missing lock is a note, once a command."""
@@ -169,7 +169,7 @@ def test_a_file_system_without_locks_modes_and_folder_sync_is_good_enough(
         ("stale:/parts/", "the file system does not answer"),
     ],
 )
-def test_a_file_system_that_fails_ends_a_build_and_fails_no_utterance(
+def test_a_failing_file_system_stops_a_build_without_failed_utterances(
     mesm_data: Command, tmp_path: Path, corpus: Path, root_without_clips: str, refuse: Callable[[str], dict[str, str]],
     words: str, sentence: str,
 ) -> None:  # fmt: skip
@@ -239,7 +239,7 @@ LONG = "n" * 300
     ],
     ids=lambda command: f"{command[0]} {command[-1][:7]}",
 )
-def test_a_place_that_cannot_be_is_said_before_any_work(
+def test_an_unusable_output_folder_is_reported_before_any_work(
     mesm_data: Command, tmp_path: Path, corpus: Path, whole: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -252,7 +252,7 @@ def test_a_place_that_cannot_be_is_said_before_any_work(
     assert not done.stdout
 
 
-def test_without_a_network_publishing_to_the_hub_is_refused_in_a_sentence(whole: Path) -> None:
+def test_publishing_to_the_hub_without_a_network_is_refused_in_one_sentence(whole: Path) -> None:
     """A real connection, to a port where nothing listens."""
     pytest.importorskip("huggingface_hub")
     program = "import mesm_data.storage.remote_bytes as r; r.FIRST_PAUSE = 0; from mesm_cli.data import main; main()"
@@ -305,7 +305,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_part_is_made_again(tmp_path: Path, corpus: Path, stopped: Path, whole: Path, damage: str) -> None:
+def test_a_damaged_part_is_rebuilt(tmp_path: Path, corpus: Path, stopped: Path, whole: Path, damage: str) -> None:
     out = Path(shutil.copytree(stopped, tmp_path / "out"))
     part = sorted((out / ".build" / "parts").glob("*.json"))[0]
     DAMAGES[damage](part)
@@ -344,7 +344,7 @@ t.build_dataset(t.scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), 
 
 
 @pytest.mark.parametrize("kind", ["sound", "video", "text"])
-def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
+def test_a_source_that_is_replaced_while_it_is_read_stops_the_build(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """It has the same size, and is exchanged when it has been decoded and not been hashed."""
@@ -376,7 +376,7 @@ def test_a_source_that_is_exchanged_while_it_is_read_ends_the_build(
     assert {one["path"]: one["sha256"] for one in sources}[name] == sha256_file(source / name)
 
 
-def test_a_source_that_vanishes_is_said(tmp_path: Path, corpus: Path) -> None:
+def test_a_source_that_disappears_is_reported(tmp_path: Path, corpus: Path) -> None:
     source = Path(shutil.copytree(corpus, tmp_path / "IEMOCAP"))
     scanned = scan_corpus("iemocap", source)
 

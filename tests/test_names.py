@@ -10,7 +10,7 @@ from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.pipeline.source_record import load_source_index
 
 
-def test_names_that_are_not_utf8_or_not_ascii_in_an_ascii_locale_keep_no_build_from_its_end(
+def test_a_build_completes_with_names_that_are_not_utf8_and_in_an_ascii_locale(
     corpus: Path, tmp_path: Path, mesm_data: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:
     source = tmp_path / os.fsdecode(b"caf\xe9 \xc3\xbc 100%")

@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return command
 
 
-def test_the_guide_from_six_clips_to_a_report(
+def test_the_commands_of_the_guide_lead_from_six_clips_to_a_report(
     tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     text = GUIDE.read_text()
@@ -97,7 +97,7 @@ def test_the_guide_from_six_clips_to_a_report(
     assert provenance["labels"] == {"view": "mood", "classes": ["up", "down"], "heads": heads}
 
 
-def test_the_same_table_gives_the_same_bytes_and_another_one_is_not_taken_for_it(
+def test_the_same_table_gives_the_same_bytes_and_another_table_is_refused(
     tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     make_clips(tmp_path / "clips")

@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_wheel(tmp_path_factory.mktemp("wheel"), NO_COMPILER)
 
 
-def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_manifests(wheel: Path) -> None:
+def test_a_wheel_contains_the_packages_and_their_data_and_no_module_named_cli_or_manifests(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
@@ -62,7 +62,7 @@ def test_a_wheel_holds_our_packages_and_their_data_and_no_module_called_cli_or_m
 
 @needs_compiler
 @pytest.mark.slow  # the kernels are compiled twice
-def test_a_wheel_of_a_machine_with_a_compiler_holds_kernels_that_give_the_same_bits_at_every_level(
+def test_a_wheel_built_with_a_compiler_contains_kernels_with_identical_results_at_every_level(
     tmp_path: Path,
 ) -> None:
     wheel = built_wheel(tmp_path, dict(os.environ))
@@ -125,7 +125,7 @@ def test_kernels_read_and_write_every_vector_at_an_address_that_its_type_permits
 
 
 @needs_compiler
-def test_an_installed_library_is_taken_if_it_is_whole_and_the_processor_can_run_it(
+def test_an_installed_library_is_used_if_it_is_complete_and_the_processor_supports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, path = tmp_path / "small.cpp", tmp_path / "kernels-avx2.so"
@@ -176,7 +176,7 @@ def test_a_wheel_in_a_fresh_environment_writes_the_sample_and_builds_it(wheel: P
     assert "all 2 samples are as recorded" in run("mesm-data", "verify", "shards").stderr
 
 
-def test_the_python_that_runs_this_is_one_that_is_stated() -> None:
+def test_pyproject_states_the_running_python_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=3.11"
     stated = {text.rpartition(" ")[2] for text in project["classifiers"] if text.startswith("Programming Language")}

@@ -1,5 +1,6 @@
-"""Guarantees: another lab, with the same corpus and a lock, builds the same bytes; whatever differs is named; and a
-lock tells nobody without the corpus what is in it.
+"""Guarantees of a lock: another lab with the same corpus builds the same bytes, and whatever differs is named.
+
+Nobody without the corpus learns from a lock what is in it.
 """
 
 import csv
@@ -152,7 +153,7 @@ def test_guessable_values_are_keyed_by_the_sound(dataset: Path) -> None:
         assert not {row["txt_sha256"], row["json_sha256"], row["text_sha256"]} & set(re.findall("[0-9a-f]{64}", raw))
 
 
-def test_silence_makes_no_key() -> None:
+def test_digital_silence_gives_no_key() -> None:
     silence, noise = np.zeros(16_000, np.int16), np.arange(16_000, dtype=np.int16)
     black, picture = np.zeros((2, 4, 4, 3), np.uint8), np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
     assert locks.derive_key(noise, black)[0] == "sound"
@@ -197,7 +198,7 @@ def test_a_damaged_lock_is_read_or_refused(dataset: Path, tmp_path: Path, data: 
         assert all(lock.face_boxes(SimpleNamespace(key=key) for key in lock.samples).values())  # type: ignore[misc]
 
 
-def test_a_box_outside_the_local_picture_is_not_cut() -> None:
+def test_a_box_outside_the_local_image_is_not_cropped() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
     assert crop_at(picture, FaceBox(box=(0, 0, 30, 20), score=1.0, count=1), 48) is not None
     for box in ((0, 0, 31, 20), (5, 5, 5, 9), (0, 9, 9, 3), (0, 0, 9, 21)):
@@ -226,7 +227,9 @@ def test_options_that_contradict_a_lock_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
-def test_a_lock_on_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus: Path, dataset: Path) -> None:
+def test_a_lock_is_identical_without_the_vector_instructions_of_the_cpu(
+    tmp_path: Path, corpus: Path, dataset: Path
+) -> None:
     program = PLAIN_CPU.replace(
         "import test_same_bytes as t\n", "import test_same_bytes as t, mesm_data.integrity.lock_reader as l\n"
     )

@@ -24,13 +24,13 @@ from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import toolchain_versions
 from mesm_data.pipeline.build import build_dataset, run_jobs
-from mesm_data.pipeline.build_run import no_progress
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
 from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.retry import retry_dataset
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.progress import no_progress
 
 # Two utterances of each dialog, and shards small enough that there are several.
 RECIPE = Recipe(corpus="iemocap", only="*_[FM]000", shard_bytes=2**18)
@@ -87,7 +87,7 @@ def fresh(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> 
     )
 
 
-def test_what_was_lost_stands_in_failures_csv(broken: Path) -> None:
+def test_failures_csv_lists_everything_that_was_lost(broken: Path) -> None:
     rows = Dataset(broken / "out").rows
     text = (broken / "out" / "failures.csv").read_text()
     lines = list(csv.DictReader(text.splitlines()))
@@ -108,7 +108,7 @@ def test_what_was_lost_stands_in_failures_csv(broken: Path) -> None:
     assert sum(counts.values()) == len([key for keys in utterances(broken / "source").values() for key in keys])
 
 
-def test_retry_gives_what_a_fresh_build_of_the_repaired_corpus_gives(
+def test_retry_equals_a_new_build_of_the_repaired_corpus(
     repaired: tuple[Path, Path], fresh: dict[str, Any], mesm_data: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:
     source, out = repaired
@@ -159,7 +159,7 @@ def killed(source: Path, out: Path, moment: str, command: str) -> None:
     assert subprocess.run(arguments, env=environment).returncode == -signal.SIGKILL
 
 
-def test_a_retry_that_is_killed_loses_nothing_and_goes_on(repaired: tuple[Path, Path], fresh: dict[str, Any]) -> None:
+def test_a_killed_retry_loses_nothing_and_resumes(repaired: tuple[Path, Path], fresh: dict[str, Any]) -> None:
     """On top of it a sample that was whole has rotted in its shard: it is made again too."""
     source, out = repaired
     row = next(row for row in Dataset(out).rows.values() if row["status"] == "ok" and row["reason"] is None)
@@ -204,7 +204,7 @@ def change_sound(wav: Path) -> None:
 
 
 @pytest.mark.parametrize("longer", [True, False])
-def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
+def test_a_repaired_source_file_is_detected_even_if_nothing_was_lost(
     whole: Path, corpus: Path, fresh: dict[str, Any], tmp_path: Path, longer: bool
 ) -> None:
     """By the sizes of files, and where those are the same by their digests."""
@@ -231,7 +231,7 @@ def test_a_source_that_was_repaired_though_nothing_was_lost_is_found_out(
 
 
 @pytest.mark.parametrize("command", ["build", "retry"])
-def test_a_stopped_build_or_retry_goes_on_after_a_repair(
+def test_a_stopped_build_or_retry_resumes_after_a_repair(
     broken: Path, corpus: Path, fresh: dict[str, Any], tmp_path: Path, command: str
 ) -> None:
     """Parts of what was broken, or is another file now, are made again; the others are kept."""
@@ -255,7 +255,7 @@ def test_a_stopped_build_or_retry_goes_on_after_a_repair(
     assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
 
 
-def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp_path: Path) -> None:
+def test_retry_does_not_change_a_stopped_build_whose_source_is_missing(broken: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "source", tmp_path / "out"
     shutil.copytree(broken / "source", source)
     killed(source, out, "build", "build")
@@ -266,7 +266,7 @@ def test_a_stopped_build_whose_source_is_gone_is_left_as_it_is(broken: Path, tmp
     assert sorted(path.name for path in (out / ".build" / "parts").iterdir()) == before
 
 
-def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
+def test_a_killed_build_does_not_repeat_complete_recordings(
     tmp_path: Path, corpus: Path, fresh: dict[str, Any]
 ) -> None:
     out = tmp_path / "out"
@@ -293,7 +293,7 @@ def test_a_build_that_was_killed_does_not_do_again_what_was_complete(
     assert everything(out) == fresh
 
 
-def test_retry_refuses_what_is_not_the_source_and_changes_nothing(
+def test_retry_refuses_another_source_and_changes_nothing(
     repaired: tuple[Path, Path], corpus: Path, tmp_path: Path
 ) -> None:
     source, out = repaired

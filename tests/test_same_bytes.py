@@ -37,7 +37,7 @@ def reference(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path)
     return content(path)
 
 
-def test_four_workers_another_folder_touched_files_another_umask(
+def test_workers_folder_file_times_and_umask_change_no_byte(
     tmp_path: Path, corpus: Path, reference: dict[str, object]
 ) -> None:
     copy = tmp_path / "IEMOCAP full release (copy)"
@@ -53,7 +53,7 @@ def test_four_workers_another_folder_touched_files_another_umask(
     assert all(shard.stat().st_mode & 0o777 == 0o644 for shard in (tmp_path / "out" / "shards").iterdir())
 
 
-def test_ten_kills_and_as_many_resumptions(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
+def test_ten_kills_and_resumptions_change_no_byte(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
     """SIGKILL to the whole process group at random moments; then once to the end."""
     out = tmp_path / "out"
     program = "import sys, test_same_bytes as t; t.build_dataset(t.scan_corpus('iemocap', t.Path(sys.argv[1])), "
@@ -97,7 +97,9 @@ t.build_dataset(t.scan_corpus("iemocap", Path(sys.argv[1])), Path(sys.argv[2]), 
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="switches off x86 instruction sets")
-def test_a_cpu_without_its_vector_instructions(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
+def test_the_vector_instructions_of_the_cpu_change_no_byte(
+    tmp_path: Path, corpus: Path, reference: dict[str, object]
+) -> None:
     """The SIMD code of the decoder (`-cpuflags 0`), of torch, of numpy and of the BLAS is switched off or changed."""
     environment = {
         **os.environ,

@@ -81,12 +81,12 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     shutil.rmtree(arguments.out, ignore_errors=True)
-    found = scan_corpus("iemocap", arguments.corpus)
+    corpus = scan_corpus("iemocap", arguments.corpus)
     before, looked = cpu(), 0
     pictures = []
-    for recording in found.recordings:
+    for recording in corpus.recordings:
         for utterance in recording.utterances:
-            frames = prepare(found.root, recording, utterance, arguments.out / recording.id / utterance.id)
+            frames = prepare(corpus.root, recording, utterance, arguments.out / recording.id / utterance.id)
             side = "L" if utterance.region.left == 0 else "R"
             folder = arguments.out / recording.id / utterance.id
             chosen = [folder / f"image_{side}_{number}.jpg" for number in range(0, frames, STEP)]

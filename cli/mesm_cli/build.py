@@ -1,7 +1,5 @@
 """mesm-data build."""
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mesm_cli import console
-from mesm_data.errors import InputError, MesmError
+from mesm_cli.build_lock import check_corpus, compare_with_lock, read_lock_for
+from mesm_cli.progress_bar import ProgressBar
+from mesm_data.errors import MesmError
 
 if TYPE_CHECKING:
-    from mesm_data.dataset.recipe import Recipe
-    from mesm_data.integrity.lock_reader import Lock
     from mesm_data.schema.recordings import Corpus
 
 MAX_FAILED = 0.05  # of all utterances: above this share the exit code is 1
@@ -112,7 +110,7 @@ def build(
     options = {name: value for name, value in media.items() if value is not None}
     recipe = Recipe(corpus="", clips=not no_video, only=only, limit=limit, video_offset=parse_seconds(video_offset))
     if lock:  # before the corpus is scanned, which can take minutes
-        followed_lock, recipe = read_lock(lock, corpus, recipe, options)
+        followed_lock, recipe = read_lock_for(lock, corpus, recipe, options)
     scanned = open_corpus(corpus, source)
     if followed_lock:
         check_corpus(followed_lock, scanned.name)
@@ -122,7 +120,7 @@ def build(
         options |= detector_options(options.get("face_detector", recipe.face_detector), face_model)
         recipe = replace(recipe, **options)
     show_notes(scanned.notes)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         info = build_dataset(
             scanned,
             out,
@@ -140,56 +138,6 @@ def build(
     if followed_lock:
         compare_with_lock(out, followed_lock, info)
     report(out, info)
-
-
-def read_lock(path: Path, corpus: str, options: "Recipe", media: Iterable[str]) -> "tuple[Lock, Recipe]":
-    """Read a lock and its recipe.
-
-    Args:
-        path: The lock.
-        corpus: The name of a corpus, or the path of a table or corpus.toml, whose name is not known yet.
-        options: The options of the command line.
-        media: The names of further options on the command line.
-
-    Raises:
-        InputError: The lock is of another corpus, or an option of the command line conflicts with it.
-    """
-    from mesm_data.corpora.table.corpus_file import is_corpus_file
-    from mesm_data.integrity.lock_reader import read_lock
-    from mesm_data.media.toolchain import toolchain_versions
-
-    lock = read_lock(path)
-    if not is_corpus_file(corpus):
-        check_corpus(lock, corpus)
-    conflicts = {"--only": options.only, "--limit": options.limit, "--video-offset": options.video_offset != "0"}
-    conflicts |= {f"--{name.replace('_', '-')}": True for name in media}
-    if named := [name for name, value in conflicts.items() if value]:
-        raise InputError(f"{named[0]} cannot be given with --lock: the lock says what is built")
-    if differs := lock.toolchain_difference(toolchain_versions()):
-        console.say(f"note: this toolchain is not the lock's ({differs}); samples that differ are listed below")
-    return lock, replace(lock.recipe, clips=lock.recipe.clips and options.clips)
-
-
-def check_corpus(lock: "Lock", corpus: str) -> None:
-    """Raises InputError if a lock is not of this corpus."""
-    if lock.recipe.corpus != corpus:
-        raise InputError(f"{lock.path} is of {lock.recipe.corpus}, not of {corpus}")
-
-
-def compare_with_lock(out: Path, lock: "Lock", info: dict[str, Any]) -> None:
-    """Compare the dataset with the lock and write rebuild.csv. Raises MesmError if a sample is different."""
-    from mesm_data.integrity.lock_comparison import DIFFERENT, REBUILD_NAME, compare_build, summarize
-
-    comparisons = compare_build(out, lock)
-    console.say(f"rebuilt by {lock.path}: {summarize(comparisons, lock, info['root'])}")
-    different = [(key, what) for key, verdict, what in comparisons if verdict == DIFFERENT]
-    for key, what in different[:MAX_SHOWN]:
-        console.say(f"different: {key}: {what}")
-    if different:
-        raise MesmError(
-            f"{len(different)} of {len(comparisons)} samples are different from the lock; {out / REBUILD_NAME} lists "
-            "them all"
-        )
 
 
 def write_inferred_schema(corpus: "Corpus", out: Path) -> None:
@@ -210,26 +158,6 @@ def show_notes(notes: tuple[str, ...]) -> None:
         console.say(f"note: {note}")
     if len(notes) > MAX_SHOWN:
         console.say(f"note: and {len(notes) - MAX_SHOWN} more, all in dataset.json")
-
-
-class Bar:
-    """A progress bar over utterances, which is closed before another message is printed."""
-
-    def __init__(self) -> None:
-        self._open = ExitStack()
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __call__(self, phase: str, total: int, todo: int) -> Callable[[int], object]:
-        from tqdm import tqdm
-
-        self._open.close()
-        bar = tqdm(total=total, initial=total - todo, unit="utt", desc=phase, smoothing=0.05, dynamic_ncols=True)
-        return self._open.enter_context(bar).update
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
 
 
 def report(out: Path, info: dict[str, Any]) -> None:

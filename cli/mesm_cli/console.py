@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Never
@@ -139,20 +139,3 @@ def table(rows: Mapping[Any, Any], title: str) -> None:
     show(f"\n{title}")
     for name, value in rows.items():
         show(f"  {name!s:<{width}}  {value}")
-
-
-@contextmanager
-def bytes_bar(what: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """Show a progress bar over bytes.
-
-    Yields a function that starts the bar with the total and returns a function to be called with further bytes.
-    """
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, desc=what, dynamic_ncols=True, leave=False) as bar:
-
-        def begin(total: int) -> Callable[[int], object]:
-            bar.reset(total)
-            return bar.update
-
-        yield begin

@@ -55,4 +55,4 @@ def explain(
         subjects = contents.dataset_subjects(path, chosen, data=data)
     total = page.count_all_passes(predictor, subjects)
     with tqdm(total=total, unit="pass", desc="explain", dynamic_ncols=True, leave=False) as bar:
-        console.show(page.write_explanation(predictor, subjects, out or path / "explain.html", progress=bar.update))
+        console.show(page.write_explanation(predictor, subjects, out or path / "explain.html", step=bar.update))

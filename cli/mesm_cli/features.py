@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from mesm_data.features.base import Extractor
@@ -49,8 +50,6 @@ def features(
       mesm-data features /data/iemocap --with mine.parquet --name mine
       mesm-data features /data/iemocap
     """
-    from tqdm import tqdm
-
     from mesm_data.dataset.reader import Dataset
     from mesm_data.features import feature_set
     from mesm_data.features.extractors import default_name, open_extractor
@@ -58,16 +57,17 @@ def features(
 
     dataset = Dataset(path, check=True)
     if kind is None:
-        for each in feature_set.names(path):
+        for each in feature_set.set_names(path):
             console.show(describe(feature_set.open_set(path, each)))
         return
     extractor = (
         open_encoder(source) if kind == "encoder" else open_extractor(kind, source=source, window=window, hop=hop)
     )
     console.say(f"note: {extractor.describe().licence}")
-    with tqdm(total=len(dataset), unit="utterance", desc=extractor.kind, dynamic_ncols=True, leave=False) as bar:
+    with ProgressBar(leave=False) as bar:
+        step = bar(extractor.kind, len(dataset), len(dataset))
         made = compute_features(
-            dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=bar.update
+            dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=step
         )
     console.show(describe(made))
 

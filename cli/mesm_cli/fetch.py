@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 
 
 @console.when_stopped(console.RESUMES)
@@ -24,7 +25,7 @@ def fetch(
     """
     from mesm_data.publishing import fetch as publications
 
-    with console.bytes_bar("fetch") as progress:
+    with ProgressBar("B", leave=False) as progress:
         tier, root = publications.fetch(url, path, progress=progress)
     console.show(path)
     if tier == "recipe":

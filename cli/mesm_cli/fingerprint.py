@@ -8,6 +8,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.build import show_notes
+from mesm_cli.progress_bar import ProgressBar
 from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def fingerprint(
       mesm-data fingerprint /mnt/IEMOCAP --against recipe.lock
       mesm-data fingerprint /mnt/IEMOCAP > SHA256SUMS
     """
-    from tqdm import tqdm
-
     from mesm_data.integrity import fingerprint as library
     from mesm_data.storage.files import check_writable
     from mesm_data.storage.json_files import write_json
@@ -50,9 +49,10 @@ def fingerprint(
     scanned = find_corpus(source, corpus)
     show_notes(scanned.notes)
     sizes = library.all_source_sizes(scanned)
-    with tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc="hash", dynamic_ncols=True) as bar:
-        result = library.fingerprint(scanned, sizes, bar.update)
-    console.say(f"{scanned.name}: {len(sizes)} files, {sum(sizes.values()) / 1e9:.2f} GB, sha256 {result['sha256']}")
+    total = sum(sizes.values())
+    with ProgressBar("B") as bar:
+        result = library.fingerprint(scanned, sizes, bar("hash", total, total))
+    console.say(f"{scanned.name}: {len(sizes)} files, {total / 1e9:.2f} GB, sha256 {result['sha256']}")
     if out:
         write_json(out, result)
     if reference is None:

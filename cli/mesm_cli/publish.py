@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 
 
 class Tier(StrEnum):
@@ -48,7 +49,7 @@ def publish(
     from mesm_data.publishing import publish as publications
     from mesm_data.storage.remote_errors import redact_url
 
-    with console.bytes_bar("publish") as progress:
+    with ProgressBar("B", leave=False) as progress:
         publication = publications.publish(path, url, tier=tier.value, holder_of=holder_of, progress=progress)
     kind = "SYNTHETIC " if publication.synthetic else ""
     console.say(

@@ -44,6 +44,6 @@ def report(
         if data:
             raise
         console.say(f"note: the page is made without the dataset ({error})")
-        console.show(page.write(runs[0]))
+        console.show(page.write_report(runs[0]))
         return
     console.show(write_report(setup, runs[0]))

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
-from mesm_cli.build import Bar, BuildEngine, report, show_notes
+from mesm_cli.build import BuildEngine, report, show_notes
+from mesm_cli.progress_bar import ProgressBar
 
 
 @console.when_stopped(console.RESUMES)
@@ -39,7 +40,7 @@ def retry(
     index = load_source_index(path)
     scanned = open_corpus(str(load_corpus_file(path) or corpus), source or (index[0] if index else None))
     show_notes(scanned.notes)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         info = retry_dataset(
             scanned,
             path,

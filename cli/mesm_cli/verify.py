@@ -8,6 +8,7 @@ import typer
 
 from mesm_cli import console
 from mesm_data.errors import MesmError
+from mesm_data.storage.progress import Step
 
 
 def verify(
@@ -71,9 +72,7 @@ def say_detector(recipe: dict[str, Any]) -> None:
         )
 
 
-def print_differences(
-    differences: Callable[[Callable[[int], object]], Iterator[str]], title: str, total: int, unit: str
-) -> int:
+def print_differences(differences: Callable[[Step], Iterator[str]], title: str, total: int, unit: str) -> int:
     """Print differences as they are found, below a progress bar that is removed at the end; return their number."""
     from tqdm import tqdm
 

@@ -38,6 +38,7 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
     """Scan every row of the three tables, and every clip without a row (excluded by `no_row`).
 
     Args:
+        root: the folder of the corpus.
         prefer_final: use the final_videos_test* version of a test clip if there is one (flag `final_video`).
 
     A split without any clip, or without its table, is skipped, with a note.

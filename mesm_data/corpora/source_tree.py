@@ -183,6 +183,7 @@ def decode(data: bytes, remark: Callable[[str], object] = lambda sentence: None)
     bytes (an interrupted copy, a crash of the file system) ends a line.
 
     Args:
+        data: the bytes of a text file.
         remark: called with a sentence for each irregularity.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A dataset on disk. Its files are written once, in this order, dataset.json last:
+"""A dataset on disk. Its files are written once, in this order, dataset.json last.
 
 OUT/shards/*.tar          the samples
 OUT/video/*.tar           the clips, with the same keys in the same order
@@ -9,7 +9,7 @@ OUT/dataset.json          the description; a reader refuses a format that it doe
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ import pyarrow as pa
 
 from mesm_data.dataset.failures import write_failures
 from mesm_data.dataset.hf_features import hf_features
+from mesm_data.dataset.info import SHARD_FORMAT, STATUSES, validate_info
 from mesm_data.dataset.manifest import clip_index_schema, manifest_schema, read_table, rows_digest, write_table
 from mesm_data.dataset.pack import pack_parts
-from mesm_data.dataset.validation import STATUSES, validate_clip_index, validate_info, validate_manifest
+from mesm_data.dataset.validation import validate_clip_index, validate_manifest
 from mesm_data.errors import InputError
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.json_files import canonical_json, read_json, write_json
-
-SHARD_FORMAT = 2
+from mesm_data.storage.progress import Step
 
 
 def write_dataset(
@@ -35,7 +35,7 @@ def write_dataset(
     facts: dict[str, Any],
     *,
     limit: int,
-    step: Callable[[int], object],
+    step: Step,
 ) -> dict[str, Any]:
     """Pack parts into a dataset.
 
@@ -105,16 +105,7 @@ def read_dataset_info(path: Path) -> dict[str, Any]:
         if (path / ".build").exists():
             hint = " A build was begun here and has not ended: run the same build command again."
         raise InputError(f"{path} holds no dataset.json, so it is not a dataset.{hint}")
-    info = read_json(file)
-    if not isinstance(info, dict) or "format" not in info:
-        raise InputError(f"{file} does not describe a dataset of mesm")
-    if type(info["format"]) is not int or info["format"] != SHARD_FORMAT:
-        raise InputError(
-            f"{path} has shard format {info['format']}; this version of mesm reads format {SHARD_FORMAT}. "
-            "Install the version of mesm that wrote it, or build it anew"
-        )
-    validate_info(file, info)
-    return info
+    return validate_info(read_json(file), str(file))
 
 
 def read_manifest(path: Path, info: Mapping[str, Any]) -> pa.Table:

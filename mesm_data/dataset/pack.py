@@ -4,7 +4,7 @@
 workers do not use webdataset, because importing it loads torch (230 MB and 1.4 s of CPU per worker).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.parts import DamagedPart
 from mesm_data.dataset.tar import BLOCK, padded_size, tar_header
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.progress import Step
 
 
 def shard_order_key(key: str) -> bytes:
@@ -50,7 +51,7 @@ def assign_shards(rows: list[dict[str, Any]], limit: int) -> dict[str, list[dict
 
 
 def pack_parts(
-    parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, step: Callable[[int], object]
+    parts: Path, out: Path, rows: list[dict[str, Any]], *, limit: int, step: Step
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write shards/ and video/ from parts, and add the shard and the member columns to the rows.
 

@@ -1,10 +1,9 @@
-"""Validate dataset.json and the tables of a dataset against the format and against each other, before they are used.
+"""Validate the tables of a dataset against the format and against dataset.json, before they are used.
 
 A dataset may come from another machine. Each size, offset and number of rows is compared with the files before memory
 is allocated for it, and what readers rely on (the keys and their positions) is validated once, here.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,23 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mesm_data.dataset.info import STATUSES
 from mesm_data.dataset.manifest import member_columns
 from mesm_data.dataset.members import EXTENSIONS, NPY_HEADER_SIZE
 from mesm_data.dataset.tar import BLOCK, RECORD, check_key
 from mesm_data.errors import InputError
 from mesm_data.media.wav import WAV_HEADER_SIZE
-from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import sample_key
-
-STATUSES = ("ok", "failed", "excluded")
-_MAX_OPTIONS = {"face_size": 4096, "sample_rate": 2**20}  # of the recipe
-_INTERVAL = re.compile(r"(?=.*[1-9])[0-9]{1,4}(\.[0-9]{1,9})?")  # a positive number of seconds
-_SHARD = re.compile(r"[A-Za-z0-9_-]{1,200}\.tar")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_FIELDS = {
-    "corpus": str, "synthetic": bool, "counts": dict, "manifest": dict, "shards": dict, "video": dict, "notes": list,
-    "recipe": dict, "root": str, "schema": dict,
-}  # fmt: skip
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -42,12 +31,6 @@ class Problem(NamedTuple):
 
     text: str
     row: int
-
-
-def validate_info(path: Path, info: Mapping[str, Any]) -> None:
-    """Raises InputError if `info`, the content of the dataset.json at `path`, is not valid."""
-    for problem in _info_problems(info):
-        raise InputError(f"{path}: {problem}. No build writes that: get the file again")
 
 
 def validate_manifest(path: Path, table: pa.Table, info: Mapping[str, Any]) -> None:
@@ -75,48 +58,6 @@ def validate_clip_index(path: Path, table: pa.Table, info: Mapping[str, Any]) ->
     sizes = _shard_sizes(table, info["video"])
     for text, row in (*_null_values(table, ("shard", "offset", "size", "sha256")), *_outside_shard(table, "", sizes)):
         raise InputError(f"{path}: {keys[row]}: {text}. No build writes that: get it and dataset.json again")
-
-
-def _info_problems(info: Mapping[str, Any]) -> Iterator[str]:
-    for name, kind in _FIELDS.items():
-        if type(info.get(name)) is not kind:
-            yield f"{name!r} is missing, or is not of type {kind.__name__}"
-    if not isinstance(info["schema"], dict) or info["schema"].get("name") != info["corpus"]:
-        yield f"'schema' is not that of the corpus {info['corpus']!r:.80}"
-    try:
-        CorpusSchema.parse(info["schema"], "schema")
-    except InputError as error:
-        yield str(error)
-    if not all(isinstance(note, str) for note in info["notes"]):
-        yield "'notes' are not sentences"
-    for name, most in _MAX_OPTIONS.items():
-        if not _is_count(info["recipe"].get(name), most) or not info["recipe"][name]:
-            yield f"the recipe's {name!r} is not a number from 1 to {most}"
-    interval = info["recipe"].get("frame_interval")
-    if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
-        yield "the recipe's 'frame_interval' is not a number of seconds"
-    if not all(_is_count(info["counts"].get(name)) for name in ("total", *STATUSES)):
-        yield "'counts' are not numbers of utterances by status"
-    if not _is_count(info["manifest"].get("rows")) or not is_sha256(info["manifest"].get("sha256")):
-        yield "'manifest' is not a number of rows and a sha256"
-    if not is_sha256(info["root"]):
-        yield "'root' is not a sha256"
-    for folder in ("shards", "video"):
-        for name, facts in info[folder].items():
-            if not _SHARD.fullmatch(name):
-                yield f"{folder!r} names a file {name!r}, which is not the name of a shard"
-            entry = facts if isinstance(facts, dict) else {}
-            if not is_sha256(entry.get("sha256")) or not all(_is_count(entry.get(n)) for n in ("size", "samples")):
-                yield f"{folder!r} does not say the size, samples and sha256 of {name}"
-
-
-def _is_count(value: object, most: int = 2**50) -> bool:
-    return type(value) is int and 0 <= value <= most
-
-
-def is_sha256(value: object) -> bool:
-    """Whether a value is a sha256 in hexadecimal digits."""
-    return isinstance(value, str) and bool(_SHA256.fullmatch(value))
 
 
 def _read_keys(path: Path, table: pa.Table) -> list[str]:

@@ -141,7 +141,7 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
     """
     path = Path(dataset) / FOLDER / name
     if not (path / "features.json").exists():
-        there = ", ".join(names(Path(dataset))) or "none"
+        there = ", ".join(set_names(Path(dataset))) or "none"
         raise InputError(
             f"{dataset} has no features {name!r} (there are: {there}): compute them with `mesm-data features {dataset} "
             f"--with …`, see `mesm-data features --help`"
@@ -156,7 +156,7 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
     return FeatureSet(path=path, info=info, table=table)
 
 
-def names(dataset: Path) -> list[str]:
+def set_names(dataset: Path) -> list[str]:
     """The names of the finished feature sets of a dataset."""
     return sorted(path.parent.name for path in (dataset / FOLDER).glob("*/features.json"))
 
@@ -175,7 +175,7 @@ def check_dataset(features: FeatureSet, root: str, keys: list[str]) -> None:
         )
 
 
-def encode(values: Floats) -> bytes:
+def encode_values(values: Floats) -> bytes:
     """Encode float32 (n, d) as .npy, version 1.0."""
     return npy_header("<f4", values.shape) + values.astype("<f4").tobytes()
 

@@ -1,6 +1,6 @@
 """Are the feature sets of a dataset what their descriptions say? For `mesm-data verify`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
@@ -8,15 +8,16 @@ from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
 from mesm_data.integrity.verify import Member, ShardMembers, verify_shard
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.progress import Step, no_step
 
 
-def verify_features(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[str]:
+def verify_features(path: Path, step: Step = no_step) -> Iterator[str]:
     """Yield one sentence per difference between the feature sets of the dataset at `path` and their descriptions.
 
-    `progress` is called with the bytes read.
+    `step` is called with the bytes read.
     """
     info = read_dataset_info(path)
-    for name in feature_set.names(path):
+    for name in feature_set.set_names(path):
         try:
             features = feature_set.open_set(path, name)
             built = [row["key"] for row in read_manifest_rows(path, info) if row["status"] == "ok"]
@@ -30,7 +31,7 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
             ]
             digest = features.info["tar"]["sha256"]
             with (features.path / tar).open("rb") as file:
-                yield from verify_shard(f"features/{name}/{tar}", file, samples, digest, progress)
+                yield from verify_shard(f"features/{name}/{tar}", file, samples, digest, step)
         except OSError as error:
             yield f"features/{name}: cannot be read ({error.strerror})"
         except MesmError as error:
@@ -39,5 +40,5 @@ def verify_features(path: Path, progress: Callable[[int], object] | None = None)
 
 def total_bytes(path: Path) -> int:
     """The bytes that `verify_features` reads of the dataset at `path`."""
-    infos = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.names(path)]
+    infos = [read_json(path / feature_set.FOLDER / name / "features.json") for name in feature_set.set_names(path)]
     return sum(int(info["tar"]["size"]) for info in infos)

@@ -19,15 +19,15 @@ from mesm_data.integrity.lock_writer import read_clip
 from mesm_data.integrity.sample_checks import clip_problems, sample_problems
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_data.storage.parallel import Progress
+from mesm_data.storage.progress import Step, no_step
 
 
-def check_content(path: Path, progress: Progress = lambda samples: None) -> Iterator[str]:
+def check_content(path: Path, step: Step = no_step) -> Iterator[str]:
     """Yield the first problem of each sample, as a sentence; nothing if there is none.
 
     Args:
         path: The folder of a dataset.
-        progress: Called twice per sample: when it has been decoded, and when webdataset has read it.
+        step: Called twice per sample: when it has been decoded, and when webdataset has read it.
 
     Raises:
         InputError: `path` is not a dataset.
@@ -44,9 +44,9 @@ def check_content(path: Path, progress: Progress = lambda samples: None) -> Iter
         problem = next(_problems(dataset, key, clips.get(key), schema, interval), None)
         if problem:
             yield f"sample {key}: {problem}"
-        progress(1)
+        step(1)
     dataset.prefetch(keys)
-    yield from webdataset_problems(dataset, progress)
+    yield from webdataset_problems(dataset, step)
 
 
 def _problems(
@@ -64,7 +64,7 @@ def _problems(
         yield f"its record is not of this format ({type(error).__name__}: {error})"
 
 
-def webdataset_problems(dataset: Dataset, progress: Progress) -> Iterator[str]:
+def webdataset_problems(dataset: Dataset, step: Step) -> Iterator[str]:
     """Read every shard with webdataset, and compare: the same samples in the same order with the same content."""
     import webdataset
 
@@ -77,7 +77,7 @@ def webdataset_problems(dataset: Dataset, progress: Progress) -> Iterator[str]:
             stream = webdataset.WebDataset([source], shardshuffle=False, empty_check=False).decode()
             for key, other in zip_longest(keys, stream):
                 yield from _webdataset_differences(dataset, name, key, other)
-                progress(1)
+                step(1)
         except Exception as error:  # any exception of another library's reader is a finding
             yield f"shards/{name}: webdataset cannot read it ({type(error).__name__}: {str(error).splitlines()[0]})"
 

@@ -5,7 +5,7 @@ difference. A recipe.lock names no files: each utterance's files are searched th
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,16 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.corpora import inventory
-from mesm_data.dataset.validation import is_sha256
+from mesm_data.dataset.info import FileEntry
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_reader import Lock, read_lock
 from mesm_data.media.image_sequence import numbered_images
 from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.json_models import JsonModel, validate_json
+from mesm_data.storage.progress import Step, no_step
 
 FINGERPRINT_VERSION = 1
 FileTable = Mapping[str, Mapping[str, Any]]  # path -> {"sha256": ..., "size": ...}
+
+
+class FingerprintFile(JsonModel):
+    """A fingerprint: the files by path."""
+
+    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +65,15 @@ def _images(folder: Path, prefix: str) -> list[str]:
 def fingerprint(
     corpus: Corpus,
     sizes: Mapping[str, int],
-    progress: Callable[[int], object] = lambda size: None,
+    step: Step = no_step,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Hash the files of a scanned corpus.
 
     Args:
+        corpus: The scanned corpus.
         sizes: The result of `all_source_sizes`.
-        progress: Called with the number of bytes of each file.
+        step: Called with the number of bytes of each file.
         threads: Threads that hash; by default two per core, at most 16. Hashing releases the interpreter lock.
 
     Returns:
@@ -80,7 +89,7 @@ def fingerprint(
         except OSError as error:
             raise MesmError(f"{corpus.root / path} cannot be read ({error.strerror})") from None
         finally:
-            progress(sizes[path])
+            step(sizes[path])
 
     with ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
         digests = list(pool.map(digest, sizes))
@@ -187,10 +196,7 @@ def read_reference(path: Path) -> dict[str, dict[str, Any]] | Lock:
     content = read_json(path)
     if isinstance(content, dict) and "lock" in content:
         return read_lock(path)
-    is_fingerprint = isinstance(content, dict) and content.get("fingerprint") == FINGERPRINT_VERSION
-    if not is_fingerprint or not isinstance(content.get("files"), dict):
+    if not isinstance(content, dict) or content.get("fingerprint") != FINGERPRINT_VERSION:
         raise InputError(f"{path} is neither a fingerprint of version {FINGERPRINT_VERSION} nor a recipe.lock")
-    for name, file in content["files"].items():
-        if not isinstance(file, dict) or not is_sha256(file.get("sha256")) or not isinstance(file.get("size"), int):
-            raise InputError(f"{path}: the entry of {name!r} is not valid: the file is damaged")
+    validate_json(content, FingerprintFile, str(path))
     return dict(content["files"])

@@ -73,6 +73,7 @@ def compare_samples(
     """Compare all samples of a lock and of a dataset, in the order of their keys.
 
     Args:
+        lock: The lock.
         samples: The entries of the dataset, as from `lock_writer.lock_entries`.
         failed: The keys of the dataset's failed utterances.
     """

@@ -4,26 +4,110 @@ A lock may come from anybody. Its boxes only say where to crop the local frames,
 them. Nothing of a lock becomes a path, or a part of a sample other than boxes, scores and `detected`.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
-from mesm_data.dataset.validation import is_sha256
 from mesm_data.errors import InputError
-from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_VERSION
+from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_VERSION, KeyedField
 from mesm_data.media.faces.crop import FaceBox
 from mesm_data.media.options import parse_seconds
 from mesm_data.schema.recordings import Corpus, Utterance
 from mesm_data.splits.rules import named_splits
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.json_models import Count, JsonModel, Sha256, validate_json
 
-_CORPUS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_DIGESTS = ("wav", "faces", "pcm", "pixels")
+Option = Annotated[int, Field(ge=1, lt=2**40)]
+
+
+class FaceEntry(JsonModel):
+    """The face boxes of a sample: x0, y0, x1 and y1, score and number of detected faces per crop."""
+
+    boxes: list[Annotated[list[Count], Field(min_length=4, max_length=4)]]
+    scores: list[Annotated[float, Field(ge=0, le=1)]]
+    detected: list[bool]
+    counts: list[Count]
+
+    @model_validator(mode="after")
+    def _one_per_crop(self) -> Self:
+        if not len(self.boxes) == len(self.scores) == len(self.counts):
+            raise ValueError("boxes, scores and counts are not of the same length")
+        if self.detected != [count > 0 for count in self.counts]:
+            raise ValueError("detected does not fit counts")
+        return self
+
+
+class Digests(JsonModel):
+    """The digests of a sample's members and of their content."""
+
+    wav: Sha256
+    faces: Sha256
+    pcm: Sha256
+    pixels: Sha256
+
+
+class ClipEntry(JsonModel):
+    """A clip: its packets of audio. The other values are only compared."""
+
+    sound: Count
+
+
+class LockEntry(JsonModel):
+    """A sample in a lock."""
+
+    id: str
+    faces: FaceEntry
+    sha256: Digests
+    keyed: Annotated[dict[KeyedField, Sha256], Field(min_length=len(KEYED_FIELDS))] | None
+    audio: dict[str, Any] | None = None
+    video: dict[str, Any] | None = None
+    clip: ClipEntry | None = None
+
+
+class SplitEntry(JsonModel):
+    """The split that groups the shards."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    digest: Sha256
+
+
+class LockRecipe(JsonModel):
+    """The options of a recipe, as far as `Recipe` does not check them itself."""
+
+    corpus: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
+    only: str | None
+    limit: Annotated[int, Field(ge=1)] | None
+    split: SplitEntry | None
+    clips: bool
+    shard_bytes: Option
+    face_margin: Option
+    video_offset: str
+    frame_interval: str
+    detector: str
+
+
+class LockFile(JsonModel):
+    """recipe.lock."""
+
+    recipe: LockRecipe
+    toolchain: dict[str, Any]
+    root: Sha256
+    failed: list[str]
+    samples: list[LockEntry]
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        if len({entry.id for entry in self.samples}) < len(self.samples):
+            raise ValueError("an id occurs twice among the samples")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,85 +172,26 @@ class Lock:
 def read_lock(path: Path) -> Lock:
     """Read and validate a lock. Raises InputError that names the file and the problem."""
     header = read_json(path)
-    if not isinstance(header, dict) or "lock" not in header or not isinstance(header.get("samples"), list):
+    if not isinstance(header, dict) or "lock" not in header:
         raise InputError(
             f"{path} is not a recipe.lock: give the file that `mesm-data build` writes beside dataset.json"
         )
     if header["lock"] != LOCK_VERSION:
         version = repr(header["lock"])[:40]
         raise InputError(f"{path} has version {version}; this version of mesm reads version {LOCK_VERSION}")
-    samples: dict[str, dict[str, Any]] = {}
-    for number, entry in enumerate(header.pop("samples")):
-        if not is_lock_entry(entry) or entry["id"] in samples:
-            raise InputError(f"{path}: entry {number} of the table of samples is not valid: the file is damaged")
-        samples[entry["id"]] = entry
-    is_complete = (
-        isinstance(header.get("toolchain"), dict)
-        and isinstance(header.get("failed"), list)
-        and is_sha256(header.get("root"))
-    )
-    if not is_complete:
-        raise InputError(f"{path} lacks its toolchain, failed or root: the file is damaged")
-    recipe = parse_recipe(path, header.get("recipe"))
+    validate_json(header, LockFile, str(path))
+    samples = {entry["id"]: entry for entry in header.pop("samples")}
     digest = sha256(path.read_bytes()).hexdigest()
-    return Lock(path=path, digest=digest, header=header, recipe=recipe, samples=samples)
+    return Lock(path=path, digest=digest, header=header, recipe=parse_recipe(path, header["recipe"]), samples=samples)
 
 
-def parse_recipe(path: Path, options: Any) -> Recipe:
+def parse_recipe(path: Path, options: dict[str, Any]) -> Recipe:
     """The recipe of a lock. Raises InputError if an option is missing, unknown to this version, or not valid."""
     names = {field.name for field in fields(Recipe)}
-    if not isinstance(options, dict) or set(options) != names | {"detector"}:
-        differs = sorted(names ^ (set(options) - {"detector"})) if isinstance(options, dict) else sorted(names)
-        raise InputError(
-            f"{path}: its options are not those of this version of mesm ({', '.join(differs) or 'detector'})"
-        )
-    split = options["split"]
-    is_valid = {
-        "corpus": isinstance(options["corpus"], str) and _CORPUS.fullmatch(options["corpus"]) is not None,
-        "clips": isinstance(options["clips"], bool),
-        "only": options["only"] is None or isinstance(options["only"], str),
-        "limit": options["limit"] is None or _is_integer(options["limit"]),
-        "split": split is None
-        or (
-            isinstance(split, dict)
-            and {*split} == {"name", "digest"}
-            and isinstance(split["name"], str)
-            and is_sha256(split["digest"])
-        ),
-        **{name: _is_integer(options[name]) and options[name] < 2**40 for name in ("face_margin", "shard_bytes")},
-        **{name: isinstance(options[name], str) for name in ("video_offset", "frame_interval", "detector")},
-    }
-    if invalid := [name for name, valid in is_valid.items() if not valid]:
-        raise InputError(f"{path}: its option {invalid[0]} is {repr(options[invalid[0]])[:80]}, which is not valid")
+    if differs := sorted({*options} ^ {*names, "detector"}):
+        raise InputError(f"{path}: its options are not those of this version of mesm ({', '.join(differs)[:200]})")
     try:
         recipe = Recipe(**{name: options[name] for name in names})
         return replace(recipe, video_offset=parse_seconds(recipe.video_offset))
     except InputError as error:
         raise InputError(f"{path}: its option {error}") from None
-
-
-def is_lock_entry(entry: Any) -> bool:
-    """Whether this is a valid entry of the table of samples: every value that is used has its type."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-        return False
-    faces, digests, keyed = entry.get("faces"), entry.get("sha256"), entry.get("keyed", "missing")
-    if not isinstance(faces, dict) or not isinstance(digests, dict) or {*_DIGESTS} - {*digests}:
-        return False
-    lists = [faces.get(name) for name in ("boxes", "scores", "detected", "counts")]
-    if not all(isinstance(each, list) for each in lists) or len({len(each) for each in lists if each is not None}) > 1:
-        return False
-    clip = entry.get("clip")
-    return (
-        all(isinstance(b, list) and len(b) == 4 and all(_is_integer(n, least=0) for n in b) for b in faces["boxes"])
-        and all(isinstance(score, int | float) and 0 <= score <= 1 for score in faces["scores"])
-        and all(_is_integer(count, least=0) for count in faces["counts"])
-        and faces["detected"] == [count > 0 for count in faces["counts"]]
-        and all(is_sha256(digests[name]) for name in _DIGESTS)
-        and (keyed is None or (isinstance(keyed, dict) and all(is_sha256(keyed.get(name)) for name in KEYED_FIELDS)))
-        and all(entry.get(name) is None or isinstance(entry[name], dict) for name in ("audio", "video"))
-        and (clip is None or (isinstance(clip, dict) and _is_integer(clip.get("sound"), least=0)))
-    )
-
-
-def _is_integer(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

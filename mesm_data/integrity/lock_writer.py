@@ -6,10 +6,10 @@ check them, and nobody can guess them. docs/proof.md describes the content, and 
 """
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from mesm_data.media.clip_encoder import CLIP_TIME_BASE
 from mesm_data.media.containers import open_clip
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import canonical_json
+from mesm_data.storage.progress import Step, no_step
 
 if TYPE_CHECKING:
     from mesm_data.dataset.reader import Dataset
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "recipe.lock"
 LOCK_VERSION = 2
-KEYED_FIELDS = ("json", "text", "words", "labels", "record")
+KeyedField = Literal["json", "text", "words", "labels", "record"]
+KEYED_FIELDS: tuple[KeyedField, ...] = get_args(KeyedField)
 MIN_DISTINCT_VALUES = 16  # of a signal that makes a key: digital silence could be guessed
 _DOMAIN = {"sound": b"mesm recipe.lock 1 sound\0", "picture": b"mesm recipe.lock 1 picture\0"}
 _BLOCK = 4096  # values
@@ -34,7 +36,7 @@ _NOT_IN_RECORD = ("text", "words", "labels", "sources")  # keyed separately, or 
 _DIGESTS = ("wav", "faces", "pcm", "pixels")
 
 
-def write_lock(out: Path, step: Callable[[int], object] = lambda number: None) -> None:
+def write_lock(out: Path, step: Step = no_step) -> None:
     """Write OUT/recipe.lock of the finished dataset `out`. Calls `step(1)` for each sample.
 
     Needs the memory of the lock and of one shard.
@@ -91,6 +93,7 @@ def lock_entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
     """One sample's entry without its clip: digests of the sources, spans, boxes, digests of the content.
 
     Args:
+        sample: The sample.
         row: The digests in the sample's row of the manifest.
     """
     record = sample.record

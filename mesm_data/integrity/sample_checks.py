@@ -26,7 +26,9 @@ def sample_problems(sample: Sample, row: Mapping[str, Any], schema: CorpusSchema
     """All checks but that of the clip, the most severe first.
 
     Args:
+        sample: The sample.
         row: The sample's row of the manifest.
+        schema: The schema of the dataset, for its labels.
         interval: The recipe's frame interval in seconds.
     """
     yield from digest_problems(sample, row)

@@ -1,17 +1,18 @@
 """Compares a dataset on disk with its manifest. Every byte of every shard is accounted for."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mesm_data.dataset.dataset_dir import dataset_root, read_clip_index, read_dataset_info, read_manifest_rows
+from mesm_data.dataset.info import STATUSES
 from mesm_data.dataset.manifest import member_columns, rows_digest
 from mesm_data.dataset.members import EXTENSIONS
 from mesm_data.dataset.tar import BLOCK, padded_size, tar_end, tar_header
-from mesm_data.dataset.validation import STATUSES
 from mesm_data.storage.files import open_regular_file
+from mesm_data.storage.progress import Step, no_step
 
 
 class Member(NamedTuple):
@@ -31,12 +32,12 @@ class ShardMembers(NamedTuple):
     members: list[Member]
 
 
-def verify(path: Path, progress: Callable[[int], object] | None = None, *, clips: bool = True) -> Iterator[str]:
+def verify(path: Path, step: Step = no_step, *, clips: bool = True) -> Iterator[str]:
     """Yield one sentence per difference, in the order of the shards; nothing if every byte is as recorded.
 
     Args:
         path: The folder of a dataset.
-        progress: Called with the number of bytes read.
+        step: Called with the number of bytes read.
         clips: Also verify the files in video/.
 
     Raises:
@@ -52,12 +53,12 @@ def verify(path: Path, progress: Callable[[int], object] | None = None, *, clips
     yield from _count_differences(info, rows)
     built = [row for row in rows if row["status"] == "ok"]
     samples = [ShardMembers(row["key"], row["shard"], _members(row)) for row in built]
-    yield from _folder_differences(path / "shards", info["shards"], samples, progress)
+    yield from _folder_differences(path / "shards", info["shards"], samples, step)
     if info["video"] and clips:
         videos = [ShardMembers(row["key"], row["shard"], [_clip_member(row)]) for row in read_clip_index(path, info)]
         if {video.key for video in videos} != {sample.key for sample in samples}:
             yield f"video/index.parquet: {len(videos)} clips for {len(samples)} samples"
-        yield from _folder_differences(path / "video", info["video"], videos, progress)
+        yield from _folder_differences(path / "video", info["video"], videos, step)
 
 
 def _count_differences(info: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -82,13 +83,15 @@ def _folder_differences(
     folder: Path,
     files: dict[str, dict[str, Any]],
     samples: list[ShardMembers],
-    progress: Callable[[int], object] | None,
+    step: Step,
 ) -> Iterator[str]:
     """Compare all shards of a folder.
 
     Args:
+        folder: The folder of the shards or of the clips.
         files: The entries of dataset.json by the name of the shard.
         samples: The samples that the shards should contain.
+        step: Called with the number of bytes read.
     """
     by_shard: dict[str, list[ShardMembers]] = defaultdict(list)
     for sample in samples:
@@ -102,7 +105,7 @@ def _folder_differences(
         expected = sorted(by_shard[name], key=lambda sample: sample.members[0].offset)
         try:
             with open_regular_file(folder / name) as file:
-                yield from verify_shard(f"{folder.name}/{name}", file, expected, entry["sha256"], progress)
+                yield from verify_shard(f"{folder.name}/{name}", file, expected, entry["sha256"], step)
         except OSError as error:
             yield f"{folder.name}/{name}: cannot be read ({error.strerror})"
 
@@ -112,7 +115,7 @@ def verify_shard(
     file: IO[bytes],
     samples: list[ShardMembers],
     digest: str,
-    progress: Callable[[int], object] | None,
+    step: Step,
 ) -> Iterator[str]:
     """Read one shard from front to back, and compare the blocks of each sample, the end of the archive, its digest."""
     shard_hash = sha256()
@@ -120,8 +123,7 @@ def verify_shard(
     def read(size: int) -> bytes:
         data = file.read(size)
         shard_hash.update(data)
-        if progress:
-            progress(len(data))
+        step(len(data))
         return data
 
     position, shard_size = 0, file.seek(0, 2)

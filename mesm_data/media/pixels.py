@@ -72,9 +72,7 @@ def yuv420_planes(frame: Frame, left: int, right: int) -> tuple[NDArray[np.uint8
 
 
 def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
-    """The colour range and matrix of `yuv420_planes`, as arguments of ffmpeg's filter setparams; unknown ones are
-    left out.
-    """
+    """The colour range and matrix of `yuv420_planes` as arguments of ffmpeg's setparams, without unknown ones."""
     if _is_rgb(image):
         return {"range": "tv", "colorspace": "smpte170m"}
     matrix = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}.get(int(image.colorspace))

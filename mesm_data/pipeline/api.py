@@ -3,13 +3,13 @@
 Datasets are read by `mesm_data.dataset.reader.Dataset`.
 """
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
+from mesm_data.storage.progress import Step, no_step
 
 DERIVED = {"corpus", "face_model", "face_library", "split"}  # fields of a recipe that other arguments determine
 
@@ -84,7 +84,7 @@ def build(
     return Dataset(out)
 
 
-def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], object] | None = None) -> list[str]:
+def verify(path: str | Path, *, full: bool = False, progress: Step = no_step) -> list[str]:
     """Compare each byte of a dataset's shards and clips with its manifest, as `mesm-data verify` does.
 
     Args:
@@ -109,5 +109,5 @@ def verify(path: str | Path, *, full: bool = False, progress: Callable[[int], ob
 
     differences = [*compare(Path(path), progress), *verify_features(Path(path), progress)]
     if full and not differences:
-        differences += check_content(Path(path), progress or (lambda samples: None))
+        differences += check_content(Path(path), progress)
     return differences

@@ -25,7 +25,7 @@ from mesm_data.errors import MesmError
 from mesm_data.integrity import lock_writer
 from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
-from mesm_data.pipeline.build_run import BuildRun, Progress, ProgressStep, no_progress
+from mesm_data.pipeline.build_run import BuildRun
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
 from mesm_data.pipeline.executors.registry import get_engine
 from mesm_data.pipeline.job import Job
@@ -38,6 +38,7 @@ from mesm_data.schema.recordings import Corpus, Recording
 from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.json_files import write_json
+from mesm_data.storage.progress import Progress, Step, no_progress
 
 
 def build_dataset(
@@ -172,7 +173,7 @@ def _build_and_pack(run: BuildRun, recordings: list[Recording], excluded: list[d
     return finish_dataset(run, recordings, excluded)
 
 
-def run_jobs(engine: Engine, jobs: list[Job], workers: int | None, step: ProgressStep) -> None:
+def run_jobs(engine: Engine, jobs: list[Job], workers: int | None, step: Step) -> None:
     """Run all jobs. A job that kills its worker is repeated without video, whose decoder is the likely cause."""
     without_video = []
     for job, result in engine(build_recording, jobs, workers):

@@ -1,6 +1,5 @@
 """A build whose plan has been accepted: what it does and how it runs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.pipeline.job import Job
 from mesm_data.schema.recordings import Corpus, Recording
-
-ProgressStep = Callable[[int], object]  # is called with the number of further utterances that are done
-Progress = Callable[[str, int, int], ProgressStep]  # is called with the name of a phase, its utterances, those to do
-
-
-def no_progress(phase: str, total: int, todo: int) -> ProgressStep:
-    """Show nothing."""
-    return lambda number: None
+from mesm_data.storage.progress import Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

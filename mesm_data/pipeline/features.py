@@ -1,6 +1,5 @@
 """Compute a feature set with the processes of this machine."""
 
-from collections.abc import Callable
 from functools import partial
 
 from mesm_data.dataset.reader import Dataset
@@ -8,6 +7,7 @@ from mesm_data.features import writer
 from mesm_data.features.base import Extractor
 from mesm_data.features.feature_set import FeatureSet
 from mesm_data.pipeline.executors.local import available_cpus, run_local, run_pool
+from mesm_data.storage.progress import Step, no_step
 
 
 def compute_features(
@@ -17,9 +17,9 @@ def compute_features(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    step: Callable[[int], object] = lambda utterances: None,
+    step: Step = no_step,
 ) -> FeatureSet:
-    """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write`.
+    """Compute the feature set `name` of a dataset, or continue where a stopped call ended. See `writer.write_features`.
 
     Args:
         dataset: A dataset in a local folder.
@@ -35,6 +35,6 @@ def compute_features(
     """
     number = (workers or available_cpus()) if extractor.parallel else 1
     run = run_pool if extractor.isolated else run_local
-    return writer.write(
+    return writer.write_features(
         dataset, extractor, name, run=partial(run, workers=number), overwrite=overwrite, step=step
     )  # fmt: skip

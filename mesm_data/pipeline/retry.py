@@ -14,22 +14,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import changed_files, describe_source, source_files, source_sizes
+from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
-from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, read_part_record
+from mesm_data.dataset.parts import completed_parts, delete_part
 from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
 from mesm_data.pipeline.build import make_plan, resume_build
-from mesm_data.pipeline.build_run import BuildRun, Progress, no_progress
-from mesm_data.pipeline.records import SourceDigests
+from mesm_data.pipeline.build_run import BuildRun
 from mesm_data.pipeline.selection import select_utterances
+from mesm_data.pipeline.source_comparison import SourceComparison, is_lost, is_part_kept
 from mesm_data.pipeline.source_record import load_source_index, save_source_index
-from mesm_data.schema.recordings import Corpus, Recording, Utterance
+from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
 from mesm_data.storage.json_files import canonical_json, write_json
 from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
+from mesm_data.storage.progress import Progress, no_progress
 
 MAX_SHOWN = 5  # changed files
 
@@ -131,40 +132,12 @@ def retry_dataset(
         return resume_build(run)
 
 
-class SourceComparison:
-    """Compares the source files with those that utterances were made from.
-
-    A repaired file can have its old size, so the digests of files of the same size are compared with those in the
-    records. Each file is read once, which takes a small part of the time of decoding.
-
-    Args:
-        root: The folder of the corpus.
-        changed: The files that are new or have another size.
-    """
-
-    def __init__(self, root: Path, changed: Mapping[str, str]) -> None:
-        self._changed, self._digests = changed, SourceDigests(root)
-
-    def has_same_sizes(self, recording: Recording, utterance: Utterance) -> bool:
-        """Whether no file that an utterance can be made from is new or has another size."""
-        return not source_files(recording, utterance) & self._changed.keys()
-
-    def has_same_digests(self, record: Mapping[str, Any]) -> bool:
-        """Whether the files of a sample's record have the digests in the record."""
-        return all(self._digests.of(source["path"]) == source["sha256"] for source in record["sources"])
-
-
 def report_changes(changed: Mapping[str, str], report: Report) -> None:
     """Name the first files that changed."""
     for name in sorted(changed)[:MAX_SHOWN]:
         report(f"changed: {name} ({changed[name]})")
     if len(changed) > MAX_SHOWN:
         report(f"changed: and {len(changed) - MAX_SHOWN} more files")
-
-
-def is_lost(row: Mapping[str, Any]) -> bool:
-    """Whether an utterance failed, or a part of it is missing."""
-    return row["status"] == "failed" or (row["status"] == "ok" and row["reason"] is not None)
 
 
 def check_same_corpus(corpus: Corpus, rows: Mapping[str, dict[str, Any]], recipe: Recipe) -> None:
@@ -240,18 +213,3 @@ def delete_outdated_parts(
                 deleted += len(rows)
                 delete_part(parts, name)
     report(f"the build in {out} goes on: {kept} utterances that were done are kept, {deleted} are done again")
-
-
-def is_part_kept(
-    recording: Recording, parts: Path, name: str, rows: list[dict[str, Any]], comparison: SourceComparison
-) -> bool:
-    """Whether all utterances of a part are kept."""
-    utterances = {utterance.key: utterance for utterance in recording.utterances}
-    if not all(row["key"] in utterances and not is_lost(row) for row in rows):
-        return False
-    if not all(comparison.has_same_sizes(recording, utterances[row["key"]]) for row in rows):
-        return False
-    try:
-        return all(comparison.has_same_digests(read_part_record(parts, name, row)) for row in rows)
-    except DamagedPart:
-        return False

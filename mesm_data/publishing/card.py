@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mesm_data.dataset.info import STATUSES
 from mesm_data.dataset.manifest import read_table_rows
-from mesm_data.dataset.validation import STATUSES
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing import facts
 from mesm_data.publishing.contents import Publication
@@ -67,8 +67,8 @@ def _licence_section(schema: CorpusSchema, publication: Publication) -> list[str
         lines.append(f"Cite: {schema.reference}.")
     if statement := publication.statement:
         lines.append(
-            f"On {statement['date']} the publisher stated to hold the licence for {statement['corpus']}, and that all "
-            f'who can read this place are covered by it. The terms shown then: "{statement["terms"]}" '
+            f"On {statement.date} the publisher stated to hold the licence for {statement.corpus}, and that all "
+            f'who can read this place are covered by it. The terms shown then: "{statement.terms}" '
             "The statement is the publisher's; mesm cannot check it."
         )
     return lines
@@ -124,6 +124,7 @@ def describe_splits(path: Path, schema: CorpusSchema) -> dict[str, Any]:
 
     Args:
         path: The folder of the dataset.
+        schema: The schema of the dataset.
     """
     rows = {row["key"]: row for row in read_table_rows(path / "manifest.parquet")}
     resolved = resolve_all_splits(rows.values(), schema)

@@ -1,7 +1,6 @@
 """Downloads a published dataset. Every file is checked before it is put in place; dataset.json comes last."""
 
 import shutil
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -10,17 +9,18 @@ from mesm_data.dataset.dataset_dir import read_dataset_info
 from mesm_data.dataset.description import (
     MAX_INFO_BYTES,
     FileEntries,
-    FileEntry,
     check_manifest_digest,
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.info import FileEntry
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_writer import LOCK_NAME
 from mesm_data.publishing.contents import CARD_NAME, INDEX_NAME, SPLITS_NAME, Publication, read_publication
 from mesm_data.storage import remote
 from mesm_data.storage.files import atomic_write
-from mesm_data.storage.parallel import Progress, run_parallel
+from mesm_data.storage.parallel import run_parallel
+from mesm_data.storage.progress import Progress, Step, no_progress
 from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
 MAX_TABLE = 256 * 2**20  # bytes of a table whose size is not published
@@ -33,16 +33,13 @@ class FetchResult(NamedTuple):
     root: str
 
 
-def fetch(
-    url: str, out: Path, *, progress: Callable[[int], Progress] = lambda total: lambda number: None
-) -> FetchResult:
+def fetch(url: str, out: Path, *, progress: Progress = no_progress) -> FetchResult:
     """Download the publication at `url` into the folder `out`. Interrupted, the same call continues.
 
     Args:
         url: Where the dataset was published, or the URL of a copy of its folder.
         out: A new folder, or that of an interrupted fetch.
-        progress: Called with the total number of bytes; returns a function that is called with the bytes that exist
-            in `out`.
+        progress: The phase is "fetch"; its units are the bytes that exist in `out`.
 
     Raises:
         InputError: There is no valid publication, or `out` holds something else or has too little disk space.
@@ -61,12 +58,13 @@ def fetch(
             reason = "publishing is in progress or was interrupted. Ask its publisher to run the same command again"
         raise InputError(f"{redact_url(url)} has no dataset.json: {reason}") from None
     info = parse_dataset_info(data, redact_url(where))
-    files = listed_files(info, redact_url(where))
+    files = listed_files(info)
     if publication:
         files = _consistent_files(files, data, info["root"], publication, url)
     _check_folder(out, info["root"], files)
-    report = progress(_check_disk_space(out, files, url))
-    run_parallel(sorted(files), lambda name, step: _download(url, out, name, files[name], step), report)
+    total = _check_disk_space(out, files, url)
+    step = progress("fetch", total, total)
+    run_parallel(sorted(files), lambda name, report: _download(url, out, name, files[name], report), step)
     if not publication:
         _download_tables(url, out, clips=bool(info["video"]))
     check_manifest_digest(out, info)
@@ -90,6 +88,8 @@ def _consistent_files(media: FileEntries, data: bytes, root: str, publication: P
         media: The shards and clips that dataset.json names.
         data: The content of dataset.json.
         root: The root in dataset.json.
+        publication: The content of published.json.
+        url: Where it is published, for messages.
     """
     files = dict(publication.files)
     dataset_json = files.pop("dataset.json", None)
@@ -103,18 +103,19 @@ def _consistent_files(media: FileEntries, data: bytes, root: str, publication: P
     return files
 
 
-def _fetch_recipe(url: str, out: Path, publication: Publication, progress: Callable[[int], Progress]) -> None:
+def _fetch_recipe(url: str, out: Path, publication: Publication, progress: Progress) -> None:
     allowed = (LOCK_NAME, CARD_NAME, SPLITS_NAME)
     files = {name: file for name, file in publication.files.items() if name in allowed}
     if (out / "dataset.json").exists():
         raise InputError(f"{out} holds a dataset, and {redact_url(url)} is a recipe: give another folder")
-    report = progress(_check_disk_space(out, files, url))
-    run_parallel(sorted(files), lambda name, step: _download(url, out, name, files[name], step), report)
+    total = _check_disk_space(out, files, url)
+    step = progress("fetch", total, total)
+    run_parallel(sorted(files), lambda name, report: _download(url, out, name, files[name], report), step)
 
 
-def _download(url: str, out: Path, name: str, file: FileEntry, progress: Progress) -> None:
+def _download(url: str, out: Path, name: str, file: FileEntry, step: Step) -> None:
     source = remote.join_url(url, *name.split("/"))
-    remote.download_file(source, out / name, size=file.size, sha256=file.sha256, progress=progress)
+    remote.download_file(source, out / name, size=file.size, sha256=file.sha256, step=step)
 
 
 def _download_tables(url: str, out: Path, *, clips: bool) -> None:

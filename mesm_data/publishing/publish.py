@@ -2,7 +2,6 @@
 
 import datetime
 import json
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
 from mesm_data.dataset.description import (
     MAX_INFO_BYTES,
-    FileEntry,
     check_manifest_digest,
     listed_files,
     parse_dataset_info,
 )
+from mesm_data.dataset.info import FileEntry
 from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.lock_writer import LOCK_NAME
@@ -24,13 +23,15 @@ from mesm_data.publishing.contents import (
     INDEX_NAME,
     SPLITS_NAME,
     Publication,
+    Tier,
     extra_files,
     read_publication,
 )
 from mesm_data.publishing.terms import check_access, licence_statement
 from mesm_data.storage import remote
 from mesm_data.storage.json_files import write_json
-from mesm_data.storage.parallel import MAX_CONNECTIONS, Progress, run_parallel
+from mesm_data.storage.parallel import MAX_CONNECTIONS, run_parallel
+from mesm_data.storage.progress import Progress, Step, no_progress, no_step
 from mesm_data.storage.remote_bytes import is_http, local_path
 from mesm_data.storage.remote_errors import RemoteFileNotFound, redact_url
 
@@ -39,9 +40,9 @@ def publish(
     path: Path,
     url: str,
     *,
-    tier: str = "recipe",
+    tier: Tier = "recipe",
     holder_of: str | None = None,
-    progress: Callable[[int], Progress] = lambda total: lambda number: None,
+    progress: Progress = no_progress,
 ) -> Publication:
     """Publish a dataset. Interrupted, the same call continues.
 
@@ -50,8 +51,7 @@ def publish(
         url: Where to publish it.
         tier: recipe, gated or private.
         holder_of: The corpus whose licence the publisher claims to hold.
-        progress: Called with the total number of bytes; returns a function that is called with the bytes uploaded or
-            skipped.
+        progress: The phase is "publish"; its units are the bytes that are uploaded or skipped.
 
     Raises:
         InputError: The licence or the access of `url` does not allow it (see terms.py), `url` holds another dataset,
@@ -67,11 +67,11 @@ def publish(
     earlier = _earlier_publication(url, info, tier)
     check_manifest_digest(path, info)
     if statement and earlier and earlier.statement:
-        statement |= {"date": earlier.statement["date"]}
+        statement = statement.model_copy(update={"date": earlier.statement.date})
     if tier == "recipe":
         files = {name: FileEntry.of(path / name) for name in ([LOCK_NAME] if (path / LOCK_NAME).is_file() else [])}
     else:
-        files = listed_files(info, str(path)) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
+        files = listed_files(info) | {name: FileEntry.of(path / name) for name in extra_files(path, info)}
     publication = Publication(
         tier=tier,
         corpus=info["corpus"],
@@ -81,10 +81,13 @@ def publish(
         files=files,
         date=earlier.date if earlier else today,
     )
-    report = progress(sum(file.size for file in files.values()))
+    total = sum(file.size for file in files.values())
+    step = progress("publish", total, total)
     # The Hub does not allow concurrent commits to one repository.
     workers = 1 if url.startswith("hf://") else MAX_CONNECTIONS
-    run_parallel(sorted(files), lambda name, step: _upload(path / name, url, name, files[name], step), report, workers)
+    run_parallel(
+        sorted(files), lambda name, report: _upload(path / name, url, name, files[name], report), step, workers
+    )
     with TemporaryDirectory(prefix="mesm-publish-") as folder:
         _finish(path, url, info, publication, Path(folder))
     return publication
@@ -94,6 +97,10 @@ def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication
     """Upload what is generated for the publication: the card and the splits, then the index, then dataset.json.
 
     Args:
+        path: The folder of the dataset.
+        url: Where it is published.
+        info: The content of dataset.json.
+        publication: The publication, whose files are completed.
         folder: A temporary folder.
     """
     (folder / CARD_NAME).write_text(render_card(info, publication, inspect(path)), encoding="utf-8")
@@ -103,15 +110,15 @@ def _finish(path: Path, url: str, info: dict[str, Any], publication: Publication
     if publication.tier != "recipe":
         publication.files["dataset.json"] = FileEntry.of(path / "dataset.json")
         last.append(path / "dataset.json")
-    write_json(folder / INDEX_NAME, publication.as_dict())
+    write_json(folder / INDEX_NAME, publication.model_dump())
     for file in (folder / CARD_NAME, folder / SPLITS_NAME, *last):
-        _upload(file, url, file.name, FileEntry.of(file), lambda _: None)
+        _upload(file, url, file.name, FileEntry.of(file), no_step)
 
 
-def _upload(path: Path, url: str, name: str, expected: FileEntry, progress: Progress) -> None:
+def _upload(path: Path, url: str, name: str, expected: FileEntry, step: Step) -> None:
     """Upload one file, unless it exists there. Raises MesmError if the local file is not `expected`."""
     target = remote.join_url(url, *name.split("/"))
-    progress(0)
+    step(0)
     if not remote.has_file(target, size=expected.size, sha256=expected.sha256):
         advice = f"run `mesm-data verify {path.parents[name.count('/')]}` for details"
         if not path.is_file():
@@ -119,7 +126,7 @@ def _upload(path: Path, url: str, name: str, expected: FileEntry, progress: Prog
         if FileEntry.of(path) != expected:
             raise MesmError(f"{path} is not uploaded: its size or sha256 is not what dataset.json names; {advice}")
         remote.upload_file(path, target, sha256=expected.sha256)
-    progress(expected.size)
+    step(expected.size)
 
 
 def _check_url(path: Path, url: str) -> None:

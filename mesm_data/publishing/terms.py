@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesm_data.errors import InputError
+from mesm_data.publishing.contents import LicenceStatement
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.remote_bytes import with_retries
 from mesm_data.storage.remote_errors import map_errors, redact_url
 
 
-def licence_statement(info: Mapping[str, Any], tier: str, holder_of: str | None, date: str) -> dict[str, str] | None:
+def licence_statement(info: Mapping[str, Any], tier: str, holder_of: str | None, date: str) -> LicenceStatement | None:
     """The licence holder's statement for the card; None if publishing needs none.
 
     Args:
@@ -38,7 +39,7 @@ def licence_statement(info: Mapping[str, Any], tier: str, holder_of: str | None,
             f"`--i-hold-the-licence-for {corpus}` (the card will record it). `--tier recipe` publishes what others "
             "need to build the identical dataset from their own copy, and nothing of the corpus"
         )
-    return {"corpus": corpus, "date": date, "issuer": licence.issuer, "terms": terms}
+    return LicenceStatement(corpus=corpus, date=date, issuer=licence.issuer, terms=terms)
 
 
 def check_access(url: str, tier: str) -> None:

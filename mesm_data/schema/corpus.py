@@ -10,6 +10,7 @@ from mesm_data.errors import InputError
 from mesm_data.schema.labels import LabelScheme, Name, Text, pairs_to_mapping
 from mesm_data.schema.splits import SplitSpec
 from mesm_data.schema.views import Target, View, ViewSpec
+from mesm_data.storage.json_models import describe_validation_error
 
 ORDERED_FIELDS = ("labels", "views", "splits")
 RESERVED_LABELS = frozenset({"raters"})  # keys of a labels record that no scheme may have
@@ -148,14 +149,3 @@ class CorpusSchema(BaseModel):
         for value in (*(value for values in classes.values() for value in values), *spec.none):
             if known and value not in known:
                 raise ValueError(f"{where}: {value!r} is none of {', '.join(sorted(known)[:12])}")
-
-
-def describe_validation_error(error: ValidationError) -> str:
-    """Describe the problems of a file in one line, each with its entry; at most five are listed."""
-    problems = []
-    for item in error.errors(include_url=False, include_input=False)[:5]:
-        place = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        problems.append(f"{place}: {message}" if place else message)
-    more = error.error_count() - len(problems)
-    return "; ".join(problems)[:1500] + (f"; and {more} more" if more > 0 else "")

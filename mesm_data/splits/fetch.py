@@ -21,6 +21,8 @@ def fetch_split(
     Nothing is saved unless every file has the published sha256 and number of ids.
 
     Args:
+        schema: the schema of the corpus.
+        name: the name of the split.
         to: the target folder; default: the folder of the split, see registry.py.
         mirror: a folder or URL with the same files, under their names.
 

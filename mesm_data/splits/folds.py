@@ -81,6 +81,7 @@ def fold_names(rows: Mapping[str, Mapping[str, Any]], schema: CorpusSchema, prot
 
     Args:
         rows: the manifest's rows by key.
+        schema: the schema of the corpus.
         protocol: "session" or "speaker" (each is the test part once), "official" (the corpus' own split), a number of
             folds of speakers, or the name of one split.
 

@@ -1,4 +1,4 @@
-"""Readers of splits by lists of ids, in the usual formats:
+"""Readers of splits by lists of ids, in the usual formats.
 
 a folder       {train,valid,test}_split.txt (as in the paper's repository), {train,valid,test}.txt, or names such as
                mosei_official_train_videos.txt, with one id per line; or one .py file

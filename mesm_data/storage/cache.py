@@ -57,6 +57,8 @@ class Cache:
         """Lock the file `name` of a dataset for writing.
 
         Args:
+            root: The root of the dataset.
+            name: The name of the file.
             wait: Wait for another writer to finish.
 
         Yields:

@@ -91,6 +91,7 @@ def open_for_update(path: Path, purpose: str) -> BufferedRandom:
     """Open a file for reading and appending; create it if it does not exist. Does not follow symbolic links.
 
     Args:
+        path: The file.
         purpose: What the file is for, as the end of "... cannot be used as".
 
     Raises:

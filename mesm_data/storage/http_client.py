@@ -34,6 +34,8 @@ def open_response(url: str, headers: dict[str, str], *, connect: float, stall: f
     in ~/.netrc are sent only to the scheme, host and port of `url`.
 
     Args:
+        url: The address.
+        headers: Headers of the request.
         connect: Seconds to open the connection.
         stall: Seconds without a byte. READ_TIMEOUT_FACTOR times as long is the limit for the head of a response, and
             for each call of `read1`.

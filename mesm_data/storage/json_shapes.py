@@ -44,6 +44,8 @@ def mismatch(value: Any, shape: Any, key: str = "") -> str | None:
     """Describe the first place where `value` does not have `shape`; None if there is none.
 
     Args:
+        value: Parsed JSON.
+        shape: A shape, see above.
         key: The dotted key of `value` in its file; "" for the whole file.
     """
     if not key and _is_deeper(value, MAX_DEPTH):

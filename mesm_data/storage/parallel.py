@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Any
 
+from mesm_data.storage.progress import Step
+
 MAX_CONNECTIONS = 8  # S3 and web servers limit the rate of one connection to a part of the bandwidth
-Progress = Callable[[int], object]  # called with the number of bytes gained
 
 
 class _Stopped(Exception):
@@ -14,18 +15,18 @@ class _Stopped(Exception):
 
 
 def run_parallel(
-    items: Iterable[Any], work: Callable[[Any, Progress], None], progress: Progress, workers: int = MAX_CONNECTIONS
+    items: Iterable[Any], work: Callable[[Any, Step], None], step: Step, workers: int = MAX_CONNECTIONS
 ) -> None:
-    """Call `work(item, progress)` for all items in `workers` threads.
+    """Call `work(item, step)` for all items in `workers` threads.
 
-    After an error, or an interrupt, running calls end when they next report progress; then the first error is raised.
+    After an error, or an interrupt, running calls end when they next call `step`; then the first error is raised.
     """
     stopped = Event()
 
     def report(number: int) -> None:
         if stopped.is_set():
             raise _Stopped
-        progress(number)
+        step(number)
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work, item, report) for item in items]

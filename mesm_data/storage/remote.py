@@ -8,7 +8,7 @@ s3fs and huggingface_hub take from the environment (AWS_*, AWS_ENDPOINT_URL, HF_
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
@@ -19,6 +19,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.file_locks import lock_file
 from mesm_data.storage.files import atomic_write, make_durable, make_folder, open_for_update, sha256_file, sync_folder
 from mesm_data.storage.machine_errors import translate_machine_errors
+from mesm_data.storage.progress import Step, no_step
 from mesm_data.storage.remote_bytes import (
     CHUNK_BYTES,
     RANGE_BYTES,
@@ -78,16 +79,18 @@ def file_exists(url: str) -> bool:
     return True
 
 
-def download_file(
-    url: str, target: Path, *, size: int, sha256: str, progress: Callable[[int], object] | None = None
-) -> None:
+def download_file(url: str, target: Path, *, size: int, sha256: str, step: Step = no_step) -> None:
     """Download a file to `target`, which appears complete and checked or not at all.
 
     Does nothing if `target` is already the file. The partial download is kept in .NAME.DIGEST.part beside it; a later
     call, also of another process, resumes it. Concurrent calls for one file wait for each other.
 
     Args:
-        progress: Called with the number of bytes gained, including those that a partial download already had; with a
+        url: The address of the file.
+        target: Where it appears.
+        size: Its number of bytes.
+        sha256: Its digest.
+        step: Called with the number of bytes gained, including those that a partial download already had; with a
             negative number when a complete download is wrong and is discarded; with 0 before a pause. An exception
             that it raises ends the download.
 
@@ -95,21 +98,20 @@ def download_file(
         MesmError: The file cannot be downloaded, or is not the file that `size` and `sha256` describe.
     """
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
-    report = progress or (lambda _: None)
     with translate_machine_errors(target):
         make_folder(target.parent)
         with _exclusive_part_file(part) as file:
             if target.is_file() and target.stat().st_size == size and sha256_file(target) == sha256:
-                report(size)
+                step(size)
                 part.unlink()
                 return
-            _download(url, file, size, sha256, report)
+            _download(url, file, size, sha256, step)
             make_durable(file)
             part.replace(target)
             sync_folder(target.parent)
 
 
-def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Callable[[int], object]) -> None:
+def _download(url: str, file: BufferedRandom, size: int, sha256: str, step: Step) -> None:
     """Complete `file`, which may contain the beginning, to this size and digest."""
     policy = RetryPolicy(url)
     if not is_http(url) and (actual := with_retries(url, lambda: file_size(url))) != size:
@@ -118,7 +120,7 @@ def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Ca
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")
         position = file.tell()
-        report(position)
+        step(position)
         while position < size:
             before, error = position, RetryableError("it ends too early")
             try:
@@ -126,17 +128,17 @@ def _download(url: str, file: BufferedRandom, size: int, sha256: str, report: Ca
                     file.write(chunk)
                     digest.update(chunk)
                     position += len(chunk)
-                    report(len(chunk))
+                    step(len(chunk))
             except RetryableError as retryable:
                 error = retryable
             file.flush()
             if position < size:
-                report(0)  # may raise, to end the download before the pause
+                step(0)  # may raise, to end the download before the pause
                 policy.wait(error, position - before)
         if position == size and digest.hexdigest() == sha256:
             return
         file.truncate(0)
-        report(-position)
+        step(-position)
     raise MesmError(
         f"{redact_url(url)} is not the file that the dataset names: sha256 {digest.hexdigest()}, expected {sha256} "
         f"({MAX_CHECKSUM_FAILURES} downloads). It was replaced or damaged there: ask its publisher"
@@ -198,6 +200,8 @@ def upload_file(path: Path, url: str, *, sha256: str) -> None:
     """Upload a file, replacing an existing one atomically (on disk and in object stores).
 
     Args:
+        path: The local file.
+        url: Its address in the store.
         sha256: The digest of the file. S3 keeps it as metadata.
 
     Raises:

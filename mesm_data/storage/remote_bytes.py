@@ -88,6 +88,9 @@ def iter_chunks(url: str, start: int, end: int, *, exact: bool = False) -> Itera
     """Yield the bytes [start, end) of a file in chunks; fewer bytes if the file is shorter.
 
     Args:
+        url: The address of the file.
+        start: The first byte.
+        end: The byte after the last one.
         exact: Fail at once if a web server announces that the file does not end at `end`.
 
     Raises:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mesm_data.errors import InputError
-from mesm_data.synthetic import iemocap_align, iemocap_text, script, speech
+from mesm_data.synthetic import expression, iemocap_align, iemocap_text, script, speech
 from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import Actor, Look
 from mesm_data.synthetic.assets import assets_folder
@@ -80,7 +80,9 @@ def write_corpus(
     The same arguments give identical files on one machine.
 
     Args:
+        out: a new or an empty folder.
         dialogs: number of dialogs, 1 to 151; default 10.
+        seed: the seed of everything that is drawn.
         mode: "full" renders every frame; "bank" uses a bank of rendered faces, which is 5 times as fast.
         workers: number of processes, which does not change the files; default: one per core.
         turns: approximate number of turns in a dialog.
@@ -190,7 +192,7 @@ def _looks(dialog: Dialog, letter: str, speeches: Sequence[tuple[Turn, Speech]],
             start=turn.start,
             end=turn.end,
             face=turn.face,
-            strength=script.FACE,
+            strength=expression.FACE,
             phonemes=shift_spans(sound.phonemes, turn.start + turn.lead),
         )
         for turn, sound in speeches

@@ -23,10 +23,12 @@ def evaluation(dialog: Dialog) -> str:
         assert turn.ratings
         vad = ", ".join(f"{value:.4f}" for value in turn.ratings.vad)
         lines.append(f"[{turn.start:.4f} - {turn.end:.4f}]\t{turn.id}\t{turn.label}\t[{vad}]")
-        for said in turn.ratings.categorical:
-            lines.append(f"C-{said.rater}:\t{'; '.join(said.categories)};\t({said.comment})")
-        for felt in turn.ratings.attributes:
-            lines.append(f"A-{felt.rater}:\tval {felt.val}; act {felt.act}; dom  {_known(felt.dom)};\t({felt.comment})")
+        for vote in turn.ratings.categorical:
+            lines.append(f"C-{vote.rater}:\t{'; '.join(vote.categories)};\t({vote.comment})")
+        for score in turn.ratings.attributes:
+            lines.append(
+                f"A-{score.rater}:\tval {score.val}; act {score.act}; dom  {_known(score.dom)};\t({score.comment})"
+            )
         lines.append("")
     return "\n".join(lines) + "\n"
 
@@ -61,25 +63,25 @@ def lab(dialog: Dialog, letter: str) -> str:
 def rater_files(dialog: Dialog) -> Iterator[tuple[str, str]]:
     """Yield (path below EmoEvaluation/, text) for the files of single raters: a text and its ANVIL annotation."""
     turns = rated_turns(dialog)
-    names = sorted({said.rater for turn in turns if turn.ratings for said in turn.ratings.categorical})
+    names = sorted({vote.rater for turn in turns if turn.ratings for vote in turn.ratings.categorical})
     for rater in names:
         folder = "Categorical" if rater.startswith("E") else "Self-evaluation"
         rows = [
-            (turn, said) for turn in turns if turn.ratings for said in turn.ratings.categorical if said.rater == rater
+            (turn, vote) for turn in turns if turn.ratings for vote in turn.ratings.categorical if vote.rater == rater
         ]
         yield f"{folder}/{dialog.id}_{rater.lower()}_cat.txt", "".join(_category_line(*row) for row in rows)
-        yield f"{folder}/{dialog.id}_{rater.lower()}.anvil", _anvil((turn, _categories(said)) for turn, said in rows)
-    names = sorted({felt.rater for turn in turns if turn.ratings for felt in turn.ratings.attributes})
+        yield f"{folder}/{dialog.id}_{rater.lower()}.anvil", _anvil((turn, _categories(vote)) for turn, vote in rows)
+    names = sorted({score.rater for turn in turns if turn.ratings for score in turn.ratings.attributes})
     for rater in names:
         folder = "Attribute" if rater.startswith("E") else "Self-evaluation"
-        felt_rows = [
-            (turn, felt) for turn in turns if turn.ratings for felt in turn.ratings.attributes if felt.rater == rater
+        score_rows = [
+            (turn, score) for turn in turns if turn.ratings for score in turn.ratings.attributes if score.rater == rater
         ]
-        yield f"{folder}/{dialog.id}_{rater.lower()}_atr.txt", "".join(_attribute_line(*row) for row in felt_rows)
+        yield f"{folder}/{dialog.id}_{rater.lower()}_atr.txt", "".join(_attribute_line(*row) for row in score_rows)
         if folder == "Attribute":
             yield (
                 f"{folder}/{dialog.id}_{rater.lower()}.anvil",
-                _anvil((turn, _values(felt)) for turn, felt in felt_rows),
+                _anvil((turn, _values(score)) for turn, score in score_rows),
             )
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.synthetic import mosei_csd, mosei_script, mosei_text, script, speech
+from mesm_data.synthetic import expression, mosei_csd, mosei_script, mosei_text, speech
 from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import BOTTOM, TOP, WIDTH, Actor
 from mesm_data.synthetic.assets import assets_folder
@@ -68,8 +68,11 @@ def write_corpus(
     frame rate, and one cannot be opened (its clips can).
 
     Args:
+        out: a new or an empty folder.
         videos: number of videos, 1 to 1000; default 12.
-        mode, workers: as for IEMOCAP.
+        seed: the seed of everything that is drawn.
+        mode: as for IEMOCAP.
+        workers: as for IEMOCAP.
         clips: approximate number of clips in a video.
 
     Raises:
@@ -141,7 +144,7 @@ def _frames(monologue: Monologue, speeches: Sequence[tuple[Clip, Speech]], job: 
             start=clip.at,
             end=clip.at + sound.duration,
             face=clip.face,
-            strength=script.FACE,
+            strength=expression.FACE,
             phonemes=shift_spans(sound.phonemes, clip.at),
         )
         for clip, sound in speeches

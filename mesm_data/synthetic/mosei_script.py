@@ -10,8 +10,9 @@ from fractions import Fraction
 from random import Random
 
 from mesm_data.errors import InputError
+from mesm_data.synthetic.expression import FACE_CLEAR, VOICE_CLEAR, draw_shown, emotional_voice, estimate_seconds
 from mesm_data.synthetic.mosei_ratings import EMOTIONS, TOGETHER, Votes, rate
-from mesm_data.synthetic.script import FACE_CLEAR, VOICE_CLEAR, Speaker, draw_shown, emotional_voice, estimate_seconds
+from mesm_data.synthetic.script import Speaker
 from mesm_data.synthetic.speech import Voice
 from mesm_data.synthetic.text import POOLS, sentence
 

@@ -18,8 +18,9 @@ from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import atomic_write, open_regular_file
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import MapOf, read_checked_json
+from mesm_train.config.core_yaml import load_yaml
 from mesm_train.config.settings import RunConfig
-from mesm_train.config.typed_yaml import dump, load_yaml, parse, to_dict
+from mesm_train.config.typed_yaml import dump, parse, to_dict
 from mesm_train.runs.run import flatten, start_run
 from mesm_train.training.checkpoint import best_checkpoints
 from mesm_train.training.progress import RunLogger

@@ -15,9 +15,10 @@ from typing import Literal
 
 from mesm_data.errors import InputError
 from mesm_data.storage.files import open_regular_file
+from mesm_train.config.core_yaml import MAX_YAML
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
-from mesm_train.config.typed_yaml import MAX_YAML, need, parse
+from mesm_train.config.typed_yaml import need, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,12 @@ def augment(
     (Park et al. 2019), one in time and one in frequency.
 
     Args:
+        settings: How strongly samples are changed.
         faces: (n, size, size, 3).
+        text: The transcript.
         samples: The number of audio samples.
+        seed: The seed of the run.
+        epoch: The epoch, from 0.
         key: The key of the sample, with `seed` and `epoch` the seed of all random choices.
     """
     random = np.random.default_rng(derive_seed(seed, "augment", epoch, key))

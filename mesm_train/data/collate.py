@@ -110,8 +110,11 @@ def pack(
     """Pack utterances, which may be none, into a batch.
 
     Args:
+        utterances: The utterances.
         face_shape: (size, size, 3).
         classes: The length of the label vectors.
+        tokenizer: The tokenizer of transformers; None for a model without text.
+        max_tokens: Longer texts are cut.
         concatenate: Concatenates arrays, into reusable memory for example.
     """
     if tokenizer is None:

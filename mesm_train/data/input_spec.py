@@ -136,12 +136,12 @@ def meanings(schema: CorpusSchema, head: Head) -> dict[str, str]:
     return {name: meaning for name, meaning in named.items() if meaning.lower() != name.lower()}
 
 
-def write(folder: Path, spec: InputSpec) -> None:
+def write_input_spec(folder: Path, spec: InputSpec) -> None:
     """Write FOLDER/input_spec.json."""
     write_json(folder / FILE, asdict(spec))
 
 
-def read(folder: Path, *, needs_features: bool = False) -> InputSpec:
+def read_input_spec(folder: Path, *, needs_features: bool = False) -> InputSpec:
     """The specification in a folder.
 
     Args:

@@ -47,7 +47,8 @@ class MelPieces(nn.Module):
 
     @torch.no_grad()
     def forward(self, samples: Tensor, counts: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """
+        """Compute the spectrograms of utterances.
+
         Args:
             samples: int16 (S,), all utterances concatenated; they are scaled by 1/32768.
             counts: int64 (N,) on the CPU, the number of samples of each utterance.

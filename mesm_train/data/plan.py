@@ -61,10 +61,10 @@ class Plan:
     def shares(self, rank: int, world: int, *, start: int = 0) -> list[tuple[str, ...]]:
         """The keys of `rank` (of `world`) in each step from `start` on; a rank may have none in a step."""
         order = self.order[start:]
-        is_own = (self.dealt(world, start=start) == rank) & (order >= 0)
+        is_own = (self.assigned_ranks(world, start=start) == rank) & (order >= 0)
         return [tuple(self.samples.keys[i] for i in row[own]) for row, own in zip(order, is_own, strict=True)]
 
-    def dealt(self, world: int, *, start: int = 0) -> Ints:
+    def assigned_ranks(self, world: int, *, start: int = 0) -> Ints:
         """The rank of each entry of `order` from step `start` on, int64 (steps, batch), including empty entries."""
         order = self.order[start:]
         return deal(np.where(order >= 0, self.samples.cost[order], 0), world)

@@ -1,47 +1,42 @@
-"""Tables of scores of one head's predictions, ready for JSON: None where a score is not defined.
+"""Tables of scores of the predictions of classes, ready for JSON: None where a score is not defined.
 
 Dai et al. 2021 report accuracy and F1 of each class (IEMOCAP), and balanced accuracy and F1 (CMU-MOSEI), with a
 threshold per class that was chosen on the validation part. Accuracy alone says little there: always answering no has
 83.3 % on their IEMOCAP test part. So every table has the trivial baselines beside the scores.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mesm_data.errors import MesmError
 from mesm_train.evaluation.metrics import (
     Bools,
     Floats,
-    acc2_negative_nonnegative,
-    acc2_negative_positive,
     accuracy,
-    accuracy_rounded,
     auc,
     average_precision,
     balanced_accuracy,
-    ccc,
     confusion_matrix,
     ece,
     f1_binary,
     f1_macro,
     f1_weighted,
-    mae,
-    moments,
-    pearson,
+)
+from mesm_train.evaluation.score_values import (
+    Scores,
+    check_finite,
+    mean_baselines,
+    mean_of,
+    number_or_none,
+    plain_baselines,
 )
 from mesm_train.evaluation.thresholds import apply_thresholds
-from mesm_train.evaluation.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
+from mesm_train.evaluation.trivial_baselines import binary_baselines, multiclass_baselines
 
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "f1", "f1_weighted", "auc", "average_precision", "ece")
 MULTICLASS_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
-NUMBER_METRICS = ("mae", "pearson", "ccc")
-SENTIMENT_LIMIT = 3  # numbers from -3 to 3 with both signs also get the scores of CMU-MOSEI's sentiment
-
-Scores = dict[str, Any]
 
 
 def binary_scores(
@@ -105,46 +100,6 @@ def multiclass_scores(logits: ArrayLike, labels: ArrayLike, classes: Sequence[st
     return {"task": "multiclass", **table, "multiclass": _multiclass(probability, truth)}
 
 
-def number_scores(predictions: ArrayLike, targets: ArrayLike, names: Sequence[str]) -> Scores:
-    """The scores of numbers.
-
-    Args:
-        predictions: (n, n_names), finite, in the units of the labels.
-        targets: likewise.
-        names: Of the numbers.
-
-    Returns:
-        task        "number"
-        n           how many utterances
-        numbers     by name: the NUMBER_METRICS, baselines (always the mean, always the median), and, of numbers from -3
-                    to 3 with both signs, `sentiment` with Acc-2, F1, Acc-5 and Acc-7 in both conventions
-        mean        each of the NUMBER_METRICS, over the numbers
-        baselines   the means of the numbers' baselines
-
-    Raises:
-        MesmError: A prediction is not finite.
-    """
-    values, truth = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    if values.ndim != 2 or values.shape != truth.shape:
-        raise ValueError(f"predictions {values.shape} and targets {truth.shape} must both be (n, n_names)")
-    _refuse_not_finite(values)
-    numbers = {name: _number(values[:, index], truth[:, index]) for index, name in enumerate(names)}
-    return {
-        "task": "number",
-        "n": len(values),
-        "numbers": numbers,
-        "mean": {metric: _mean(of[metric] for of in numbers.values()) for metric in NUMBER_METRICS},
-        "baselines": _mean_baselines([of["baselines"] for of in numbers.values()]),
-    }
-
-
-def best_baseline(baselines: Mapping[str, Mapping[str, float | None]], metric: str) -> float | None:
-    """The best trivial baseline of a metric; None if none has it."""
-    values = [of[metric] for of in baselines.values() if of.get(metric) is not None]
-    known = [value for value in values if value is not None]
-    return (min if metric == "mae" else max)(known, default=None)
-
-
 def _class_table(
     predicted: Bools,
     scores: Floats,
@@ -164,14 +119,14 @@ def _class_table(
         by_class[name] = {
             "support": positives,
             "threshold": thresholds[index],
-            **dict(zip(CLASS_METRICS, map(_number_or_none, values), strict=True)),
-            "baselines": _plain(binary_baselines(positives, len(true))),
+            **dict(zip(CLASS_METRICS, map(number_or_none, values), strict=True)),
+            "baselines": plain_baselines(binary_baselines(positives, len(true))),
         }
     return {
         "n": len(truth),
         "classes": by_class,
-        "mean": {metric: _mean(of[metric] for of in by_class.values()) for metric in CLASS_METRICS},
-        "baselines": _mean_baselines([of["baselines"] for of in by_class.values()]),
+        "mean": {metric: mean_of(of[metric] for of in by_class.values()) for metric in CLASS_METRICS},
+        "baselines": mean_baselines([of["baselines"] for of in by_class.values()]),
         "undefined": {
             metric: missing
             for metric in CLASS_METRICS
@@ -194,39 +149,11 @@ def _multiclass(probability: Floats, truth: Bools) -> Scores:
     values = (accuracy(counts), balanced_accuracy(counts), f1_macro(counts), f1_weighted(counts))
     confidence = probability.max(axis=1, initial=0)
     return {
-        **dict(zip(MULTICLASS_METRICS, map(_number_or_none, values), strict=True)),
-        "ece": _number_or_none(ece(confidence, best == true)),
+        **dict(zip(MULTICLASS_METRICS, map(number_or_none, values), strict=True)),
+        "ece": number_or_none(ece(confidence, best == true)),
         "confusion": counts.tolist(),
-        "baselines": _plain(multiclass_baselines(counts.sum(axis=1))),
+        "baselines": plain_baselines(multiclass_baselines(counts.sum(axis=1))),
     }
-
-
-def _number(prediction: Floats, target: Floats) -> Scores:
-    centre = target.mean() if len(target) else 0.0
-    sums = moments(prediction - centre, target - centre).sum(axis=0)
-    scores: Scores = {
-        name: _number_or_none(metric(sums)) for name, metric in zip(NUMBER_METRICS, (mae, pearson, ccc), strict=True)
-    }
-    scores["baselines"] = _plain(number_baselines(target))
-    if len(target) and target.min() < 0 < target.max() and np.abs(target).max() <= SENTIMENT_LIMIT:
-        scores["sentiment"] = _sentiment(prediction, target)
-    return scores
-
-
-def _sentiment(prediction: Floats, target: Floats) -> dict[str, float | None]:
-    nonnegative = acc2_negative_nonnegative(prediction, target)
-    positive = acc2_negative_positive(prediction, target)
-    values = {
-        "acc2_negative_nonnegative": accuracy(nonnegative),
-        "f1_negative_nonnegative": f1_weighted(nonnegative),
-        "acc2_negative_positive": accuracy(positive),
-        "f1_negative_positive": f1_weighted(positive),
-    }
-    for classes, limit in ((5, 2), (7, 3)):
-        for name, away in (("rint", False), ("away_from_zero", True)):
-            counts = accuracy_rounded(prediction, target, limit=limit, away_from_zero=away)
-            values[f"acc{classes}_{name}"] = accuracy(counts)
-    return {name: _number_or_none(value) for name, value in values.items()}
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
@@ -235,14 +162,8 @@ def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
         raise ValueError(f"logits {scores.shape} and labels {truth.shape} must both be (n, n_classes)")
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
-    _refuse_not_finite(scores)
+    check_finite(scores)
     return scores, truth.astype(bool)
-
-
-def _refuse_not_finite(scores: Floats) -> None:
-    broken = int((~np.isfinite(scores)).any(axis=1).sum())
-    if broken:  # NaN compares as "no", which scores well: it must not pass for a prediction
-        raise MesmError(f"the model's output for {broken} of {len(scores)} utterances is not finite: training diverged")
 
 
 def _most_probable(probability: Floats) -> Any:
@@ -251,24 +172,3 @@ def _most_probable(probability: Floats) -> Any:
 
 def _sigmoid(logits: Floats) -> Floats:
     return np.exp(-np.logaddexp(0, -logits))
-
-
-def _number_or_none(value: Any) -> float | None:
-    number = float(value)
-    return None if math.isnan(number) else number
-
-
-def _plain(baselines: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {name: {metric: _number_or_none(value) for metric, value in of.items()} for name, of in baselines.items()}
-
-
-def _mean_baselines(all_of: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:
-    return {
-        name: {metric: _mean(of[name][metric] for of in all_of) for metric in metrics}
-        for name, metrics in (all_of[0] if all_of else {}).items()
-    }
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

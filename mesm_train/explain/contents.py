@@ -13,7 +13,7 @@ from mesm_train.inference.clips import Clip, ClipInput, of_sample
 from mesm_train.inference.predictor import Predictor
 from mesm_train.inference.result import Failure
 from mesm_train.report.evidence import worst_predictions
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def default_keys(run: Path, part: str, *, data: str | None = None) -> list[str]:
 
 def worst_keys(run: Path, count: int) -> list[str]:
     """The keys of the worst mistakes on test. Raises InputError if the run has not been tested on classes."""
-    predictions = read(run).predictions
+    predictions = read_record(run).predictions
     if predictions is None:
         raise InputError(f"{run} has no predictions of classes on its test part: give --keys, or a clip")
     return [predictions.keys[row] for row in worst_predictions(predictions, count)]

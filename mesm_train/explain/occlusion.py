@@ -7,13 +7,14 @@ Occlusion measures one part at a time: of two parts that say the same, neither n
 2014 describe the method for pictures).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
+from mesm_data.storage.progress import Step, no_step
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.predictor import Predictor
@@ -46,15 +47,13 @@ class Part:
     effect: tuple[float, ...]
 
 
-def occlude(
-    predictor: Predictor, content: ClipInput, *, progress: Callable[[int], object] = lambda count: None
-) -> list[Part]:
+def occlude(predictor: Predictor, content: ClipInput, *, step: Step = no_step) -> list[Part]:
     """Take away each part of an utterance in turn.
 
     Args:
         predictor: the trained model.
         content: the utterance.
-        progress: called with a number of forward passes that are done; `count_passes` has their sum.
+        step: called with a number of forward passes that are done; `count_passes` has their sum.
     """
     parts, variants = [], []
     for part, variant in _variants(predictor, content):
@@ -66,7 +65,7 @@ def occlude(
         logits += (
             [list(one.logits.values()) for one in predictor.predict_inputs(some, keep_input=False)] if some else []
         )
-        progress(len(some))
+        step(len(some))
     complete, *others = np.array(logits)
     return [
         replace(part, effect=tuple((complete - without).tolist())) for part, without in zip(parts, others, strict=True)

@@ -1,12 +1,13 @@
 """One self-contained page about some predictions: players, importance by occlusion, kept sites."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mesm_data.pages.media import face_strip, png_uri, sound_uri, spectrogram, waveform
 from mesm_data.pages.page import render
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.progress import Step, no_step
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
@@ -24,11 +25,11 @@ def write_explanation(
     subjects: Sequence[Subject],
     out: Path,
     *,
-    progress: Callable[[int], object] = lambda count: None,
+    step: Step = no_step,
 ) -> Path:
-    """Explain `subjects` on the page `out`; `progress` is called with a number of forward passes that are done."""
+    """Explain `subjects` on the page `out`; `step` is called with a number of forward passes that are done."""
     with atomic_write(out) as file:
-        file.write(render_explanation(predictor, subjects, progress=progress).encode())
+        file.write(render_explanation(predictor, subjects, step=step).encode())
     return out
 
 
@@ -41,7 +42,7 @@ def render_explanation(
     predictor: Predictor,
     subjects: Sequence[Subject],
     *,
-    progress: Callable[[int], object] = lambda count: None,
+    step: Step = no_step,
     heading: bool = True,
     timeline: str | None = None,
 ) -> str:
@@ -50,7 +51,7 @@ def render_explanation(
     Args:
         predictor: the trained model.
         subjects: the utterances.
-        progress: called with a number of forward passes that are done.
+        step: called with a number of forward passes that are done.
         heading: with the name of the model.
         timeline: a figure of the outputs over time, as SVG.
     """
@@ -70,17 +71,15 @@ def render_explanation(
         synthetic=bool(dataset.get("synthetic")),
         licence=dataset.get("licence", {}),
         names=[predictor.spec.meanings.get(name, name) for name in predictor.spec.outputs],
-        subjects=[explain(predictor, subject, progress=progress) for subject in subjects],
+        subjects=[explain(predictor, subject, step=step) for subject in subjects],
     )
 
 
-def explain(
-    predictor: Predictor, subject: Subject, *, progress: Callable[[int], object] = lambda count: None
-) -> dict[str, Any]:
+def explain(predictor: Predictor, subject: Subject, *, step: Step = no_step) -> dict[str, Any]:
     """What the template `utterance.html` shows of one utterance."""
     content = subject.content
     prediction = predictor.predict_inputs([content])[0]
-    parts = occlude(predictor, content, progress=progress)
+    parts = occlude(predictor, content, step=step)
     outputs = list(prediction.values)
     seconds = max(len(content.samples) / content.sample_rate, len(content.faces) * content.frame_interval, 0.01)
     [sites] = predict_with_sites(

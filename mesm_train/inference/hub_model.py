@@ -55,7 +55,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         encoders: dict[str, dict[str, Any]] | None = None,
         emotion_width: int | None = None,
     ) -> None:
-        """
+        """Build the model; the Hub's mixin loads its weights.
+
         Args:
             run: the settings of the run.
             spec: `InputSpec` as a mapping.

@@ -65,7 +65,7 @@ def load_run(run: Path) -> Predictor:
     Raises InputError or MesmError if files of the run are missing or damaged, or the weights are of another model.
     """
     config = load_recipe(str(run / "config.yaml"))
-    spec = input_spec.read(run, needs_features=config.model.kind in TWO_PHASE)
+    spec = input_spec.read_input_spec(run, needs_features=config.model.kind in TWO_PHASE)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)
     loaded = checkpoint.load(run / "checkpoints", "best")
     if loaded is None:

@@ -27,7 +27,9 @@ def dense_macs(settings: ModelSettings, encoder: Any | None, *, faces: int, piec
     Args:
         settings: of kind mesm, the attention over the sites is counted too.
         encoder: the text encoder's configuration (`encoder.config`), needed for the modality t.
-        faces: of the utterance; likewise `pieces` and `tokens`.
+        faces: how many face crops it has.
+        pieces: how many pieces of sound.
+        tokens: how many tokens.
 
     Returns:
         MAC by part: `text`, and for v and a `<m>.stem`, `<m>.blocks`, `<m>.attention`, `<m>.head`, `<m>.sequence`.

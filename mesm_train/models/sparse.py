@@ -125,7 +125,8 @@ class SparseBlock(ChoosingBlock):
     def forward(
         self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels
     ) -> tuple[Tensor, Tensor, Tensor, Trace]:
-        """
+        """Choose among the active sites, convolve those that are kept, and pool.
+
         Args:
             rows: (n, C), the active sites' features.
             active: bool (B, H, W); H and W even.

@@ -35,7 +35,8 @@ class TiledBlock(ChoosingBlock):
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
 
     def forward(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Trace]:
-        """
+        """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
+
         Args:
             x: (B, C, H, W) in channels_last; H and W even.
             text: (B, text width), the text vector of each picture's utterance.

@@ -12,7 +12,7 @@ from mesm_train.report import figures
 from mesm_train.report.number_predictions import resample_numbers
 from mesm_train.report.page import curve, flat_facts, leaks, summary
 from mesm_train.report.predictions import Interval, Resampled, percentile_interval, resample
-from mesm_train.report.record import Record, read
+from mesm_train.report.record import Record, read_record
 from mesm_train.report.scores import is_low, scores_section, trivial
 
 
@@ -58,7 +58,7 @@ SAME_DATA = {"dataset": ("dataset", "root"), "split": ("split", "digest"), "labe
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """Write the page `out` about two or more runs. Raises InputError if one is no run, or has not been tested."""
-    records = [read(run) for run in runs]
+    records = [read_record(run) for run in runs]
     for run, record in zip(runs, records, strict=True):
         if record.test is None:
             raise InputError(f"{run} has no test scores yet: `mesm-train run --resume` brings it to its end")

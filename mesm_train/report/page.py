@@ -12,7 +12,7 @@ from mesm_train.report import figures
 from mesm_train.report.evidence import Evidence, collect_evidence, inputs_section, mistakes_section
 from mesm_train.report.operations import operations_section, part_title
 from mesm_train.report.predictions import resample
-from mesm_train.report.record import Record, read
+from mesm_train.report.record import Record, read_record
 from mesm_train.report.scores import groups_section, scores_section
 from mesm_train.report.site_selection import PIECE, SHOWN
 
@@ -26,7 +26,7 @@ KINDS = {
 MODALITY_TITLES = {"t": "text", "v": "video", "a": "audio"}
 
 
-def write(run: Path, setup: "Setup | None" = None, *, inputs: Sequence[str] = ()) -> Path:
+def write_report(run: Path, setup: "Setup | None" = None, *, inputs: Sequence[str] = ()) -> Path:
     """Write RUN/report.html as far as the run has come; returns its path.
 
     Args:
@@ -38,7 +38,7 @@ def write(run: Path, setup: "Setup | None" = None, *, inputs: Sequence[str] = ()
     Raises:
         InputError: there is no folder `run`.
     """
-    record, evidence = read(run), Evidence()
+    record, evidence = read_record(run), Evidence()
     if setup is not None:
         evidence = collect_evidence(setup, record, inputs, media=shows_media(record))
         record = replace(record, known_titles={**record.known_titles, **evidence.titles})

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError
 from mesm_train.evaluation.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
-from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores
+from mesm_train.evaluation.score_values import Scores
+from mesm_train.evaluation.scores import binary_scores, multiclass_scores
 from mesm_train.evaluation.significance import confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 

@@ -10,7 +10,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
-from mesm_train.config.typed_yaml import load_yaml
+from mesm_train.config.core_yaml import load_yaml
 from mesm_train.report.number_predictions import NumberPredictions, read_number_predictions
 from mesm_train.report.predictions import Predictions, read_predictions
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
@@ -74,7 +74,7 @@ class Record:
         return next((line for line in self.valid if line["epoch"] == self.thresholds.get("epoch")), None)
 
 
-def read(run: Path) -> Record:
+def read_record(run: Path) -> Record:
     """The record of a run's folder. Raises InputError if there is no such folder."""
     if not run.is_dir():
         raise InputError(f"{run} is not the folder of a run: expected what `mesm-train run --out` wrote")

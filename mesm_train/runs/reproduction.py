@@ -48,8 +48,9 @@ def deviation(
 
     Args:
         path: predictions-<part>.parquet of the run.
-        heads, calibration: As for `evaluation.score`.
+        heads: As for `evaluation.score`.
         predictions: The new ones.
+        calibration: As for `evaluation.score`.
         scores: The recorded ones.
 
     Returns:

@@ -116,7 +116,7 @@ def record_run(setup: Setup, run: Path) -> None:
         sets = setup.loader.sets if isinstance(setup.loader, FeatureLoader) else None
         undetected = setup.config.loader.undetected
         specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected, sets)
-        input_spec.write(run, specification)
+        input_spec.write_input_spec(run, specification)
     if exists:
         return
     write_json(run / "provenance.json", setup.provenance)
@@ -157,7 +157,7 @@ def write_report(setup: Setup, run: Path) -> Path:
     part = next(part for part in ("test", "valid") if setup.keys.get(part))
     keys = example_keys(setup, part)
     write_json(run / "operations.json", count_operations(setup.model.eval(), setup.loader.batch(keys)))
-    return page.write(run, setup, inputs=keys)
+    return page.write_report(run, setup, inputs=keys)
 
 
 def example_keys(setup: Setup, part: str) -> list[str]:

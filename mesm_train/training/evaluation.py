@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mesm_data.storage.files import atomic_write
 from mesm_train.data.labels import Head, Heads, truth
 from mesm_train.data.plan import sorted_batches
-from mesm_train.evaluation.scores import Scores, binary_scores, multiclass_scores, number_scores
+from mesm_train.evaluation.number_scores import number_scores
+from mesm_train.evaluation.score_values import Scores
+from mesm_train.evaluation.scores import binary_scores, multiclass_scores
 from mesm_train.evaluation.thresholds import choose_thresholds
 from mesm_train.training.losses import TargetStatistics, batch_loss
 from mesm_train.training.setup import Setup

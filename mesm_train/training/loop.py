@@ -24,7 +24,7 @@ from mesm_data.errors import MesmError
 from mesm_data.storage.json_files import write_json
 from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derive_seed
-from mesm_train.evaluation.scores import best_baseline
+from mesm_train.evaluation.score_values import best_baseline
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.distributed import Exchange, no_sync
@@ -43,6 +43,8 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], logger: RunLogge
     """Train until the end, or until `stop()` returns true on any rank; then test the best epoch.
 
     Args:
+        setup: Model, data and settings of the run.
+        run: The folder of the run.
         stop: Called before each update.
         logger: Receives the events of the loop.
 

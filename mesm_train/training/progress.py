@@ -184,7 +184,8 @@ class ProfileLogger(NullLogger):
     """Forwards to another logger, and traces some updates for chrome://tracing or Perfetto."""
 
     def __init__(self, file: Path, first: int, last: int, logger: RunLogger) -> None:
-        """
+        """Trace the updates from `first` to `last`.
+
         Args:
             file: The trace, a compressed JSON file.
             first: The trace starts after this update, counted from 1 in this process,

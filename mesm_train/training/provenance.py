@@ -25,7 +25,9 @@ def provenance(
 
     Args:
         info: the content of dataset.json (Dataset.info).
-        split, heads, config: what the run works with.
+        split: the split that the run trains on.
+        heads: the heads of its model.
+        config: its settings.
         device: the one in use, "cpu" or "cuda:0"; not "auto".
     """
     return {

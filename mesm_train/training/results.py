@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.storage.json_files import write_json
-from mesm_train.evaluation.scores import Scores
+from mesm_train.evaluation.score_values import Scores
 from mesm_train.training.setup import Setup
 
 RUN_SCHEMA = "mesm-run-results/1"

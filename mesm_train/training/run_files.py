@@ -5,7 +5,8 @@ from typing import Any
 
 from mesm_data.storage.json_files import parse_json
 from mesm_data.storage.json_shapes import NUMBER, MapOf, mismatch
-from mesm_train.evaluation.scores import CLASS_METRICS, MULTICLASS_METRICS, NUMBER_METRICS
+from mesm_train.evaluation.number_scores import NUMBER_METRICS
+from mesm_train.evaluation.scores import CLASS_METRICS, MULTICLASS_METRICS
 
 SCORE = (int, float, NoneType)  # None: not defined
 

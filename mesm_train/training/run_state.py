@@ -57,6 +57,8 @@ class RunState:
         """Write a checkpoint, with everything that the rest of the run depends on. Rank 0 writes it.
 
         Args:
+            setup: Model, data and settings of the run.
+            run: The folder of the run.
             score: The validation score, if the epoch is the best so far.
 
         Raises:

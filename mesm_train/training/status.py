@@ -68,7 +68,8 @@ class UpdateReport:
         rows: Tensor,
         norm: Tensor,
     ) -> None:
-        """
+        """Start to copy the numbers of an update from the device.
+
         Args:
             record: The line of metrics.jsonl, without the numbers from the device.
             first: The step of the first micro-batch in the epoch.

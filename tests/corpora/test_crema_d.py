@@ -34,7 +34,7 @@ def test_a_complete_copy_has_each_clip_once_with_its_wav_and_its_video(complete_
     assert len(flagged(corpus, "identical_sound")) == 6
 
 
-def test_what_raters_perceived_is_kept_apart_from_what_was_acted_with_ties_and_shares(tmp_path: Path) -> None:
+def test_perceived_emotions_with_ties_and_shares_are_separate_from_acted_ones(tmp_path: Path) -> None:
     put(tmp_path / f"AudioWAV/{CLIP}.wav")
     rows = (
         ("100001", CLIP, (0, 0, 0, 0, 5, 5), "N:S"),
@@ -70,7 +70,7 @@ def test_sound_alone_without_tables_is_read_and_names_of_older_copies_too(tmp_pa
     assert sum("is missing: its labels are null" in note for note in corpus.notes) == 3
 
 
-def test_a_clip_that_is_listed_and_not_there_has_failed(tmp_path: Path) -> None:
+def test_a_listed_clip_that_is_missing_fails(tmp_path: Path) -> None:
     put(tmp_path / f"AudioWAV/{CLIP}.wav")
     put(tmp_path / "SentenceFilenames.csv", f'"Stimulus_Number","Filename"\n1,"{CLIP}"\n2,"1001_IEO_HAP_LO"')
     clips = by_id(scan(tmp_path))

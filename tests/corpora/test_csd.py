@@ -102,7 +102,7 @@ def infinite_times(group: h5py.Group, _: h5py.File) -> None:
     [external_storage, external_link, virtual_dataset, soft_link, unfolds_to_gigabytes, huge_chunk, references,
      a_group_of_that_name, three_dimensions, empty, infinite_times],
 )  # fmt: skip
-def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) -> None:
+def test_an_invalid_table_is_noted_and_the_others_are_read(path: Path, change: Any) -> None:
     odd(path, change)
     words, problems = csd.read_words(path)
     assert [word.word for word in words.pop("good")] == ["yes"]
@@ -112,7 +112,7 @@ def test_an_odd_table_is_noted_and_the_others_are_read(path: Path, change: Any) 
     assert SECRET not in str(problems)
 
 
-def test_the_attack_reads_another_file_where_nothing_is_checked(path: Path) -> None:
+def test_without_the_check_the_attack_reads_another_file(path: Path) -> None:
     """The file of the test above is not rejected for another reason."""
     for change in (external_storage, external_link, virtual_dataset):
         path.unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def test_the_attack_reads_another_file_where_nothing_is_checked(path: Path) -> N
             assert file["words/data/odd/features"][0, 0].decode() == SECRET
 
 
-def test_a_whole_group_or_root_behind_a_link_is_not_entered(path: Path) -> None:
+def test_a_group_or_root_behind_a_link_is_not_followed(path: Path) -> None:
     write_csd(path.with_name("other.csd"), {"secret": ROW}, ["word"], "words")
     odd(
         path,
@@ -151,14 +151,14 @@ def test_a_pipe_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         csd.read_words(tmp_path / "x.csd")
 
 
-def test_numbers_where_words_belong_and_words_where_numbers_belong_are_noted(path: Path) -> None:
+def test_numbers_in_place_of_words_and_words_in_place_of_numbers_are_noted(path: Path) -> None:
     write_csd(path, {"v": ([[b"x"] * 7], [[0.0, 1.0]]), "w": ([[1.0] * 7], [[0.0, 1.0]])}, ITEMS, "All Labels")
     rated, problems = csd.read_labels(path)
     assert (list(rated), problems) == (["w"], ["v: its features are not 7 numbers a row"])
     assert csd.read_words(path)[0] == {}
 
 
-def test_damaged_files_end_in_words(path: Path) -> None:
+def test_damaged_files_are_reported_in_a_sentence(path: Path) -> None:
     """The HDF5 library loops endlessly or crashes on some of them: each is read in a subprocess."""
     write_csd(path, {f"v{number}": ROW for number in range(3)}, ["word"], "words")
     whole, choose = path.read_bytes(), random.Random(1)

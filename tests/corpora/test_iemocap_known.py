@@ -66,7 +66,7 @@ def about_counts(root: Path) -> list[str]:
     return [note for note in scan(root).notes if "is not there" not in note]
 
 
-def test_a_complete_release_is_said_to_be_one_and_every_difference_is_told(tmp_path: Path) -> None:
+def test_a_complete_release_is_recognised_and_every_difference_is_reported(tmp_path: Path) -> None:
     release = tmp_path / "IEMOCAP"
     write_release(release)
     notes = about_counts(release)
@@ -134,7 +134,7 @@ numbers = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
 
 
 @given(numbers, numbers)
-def test_a_sentence_for_each_number_that_differs(found: dict[str, int], known: dict[str, int]) -> None:
+def test_each_number_that_differs_has_a_sentence(found: dict[str, int], known: dict[str, int]) -> None:
     notes = compare_counts(found, known)
     assert {sentence.split(":")[0] for sentence in notes} == {
         name for name in "abcd" if found.get(name, 0) != known.get(name, 0)

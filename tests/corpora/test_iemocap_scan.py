@@ -68,7 +68,7 @@ def release(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_row_holds_all_that_the_files_say(release: Path) -> None:
+def test_a_row_contains_all_information_of_the_files(release: Path) -> None:
     (recording,) = scan(release).recordings
     assert recording.id == "Ses01F_impro01"
     assert recording.video == "Session1/dialog/avi/DivX/Ses01F_impro01.avi"
@@ -132,7 +132,7 @@ def test_the_speaker_is_the_letter_of_the_turn_and_half_and_channel_follow_the_m
     assert utterance.audio[1].channel == channel
 
 
-def test_dialogs_whose_names_begin_alike_stay_apart(tmp_path: Path) -> None:
+def test_dialogs_with_a_common_prefix_are_distinguished(tmp_path: Path) -> None:
     for dialog in ("Ses05M_script01_1b", "Ses05M_script01_1", "Ses05M_script01_2", "Ses05F_script01_1"):
         add_dialog(tmp_path, dialog, {"F000": (1.0, 2.0)})
     corpus = scan(tmp_path)
@@ -141,7 +141,7 @@ def test_dialogs_whose_names_begin_alike_stay_apart(tmp_path: Path) -> None:
     assert [len(recording.utterances) for recording in corpus.recordings] == [1, 1, 1, 1]
 
 
-def test_junk_between_the_files_changes_nothing(release: Path) -> None:
+def test_irrelevant_files_change_nothing(release: Path) -> None:
     clean = scan(release)
     session = release / "Session1"
     for folder, name in [
@@ -241,7 +241,7 @@ def test_the_first_of_two_records_of_an_id_counts(release: Path) -> None:
     assert len(notes_about(corpus, "Ses01F_impro01_F000 occurs a second time", "Ses01F_impro01.txt:3")) == 1
 
 
-def test_what_cannot_be_used_of_an_evaluation_is_noted_with_its_line(release: Path) -> None:
+def test_unusable_lines_of_an_evaluation_are_noted(release: Path) -> None:
     path = release / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
     odd = [
         "what is this",
@@ -342,7 +342,7 @@ def test_the_folder_above_one_release_is_accepted_under_any_name(release: Path) 
     assert [u.id for u in scan(renamed).utterances()] == [u.id for u in expected.utterances()]
 
 
-def test_two_releases_in_a_folder_must_be_told_apart(release: Path) -> None:
+def test_two_releases_in_a_folder_are_refused(release: Path) -> None:
     add_dialog(release.parent / "second", "Ses01F_impro01", {"F000": (1.0, 2.0)})
     with pytest.raises(InputError, match="IEMOCAP_full_release, second"):
         scan(release.parent)
@@ -355,7 +355,7 @@ def test_a_folder_inside_a_release_is_refused_and_the_release_named(release: Pat
     assert f"give {release.resolve()} instead" in str(error.value)
 
 
-def test_what_is_not_iemocap_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_iemocap_is_refused_with_the_expected_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"No such file.*Session1 .. Session5"):
         scan(tmp_path / "missing")
     with pytest.raises(InputError, match=r"is a file.*Session1 .. Session5"):
@@ -368,7 +368,7 @@ def test_what_is_not_iemocap_is_refused_with_what_was_looked_for(tmp_path: Path)
         scan(tmp_path / "MOSEI")
 
 
-def test_a_release_of_which_nothing_can_be_read_is_refused_with_the_reasons(tmp_path: Path) -> None:
+def test_an_unreadable_release_is_refused_with_the_reasons(tmp_path: Path) -> None:
     put(tmp_path / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", APPLE_DOUBLE)
     with pytest.raises(InputError, match=r"(?s)no utterance could be read.*Ses01F_impro01.txt: is not text"):
         scan(tmp_path)

@@ -98,7 +98,7 @@ def without_lines(records: list[Turn]) -> list[Turn]:
 
 
 @given(st.lists(turns(), max_size=5), st.data())
-def test_an_evaluation_in_the_real_format_is_read_back_whole(expected: list[Turn], data: st.DataObject) -> None:
+def test_an_evaluation_in_the_real_format_is_read_completely(expected: list[Turn], data: st.DataObject) -> None:
     lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
     for turn in expected:
         lines += render_turn(turn)
@@ -186,7 +186,7 @@ def test_a_turn_with_broken_dimensions_keeps_its_label_and_is_reported(
 
 
 @pytest.mark.parametrize("body", ["val x; act 2; dom  2;", "val 1; val 2; dom  2;", "valence 1; act 2; dom  2;"])
-def test_a_dimension_that_is_no_number_is_reported_and_the_rating_kept(body: str) -> None:
+def test_a_dimension_that_is_not_a_number_is_reported_and_the_rating_is_kept(body: str) -> None:
     parsed = parse_evaluation(f"[1.0 - 2.0]\tSes01F_impro01_F000\tneu\t[1, 1, 1]\nA-E1:\t{body}\t()")
     assert parsed.records[0].ratings[0].dom == 2.0
     assert [problem.line for problem in parsed.problems] == [2]
@@ -196,7 +196,7 @@ def test_a_dimension_that_is_no_number_is_reported_and_the_rating_kept(body: str
     st.lists(st.builds(TranscriptLine, line=st.just(0), id=ids, start=times, end=times, text=texts.map(str.strip))),
     st.data(),
 )
-def test_a_transcription_in_the_real_format_is_read_back_whole(
+def test_a_transcription_in_the_real_format_is_read_completely(
     expected: list[TranscriptLine], data: st.DataObject
 ) -> None:
     lines = [f"{row.id} [{row.start:08.4f}-{row.end:08.4f}]: {row.text}" for row in expected]
@@ -249,7 +249,7 @@ nearly = st.one_of(
 
 
 @given(st.lists(nearly).map("\n".join) | st.binary().map(lambda data: decode(data.replace(b"\0", b"?"))))
-def test_no_text_makes_a_parser_raise_and_every_line_is_a_record_or_known_or_reported(text: str) -> None:
+def test_the_parsers_never_raise_and_every_line_is_a_record_or_known_or_reported(text: str) -> None:
     lines = {number for number, line in enumerate(text.split("\n"), start=1) if line.strip()}
 
     evaluation = parse_evaluation(text)
@@ -279,6 +279,6 @@ def test_text_is_decoded_from_utf8_windows_1252_or_latin1(text: str) -> None:
     assert decode(b"\xe9\x81") == "é\x81"
 
 
-def test_binary_data_is_no_text() -> None:
+def test_binary_data_is_not_text() -> None:
     with pytest.raises(ValueError, match="NUL"):
         decode(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")

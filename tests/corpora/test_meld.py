@@ -36,7 +36,7 @@ def test_every_row_and_every_clip_of_a_complete_copy_is_accounted_for(complete_c
     assert by_id(corpus)["test_dia0_utt0"].text == 'You must’ve said "0", Monica.'
 
 
-def test_ids_begin_anew_in_every_split_and_hold_its_name(tmp_path: Path) -> None:
+def test_ids_restart_in_every_split_and_contain_its_name(tmp_path: Path) -> None:
     folders = ("MELD.Raw/train/train_splits", "MELD.Raw/dev", "MELD.Raw/test/output_repeated_splits_test")
     for part, folder in zip(MELD_FOLDERS, folders, strict=True):
         write(tmp_path, part, [ROW], folder)
@@ -53,7 +53,7 @@ def test_ids_begin_anew_in_every_split_and_hold_its_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("prefer_final", [True, False])
-def test_the_twin_of_a_test_clip_is_taken_unless_the_plain_one_is_preferred(tmp_path: Path, prefer_final: bool) -> None:
+def test_the_final_version_of_a_test_clip_is_used_by_default(tmp_path: Path, prefer_final: bool) -> None:
     """1/0 has a wrong length, which its second version has not; of 101/0 there is only the second version."""
     write(tmp_path, "test", [numbered(1, 0), numbered(1, 6)])
     folder = tmp_path / MELD_FOLDERS["test"]
@@ -79,7 +79,7 @@ def test_sound_that_users_extracted_does_not_replace_the_clip(tmp_path: Path) ->
     assert [sound.path for sound in clips["dev_dia0_utt1"].audio] == [f"{MELD_FOLDERS['dev']}/dia0_utt1.wav"]
 
 
-def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_a_split_without_clips_or_without_its_table_is_skipped_with_a_note(tmp_path: Path) -> None:
     write(tmp_path, "test", [ROW])
     put(tmp_path / "train_sent_emo.csv", table(MELD, [ROW], "\r\n"))
     put(tmp_path / "dev_splits_complete/dia0_utt0.mp4")
@@ -102,7 +102,7 @@ def test_a_split_without_clips_or_without_its_table_is_left_out_with_a_note(tmp_
         ("You must’ve", "You must’ve"),
     ],
 )
-def test_texts_are_repaired_where_c1_controls_stand_for_windows_1252(tmp_path: Path, stored: str, meant: str) -> None:
+def test_c1_controls_in_texts_are_decoded_as_windows_1252(tmp_path: Path, stored: str, meant: str) -> None:
     assert repair_text(stored) == meant
     write(tmp_path, "dev", [(1, stored, *ROW[2:])])
     assert by_id(scan(tmp_path))["dev_dia0_utt0"].text == meant.strip()

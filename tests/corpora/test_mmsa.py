@@ -99,7 +99,7 @@ def test_rows_of_the_label_file_are_joined_only_where_all_sentiments_of_a_video_
     assert notes_about(corpus, "1 videos of CMU_MOSEI_Labels.csd are not in this copy, such as elsewhere")
 
 
-def test_the_folder_above_is_given_and_mosi_beside_it_is_left_alone(mosei: Path) -> None:
+def test_the_parent_folder_is_accepted_and_mosi_beside_it_is_ignored(mosei: Path) -> None:
     label_csd(mosei.parent / "CMU_MOSEI_Labels.csd", OFFICIAL)
     corpus = scan_corpus("mosei", mosei.parent)
     assert set(by_id(corpus)) == {f"{VIDEO}_2", f"{VIDEO}_10", "188343_0"}
@@ -181,7 +181,7 @@ def test_a_table_without_a_needed_column_or_a_usable_row_is_refused(mosei: Path)
 
 
 @given(st.text('abc1,"\n\r\0;.-', max_size=60), st.booleans())
-def test_no_table_makes_the_parser_raise(text: str, with_header: bool) -> None:
+def test_the_parser_never_raises_whatever_the_table(text: str, with_header: bool) -> None:
     parse_table(f"{HEADER}\n{text}" if with_header else text)
 
 

@@ -76,7 +76,7 @@ def test_inspect_counts_the_emotions(built: tuple[Path, dict[str, Any]]) -> None
     assert found["views"]["six"]["utterances"] == found["counts"]["ok"]
 
 
-def test_a_sample_holds_its_labels_by_name_and_nothing_of_the_workers(built: tuple[Path, dict[str, Any]]) -> None:
+def test_a_sample_contains_its_labels_by_name_and_no_ids_of_workers(built: tuple[Path, dict[str, Any]]) -> None:
     out, _ = built
     sample = Dataset(out)["--qXJuDtHPw_1"]
     record = sample.record

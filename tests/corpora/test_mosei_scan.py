@@ -63,7 +63,7 @@ OFFICIAL = {
 }
 
 
-def test_a_row_holds_all_that_the_files_say(raw: Path) -> None:
+def test_a_row_contains_all_information_of_the_files(raw: Path) -> None:
     recording, other = scan(raw).recordings
     assert (recording.id, recording.video) == (VIDEO, f"{VIDEOS}/{VIDEO}.mp4")
     assert (other.id, other.video) == ("188343", f"{VIDEOS}/188343.mp4")
@@ -95,14 +95,14 @@ def test_a_row_holds_all_that_the_files_say(raw: Path) -> None:
     json.dumps(recording.utterances[0].labels, allow_nan=False)
 
 
-def test_workers_are_in_no_row(raw: Path) -> None:
+def test_no_row_contains_the_ids_of_workers(raw: Path) -> None:
     assert "WORKER" in (raw / LABELS / "5000_batch_raw.csv").read_text()
     corpus = scan(raw)
     assert "WORKER" not in repr(corpus)
     assert "A_H_" not in repr(corpus)
 
 
-def test_a_clip_that_nobody_rated_is_excluded_by_a_rule_and_none_of_its_media_is_looked_at(raw: Path) -> None:
+def test_a_clip_without_ratings_is_excluded_by_a_rule_and_its_media_are_not_read(raw: Path) -> None:
     corpus = scan(raw)
     clip = by_id(corpus)[f"{VIDEO}_3"]
     assert clip.exclusion == ("excluded", "unlabelled")
@@ -139,7 +139,7 @@ def test_a_clip_that_begins_below_zero_begins_at_zero(raw: Path) -> None:
     assert clip.flags == ("no_alignment", "negative_start", "empty_answers")
 
 
-def test_the_label_file_is_joined_by_times_and_never_by_place(raw: Path) -> None:
+def test_the_label_file_is_joined_by_times_and_never_by_position(raw: Path) -> None:
     label_csd(raw / "CMU_MOSEI_Labels.csd", OFFICIAL)
     agreed = by_id(scan(raw))
     assert not any(flag in u.flags for u in agreed.values() for flag in ("csd_differs", "not_in_csd"))
@@ -160,7 +160,7 @@ def test_times_that_differ_by_up_to_a_millisecond_are_the_same(raw: Path) -> Non
     assert notes_about(corpus, "1 clips have the flag not_in_csd")
 
 
-def test_where_the_label_file_has_other_means_they_count_and_the_raters_stay(raw: Path) -> None:
+def test_the_means_of_the_label_file_take_precedence_and_the_raters_are_kept(raw: Path) -> None:
     changed = {**OFFICIAL, "188343": [(-0.4875, 3.25, {"fear": 1.0, "surprise": 2.0})]}
     label_csd(raw / "CMU_MOSEI_Labels.csd", changed)
     corpus = scan(raw)
@@ -265,7 +265,7 @@ def test_the_published_means_decide_what_a_missing_answer_is(raw: Path, fear: fl
     assert "empty_answers" in clip.flags
 
 
-def test_a_clip_for_which_nobody_answered_anything_is_not_rated(raw: Path) -> None:
+def test_a_clip_with_empty_answers_only_is_not_rated(raw: Path) -> None:
     put(raw / LABELS / "a.csv", table([answer(VIDEO, 3, **dict.fromkeys(ITEMS, "")), answer(VIDEO, 10, anger=1)]))
     clip = by_id(scan(raw))[f"{VIDEO}_3"]
     assert clip.exclusion == ("excluded", "unlabelled")
@@ -366,7 +366,7 @@ def test_four_to_six_raters_in_two_files_are_all_kept_in_the_order_of_the_files(
     assert labels["anger"] == 6 / 5
 
 
-def test_known_anomalies_are_flags_and_nothing_is_left_out_for_them(raw: Path) -> None:
+def test_known_anomalies_are_flagged_and_not_excluded(raw: Path) -> None:
     anomalies = load("mosei")["anomalies"]
     videos = [anomalies["mistimed"][0], anomalies["faceless"][0], "_0efYOjQYRc"]
     for video in videos:
@@ -408,7 +408,7 @@ def test_flattened_and_renamed_layouts_give_the_same_rows_and_the_place_is_noted
     assert notes_about(scan(raw), f"{kind} in {place}/ ({len(files)})")
 
 
-def test_the_folder_above_gives_the_same_rows_and_its_csd_files_are_read(raw: Path) -> None:
+def test_the_parent_folder_gives_the_same_rows_and_its_csd_files_are_read(raw: Path) -> None:
     assert by_id(scan(raw.parent)) == by_id(scan(raw))
     assert scan(raw.parent).root == raw
     label_csd(raw.parent / "CMU_MOSEI_Labels.csd", OFFICIAL)
@@ -426,7 +426,7 @@ def test_the_folder_above_gives_the_same_rows_and_its_csd_files_are_read(raw: Pa
     assert by_id(scan(raw.parent)).keys() == by_id(corpus).keys()
 
 
-def test_videos_in_other_containers_are_taken_and_mp4_is_preferred(raw: Path) -> None:
+def test_videos_in_other_containers_are_used_and_mp4_is_preferred(raw: Path) -> None:
     put(raw / VIDEOS / f"{VIDEO}.mkv")
     put(raw / VIDEOS / "188343.WEBM")
     (raw / VIDEOS / "188343.mp4").unlink()
@@ -488,7 +488,7 @@ def test_encodings_and_line_ends_of_transcripts_do_not_matter(raw: Path, encodin
     assert notes_about(corpus, "188343.txt:2: continues")
 
 
-def test_what_cannot_be_read_is_noted_and_costs_only_itself(raw: Path) -> None:
+def test_unreadable_files_are_noted_and_affect_only_themselves(raw: Path) -> None:
     put(raw / TRANSCRIPTS / "24196.txt", b"\0binary")
     put(raw / TRANSCRIPTS / "a b.txt", "x")
     put(raw / LABELS / "CMU_MOSEI_Labels.csv", "file,index,start,end,sentiment\na,0,1,2,3\n")
@@ -512,7 +512,7 @@ def test_many_notes_of_a_kind_are_counted(raw: Path) -> None:
     assert notes_about(corpus, "and 80 more odd lines of transcripts")
 
 
-def test_a_part_of_the_corpus_is_named_so_and_the_whole_is_compared_with_what_is_known(raw: Path) -> None:
+def test_a_partial_corpus_is_named_partial_and_a_complete_one_is_compared_with_the_known_counts(raw: Path) -> None:
     assert notes_about(scan(raw), "2 of 3293 labelled videos are here")
     videos = [f"v{index}" for index in range(1700)]
     for video in videos:
@@ -525,7 +525,7 @@ def test_a_part_of_the_corpus_is_named_so_and_the_whole_is_compared_with_what_is
     assert not notes_about(scan(raw), "as it is known")
 
 
-def test_numbers_that_agree_say_nothing() -> None:
+def test_numbers_that_agree_are_not_reported() -> None:
     assert compare_counts({"a": 1, "b": 2}, {"a": 1, "b": 2}) == []
     assert compare_counts({"a": 1, "c": 5}, {"a": 3, "b": 1}) == [
         "a: 1 here, 3 in the release as it is known",
@@ -534,7 +534,7 @@ def test_numbers_that_agree_say_nothing() -> None:
     ]
 
 
-def test_what_is_not_mosei_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_mosei_is_refused_with_the_expected_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"No such file.*Transcript/"):
         scan_corpus("mosei", tmp_path / "missing")
     with pytest.raises(InputError, match=r"is a file.*unpack"):
@@ -563,7 +563,7 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
         (["Videos", "Audio", "Transcript"], "no times and no sound or picture"),
     ],
 )
-def test_a_copy_of_which_nothing_can_be_built_is_refused_with_what_is_missing(
+def test_a_copy_from_which_nothing_can_be_built_is_refused_with_the_missing_files(
     raw: Path, gone: list[str], what: str
 ) -> None:
     for folder in gone:
@@ -574,7 +574,7 @@ def test_a_copy_of_which_nothing_can_be_built_is_refused_with_what_is_missing(
     assert "Found " in str(error.value)
 
 
-def test_two_copies_in_a_folder_must_be_told_apart(raw: Path) -> None:
+def test_two_copies_in_a_folder_are_refused(raw: Path) -> None:
     shutil.copytree(raw, raw.parent / "second")
     with pytest.raises(InputError, match="Raw, second"):
         scan(raw.parent)

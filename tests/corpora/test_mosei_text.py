@@ -47,7 +47,7 @@ def line_of(clip: Clip) -> str:
 
 
 @given(st.lists(clips, max_size=6), st.sampled_from(["\n", "\n\n", " \n"]))
-def test_a_transcript_in_the_real_format_is_read_back_whole(expected: list[Clip], end: str) -> None:
+def test_a_transcript_in_the_real_format_is_read_completely(expected: list[Clip], end: str) -> None:
     parsed = parse_transcript(end.join(line_of(clip) for clip in expected), expected[0].video if expected else "x")
     found = [
         Clip(line=0, video=c.video, number=c.number, start=c.start, end=c.end, text=c.text) for c in parsed.records
@@ -80,13 +80,13 @@ def test_every_form_of_a_line_is_understood(line: str, expected: tuple[Any, ...]
     assert (clip.video, clip.number, clip.start, clip.end, clip.text) == expected
 
 
-def test_a_line_without_separators_goes_on_with_the_text_above_and_is_reported() -> None:
+def test_a_line_without_separators_continues_the_text_above_and_is_reported() -> None:
     parsed = parse_transcript("4321___0___0.0___2.0___one\ntwo\n\nthree ___\n4321___1___2.0___3.0___four", "4321")
     assert [clip.text for clip in parsed.records] == ["one two three ___", "four"]
     assert [problem.line for problem in parsed.problems] == [2, 4]
 
 
-def test_a_torn_line_takes_its_continuation_with_it() -> None:
+def test_a_damaged_line_is_dropped_with_its_continuation() -> None:
     torn = ["4321___1___nan___3.0___b", "4321___x___1.0___3.0___b", "4321___", "4321___1___2.0"]
     for line in torn:
         parsed = parse_transcript(f"4321___0___0.0___2.0___a\n{line}\nlost\n", "4321")
@@ -108,7 +108,7 @@ nearly = st.one_of(
 
 
 @given(st.lists(nearly, max_size=8))
-def test_no_transcript_makes_the_parser_raise_and_every_line_is_a_clip_or_reported(lines: list[str]) -> None:
+def test_the_parser_never_raises_and_every_line_of_a_transcript_is_a_clip_or_reported(lines: list[str]) -> None:
     parsed = parse_transcript("\n".join(lines), "ab")
     heads = {clip.line for clip in parsed.records}
     reported = {problem.line for problem in parsed.problems}
@@ -117,11 +117,11 @@ def test_no_transcript_makes_the_parser_raise_and_every_line_is_a_clip_or_report
 
 
 @given(videos, st.sampled_from(["{}", " {} ", "dir/{}", "/a/b/{}", "a\\{}", "{}.mp4", "dir/{}.mp4"]))
-def test_a_video_is_found_in_every_spelling_of_its_cell(video: str, spelling: str) -> None:
+def test_a_video_is_recognised_in_every_spelling_of_its_cell(video: str, spelling: str) -> None:
     assert parse_video_id(spelling.format(video)) == video
 
 
-def test_a_number_stays_text_and_what_a_spreadsheet_made_of_it_is_undone() -> None:
+def test_numbers_stay_text_and_conversions_of_spreadsheets_are_reversed() -> None:
     assert [parse_video_id(cell) for cell in ("188343", "188343.0", "dir/188343.0")] == ["188343"] * 3
     assert [parse_video_id(cell) for cell in ("", "nan", "NaN", "dir/", "a b", "../..", "a.b", "é", "1.88E+05")] == [
         None
@@ -129,13 +129,13 @@ def test_a_number_stays_text_and_what_a_spreadsheet_made_of_it_is_undone() -> No
 
 
 @given(st.integers(0, 999_999), st.sampled_from(["{}", "{}.0", " {} ", "{}.", "0{}", "{}.00"]))
-def test_a_clip_is_a_number_in_every_spelling(number: int, spelling: str) -> None:
+def test_a_clip_number_is_recognised_in_every_spelling(number: int, spelling: str) -> None:
     cell = spelling.format(number)
     assert parse_clip_number(cell) == (number if len(cell.strip().partition(".")[0]) <= 6 else None)
 
 
 @pytest.mark.parametrize("cell", ["", "nan", "-1", "3.5", "1e2", "inf", "٣", "3 4", "9" * 30])
-def test_what_is_no_clip_is_none(cell: str) -> None:
+def test_other_cells_are_not_clip_numbers(cell: str) -> None:
     assert parse_clip_number(cell) is None
 
 
@@ -147,7 +147,7 @@ fats = st.text(PRINTABLE + '\n",;\t', max_size=60)
 
 
 @given(rows, st.permutations(COLUMNS), fats, st.sampled_from(["\n", "\r\n"]), st.sampled_from([0, 1]), st.data())
-def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_others_hold(
+def test_answers_are_read_for_any_order_of_columns_and_any_other_columns(
     answers: list[tuple[str, int, list[float | None]]],
     columns: list[str],
     fat: str,
@@ -169,7 +169,7 @@ def test_answers_are_read_back_whole_whatever_the_columns_order_and_what_the_oth
     assert parsed.skipped.total() == len(answers) - len(parsed.records)
 
 
-def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_and_reported() -> None:
+def test_rows_without_a_rating_are_counted_and_values_outside_the_scale_are_kept_and_reported() -> None:
     rows = [
         answer("4321", "3.0", anger="3.0", sentiment="-3"),
         answer("", 1),
@@ -197,7 +197,7 @@ def test_rows_that_are_no_rating_are_counted_and_values_off_the_scale_are_kept_a
     ]
 
 
-def test_cells_of_any_size_are_read_and_the_processs_limit_is_put_back(tmp_path: Path) -> None:
+def test_cells_of_any_size_are_read_and_the_limit_of_the_process_is_restored(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     html = '<td class="a">a, "b"\r\n</td>' * 40_000  # a megabyte; csv's own limit is 128 KiB
     path = put(tmp_path / "a.csv", b"\xef\xbb\xbf" + table([answer("4321", 0, 0) | {"Title": html}]).encode())
@@ -213,7 +213,7 @@ def test_a_copy_that_a_spreadsheet_saved_is_read(delimiter: str) -> None:
     assert len(parse_answers(io.StringIO(text, newline="")).records) == 1
 
 
-def test_a_file_that_is_cut_off_or_no_file_of_ratings_is_reported() -> None:
+def test_a_truncated_file_and_a_file_without_ratings_are_reported() -> None:
     text = table([answer("4321", 0), answer("4321", 1)])
     cut = parse_answers(io.StringIO(text[: text.rindex('Rate ""it') + 4], newline=""))
     assert [a.clip for a in cut.records] == [0]
@@ -224,7 +224,7 @@ def test_a_file_that_is_cut_off_or_no_file_of_ratings_is_reported() -> None:
 
 
 @given(st.text(PRINTABLE + '\n\r",\0', max_size=80), st.booleans())
-def test_no_table_makes_the_reader_raise(text: str, with_header: bool) -> None:
+def test_the_reader_never_raises_whatever_the_table(text: str, with_header: bool) -> None:
     parsed = parse_answers(io.StringIO((table([]) if with_header else "") + text, newline=""))
     assert isinstance(parsed, Parsed)
     assert all(is_video_id(a.video) and a.clip >= 0 for a in parsed.records)
@@ -270,7 +270,7 @@ def test_a_table_in_utf16_is_read_by_its_mark(tmp_path: Path, mark: str) -> None
 
 
 @pytest.mark.parametrize(("line", "delimiter"), [("sep=,", ","), ("sep=;", ";"), ('"SEP=|"', "|"), ("sep=\t", "\t")])
-def test_the_line_by_which_a_spreadsheet_names_its_separator_is_no_header(line: str, delimiter: str) -> None:
+def test_the_separator_line_of_a_spreadsheet_is_not_a_header(line: str, delimiter: str) -> None:
     text = f"{line}\r\n" + table([answer("4321", 1), answer("", 1)], delimiter=delimiter)
     parsed = parse_answers(io.StringIO(text, newline=""))
     assert [(a.video, a.clip) for a in parsed.records] == [("4321", 1)]

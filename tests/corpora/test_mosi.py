@@ -25,7 +25,7 @@ def test_a_complete_copy_is_cut_from_the_whole_videos(complete_copy: Callable[[s
     assert set(second.labels) == {"sentiment", "raters"}
 
 
-def test_sentiment_is_a_number_and_no_emotion(tmp_path: Path) -> None:
+def test_sentiment_is_a_number_and_not_an_emotion(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.90,55.95,{VIDEO},1,2.4\n56,57.5,{VIDEO},2,0.0\n58,59,{VIDEO},3,-3.0\n")
     put(tmp_path / f"Video/Full/{VIDEO}.mp4")
     corpus = scan(tmp_path)
@@ -36,7 +36,7 @@ def test_sentiment_is_a_number_and_no_emotion(tmp_path: Path) -> None:
     assert all(one.flags == ("no_transcript",) for one in corpus.utterances())
 
 
-def test_a_segments_own_file_stands_in_for_a_whole_video_that_is_not_there(tmp_path: Path) -> None:
+def test_the_file_of_a_segment_replaces_a_missing_whole_video(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n56,57.5,{VIDEO},2,1.0\n")
     put(tmp_path / f"Video/Segmented/{VIDEO}_1.mp4")
     put(tmp_path / f"Audio/WAV_16000/Segmented/{VIDEO}_1.wav")
@@ -52,7 +52,7 @@ def test_a_segments_own_file_stands_in_for_a_whole_video_that_is_not_there(tmp_p
     assert [note for note in corpus.notes if "annotprocessed:2 is not <number>_DELIM_<text>" in note]
 
 
-def test_times_and_labels_of_the_sdk_are_read_where_the_table_is_not_there(tmp_path: Path) -> None:
+def test_without_the_table_times_and_labels_of_the_sdk_are_used(tmp_path: Path) -> None:
     """Row 0 of a video is its segment 1."""
     h5py = pytest.importorskip("h5py")
     put(tmp_path / f"Raw/Video/Full/{VIDEO}.mp4")
@@ -81,7 +81,7 @@ def test_labels_that_cannot_be_read_are_named(tmp_path: Path, name: str, content
         scan(tmp_path)
 
 
-def test_a_line_that_is_no_label_is_quoted(tmp_path: Path) -> None:
+def test_a_line_without_a_label_is_quoted(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n<html>\n")
     with pytest.raises(InputError, match="'<html>' is not start,end,video,segment,sentiment"):
         scan(tmp_path)

@@ -104,7 +104,7 @@ def test_utf16_texts_are_read_by_their_mark(release: Path, mark: str) -> None:
     assert by_id(scan(release)) == clean
 
 
-def test_one_line_in_another_encoding_spoils_no_other_line(release: Path) -> None:
+def test_one_line_in_another_encoding_affects_no_other_line(release: Path) -> None:
     path = texts_of(release, DIALOG)[1]
     text = path.read_bytes().replace(b"Words of F000", "Crème brûlée – né".encode())
     path.write_bytes(text.replace(b"Words of M000", "Déjà vu – né".encode("cp1252")))
@@ -182,7 +182,7 @@ def test_a_copy_in_capitals_gives_the_same_rows(release: Path) -> None:
     assert notes_about(scan(release), "Ses01F_impro02 has 2 sentence wavs, a dialog wav and a video, but no text")
 
 
-def test_links_without_content_are_one_sentence_with_their_number_and_the_first(release: Path) -> None:
+def test_links_without_content_are_reported_in_one_sentence(release: Path) -> None:
     for path in sorted((release / "Session1/sentences/wav").glob("*/*.wav")):
         path.unlink()
         path.symlink_to("../../../../.git/annex/objects/x1/SHA256E-s3.wav")

@@ -38,7 +38,7 @@ def hertz(samples: NDArray[np.int16]) -> float:
     return float(np.abs(np.fft.rfft(samples.astype(float))).argmax() * 16_000 / len(samples))
 
 
-def test_ravdess_takes_the_lossless_sound_and_the_pictures_of_the_same_take(tmp_path: Path) -> None:
+def test_ravdess_uses_the_lossless_sound_and_the_video_of_the_same_take(tmp_path: Path) -> None:
     take, sung = "01-05-02-01-02-01", "02-02-01-02-01-01"
     folder = tmp_path / "raw/Actor_01"
     make(folder / f"01-{take}.mp4", video="30000/1001", sound="sin(2*PI*300*t)", options=("-c:a", "aac"))
@@ -62,7 +62,7 @@ def test_ravdess_takes_the_lossless_sound_and_the_pictures_of_the_same_take(tmp_
     assert abs(sample.record["end"] - 2) < 0.01  # of the whole file, measured
 
 
-def test_crema_d_takes_the_sound_of_the_wav_and_the_picture_of_the_flash_video(tmp_path: Path) -> None:
+def test_crema_d_uses_the_sound_of_the_wav_and_the_frames_of_the_flash_video(tmp_path: Path) -> None:
     clip, wrong = "1001_IEO_ANG_HI", "1064_IEO_DIS_MD"
     for name in (clip, wrong):
         make(tmp_path / f"raw/AudioWAV/{name}.wav", sound="sin(2*PI*600*t):s=16000")

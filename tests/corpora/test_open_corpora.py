@@ -44,7 +44,7 @@ def leaks_of(corpus: Corpus, name: str) -> Leaks:
     return find_leaks(split_by_rule(rows, named_splits(corpus.schema, rows)[name]), rows)
 
 
-def test_a_complete_copy_is_said_to_be_the_release(complete: Corpus) -> None:
+def test_a_complete_copy_is_recognised_as_the_release(complete: Corpus) -> None:
     assert complete.notes[0].startswith(f"as released: {TOTALS[complete.name]} utterances; all ")
     counted = [one for one in complete.utterances() if one.exclusion is None or one.exclusion[0] == "failed"]
     assert len(counted) == TOTALS[complete.name]

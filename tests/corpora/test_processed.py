@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesm_data.corpora.dai2021.release_files import find_release
-from mesm_data.corpora.dai2021.safe_pickle import load, loads
+from mesm_data.corpora.dai2021.safe_pickle import load_pickle, loads
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -103,7 +103,7 @@ def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset(out)
 
 
-def test_the_release_is_recognised_wherever_it_lies_in_the_download(release: Path) -> None:
+def test_the_release_is_recognised_at_any_level_of_the_download(release: Path) -> None:
     root = release / "data" / "IEMOCAP_RAW_PROCESSED"
     assert {scan_corpus("iemocap", place).root for place in (release, release / "data", root)} == {root}
     assert find_release("mosei", release) is None
@@ -157,14 +157,14 @@ def test_faces_and_sound_are_those_of_the_raw_corpus(built: Dataset, names: dict
     assert all(abs(left - right) < 30 for left, right in both)
 
 
-def test_where_no_face_is_found_the_whole_image_stands_in(built: Dataset) -> None:
+def test_without_a_detected_face_the_whole_image_is_cropped(built: Dataset) -> None:
     for key in built.keys:
         faces = built[key].record["faces"]
         missed = [box for box, found in zip(faces["boxes"], faces["detected"], strict=True) if not found]
         assert all(box == [0, 0, 224, 224] for box in missed)
 
 
-def test_missing_images_cost_what_they_show(built: Dataset, names: dict[str, str]) -> None:
+def test_missing_images_are_reported_with_their_number(built: Dataset, names: dict[str, str]) -> None:
     gap, cut, no_wav = (built.rows[names[name]] for name in ("gap", "cut", "no_wav"))
     assert gap["video"] == "ok"  # a hole of 0.1 s; the next image stands in
     assert "2 images are missing and 1 images could not be decoded" in gap["reason"]
@@ -267,12 +267,12 @@ def test_numpy_scalars_are_read_as_numbers(protocol: int) -> None:
 
 
 @given(data=st.binary(max_size=200))
-def test_garbage_is_an_error_and_no_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_random_bytes_are_an_error_and_not_a_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "garbage.pkl"
     for content in (data, b"\x80\x04" + data, pickle.dumps({"a": [1.5, "b"]}, 2)[:-1] + data):
         path.write_bytes(content)
         with suppress(InputError):
-            load(path)
+            load_pickle(path)
 
 
 def test_nothing_in_a_pickle_is_called(tmp_path: Path) -> None:

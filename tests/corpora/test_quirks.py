@@ -119,11 +119,11 @@ def oracle_of(corpus: Path) -> Oracle:
     return dict(json.loads((corpus / ORACLE).read_text()))
 
 
-def test_every_quirk_of_iemocap_gives_what_its_oracle_says(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
+def test_every_quirk_of_iemocap_has_the_result_of_its_oracle(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
     assert check(built_iemocap, oracle_of(quirky_iemocap)) == []
 
 
-def test_the_oracle_of_iemocap_asks_for_everything_that_can_happen(quirky_iemocap: Path) -> None:
+def test_the_oracle_of_iemocap_covers_every_outcome(quirky_iemocap: Path) -> None:
     expected = oracle_of(quirky_iemocap)["utterances"].values()
     assert {utterance["status"] for utterance in expected} == {"ok", "failed"}
     assert {utterance.get("video") for utterance in expected} == {"ok", "partial", "none", None}
@@ -137,14 +137,14 @@ def quirky_mosei(once: Once, mosei_corpus: Path) -> Path:
     return once("quirky-mosei", lambda out: quirky(mosei_corpus, out, mosei_quirks.plant))
 
 
-def test_every_quirk_of_mosei_gives_what_its_oracle_says(once: Once, quirky_mosei: Path) -> None:
+def test_every_quirk_of_mosei_has_the_result_of_its_oracle(once: Once, quirky_mosei: Path) -> None:
     pytest.importorskip("mesm_data.corpora.mosei.scan")
     source = scan_corpus("mosei", quirky_mosei)
     out = once("built-quirky-mosei", lambda out: build_dataset(source, out, recipe("mosei"), workers=1) and None)
     assert check(Dataset(out), oracle_of(quirky_mosei)) == []
 
 
-def test_the_oracle_of_mosei_asks_for_everything_that_can_happen(quirky_mosei: Path) -> None:
+def test_the_oracle_of_mosei_covers_every_outcome(quirky_mosei: Path) -> None:
     oracle = oracle_of(quirky_mosei)
     assert min(oracle["counts"].values()) > 0
     expected = oracle["utterances"].values()
@@ -157,7 +157,7 @@ def test_the_oracle_of_mosei_asks_for_everything_that_can_happen(quirky_mosei: P
     }
 
 
-def test_a_dataset_that_differs_from_the_oracle_is_found_out(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
+def test_a_dataset_that_differs_from_the_oracle_is_detected(built_iemocap: Dataset, quirky_iemocap: Path) -> None:
     """The check itself fails for a difference in each of the fields."""
     oracle = oracle_of(quirky_iemocap)
     key = next(key for key, expected in oracle["utterances"].items() if expected["status"] == "ok")

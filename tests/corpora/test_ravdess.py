@@ -28,7 +28,7 @@ def test_a_take_has_the_picture_of_01_and_the_sound_of_03(
     assert flagged(corpus, "identical_sound") == ["01-03-01-02-01-07", "01-03-01-02-02-07"]
 
 
-def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Path) -> None:
+def test_archives_may_be_in_separate_folders_and_parts_of_a_take_may_be_missing(tmp_path: Path) -> None:
     """Audio only, video only, audio with the silent video, and the silent video only, which cannot be built."""
     put(tmp_path / f"Audio_Song_Actors_01-24/Actor_01/03-{(sound := '02-01-01-01-01-01')}.WAV")
     put(tmp_path / f"Video_Speech_Actor_02/Actor_02/01-{(video := '01-01-01-01-01-02')}.mp4")
@@ -50,7 +50,7 @@ def test_archives_may_lie_apart_and_parts_of_a_take_may_be_missing(tmp_path: Pat
     assert takes[both].exclusion is None
 
 
-def test_kaggles_copies_hold_every_file_twice_and_one_of_each_is_read(tmp_path: Path) -> None:
+def test_duplicate_files_of_kaggles_copies_are_read_once(tmp_path: Path) -> None:
     for take in (takes := [take for take in ravdess_takes() if take.startswith("01")]):
         for folder in ("", "audio_speech_actors_01-24"):
             put(tmp_path / folder / f"Actor_{take[-2:]}" / f"03-{take}.wav")

@@ -65,13 +65,13 @@ def test_a_corpus_of_another_package_is_built_by_its_name(tmp_path: Path) -> Non
     assert {row["labels"]["pitch"] for row in read_manifest_rows(tmp_path / "out", described)} == {"low", "high"}
 
 
-def test_an_unknown_corpus_is_answered_with_those_there_are() -> None:
+def test_an_unknown_corpus_is_refused_with_the_list_of_known_ones() -> None:
     assert {"crema-d", "iemocap", "meld", "mosei", "mosi", "ravdess"} <= set(corpus_names())
     with pytest.raises(InputError, match=r"no corpus 'iemocapp': did you mean iemocap\? There are .*; or give a table"):
         find_scan("iemocapp")
 
 
-def test_iemocap_can_be_looked_at_as_a_table(
+def test_iemocap_can_be_converted_to_a_table(
     corpus: Path, tmp_path: Path, mesm_data: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     out = tmp_path / "iemocap.parquet"

@@ -45,7 +45,7 @@ def by_id(corpus: Corpus) -> dict[str, Utterance]:
 # Where a table comes from
 
 
-def test_a_path_is_enough(media: Path) -> None:
+def test_a_table_needs_only_paths(media: Path) -> None:
     """No start or end: the whole file. No id: the file's name. No text: empty, with its flag."""
     rows = by_id(corpus_of(media, "t.csv", "file\na.mp4\nb.wav\nsub/c.mov\n"))
     assert set(rows) == {"a", "b", "sub/c"}
@@ -92,7 +92,7 @@ HUGGING_FACE = '{"file_name": "b.wav", "emotion": "sad"}\n{"file_name": "sub/c.m
         ("u.csv", "file,emotion\nb.wav,happy\n".encode("utf-16"), {"b": ("b.wav", None)}),
     ],
 )
-def test_headers_that_people_have_are_recognised(
+def test_common_headers_are_recognised(
     media: Path, name: str, content: str | bytes, expected: dict[str, tuple[str, str | None]]
 ) -> None:
     rows = by_id(corpus_of(media, name, content))
@@ -100,7 +100,7 @@ def test_headers_that_people_have_are_recognised(
     assert all(row.exclusion is None for row in rows.values())
 
 
-def test_what_the_known_tables_say_beside_the_path_is_read(media: Path) -> None:
+def test_all_columns_of_the_known_tables_are_read(media: Path) -> None:
     mmsa = corpus_of(media, "label.csv", MMSA)
     assert by_id(mmsa)["v1_0001"].labels == {
         "label": 0.6, "annotation": "Positive", "raters": [],
@@ -128,7 +128,7 @@ def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:
     assert rows["a1"].labels["emotion"] == "sad"
 
 
-def test_samples_are_not_taken_for_seconds(media: Path) -> None:
+def test_sample_numbers_are_not_taken_for_seconds(media: Path) -> None:
     with pytest.raises(InputError, match="start and stop of a SpeechBrain manifest are sample indices"):
         corpus_of(media, "t.csv", "ID,duration,wav,start,stop,spk_id\nx,1.0,b.wav,0,16000,s\n")
 
@@ -186,7 +186,7 @@ def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Pat
         ("corpus.toml", 'name = "x"\n[views.v]\nlabel = "emotion"\n', "views.v: there is no label 'emotion'"),
     ],
 )
-def test_what_is_no_table_or_no_schema_is_said(media: Path, name: str, content: str | bytes, message: str) -> None:
+def test_invalid_tables_and_schemas_are_reported(media: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         corpus_of(media, name, content)
 
@@ -219,7 +219,7 @@ def test_labels_are_inferred_and_the_schema_can_be_edited(media: Path) -> None:
     assert target.tolist() == [0.0, 1.0]
 
 
-def test_several_categories_stand_in_a_column_each_or_in_one(media: Path) -> None:
+def test_several_categories_are_read_from_a_column_each_or_from_one(media: Path) -> None:
     for columns, header, cells in (
         ('columns = ["joy", "fear"]', "file,joy,fear", ("a.mp4,1,0", "b.wav,1,1", "sub/c.mov,,")),
         ('column = "both"\nseparator = "|"', "file,both", ("a.mp4,joy", "b.wav,joy|fear", "sub/c.mov,")),
@@ -236,7 +236,7 @@ def test_several_categories_stand_in_a_column_each_or_in_one(media: Path) -> Non
         assert [target if target is None else target.tolist() for target in targets] == [[1, 0], [1, 1], None]
 
 
-def test_raters_stand_in_a_table_of_their_own(media: Path) -> None:
+def test_raters_are_read_from_a_separate_table(media: Path) -> None:
     (media / "corpus.toml").write_text(
         'name = "m"\ntable = "t.csv"\n[ratings]\ntable = "r.csv"\nlabels = ["emotion", "valence"]\n'
         '[labels.emotion]\ntype = "category"\nvalues = ["happy", "sad"]\n[labels.valence]\ntype = "number"\n'
@@ -324,7 +324,7 @@ def test_a_table_of_100_000_rows_is_read_in_less_than_a_gigabyte(media: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
-def test_what_a_scan_found_can_be_looked_at_as_a_table(media: Path, suffix: str) -> None:
+def test_a_scanned_corpus_can_be_converted_to_a_table(media: Path, suffix: str) -> None:
     corpus = corpus_of(
         media, "t.csv", "id,video,start,end,speaker,emotion\nx 1,a.mp4,0,1.5,s,sad\ny,gone.mp4,1,2,s,sad\n"
     )

@@ -1,4 +1,4 @@
-"""Files that lie, by the thousand: a seeded mutator, and what may happen when such a file is read.
+"""Thousands of invalid files: a seeded mutator, and what may happen when such a file is read.
 
 Here are datasets; what else strangers may send (.csd files, locks, runs, parts, web servers) is in hostile_files.py.
 
@@ -259,7 +259,7 @@ def tar_header(choose: random.Random, path: Path) -> None:
 
 
 def member(choose: random.Random, path: Path) -> None:
-    """The head of a member: an npy, wav or record that lies."""
+    """The head of a member: an invalid npy, wav or record."""
     rows = read_table_rows(path / "manifest.parquet")
     row_to_change = choose.choice([row for row in rows if row["status"] == "ok"])
     stem = choose.choice(["faces", "json", "txt", "wav"])
@@ -288,7 +288,7 @@ def member(choose: random.Random, path: Path) -> None:
 
 
 def _agree(choose: random.Random, path: Path) -> None:
-    """Mostly, make all digests those of the bytes that are there: whoever lies can count."""
+    """Usually, adapt all digests to the changed bytes: an attacker can compute them."""
     if choose.random() < 0.3:
         return
     rows, info = read_table_rows(path / "manifest.parquet"), json.loads((path / "dataset.json").read_text())
@@ -440,7 +440,7 @@ MUTATIONS: dict[Mutation, int] = {
 
 
 def mutate(seed: str, path: Path) -> list[str]:
-    """Lie in the dataset at `path`, from one to three times. Returns the names of the lies."""
+    """Make one to three changes in the dataset at `path`. Returns their names."""
     choose = random.Random(seed)
     mutations = choose.choices(list(MUTATIONS), list(MUTATIONS.values()), k=choose.choice([1, 1, 1, 2, 3]))
     # What no later lie must read comes last, and once: links to /dev/zero, tables that unfold to gigabytes.

@@ -1,4 +1,4 @@
-"""What else comes from strangers, told lies: .csd files, locks, runs, parts of a build, and web servers.
+"""Invalid files and servers of other kinds: .csd files, locks, runs, parts of a build, and web servers.
 
 Each subject is written once, then copied and changed for each case, as datasets are in hostile.py, which runs them. The
 same holds for them: what reads them succeeds or raises MesmError.
@@ -26,7 +26,7 @@ DIGEST = "0" * 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """`write` makes a folder, `change` lies in it, `read` reads it. `writes`: reading it writes files."""
+    """`write` makes a folder, `change` damages it, `read` reads it. `writes`: reading it writes files."""
 
     write: Callable[[Path], None]
     change: Callable[[random.Random, Path], None]
@@ -222,11 +222,11 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.systems import read_systems
     from mesm_train.config.settings import load_recipe
     from mesm_train.report.page import render_report
-    from mesm_train.report.record import read
+    from mesm_train.report.record import read_record
     from mesm_train.runs.evaluate import recorded_scores
     from mesm_train.training import checkpoint
 
-    assert render_report(read(folder))
+    assert render_report(read_record(folder))
     _tolerate(
         lambda: summary_table(compare(read_systems([folder]))),
         lambda: recorded_scores(folder, "test"), lambda: read_row("run", 0, folder).cells(),

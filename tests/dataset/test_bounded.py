@@ -155,7 +155,7 @@ BOMBS: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_small_table_that_unfolds_is_refused_before_it_does(tmp_path: Path, kind: str) -> None:
+def test_a_small_table_that_expands_is_refused_before_it_is_decompressed(tmp_path: Path, kind: str) -> None:
     columns, options = BOMBS[kind]()
     path = tmp_path / "manifest.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False, **options)
@@ -166,7 +166,7 @@ def test_a_small_table_that_unfolds_is_refused_before_it_does(tmp_path: Path, ki
     assert int(peak) < 14_000  # kB
 
 
-def test_a_page_header_that_is_cut_off_or_nested_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_or_nested_page_header_is_refused(tmp_path: Path) -> None:
     """Thrift by hand: a field 1 that is a struct of structs without an end; nothing; a number that never ends."""
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"reason": ["a", "b"]}), path)
@@ -178,7 +178,7 @@ def test_a_page_header_that_is_cut_off_or_nested_is_refused(tmp_path: Path) -> N
             read_table(path)
 
 
-def test_the_memory_of_honest_pages_is_that_of_their_values(tmp_path: Path) -> None:
+def test_the_computed_memory_of_valid_pages_is_that_of_their_values(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"end": np.arange(10_000.0)}), path, use_dictionary=False)
     with path.open("rb") as file:

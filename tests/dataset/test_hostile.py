@@ -1,4 +1,4 @@
-"""Guarantee: a dataset that lies is refused in a sentence, without harm; what was found by lying stays fixed."""
+"""Guarantee: an invalid dataset is refused in a sentence, without harm; earlier findings stay fixed."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def own(base: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Change the manifest's rows; its number of rows is told as it is then."""
+    """Change the manifest's rows, and the number of rows in dataset.json with them."""
     rows, info = read_table_rows(path / "manifest.parquet"), read_json(path / "dataset.json")
     change(rows)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / "manifest.parquet")
@@ -65,24 +65,24 @@ def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> Non
     (path / "dataset.json").write_text(json.dumps(info))
 
 
-def test_the_tiny_dataset_itself_is_right(base: Path) -> None:
+def test_the_unchanged_dataset_is_valid(base: Path) -> None:
     dataset = Dataset(base, check=True)
     assert [len(dataset[key].faces) for key in dataset.keys] == [0, 1, 2, 3]
     assert len(dataset.info["shards"]) > 1
     assert list(verify(base)) == []
 
 
-def test_hundreds_of_lies_are_refused_without_harm(tmp_path: Path) -> None:
+def test_hundreds_of_invalid_datasets_are_refused_without_harm(tmp_path: Path) -> None:
     assert list(run(200, 7, tmp_path, subjects={DATASET: 1}, workers=1)) == []
 
 
 @pytest.mark.parametrize(("subject", "cases"), [("lock", 150), ("part", 60), ("run", 60), ("server", 15), ("csd", 6)])
-def test_other_files_that_lie_are_refused_without_harm(tmp_path: Path, subject: str, cases: int) -> None:
+def test_other_invalid_files_are_refused_without_harm(tmp_path: Path, subject: str, cases: int) -> None:
     assert list(run(cases, 7, tmp_path, subjects={subject: 1}, workers=1)) == []
 
 
 @pytest.mark.slow
-def test_twenty_thousand_lies_are_refused_without_harm(tmp_path: Path) -> None:
+def test_twenty_thousand_invalid_datasets_are_refused_without_harm(tmp_path: Path) -> None:
     assert list(run(20_000, 1, tmp_path)) == []
 
 
@@ -93,7 +93,7 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
     info = read_json(own / "dataset.json")
     info["notes"] = [text]
     info["manifest"]["sha256"] = rows_digest(read_table_rows(own / "manifest.parquet"))
-    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])  # whoever lies can count
+    info["root"] = dataset_root(info["manifest"]["sha256"], info["shards"])  # an attacker can compute it
     (own / "dataset.json").write_text(json.dumps(info))
     for arguments in (("inspect", own), ("inspect", own, "--json"), ("verify", own)):
         command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
@@ -104,7 +104,7 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
         assert r"\u001b]0;owned" in shown or arguments[0] == "verify"
 
 
-# A manifest that lies
+# An invalid manifest
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_escape_sequences_of_a_dataset_do_not_reach_the_terminal(own: Path) -> N
         ("n_samples", -1, f"{KEY}: n_samples is not what its member holds"),
     ],
 )
-def test_a_row_that_lies_is_named(own: Path, column: str, value: object, sentence: str) -> None:
+def test_an_invalid_row_is_named(own: Path, column: str, value: object, sentence: str) -> None:
     rewrite(own, lambda rows: rows[2].update({column: value}))
     for use in (Dataset, inspect, lambda path: list(verify(path))):
         with pytest.raises(InputError, match=sentence) as refused:
@@ -143,8 +143,8 @@ def test_a_row_that_lies_is_named(own: Path, column: str, value: object, sentenc
         assert "manifest.parquet" in str(refused.value)
 
 
-def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path) -> None:
-    """Every copy lies where the first does: none overlaps another."""
+def test_a_manifest_with_more_samples_than_fit_into_its_shards_is_refused(own: Path) -> None:
+    """Every copy has the position of the first row, so none overlaps another."""
 
     def more(rows: list[dict[str, Any]]) -> None:
         rows += [{**rows[2], "key": f"x{number}", "id": f"x{number}"} for number in range(1000)]
@@ -154,7 +154,7 @@ def test_a_manifest_has_no_more_samples_than_its_shards_have_room_for(own: Path)
         Dataset(own)
 
 
-def test_samples_that_are_not_told_are_missed(own: Path) -> None:
+def test_samples_missing_from_the_manifest_are_detected(own: Path) -> None:
     rewrite(own, lambda rows: rows.pop(2))
     with pytest.raises(InputError, match=r"does not lie where|does not end as it should|0 samples in all-"):
         Dataset(own)
@@ -172,7 +172,7 @@ def test_other_columns_are_refused_by_name(own: Path, kind: pa.DataType | None) 
         Dataset(own)
 
 
-def test_a_small_file_that_unfolds_to_a_hundred_gigabytes_takes_little_memory(own: Path) -> None:
+def test_a_small_file_that_expands_to_a_hundred_gigabytes_needs_little_memory(own: Path) -> None:
     """A text of 1 MB, once in a dictionary, in each of 100,000 rows."""
     schema, count = SCHEMA, 100_000
     long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 10**6]))
@@ -219,7 +219,7 @@ def test_a_schema_that_is_nested_a_hundred_thousand_deep_does_not_end_the_proces
     assert "not a readable Parquet file" in done.stderr
 
 
-def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
+def test_a_speaker_without_a_session_is_refused_in_a_sentence(own: Path) -> None:
     rewrite(own, lambda rows: rows[2].update(session=None))
     with pytest.raises(InputError, match=f"{KEY} has no session"):
         resolve_split(Dataset(own).rows.values(), built_in_schema("iemocap"), "session-1")
@@ -229,7 +229,7 @@ def test_a_speaker_without_a_session_is_no_traceback(own: Path) -> None:
     ("column", "value"),
     [("offset", -1), ("size", 2**63 - 1), ("size", 10_000_000_000), ("shard", "../x.tar"), ("key", "a/b")],
 )
-def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: object) -> None:
+def test_an_invalid_index_of_clips_is_refused(own: Path, column: str, value: object) -> None:
     rows = read_table_rows(own / "video" / "index.parquet")
     rows[1][column] = value
     write_table(own / "video" / "index.parquet", rows, clip_index_schema())
@@ -237,7 +237,7 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
         list(verify(own))
 
 
-# dataset.json that lies, and JSON as such
+# An invalid dataset.json, and invalid JSON
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_an_index_of_clips_that_lies_is_refused(own: Path, column: str, value: o
         (("video", "/etc/passwd"), FILE), (("format",), True),
     ],
 )  # fmt: skip
-def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], value: object) -> None:
+def test_an_invalid_description_is_refused(own: Path, place: tuple[str, ...], value: object) -> None:
     info = inner = read_json(own / "dataset.json")
     for name in place[:-1]:
         inner = inner[name]
@@ -270,7 +270,7 @@ def test_a_description_that_lies_is_refused(own: Path, place: tuple[str, ...], v
     ["[" * 10**6, '{"a":' * 10**5, "1" * 5000, "1e9999", "-1e9999", "NaN", "-Infinity", '"\\ud800"', '{"\\udfff": 1}',
      '{"a": 1, "a": 1}', '[{"a": 1, "a": 2}]', "", "\ufeff", '"\x00"', b"\xff\xfe\x00", b'"\xed\xa0\x80"'],
 )  # fmt: skip
-def test_json_that_nobody_meant_is_refused(tmp_path: Path, text: str | bytes) -> None:
+def test_json_beyond_the_format_is_refused(tmp_path: Path, text: str | bytes) -> None:
     data = text if isinstance(text, bytes) else text.encode()
     with pytest.raises(ValueError, match=r"."):
         parse_json(data)
@@ -279,7 +279,7 @@ def test_json_that_nobody_meant_is_refused(tmp_path: Path, text: str | bytes) ->
         read_json(tmp_path / "a.json")
 
 
-def test_json_is_not_read_without_end(tmp_path: Path) -> None:
+def test_json_files_have_a_maximum_size(tmp_path: Path) -> None:
     with (tmp_path / "a.json").open("wb") as file:
         file.truncate(MAX_JSON + 1)
     with pytest.raises(InputError, match="more than 64 MiB"):
@@ -288,7 +288,7 @@ def test_json_is_not_read_without_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dataset.json", "manifest.parquet", "shards/all-000000.tar", "video/index.parquet"])
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "nowhere"])
-def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kind: str) -> None:
+def test_pipes_folders_and_devices_are_refused_without_blocking(own: Path, name: str, kind: str) -> None:
     (own / name).unlink()
     make = {
         "pipe": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero"),
@@ -317,7 +317,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(own: Path, name: str, kin
         for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"L", b"x", b"S")), bytes(BLOCK),
     ],
 )  # fmt: skip
-def test_a_header_that_other_readers_would_follow_is_found(own: Path, head: bytes) -> None:
+def test_a_tar_header_that_misleads_other_readers_is_detected(own: Path, head: bytes) -> None:
     """Names that lead out, links, devices, other sizes: digests of members do not cover them."""
     row = Dataset(own).rows[KEY]
     with (own / "shards" / row["shard"]).open("r+b") as file:
@@ -338,7 +338,7 @@ def test_a_shard_of_another_size_is_named_before_it_is_used(own: Path, cut: int)
     assert any("the shard ends inside it" in difference for difference in verify(own))
 
 
-def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
+def test_a_shard_with_a_huge_stated_size_is_not_read(own: Path) -> None:
     """All of dataset.json, the manifest and the index agree on 10 GB more than there are."""
     info = read_json(own / "dataset.json")
     much = 10 * 2**30 // 10240 * 10240
@@ -357,7 +357,7 @@ def test_a_shard_that_is_said_to_be_huge_is_not_read_as_such(own: Path) -> None:
 @pytest.mark.parametrize(
     "shape", ["(1, 0, 4, 3)", f"({10**40}, 0, 4, 3)", "(9, 0, 9, 3)", "(01, 4, 4, 3)", "(-1, 4, 4, 3)"]
 )
-def test_a_header_of_faces_that_lies_is_refused(shape: str) -> None:
+def test_an_invalid_header_of_faces_is_refused(shape: str) -> None:
     whole = encode_faces(np.zeros((1, 4, 4, 3), np.uint8))
     head = (
         whole[:128].replace(b"(1, 4, 4, 3), }", f"{shape}, }}".encode()).ljust(130)[:127].rstrip(b"\n").ljust(127)
@@ -368,7 +368,7 @@ def test_a_header_of_faces_that_lies_is_refused(shape: str) -> None:
 
 
 @pytest.mark.parametrize("record", [b"[1]", b"null", b'{"a": 1e999}', b'{"a": 1, "a": 2}', b"[" * 100_000, b"\xff"])
-def test_a_record_that_lies_is_refused_by_the_samples_name(base: Path, record: bytes) -> None:
+def test_an_invalid_record_is_refused_with_the_name_of_the_sample(base: Path, record: bytes) -> None:
     from dataclasses import replace
 
     sample = replace(Dataset(base)[KEY], json=memoryview(record))
@@ -378,7 +378,7 @@ def test_a_record_that_lies_is_refused_by_the_samples_name(base: Path, record: b
         _ = replace(sample, json=memoryview(bytes(MAX_RECORD + 1))).record
 
 
-def test_the_limit_of_memory_is_lifted_again_and_other_limits_stay(base: Path) -> None:
+def test_the_memory_limit_is_restored_and_other_limits_are_kept(base: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     Dataset(base)
     with pytest.raises(InputError):
@@ -386,7 +386,7 @@ def test_the_limit_of_memory_is_lifted_again_and_other_limits_stay(base: Path) -
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
-def test_rows_and_clips_of_a_right_dataset_pass(base: Path) -> None:
+def test_rows_and_clips_of_a_valid_dataset_are_accepted(base: Path) -> None:
     info = read_dataset_info(base)
     assert len(read_manifest_rows(base, info)) == info["counts"]["total"]
     assert len(read_clip_index(base, info)) == info["counts"]["ok"]

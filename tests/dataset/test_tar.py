@@ -31,7 +31,7 @@ def written(items: dict[str, dict[str, bytes]]) -> tuple[bytes, dict[str, dict[s
 
 
 @given(samples)
-def test_the_bytes_are_ustar_by_the_letter(items: dict[str, dict[str, bytes]]) -> None:
+def test_the_bytes_follow_the_ustar_specification(items: dict[str, dict[str, bytes]]) -> None:
     """Against tarfile in USTAR format, given the fields that the format fixes."""
     expected = io.BytesIO()
     with tarfile.open(fileobj=expected, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -99,7 +99,7 @@ def test_sound_is_plain_wav_whose_samples_start_at_byte_44(sound: np.ndarray) ->
 
 
 @given(st.binary(max_size=400), st.integers(0, 127), st.integers(0, 255))
-def test_damaged_members_are_refused_or_unchanged_never_misread(junk: bytes, place: int, value: int) -> None:
+def test_damaged_members_are_never_decoded_to_other_values(junk: bytes, place: int, value: int) -> None:
     for decode in (decode_faces, decode_wav):
         with pytest.raises(ValueError, match="not a"):
             decode(junk)

@@ -34,7 +34,7 @@ def test_a_dataset_as_built_has_no_differences(dataset: Path) -> None:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_changed_byte_is_found_and_its_sample_named(own: Path, data: st.DataObject) -> None:
+def test_any_changed_byte_is_detected_and_its_sample_is_named(own: Path, data: st.DataObject) -> None:
     shard = data.draw(st.sampled_from(sorted([*(own / "shards").glob("*.tar"), *(own / "video").glob("*.tar")])))
     whole = shard.read_bytes()
     place = data.draw(st.integers(0, len(whole) - 1))
@@ -58,7 +58,7 @@ def test_any_changed_byte_is_found_and_its_sample_named(own: Path, data: st.Data
 
 
 @pytest.mark.parametrize("cut", [1, 10_240, 100_000])
-def test_a_truncated_or_longer_shard_is_found(own: Path, cut: int) -> None:
+def test_a_truncated_or_longer_shard_is_detected(own: Path, cut: int) -> None:
     shard = first_shard(own)
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-cut])
@@ -67,7 +67,7 @@ def test_a_truncated_or_longer_shard_is_found(own: Path, cut: int) -> None:
     assert list(verify(own))
 
 
-def test_missing_and_additional_shards_are_found(own: Path) -> None:
+def test_missing_and_additional_shards_are_detected(own: Path) -> None:
     shard = first_shard(own)
     shutil.copy(shard, shard.with_name("all-000099.tar"))
     assert any("all-000099.tar: is not part of this dataset" in difference for difference in verify(own))
@@ -75,7 +75,7 @@ def test_missing_and_additional_shards_are_found(own: Path) -> None:
     assert any(f"{shard.name}: cannot be read" in difference for difference in verify(own))
 
 
-def test_a_manifest_that_lies_is_found(own: Path) -> None:
+def test_a_wrong_manifest_is_detected(own: Path) -> None:
     rows = read_table_rows(own / "manifest.parquet")
     rows[0]["speaker"] = "Ses09X"
     write_table(own / "manifest.parquet", rows, SCHEMA)
@@ -106,7 +106,7 @@ def test_a_checked_dataset_with_exchanged_labels_is_not_opened(own: Path) -> Non
         Dataset(own, check=True)
 
 
-def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:
+def test_changed_numbers_in_dataset_json_are_detected(own: Path) -> None:
     info = json.loads((own / "dataset.json").read_text())
     info["counts"]["ok"] += 1
     info["root"] = "0" * 64
@@ -116,7 +116,7 @@ def test_changed_numbers_in_dataset_json_are_found(own: Path) -> None:
     assert any("root" in difference for difference in differences)
 
 
-def test_the_command_says_so_with_its_exit_code(own: Path, mesm_data: Callable[..., "object"]) -> None:
+def test_verify_reports_differences_with_its_exit_code(own: Path, mesm_data: Callable[..., "object"]) -> None:
     assert mesm_data("verify", own).returncode == 0  # type: ignore[attr-defined]
     row = next(row for row in Dataset(own).rows.values() if row["shard"] == first_shard(own).name)
     with first_shard(own).open("r+b") as file:
@@ -127,7 +127,7 @@ def test_the_command_says_so_with_its_exit_code(own: Path, mesm_data: Callable[.
     assert f"sample {row['key']}: {row['key']}.wav: sha256 is" in done.stdout.splitlines()[0]  # type: ignore[attr-defined]
 
 
-def test_the_reader_refuses_damage_by_name(own: Path) -> None:
+def test_the_reader_names_damaged_samples(own: Path) -> None:
     row = next(row for row in Dataset(own).rows.values() if row["shard"] == first_shard(own).name)
     with first_shard(own).open("r+b") as file:
         file.seek(row["faces_offset"])

@@ -40,18 +40,18 @@ def wait_for_the_parent(mark: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_every_item_is_answered_once(workers: int) -> None:
+def test_every_item_has_one_result(workers: int) -> None:
     answers = list(run_local(square, range(20), workers))
     assert sorted(answers) == [(number, number * number) for number in range(20)]
 
 
-def test_a_worker_that_crashes_costs_only_its_own_item() -> None:
+def test_a_crashing_worker_affects_only_its_own_item() -> None:
     answers = dict(run_local(die_on_seven, range(12), 3))
     assert isinstance(answers.pop(7), WorkerDied)
     assert answers == {number: number * number for number in range(12) if number != 7}
 
 
-def test_an_item_whose_worker_was_killed_from_outside_is_done_again(tmp_path: Path) -> None:
+def test_an_item_whose_worker_was_killed_is_processed_again(tmp_path: Path) -> None:
     places = [(str(tmp_path / "mark"), number) for number in range(6)]
     assert sorted(number for _, number in run_local(die_once, places, 2)) == list(range(6))
 

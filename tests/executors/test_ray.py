@@ -58,7 +58,7 @@ def cluster(_quiet: None) -> Iterator[Any]:
     cluster.shutdown()
 
 
-def test_items_are_answered_once_and_a_crash_costs_its_own_item(cluster: Any) -> None:
+def test_every_item_has_one_result_and_a_crash_affects_only_its_own_item(cluster: Any) -> None:
     assert sorted(run_on_ray(square, range(20))) == [(number, number * number) for number in range(20)]
     answers = dict(run_on_ray(die_on_seven, range(12), 3))
     assert isinstance(answers.pop(7), WorkerDied)
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_a_build_on_ray_and_leaves_nothing_running(cluster: Any, tmp
         ray.shutdown()
 
 
-def test_an_address_where_no_cluster_is_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_cluster_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster can be reached"):

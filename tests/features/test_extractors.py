@@ -193,7 +193,7 @@ def test_openface_frames_are_joined_by_time_and_lost_faces_left_out(own: Dataset
         _read(several)
 
 
-def test_own_matrices_of_every_format_are_the_same_set(own: Dataset, tmp_path: Path) -> None:
+def test_matrices_of_the_user_give_the_same_set_in_every_format(own: Dataset, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     matrices = {key: random.normal(size=(4, 3)).astype(np.float32) for key in own.keys[:2]}
     table = pd.concat(

@@ -42,8 +42,8 @@ def files(path: Path) -> dict[str, str]:
     return {file.name: sha256_file(file) for file in sorted(path.iterdir())}
 
 
-def test_a_set_holds_what_the_extractor_computed(fresh: Dataset, table: Table) -> None:
-    features = writer.write(fresh, table, "own")
+def test_a_set_contains_the_values_of_the_extractor(fresh: Dataset, table: Table) -> None:
+    features = writer.write_features(fresh, table, "own")
     arrays = np.load(table.file)
     for key in fresh.keys[1:-1]:
         np.testing.assert_array_equal(features[key].values, arrays[key])
@@ -56,14 +56,14 @@ def test_a_set_holds_what_the_extractor_computed(fresh: Dataset, table: Table) -
     }  # fmt: skip
     assert features.info["synthetic"]
     assert "terms" in features.info["licence"]
-    assert feature_set.names(fresh.path) == ["own"]
+    assert feature_set.set_names(fresh.path) == ["own"]
     assert list(verify_features(fresh.path)) == []
 
 
 def test_webdataset_reads_a_set_by_the_same_keys(fresh: Dataset, table: Table) -> None:
     import webdataset
 
-    features = writer.write(fresh, table, "own")
+    features = writer.write_features(fresh, table, "own")
     url = str(features.path / "values.tar")
     samples = {each["__key__"]: each["npy"] for each in webdataset.WebDataset(url, shardshuffle=False).decode()}
     assert samples.keys() == set(fresh.keys)
@@ -85,53 +85,53 @@ def test_workers_and_a_stop_change_no_byte(fresh: Dataset, tmp_path: Path, monke
         raise Stopped
 
     with pytest.raises(Stopped):
-        writer.write(fresh, HOG(), "hog", step=stop)
+        writer.write_features(fresh, HOG(), "hog", step=stop)
     parts = fresh.path / feature_set.FOLDER / "hog" / ".parts"
     [part] = sorted(parts.glob("*.npz"))
-    assert feature_set.names(fresh.path) == []
+    assert feature_set.set_names(fresh.path) == []
     stamp = part.stat().st_mtime_ns
     seen: list[int] = []
 
     def look(number: int) -> None:
         seen.append(part.stat().st_mtime_ns if part.exists() else stamp)
 
-    assert files(writer.write(fresh, HOG(), "hog", step=look).path) == whole
+    assert files(writer.write_features(fresh, HOG(), "hog", step=look).path) == whole
     assert set(seen) == {stamp}  # what was done is not computed again
     assert not parts.exists()
 
 
 def test_a_damaged_part_is_computed_again(fresh: Dataset, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = files(writer.write(fresh, table, "own").path)
+    whole = files(writer.write_features(fresh, table, "own").path)
     shutil.rmtree(fresh.path / feature_set.FOLDER)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    pack = writer._pack
-    monkeypatch.setattr(writer, "_pack", stop)
+    pack_parts = writer.pack_parts
+    monkeypatch.setattr(writer, "pack_parts", stop)
     with pytest.raises(KeyboardInterrupt):
-        writer.write(fresh, table, "own")
-    monkeypatch.setattr(writer, "_pack", pack)
+        writer.write_features(fresh, table, "own")
+    monkeypatch.setattr(writer, "pack_parts", pack_parts)
     [part] = (fresh.path / feature_set.FOLDER / "own" / ".parts").glob("*.npz")
     part.write_bytes(part.read_bytes()[:-100])
-    assert files(writer.write(fresh, table, "own").path) == whole
+    assert files(writer.write_features(fresh, table, "own").path) == whole
 
 
-def test_a_name_that_is_taken_is_not_overwritten_unasked(fresh: Dataset, table: Table) -> None:
-    features = writer.write(fresh, table, "own")
+def test_an_existing_set_is_overwritten_only_on_request(fresh: Dataset, table: Table) -> None:
+    features = writer.write_features(fresh, table, "own")
     before = files(features.path)
-    assert files(writer.write(fresh, table, "own").path) == before  # the same again: nothing to do
+    assert files(writer.write_features(fresh, table, "own").path) == before  # the same again: nothing to do
     other = Table(file=table.file, hop=0.5)
     with pytest.raises(InputError, match="--overwrite replaces them"):
-        writer.write(fresh, other, "own")
+        writer.write_features(fresh, other, "own")
     assert files(features.path) == before
-    assert writer.write(fresh, other, "own", overwrite=True).info["hop"] == 0.5
+    assert writer.write_features(fresh, other, "own", overwrite=True).info["hop"] == 0.5
 
 
-def test_a_file_that_changes_between_two_calls_is_read_anew(fresh: Dataset, table: Table) -> None:
-    writer.write(fresh, table, "own")
+def test_a_file_that_changes_between_two_calls_is_read_again(fresh: Dataset, table: Table) -> None:
+    writer.write_features(fresh, table, "own")
     np.savez(table.file, **{key: np.full((1, 2), 7, np.float32) for key in fresh.keys})
-    features = writer.write(fresh, table, "own", overwrite=True)
+    features = writer.write_features(fresh, table, "own", overwrite=True)
     assert all((features.values(key) == 7).all() for key in fresh.keys)
 
 
@@ -142,13 +142,13 @@ def test_a_worker_that_dies_is_named_and_the_parts_stay(fresh: Dataset, table: T
 
     first = min(fresh.keys, key=lambda key: (fresh.rows[key]["recording"], fresh.rows[key]["start"]))
     with pytest.raises(MesmError, match=f"own: the worker process died on the utterances {first} to"):
-        writer.write(fresh, table, "own", run=run)  # type: ignore[arg-type]
-    assert feature_set.names(fresh.path) == []
-    assert len(writer.write(fresh, table, "own").rows) == len(fresh)
+        writer.write_features(fresh, table, "own", run=run)  # type: ignore[arg-type]
+    assert feature_set.set_names(fresh.path) == []
+    assert len(writer.write_features(fresh, table, "own").rows) == len(fresh)
 
 
-def test_verify_names_every_damage(fresh: Dataset, table: Table, mesm_data: Command) -> None:
-    features = writer.write(fresh, table, "own")
+def test_verify_names_every_damaged_file(fresh: Dataset, table: Table, mesm_data: Command) -> None:
+    features = writer.write_features(fresh, table, "own")
     tar = features.path / "values.tar"
     data = bytearray(tar.read_bytes())
     data[512 + 128] ^= 1
@@ -175,10 +175,10 @@ def test_verify_names_every_damage(fresh: Dataset, table: Table, mesm_data: Comm
         (lambda info: info.update(features=2), "has format 2"),
     ],
 )
-def test_a_description_that_lies_is_refused(
+def test_an_invalid_description_is_refused(
     fresh: Dataset, table: Table, change: Callable[[dict[str, object]], None], message: str
 ) -> None:
-    file = writer.write(fresh, table, "own").path / "features.json"
+    file = writer.write_features(fresh, table, "own").path / "features.json"
     info = json.loads(file.read_text())
     change(info)
     file.write_text(json.dumps(info))
@@ -187,7 +187,7 @@ def test_a_description_that_lies_is_refused(
 
 
 def test_features_of_another_dataset_are_refused_by_name(fresh: Dataset, table: Table) -> None:
-    features = writer.write(fresh, table, "own")
+    features = writer.write_features(fresh, table, "own")
     with pytest.raises(InputError, match=r"own was computed of another dataset \(root"):
         feature_set.check_dataset(features, "0" * 64, fresh.keys)
     with pytest.raises(InputError, match="lacks 1 utterances of the dataset, the first is other"):
@@ -196,7 +196,9 @@ def test_features_of_another_dataset_are_refused_by_name(fresh: Dataset, table: 
         feature_set.open_set(fresh.path, "hog")
 
 
-def test_the_command_computes_lists_and_says_the_licence(fresh: Dataset, tmp_path: Path, mesm_data: Command) -> None:
+def test_the_command_computes_and_lists_sets_and_shows_the_licence(
+    fresh: Dataset, tmp_path: Path, mesm_data: Command
+) -> None:
     (tmp_path / "mine.csv").write_text("key,x\n" + "".join(f"{key},1\n" for key in fresh.keys))
     done = mesm_data("features", fresh.path, "--with", tmp_path / "mine.csv")
     assert "note: Computed elsewhere" in done.stderr  # type: ignore[attr-defined]

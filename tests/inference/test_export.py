@@ -55,7 +55,7 @@ def test_the_folder_has_the_layout_of_the_hub_and_a_card_of_facts(hub_folder: Pa
         assert path.is_dir() or str(fe2e_run).encode() not in path.read_bytes(), f"{path} names a folder"
 
 
-def test_damage_and_wrong_places_are_named(hub_folder: Path, fe2e_run: Path, tmp_path: Path) -> None:
+def test_damaged_files_and_unsuitable_folders_are_named(hub_folder: Path, fe2e_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="new or an empty folder"):
         export_hub_folder(mesm_train.load(fe2e_run, device="cpu"), None, hub_folder)
     shutil.copytree(hub_folder, tmp_path / "torn")
@@ -131,7 +131,7 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_what_has_no_portable_form_is_refused(tiny_encoder: Path) -> None:
+def test_models_without_a_portable_form_are_refused(tiny_encoder: Path) -> None:
     with pytest.raises(NotImplementedError, match="TiledBlock"):
         PortableModel(small_model(tiny_encoder, kind="mesm", sparse=SparseSettings(tile=2)))
 

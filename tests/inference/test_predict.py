@@ -39,7 +39,7 @@ def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) ->
     assert here.meaning("ang") == "Anger"
 
 
-def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
+def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
     fe2e_run: Path, settings_file: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(fe2e_run, tmp_path / "run")
@@ -52,7 +52,7 @@ def test_a_run_of_an_earlier_version_says_how_to_add_what_it_lacks(
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
 
-def test_what_training_always_had_is_refused_by_name_and_never_made_up(
+def test_a_clip_without_a_modality_that_training_always_had_is_refused_by_name(
     fe2e_run: Path, corpus: Path, dataset: Path
 ) -> None:
     model, wav = mesm_train.load(fe2e_run, device="cpu"), corpus / "Session1/dialog/wav/Ses01F_impro04.wav"
@@ -86,7 +86,7 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
     assert np.abs(np.array(centres[0]) + 360 - centres[1]).max() < 20
 
 
-def test_windows_cover_the_clip_and_take_the_words_whose_middle_lies_in_them(dialog: Path) -> None:
+def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(dialog: Path) -> None:
     words = [Word(word=f"w{i}", start=i, end=i + 1.0) for i in range(9)]
     clip = Clip(path=dialog, start=1.0, end=10.0, text="…", words=tuple(words))
     found = windows(clip, seconds=4, step=2)

@@ -47,7 +47,7 @@ def built(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return mesm_data.build(clips / "clips.csv", tmp_path_factory.mktemp("built") / "shards", source=clips, workers=1)
 
 
-def test_a_table_of_them_is_built_and_their_faces_are_found(built: Dataset) -> None:
+def test_a_table_of_real_clips_is_built_and_their_faces_are_detected(built: Dataset) -> None:
     counts = {}
     for key in built.keys:
         row = built.rows[key]
@@ -56,7 +56,7 @@ def test_a_table_of_them_is_built_and_their_faces_are_found(built: Dataset) -> N
     assert {name: counts[next(key for key in counts if Path(name).stem in key)] for name in FACES} == FACES
 
 
-def test_predict_reads_them_as_the_build_does(clips: Path, built: Dataset, fe2e_run: Path) -> None:
+def test_predict_decodes_real_clips_as_the_build_does(clips: Path, built: Dataset, fe2e_run: Path) -> None:
     model = mesm_train.load(fe2e_run, device="cpu")
     model = replace(model, spec=replace(model.spec, fallback_square=1.0))  # as for tables, not for IEMOCAP
     requests = [Clip(path=clips / name, text="hello there") for name in FACES]

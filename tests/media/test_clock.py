@@ -83,7 +83,7 @@ def test_an_avi_with_b_frames_shows_the_picture_of_each_moment_and_gives_a_clip(
     assert sight.times == [pytest.approx(0.0, abs=0.034), pytest.approx(0.5, abs=0.034)]
 
 
-def test_time_stamps_in_coding_order_give_way_to_the_decoders(tmp_path: Path) -> None:
+def test_the_decoders_time_stamps_replace_those_in_coding_order(tmp_path: Path) -> None:
     """H.264 with B-frames that was copied from AVI to mp4 has no presentation times. ffmpeg's last ones step back."""
     encode(tmp_path / "film.avi", *B_FRAMES, count=90)
     ffmpeg("-i", tmp_path / "film.avi", "-c", "copy", tmp_path / "copied.mp4")
@@ -116,9 +116,7 @@ def parts(folder: Path, *lengths: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
-def test_pictures_behind_time_stamps_that_begin_anew_are_not_shown_at_another_moment(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_frames_after_restarting_time_stamps_are_not_shown_at_another_time(tmp_path: Path, suffix: str) -> None:
     """Two joined transport streams: ffmpeg gives the sound of the second a new time, which its pictures have not."""
     name = f"joined.{suffix}"
     (tmp_path / name).write_bytes(b"".join(parts(tmp_path, 1, 3)))
@@ -135,7 +133,7 @@ def test_pictures_behind_time_stamps_that_begin_anew_are_not_shown_at_another_mo
 
 
 @pytest.mark.parametrize("name", ["joined.ts", "delayed.mkv"])
-def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_moment(tmp_path: Path, name: str) -> None:
+def test_frames_after_a_jump_of_the_time_stamps_are_not_shown_at_another_time(tmp_path: Path, name: str) -> None:
     """100 s ahead in a transport stream, 2000 h in another container: ffmpeg joins the sound without a gap."""
     if name == "joined.ts":
         first, _ = parts(tmp_path, 1, 3)
@@ -153,7 +151,7 @@ def test_pictures_behind_a_leap_of_the_time_stamps_are_not_shown_at_another_mome
     times=st.lists(st.fractions(min_value=0, max_value=8, max_denominator=30), min_size=1, max_size=30),
     start=st.fractions(min_value=0, max_value=8, max_denominator=30),
 )
-def test_no_frame_outside_an_utterance_is_inside_it_whatever_the_order_of_times(
+def test_frames_outside_an_utterance_are_excluded_for_any_order_of_time_stamps(
     times: list[Fraction], start: Fraction
 ) -> None:
     span = TimeSpan(start=start, end=start + 1)
@@ -196,7 +194,7 @@ def test_a_process_is_quoted_with_its_first_error_line_and_its_end(program: str)
     assert ErrorOutput(process, Path("/some/where/a b.mp4")).reason() == SPEAKERS[program]
 
 
-def test_numbers_are_read_back_from_a_film(tmp_path: Path) -> None:
+def test_frame_numbers_can_be_read_from_the_test_video(tmp_path: Path) -> None:
     """The measure itself: a frame that is shown twice or late would be seen."""
     frames = [number(to_rgb(frame, 0, WIDTH)) for frame in Video(encode(tmp_path / "a.mkv", *X264, count=9)).frames()]
     assert frames == list(range(9))

@@ -29,7 +29,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", ["film.avi", "film.mp4", "sound.wav"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_text_that_names_other_media_is_no_media(tmp_path: Path, name: str, script: str) -> None:
+def test_a_text_file_that_names_media_is_not_decoded(tmp_path: Path, name: str, script: str) -> None:
     encode(tmp_path / "secret.mp4", *X264, count=10)
     (tmp_path / name).write_text(SCRIPTS[script])
     with pytest.raises(MesmError):
@@ -40,7 +40,7 @@ def test_a_text_that_names_other_media_is_no_media(tmp_path: Path, name: str, sc
         open_clip(SCRIPTS[script].encode())
 
 
-def test_the_ffconcat_text_would_have_been_played(tmp_path: Path) -> None:
+def test_ffmpeg_alone_would_follow_the_ffconcat_file(tmp_path: Path) -> None:
     """The attack works on FFmpeg as it is: what the test above refuses is not refused for another reason."""
     encode(tmp_path / "secret.mp4", *X264, count=10)
     (tmp_path / "film.avi").write_text(SCRIPTS["ffconcat"])
@@ -51,7 +51,7 @@ def test_the_ffconcat_text_would_have_been_played(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "mov", "mkv", "webm", "ts", "mpg", "wmv", "flv", "ogv"])
-def test_the_containers_that_people_have_are_opened(tmp_path: Path, suffix: str) -> None:
+def test_common_containers_are_opened(tmp_path: Path, suffix: str) -> None:
     codecs = {"webm": ("-c:v", "libvpx"), "ogv": ("-c:v", "libtheora"), "mpg": (), "wmv": (), "flv": ()}
     path = encode(tmp_path / f"film.{suffix}", *codecs.get(suffix, X264), count=5)
     with open_container(path) as container:
@@ -59,7 +59,7 @@ def test_the_containers_that_people_have_are_opened(tmp_path: Path, suffix: str)
         assert container.streams.video
 
 
-def test_nobody_waits_for_the_writer_of_a_pipe(tmp_path: Path) -> None:
+def test_opening_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "film.avi")
     with pytest.raises(OSError, match="not a regular file"):
         open_container(tmp_path / "film.avi")
@@ -69,7 +69,7 @@ def test_nobody_waits_for_the_writer_of_a_pipe(tmp_path: Path) -> None:
     assert sound.problems == ("film.avi: it is not a regular file",)
 
 
-def test_a_file_that_is_reached_by_a_link_is_read(tmp_path: Path) -> None:
+def test_a_symbolic_link_to_a_file_is_followed(tmp_path: Path) -> None:
     """Corpora are often trees of links (git-annex, a copy that saves room)."""
     tone(tmp_path / "real.wav", 0.5)
     (tmp_path / "link.wav").symlink_to("real.wav")

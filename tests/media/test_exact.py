@@ -1,5 +1,6 @@
-"""Frames by presentation time and audio by sample, shown on a clip whose frames carry their own number and whose sound
-carries its own clock.
+"""Frames by presentation time and audio by sample.
+
+The frames of the clip carry their number, and its sound carries a clock.
 """
 
 import subprocess
@@ -121,7 +122,7 @@ seconds = st.fractions(min_value=0, max_value=20, max_denominator=1000)
         st.tuples(seconds, st.fractions(min_value=Fraction(1, 50), max_value=8, max_denominator=50)), max_size=6
     ),
 )
-def test_the_cutter_agrees_with_the_sentence_that_defines_it(
+def test_the_frame_sampler_agrees_with_its_definition(
     gaps: list[Fraction], spans: list[tuple[Fraction, Fraction]]
 ) -> None:
     """Variable frame rates, gaps, overlaps: compared with a literal reading of the rule."""
@@ -179,7 +180,7 @@ def test_other_formats_are_converted_and_cut_at_the_same_times(tmp_path: Path) -
     assert np.abs(silence).max() < 10
 
 
-def test_a_file_that_is_no_sound_is_a_problem_and_the_next_source_is_taken(tmp_path: Path, clock: Path) -> None:
+def test_a_file_without_sound_is_reported_and_the_next_source_is_used(tmp_path: Path, clock: Path) -> None:
     (tmp_path / "text.wav").write_text("this is not a sound file")
     (tmp_path / "clock.wav").write_bytes(clock.read_bytes())
     sound = AudioReader(tmp_path).read([AudioSource(path="text.wav"), AudioSource(path="clock.wav", span=(1.0, 1.5))])

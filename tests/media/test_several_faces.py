@@ -61,6 +61,6 @@ def test_faces_are_counted_in_the_speakers_part(
     assert ("several_faces" in flags) == (count > 1)
 
 
-def test_the_largest_face_is_cut(built: dict[str, tuple[dict[str, object], list[str]]]) -> None:
+def test_the_largest_face_is_cropped(built: dict[str, tuple[dict[str, object], list[str]]]) -> None:
     """The same face as where the others are not in the picture, within what the other width does to the search."""
     assert np.abs(np.subtract(built["all"][0]["boxes"], built["left"][0]["boxes"])).max() <= 2

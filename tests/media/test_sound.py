@@ -45,7 +45,7 @@ def read(folder: Path, *sources: AudioSource, seconds: float = 3) -> AudioSegmen
     return AudioReader(folder).read(sources, Fraction(seconds))
 
 
-def test_a_sentence_wav_that_was_cut_off_gives_way_to_the_dialogs(tmp_path: Path) -> None:
+def test_the_dialog_wav_replaces_a_truncated_sentence_wav(tmp_path: Path) -> None:
     own = write(tmp_path / "own.wav", TICKS[SECOND : 4 * SECOND])
     dialog = write(tmp_path / "dialog.wav", np.stack([TICKS, -TICKS], 1))
     sources = AudioSource(path=own), AudioSource(path=dialog, channel=0, span=(1.0, 4.0))
@@ -58,7 +58,7 @@ def test_a_sentence_wav_that_was_cut_off_gives_way_to_the_dialogs(tmp_path: Path
     assert sound.problems == ("own.wav: lasts 1.199 s, the utterance 3.000 s",)
 
 
-def test_a_wav_that_ends_in_the_utterance_gives_way_to_the_sound_of_the_video(tmp_path: Path) -> None:
+def test_the_sound_of_the_video_replaces_a_wav_that_ends_too_early(tmp_path: Path) -> None:
     write(tmp_path / "ticks.wav", TICKS)
     ffmpeg("-i", tmp_path / "ticks.wav", "-c:a", "flac", tmp_path / "film.mkv")
     short = write(tmp_path / "short.wav", TICKS[: 2 * SECOND])
@@ -79,7 +79,7 @@ def test_where_no_source_covers_the_utterance_the_longest_is_kept_and_all_are_na
     assert [problem.split(":")[0] for problem in sound.problems] == [*lengths, "d.wav"]
 
 
-def test_some_samples_less_are_no_reason_to_take_another_source_but_are_said(tmp_path: Path) -> None:
+def test_a_few_missing_samples_are_reported_without_changing_the_source(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", TICKS[: 3 * SECOND - 50])
     write(tmp_path / "b.wav", TICKS)
     cut = read(tmp_path, AudioSource(path="a.wav", span=(0.0, 3.0)), AudioSource(path="b.wav", span=(0.0, 3.0)))
@@ -89,7 +89,7 @@ def test_some_samples_less_are_no_reason_to_take_another_source_but_are_said(tmp
     assert (own.status, own.source and own.source.path, own.problems) == ("ok", "a.wav", ())
 
 
-def test_a_file_that_lasts_much_longer_than_its_utterance_is_doubted(tmp_path: Path) -> None:
+def test_a_file_much_longer_than_its_utterance_is_used_only_without_another_source(tmp_path: Path) -> None:
     write(tmp_path / "own.wav", TICKS)
     write(tmp_path / "dialog.wav", TICKS)
     sources = AudioSource(path="own.wav"), AudioSource(path="dialog.wav", span=(5.0, 8.0))
@@ -101,7 +101,7 @@ def test_a_file_that_lasts_much_longer_than_its_utterance_is_doubted(tmp_path: P
 
 
 @pytest.mark.parametrize(("layout", "voice"), [("stereo", 1), ("5.1", 2), ("quad", 3), ("stereo", 0)])
-def test_a_voice_in_any_channel_is_heard_where_no_channel_is_meant(tmp_path: Path, layout: str, voice: int) -> None:
+def test_without_a_preferred_channel_all_channels_are_mixed(tmp_path: Path, layout: str, voice: int) -> None:
     channels = {"stereo": 2, "quad": 4, "5.1": 6}[layout]
     samples = np.zeros((4 * 48_000, channels), np.int16)
     samples[:, voice] = 9000 * np.sin(np.arange(len(samples)) * 2 * np.pi * 400 / 48_000)
@@ -129,7 +129,7 @@ def test_channels_weigh_by_their_layout() -> None:
     assert channel_weights(("FL", "FC")) == channel_weights(("FL", "FR")) == (1, 1)
 
 
-def test_digital_silence_is_taken_only_if_nothing_else_holds_sound(tmp_path: Path) -> None:
+def test_digital_silence_is_used_only_if_no_other_source_has_sound(tmp_path: Path) -> None:
     write(tmp_path / "zeros.wav", np.zeros(20 * SECOND, np.int16))
     write(tmp_path / "sound.wav", TICKS)
     silent, loud = (AudioSource(path=f"{name}.wav", span=(1.0, 4.0)) for name in ("zeros", "sound"))
@@ -141,7 +141,7 @@ def test_digital_silence_is_taken_only_if_nothing_else_holds_sound(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
-def test_a_wav_whose_writer_was_killed_is_read_to_its_end(tmp_path: Path, kind: str) -> None:
+def test_a_wav_without_a_data_length_is_read_to_its_end(tmp_path: Path, kind: str) -> None:
     """Its header says that there are no data: RIFF....WAVEfmt ....data\\0\\0\\0\\0, and 20 s follow."""
     write(tmp_path / "killed.wav", TICKS, format=kind)
     data = bytearray((tmp_path / "killed.wav").read_bytes())
@@ -198,7 +198,7 @@ def read_bounded(path: Path, *starts: float) -> list[tuple[str, int, int]]:
 
 
 @pytest.mark.parametrize("hours", [2, 25])
-def test_a_hole_in_the_time_stamps_costs_no_more_than_the_utterance(tmp_path: Path, hours: int) -> None:
+def test_a_gap_in_the_time_stamps_needs_no_more_memory_than_the_utterance(tmp_path: Path, hours: int) -> None:
     """4 s of sound, of which the second half comes hours later. ffmpeg's own filling took 3.2 GB for two hours."""
     tone(tmp_path / "tone.wav")
     delay = f"asetnsamples=160,asetpts=PTS+{hours * 3600}*SR*gte(T\\,2)"
@@ -210,7 +210,7 @@ def test_a_hole_in_the_time_stamps_costs_no_more_than_the_utterance(tmp_path: Pa
         assert found[2] == pytest.approx(sounding * SECOND, abs=400)
 
 
-def test_a_small_file_that_unfolds_to_hours_is_read_as_far_as_the_utterance_lasts(tmp_path: Path) -> None:
+def test_a_small_file_that_expands_to_hours_is_decoded_to_the_end_of_the_utterance_only(tmp_path: Path) -> None:
     for rate in (16_000, 48_000):
         write(tmp_path / "bomb.flac", np.full(300 * rate, 1000, np.int16), rate)
         assert (tmp_path / "bomb.flac").stat().st_size < 2**19
@@ -234,7 +234,7 @@ def test_a_file_is_converted_once_for_all_utterances_of_a_recording(tmp_path: Pa
     assert len(tracks) == 1
 
 
-def test_a_hole_in_a_track_is_less_than_the_utterance_and_is_said(tmp_path: Path) -> None:
+def test_a_gap_in_a_track_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "ticks.wav", TICKS)
     delay = "asetnsamples=160,asetpts=PTS+SR*gte(T\\,2)"
     ffmpeg("-i", tmp_path / "ticks.wav", "-af", delay, "-c:a", "pcm_s16le", tmp_path / "hole.mkv")
@@ -257,7 +257,7 @@ def test_merged_spans_cover_the_same_samples_without_overlaps(pairs: list[tuple[
     assert all(before[1] < behind[0] for before, behind in itertools.pairwise(merged))
 
 
-def test_what_ffmpeg_says_of_a_broken_track_is_quoted(tmp_path: Path) -> None:
+def test_the_error_of_ffmpeg_about_a_damaged_track_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt nonsense")
     [problem] = read(tmp_path, AudioSource(path="a.wav")).problems
     assert problem.startswith("a.wav: not a sound file (")
@@ -265,7 +265,7 @@ def test_what_ffmpeg_says_of_a_broken_track_is_quoted(tmp_path: Path) -> None:
     assert str(tmp_path) not in problem
 
 
-def test_a_build_says_of_each_sound_what_is_wrong_with_it(tmp_path: Path, corpus: Path) -> None:
+def test_a_build_reports_what_is_wrong_with_each_sound(tmp_path: Path, corpus: Path) -> None:
     """In the manifest, the record and failures.csv; and `verify --full` finds nothing wrong with that."""
     root = tmp_path / "IEMOCAP"
     shutil.copytree(corpus, root)

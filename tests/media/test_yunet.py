@@ -40,7 +40,7 @@ def test_faces_are_found_largest_first_in_pixels_of_the_picture(onnx: Path) -> N
         assert face.score == 1.0
 
 
-def test_every_second_pixel_of_a_large_picture_is_looked_at(onnx: Path) -> None:
+def test_every_second_pixel_of_a_large_image_is_searched(onnx: Path) -> None:
     large, detector = np.zeros((800, 1200, 3), np.uint8), YuNetDetector(onnx)
     large[::2, ::2] = np.pad(picture(), ((0, 200), (0, 300), (0, 0)))  # what is looked at
     boxes = [face.box for face in detector.detect(large)]
@@ -65,7 +65,7 @@ def test_the_digest_names_model_library_and_settings(onnx: Path, tmp_path: Path)
     assert YuNetDetector(onnx).digest == digests[0] == yunet_digest(detectors[0].model, detectors[0].library, 40)
 
 
-def test_every_detector_takes_pictures_only(onnx: Path) -> None:
+def test_every_detector_refuses_arrays_that_are_not_images(onnx: Path) -> None:
     detectors: list[FaceDetector] = [load_detector("mtcnn"), load_detector("yunet", model=onnx)]
     for detector in detectors:
         with pytest.raises(ValueError, match="expected a picture"):
@@ -73,7 +73,7 @@ def test_every_detector_takes_pictures_only(onnx: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", model()[:1000]], ids=["missing", "empty", "text", "cut"])
-def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_model_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "model.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path, content: byt
     assert "\n" not in str(caught.value)
 
 
-def test_a_detector_and_its_model_file_go_together(onnx: Path, tmp_path: Path) -> None:
+def test_a_detector_and_its_model_file_are_required_together(onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs its model file"):
         detector_options("yunet")
     with pytest.raises(InputError, match="has no model file"):

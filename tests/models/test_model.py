@@ -140,8 +140,9 @@ def test_result_does_not_depend_on_the_batch(kind: Kind, selection: str, data: s
 
 @pytest.mark.parametrize(("kind", "selection"), KINDS)
 def test_no_utterance_reaches_another_within_a_batch(kind: Kind, selection: str) -> None:
-    """In float64, where rounding chooses no other sites: the packed computation of training, with the running
-    statistics. (The published code scattered features to other utterances.)
+    """In float64, where rounding chooses no other sites; the published code scattered features to other utterances.
+
+    It is the packed computation of training, with the running statistics.
     """
     model = trained_a_little(small(kind, selection)).double()
     parts = [utterance(2, 9000, 5, 1), utterance(0, 3000, 7, 2), utterance(3, 0, 0, 3), utterance(1, 150, 2, 4)]
@@ -153,7 +154,7 @@ def test_no_utterance_reaches_another_within_a_batch(kind: Kind, selection: str)
 
 @pytest.mark.parametrize(("kind", "selection"), KINDS)
 @pytest.mark.parametrize("training", [True, False])
-def test_everything_may_be_empty(kind: Kind, selection: str, training: bool) -> None:
+def test_every_combination_of_empty_inputs_works(kind: Kind, selection: str, training: bool) -> None:
     """Forward and backward of every combination of N, F, S and the tokens; nothing becomes NaN."""
     sizes = [(f, s, t) for f in (0, 1) for s in (0, 100) for t in (0, 3)]
     batches = [pack([]), *(utterance(*size, 1) for size in sizes), pack([utterance(0, 0, 0, n) for n in range(2)])]
@@ -171,7 +172,7 @@ def test_everything_may_be_empty(kind: Kind, selection: str, training: bool) -> 
 
 
 @pytest.mark.parametrize("modalities", [("t",), ("v",), ("a",), ("v", "a"), ("t", "a"), ("t", "v", "a")])
-def test_fusion_adds_the_weighted_logits_of_what_is_there(modalities: tuple[Modality, ...]) -> None:
+def test_fusion_adds_the_weighted_logits_of_the_present_modalities(modalities: tuple[Modality, ...]) -> None:
     model = small("fe2e", modalities=modalities).eval()
     batch = pack([utterance(2, 5000, 5, 1), utterance(2, 0, 5, 2), utterance(0, 5000, 0, 3)])
     with torch.no_grad():
@@ -224,7 +225,7 @@ def test_places_count_through_each_utterance(lengths: list[int]) -> None:
     assert list(zip(owner.tolist(), position.tolist(), strict=True)) == expected
 
 
-def test_pieces_of_a_published_utterance() -> None:
+def test_the_number_of_pieces_is_that_of_the_published_code() -> None:
     """4.5 s are 12 pieces, as the published cost counts them."""
     assert count_pieces(torch.tensor([72000, 0, 1])).tolist() == [12, 0, 1]
 

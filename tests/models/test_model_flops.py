@@ -29,8 +29,9 @@ def test_dense_stacks_cost_what_torch_counts(
 
 
 def test_whole_model_costs_what_torch_counts() -> None:
-    """One utterance in training mode, text and sequences included; torch also counts the unused pooling layer and the
-    mel filters, which are products with a matrix too.
+    """One utterance in training mode, text and sequences included.
+
+    Torch also counts the unused pooling layer and the mel filters, which are products with a matrix too.
     """
     model = small("fe2e", engine="torch").train()  # whose operations are torch's
     batch = utterance(3, 9000, 6, 1)

@@ -134,7 +134,7 @@ def test_models_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:
         load_sound(EncoderSettings(encoder=str(sound)), 4)
 
 
-def test_a_run_with_both_is_whole_and_judged_again(dataset: Path, tmp_path: Path) -> None:
+def test_a_run_with_both_encoders_is_complete_and_can_be_evaluated_again(dataset: Path, tmp_path: Path) -> None:
     """The recipe with faces, on tiny encoders."""
     data = Dataset(dataset)
     view = data.schema.view("four")

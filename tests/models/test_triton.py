@@ -225,7 +225,7 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
     assert totals[1] <= 2150 < totals[0] <= 2600
 
 
-def test_without_triton_a_card_computes_in_pytorch_and_says_so(
+def test_without_triton_a_card_uses_pytorch_with_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     card = torch.device("cuda:0")

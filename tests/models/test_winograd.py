@@ -60,7 +60,7 @@ def numbers(mask: Tensor, cin: int, cout: int, dtype: torch.dtype) -> tuple[Tens
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize(("dtype", "rms"), [(torch.float64, 1e-14), (torch.float32, 5e-6)])
-def test_it_is_the_convolution_of_whole_grids(
+def test_winograd_equals_the_convolution_of_dense_grids(
     engine: Engine,
     shape: tuple[int, int, int],
     share: float,
@@ -147,7 +147,7 @@ def test_cpp_is_the_same_bits_on_any_number_of_threads_and_in_any_batch() -> Non
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
-def test_pytorch_shares_windows_out_among_any_number_of_threads(threads: int) -> None:
+def test_pytorch_distributes_windows_over_any_number_of_threads(threads: int) -> None:
     """As lanes, of which the last has windows that are none."""
     ops, mask = PureKernels(), active((5, 24, 24), 0.9)
     x, weight, bias, dy = numbers(mask, 16, 32, torch.float64)
@@ -168,7 +168,7 @@ def test_pytorch_shares_windows_out_among_any_number_of_threads(threads: int) ->
         assert (mine - goal).square().mean().sqrt() < 1e-14 * goal.std()
 
 
-def test_exact_kernels_give_sites_that_see_the_same_the_same_bits() -> None:
+def test_exact_kernels_give_sites_with_equal_inputs_identical_outputs() -> None:
     """Which Winograd's way does not: a site's rounding depends on its place in the window."""
     ops, mask = NativeKernels(), torch.ones(2, 24, 24, dtype=torch.bool)
     picture = torch.randn(24, 24, 32, generator=torch.Generator().manual_seed(0))

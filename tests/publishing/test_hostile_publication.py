@@ -1,4 +1,4 @@
-"""A publication that lies is refused in one sentence, before anything of it is written."""
+"""An invalid publication is refused in one sentence, before any of its files is written."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from mesm_data.publishing.publish import publish
 
 Said = dict[str, Any]
 DIGEST = "0" * 64
-FILE = {"size": 1, "sha256": DIGEST}
+FILE = {"size": 1, "samples": 1, "sha256": DIGEST}
 
 
 def sealed(info: Said) -> Said:
@@ -52,11 +52,11 @@ def there(published: Path, tmp_path: Path) -> Path:
      "x\0.tar", "a/b.tar", "\\x.tar", ".build/x.tar"],
 )  # fmt: skip
 @pytest.mark.parametrize("folder", ["shards", "video"])
-def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, folder: str, name: str) -> None:
+def test_a_file_name_outside_the_dataset_is_refused(there: Path, tmp_path: Path, folder: str, name: str) -> None:
     info = json.loads((there / "dataset.json").read_text())
     info[folder][name] = FILE
     (there / "dataset.json").write_text(json.dumps(sealed(info)))
-    with pytest.raises(InputError, match="which no dataset has: nothing of it is fetched"):
+    with pytest.raises(InputError, match=rf"dataset\.json is damaged.* {folder}\..*\[key\]: String should match"):
         fetch(str(there), tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
@@ -67,15 +67,27 @@ def test_a_name_that_leads_elsewhere_is_refused(there: Path, tmp_path: Path, fol
         (lambda info: {**info, "format": 1}, "has shard format 1; this version of mesm reads format 2"),
         (lambda info: {**info, "format": "x" * 10**6}, "has shard format"),
         (lambda info: {**info, "root": DIGEST}, "contradicts itself: its root is"),
-        (lambda info: {**info, "root": None}, "contradicts itself"),
+        (lambda info: {**info, "root": None}, "root: Input should be a valid string"),
         (lambda info: {**info, "shards": {}}, "names no shards"),
-        (lambda info: {**info, "shards": []}, "does not say what is in shards/"),
-        (lambda info: {**info, "manifest": {}}, "does not say what the manifest is"),
-        (lambda info: {**info, "manifest": {"rows": True, "sha256": DIGEST}}, "does not say what the manifest is"),
-        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": -1}}}), "does not give size and sha256"),
-        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 2**60}}}), "does not give size and sha256"),
-        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 1e3}}}), "does not give size and sha256"),
-        (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "sha256": "../x"}}}), "does not give size and"),
+        (lambda info: {**info, "shards": []}, "shards: Input should be a valid dictionary"),
+        (lambda info: {**info, "manifest": {}}, r"manifest\.rows: Field required"),
+        (lambda info: {**info, "manifest": {"rows": True, "sha256": DIGEST}}, r"manifest\.rows: Input should be"),
+        (
+            lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": -1}}}),
+            r"shards\.a\.tar\.size: Input should be",
+        ),
+        (
+            lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 2**60}}}),
+            r"shards\.a\.tar\.size: Input should",
+        ),
+        (
+            lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 1e3}}}),
+            r"shards\.a\.tar\.size: Input should be",
+        ),
+        (
+            lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "sha256": "../x"}}}),
+            r"shards\.a\.tar\.sha256: String",
+        ),
         (lambda info: sealed({**info, "shards": {"a.tar": {**FILE, "size": 2**49}}}), r"needs 524288\.0 GiB more"),
         (lambda info: [info], "does not describe a dataset"),
     ],
@@ -162,7 +174,7 @@ TOP = ("format", "publication", "manifest", "shards", "video", "root", "corpus",
 
 @settings(max_examples=50)
 @given(info=st.dictionaries(st.sampled_from(TOP), JSON | st.just(1)) | JSON)
-def test_any_json_is_accepted_or_refused_in_a_sentence(info: Any) -> None:
+def test_any_json_is_accepted_or_refused_with_a_message(info: Any) -> None:
     data = json.dumps(info).encode()
     for read in (parse_dataset_info, read_publication):
         with suppress(InputError):

@@ -175,7 +175,7 @@ def test_a_redirect_that_leads_nowhere_is_one_sentence(served: Web, location: st
     assert len(served.asked) == (1 + http_client.MAX_REDIRECTS if location == "/b" else 1)
 
 
-def test_a_response_without_a_file_is_an_error(served: Web) -> None:
+def test_a_response_without_content_is_an_error(served: Web) -> None:
     served.always = lambda name: lambda answer: answer.status(304)
     with pytest.raises(MesmError, match="the server responds with HTTP 304"):
         remote.read_bytes(f"{served.url}/a", limit=100)

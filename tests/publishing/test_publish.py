@@ -31,7 +31,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.fixture
 def few(dataset: Path, tmp_path: Path) -> Path:
-    """A copy of the synthetic dataset with all that may lie beside it."""
+    """A copy of the synthetic dataset with all files that may exist beside it."""
     copy = tmp_path / "few"
     shutil.copytree(dataset, copy)
     (copy / ".build").mkdir(exist_ok=True)
@@ -85,7 +85,7 @@ def test_existing_files_are_skipped_and_dataset_json_is_uploaded_last(few: Path,
     assert store.sent() == [damaged]
 
 
-def test_a_recipe_holds_nothing_of_the_corpus_and_asks_for_no_licence(real: Path, tmp_path: Path) -> None:
+def test_the_recipe_tier_contains_nothing_of_the_corpus_and_needs_no_licence(real: Path, tmp_path: Path) -> None:
     publication = publish(real, str(tmp_path / "there"))
     assert publication.tier == "recipe"
     assert names(tmp_path / "there") == {"README.md", "splits.json", "published.json", "recipe.lock"}
@@ -221,7 +221,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.
 def test_a_killed_publish_never_exposes_an_incomplete_dataset(
     few: Path, store: Store, tmp_path: Path, start: Any
 ) -> None:
-    """Killed in the midst and before the last file; each time the same command goes on."""
+    """Killed in the middle and before the last file; each time the same command resumes."""
     url, running = "s3://bucket/killed", []
 
     for last in ("killed/shards/all-000000.tar", "killed/dataset.json"):
@@ -315,7 +315,7 @@ def test_media_are_not_uploaded_to_a_public_repository_of_the_hub(
         check_access("hf://datasets/lab/some@main", tier)
 
 
-def test_a_place_on_the_hub_names_a_repository() -> None:
+def test_a_hub_url_must_name_a_repository() -> None:
     assert parse_repository("hf://datasets/lab/some@main/folder") == ("dataset", "lab/some")
     with pytest.raises(InputError, match="expected hf://datasets/OWNER/NAME"):
         parse_repository("hf://lab/some")

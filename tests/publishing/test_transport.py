@@ -1,4 +1,4 @@
-"""A file that is downloaded is whole and right, or it is not there; what a server does wrong is overcome or said."""
+"""A download is complete and correct, or does not exist; failures of a server are overcome or reported."""
 
 import errno
 import threading
@@ -65,7 +65,7 @@ def test_two_failures_of_a_server_are_retried(
     served.ranges = ranges
     served.faults = [fault, fault]
     steps: list[int] = []
-    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS, progress=steps.append)
+    remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS, step=steps.append)
     assert (tmp_path / "a.tar").read_bytes() == DATA
     assert sum(steps) == len(DATA)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.tar"]

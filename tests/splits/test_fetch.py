@@ -98,7 +98,7 @@ def rows(keys: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
-def test_the_papers_lists_are_fetched_and_then_known_by_name(
+def test_the_papers_lists_are_available_by_name_once_fetched(
     corpus: str, published: Callable[[str], Server], place: Path
 ) -> None:
     """The digests and counts in the manifest are those of the real lists."""
@@ -128,7 +128,7 @@ def test_a_fetched_list_is_checked_whenever_it_is_used(published: Callable[[str]
         resolve_split(some, IEMOCAP, "paper")
 
 
-def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place(
+def test_another_file_is_refused_with_both_digests_and_nothing_is_stored(
     published: Callable[[str], Server], place: Path
 ) -> None:
     server = published("iemocap")
@@ -141,7 +141,7 @@ def test_another_file_is_refused_naming_both_digests_and_nothing_is_put_in_place
     assert not place.exists()
 
 
-def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server], place: Path) -> None:
+def test_a_failing_server_is_asked_again(published: Callable[[str], Server], place: Path) -> None:
     server = published("iemocap")
     server.first = [(503, b""), None, (429, b"")]
     assert fetch_split(IEMOCAP, "paper", mirror=server.url)[1]
@@ -156,7 +156,7 @@ def test_a_server_that_stumbles_is_asked_again(published: Callable[[str], Server
         ([(200, bytes(fetching.MAX_BYTES + 1))], "more than 8388608 bytes", 1),
     ],
 )
-def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
+def test_a_list_that_cannot_be_fetched_is_reported_with_manual_instructions(
     published: Callable[[str], Server], place: Path, first: list[Answer], reason: str, requests: int
 ) -> None:
     server = published("iemocap")
@@ -168,7 +168,7 @@ def test_what_cannot_be_had_is_to_be_downloaded_by_hand(
         assert f"{spec.url}\n    -> {place / 'iemocap' / 'paper' / f'{part}_split.txt'}" in str(error.value)
 
 
-def test_without_network_the_way_by_hand_is_said(place: Path, server: Server) -> None:
+def test_without_a_network_the_manual_download_is_explained(place: Path, server: Server) -> None:
     server.stop()
     with pytest.raises(
         MesmError, match=r"/lists/\w+.txt: no connection .* Download the files manually and save them as follows:"
@@ -197,7 +197,7 @@ def test_files_of_the_user_are_not_replaced(published: Callable[[str], Server], 
         ("imocap", "paper", "no manifest of a corpus 'imocap'"),
     ],
 )
-def test_what_is_no_published_list_is_refused(corpus: str, name: str, message: str) -> None:
+def test_unpublished_lists_are_refused(corpus: str, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fetch_split(built_in_schema(corpus), name)
 
@@ -226,7 +226,7 @@ def test_the_official_folds_are_one_python_file_with_three_lists(server: Server,
         assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
 
 
-def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_stored_in_the_data_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESM_SPLITS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data/home")
     assert registry.splits_dir() == Path("/data/home/mesm/splits")
@@ -235,7 +235,7 @@ def test_the_place_of_lists_is_where_data_of_users_belong(monkeypatch: pytest.Mo
         assert registry.splits_dir() == Path.home() / ".local/share/mesm/splits"
 
 
-def test_what_leaks_stands_in_the_line_of_a_split() -> None:
+def test_the_line_of_a_split_states_its_leaks() -> None:
     summary: dict[str, Any] = {"counts": {"train": 5162, "test": 1481}, "missing": {"failed": 1, "absent": 2}}
     leaks = {"speakers": 10, "dialogs": 151, "overlaps": 7}
     assert summary_line({**summary, "leaks": leaks}) == (

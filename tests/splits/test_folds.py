@@ -49,7 +49,7 @@ def test_a_schema_s_own_rule_names_its_folds() -> None:
     assert fold_names(SESSIONS, IEMOCAP, "session-3") == ["session-3"]
 
 
-def test_who_shares_the_recordings_of_a_tested_speaker_validates() -> None:
+def test_speakers_who_share_recordings_with_the_tested_speaker_are_in_the_validation_part() -> None:
     """The other speaker of an IEMOCAP session is in the same audio and video."""
     made = resolve_split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
     assert {SESSIONS[key]["speaker"] for key in made.parts["valid"]} == {"Ses02F"}
@@ -59,7 +59,7 @@ def test_who_shares_the_recordings_of_a_tested_speaker_validates() -> None:
     assert not shared
 
 
-def test_where_everybody_talks_with_everybody_the_next_speaker_validates() -> None:
+def test_if_all_speakers_share_recordings_the_next_speaker_is_the_validation_part() -> None:
     everybody = rows({"scene_a": "RMJ", "scene_b": "JPC"})
     made = resolve_split(everybody.values(), MELD, "speaker:sceneJ")
     assert {everybody[key]["speaker"] for key in made.parts["valid"]} == {"sceneM"}
@@ -83,7 +83,7 @@ def test_official_is_the_corpus_own_split() -> None:
         ("speakers:1of3", r"no split 'speakers:1of3'.*a fold such as speaker:2of5"),
     ],
 )
-def test_a_fold_that_there_is_not_is_refused_by_name(name: str, problem: str) -> None:
+def test_an_unknown_fold_is_refused_by_name(name: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         resolve_split(SESSIONS.values(), IEMOCAP, name)
 

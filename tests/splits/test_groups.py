@@ -18,7 +18,7 @@ from mesm_data.pipeline.build import build_dataset
 from mesm_data.splits.groups import group_by_split, load_groups
 
 
-def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_own(
+def test_a_build_with_a_split_writes_each_part_and_the_rest_into_separate_files(
     corpus: Path, dataset: Path, tmp_path: Path
 ) -> None:
     whole = Dataset(dataset)
@@ -53,7 +53,7 @@ def test_a_build_with_a_split_puts_its_parts_and_the_rest_into_files_of_their_ow
         load_groups(out, {**recorded, "digest": "0"})
 
 
-def test_a_split_that_the_corpus_cannot_have_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
+def test_an_impossible_split_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="split session-5 needs the sessions"):
         build_dataset(scan_corpus("iemocap", corpus), tmp_path / "out", Recipe(corpus="iemocap"), split="session-5")
     assert not (tmp_path / "out").exists()

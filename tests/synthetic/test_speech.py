@@ -59,7 +59,7 @@ def test_a_pause_is_part_of_no_word(synthesiser: Synthesiser) -> None:
     assert np.abs(between).max() < 0.1 * np.abs(result.samples).max()
 
 
-def test_the_voice_is_heard(synthesiser: Synthesiser) -> None:
+def test_the_voice_is_audible(synthesiser: Synthesiser) -> None:
     sentence = "This is how somebody sounds who speaks."
     plain = synthesiser.say(sentence, Voice(rate=150, volume=50))
     assert synthesiser.say(sentence, Voice(rate=200, volume=50)).duration < 0.85 * plain.duration

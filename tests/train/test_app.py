@@ -56,7 +56,7 @@ def test_a_clip_is_predicted_in_a_browser_and_deleted(
         assert uploads() == before
 
 
-def test_the_page_answers_to_this_machine_only(dataset: Path) -> None:
+def test_the_page_is_served_to_this_machine_only(dataset: Path) -> None:
     with served("mesm-data", "browse", dataset) as address:
         OPENER.open(address).close()
         for headers, code in (({"Host": "attacker.example"}, 400), ({}, 413)):
@@ -92,7 +92,7 @@ def test_a_dataset_is_filtered_and_an_utterance_opened(dataset: Path, tmp_path: 
         assert tab.errors == []
 
 
-def test_what_cannot_be_predicted_is_one_sentence_and_leaves_nothing(
+def test_an_unsuitable_upload_is_refused_in_one_sentence_and_leaves_no_file(
     trained_run: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = mesm_train.load(trained_run, device="cpu")
@@ -114,7 +114,7 @@ def test_what_cannot_be_predicted_is_one_sentence_and_leaves_nothing(
     assert uploads() == before
 
 
-def test_names_of_uploads_lead_nowhere_and_old_results_are_dropped() -> None:
+def test_names_of_uploads_are_not_used_as_paths_and_old_results_are_deleted() -> None:
     assert safe_name("../../etc/passwd.mp4") == "passwd.mp4"
     assert safe_name("C:\\\\films\\\\a<b>.AVI") == "ab.avi"
     assert safe_name(".mp4").startswith("clip") or safe_name(".mp4") == "mp4"

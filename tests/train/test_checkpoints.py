@@ -36,7 +36,7 @@ def save_and_die(folder: Path, number: int) -> None:
     save(folder, 2.0, 2)
 
 
-def test_a_kill_while_a_step_is_saved_again_leaves_the_old_or_the_new_checkpoint(tmp_path: Path) -> None:
+def test_a_kill_while_saving_leaves_the_old_or_the_new_checkpoint(tmp_path: Path) -> None:
     values = []
     for number in range(1, 30):
         folder = tmp_path / str(number)

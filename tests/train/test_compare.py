@@ -66,7 +66,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(runs: Path) -> None:
     assert classes.head == ("system", "ang", "exc", "fru", "hap", "neu", "sad", "mean")
 
 
-def test_other_data_splits_and_views_are_refused_unless_asked_for_and_then_marked(runs: Path, tmp_path: Path) -> None:
+def test_other_data_splits_and_views_are_compared_only_on_request_and_marked(runs: Path, tmp_path: Path) -> None:
     systems = read_systems([runs / "bce-0", runs / "four"])
     with pytest.raises(InputError, match=r"four has another label view\. --allow-different"):
         compare(systems)
@@ -97,7 +97,7 @@ def test_numbers_have_their_own_metrics_and_baselines(runs: Path) -> None:
     assert record.scores["further"]["six"]["task"] == "binary"
 
 
-def test_predictions_hold_keys_outputs_targets_and_the_fold(runs: Path) -> None:
+def test_predictions_contain_keys_outputs_targets_and_the_fold(runs: Path) -> None:
     table = pq.read_table(runs / "numbers" / "predictions-test.parquet")
     assert {"key", "fold", "prediction_valence", "target_valence", "logit_six.ang", "label_six.ang"} <= set(
         table.column_names
@@ -108,7 +108,7 @@ def test_predictions_hold_keys_outputs_targets_and_the_fold(runs: Path) -> None:
     assert judged.scores == judged.before
 
 
-def test_published_rows_stand_under_a_sentence_that_says_what_differs(runs: Path) -> None:
+def test_published_rows_follow_a_sentence_about_the_differences(runs: Path) -> None:
     comparison = compare(read_systems([runs / "bce-0"]))
     table = summary_table(comparison, paper=True)
     assert "so not comparable: the data here are synthetic; the split here is split, theirs is paper" in table.notes[-1]
@@ -129,7 +129,7 @@ def test_the_published_means_are_those_of_the_published_classes(corpus: str) -> 
             assert sum(pair[index] for pair in classes) / 6 == pytest.approx(mean[index], abs=0.0011), model
 
 
-def test_a_comparison_is_written_as_files_that_say_the_same(runs: Path, tmp_path: Path) -> None:
+def test_all_files_of_a_comparison_have_the_same_numbers(runs: Path, tmp_path: Path) -> None:
     comparison = compare(read_systems([runs / "bce-0", runs / "softmax-0"]), resamples=50)
     tables = [summary_table(comparison), class_table(comparison)]
     write_comparison(tmp_path, comparison, tables)
@@ -146,7 +146,7 @@ def test_a_comparison_is_written_as_files_that_say_the_same(runs: Path, tmp_path
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_text_from_elsewhere_cannot_become_markup_of_a_table() -> None:
+def test_text_of_other_files_cannot_become_markup_of_a_table() -> None:
     table = Table(title="a_b", head=("system", "x|y"), rows=[("50 % & more_\\", "1 ± 2")], notes=["<note>"])
     latex = render(table, "latex")
     assert r"50 \% \& more\_\textbackslash{} & 1 $\pm$ 2 \\" in latex

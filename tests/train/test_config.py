@@ -82,7 +82,7 @@ def test_settings_survive_a_file(config: Outer) -> None:
         ("-2.", -2.0),
     ],
 )
-def test_numbers_are_read_as_people_write_them(text: str, expected: float) -> None:
+def test_numbers_are_read_in_every_common_spelling(text: str, expected: float) -> None:
     assert parse(Outer, f"title: a\nmaybe: {text}", "f.yaml").maybe == expected
     again = parse(Outer, "title: a", "f.yaml", [f"maybe={text}"]).maybe
     assert again == expected
@@ -188,7 +188,7 @@ def test_every_recipe_can_be_read_and_written(name: str, tmp_path: Path) -> None
     assert load_recipe(str(tmp_path / "config.yaml")) == config
 
 
-def test_the_recipes_say_what_was_published() -> None:
+def test_the_recipes_have_the_published_settings() -> None:
     """README of Dai et al. 2021: lr 5e-5, text lr / 10, 40 epochs, batch 8 or 2, early stop 6, limits .05 .. .95."""
     assert {"demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm", "mosei-fe2e", "mosei-mesm"} <= set(recipes())
     for name, kind, batch, p in (

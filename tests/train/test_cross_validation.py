@@ -25,7 +25,7 @@ def configs(jobs: list[Job]) -> dict[str, RunConfig]:
     return {job.path: job.config for job in jobs}
 
 
-def test_a_cross_validation_that_is_stopped_goes_on_and_is_summed_up(config: RunConfig, tmp_path: Path) -> None:
+def test_a_stopped_cross_validation_resumes_and_is_summarised(config: RunConfig, tmp_path: Path) -> None:
     jobs = plan_jobs(config, "session", 2)
     assert [(job.fold, job.seed) for job in jobs] == [(f"session:{n}", seed) for n in (1, 2, 3) for seed in (0, 1)]
     write_plan(tmp_path, "session", jobs)
@@ -65,7 +65,7 @@ def load_with(config: RunConfig, lr: float) -> RunConfig:
     return replace(config, optim=replace(config.optim, lr=lr))
 
 
-def test_modalities_are_ablated_where_the_model_can_do_without(config: RunConfig) -> None:
+def test_modalities_are_ablated_where_the_model_supports_it(config: RunConfig) -> None:
     jobs = plan_jobs(config, "session", 1, ablate_modalities=True)
     assert sorted({job.variant for job in jobs}) == ["a", "t", "ta", "tv", "tva", "v", "va"]
     assert {job.config.model.modalities for job in jobs if job.variant == "va"} == {("v", "a")}
@@ -89,7 +89,7 @@ def test_a_folder_with_other_things_is_refused(config: RunConfig, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_runs_in_processes_of_their_own_are_those_of_one_process(config: RunConfig, tmp_path: Path) -> None:
+def test_runs_in_several_processes_equal_those_in_one(config: RunConfig, tmp_path: Path) -> None:
     jobs = plan_jobs(config, "session", 1)[:2]
     for name, count in (("one", 1), ("two", 2)):
         assert run_all(configs(jobs), tmp_path / name, jobs=count, stop=lambda: False, logger=NullLogger())

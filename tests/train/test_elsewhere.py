@@ -1,4 +1,4 @@
-"""Guarantees of data that lie elsewhere, with a real S3 server: the same run, each shard once, nothing half-written."""
+"""Guarantees of remote data, with a real S3 server: identical runs, each shard fetched once, only complete files."""
 
 import os
 import pickle
@@ -95,7 +95,7 @@ def near(tmp_path_factory: pytest.TempPathFactory, recipe: str) -> Path:
 def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
     store: ObjectStore, recipe: str, near: Path, local: Path, tmp_path: Path
 ) -> None:
-    """Losses, scores and weights to the bit, although the server fails, breaks off and lies; then the run is judged."""
+    """Losses, scores and weights are identical although the server fails, closes connections and sends wrong bytes."""
     names = sorted(sizes(local))
     store.faults = {names[1]: [500, 503], names[2]: ["cut"], names[3]: ["bad"]}
     environment = {**store.environment, "MESM_CACHE": str(tmp_path / "cache")}

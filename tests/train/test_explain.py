@@ -17,7 +17,7 @@ from mesm_train.explain.contents import dataset_subjects, default_keys, worst_ke
 from mesm_train.explain.occlusion import count_passes, occlude
 from mesm_train.inference.clips import ClipInput, of_sample
 from mesm_train.inference.predictor import Predictor
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def test_an_effect_is_the_logit_with_the_part_minus_the_logit_without_it(
         assert np.abs(expected).max() > 0
 
 
-def test_every_part_is_taken_away_once(predictor: Predictor, content: ClipInput) -> None:
+def test_every_part_is_occluded_once(predictor: Predictor, content: ClipInput) -> None:
     done: list[int] = []
-    parts = occlude(predictor, content, progress=done.append)
+    parts = occlude(predictor, content, step=done.append)
     assert sum(done) == count_passes(predictor, content) == len(parts) + 1
     assert [part.name for part in parts if part.kind == "word"] == content.text.split()
     assert len([part for part in parts if part.kind == "face"]) == len(content.faces)
@@ -76,7 +76,7 @@ def test_every_part_is_taken_away_once(predictor: Predictor, content: ClipInput)
 
 
 def test_a_sample_is_predicted_as_the_run_recorded(trained_run: Path, predictor: Predictor) -> None:
-    record = read(trained_run).predictions
+    record = read_record(trained_run).predictions
     assert record is not None
     subjects = dataset_subjects(trained_run, record.keys[:3])
     for subject, row, targets in zip(subjects, record.logits, record.targets, strict=False):
@@ -103,7 +103,7 @@ def test_the_page_needs_nothing_but_itself(
 def test_the_worst_mistakes_and_clips_are_explained(
     trained_run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = read(trained_run).predictions
+    record = read_record(trained_run).predictions
     assert record is not None
     [worst] = worst_keys(trained_run, 1)
     assert record.wrong[record.keys.index(worst)]

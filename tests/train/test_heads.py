@@ -57,7 +57,7 @@ def loss_of(heads: Heads, statistics: TargetStatistics | None = None) -> float:
         ("four+dimensions", "softmax+ccc", ["multiclass", "number"], ["softmax", "ccc"]),
     ],
 )
-def test_the_loss_makes_the_head(labels: str, loss: str, kinds: list[str], losses: list[str]) -> None:
+def test_the_loss_determines_the_head(labels: str, loss: str, kinds: list[str], losses: list[str]) -> None:
     heads = resolve_heads(IEMOCAP, labels, loss)
     assert [head.kind for head in heads.heads] == kinds
     assert [head.loss for head in heads.heads] == losses
@@ -106,7 +106,7 @@ def test_each_loss_is_that_of_torch_or_of_its_definition() -> None:
     assert loss_of(resolve_heads(IEMOCAP, "dimensions", "ccc")) == pytest.approx(float((1 - ccc).mean()), rel=1e-5)
 
 
-def test_numbers_are_learnt_in_standard_deviations_and_predicted_in_their_units() -> None:
+def test_numbers_are_trained_in_standard_deviations_and_predicted_in_their_units() -> None:
     heads = resolve_heads(IEMOCAP, "dimensions")
     outputs, targets = data(heads)
     statistics = TargetStatistics(pos_weight=torch.ones(3), offset=targets.mean(0), scale=targets.std(0))
@@ -116,7 +116,7 @@ def test_numbers_are_learnt_in_standard_deviations_and_predicted_in_their_units(
 
 
 @pytest.mark.parametrize("loss", ["bce+mae", "softmax+mae", "focal+mae"])
-def test_the_shares_of_a_step_add_up_to_its_mean_however_it_is_dealt(loss: str) -> None:
+def test_the_losses_of_the_ranks_add_up_to_the_mean_of_the_step(loss: str) -> None:
     heads = resolve_heads(IEMOCAP, "six+dimensions", loss)
     outputs, targets = data(heads)
     statistics = neutral_statistics(9)
@@ -128,7 +128,7 @@ def test_the_shares_of_a_step_add_up_to_its_mean_however_it_is_dealt(loss: str) 
 
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("loss", ["mae", "ccc"])
-def test_a_share_of_none_or_one_has_a_finite_loss_and_gradient(loss: str, count: int) -> None:
+def test_a_rank_with_no_or_one_utterance_has_a_finite_loss_and_gradient(loss: str, count: int) -> None:
     heads = resolve_heads(IEMOCAP, "dimensions", loss)
     outputs = torch.ones(count, 3, requires_grad=True)
     value = batch_loss(heads, outputs, torch.full((count, 3), 2.0), neutral_statistics(3), 4)

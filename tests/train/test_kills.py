@@ -1,4 +1,4 @@
-"""A run that loses ranks goes on exactly: killed ones, under torchrun by itself, and two machines without a network."""
+"""A run that loses ranks resumes exactly: after kills, automatically under torchrun, and without a network."""
 
 import json
 import os
@@ -50,7 +50,9 @@ def test_an_invalid_setting_is_reported_once_by_all_ranks(recipe: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_twenty_five_kills_of_random_ranks_change_nothing(recipe: str, unbroken: Path, tmp_path: Path) -> None:
+def test_twenty_five_kills_of_random_ranks_do_not_change_the_result(
+    recipe: str, unbroken: Path, tmp_path: Path
+) -> None:
     """SIGKILL at a random moment to one of two ranks; checkpoints after every update; then both start again."""
     moments, kills, runs = random.Random(5), 0, 0
     while kills < 25:
@@ -155,7 +157,7 @@ def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_di
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_command_saves_on_all_ranks_and_ends(
+def test_a_signal_to_the_command_saves_a_checkpoint_and_stops_all_ranks(
     recipe: str, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
@@ -215,7 +217,7 @@ def two_machines() -> Iterator[Callable[[str], None]]:
 
 
 def machine(number: int, recipe: str, run: Path, output: Path) -> "subprocess.Popen[bytes]":
-    """One of two machines with a rank each, started by torchrun; what it says goes to the file `said`."""
+    """One of two machines with a rank each, started by torchrun; its output goes to the file `output`."""
     command = [
         "ip", "netns", "exec", f"mesm-{number}", *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1",
         "--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29400", "--rdzv-id", "x",
@@ -233,7 +235,7 @@ def test_a_broken_network_between_two_machines_is_reported_and_the_run_resumes(
     recipe: str, unbroken: Path, tmp_path: Path, two_machines: Callable[[str], None]
 ) -> None:
     run, journal_file = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
-    output = [tmp_path / "said-0", tmp_path / "said-1"]
+    output = [tmp_path / "output-0", tmp_path / "output-1"]
     both = [machine(number, recipe, run, output[number]) for number in (0, 1)]
     until(lambda: journal_file.exists() and journal_file.read_bytes().count(b"\n") >= 2)
     two_machines("down")

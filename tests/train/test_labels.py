@@ -41,7 +41,7 @@ def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) ->
     assert asked == known["views"][name]["utterances"] == {"six": 7380, "four": 5531, "majority": 10_039}[name]
 
 
-def test_without_a_majority_ten_answers_are_no() -> None:
+def test_without_a_majority_all_ten_targets_are_0() -> None:
     """So the highest logit is no answer there, and is not scored as one."""
     majority = view("iemocap", "majority")
     target = majority.target({"emotion": "xxx"})
@@ -73,7 +73,7 @@ def test_a_soft_label_is_the_share_of_the_external_raters_votes() -> None:
         assert soft.target({"emotion": "xxx", "raters": nothing}) is None
 
 
-def test_a_word_of_no_class_takes_its_part_of_the_vote_with_it() -> None:
+def test_a_category_outside_the_view_keeps_its_part_of_the_vote() -> None:
     target = view("iemocap", "soft").target({"raters": [rater("C-E2", "Relief", "Anger"), rater("C-E3", "Anger")]})
     assert target is not None
     assert float(target.sum()) == float(target[0]) == 0.75
@@ -83,7 +83,7 @@ WORDS = list(IEMOCAP.labels["emotion"].values.values())[:-1]
 
 
 @given(st.lists(st.lists(st.sampled_from([*WORDS, ""]), max_size=4), min_size=3, max_size=3))
-def test_what_most_raters_alone_name_is_true_in_the_soft_view_too(named: list[list[str]]) -> None:
+def test_the_majority_category_is_true_in_the_soft_view_too(named: list[list[str]]) -> None:
     """Against the header's rule, more than half of the raters, where nobody names two."""
     target = view("iemocap", "soft").target({"raters": [rater(f"C-E{n}", *words) for n, words in enumerate(named)]})
     given_votes = [set(words) - {""} for words in named if set(words) - {""}]
@@ -99,7 +99,7 @@ def test_what_most_raters_alone_name_is_true_in_the_soft_view_too(named: list[li
         assert {classes[index] for index in np.flatnonzero(truth(target))} == {codes[word] for word in most}
 
 
-def test_six_is_one_question_per_label() -> None:
+def test_six_has_one_target_per_label() -> None:
     six = view("iemocap", "six")
     assert six.classes == ("ang", "exc", "fru", "hap", "neu", "sad")
     assert six.exclusive
@@ -110,7 +110,7 @@ def test_six_is_one_question_per_label() -> None:
         )
 
 
-def test_four_takes_excited_for_happy() -> None:
+def test_four_merges_excited_into_happy() -> None:
     four = view("iemocap", "four")
     targets = [four.target({"emotion": label}) for label in ("hap", "exc", "neu")]
     assert [target is not None and target.tolist() for target in targets] == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
@@ -138,14 +138,14 @@ def test_a_view_that_is_not_exclusive_asks_for_each_mean_above_zero(emotions: di
     assert not multi.exclusive
 
 
-def test_the_recipes_for_mosei_name_a_view_and_a_split_that_there_are() -> None:
+def test_the_recipes_for_mosei_name_an_existing_view_and_split() -> None:
     for name in ("mosei-fe2e", "mosei-mesm"):
         config = load_recipe(name)
         assert view("mosei", config.labels).classes == ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
         assert not named_splits(built_in_schema("mosei"), {})[config.split].is_rule
 
 
-def test_an_unknown_view_or_corpus_is_answered_with_those_there_are() -> None:
+def test_an_unknown_view_or_corpus_is_refused_with_the_list_of_known_ones() -> None:
     with pytest.raises(
         InputError, match=r"no label view 'sixx': did you mean six\? There are six, four, majority, soft, dimensions"
     ):
@@ -154,7 +154,7 @@ def test_an_unknown_view_or_corpus_is_answered_with_those_there_are() -> None:
         view("iemo", "six")
 
 
-def test_a_view_of_numbers_gives_the_numbers_and_cannot_be_trained_yet() -> None:
+def test_a_view_of_numbers_has_the_numbers_as_targets() -> None:
     dimensions = view("iemocap", "dimensions")
     target = dimensions.target({"valence": 2.5, "activation": 3.0, "dominance": 4.0})
     assert target is not None

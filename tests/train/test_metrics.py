@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mesm_train.evaluation import metrics
-from mesm_train.evaluation.scores import best_baseline, binary_scores, multiclass_scores, number_scores
+from mesm_train.evaluation.number_scores import number_scores
+from mesm_train.evaluation.score_values import best_baseline
+from mesm_train.evaluation.scores import binary_scores, multiclass_scores
 from mesm_train.evaluation.thresholds import apply_thresholds, choose_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines, multiclass_baselines, number_baselines
 
@@ -38,7 +40,7 @@ def sklearn() -> Any:
 
 @settings(max_examples=50)
 @given(classes_of)
-def test_what_counts_decisions_is_what_scikit_learn_counts(sklearn: Any, pairs: list[tuple[int, int]]) -> None:
+def test_scores_of_decisions_equal_those_of_scikit_learn(sklearn: Any, pairs: list[tuple[int, int]]) -> None:
     predicted, truth = (np.array(column) for column in zip(*pairs, strict=True))
     counts = metrics.confusion_matrix(predicted, truth, 4)
     assert counts.tolist() == sklearn.confusion_matrix(truth, predicted, labels=range(4)).tolist()
@@ -59,7 +61,9 @@ def test_what_counts_decisions_is_what_scikit_learn_counts(sklearn: Any, pairs: 
 
 @settings(max_examples=50)
 @given(rows)
-def test_rankings_are_what_scikit_learn_and_loops_over_pairs_say(sklearn: Any, items: list[tuple[float, ...]]) -> None:
+def test_rank_metrics_equal_those_of_scikit_learn_and_of_loops_over_pairs(
+    sklearn: Any, items: list[tuple[float, ...]]
+) -> None:
     logits, labels = arrays(items)
     for score, truth in zip(logits.T, labels.T.astype(bool), strict=True):
         wins = [(a > b) + (a == b) / 2 for a in score[truth] for b in score[~truth]]
@@ -118,7 +122,7 @@ def test_a_softmax_predicts_its_most_probable_class(sklearn: Any, items: list[tu
         assert table["classes"][name]["threshold"] is None
 
 
-def test_a_model_that_knows_the_frequencies_is_calibrated_and_one_that_is_sure_is_off_by_its_errors() -> None:
+def test_the_calibration_error_is_0_for_frequencies_and_the_error_rate_for_certain_predictions() -> None:
     truth = np.arange(100) < 30
     assert metrics.ece(np.full(100, 0.3), truth) == pytest.approx(0)
     assert metrics.ece(np.ones(100), truth) == pytest.approx(0.7)
@@ -177,7 +181,7 @@ def test_the_two_roundings_and_the_two_acc2_differ_where_their_definitions_do() 
 
 
 @given(st.integers(1, 40), st.integers(0, 40))
-def test_constants_score_what_their_decisions_score(positives: int, negatives: int) -> None:
+def test_trivial_baselines_have_the_scores_of_their_decisions(positives: int, negatives: int) -> None:
     truth = np.arange(positives + negatives) < positives
     baselines = binary_baselines(positives, positives + negatives)
     for name, answer in (("always_yes", True), ("always_no", False)):
@@ -233,7 +237,7 @@ def test_the_trivial_baselines_of_the_papers_test_parts(corpus: str) -> None:
     assert round(100 * float(np.mean([of["always_no"]["f1_weighted"] for of in baselines.values()])), 1) == weighted
 
 
-def test_the_papers_iemocap_test_list_has_the_counts_that_its_baselines_are_of(shared: Path) -> None:
+def test_the_papers_iemocap_test_list_has_the_counts_of_its_baselines(shared: Path) -> None:
     """Where the published list lies beside the repository: its number of utterances."""
     from mesm_data.schema.built_in import built_in_schema
 

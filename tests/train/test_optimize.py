@@ -90,7 +90,7 @@ def test_a_moving_average_warms_up_and_then_keeps_its_decay() -> None:
     assert decays[-1] == 0.999
 
 
-def test_the_most_probable_class_is_answered_although_positives_were_weighed() -> None:
+def test_the_weights_of_positives_do_not_change_the_most_probable_class() -> None:
     """Logits that minimise the weighted loss itself are shifted by log(pos_weight): rare classes win there."""
     shares = torch.tensor([[0.70, 0.20, 0.10], [0.46, 0.34, 0.20]])  # of each class, given one of two inputs
     counts = (1000 * shares).round().long()

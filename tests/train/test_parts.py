@@ -279,7 +279,7 @@ def record(step: int) -> dict[str, Any]:
 def test_weights_and_biases_gets_the_numbers_of_the_metrics_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package itself, offline; a run that goes on keeps its id."""
+    """The package itself, offline; a resumed run keeps its id."""
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     ids = []

@@ -22,7 +22,7 @@ def samples(count: int, seed: int = 0, shards: int = 7) -> Samples:
 
 @settings(max_examples=60)
 @given(count=counts, world=worlds, batch=batches, seed=st.integers(0, 2**62), epoch=st.integers(0, 50))
-def test_every_sample_once_an_epoch_for_any_samples_ranks_and_batch(
+def test_every_sample_is_used_once_per_epoch_for_any_number_of_samples_ranks_and_batch_size(
     count: int, world: int, batch: int, seed: int, epoch: int
 ) -> None:
     """Fewer samples than ranks included; every rank has as many steps; steps are even, and none is above `batch`."""
@@ -62,7 +62,7 @@ def test_a_resumed_epoch_reads_exactly_the_rest(
     assert result == Counter(epoch_plan.samples.keys)
 
 
-def test_the_plan_is_a_function_of_its_arguments_and_each_of_them_counts() -> None:
+def test_the_plan_depends_on_all_of_its_arguments_and_on_nothing_else() -> None:
     items = samples(200, shards=9)
     base = {"seed": 3, "epoch": 1, "batch": 8, "window": 2}
     assert np.array_equal(plan(items, **base).order, plan(items, **base).order)
@@ -103,12 +103,12 @@ def test_the_costs_of_ranks_differ_by_less_than_one_per_cent(
     epoch_plan = plan(items, seed=0, epoch=0, batch=8 * world)
     load = np.zeros((len(epoch_plan), world))
     costs = np.where(epoch_plan.order >= 0, cost[epoch_plan.order], 0)
-    np.add.at(load, (np.arange(len(epoch_plan))[:, None], epoch_plan.dealt(world)), costs)
+    np.add.at(load, (np.arange(len(epoch_plan))[:, None], epoch_plan.assigned_ranks(world)), costs)
     assert load.max(1).sum() / load.mean(1).sum() <= 1.01
 
 
 @given(rows=st.integers(0, 4), items=st.integers(0, 40), ranks=st.integers(1, 12), seed=st.integers(0, 99))
-def test_a_deal_is_no_worse_than_longest_first_and_within_its_bound(
+def test_the_assignment_is_no_worse_than_longest_first_and_within_its_bound(
     rows: int, items: int, ranks: int, seed: int
 ) -> None:
     """Graham's bound for longest first: 4/3 - 1/(3 ranks) of the best, which is at least the mean and the longest."""
@@ -124,7 +124,7 @@ def test_a_deal_is_no_worse_than_longest_first_and_within_its_bound(
         assert sum(loads) == row.sum()
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_epochs_and_seeds_have_different_orders() -> None:
     items = samples(50)
     orders = {plan(items, seed=seed, epoch=epoch, batch=4).order.tobytes() for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4

@@ -32,7 +32,7 @@ from mesm_train.config.settings import load_recipe
 from mesm_train.models import text
 from mesm_train.models.kernels import build
 from mesm_train.report.page import render_report
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 from mesm_train.runs.evaluate import recorded_scores
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import MetricsLog
@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> Path:
 
 def page(run: Path) -> str:
     """The report as far as the run's own files go."""
-    return render_report(read(run))
+    return render_report(read_record(run))
 
 
 def read_everything(run: Path) -> str | None:
@@ -97,7 +97,7 @@ def read_everything(run: Path) -> str | None:
 
 def test_a_valid_run_is_read(run: Path) -> None:
     assert read_everything(run) is None
-    assert read(run).remarks == ()
+    assert read_record(run).remarks == ()
 
 
 JSON = [
@@ -273,7 +273,7 @@ name: [*e, *e, *e, *e, *e, *e, *e, *e, *e]
 """
 
 
-def test_settings_that_unfold_or_are_huge_are_refused_in_few_words(tmp_path: Path) -> None:
+def test_settings_that_expand_or_are_huge_are_refused_with_a_short_message(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     for content, message in (
         (BOMB, "aliases"),
@@ -299,7 +299,7 @@ def test_a_name_that_leads_out_of_the_folder_of_runs_is_refused(tmp_path: Path, 
         load_recipe(str(tmp_path / "r.yaml"))
 
 
-def test_names_that_people_give_are_taken(tmp_path: Path) -> None:
+def test_common_run_names_are_accepted(tmp_path: Path) -> None:
     for name in ("iemocap-mesm", "fold 3", "p=.7", "größe_2", "sweep/p-0.7"):
         (tmp_path / "r.yaml").write_text(json.dumps({"name": name}))
         assert load_recipe(str(tmp_path / "r.yaml")).name == name
@@ -316,7 +316,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_made_encoder_loads_and_can_be_read_by_everybody(encoder: Path) -> None:
+def test_a_generated_encoder_loads_and_is_readable_by_all_users(encoder: Path) -> None:
     text.load(TextSettings(encoder=str(encoder)))
     assert {stat.S_IMODE(path.stat().st_mode) for path in encoder.iterdir()} == {0o644}
 
@@ -346,14 +346,16 @@ def edited(path: Path, **changes: Any) -> None:
         lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
     ],
 )
-def test_a_damaged_encoder_is_one_sentence(encoder: Path, tmp_path: Path, harm: Callable[[Path], Any]) -> None:
+def test_a_damaged_encoder_is_reported_in_one_sentence(
+    encoder: Path, tmp_path: Path, harm: Callable[[Path], Any]
+) -> None:
     folder = Path(shutil.copytree(encoder, tmp_path / "text"))
     harm(folder)
     with pytest.raises(InputError, match=r"does not load: .*It must hold config\.json"):
         text.load(TextSettings(encoder=str(folder)))
 
 
-def test_code_in_an_encoder_is_neither_run_nor_asked_about(
+def test_code_in_an_encoder_is_not_executed_and_causes_no_prompt(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(encoder, tmp_path / "text"))
@@ -370,7 +372,7 @@ def test_code_in_an_encoder_is_neither_run_nor_asked_about(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
-def test_a_torn_kernel_is_compiled_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_kernel_library_is_compiled_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To load an empty library fails, and to load one that was cut off ends the process with SIGBUS."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build, "SOURCES", (tmp_path / "small.cpp",))
@@ -399,7 +401,7 @@ def test_a_torn_kernel_is_compiled_again_once(tmp_path: Path, monkeypatch: pytes
 # The report
 
 
-def test_a_report_of_a_licensed_corpus_says_whose_it_is_and_can_leave_it_out(tmp_path: Path) -> None:
+def test_a_report_names_the_licence_of_the_corpus_and_can_omit_its_media(tmp_path: Path) -> None:
     """See test_report.py for what is on a page; here: the sentence, and that no media are left."""
     from test_report import seen
 
@@ -407,14 +409,14 @@ def test_a_report_of_a_licensed_corpus_says_whose_it_is_and_can_leave_it_out(tmp
     licence = built_in_schema("iemocap").as_dict()["licence"]
     real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False, "licence": licence}}
     write_json(folder / "provenance.json", real)
-    page = render_report(read(folder), seen("fe2e"))
+    page = render_report(read_record(folder), seen("fe2e"))
     assert "Signal Analysis and Interpretation Laboratory (SAIL)" in page
     assert "--set report.media=false" in page
     assert "a spoken sentence" in page
     write_json(folder / "provenance.json", {**real, "config": {**SETTINGS, "report": {"media": False}}})
-    page = render_report(read(folder), replace(seen("fe2e"), media={}, inputs=()))
+    page = render_report(read_record(folder), replace(seen("fe2e"), media={}, inputs=()))
     assert "left out (report.media=false)" in page
     assert "Licensed media" not in page
     assert "a spoken sentence" not in page
     write_json(folder / "provenance.json", PROVENANCE)
-    assert "Licensed media" not in render_report(read(folder), seen("fe2e"))
+    assert "Licensed media" not in render_report(read_record(folder), seen("fe2e"))

@@ -60,7 +60,7 @@ def made(info: dict[str, Any], config: RunConfig, name: str = "session-5", label
     return provenance(info, resolve_split(rows, IEMOCAP, name), resolve_heads(IEMOCAP, labels), config, device="cpu")
 
 
-def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None:
+def test_provenance_contains_everything_that_identifies_a_run(info: dict[str, Any]) -> None:
     config = load_recipe("demo-mesm", ["seed=7"])
     result = made(info, config)
     rows = [{**row, "status": "ok"} for row in ROWS]
@@ -94,7 +94,7 @@ def test_everything_that_identifies_a_run_is_there(info: dict[str, Any]) -> None
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_no_user_host_or_folder_is_named(info: dict[str, Any]) -> None:
+def test_provenance_names_no_user_host_or_folder(info: dict[str, Any]) -> None:
     sets = ["data=/home/somebody/shards-1", "text.encoder=~/models/albert-x", "name=a/b", "text.revision=~somebody"]
     for place in (sets, ["data=s3://key:word@somehost/somebody/shards-2?token=1"], [f"data={Path.home()}"]):
         result = json.dumps(made(info, load_recipe("demo-fe2e", place)))
@@ -165,7 +165,7 @@ def test_outside_a_checkout_only_the_version_is_recorded(
 # Two runs
 
 
-def test_the_same_run_differs_in_nothing(info: dict[str, Any]) -> None:
+def test_a_run_does_not_differ_from_itself(info: dict[str, Any]) -> None:
     result = made(info, load_recipe("demo-fe2e"))
     assert provenance_differences(result, json.loads(json.dumps(result))) == []
 
@@ -208,7 +208,7 @@ trees = st.recursive(
     st.dictionaries(st.sampled_from(["a", "seed", "code"]), trees),
     st.dictionaries(st.sampled_from(["a", "seed", "code"]), trees),
 )
-def test_two_records_differ_exactly_if_a_difference_is_listed(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_records_differ_exactly_if_a_difference_is_listed(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Whatever another version of mesm wrote."""
     assert bool(provenance_differences(one, two)) == (one != two)
     assert len(provenance_differences(one, two)) == len(provenance_differences(two, one))

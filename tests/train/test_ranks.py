@@ -43,7 +43,9 @@ DEALS = {
 
 @pytest.mark.parametrize("sync", [False, True], ids=["batch norm in eval mode", "synchronised batch norm"])
 @pytest.mark.parametrize("name", DEALS)
-def test_gradients_do_not_depend_on_how_a_step_is_dealt(name: str, sync: bool, tmp_path: Path) -> None:
+def test_gradients_do_not_depend_on_the_distribution_of_a_step_over_ranks(
+    name: str, sync: bool, tmp_path: Path
+) -> None:
     """With batch norm in evaluation mode, or over all ranks: what one rank computes of the whole step."""
     deal = DEALS[name]
     whole = [sorted(index for part in deal for index in part)]
@@ -107,7 +109,7 @@ def test_restarts_on_several_machines_need_a_store_of_their_own(monkeypatch: pyt
         pass
 
 
-def test_a_sample_that_is_damaged_on_one_rank_ends_all_and_nothing_is_saved_from_it(
+def test_a_damaged_sample_on_one_rank_stops_all_and_no_checkpoint_is_saved(
     recipe: str, dataset: Path, tmp_path: Path
 ) -> None:
     own = Path(shutil.copytree(dataset, tmp_path / "own"))
@@ -124,7 +126,7 @@ def test_a_sample_that_is_damaged_on_one_rank_ends_all_and_nothing_is_saved_from
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_an_error_on_one_rank_ends_all_and_is_reported_once(tmp_path: Path) -> None:
+def test_an_error_on_one_rank_stops_all_and_is_reported_once(tmp_path: Path) -> None:
     result = ranks(3, failing, folder=tmp_path)
     assert {error[:2] for error in result} == {("MesmError", "rank 1: shard x is damaged")}
     assert [error[2] for error in result] == [False, True, True]
@@ -177,9 +179,7 @@ def test_a_run_resumes_exactly_on_the_same_and_any_other_number_of_ranks(recipe:
 
 
 @pytest.mark.slow
-def test_ranks_that_are_empty_in_some_steps_train_along_with_text_and_sparse_blocks(
-    recipe: str, tmp_path: Path
-) -> None:
+def test_ranks_without_samples_in_some_steps_train_with_text_and_sparse_blocks(recipe: str, tmp_path: Path) -> None:
     """Steps of at most three samples on three ranks, MESM with all modalities and a text encoder that rank 0 makes."""
     sets = [
         "model.kind=mesm", "model.modalities=[t, v, a]", "text.encoder=tiny", "optim.batch=3", "optim.epochs=1",

@@ -32,7 +32,7 @@ from mesm_train.report.evidence import Evidence, Media, worst_predictions
 from mesm_train.report.operations import count_operations
 from mesm_train.report.page import render_report
 from mesm_train.report.predictions import Predictions, resample
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 from mesm_train.report.scores import UtteranceFacts, wilson
 from mesm_train.report.site_selection import fusion_weights, predict_with_sites
 
@@ -192,12 +192,12 @@ def seen(kind: Literal["fe2e", "mesm"], keys: tuple[str, ...] = KEYS, text: str 
 
 
 def page(run: Path, evidence: Evidence | None = None) -> Page:
-    return Page(render_report(read(run), evidence))
+    return Page(render_report(read_record(run), evidence))
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
 def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
-    html = render_report(read(run), seen(kind))
+    html = render_report(read_record(run), seen(kind))
     found = Page(html)
     assert found.addresses
     assert all(re.match(r"data:(image/png|audio/flac);base64,|#", address) for address in found.addresses)
@@ -206,7 +206,7 @@ def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) ->
     assert "default-src &#39;none&#39;" in html
 
 
-def test_it_says_what_the_numbers_are_worth(run: Path) -> None:
+def test_the_report_states_the_limits_of_its_numbers(run: Path) -> None:
     found = page(run).words
     assert "Synthetic data" in found
     assert "say nothing about people" in found
@@ -229,7 +229,7 @@ def test_it_says_what_the_numbers_are_worth(run: Path) -> None:
     assert all(digest in found for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
 
 
-def test_shared_speakers_are_said_to_leak(run: Path) -> None:
+def test_shared_speakers_are_reported_as_a_leak(run: Path) -> None:
     leaking = {**PROVENANCE["split"], "leaks": {"speakers": 10, "dialogs": 1, "overlaps": 12}}
     write_json(run / "provenance.json", {**PROVENANCE, "split": leaking})
     assert "share 10 speakers and 1 dialog; 12 pairs of utterances" in page(run).words
@@ -253,7 +253,7 @@ def test_the_settings_are_complete_and_name_no_place_on_the_disk(run: Path) -> N
 HOSTILE = "<script>alert('&\"')</script>"
 
 
-def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
+def test_text_of_the_dataset_cannot_become_markup(run: Path) -> None:
     write_json(run / "provenance.json", {**PROVENANCE, "config": {**SETTINGS, "name": HOSTILE}})
     found = page(run, seen("mesm", (HOSTILE, "../outside", *KEYS[2:]), HOSTILE))
     assert "script" not in found.tags
@@ -277,12 +277,12 @@ def test_text_from_elsewhere_cannot_become_markup(run: Path) -> None:
         (lambda run: None, "Operations were not counted"),
     ],
 )
-def test_what_is_missing_is_said_on_the_page(run: Path, harm: Callable[[Path], Any], sentence: str) -> None:
+def test_the_page_states_what_is_missing(run: Path, harm: Callable[[Path], Any], sentence: str) -> None:
     harm(run)
     assert sentence in page(run).words
 
 
-def test_a_model_can_be_looked_at_before_the_run_has_left_anything(run: Path) -> None:
+def test_a_report_can_be_made_from_an_empty_run_folder(run: Path) -> None:
     for path in run.iterdir():
         path.unlink()
     found = page(run, seen("mesm")).text
@@ -309,7 +309,7 @@ def test_a_share_has_wilsons_interval() -> None:
     assert wilson(0.0, 10)[0] == 0
 
 
-def test_the_worst_mistakes_are_wrong_and_most_certain() -> None:
+def test_the_worst_mistakes_are_the_most_certain_wrong_predictions() -> None:
     found = predictions(3)
     rows = worst_predictions(found, 5)
     shifted = found.logits - found.offset
@@ -320,7 +320,7 @@ def test_the_worst_mistakes_are_wrong_and_most_certain() -> None:
     assert loss[rows].tolist() == sorted(loss[wrong], reverse=True)[: len(rows)]
 
 
-def test_groups_hold_each_utterance_once(run: Path) -> None:
+def test_groups_contain_each_utterance_once(run: Path) -> None:
     found = page(run, seen("fe2e")).words
     for name in ("Speaker", "Duration", "Faces", "16 s and more", "under 1 s", "detected in every frame"):
         assert name in found
@@ -339,12 +339,12 @@ def drop(run: Path, kind: str) -> None:
     path.write_text("".join(kept))
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not the folder of a run"):
-        read(tmp_path / "none")
+        read_record(tmp_path / "none")
 
 
-def test_a_step_that_was_done_again_counts_once(run: Path) -> None:
+def test_a_repeated_step_counts_once(run: Path) -> None:
     path = run / "metrics.jsonl"
     path.write_text(path.read_text() + path.read_text())
     assert "20 steps, 4 epochs validated" in page(run).words
@@ -393,7 +393,7 @@ def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
         assert (block.pixels[~kept].max(axis=1) <= 127).all()
 
 
-def test_low_tones_are_shown_below() -> None:
+def test_low_frequencies_are_at_the_bottom() -> None:
     tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(6400) / 16000)).astype(np.int16)
     given = batch().split()[1]
     given = Batch(
@@ -436,10 +436,10 @@ def test_a_model_in_training_mode_is_refused() -> None:
 
 
 def test_the_page_is_the_same_each_time(run: Path) -> None:
-    assert render_report(read(run), seen("mesm")) == render_report(read(run), seen("mesm"))
+    assert render_report(read_record(run), seen("mesm")) == render_report(read_record(run), seen("mesm"))
 
 
-def test_a_png_holds_the_pixels_that_it_was_made_of() -> None:
+def test_a_png_contains_its_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     back = imread(BytesIO(png(pixels)))
     np.testing.assert_array_equal(np.round(back[..., :3] * 255), pixels)
@@ -452,7 +452,7 @@ def test_a_finished_run_has_groups_mistakes_with_media_and_the_command(trained_r
     assert found.tags.count("audio") >= 1
     assert found.tags.count("details") == 2
     assert any(address.startswith("data:audio/flac") for address in found.addresses)
-    [session] = read(trained_run).sessions
+    [session] = read_record(trained_run).sessions
     assert session.outcome == "finished"
     assert session.seconds is not None
     assert str(trained_run.parent) not in session.command
@@ -473,7 +473,7 @@ def test_the_report_can_be_made_again_with_and_without_the_dataset(
     assert "no pictures and no sound" in Page((copy / "report.html").read_text()).words
 
 
-def test_runs_stand_side_by_side_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
+def test_runs_are_compared_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
     found = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
     assert "trained (1) · trained (2)" in found.words
     assert "+0.0 +0.0 to +0.0" in found.words

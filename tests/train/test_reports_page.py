@@ -9,7 +9,7 @@ from mesm_cli import data, train
 from typer.testing import CliRunner
 
 from mesm_train.explain import occlusion
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 
 PAGE = Path(__file__).parents[2] / "docs" / "reports.md"
 PROGRAMS = {"mesm-data": data.app, "mesm-train": train.app}
@@ -24,7 +24,7 @@ def commands() -> list[str]:
 def test_the_page_on_reports(
     trained_run: Path, dataset: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictions = read(trained_run).predictions
+    predictions = read_record(trained_run).predictions
     assert predictions is not None
     keys = predictions.keys[:2]
     places = {"runs/demo-mesm": trained_run, "runs/demo-fe2e": trained_run, "clip.wav": min(corpus.rglob("*_F000.wav"))}

@@ -29,7 +29,7 @@ def recorded() -> Predictions:
     return Predictions(keys=keys, logits=logits, targets=labels, loss=0.0)
 
 
-def test_rounding_is_told_from_other_answers(recorded: Predictions, tmp_path: Path) -> None:
+def test_rounding_is_distinguished_from_other_predictions(recorded: Predictions, tmp_path: Path) -> None:
     path = tmp_path / "predictions-test.parquet"
     write_predictions(path, HEADS, recorded, "session-5")
     scores = score(HEADS, recorded, CALIBRATION)

@@ -1,4 +1,4 @@
-"""Guarantees of a run: the same twice, resumed exactly after any kill, judged again exactly, refused clearly."""
+"""Guarantees of a run: it is reproducible, resumes exactly after any kill, and can be evaluated again exactly."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_another_seed_is_another_run(unbroken: Path, recipe: Path, tmp_path: Pat
     assert numbers(tmp_path / "run")[0] != numbers(unbroken)[0]
 
 
-def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+def test_five_kills_do_not_change_the_result(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
     """SIGKILL after a random number of lines, with a checkpoint at every update; then to the end."""
     run = tmp_path / "run"
     moments = random.Random(3)
@@ -131,7 +131,7 @@ def test_five_kills_change_nothing(unbroken: Path, recipe: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_and_the_run_resumes_exactly(
+def test_a_signal_saves_a_checkpoint_and_the_run_resumes_exactly(
     unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
@@ -266,7 +266,7 @@ def test_invalid_settings_are_reported_before_any_work(recipe: Path, tmp_path: P
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_damaged_shard_is_named_and_nothing_is_saved_from_it(recipe: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named_and_no_checkpoint_is_saved(recipe: Path, dataset: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(dataset, tmp_path / "own"))
     lists = Path(yaml.safe_load(recipe.read_text())["split"])
     key = yaml.safe_load(lists.read_text())["train"][-1]
@@ -293,7 +293,7 @@ def test_training_and_evaluation_refuse_modified_labels(
         assert f"{own}/manifest.parquet is not the table that dataset.json names" in refused.stderr
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(recipe: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(recipe: Path, tmp_path: Path) -> None:
     done = call(
         "run", recipe, "--out", tmp_path / "run", "--set", "optim.lr=1e30", "--set", "optim.clip_norm=null",
         "--set", "optim.warmup_steps=0", code=1,

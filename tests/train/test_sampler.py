@@ -41,7 +41,7 @@ def test_every_group_is_drawn_equally_often_but_for_one(groups: list[int], epoch
     assert (again.shard == drawn.shard).all()
 
 
-def test_epochs_and_seeds_differ_and_together_draw_everybody() -> None:
+def test_epochs_and_seeds_differ_and_several_epochs_draw_every_utterance() -> None:
     owner = np.repeat([0, 1], [90, 10])
     epochs = [balanced(samples(100), owner, seed=0, epoch=epoch).keys for epoch in range(12)]
     assert len(set(epochs)) == 12
@@ -77,7 +77,7 @@ def test_weights_are_the_mean_number_of_draws() -> None:
     assert draw_weights(None, 3).tolist() == [1, 1, 1]
 
 
-def test_a_class_balanced_run_that_is_stopped_goes_on_exactly(dataset: Path, tmp_path: Path) -> None:
+def test_a_stopped_class_balanced_run_resumes_exactly(dataset: Path, tmp_path: Path) -> None:
     config = load_recipe(str(small_recipe(tmp_path, dataset)), ["sampler=class-balanced", "optim.batch=4"])
     assert start_run(config, tmp_path / "whole", resume=False, stop=lambda: False, logger=NullLogger())
     calls = iter(range(1000))

@@ -25,7 +25,7 @@ def test_a_system_does_not_differ_from_itself(truth: np.ndarray) -> None:  # typ
     assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
 
 
-def test_a_clear_difference_is_seen_in_its_direction(truth: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_clear_difference_is_significant_in_its_direction(truth: np.ndarray) -> None:  # type: ignore[type-arg]
     worse, better = (confusion_columns(decisions(truth, error, 1), truth) for error in (0.4, 0.05))
     difference = paired_difference([worse], [better], F1, resamples=500)
     assert 0 < difference.low < difference.value < difference.high
@@ -72,7 +72,7 @@ def test_several_seeds_are_compared_by_their_mean(truth: np.ndarray) -> None:  #
     assert difference.value == pytest.approx(means[1] - means[0])
 
 
-def test_holm_is_the_step_down_of_its_paper() -> None:
+def test_holm_correction_follows_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []

@@ -1,4 +1,4 @@
-"""A soft view trains on shares of votes and is judged on what most votes say."""
+"""A soft view is trained on shares of votes and evaluated on the majority."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ optim: {pos_weight: true}
 """
 
 
-def test_shares_are_learnt_from_and_kept_and_scores_are_of_what_most_votes_say(dataset: Path, tmp_path: Path) -> None:
+def test_training_uses_the_shares_and_scores_use_the_majority(dataset: Path, tmp_path: Path) -> None:
     keys = Dataset(dataset).keys
     parts = {"train": keys[::2], "valid": keys[1::4], "test": keys[3::4]}
     (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))

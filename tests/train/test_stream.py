@@ -62,7 +62,7 @@ def test_a_streamed_sample_equals_the_one_read_by_key(local: Path) -> None:
         assert (sample.text, sample.record) == (expected.text, expected.record)
 
 
-def test_only_the_keys_of_the_part_are_given_and_only_their_shards_read(local: Path) -> None:
+def test_a_stream_reads_only_the_shards_and_yields_only_the_keys_of_its_part(local: Path) -> None:
     source = Dataset(local)
     some = source.keys[:5]
     stream = ShardStream(source, some, seed=0)
@@ -70,7 +70,7 @@ def test_only_the_keys_of_the_part_are_given_and_only_their_shards_read(local: P
     assert set(stream.shards) == set(map(source.shard, some))
 
 
-def test_ranks_read_shards_of_their_own_and_the_stream_of_each_does_not_end(local: Path) -> None:
+def test_each_rank_reads_its_own_shards_in_an_endless_stream(local: Path) -> None:
     source = Dataset(local)
     streams = [ShardStream(source, source.keys, seed=0, rank=rank, world=2) for rank in (0, 1)]
     read = [{source.shard(key) for key in keys_of(stream)[: len(source) // 4]} for stream in streams]
@@ -123,7 +123,7 @@ def compress(path: Path) -> None:
         (Path.unlink, "cannot be read"),
     ],
 )
-def test_a_damaged_shard_ends_training_by_name(copy: Path, damage: Callable[[Path], None], sentence: str) -> None:
+def test_a_damaged_shard_stops_training_and_is_named(copy: Path, damage: Callable[[Path], None], sentence: str) -> None:
     source = Dataset(copy, check=True)
     key = min(source.keys, key=lambda key: (source.shard(key), source.rows[key]["faces_offset"]))
     damage(copy / "shards" / source.shard(key))

@@ -16,7 +16,7 @@ pytest.importorskip("optuna")
 SPACE = {"optim.lr": {"log": [1e-4, 1e-1]}, "optim.batch": {"choice": [4, 8]}, "model.dropout": {"uniform": [0.0, 0.5]}}
 
 
-def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, dataset: Path) -> None:
+def test_a_search_resumes_exactly_and_never_uses_the_test_part(tmp_path: Path, dataset: Path) -> None:
     config = load_recipe(str(small_recipe(tmp_path, dataset)), ["optim.epochs=1"])
     whole = tune(config, SPACE, tmp_path / "whole", trials=3, stop=lambda: False, logger=NullLogger())
     assert whole is not None
@@ -44,7 +44,7 @@ def test_a_search_goes_on_exactly_and_never_sees_the_test_part(tmp_path: Path, d
         tune(config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, logger=NullLogger())
 
 
-def test_proposals_follow_what_was_good() -> None:
+def test_proposals_concentrate_on_good_settings() -> None:
     """Of 40 trials scored by the distance from 1e-2, the later ones are nearer than the first ten."""
     import math
 
@@ -69,11 +69,11 @@ def test_proposals_follow_what_was_good() -> None:
         ({"optim.lr": {"normal": [0, 1]}}, "optim.lr: expected log"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused_by_name(space: object, problem: str) -> None:
+def test_an_invalid_search_space_is_refused_by_name(space: object, problem: str) -> None:
     with pytest.raises(InputError, match=f"space.yaml: .*{problem}"):
         check_space(space, "space.yaml")
 
 
-def test_a_search_in_which_all_diverge_says_so() -> None:
+def test_a_search_in_which_all_trials_diverge_is_reported() -> None:
     with pytest.raises(MesmError, match="diverged in every trial"):
         best_trial([Trial(number=0, settings={}, score=None)])

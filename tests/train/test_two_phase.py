@@ -67,9 +67,9 @@ def features(dataset: Path, once: Callable[[str, Callable[[Path], None]], Path])
             bands = np.abs(np.fft.rfft(pieces))[:, :3200].reshape(-1, 16, 200).mean(axis=2)
             spectra[key] = np.log(bands + 1e-3)
         np.savez(path / "sound.npz", **spectra)
-        writer.write(data, GloVe(file=str(path / "vectors.txt")), "glove")
-        writer.write(data, HOG(), "hog")
-        writer.write(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
+        writer.write_features(data, GloVe(file=str(path / "vectors.txt")), "glove")
+        writer.write_features(data, HOG(), "hog")
+        writer.write_features(data, Table(file=str(path / "sound.npz"), hop=0.4), "sound")
 
     return once("features", make) / "data"
 
@@ -111,7 +111,7 @@ def test_every_system_learns_the_train_part(recipe: Path, tmp_path: Path, kind: 
     assert [line["kind"] for line in lines].count("valid") == 15
 
 
-def test_a_run_is_whole_judged_again_and_goes_on_exactly(recipe: Path, tmp_path: Path) -> None:
+def test_a_run_is_complete_can_be_evaluated_again_and_resumes_exactly(recipe: Path, tmp_path: Path) -> None:
     settings = config(recipe, "model.kind=mult", "optim.epochs=3")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert start_run(settings, whole, resume=False, stop=lambda: False, logger=NullLogger())

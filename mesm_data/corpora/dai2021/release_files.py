@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.dai2021.safe_pickle import load
+from mesm_data.corpora.dai2021.safe_pickle import load_pickle
 from mesm_data.corpora.iemocap.ids import UTTERANCE, is_left_speaker
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
@@ -58,7 +58,7 @@ def read_entries(corpus: str, tree: SourceTree) -> dict[str, dict[str, Any]]:
     if META not in tree.files("."):
         tree.notes.add("missing files", f"{META}: is not there; labels, texts and times are unknown")
         return {}
-    meta = load(tree.root / META)
+    meta = load_pickle(tree.root / META)
     if not isinstance(meta, dict):
         raise InputError(f"{tree.root / META}: contains a {type(meta).__name__}, not a dictionary of utterances")
     entries: dict[str, dict[str, Any]] = {}

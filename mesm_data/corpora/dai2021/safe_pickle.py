@@ -51,7 +51,7 @@ _CODES |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B", "b1": "?"}
 _KNOWN = _SCALAR | {_DTYPE, _ENCODE, _NO_BYTES}
 
 
-def load(path: Path) -> Any:
+def load_pickle(path: Path) -> Any:
     """Read a pickle file of dict, list, tuple, str, bytes, int, float, bool and None; numpy scalars become numbers.
 
     Raises InputError that names the file and the problem, such as a class that is none of these.

@@ -40,6 +40,8 @@ def find_unlisted_wavs(tree: SourceTree, sessions: Iterable[str], known: dict[st
     A note names each dialog with such wavs, and each dialog with media but without text files.
 
     Args:
+        tree: the files of the corpus.
+        sessions: the names of the sessions' folders.
         known: the ids of each dialog in the text files.
     """
     unlisted: dict[str, list[str]] = {}

@@ -188,6 +188,6 @@ def _check_usable(layout: Layout) -> Layout:
     if missing:
         kinds = sorted({kind for need in missing for kind in needs[need]})
         places = "; ".join(f"{'/'.join(PLACES[kind].suffixes)} in {', '.join(PLACES[kind].folders)}" for kind in kinds)
-        found = ", ".join(f"{kind} in {folder}/" for kind, folder in layout.folders.items()) or "nothing"
-        raise InputError(f"{layout.tree.root}: has no {' and no '.join(missing)}. Found {found}. Looked for {places}")
+        folders = ", ".join(f"{kind} in {folder}/" for kind, folder in layout.folders.items()) or "nothing"
+        raise InputError(f"{layout.tree.root}: has no {' and no '.join(missing)}. Found {folders}. Looked for {places}")
     return layout

@@ -31,7 +31,9 @@ def describe_copy(
     """Describe how a copy differs from the release, and how many clips lack something.
 
     Args:
-        videos, sound: ids of the videos whose whole video, or audio, is there.
+        corpus: the scanned copy.
+        videos: ids of the videos whose whole video is there.
+        sound: ids of the videos whose whole audio is there.
         counts: the known counts of the release.
     """
     utterances = corpus.utterances()

@@ -43,6 +43,7 @@ def read_corpus_file(path: Path, root: Path | None = None) -> Corpus:
     """Read a table, whose schema is inferred, or a corpus.toml.
 
     Args:
+        path: the table or corpus.toml.
         root: the folder to which the table's paths are relative, if the file does not define it.
 
     Raises:

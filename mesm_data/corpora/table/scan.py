@@ -37,8 +37,10 @@ def corpus_from_table(
         schema: the labels; their columns must exist.
         root: the folder to which paths are relative.
         where: the table's name, for messages.
+        notes: notes of the scan so far.
         ratings: id -> entries of `labels["raters"]`.
-        file, table_sha256: the table or corpus.toml, for `retry`, and the digest of the table (and its ratings).
+        file: the table or corpus.toml, for `retry`.
+        table_sha256: the digest of the table and its ratings.
 
     Raises:
         InputError: lists every invalid cell, a missing column, or the number of media files that are Git LFS

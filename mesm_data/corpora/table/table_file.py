@@ -38,6 +38,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.Data
     """Read a table: every cell as text ("" if empty), canonical columns renamed, all others under their own headers.
 
     Args:
+        path: a file in one of the formats of `table_formats`.
         columns: canonical name -> header of this table, for headers without an alias.
 
     Raises:

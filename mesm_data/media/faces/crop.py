@@ -133,9 +133,7 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 @functools.lru_cache(32)
 def _weights(length: int, size: int) -> NDArray[np.float64]:
-    """The weight of each of `length` pixels in each of `size` new ones: whole numbers (size, length); rows add up to
-    `length`.
-    """
+    """The weights (size, length) of `length` pixels in `size` new ones: whole numbers; each row adds up to `length`."""
     # In units of 1 / size, pixel p covers [p * size, (p + 1) * size), new pixel i [i * length, (i + 1) * length).
     old = np.arange(length)
     new = np.arange(size)[:, None]

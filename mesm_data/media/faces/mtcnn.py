@@ -1,5 +1,7 @@
-"""Face detection with MTCNN (Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multitask Cascaded
-Convolutional Networks, IEEE Signal Processing Letters 23(10), 2016), with identical results on every machine.
+"""Face detection with MTCNN, with identical results on every machine.
+
+Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multitask Cascaded Convolutional Networks, IEEE Signal
+Processing Letters 23(10), 2016.
 
 A cascade of three networks. P-net slides over an image pyramid and proposes boxes, R-net examines each of them at 24x24
 pixels, O-net at 48x48; each drops most boxes and moves the others. Thresholds, pyramid and non-maximum suppression are

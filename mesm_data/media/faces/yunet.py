@@ -1,5 +1,6 @@
-"""Face detection with YuNet (Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research
-20, 2023), run by OpenCV from a model file of the user.
+"""Face detection with YuNet, run by OpenCV from a model file of the user.
+
+Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research 20, 2023.
 
 OpenCV computes in floating point, with different instructions on different CPUs and different code in each version:
 boxes can differ in the last bits between machines, and so a crop can differ by a pixel.

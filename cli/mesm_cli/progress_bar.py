@@ -1,0 +1,42 @@
+"""The progress bar of all commands."""
+
+from contextlib import ExitStack
+
+from mesm_data.storage.progress import Step
+
+
+class ProgressBar:
+    """A bar per phase, which is closed before another message is printed. Calling it starts a phase (`Progress`)."""
+
+    def __init__(self, unit: str = "utt", *, leave: bool = True) -> None:
+        """Show nothing until a phase starts.
+
+        Args:
+            unit: What is counted. Bytes ("B") are shown as kB, MB or GB.
+            leave: Whether the bar remains on the terminal when its phase has ended.
+        """
+        self._unit, self._leave = unit, leave
+        self._open = ExitStack()
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __call__(self, phase: str, total: int, todo: int) -> Step:
+        """Start a phase with a bar of its own."""
+        from tqdm import tqdm
+
+        self._open.close()
+        bar = tqdm(
+            total=total,
+            initial=total - todo,
+            unit=self._unit,
+            unit_scale=self._unit == "B",
+            desc=phase,
+            smoothing=0.05,
+            dynamic_ncols=True,
+            leave=self._leave,
+        )
+        return self._open.enter_context(bar).update
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
