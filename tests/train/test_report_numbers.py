@@ -8,11 +8,11 @@ import pytest
 from small_runs import small_recipe, train_small
 
 from mesm_data.errors import InputError
-from mesm_train.evaluation.scores import number_scores
+from mesm_train.evaluation.number_scores import number_scores
 from mesm_train.report.comparison import write_comparison
 from mesm_train.report.number_predictions import OF_MOMENTS, resample_numbers
 from mesm_train.report.predictions import draws
-from mesm_train.report.record import read
+from mesm_train.report.record import read_record
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_page_has_the_recorded_scores_of_both_and_their_difference(
     runs: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     page = write_comparison(runs[:2], tmp_path / "page.html").read_text()
-    records = [read(run) for run in runs[:2]]
+    records = [read_record(run) for run in runs[:2]]
     for record in records:
         assert record.test is not None
         for metric in ("ccc", "pearson", "mae"):
@@ -59,7 +59,7 @@ def test_resampled_scores_are_those_of_the_drawn_utterances(runs: tuple[Path, Pa
     """Against number_scores on the utterances, each as often as it was drawn."""
     import pyarrow.parquet as pq
 
-    record = read(runs[0])
+    record = read_record(runs[0])
     assert record.numbers is not None
     drawn, names = resample_numbers(record.numbers), record.primary_classes
     table = pq.read_table(runs[0] / "predictions-test.parquet")
