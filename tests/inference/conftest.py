@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from inference_runs import train
 
 from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
-from mesm_train.config.settings import load_recipe
-from mesm_train.runs.run import start_run
-from mesm_train.training.progress import NullLogger
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 SETTINGS = """
@@ -34,11 +32,6 @@ def settings_file(once: Once, dataset: Path, six_split: Path) -> Path:
 def fe2e_run(once: Once, settings_file: Path) -> Path:
     """A run of FE2E with text, faces and sound: one epoch."""
     return once("inference-fe2e", lambda path: train(settings_file, path, "fe2e"))
-
-
-def train(settings: Path, run: Path, kind: str, *sets: str) -> None:
-    config = load_recipe(str(settings), [f"model.kind={kind}", *sets])
-    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import train
+from inference_runs import train
 from tiny_encoders import image, roberta, speech
 
 import mesm_train
@@ -65,7 +65,7 @@ def feature_dataset(once: Once, dataset: Path) -> Path:
     def make(path: Path) -> None:
         shutil.copytree(dataset, path, ignore=shutil.ignore_patterns("video"))
         for name, extractor in (("egemaps", EGeMAPS()), ("hog", HOG()), ("glove", GloVe())):
-            writer.write(Dataset(path), extractor, name)
+            writer.write_features(Dataset(path), extractor, name)
 
     return once("inference-features", make)
 
