@@ -210,8 +210,8 @@ def test_the_command_computes_and_lists_sets_and_shows_the_licence(
 def test_inspect_shows_the_sets_their_licences_and_what_cannot_be_used(
     fresh: Dataset, table: Table, mesm_data: Command
 ) -> None:
-    writer.write(fresh, table, "own")
-    file = writer.write(fresh, table, "other").path / "features.json"
+    writer.write_features(fresh, table, "own")
+    file = writer.write_features(fresh, table, "other").path / "features.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "features": 2}))
     shown = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
     assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in shown
