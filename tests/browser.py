@@ -84,6 +84,15 @@ class Tab:
         ]
 
 
+def upload(tab: Tab, address: str, clip: Path) -> str:
+    """Drop a clip on the page of `mesm-train app`; returns what it says when the prediction is shown or has failed."""
+    tab.open(address)
+    tab.wait("document.querySelector('input[type=file]')")
+    tab.set_files("input[type=file]", clip)
+    name = clip.name.replace(".", "[.]")
+    return str(tab.wait(f"{TEXTS}.find(text => /^{name}: done|^{name} (is|could)/.test(text))"))
+
+
 @contextmanager
 def browser(profile: Path) -> Iterator[Tab]:
     """A browser with one tab. Skips the test where there is no Chromium."""

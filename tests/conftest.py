@@ -131,22 +131,31 @@ optim: {lr: 1e-3, batch: 8, epochs: 2}
 
 
 @pytest.fixture(scope="session")
-def trained_run(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) -> Path:
-    """A MESM run on the dataset that has ended: two epochs of a tiny model, all three modalities."""
+def six_split(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path) -> Path:
+    """A split of the dataset: of each of six classes one utterance to train on, one to validate, the others to test."""
     import yaml
 
     from mesm_data.dataset.reader import Dataset
 
-    def train(path: Path) -> None:
+    def write(path: Path) -> None:
         rows = Dataset(dataset).rows
         parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
         for label in ("ang", "exc", "fru", "hap", "neu", "sad"):
             same = sorted(key for key, row in rows.items() if row["labels"]["emotion"] == label)
             for number, key in enumerate(same):
                 parts[("train", "valid", "test")[min(number, 2)]].append(key)
-        split, recipe = path.with_suffix(".split.yaml"), path.with_suffix(".yaml")
-        split.write_text(yaml.safe_dump(parts))
-        recipe.write_text(f"{TINY_RUN}split: {split}\ndata: {dataset}\n")
+        path.write_text(yaml.safe_dump(parts))
+
+    return once("six-split.yaml", write)
+
+
+@pytest.fixture(scope="session")
+def trained_run(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path, six_split: Path) -> Path:
+    """A MESM run on the dataset that has ended: two epochs of a tiny model, all three modalities."""
+
+    def train(path: Path) -> None:
+        recipe = path.with_suffix(".yaml")
+        recipe.write_text(f"{TINY_RUN}split: {six_split}\ndata: {dataset}\n")
         command = [sys.executable, "-c", "from mesm_cli.train import main; main()", "run", recipe, "--out", path]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)

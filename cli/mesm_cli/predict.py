@@ -11,8 +11,8 @@ from mesm_cli import console
 
 if TYPE_CHECKING:
     from mesm_train.inference.clips import Clip
-    from mesm_train.inference.predictor import Failure, Predictor
-    from mesm_train.inference.result import Prediction
+    from mesm_train.inference.predictor import Predictor
+    from mesm_train.inference.result import Failure, Prediction
     from mesm_train.inference.transcripts import TextSource
 
 
@@ -71,8 +71,7 @@ def predict(
     from mesm_train.inference.clips import Clip
     from mesm_train.inference.load import load
     from mesm_train.inference.media_paths import find_clips
-    from mesm_train.inference.predictor import Failure
-    from mesm_train.inference.result import Prediction
+    from mesm_train.inference.result import Failure, Prediction
     from mesm_train.inference.speech_recognition import Whisper
     from mesm_train.inference.transcripts import TextSource
 
@@ -128,7 +127,7 @@ def _predict_files(
     from tqdm import tqdm
 
     from mesm_data.errors import MesmError
-    from mesm_train.inference.predictor import Failure
+    from mesm_train.inference.result import Failure
     from mesm_train.inference.transcripts import with_text
     from mesm_train.inference.windows import windows
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 
 Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
@@ -49,6 +50,7 @@ class Description:
 
 
 Extract = Callable[[Dataset, str], Features]
+ExtractSample = Callable[[Sample], Features]
 
 
 class Extractor(ABC):
@@ -72,6 +74,28 @@ class Extractor(ABC):
     def extra(self, folder: Path) -> dict[str, Any]:
         """Further facts for features.json, after `prepare`."""
         return {}
+
+
+class SampleExtractor(Extractor):
+    """Computes features from a sample and nothing else, so that those of any clip can be computed too."""
+
+    @abstractmethod
+    def open_sample(self, folder: Path | None) -> ExtractSample:
+        """The function that computes one sample.
+
+        Args:
+            folder: What `prepare` wrote for a dataset; None: for samples of which it has seen none.
+        """
+
+    def open(self, folder: Path) -> Extract:
+        """The same for the utterances of a dataset."""
+        extract = self.open_sample(folder)
+        return lambda dataset, key: extract(dataset[key])
+
+
+def replace_not_finite(values: Floats) -> Floats:
+    """The values with 0 for infinities and NaN, as a feature set stores them."""
+    return np.where(np.isfinite(values), values, np.float32(0))
 
 
 def pool(features: Features, window: float, statistics: tuple[str, ...] = ("mean",)) -> Features:

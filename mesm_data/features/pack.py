@@ -12,7 +12,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.tar import SampleWriter
 from mesm_data.errors import MesmError
 from mesm_data.features import feature_set
-from mesm_data.features.base import Description, Extractor, Features
+from mesm_data.features.base import Description, Extractor, Features, replace_not_finite
 from mesm_data.storage.files import atomic_write, sha256_file
 from mesm_data.storage.json_files import write_json
 
@@ -54,9 +54,8 @@ def pack_parts(
                 values = features.values
                 if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != dim:
                     raise MesmError(f"{extractor.kind}: {key}: {values.dtype} {values.shape}, expected (n, {dim})")
-                bad = ~np.isfinite(values)
-                replaced += int(bad.sum())
-                data = feature_set.encode_values(np.where(bad, np.float32(0), values))
+                replaced += int((~np.isfinite(values)).sum())
+                data = feature_set.encode_values(replace_not_finite(values))
                 offset = tar.write(key, {"npy": data})["npy"]
                 rows.append(
                     {

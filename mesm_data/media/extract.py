@@ -6,7 +6,8 @@ If the recording's video is missing, broken, or ends before the utterance does, 
 file, or a folder of images) is read too, and the better of the two results is kept.
 """
 
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,8 @@ from mesm_data.media.options import MediaOptions
 from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult, VideoSource, select_best
 from mesm_data.schema.recordings import Recording, Utterance
+
+LAG = Fraction(10)  # seconds: a frame that arrives later than this is out of order by more than any codec reorders
 
 
 def extract_video(
@@ -137,6 +140,36 @@ def extract_faces_and_clips(job: ExtractionJob, clipped: Collection[int]) -> lis
             video_result(job, index, track, stream, sampler.end).with_clip(clips.collect(index))
             for index, track in enumerate(tracks)
         ]
+
+
+def iter_faces(job: ExtractionJob, lag: Fraction = LAG) -> Iterator[tuple[int, VideoResult]]:
+    """Crop the faces of all utterances in one pass, and yield the number and the result of each after its end.
+
+    The results are those of `process_video` without clips. Of a long video, only the utterances of the last `lag`
+    seconds are in memory. `lag`: what a damaged file shows that much too late is not among an utterance's problems.
+    """
+    pending = deque(sorted(range(len(job.utterances)), key=lambda index: job.spans[index].end))
+    tracks: dict[int, FaceTrack] = {}
+
+    def finish(index: int, stream: FrameStream, video_end: Fraction | None) -> tuple[int, VideoResult]:
+        track = tracks.pop(index) if index in tracks else FaceTrack(job, index)
+        return index, video_result(job, index, track, stream, video_end)
+
+    try:
+        with closing(job.open()) as stream:
+            sampler, last = FrameSampler(stream, job.spans, job.interval), None
+            for sampled in sampler:
+                if last is not None and sampled.frame is not last:  # no more comes of what ended before `last`
+                    while pending and job.spans[pending[0]].end + lag <= last.time:
+                        yield finish(pending.popleft(), stream, None)
+                last = sampled.frame
+                if sampled.grid_hits:
+                    tracks.setdefault(sampled.index, FaceTrack(job, sampled.index)).add(sampled, stream.rate)
+            for index in pending:
+                yield finish(index, stream, sampler.end)
+    except MesmError as error:  # the source cannot be opened
+        for index in pending:
+            yield index, VideoResult().with_problems(f"{job.name}: {error}")
 
 
 def encode_clips(job: ExtractionJob) -> list[ClipResult]:

@@ -1,13 +1,15 @@
 """RUN/input_spec.json: how training samples were made and what the outputs mean, so that a run needs no dataset."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.iemocap.layout import FALLBACK_SQUARE
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
+from mesm_data.features.feature_set import FeatureSet
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import NUMBER, MapOf, mismatch, read_checked_json
@@ -21,8 +23,8 @@ MEDIA = (
     "sample_rate",
 )  # fmt: skip
 # Side of the square that a corpus' reader cuts where no face is found, relative to the frame's height, where it is not
-# the whole height. A constant of the reader; dataset.json does not repeat it.
-FALLBACK_SQUARES = {"iemocap": 224 / 480}
+# the whole height. dataset.json does not repeat this constant of the reader.
+FALLBACK_SQUARES = {"iemocap": FALLBACK_SQUARE}
 _SHAPE = {
     "corpus": str,
     "recipe": {},
@@ -31,6 +33,7 @@ _SHAPE = {
     "heads": [{"view": str, "kind": str, "outputs": [str]}],
     "meanings": MapOf(str),
     "train": {"utterances": int, "missing": MapOf(int)},
+    "features?": MapOf({"name": str, "kind": str, "config": {}, "libraries": MapOf(str)}),
 }
 
 
@@ -61,6 +64,8 @@ class InputSpec:
         heads: what the outputs of the model are; the first is the primary one.
         meanings: output -> its name in full, where it is an abbreviation.
         train: how many `utterances` the train part has, and how many of them are `missing` each modality.
+        features: modality -> name, kind, config and libraries of the feature set that a two-phase system reads; empty
+            for the models that read raw data.
     """
 
     corpus: str
@@ -70,6 +75,7 @@ class InputSpec:
     heads: Sequence[HeadSpec]
     meanings: Mapping[str, str]
     train: Mapping[str, Any]
+    features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -85,7 +91,13 @@ class InputSpec:
         return bool(self.train["missing"].get(modality))
 
 
-def input_spec(dataset: Dataset, heads: Sequence[Head], train: Sequence[str], undetected: str) -> InputSpec:
+def input_spec(
+    dataset: Dataset,
+    heads: Sequence[Head],
+    train: Sequence[str],
+    undetected: str,
+    sets: Mapping[str, FeatureSet] | None = None,
+) -> InputSpec:
     """The specification of a model.
 
     Args:
@@ -93,6 +105,7 @@ def input_spec(dataset: Dataset, heads: Sequence[Head], train: Sequence[str], un
         heads: what it predicts.
         train: the utterances of its train part.
         undetected: the setting `loader.undetected`.
+        sets: modality -> the feature set that it reads, of a two-phase system.
     """
     recipe = dataset.info["recipe"]
     rows = [dataset.rows.row_number(key) for key in train]
@@ -106,6 +119,10 @@ def input_spec(dataset: Dataset, heads: Sequence[Head], train: Sequence[str], un
         heads=[HeadSpec(view=head.view.name, kind=head.kind, outputs=head.outputs) for head in heads],
         meanings={name: meaning for head in heads for name, meaning in meanings(dataset.schema, head).items()},
         train={"utterances": len(train), "missing": missing},
+        features={
+            modality: {name: features.info[name] for name in ("name", "kind", "config", "libraries")}
+            for modality, features in (sets or {}).items()
+        },
     )
 
 
@@ -124,15 +141,25 @@ def write_input_spec(folder: Path, spec: InputSpec) -> None:
     write_json(folder / FILE, asdict(spec))
 
 
-def read_input_spec(folder: Path) -> InputSpec:
-    """The specification in a folder. Raises InputError if there is none, or it is damaged."""
+def read_input_spec(folder: Path, *, needs_features: bool = False) -> InputSpec:
+    """The specification in a folder.
+
+    Args:
+        folder: that of a run.
+        needs_features: the model is a two-phase system.
+
+    Raises:
+        InputError: there is none, it is damaged, or an earlier version wrote it without the feature sets.
+    """
     path = folder / FILE
-    if not path.exists():
+    spec = parse_input_spec(read_checked_json(path, {}), str(path)) if path.exists() else None
+    if spec is None or (needs_features and not spec.features):
+        lacks = f"has no {FILE}" if spec is None else f"does not say in {FILE} which features it reads"
         raise InputError(
-            f"{folder} has no {FILE}: an earlier version of mesm trained it. Its command, `mesm-train run ... --out "
+            f"{folder} {lacks}: an earlier version of mesm trained it. Its command, `mesm-train run ... --out "
             f"{folder} --resume`, adds the file; it needs the dataset, and does not train a finished run again"
         )
-    return parse_input_spec(read_checked_json(path, {}), str(path))
+    return spec
 
 
 def parse_input_spec(content: Mapping[str, Any], where: str) -> InputSpec:
@@ -145,4 +172,5 @@ def parse_input_spec(content: Mapping[str, Any], where: str) -> InputSpec:
     heads = [HeadSpec(**{name: head[name] for name in ("view", "kind", "outputs")}) for head in content["heads"]]
     if unknown := [head.kind for head in heads if head.kind not in KINDS]:
         raise InputError(f"{where}: heads of the kind {unknown[0]!r} are not known: a later version of mesm wrote it")
-    return InputSpec(**{name: content[name] for name in _SHAPE if name != "heads"}, heads=heads)
+    names = [each.name for each in fields(InputSpec) if each.name in content and each.name != "heads"]
+    return InputSpec(**{name: content[name] for name in names}, heads=heads)

@@ -10,7 +10,8 @@ from mesm_data.errors import InputError
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.data.labels import Heads, one_key_per_output, resolve_heads
 from mesm_train.inference.clips import Clip, ClipInput, of_sample
-from mesm_train.inference.predictor import Failure, Predictor
+from mesm_train.inference.predictor import Predictor
+from mesm_train.inference.result import Failure
 from mesm_train.report.evidence import worst_predictions
 from mesm_train.report.record import read_record
 

@@ -10,6 +10,7 @@ Occlusion measures one part at a time: of two parts that say the same, neither n
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.predictor import Predictor
 
+Value = TypeVar("Value")
 BATCH = 16  # variants that go through the model at once
 MAX_FACES = 24  # parts that the faces are divided into at most; likewise below
 MAX_STRETCHES = 24
@@ -113,8 +115,19 @@ def _without_faces(content: ClipInput) -> Iterator[tuple[Part, ClipInput]]:
     for group in groups:
         first, last = int(group[0]), int(group[-1])
         start, end = _face_time(content, first), _face_time(content, last + 1)
-        kept = np.delete(content.faces, group, axis=0)
-        yield _part("face", "", start, end, first), replace(content, faces=kept)
+        yield _part("face", "", start, end, first), without_faces(content, range(first, last + 1))
+
+
+def without_faces(content: ClipInput, numbers: range) -> ClipInput:
+    """The utterance without some of its faces."""
+
+    def others(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(value for number, value in enumerate(values) if number not in numbers)
+
+    return replace(
+        content, faces=np.delete(content.faces, numbers, axis=0), times=others(content.times),
+        boxes=others(content.boxes), counts=others(content.counts),
+    )  # fmt: skip
 
 
 def _face_time(content: ClipInput, number: int) -> float:

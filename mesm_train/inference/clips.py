@@ -68,6 +68,7 @@ class ClipInput:
         times: seconds from the clip's start, (n,).
         boxes: left, top, right, bottom in pixels of the picture that was searched (one half of it for left, right).
         counts: how many faces were found in each frame; 0: the crop is the centre of the picture.
+        picture_width: of the picture that was searched, in pixels; None if there is none.
         samples: int16 (n,) at `sample_rate` Hz.
         text: the text, "" if there is none.
         problems: modality -> why it is missing or incomplete, in words.
@@ -78,6 +79,7 @@ class ClipInput:
     times: tuple[float, ...] = ()
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     counts: tuple[int, ...] = ()
+    picture_width: int | None = None
     samples: NDArray[np.int16]
     sample_rate: int
     frame_interval: float
@@ -137,6 +139,7 @@ def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -
         times=tuple(faces["times"][i] for i in kept),
         boxes=tuple(tuple(faces["boxes"][i]) for i in kept),
         counts=tuple(faces["counts"][i] for i in kept),
+        picture_width=record["video"]["width"],
         samples=sample.samples,
         sample_rate=sample.sample_rate,
         frame_interval=frame_interval,

@@ -1,9 +1,9 @@
 """From a media file to what a model reads, by the code of the build: the same faces and samples to the bit."""
 
 import math
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +15,19 @@ from mesm_data.errors import InputError
 from mesm_data.media.audio import AudioReader, utterance_duration
 from mesm_data.media.audio_segment import AudioSegment
 from mesm_data.media.duration import measure_duration
-from mesm_data.media.extract import extract_video
+from mesm_data.media.extract import iter_faces, to_fraction
+from mesm_data.media.extraction_job import ExtractionJob
 from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.media.frame_sampling import TimeSpan
+from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
-from mesm_data.schema.recordings import AudioSource, Recording, Utterance, VideoRegion
+from mesm_data.schema.recordings import AudioSource, Utterance, VideoRegion
 from mesm_train.inference.chosen_face import ChosenFace
 from mesm_train.inference.clips import Clip, ClipInput
 
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
-
-
+MAX_SOUND = 1200.0  # seconds of clips whose sound is in memory at a time: 38 MB
 _SHORT = 0.1  # seconds of sound whose absence is no news: a codec's last packet, the longer stream of a file
 
 
@@ -37,8 +39,10 @@ def decode(
     square: float = 1.0,
     undetected: str = "keep",
     detector: FaceDetector | None = None,
-) -> list[ClipInput]:
-    """Decode clips of one `source` in one pass over its files.
+) -> Iterator[ClipInput]:
+    """Decode clips of one `source` in one pass over its video.
+
+    Of a long video, only a stretch is in memory at a time: see `iter_faces` and `MAX_SOUND`.
 
     Args:
         clips: stretches of the same file, which may overlap.
@@ -47,6 +51,9 @@ def decode(
         square: side of the centre square where no face is found, relative to the frame's height.
         undetected: keep, or skip that square.
         detector: finds the faces; None: the recipe's, if it needs no model file.
+
+    Yields:
+        The decoded clips, in the order of `clips`.
 
     Raises:
         InputError: the file does not exist.
@@ -59,11 +66,22 @@ def decode(
     if any(math.isinf(clip.end) for clip in clips):
         length = measure_duration(first.path)
         clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
-    channel = None if first.channel is None else first.channel - 1
+    utterances = as_utterances(clips, square)
+    nothing: Iterator[None] = repeat(None, len(clips))
+    sounds = _sounds(first.path.absolute().parent, utterances, recipe) if "a" in modalities else nothing
+    videos = _videos(first, utterances, recipe, detector) if "v" in modalities else nothing
+    for clip, sound, video in zip(clips, sounds, videos, strict=True):
+        shown = _without_undetected(video) if video is not None and undetected == "skip" else video
+        yield _input(clip, sound, shown, recipe, modalities)
+
+
+def as_utterances(clips: Sequence[Clip], square: float) -> tuple[Utterance, ...]:
+    """Clips of one `source` as a corpus' reader describes utterances, for the code of the build."""
+    first = clips[0]
     left, right = _HALVES.get(str(first.face), (0.0, 1.0))
-    folder = first.path.absolute().parent
     sound_file = str(first.audio.absolute()) if first.audio else first.path.name
-    utterances = tuple(
+    channel = None if first.channel is None else first.channel - 1
+    return tuple(
         Utterance(
             id=f"{number:06d}",
             dialog=first.path.name,
@@ -79,33 +97,56 @@ def decode(
         )
         for number, clip in enumerate(clips)
     )
-    sounds = _sounds(folder, utterances, recipe) if "a" in modalities else [None] * len(clips)
-    videos: list[VideoResult | None] = [None] * len(clips)
-    if "v" in modalities:
-        videos = [*_videos(first, utterances, recipe, detector)]
-    if undetected == "skip":
-        videos = [video and _without_undetected(video) for video in videos]
-    return [
-        _input(clip, sound, video, recipe, modalities) for clip, sound, video in zip(clips, sounds, videos, strict=True)
-    ]
 
 
-def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> list[AudioSegment]:
-    reader = AudioReader(folder, utterances, recipe.sample_rate)
-    return [reader.read(utterance.audio, utterance_duration(utterance)) for utterance in utterances]
+def _sounds(folder: Path, utterances: Sequence[Utterance], recipe: Recipe) -> Iterator[AudioSegment]:
+    """The sound of each utterance. A file that must be converted is decoded again for each `MAX_SOUND` seconds."""
+    for some in _in_stretches(utterances, MAX_SOUND):
+        reader = AudioReader(folder, some, recipe.sample_rate)
+        for utterance in some:
+            yield reader.read(utterance.audio, utterance_duration(utterance))
+
+
+def _in_stretches(utterances: Sequence[Utterance], seconds: float) -> Iterator[list[Utterance]]:
+    """Consecutive utterances of `seconds` together; a longer one is alone."""
+    some: list[Utterance] = []
+    total = 0.0
+    for utterance in utterances:
+        length = utterance.end - utterance.start
+        if some and total + length > seconds:
+            yield some
+            some, total = [], 0.0
+        some.append(utterance)
+        total += length
+    yield some
 
 
 def _videos(
     clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None
-) -> list[VideoResult]:
+) -> Iterator[VideoResult]:
+    """The faces of each utterance, in their order: results that come before their turn are held."""
     path = clip.path.absolute()
-    video = None if path.suffix.lower() in AUDIO_SUFFIXES else path.name
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        yield from (VideoResult().with_problems("no video file") for _ in utterances)
+        return
     chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
-    cutter = FaceCropper(size=recipe.face_size, margin=recipe.face_margin, detector=chosen)
-    recording = Recording(id="clip", video=video, utterances=tuple(utterances))
-    nothing = [np.zeros(0, np.int16)] * len(utterances)
-    with tempfile.TemporaryDirectory(prefix="mesm-predict-") as scratch:
-        return extract_video(path.parent, recording, recipe, nothing, Path(scratch), cutter)
+    job = ExtractionJob(
+        open=lambda: Video(path),
+        name=path.name,
+        utterances=utterances,
+        spans=[TimeSpan(start=to_fraction(each.start), end=to_fraction(each.end)) for each in utterances],
+        sounds=(),
+        options=recipe,
+        scratch=path.parent,  # of clips, which are not encoded
+        cropper=FaceCropper(size=recipe.face_size, margin=recipe.face_margin, detector=chosen),
+    )
+    early: dict[int, VideoResult] = {}
+    turn = 0
+    for index, result in iter_faces(job):
+        early[index] = result
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1
 
 
 def _without_undetected(video: VideoResult) -> VideoResult:
@@ -137,6 +178,7 @@ def _input(
         times=tuple(video.times) if video else (),
         boxes=tuple(face.box for face in video.faces) if video else (),
         counts=tuple(face.count for face in video.faces) if video else (),
+        picture_width=video.size[0] if video and video.size else None,
         samples=sound.samples if sound else np.zeros(0, np.int16),
         sample_rate=recipe.sample_rate,
         frame_interval=float(recipe.frame_interval),

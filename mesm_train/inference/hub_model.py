@@ -23,10 +23,13 @@ from mesm_train.config.typed_yaml import parse
 from mesm_train.data.batch import Batch
 from mesm_train.data.input_spec import InputSpec, parse_input_spec
 from mesm_train.inference.calibration import OutputCalibration
+from mesm_train.inference.clip_features import open_clip_features
+from mesm_train.inference.encoders import as_json
+from mesm_train.inference.make_model import make_model
 from mesm_train.inference.model_card import model_card
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
-from mesm_train.models.fe2e_mesm import Look, Model
+from mesm_train.models.fe2e_mesm import Look
 from mesm_train.models.text import LOCAL, with_fast_gelu
 from mesm_train.training.run_files import PROVENANCE
 
@@ -40,7 +43,7 @@ _SHAPE = {
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emotion-recognition", "multimodal"]):
-    """FE2E or MESM as the Hub stores it. Takes a `Batch`; for clips see `mesm_train.load`."""
+    """A model of mesm as the Hub stores it. Takes a `Batch`; for clips see `mesm_train.load`."""
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         calibration: dict[str, list[float]],
         provenance: dict[str, Any],
         text_config: dict[str, Any] | None = None,
+        encoders: dict[str, dict[str, Any]] | None = None,
+        emotion_width: int | None = None,
     ) -> None:
         """Build the model; the Hub's mixin loads its weights.
 
@@ -58,13 +63,15 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
             calibration: `OutputCalibration` as a mapping.
             provenance: of the run.
             text_config: the configuration of the text encoder, of transformers; None without text.
+            encoders: section (sound, faces) -> the description of its pretrained encoder.
+            emotion_width: the width of the word vectors of the classes, of emo-embs.
         """
         super().__init__()
         self.config = parse(RunConfig, json.dumps(run).encode(), "config.json: run")
         self.spec = parse_input_spec(spec, "config.json: spec")
         self.calibration = OutputCalibration.parse(calibration, len(self.spec.outputs))
-        self.provenance = provenance
-        self.model = Model(self.config.model, _encoder(text_config))
+        self.provenance, self.encoders = provenance, encoders or {}
+        self.model = make_model(self.config.model, _text_encoder(text_config), self.encoders, emotion_width)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits float32 (N, classes)."""
@@ -76,7 +83,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         return self.model.look(batch)
 
 
-def _encoder(config: Mapping[str, Any] | None) -> nn.Module | None:
+def _text_encoder(config: Mapping[str, Any] | None) -> nn.Module | None:
     """A text encoder with random weights: those of the checkpoint are loaded into it."""
     if config is None:
         return None
@@ -95,16 +102,15 @@ def export_hub_folder(predictor: Predictor, run: Path | None, out: Path) -> None
         run: the folder of its run, from which the card has its scores; None: there is none.
         out: a new or an empty folder.
     """
-    config = encoder_config(predictor)
-    text_config = None if config is None else json.loads(config.to_json_string(use_diff=False))
-    if text_config is not None:
-        text_config.pop("_name_or_path", None)  # a folder of this machine
+    config, emotions = encoder_config(predictor), getattr(predictor.model, "emotions", None)
     model = HubModel(
         run=dict(predictor.facts["config"]),
         spec=_plain(predictor.spec),
         calibration=_plain(predictor.calibration),
         provenance=dict(predictor.facts),
-        text_config=text_config,
+        text_config=None if config is None else as_json(config),
+        encoders=dict(predictor.encoders),
+        emotion_width=None if emotions is None else emotions.shape[1],
     )
     model.model.load_state_dict(predictor.model.state_dict())
     with new_folder(out) as folder:
@@ -151,6 +157,8 @@ def load_hub_folder(folder: Path) -> Predictor:
         tokenizer=tokenizer,
         max_tokens=loaded.config.text.max_tokens,
         facts=content["provenance"],
+        encoders=loaded.encoders,
+        features=open_clip_features(loaded.spec.features) if loaded.spec.features else None,
     )
 
 

@@ -4,23 +4,21 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.settings import load_recipe
+from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data import input_spec
 from mesm_train.data.device import pick_device
-from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import read_calibration
+from mesm_train.inference.clip_features import open_clip_features
+from mesm_train.inference.encoders import read_descriptions
 from mesm_train.inference.hub_model import fetch_hub_folder, load_hub_folder
+from mesm_train.inference.make_model import make_model
 from mesm_train.inference.predictor import Predictor
-from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.text import load_without_weights
 from mesm_train.training import checkpoint
 from mesm_train.training.run_files import PROVENANCE
-
-KINDS = ("fe2e", "mesm")  # of models that read faces, sound and text
 
 
 def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
@@ -33,7 +31,8 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
         face_model: the model file of the face detector, if the training data were built with one that has any.
 
     Raises:
-        InputError: there is no model, or the face detector cannot be loaded.
+        InputError: there is no model, the face detector cannot be loaded, or the model reads features that cannot be
+            computed from a clip.
         MesmError: its files are damaged, or the run has no best epoch yet.
 
     Examples:
@@ -61,24 +60,31 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
 
 
 def load_run(run: Path) -> Predictor:
-    """The model of a run, with the weights of its best epoch."""
+    """The model of a run, with the weights of its best epoch.
+
+    Raises InputError or MesmError if files of the run are missing or damaged, or the weights are of another model.
+    """
     config = load_recipe(str(run / "config.yaml"))
-    if config.model.kind not in KINDS:
-        raise InputError(
-            f"{run}: a model of the kind {config.model.kind} reads features, which predict does not extract: "
-            "evaluate it with `mesm-train eval`"
-        )
-    if config.sound.encoder or config.faces.encoder:
-        raise InputError(
-            f"{run} has a pretrained encoder of sound or faces, which cannot be loaded for clips or exported yet: "
-            "evaluate it with `mesm-train eval`"
-        )
-    spec = input_spec.read_input_spec(run)
+    spec = input_spec.read_input_spec(run, needs_features=config.model.kind in TWO_PHASE)
     facts = read_checked_json(run / "provenance.json", PROVENANCE)
     loaded = checkpoint.load(run / "checkpoints", "best")
     if loaded is None:
         raise MesmError(f"{run} has no best epoch yet: let `mesm-train run --resume` reach the end of one")
-    tokenizer, model = make_model(config, spec, run / "text", loaded[0], str(run))
+    if len(spec.outputs) != config.model.classes:
+        raise InputError(
+            f"{run}: {len(spec.outputs)} outputs in {input_spec.FILE}, {config.model.classes} in the model"
+        )
+    weights, _ = loaded
+    has_text = "t" in config.model.modalities and config.model.kind not in TWO_PHASE
+    tokenizer, text = load_without_weights(run / "text") if has_text else (None, None)
+    encoders = read_descriptions(config, run)
+    emotions = weights.get("emotions")
+    width = emotions.shape[-1] if emotions is not None and emotions.ndim else None
+    try:
+        model = make_model(config.model, text, encoders, width)
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:  # names or shapes of other weights
+        raise MesmError(f"{run}: the weights are not those of this model ({first_line(error)})") from None
     return Predictor(
         name=config.name,
         model=model,
@@ -87,24 +93,6 @@ def load_run(run: Path) -> Predictor:
         tokenizer=tokenizer,
         max_tokens=config.text.max_tokens,
         facts=facts,
+        encoders=encoders,
+        features=open_clip_features(spec.features) if spec.features else None,
     )
-
-
-def make_model(
-    config: RunConfig, spec: InputSpec, text: Path, weights: dict[str, Tensor], where: str
-) -> tuple[object | None, Model]:
-    """The tokenizer (None without text) and the model with its weights, in evaluation mode on the CPU.
-
-    Raises MesmError if the weights are those of another model.
-    """
-    if len(spec.outputs) != config.model.classes:
-        raise InputError(
-            f"{where}: {len(spec.outputs)} outputs in {input_spec.FILE}, {config.model.classes} in the model"
-        )
-    tokenizer, encoder = load_without_weights(text) if "t" in config.model.modalities else (None, None)
-    model = Model(config.model, encoder)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:  # names or shapes of other weights
-        raise MesmError(f"{where}: the weights are not those of this model ({first_line(error)})") from None
-    return tokenizer, model.eval()

@@ -16,6 +16,10 @@ from mesm_train.inference.predictor import Predictor
 KINDS = {
     "fe2e": "FE2E: dense convolutions over faces and spectrogram, a text encoder, late fusion",
     "mesm": "MESM: text-guided sparse convolutions over faces and spectrogram, a text encoder, late fusion",
+    "lf-lstm": "LF-LSTM: an LSTM over the features of each modality, late fusion",
+    "lf-transformer": "LF-Transformer: a transformer over the features of each modality, late fusion",
+    "emo-embs": "EmoEmbs: states of LSTMs over features, compared with word vectors of the emotions",
+    "mult": "MulT: transformers over features, in which each modality attends to the others",
 }
 
 
@@ -60,6 +64,11 @@ def _summary(predictor: Predictor, synthetic: bool) -> str:
         f"\n| {name} | {predictor.spec.meanings.get(name, name)} | {kind} | {limit:.2f} |"
         for name, kind, limit in zip(predictor.spec.outputs, kinds, predictor.calibration.thresholds, strict=True)
     )
+    for modality, features in predictor.spec.features.items():
+        library = "".join(f", {name} {version}" for name, version in features["libraries"].items())
+        lines.append(f"Features of {MODALITY_NAMES[modality]}: `{features['kind']}`{library}.")
+    for section, description in predictor.encoders.items():
+        lines.append(f"Pretrained encoder of {section}: `{description['config'].get('model_type')}`.")
     if synthetic:
         lines.insert(0, "**Trained on synthetic data: nothing that it predicts says anything about people.**")
     return "\n\n".join(lines)

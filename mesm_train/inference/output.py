@@ -9,8 +9,7 @@ from typing import Any
 
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
-from mesm_train.inference.predictor import Failure
-from mesm_train.inference.result import Prediction
+from mesm_train.inference.result import Failure, Prediction
 
 Result = Prediction | Failure
 

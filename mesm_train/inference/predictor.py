@@ -1,13 +1,11 @@
 """A trained model that predicts clips. It needs the folder of its run and no dataset."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,23 +17,18 @@ from mesm_data.schema.recordings import Word
 from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.input_spec import InputSpec
+from mesm_train.inference.ahead import read_ahead
 from mesm_train.inference.calibration import OutputCalibration
+from mesm_train.inference.clip_features import ClipFeatures
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, of_sample
 from mesm_train.inference.decode import decode
-from mesm_train.inference.result import Prediction, Timeline
-from mesm_train.models.fe2e_mesm import Look, Model
+from mesm_train.inference.encoders import Description
+from mesm_train.inference.modality_check import check_modalities
+from mesm_train.inference.result import Failure, Prediction, Timeline
+from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.fe2e_mesm import Look
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 BATCH = 16  # clips that go through the model at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A clip of which nothing is predicted, and why."""
-
-    clip: Clip
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -47,19 +40,23 @@ class Predictor:
         model: in evaluation mode, on `device`.
         spec: how clips are decoded, and what the outputs are called.
         calibration: thresholds of the classes, scales of numbers.
-        tokenizer: of the text encoder; None without text.
+        tokenizer: of the text encoder; None without one.
         max_tokens: a text is cut after this many tokens.
         facts: provenance.json of the run.
+        encoders: section of the settings (sound, faces) -> the description of its pretrained encoder.
+        features: computes what a two-phase system reads; None: the model reads faces, sound and text.
         detector: finds the faces; None: that of the training data, if it needs no model file.
     """
 
     name: str
-    model: Model
+    model: AnyModel
     spec: InputSpec
     calibration: OutputCalibration
     tokenizer: Any | None
     max_tokens: int
     facts: Mapping[str, Any]
+    encoders: Mapping[str, Description] = field(default_factory=dict)
+    features: ClipFeatures | None = None
     detector: FaceDetector | None = None
 
     def __repr__(self) -> str:
@@ -134,6 +131,8 @@ class Predictor:
     ) -> Iterator[Prediction | Failure]:
         """Predict clips in their order; consecutive clips of one file are decoded in one pass.
 
+        Memory does not grow with the number of clips, nor with the length of a file.
+
         Args:
             clips: any number of them.
             allow_missing: see `predict`.
@@ -141,27 +140,27 @@ class Predictor:
             workers: files that are decoded at a time, while the model computes.
             progress: called with a number of clips that are done.
         """
-        recipe = self.spec.media_recipe()
-        how: dict[str, Any] = {
-            "square": self.spec.fallback_square,
-            "undetected": self.spec.undetected,
-            "detector": self.detector,
-        }
-
-        def decoded(group: list[Clip]) -> list[ClipInput | Failure]:
-            try:
-                return list(decode(group, recipe, self.modalities, **how))
-            except MesmError as error:
-                return [Failure(clip=clip, reason=str(error)) for clip in group]
-
         groups = (list(group) for _, group in groupby(clips, key=lambda clip: clip.source))
         waiting: list[ClipInput | Failure] = []
-        for inputs in map_ahead(decoded, groups, workers):
-            waiting += [self._check(clip_input, allow_missing=allow_missing) for clip_input in inputs]
-            while len(waiting) >= BATCH:
-                yield from self._predict(waiting[:BATCH], keep_input, progress)
-                del waiting[:BATCH]
+        for clip_input in read_ahead(self._decode, groups, workers=workers, ahead=BATCH):
+            waiting.append(check_modalities(clip_input, self.spec, self.modalities, allow_missing=allow_missing))
+            if len(waiting) == BATCH:
+                yield from self._predict(waiting, keep_input, progress)
+                waiting = []
         yield from self._predict(waiting, keep_input, progress)
+
+    def _decode(self, clips: Sequence[Clip]) -> Iterator[ClipInput | Failure]:
+        """Clips of one source, decoded, or why they cannot be."""
+        done = 0
+        try:
+            for clip_input in decode(
+                clips, self.spec.media_recipe(), self.modalities, square=self.spec.fallback_square,
+                undetected=self.spec.undetected, detector=self.detector,
+            ):  # fmt: skip
+                yield clip_input
+                done += 1
+        except MesmError as error:
+            yield from (Failure(clip=clip, reason=str(error)) for clip in clips[done:])
 
     def predict_windows(
         self, clip: Clip, *, seconds: float = 4.0, step: float = 2.0, **options: Any
@@ -179,28 +178,10 @@ class Predictor:
     def _meaning(self, name: str) -> str:
         return self.spec.meanings.get(name, name)
 
-    def _check(self, clip_input: ClipInput | Failure, *, allow_missing: bool) -> ClipInput | Failure:
-        """A decoded clip, or why the model cannot take it."""
-        if isinstance(clip_input, Failure):
-            return clip_input
-        missing = [m for m in self.modalities if not clip_input.present[m]]
-        reasons = "; ".join(f"without {MODALITY_NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
-        if len(missing) == len(self.modalities):
-            return Failure(clip=clip_input.clip, reason=f"{clip_input.key}: nothing that the model reads: {reasons}")
-        unknown = [MODALITY_NAMES[m] for m in missing if not self.spec.knows_without(m)]
-        if unknown and not allow_missing:
-            count = self.spec.train["utterances"]
-            return Failure(
-                clip=clip_input.clip,
-                reason=f"{clip_input.key}: {reasons}. All {count} training utterances have {' and '.join(unknown)}, so "
-                "the model has not learnt to do without: give what is missing, or allow it (--allow-missing)",
-            )
-        return clip_input
-
     def batch(self, inputs: Sequence[ClipInput]) -> Batch:
         """Decoded clips as the model takes them."""
         size = self.spec.recipe["face_size"]
-        read = self.modalities
+        read = () if self.features else self.modalities
         utterances = [
             Utterance(
                 key=clip_input.key,
@@ -211,9 +192,10 @@ class Predictor:
             )
             for clip_input in inputs
         ]
-        return pack(
+        batch = pack(
             utterances, face_shape=(size, size, 3), classes=0, tokenizer=self.tokenizer, max_tokens=self.max_tokens
         )
+        return replace(batch, features=self.features.rows(inputs)) if self.features else batch
 
     @torch.no_grad()
     def forward(self, inputs: Sequence[ClipInput]) -> Look:
@@ -270,7 +252,7 @@ class Predictor:
                 for m in self.modalities
                 if not clip_input.present[m]
             },
-            notes=tuple(clip_input.notes(self.modalities)),
+            notes=(*clip_input.notes(self.modalities), *(self.features.notes if self.features else ())),
             input=clip_input if keep_input else None,
         )
 
@@ -282,19 +264,3 @@ class Predictor:
     def to(self, device: torch.device | str) -> "Predictor":
         """The same with the model on another device."""
         return replace(self, model=self.model.to(device))
-
-
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """The results of a function in the order of the items, computed by threads that are `workers` items ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                futures.append(pool.submit(function, item))
-                if len(futures) > workers:
-                    yield futures.popleft().result()
-            while futures:
-                yield futures.popleft().result()
-        finally:
-            for future in futures:
-                future.cancel()

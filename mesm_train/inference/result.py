@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesm_train.data.input_spec import HeadSpec
-from mesm_train.inference.clips import ClipInput
+from mesm_train.inference.clips import Clip, ClipInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +111,14 @@ class Prediction:
         lines += [f"  without {modality}: {reason}" for modality, reason in self.missing.items()]
         lines += [f"  {note}" for note in self.notes]
         return "\n".join(line.rstrip() for line in lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A clip of which nothing is predicted, and why."""
+
+    clip: Clip
+    reason: str
 
 
 class Timeline(Sequence[Prediction]):

@@ -1,6 +1,7 @@
 """One page with several runs side by side: settings, scores with intervals, paired differences, curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,50 @@ from mesm_data.errors import InputError
 from mesm_data.pages.page import render
 from mesm_data.storage.files import atomic_write
 from mesm_train.report import figures
+from mesm_train.report.number_predictions import resample_numbers
 from mesm_train.report.page import curve, flat_facts, leaks, summary
 from mesm_train.report.predictions import Interval, Resampled, percentile_interval, resample
 from mesm_train.report.record import Record, read_record
 from mesm_train.report.scores import is_low, scores_section, trivial
 
-MEANS = {  # metric -> its heading, and the name and key of its trivial baseline; without a key it is one half
-    "f1": ("Macro F1", "always yes", "always_yes"),
-    "balanced_accuracy": ("Balanced accuracy", "constant answer", ""),
-    "auc": ("AUC", "chance", ""),
-    "accuracy": ("Accuracy", "always no", "always_no"),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanScore:
+    """A score that is compared: the mean over the classes, or over the numbers.
+
+    Attributes:
+        title: its heading.
+        baseline_name: the trivial baseline.
+        baseline: the score of it, of the run's scores on test.
+        lower_is_better: as of an error.
+    """
+
+    title: str
+    baseline_name: str
+    baseline: Callable[[Mapping[str, Any]], float | None]
+    lower_is_better: bool = False
+
+
+def _recorded(name: str, metric: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda scores: trivial(scores["baselines"], name, metric)
+
+
+MEANS = {  # of classes
+    "f1": MeanScore(title="Macro F1", baseline_name="always yes", baseline=_recorded("always_yes", "f1")),
+    "balanced_accuracy": MeanScore(
+        title="Balanced accuracy", baseline_name="constant answer", baseline=lambda scores: 0.5
+    ),
+    "auc": MeanScore(title="AUC", baseline_name="chance", baseline=lambda scores: 0.5),
+    "accuracy": MeanScore(title="Accuracy", baseline_name="always no", baseline=_recorded("always_no", "accuracy")),
 }
+NUMBER_MEANS = {
+    "ccc": MeanScore(title="CCC", baseline_name="any constant", baseline=lambda scores: 0.0),
+    "pearson": MeanScore(title="Pearson's r", baseline_name="no relation", baseline=lambda scores: 0.0),
+    "mae": MeanScore(
+        title="Mean absolute error", baseline_name="always the median", baseline=_recorded("median", "mae"),
+        lower_is_better=True,
+    ),
+}  # fmt: skip
 SAME_DATA = {"dataset": ("dataset", "root"), "split": ("split", "digest"), "label view": ("labels", "view")}
 
 
@@ -28,8 +62,9 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     for run, record in zip(runs, records, strict=True):
         if record.test is None:
             raise InputError(f"{run} has no test scores yet: `mesm-train run --resume` brings it to its end")
-        if record.test["metrics"]["task"] == "number":
-            raise InputError(f"{run} predicts numbers: `mesm-train compare` has a table of such runs")
+    if len({record.task == "number" for record in records}) > 1:
+        [run, *_] = [run for run, record in zip(runs, records, strict=True) if record.task == "number"]
+        raise InputError(f"{run} predicts numbers and others predict classes: compare runs of one kind")
     with atomic_write(out) as file:
         file.write(render_comparison(records).encode())
     return out
@@ -37,10 +72,12 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
 
 def render_comparison(records: Sequence[Record]) -> str:
     """The page of several runs that have been tested. Differences are to the first of them."""
-    resampled = [resample(record.predictions) if record.predictions else None for record in records]
+    resampled = [_resampled(record) for record in records]
     sections = [scores_section(record, drawn) for record, drawn in zip(records, resampled, strict=True)]
     warnings = incomparable(records)
     first = records[0]
+    is_number = first.task == "number"
+    means = NUMBER_MEANS if is_number else MEANS
     return render(
         "mesm_train.report",
         "comparison.html",
@@ -49,15 +86,22 @@ def render_comparison(records: Sequence[Record]) -> str:
         summaries=[summary(record) for record in records],
         sections=sections,
         totals=[total_operations(record) for record in records],
-        scores=[score_table(metric, records, resampled, paired=not warnings) for metric in MEANS],
+        scores=[score_table(metric, mean, records, resampled, paired=not warnings) for metric, mean in means.items()],
+        is_number=is_number,
         warnings=warnings,
         leaks=leaks(first.provenance.get("split", {})),
-        same_classes=len({record.classes for record in records}) == 1,
-        classes=class_rows(sections),
+        same_classes=len({record.primary_classes for record in records}) == 1,
+        outputs=number_rows(records, resampled) if is_number else class_rows(sections),
         settings=differing_settings(records),
         figure=figures.curves([curve(record) for record in records]),
         synthetic=any(record.synthetic for record in records),
     )
+
+
+def _resampled(record: Record) -> Resampled | None:
+    if record.numbers:
+        return resample_numbers(record.numbers)
+    return resample(record.predictions) if record.predictions else None
 
 
 def total_operations(record: Record) -> int | None:
@@ -84,13 +128,16 @@ def incomparable(records: Sequence[Record]) -> list[str]:
 
 
 def score_table(
-    metric: str, records: Sequence[Record], resampled: Sequence[Resampled | None], *, paired: bool
+    metric: str,
+    mean: MeanScore,
+    records: Sequence[Record],
+    resampled: Sequence[Resampled | None],
+    *,
+    paired: bool,
 ) -> dict[str, Any]:
     """The mean of a metric in each run with its interval and, if `paired`, its difference to the first run."""
-    title, baseline_name, key = MEANS[metric]
     lines = [record.test["metrics"] for record in records if record.test]
-    baseline = trivial(lines[0]["baselines"], key, metric) if key else 0.5
-    first = lines[0]["mean"][metric]
+    baseline, first = mean.baseline(lines[0]), lines[0]["mean"][metric]
     rows = []
     for record, line, drawn in zip(records, lines, resampled, strict=True):
         value = line["mean"][metric]
@@ -99,12 +146,39 @@ def score_table(
             {
                 "value": value,
                 "interval": drawn and drawn.of_mean(metric),
-                "low": is_low(value, baseline),
+                "low": _is_trivial(value, baseline, mean),
                 "paired": pairs,
                 "difference": value - first if pairs else None,
             }
         )
-    return {"title": title, "baseline": baseline, "baseline_name": baseline_name, "rows": rows}
+    return {
+        "title": mean.title,
+        "baseline": baseline,
+        "baseline_name": mean.baseline_name,
+        **drawn_rows(rows, baseline),
+    }
+
+
+def _is_trivial(value: float | None, baseline: float | None, mean: MeanScore) -> bool:
+    """Whether the trivial baseline does as well."""
+    return is_low(baseline, value) if mean.lower_is_better else is_low(value, baseline)
+
+
+def drawn_rows(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> dict[str, Any]:
+    """The rows, and what maps their values, intervals and baseline to the figure's scale from 0 to 1.
+
+    Shares have this scale already; an error goes beyond 1, and a correlation may be negative.
+    """
+    ends = [end for row in rows for end in (row["interval"] or ()) + (row["value"], baseline) if end is not None]
+    low, high = min(0.0, *ends), max(1.0, *ends)
+
+    def on_scale(value: float | None) -> float | None:
+        return None if value is None else (value - low) / (high - low)
+
+    drawn = [
+        {**row, "plot": (on_scale(row["value"]), row["interval"] and [*map(on_scale, row["interval"])])} for row in rows
+    ]
+    return {"rows": drawn, "plot_baseline": on_scale(baseline)}
 
 
 def paired_interval(
@@ -114,11 +188,10 @@ def paired_interval(
 
     None for the first run itself, and where the runs were not tested on the same utterances.
     """
-    if record is first or base is None or drawn is None or first.predictions is None or record.predictions is None:
+    keys = [(each.predictions or each.numbers) for each in (first, record)]
+    if record is first or base is None or drawn is None or keys[0] is None or keys[1] is None:
         return None
-    if record.predictions.keys != first.predictions.keys:
-        return None
-    return percentile_interval(drawn.mean(metric) - base.mean(metric))
+    return percentile_interval(drawn.mean(metric) - base.mean(metric)) if keys[0].keys == keys[1].keys else None
 
 
 def class_rows(sections: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
@@ -127,10 +200,34 @@ def class_rows(sections: Sequence[Mapping[str, Any] | None]) -> list[dict[str, A
     for number, section in enumerate(sections):
         for row in section["classes"] if section else ():
             value, baseline = row["scores"]["f1"], row["baselines"].get("f1")
-            empty = {"title": row["title"], "baseline": baseline, "cells": [None] * len(sections)}
-            cell = {"value": value, "interval": row["interval"], "low": is_low(value, baseline)}
+            empty = {
+                "title": row["title"], "baseline": baseline, "plot_baseline": baseline, "cells": [None] * len(sections)
+            }  # fmt: skip
+            cell = {
+                "value": value, "interval": row["interval"], "low": is_low(value, baseline),
+                "plot": (value, row["interval"]),
+            }  # fmt: skip
             rows.setdefault(row["title"], empty)["cells"][number] = cell
     return list(rows.values())
+
+
+def number_rows(records: Sequence[Record], resampled: Sequence[Resampled | None]) -> list[dict[str, Any]]:
+    """CCC of each number in each run; the runs have the same numbers where they are shown."""
+    rows = []
+    for index, name in enumerate(records[0].primary_classes):
+        cells = [
+            {
+                "value": value,
+                "interval": drawn.of_class("ccc", index) if drawn else None,
+                "low": is_low(value, 0.0),
+            }
+            for record, drawn in zip(records, resampled, strict=True)
+            if record.test
+            for value in [record.test["metrics"]["numbers"].get(name, {}).get("ccc")]
+        ]
+        scale = drawn_rows(cells, 0.0)
+        rows.append({"title": name, "baseline": 0.0, "cells": scale["rows"], "plot_baseline": scale["plot_baseline"]})
+    return rows
 
 
 def differing_settings(records: Sequence[Record]) -> list[tuple[str, list[str]]]:

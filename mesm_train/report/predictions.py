@@ -183,7 +183,7 @@ def resample(predictions: Predictions, *, seed: int = 0) -> Resampled:
     ranked = predictions.probabilities if predictions.task == "multiclass" else predictions.logits
     right = ~predictions.wrong if predictions.exclusive else None
     parts, rights = list[dict[str, Floats]](), list[Floats]()
-    for weights in _draws(n, seed):
+    for weights in draws(n, seed):
         sums = (weights @ columns.reshape(n, -1)).reshape(len(weights), *columns.shape[1:])
         part = {name: metric(sums) for name, metric in OF_CONFUSIONS.items()}
         areas = [_areas(weights, score, true) for score, true in zip(ranked.T, truth.T, strict=True)]
@@ -195,7 +195,7 @@ def resample(predictions: Predictions, *, seed: int = 0) -> Resampled:
     return Resampled(classes=classes, right=np.concatenate(rights) if rights else None)
 
 
-def _draws(n: int, seed: int) -> Iterator[Floats]:
+def draws(n: int, seed: int) -> Iterator[Floats]:
     """How often each utterance is drawn, (some, n); RESAMPLES rows in all."""
     draw, rows = np.random.default_rng(seed), max(1, CHUNK // n)
     for start in range(0, RESAMPLES, rows):

@@ -11,6 +11,7 @@ from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
 from mesm_train.config.core_yaml import load_yaml
+from mesm_train.report.number_predictions import NumberPredictions, read_number_predictions
 from mesm_train.report.predictions import Predictions, read_predictions
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
 from mesm_train.training.sessions import Session, read_sessions
@@ -33,7 +34,8 @@ class Record:
     test: Line | None  # the last one
     operations: Mapping[str, Any]
     sessions: tuple[Session, ...]
-    predictions: Predictions | None  # of the test part
+    predictions: Predictions | None  # of the test part, if it has classes
+    numbers: NumberPredictions | None  # likewise, if it has numbers
     known_titles: Mapping[str, str]
     remarks: tuple[str, ...]
 
@@ -83,6 +85,7 @@ def read_record(run: Path) -> Record:
     lines = _lines(run / "metrics.jsonl", remarks)
     tests = [line for line in lines if line["kind"] == "test"]
     thresholds = _json(run / "thresholds.json", THRESHOLDS, "no epoch has been chosen yet", remarks)
+    predictions, numbers = _predictions(run, thresholds, tests, remarks)
     if not tests:
         remarks.append("There is no test yet.")
     return Record(
@@ -96,7 +99,8 @@ def read_record(run: Path) -> Record:
         test=tests[-1] if tests else None,
         operations=_json(run / "operations.json", OPERATIONS, "operations were not counted", remarks),
         sessions=tuple(read_sessions(run)),
-        predictions=_predictions(run, thresholds, tests, remarks),
+        predictions=predictions,
+        numbers=numbers,
         known_titles=_built_in_titles(provenance.get("dataset", {}).get("corpus", "")),
         remarks=tuple(remarks),
     )
@@ -116,15 +120,19 @@ def _built_in_titles(corpus: str) -> dict[str, str]:
 
 def _predictions(
     run: Path, thresholds: Mapping[str, Any], tests: list[dict[str, Any]], remarks: list[str]
-) -> Predictions | None:
+) -> tuple[Predictions | None, NumberPredictions | None]:
+    """The predictions on test, of classes or of numbers."""
     path = run / "predictions-test.parquet"
-    if not tests or not thresholds or not path.exists() or tests[-1]["metrics"]["task"] == "number":
-        return None
+    if not tests or not thresholds or not path.exists():
+        return None, None
+    scores = tests[-1]["metrics"]
     try:
-        return read_predictions(path, tests[-1]["metrics"], thresholds)
+        if scores["task"] == "number":
+            return None, read_number_predictions(path, list(scores["numbers"]))
+        return read_predictions(path, scores, thresholds), None
     except InputError as error:
         remarks.append(f"There are no intervals, groups and mistakes: {str(error).replace(str(path), path.name)}.")
-        return None
+        return None, None
 
 
 def _json(path: Path, shape: Any, so: str, remarks: list[str]) -> dict[str, Any]:

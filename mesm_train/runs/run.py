@@ -2,6 +2,7 @@
 
 RUN/config.yaml  provenance.json  metrics.jsonl  checkpoints/  thresholds.json  predictions-<part>.parquet
 RUN/text/        the text encoder, if it was created for this run; else its configuration and tokenizer
+RUN/sound/ faces/   the configuration of a pretrained encoder, if the model has one
 RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
@@ -19,8 +20,10 @@ from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.settings import RunConfig, load_recipe
 from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.data import input_spec
+from mesm_train.data.feature_loader import FeatureLoader
 from mesm_train.data.labels import one_key_per_output
 from mesm_train.data.stream import STREAM_NOTE
+from mesm_train.inference.encoders import CONFIG, SECTIONS, copy_descriptions, encoder_settings
 from mesm_train.models.text import copy_tokenizer
 from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.loop import train
@@ -40,7 +43,7 @@ MAY_CHANGE = {
 
 
 # Files that a run writes before config.yaml. If there are no others, the run was killed early and starts again.
-WRITTEN_EARLY = {".lock", "text", "provenance.json", input_spec.FILE}
+WRITTEN_EARLY = {".lock", "text", *SECTIONS, "provenance.json", input_spec.FILE}
 
 
 def start_run(
@@ -106,17 +109,28 @@ def record_run(setup: Setup, run: Path) -> None:
     exists = (run / "config.yaml").exists()
     if exists:
         check_data_unchanged(setup, run)
-    if not (run / input_spec.FILE).exists():  # a new run, or one that an earlier version started
+    if not describes_inputs(setup, run):  # a new run, or one that an earlier version started
         if setup.model.text is not None and setup.config.text.encoder != "tiny":
             copy_tokenizer(setup.config.text, run / "text")
+        copy_descriptions(setup.config, run)
+        sets = setup.loader.sets if isinstance(setup.loader, FeatureLoader) else None
         undetected = setup.config.loader.undetected
-        specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected)
+        specification = input_spec.input_spec(setup.dataset, setup.heads.heads, setup.keys["train"], undetected, sets)
         input_spec.write_input_spec(run, specification)
     if exists:
         return
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
         file.write(dump(setup.config).encode())
+
+
+def describes_inputs(setup: Setup, run: Path) -> bool:
+    """Whether the folder of a run holds all that turns clips into the model's input."""
+    if not (run / input_spec.FILE).exists():
+        return False
+    has_encoders = all((run / section / CONFIG).exists() for section in encoder_settings(setup.config))
+    is_two_phase = isinstance(setup.loader, FeatureLoader)
+    return has_encoders and (not is_two_phase or "features" in read_checked_json(run / input_spec.FILE, {}))
 
 
 def check_run_folder(config: RunConfig, run: Path, *, resume: bool) -> None:

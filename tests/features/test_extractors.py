@@ -10,7 +10,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Extractor, Features, pool
-from mesm_data.features.extractors import open_extractor
+from mesm_data.features.extractors import open_extractor, sample_extractor
 from mesm_data.features.extractors.glove import split_words
 from mesm_data.features.extractors.openface import OpenFace
 from mesm_data.features.extractors.table import Table
@@ -286,3 +286,21 @@ def test_pooling_is_that_of_pandas_and_a_time_on_the_edge_falls_behind_it() -> N
     edge = pool(Features(values=np.ones((1, 1), np.float32), times=np.array([3 * 0.1])), 0.1)
     assert edge.times is not None
     np.testing.assert_allclose(edge.times, [0.3])
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("covarep-csd", {}, r"'mine' is of the kind covarep-csd \(COVAREP of the CMU-MultimodalSDK\)"),
+        ("openface-csv", {}, "it was read from a file and cannot be computed from a clip"),
+        ("own", {}, r"of the kind own \(features of a file of your own\)"),
+        ("glove", {"vectors": "glove.840B.300d.txt", "sha256": "0" * 64}, r"of the text file glove\.840B\.300d\.txt"),
+        ("encoder", {"encoder": "wavlm-base"}, r"wavlm-base, which is not kept with the run: .*sound\.encoder"),
+        ("hog", {"orientations": 9}, "computed by another version of mesm, with other options"),
+    ],
+)
+def test_features_that_no_clip_can_have_are_refused_by_set_and_reason(
+    kind: str, config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        sample_extractor("mine", kind, config)

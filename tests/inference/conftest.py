@@ -1,14 +1,11 @@
 """Small trained runs on the synthetic IEMOCAP, made once a session."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mesm_data.corpora.open_corpus import scan_corpus
-from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.pipeline.build import build_dataset
 from mesm_train.config.settings import load_recipe
@@ -27,22 +24,10 @@ report: {media: false}
 
 
 @pytest.fixture(scope="session")
-def settings_file(once: Once, dataset: Path) -> Path:
-    """Settings with a split that gives every part some of every class."""
-
-    def write(path: Path) -> None:
-        path.mkdir()
-        opened = Dataset(dataset)
-        parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-        emotions = {key: opened.rows[key]["labels"]["emotion"] for key in opened.keys}
-        for emotion in ("ang", "exc", "fru", "hap", "neu", "sad"):
-            valid, test, *train = [key for key in opened.keys if emotions[key] == emotion]
-            for part, keys in (("valid", [valid]), ("test", [test]), ("train", train)):
-                parts[part] += keys
-        (path / "split.yaml").write_text(yaml.safe_dump(parts))
-        (path / "small.yaml").write_text(f"{SETTINGS}\nsplit: {path / 'split.yaml'}\ndata: {dataset}\n")
-
-    return once("inference-settings", write) / "small.yaml"
+def settings_file(once: Once, dataset: Path, six_split: Path) -> Path:
+    """Settings of a small run."""
+    text = f"{SETTINGS}\nsplit: {six_split}\ndata: {dataset}\n"
+    return once("inference-small.yaml", lambda path: path.write_text(text) and None)
 
 
 @pytest.fixture(scope="session")
@@ -51,15 +36,9 @@ def fe2e_run(once: Once, settings_file: Path) -> Path:
     return once("inference-fe2e", lambda path: train(settings_file, path, "fe2e"))
 
 
-@pytest.fixture(scope="session")
-def mesm_run(once: Once, settings_file: Path) -> Path:
-    """A run of MESM."""
-    return once("inference-mesm", lambda path: train(settings_file, path, "mesm"))
-
-
-def train(settings: Path, run: Path, kind: str) -> None:
-    config = load_recipe(str(settings), [f"model.kind={kind}"])
-    assert start_run(replace(config), run, resume=False, stop=lambda: False, logger=NullLogger())
+def train(settings: Path, run: Path, kind: str, *sets: str) -> None:
+    config = load_recipe(str(settings), [f"model.kind={kind}", *sets])
+    assert start_run(config, run, resume=False, stop=lambda: False, logger=NullLogger())
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every command and every Python example of docs/predict.md and docs/export.md works as it stands there."""
+"""Every command and every Python example of docs/predict.md, export.md and tutorial.md works as it stands there."""
 
 import re
 import shlex
@@ -85,4 +85,22 @@ def test_the_page_on_export(workplace: Path, dataset: Path, monkeypatch: pytest.
     assert {path.name for path in Path("demo-onnx").iterdir()} == {"model.onnx", "model.json", "text"}
     check_onnx(mesm_train.load("runs/demo-fe2e", device="cpu"), dataset, Path("demo-onnx"), 1e-4)
     for code in examples("export.md"):
+        exec(code, {})
+
+
+def test_the_tutorial(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a small run. The corpus, the model and the app are those of other tests, ONNX that of the page on export."""
+    monkeypatch.chdir(workplace)
+    Path("demo").mkdir()
+    Path("demo/fe2e").symlink_to(Path("runs/demo-fe2e").resolve())
+    Path("demo/clip.mp4").symlink_to(Path("clip.mkv").resolve())
+    page = (REPOSITORY / "docs/tutorial.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    elsewhere = ("mesm-data ", "tar ", "mv ", "mesm-train run ", "mesm-train app ")
+    here = [line for line in lines if not line.startswith(elsewhere) and "--to onnx" not in line]
+    assert len(here) == 6
+    for line in here:
+        run(line)
+    assert Path("demo/why.html").stat().st_size > 1000
+    for code in examples("tutorial.md"):
         exec(code, {})

@@ -12,75 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mesm_cli.train import app
 from typer.testing import CliRunner
 
 import mesm_train
-from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.schema.recordings import Word
-from mesm_train.inference import Clip, Failure, Prediction, Predictor, output
+from mesm_train.inference import Clip, Failure, Prediction, output
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
 from mesm_train.runs.run import start_run
 from mesm_train.training.progress import NullLogger
-
-TOLERANCE = 1e-4
-
-
-def sample_logits(model: Predictor, dataset: Dataset, keys: list[str]) -> dict[str, np.ndarray]:
-    """What the model says of samples out of their shards."""
-    batch = mesm_train.collate([dataset[key] for key in keys], tokenizer=model.tokenizer)
-    with torch.no_grad():
-        return dict(zip(keys, model.model(batch).numpy(), strict=True))
-
-
-def assert_same(model: Predictor, dataset: Dataset, clips: dict[str, Clip], *, same_sound: bool) -> None:
-    answers = list(model.predict_clips(clips.values(), keep_input=True, allow_missing=True))
-    expected = sample_logits(model, dataset, list(clips))
-    for key, answer in zip(clips, answers, strict=True):
-        assert isinstance(answer, Prediction), answer
-        assert answer.input is not None
-        assert np.array_equal(answer.input.faces, dataset[key].faces), key
-        assert list(answer.input.times) == dataset[key].record["faces"]["times"]
-        assert not same_sound or np.array_equal(answer.input.samples, dataset[key].samples), key
-        assert np.abs(np.array(list(answer.logits.values())) - expected[key]).max() < TOLERANCE, key
-
-
-@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
-def test_a_span_of_an_iemocap_dialog_gives_the_logits_of_its_sample(
-    kind: str, request: pytest.FixtureRequest, corpus: Path, dataset: Path, dialog: Path
-) -> None:
-    """The shards take the sound of the sentence files; the dialog's wav differs from them by rounding."""
-    model, opened = mesm_train.load(request.getfixturevalue(f"{kind}_run"), device="cpu"), Dataset(dataset)
-    wav = corpus / "Session1/dialog/wav" / f"{dialog.stem}.wav"
-    clips = {}
-    keys = sorted((key for key in opened.keys if key.startswith(dialog.stem)), key=lambda k: opened.rows[k]["start"])
-    for key in sorted(keys[:4], key=lambda key: key.rpartition("_")[2]):
-        record, wears_markers = opened[key].record, key.rpartition("_")[2][0] == dialog.stem[5]
-        clips[key] = Clip(
-            path=dialog, start=record["start"], end=record["end"], text=record["text"], audio=wav,
-            channel=1 if wears_markers else 2, face="left" if wears_markers else "right",
-        )  # fmt: skip
-    assert_same(model, opened, clips, same_sound=False)
-
-
-def test_a_span_of_a_mosei_video_gives_the_logits_of_its_sample(
-    fe2e_run: Path, mosei_corpus: Path, mosei_dataset: Path
-) -> None:
-    """A model's outputs follow from its inputs, so a model of another corpus proves it too."""
-    model, opened = mesm_train.load(fe2e_run, device="cpu"), Dataset(mosei_dataset)
-    model = replace(model, spec=replace(model.spec, fallback_square=1.0))
-    clips = {}
-    for key in opened.keys:
-        record = opened[key].record
-        paths = {source["role"]: mosei_corpus / source["path"] for source in record["sources"]}
-        audio = {} if paths["sound"] == paths["picture"] else {"audio": paths["sound"]}
-        times = {"start": record["start"], "end": record["end"], "text": record["text"]}
-        clips[key] = Clip(path=paths["picture"], **times, **audio)
-    assert len(clips) >= 5
-    assert_same(model, opened, clips, same_sound=True)
 
 
 def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import browser, served, upload
 
 import mesm_data
 import mesm_train
@@ -69,3 +70,24 @@ def test_predict_decodes_real_clips_as_the_build_does(clips: Path, built: Datase
         assert np.array_equal(answer.input.faces, built[key].faces)
         assert np.array_equal(answer.input.samples, built[key].samples)
         assert answer.logits == pytest.approx(stored.logits, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["single_face.mp4", "face_noface.mov"])
+def test_the_app_shows_the_prediction_of_a_clip_that_is_dropped_on_it(
+    name: str, clips: Path, fe2e_run: Path, tmp_path: Path
+) -> None:
+    """In headless Chromium, without a network: classes, each face with its effect, and the sound to play."""
+    model = mesm_train.load(fe2e_run, device="cpu")
+    expected = model.predict(clips / name, allow_missing=True)
+    with served("mesm-train", "app", fe2e_run, "--device", "cpu") as address, browser(tmp_path) as tab:
+        assert "done; the uploaded file is deleted" in upload(tab, address, clips / name)
+        page = "document.querySelector('iframe').contentDocument"
+        tab.wait(f"{page}.querySelectorAll('[data-effect]').length > 10")
+        assert tab.evaluate(f"{page}.querySelectorAll('.face').length") == FACES[name][0]
+        best = tab.evaluate(f"{page}.querySelector('[aria-checked=true] .name').textContent.trim()")
+        assert best == expected.meaning(str(expected.best))
+        assert tab.evaluate(f"{page}.querySelector('audio').duration") > 2
+        assert all(note in tab.evaluate(f"{page}.body.textContent") for note in expected.notes)
+        assert tab.outside() == []
+        assert tab.errors == []
+        print(f"{name}: {best}; {'; '.join(expected.notes) or 'nothing to note'}")

@@ -3,13 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
 import yaml
+from tiny_encoders import image, speech
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
@@ -19,7 +19,6 @@ from mesm_train.config.settings import OptimConfig, load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import count_pieces
 from mesm_train.data.tokenizer import tokenize
-from mesm_train.inference.load import load_run
 from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
@@ -29,37 +28,7 @@ from mesm_train.runs.run import start_run
 from mesm_train.training.optimizer import param_groups
 from mesm_train.training.progress import NullLogger
 
-SPEECH: dict[str, Any] = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
-    "conv_dim": (8, 8, 8, 8, 8, 8, 8), "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
-IMAGE: dict[str, Any] = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 48,
-    "patch_size": 16,
-}  # fmt: skip
 COUNTS = [6400, 0, 100, 30_011]  # samples of four utterances
-
-
-def speech(folder: Path, kind: str = "WavLM", **changes: object) -> Path:
-    """A speech model with the geometry of the published ones: a frame of 400 samples every 320."""
-    config = getattr(transformers, f"{kind}Config")(**{**SPEECH, **changes})
-    torch.manual_seed(0)
-    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return folder
-
-
-def image(folder: Path, kind: str = "ViT") -> Path:
-    """An image model for crops of 48 pixels; CLIP with its text model."""
-    torch.manual_seed(0)
-    if kind == "CLIP":
-        text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-        transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=IMAGE)).save_pretrained(folder)
-    else:
-        transformers.ViTModel(transformers.ViTConfig(**IMAGE)).save_pretrained(folder)
-    mean, deviation = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
-    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": deviation}))
-    return folder
 
 
 def batch_of(counts: list[int]) -> Batch:
@@ -189,8 +158,6 @@ def test_a_run_with_both_encoders_is_complete_and_can_be_evaluated_again(dataset
     assert evaluated.before == evaluated.scores
     described = json.loads((run / "provenance.json").read_text())
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= described["sound"]["files"].keys()
-    with pytest.raises(InputError, match="cannot be loaded for clips"):
-        load_run(run)
     operations = json.loads((run / "operations.json").read_text())["models"]["fe2e"]
     assert {"text", "a.encoder", "v.encoder", "a.sequence", "v.sequence"} <= operations.keys()
 

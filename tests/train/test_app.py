@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from browser import TEXTS, browser, served
+from browser import TEXTS, browser, served, upload
 
 import mesm_train
 from mesm_data.dataset.reader import Dataset
@@ -39,11 +39,7 @@ def test_a_clip_is_predicted_in_a_browser_and_deleted(
 ) -> None:
     before = uploads()
     with served("mesm-train", "app", trained_run, "--device", "cpu") as address, browser(tmp_path) as tab:
-        tab.open(address)
-        tab.wait("document.querySelector('input[type=file]')")
-        tab.set_files("input[type=file]", clip)
-        status = tab.wait(f"{TEXTS}.find(text => /^utterance.mp4: done|^utterance.mp4 (is|could)/.test(text))")
-        assert "done; the uploaded file is deleted" in status
+        assert "done; the uploaded file is deleted" in upload(tab, address, clip)
         inside = "document.querySelector('iframe').contentDocument"
         assert tab.wait(f"{inside}.querySelectorAll('[data-effect]').length") > 10
         assert tab.evaluate(f"{inside}.querySelectorAll('.face').length") > 1

@@ -11,6 +11,9 @@ SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
 EVALUATION = "dialog/EmoEvaluation"
 TRANSCRIPTION = "dialog/transcriptions"
 ALIGNMENT = "sentences/ForcedAlignment"
+# Side of the square that is cut from the centre of a half where no face is found, relative to the frame's height: the
+# paper's authors crop 224 px of 360x480 (MESM, src/datasets.py).
+FALLBACK_SQUARE = 224 / 480
 
 
 def find_root(folder: Path) -> Path:

@@ -37,6 +37,7 @@ from mesm_data.corpora.iemocap.ids import (
 from mesm_data.corpora.iemocap.layout import (
     ALIGNMENT,
     EVALUATION,
+    FALLBACK_SQUARE,
     SESSIONS,
     TRANSCRIPTION,
     find_root,
@@ -59,8 +60,6 @@ from mesm_data.schema.recordings import (
     Word,
 )
 
-# The paper's authors crop the centre square of 224 px from each half of 360x480 (MESM, src/datasets.py).
-_SQUARE = 224 / 480
 # The transcription repeats the evaluation's times; a difference larger than rounding indicates an edited copy.
 _TIME_TOLERANCE = 0.001 + 1e-9
 
@@ -216,7 +215,7 @@ def _utterance(
         session=dialog[4],
         audio=find_audio(tree, id_, channel=0 if is_left else 1, span=(start, end)) if timed else (),
         # The marker wearer sits in the left half of the frame (MESM and three other code bases agree).
-        region=VideoRegion(left=0.0 if is_left else 0.5, right=0.5 if is_left else 1.0, square=_SQUARE),
+        region=VideoRegion(left=0.0 if is_left else 0.5, right=0.5 if is_left else 1.0, square=FALLBACK_SQUARE),
         annotation_files=tuple(path for path in (turn and turn.path, line and line.path, alignment) if path),
         flags=tuple(flag for flag, applies in flags.items() if applies),
         exclusion=None if timed else NO_TEXT,

@@ -1,9 +1,11 @@
 """The extractors by name, and the one that a command line asks for."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mesm_data.errors import InputError
-from mesm_data.features.base import Extractor
+from mesm_data.features.base import Extractor, SampleExtractor
 
 KINDS = {
     "egemaps": "25 eGeMAPS descriptors of the sound by openSMILE (research licence), mean and deviation over 0.4 s",
@@ -71,6 +73,44 @@ def open_extractor(
     if not Path(kind).is_file():
         raise InputError(f"--with {kind}: no such file, and not one of {', '.join(KINDS)}")
     return Table(file=str(Path(kind).absolute()), hop=hop, window=window or 0.0)
+
+
+def sample_extractor(name: str, kind: str, config: Mapping[str, Any]) -> SampleExtractor:
+    """The extractor of a feature set for samples that its dataset does not hold.
+
+    Args:
+        name: The set's name, for messages.
+        kind: Of the set, as in features.json.
+        config: Likewise.
+
+    Raises:
+        InputError: The features of a further sample cannot be computed, and why; or a library is missing.
+    """
+    if kind == "encoder":
+        raise InputError(
+            f"the feature set {name!r} is computed by the pretrained encoder {config.get('encoder')}, which is not "
+            "kept with the run: a model that reads it directly (sound.encoder, faces.encoder with lr_factor 0) takes "
+            "any clip"
+        )
+    if kind == "glove" and "sha256" in config:
+        raise InputError(
+            f"the feature set {name!r} has the word vectors of the text file {config.get('vectors')}, of which only "
+            "the words of its dataset are kept: one of GloVe's package (`--with glove` without --from) takes any text"
+        )
+    if kind not in ("egemaps", "hog", "glove"):
+        source = KINDS.get(kind, "features of a file of your own").partition(":")[0]
+        raise InputError(
+            f"the feature set {name!r} is of the kind {kind} ({source}): it was read from a file and cannot be "
+            "computed from a clip. Sets that can: egemaps (sound), hog (faces), glove (text)"
+        )
+    extractor = open_extractor(kind, window=config.get("window"))
+    assert isinstance(extractor, SampleExtractor)
+    if (now := extractor.describe().config) != dict(config):
+        raise InputError(
+            f"the feature set {name!r} was computed by another version of mesm, with other options: {dict(config)}; "
+            f"this version has {now}"
+        )
+    return extractor
 
 
 def default_name(kind: str) -> str:

