@@ -132,7 +132,7 @@ with connect_ranks("cpu", 60) as ranks:
 
 
 @pytest.mark.slow
-def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_differently(tmp_path: Path) -> None:
+def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_may_count_differently(tmp_path: Path) -> None:
     """Two agents of torchrun (torch 2.13), as docs/distributed.md starts them; a rank of the second is killed."""
     program = tmp_path / "killed_once.py"
     program.write_text(KILLED_ONCE)
@@ -152,7 +152,9 @@ def test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_counts_di
     ]  # fmt: skip
     output = [agent.communicate(timeout=300)[0].strip() for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0]
-    assert sorted(output) == ["sum 2.0 after restart 0", "sum 2.0 after restart 1"]
+    # The rank that lost the killed one ends by itself, which its agent counts, unless the agent has ended it before.
+    first, second = "sum 2.0 after restart 0", "sum 2.0 after restart 1"
+    assert sorted(output) in ([first, second], [second, second])
 
 
 @pytest.mark.slow
