@@ -47,6 +47,7 @@ def test_the_page_has_the_recorded_scores_of_both_and_their_difference(
             assert name in page
             assert scores["ccc"] is None or f"{scores['ccc']:.3f}" in page
     assert "always the median" in page
+    assert "any<br>constant" in page
     assert "Not comparable" not in page
     first, second = (resample_numbers(record.numbers).mean("mae") for record in records if record.numbers)
     low, high = np.quantile(second - first, [0.025, 0.975])
