@@ -131,7 +131,9 @@ def run_part(name: str, options: Options, seconds: float) -> Result:
             process.wait()
         errors.seek(0)
         end = errors.read()[-600:]
-    result: Result = json.loads(out.read_text()) if out.exists() else {"passed": False, "error": f"{reason}: {end}"}
+    if not out.exists():  # parts beside it wait for the file
+        out.write_text(json.dumps({"passed": False, "error": f"{reason}: {end}"}))
+    result: Result = json.loads(out.read_text())
     return {
         "status": "ok" if result.pop("passed") else "failed",
         "seconds": round(time.monotonic() - began, 1),

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,6 @@ from mesm_data.media.downmix import channel_weights, mix_down
 from mesm_data.media.sound_probe import probe_sound
 from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
 from mesm_data.storage.machine_errors import raise_for_exit_code, raise_resource_error
-
-if TYPE_CHECKING:
-    pass
 
 SampleSpan = tuple[int, int]  # samples [start, stop), counted from the container's start
 SampleBlock = NDArray[np.int16]  # (n, channels)

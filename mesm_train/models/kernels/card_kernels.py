@@ -3,8 +3,8 @@
 Batch norms are in card_norm.py, which norm.py calls.
 
 Rows are sorted by which of their nine neighbours are active, and a tile of TILE rows skips the taps that none of them
-has. Tile sizes are fixed, not tuned by measurement, and nothing is added atomically: the same input gives the same bits
-in every run and on every rank, which an exact resume needs.
+has. Tile sizes are fixed, chosen once on an H200 and not where it runs, and nothing is added atomically: the same input
+gives the same bits in every run and on every rank, which an exact resume needs.
 
 Why not spconv-triton 1.0.0 (read in November 2026), whose algorithm is the same: it chooses tiles by timing some 40
 configurations for each shape, so that sums may differ from run to run, and every rank tunes by itself; its gradient of
@@ -24,7 +24,7 @@ from mesm_train.models.kernels.launch import start
 from mesm_train.models.kernels.pure import PureKernels
 
 TILE = 128  # rows
-WARPS = 4  # of a tile of 128 x 128; 8 took 1.2 times as long on an H200, as fewer tiles fit a processor
+WARPS = 4  # of a tile of 128 x 128; 8 took up to 1.3 times as long on an H200, as fewer tiles fit a processor
 STAGES = 3  # of the software pipeline: loads of indices, loads of features and weights, products
 PROGRAMS = 528  # of the weight's gradient, if there are enough rows: two for each that an H200 runs at once
 MOST_PARTS = 29  # that its rows are divided into; with 9 places so many programs run at once

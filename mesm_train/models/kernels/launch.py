@@ -1,8 +1,8 @@
 """Starts Triton's functions with little work for the host.
 
-Triton itself looks at every argument of every start, to compile anew for a size of 1 or a multiple of 16: on an H200's
-machine it took some 120 µs, six times as long as an operator of PyTorch, and a step of 8 utterances waited for it. The
-functions here are compiled for dtypes and constants only, so those are all that a start has to look at.
+Triton itself looks at every argument of every start, to compile anew for a size of 1 or a multiple of 16. The functions
+here are compiled for dtypes and constants only, so those are all that a start has to look at: on an H200's machine the
+host needs 80 instead of 113 µs for a batch norm's forward pass of three functions (PyTorch's batch norm: 28).
 """
 
 from collections.abc import Hashable
@@ -42,6 +42,6 @@ def start(
     if aligned and (compiled := _compiled.get(key)) is not None:
         compiled[(*grid, 1, 1)[:3]](*arguments)
         return
-    made = function[grid](*arguments, num_warps=warps, num_stages=stages)
+    compiled = function[grid](*arguments, num_warps=warps, num_stages=stages)
     if aligned:
-        _compiled[key] = made
+        _compiled[key] = compiled
