@@ -84,7 +84,7 @@ def build(
     return Dataset(out)
 
 
-def verify(path: str | Path, *, full: bool = False, progress: Step = no_step) -> list[str]:
+def verify(path: str | Path, *, full: bool = False, progress: Step | None = None) -> list[str]:
     """Compare each byte of a dataset's shards and clips with its manifest, as `mesm-data verify` does.
 
     Args:
@@ -107,7 +107,8 @@ def verify(path: str | Path, *, full: bool = False, progress: Step = no_step) ->
     from mesm_data.integrity.content_check import check_content
     from mesm_data.integrity.verify import verify as compare
 
-    differences = [*compare(Path(path), progress), *verify_features(Path(path), progress)]
+    step = progress or no_step
+    differences = [*compare(Path(path), step), *verify_features(Path(path), step)]
     if full and not differences:
-        differences += check_content(Path(path), progress)
+        differences += check_content(Path(path), step)
     return differences
