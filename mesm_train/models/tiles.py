@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import SparseSettings
+from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import select_rows
 from mesm_train.models.kernels.nucleus import nucleus
@@ -27,12 +28,20 @@ class TiledBlock(ChoosingBlock):
     A tile's weight is shared evenly by its sites; tiles at the lower and right border may have fewer of them.
     """
 
-    def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
-        super().__init__(inputs, outputs, text_width, settings, name)
+    def __init__(
+        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
+    ) -> None:
+        super().__init__(inputs, outputs, size, text_width, settings, name)
         self.tile = settings.tile
+        self.importance = Importance(self.tile, *size)
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
+
+    def set_epoch(self, epoch: float) -> None:
+        """See ChoosingBlock. While p is annealed, the importance of the tiles is learned, if the choice learns."""
+        super().set_epoch(epoch)
+        self.importance.learning = self.selection != "published" and self.training_p > self.p
 
     def forward(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Trace]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
@@ -54,6 +63,8 @@ class TiledBlock(ChoosingBlock):
             weights = self._weights(windows, text, ops)  # of a site in each tile
         sizes = self._sizes(height, width, weights)
         kept = nucleus(weights.detach() * sizes, torch.ones_like(weights, dtype=torch.bool), self.current_p(), weights)
+        if self.training:
+            self.importance.watch(x, kept)
         kept_sites = spread(kept, self.tile, height, width)
         kept_windows = spread(kept, self.tile // 2, height // 2, width // 2)
         count, remaining = self.counts(kept_sites, kept_windows, weights)
@@ -78,7 +89,8 @@ class TiledBlock(ChoosingBlock):
         picture = torch.arange(batch, device=means.device).repeat_interleave(height * width)
         scores = self.attention.scores(means.permute(0, 2, 3, 1).reshape(-1, channels), picture, text, ops)
         sizes = self._sizes(2 * windows.shape[2], 2 * windows.shape[3], scores)
-        masses = (scores.view(batch, height, width) + sizes.log()).flatten(1).softmax(1)
+        offset = sizes.log() + self.importance.prior().to(sizes.dtype)
+        masses = (scores.view(batch, height, width) + offset).flatten(1).softmax(1)
         return masses.view(batch, height, width) / sizes
 
     def _sizes(self, height: int, width: int, like: Tensor) -> Tensor:
