@@ -46,7 +46,7 @@ class Importance(nn.Module):
     def watch(self, x: Tensor, kept: Tensor) -> None:
         """Add up the importance of the kept tiles, bool (B, H', W'), once x (B, C, H, W) gets its gradient."""
         if self.learning and x.requires_grad:
-            x.register_hook(partial(self._add, x.detach(), kept))
+            x.register_hook(partial(self._add, x.detach(), kept))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def _add(self, x: Tensor, kept: Tensor, gradient: Tensor) -> None:
@@ -73,5 +73,6 @@ def update_importance(modules: Iterable[nn.Module], reduce: Callable[[Tensor], T
         return
     sums = torch.cat([each.sums.flatten() for each in learning])
     sums = sums if reduce is None else reduce(sums)
-    for each, part in zip(learning, sums.split([each.sums.numel() for each in learning]), strict=True):
+    parts = torch.split(sums, [each.sums.numel() for each in learning])
+    for each, part in zip(learning, parts, strict=True):
         each.update(part.view_as(each.sums))
