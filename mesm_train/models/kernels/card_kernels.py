@@ -118,12 +118,16 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     """(n, Cin) with (9, Cin, Cout) to (n, Cout), n > 0; `mirror`: (n, Cout) to (n, Cin). float32, bfloat16, float16."""
     reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
     y = x.new_empty(len(x), columns)
+    r_last = mirror
+    if x.dtype == torch.float32 and not mirror:  # Hopper multiplies TF32 only where both have the summed index last
+        weight, r_last = weight.transpose(1, 2).contiguous(), True
     block_n = block(columns, 128)
     tiles = len(plan.masks)
     start(
         triton_conv.conv_kernel, (tiles * -(-columns // block_n),),
         (x, weight, plan.sources, plan.order, plan.masks, y), (len(x), tiles),
-        (reduced, columns, mirror, precision(), TILE, block_n, block(reduced, depth(x))), warps=WARPS, stages=STAGES,
+        (reduced, columns, mirror, r_last, precision(), TILE, block_n, block(reduced, depth(x))),
+        warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return y
 
