@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.importance import RATE, Importance, update_importance
-from mesm_train.models.tiles import TiledBlock, TiledStack, spread
+from mesm_train.models.kernels import Kernels
+from mesm_train.models.streams import Steps, Trace
+from mesm_train.models.tiles import TiledBlock, TiledStack
 
 
 def importances(model: nn.Module) -> list[Tensor]:
@@ -26,15 +28,15 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
     model = annealed()
     before, scales = importances(model), list[list[Tensor]]()
 
-    def scaled(block: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, *others = arguments
-        assert isinstance(block, TiledBlock)
-        scale = torch.ones(len(x), *block.importance.value.shape, dtype=x.dtype, requires_grad=True)
-        scales[-1].append(scale)
-        return x * spread(scale, 4, *x.shape[2:]).unsqueeze(1), *others
+    class Scaled(TiledBlock):
+        def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
+            scale = torch.ones(len(x), *self.importance.value.shape, dtype=x.dtype, requires_grad=True)
+            scales[-1].append(scale)
+            sites = scale.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, : x.shape[2], : x.shape[3]]
+            return super().steps(x * sites.unsqueeze(1), text, ops)
 
     for block in model.blocks:
-        block.register_forward_pre_hook(scaled)
+        block.__class__ = Scaled
     kept: list[list[Tensor]] = []
     for seed, count in ((1, 3), (2, 2)):
         scales.append([])
