@@ -3,6 +3,9 @@
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
 What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
 1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
+
+A tile's score is its text-guided attention plus the logarithm of its place's importance (importance.py), which training
+measures while p is annealed.
 """
 
 from collections.abc import Sequence
