@@ -18,7 +18,7 @@ from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.streams import Stack, Steps, Trace
+from mesm_train.models.streams import Stack, Steps, Trace, first
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -210,7 +210,8 @@ class SparseStack(Stack):
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
             ops = batch_invariant_kernels(ops, pictures.device) or ops
-        grid, traces = yield from self.run_blocks(self.stem(pictures, ops), text, ops)
+        x = first(self.stem(self.pad(pictures, ops), ops, len(pictures)), len(pictures))
+        grid, traces = yield from self.run_blocks(x, text, ops)
         return self.head(grid), traces
 
     def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
