@@ -50,7 +50,8 @@ class Importance(nn.Module):
 
     @torch.no_grad()
     def _add(self, x: Tensor, kept: Tensor, gradient: Tensor) -> None:
-        effect = (x * gradient).sum(1, keepdim=True, dtype=torch.float64)
+        precision = self.value.dtype  # that of the parameters, also under autocast
+        effect = (x.to(precision) * gradient.to(precision)).sum(1, keepdim=True, dtype=torch.float64)
         effect = F.avg_pool2d(effect, self.tile, ceil_mode=True, divisor_override=1).squeeze(1)
         self.sums += torch.stack([(effect.square() * kept).sum(0), kept.sum(0)])
 
