@@ -22,10 +22,10 @@ def test_a_build_completes_with_names_that_are_not_utf8_and_in_an_ascii_locale(
     for number, environment in enumerate((dict(os.environ), ascii_only)):
         out = tmp_path / os.fsdecode(b"out \xe9 %d" % number)
         mesm_data("build", "iemocap", "--source", source, "--out", out, *options, env=environment)
-        said = read_dataset_info(out)
-        [built] = [row for row in read_manifest_rows(out, said) if row["status"] == "ok"]
+        info = read_dataset_info(out)
+        [built] = [row for row in read_manifest_rows(out, info) if row["status"] == "ok"]
         assert (built["audio"], built["video"], built["reason"]) == ("ok", "ok", None)
-        noted = [note for note in said["notes"] if "not text in" in note]
+        noted = [note for note in info["notes"] if "not text in" in note]
         assert any("transcriptions/caf\\xe9.txt" in note for note in noted)
         mesm_data("inspect", out, env=environment)
         known = load_source_index(out)

@@ -43,9 +43,9 @@ def commands(text: str) -> list[list[str]]:
 
 def table_in(text: str) -> str:
     """The CSV that the page shows."""
-    found = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
+    assert match
+    return match[1]
 
 
 @pytest.fixture

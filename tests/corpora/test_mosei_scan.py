@@ -430,8 +430,8 @@ def test_videos_in_other_containers_are_used_and_mp4_is_preferred(raw: Path) -> 
     put(raw / VIDEOS / f"{VIDEO}.mkv")
     put(raw / VIDEOS / "188343.WEBM")
     (raw / VIDEOS / "188343.mp4").unlink()
-    found = {recording.id: recording.video for recording in scan(raw).recordings}
-    assert found == {VIDEO: f"{VIDEOS}/{VIDEO}.mp4", "188343": f"{VIDEOS}/188343.WEBM"}
+    videos = {recording.id: recording.video for recording in scan(raw).recordings}
+    assert videos == {VIDEO: f"{VIDEOS}/{VIDEO}.mp4", "188343": f"{VIDEOS}/188343.WEBM"}
 
 
 def test_a_copy_in_capitals_has_the_same_media(raw: Path) -> None:

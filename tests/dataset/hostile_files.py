@@ -118,11 +118,11 @@ def change_csd(choose: random.Random, folder: Path) -> None:
 def read_csd(_: random.Random, folder: Path) -> None:
     from mesm_data.corpora import csd
 
-    def words() -> None:
-        found, problems = csd.read_words(folder / "words.csd")
-        assert "root:" not in str(found) + str(problems)
+    def read_words() -> None:
+        words, problems = csd.read_words(folder / "words.csd")
+        assert "root:" not in str(words) + str(problems)
 
-    _tolerate(words, lambda: csd.read_labels(folder / "words.csd"))
+    _tolerate(read_words, lambda: csd.read_labels(folder / "words.csd"))
 
 
 # recipe.lock
@@ -271,8 +271,8 @@ def pack_part(_: random.Random, folder: Path) -> None:
     out = folder / "out"
 
     def pack() -> None:
-        made = sorted(({**row, "source": "p", "group": "all"} for row in rows), key=lambda row: row["key"])
-        write_dataset(out, folder, made, facts, limit=9_000, step=lambda _: None)
+        packed_rows = sorted(({**row, "source": "p", "group": "all"} for row in rows), key=lambda row: row["key"])
+        write_dataset(out, folder, packed_rows, facts, limit=9_000, step=lambda _: None)
         assert list(verify(out)) == []
 
     _tolerate(pack)

@@ -153,9 +153,9 @@ def test_verify_names_every_damaged_file(fresh: Dataset, table: Table, mesm_data
     data = bytearray(tar.read_bytes())
     data[512 + 128] ^= 1
     tar.write_bytes(data)
-    found = list(verify_features(fresh.path))
-    assert len(found) == 2
-    assert "sha256" in found[0]
+    problems = list(verify_features(fresh.path))
+    assert len(problems) == 2
+    assert "sha256" in problems[0]
     damaged = feature_set.open_set(fresh.path, "own")
     first = next(iter(damaged.rows))
     with pytest.raises(MesmError, match=f"the features of {first} are damaged"):

@@ -86,8 +86,8 @@ def test_a_run_keeps_the_tokenizer_and_not_the_weights_of_its_encoder(tiny_encod
     assert not list((tmp_path / "text").glob("*.safetensors"))
     (tokenizer, encoder), (expected, original) = load_without_weights(tmp_path / "text"), load(settings)
     texts = ["I am so happy today!", "", "Do that?"]
-    for found, kept in zip(tokenize(tokenizer, texts, 9), tokenize(expected, texts, 9), strict=True):
-        assert torch.equal(found, kept)
+    for own, original_tokens in zip(tokenize(tokenizer, texts, 9), tokenize(expected, texts, 9), strict=True):
+        assert torch.equal(own, original_tokens)
     encoder.load_state_dict(original.state_dict())
     tokens = tokenize(tokenizer, texts[:1], 9)[0]
     with torch.no_grad():
@@ -127,8 +127,8 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
     for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
         inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
         with torch.no_grad():
-            found, expected = portable(*(value for value, _ in inputs.values())), model(batch_of(inputs))[0]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+            logits, expected = portable(*(value for value, _ in inputs.values())), model(batch_of(inputs))[0]
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
 def test_models_without_a_portable_form_are_refused(tiny_encoder: Path) -> None:

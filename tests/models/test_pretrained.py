@@ -112,9 +112,9 @@ def test_a_frozen_encoder_gets_no_gradient_and_a_trained_one_its_own_rate(tmp_pa
             reached = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
             assert bool(reached) == bool(factor)
             assert branch.out.weight.grad is not None
-        found = param_groups(model, OptimConfig())
-        assert {group["factor"] for group in found} == ({1.0} if factor == 0 else {1.0, 0.25})
-        learnt = [id(each) for group in found for each in group["params"]]
+        groups = param_groups(model, OptimConfig())
+        assert {group["factor"] for group in groups} == ({1.0} if factor == 0 else {1.0, 0.25})
+        learnt = [id(each) for group in groups for each in group["params"]]
         assert len(learnt) == len(set(learnt))
         assert set(learnt) == {id(each) for each in model.parameters() if each.requires_grad}
 

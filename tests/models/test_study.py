@@ -92,9 +92,9 @@ def test_a_summary_is_the_mean_and_deviation_over_seeds_and_costs_relative_to_th
 
 
 def test_flops_of_a_recipe_state_input_and_unit() -> None:
-    found = json.loads(call("flops", "iemocap-mesm", "--faces", 2, "--pieces", 1, "--json").stdout)
-    assert (found["unit"], found["input"]) == ("MAC", {"faces": 2, "pieces": 1, "tokens": 20})
-    dense, sparse = (found["models"][kind] for kind in ("fe2e", "mesm"))
+    flops = json.loads(call("flops", "iemocap-mesm", "--faces", 2, "--pieces", 1, "--json").stdout)
+    assert (flops["unit"], flops["input"]) == ("MAC", {"faces": 2, "pieces": 1, "tokens": 20})
+    dense, sparse = (flops["models"][kind] for kind in ("fe2e", "mesm"))
     assert round((dense["v.stem"] + dense["v.blocks"]) / 2e6, 1) == 478.2
     assert dense["v.stem"] == sparse["v.stem"]
     assert 0.3 < sparse["v.blocks"] / dense["v.blocks"] < 0.5
@@ -106,9 +106,9 @@ def test_fresh_operations_fall_with_p() -> None:
 
     totals = []
     for p in (1.0, 0.7, 0.3):
-        made = ModelSettings(kind="mesm", modalities=("t", "v", "a"), channels=(4, 8), sparse=SparseSettings(p=p))
+        settings = ModelSettings(kind="mesm", modalities=("t", "v", "a"), channels=(4, 8), sparse=SparseSettings(p=p))
         encoder = type("Config", (Sizes,), {"num_hidden_layers": 1, "intermediate_size": 8, "model_type": "bert"})
-        parts, kept = fresh_macs(made, encoder(), faces=2, pieces=2, tokens=3)
+        parts, kept = fresh_macs(settings, encoder(), faces=2, pieces=2, tokens=3)
         totals.append(parts["v.blocks"])
         assert all(0 < share <= 1 for shares in kept.values() for share in shares)
     assert totals[0] > totals[1] > totals[2]

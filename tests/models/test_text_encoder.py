@@ -87,10 +87,10 @@ def test_an_empty_batch_has_tokens_without_columns(tiny: Path) -> None:
 
 
 def test_provenance_names_every_file_by_its_digest(tiny: Path) -> None:
-    found = provenance(TextSettings(encoder=str(tiny)))
-    assert found["files"] == files(tiny)
-    assert found["commit"] is None
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(found["files"])
+    source = provenance(TextSettings(encoder=str(tiny)))
+    assert source["files"] == files(tiny)
+    assert source["commit"] is None
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(source["files"])
 
 
 def test_a_pretrained_encoder_of_a_folder_places_similar_texts_close_together() -> None:

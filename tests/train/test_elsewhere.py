@@ -106,11 +106,11 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
     assert not any(store.faults.values()), "all faults were met"
     assert journal(tmp_path / "run") == journal(near)
     assert weights(tmp_path / "run") == weights(near)
-    asked = {name: size for name, size in sizes(local).items() if store.sent[name]}
-    assert len(asked) > 10
+    requested = {name: size for name, size in sizes(local).items() if store.sent[name]}
+    assert len(requested) > 10
     again = {names[2], names[3]}
-    assert all(store.sent[name] == size for name, size in asked.items() if name not in again)
-    assert cached(tmp_path / "cache") == asked
+    assert all(store.sent[name] == size for name, size in requested.items() if name not in again)
+    assert cached(tmp_path / "cache") == requested
 
     store.fresh()
     results = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")

@@ -71,9 +71,9 @@ def test_resampled_scores_are_those_of_the_drawn_utterances(runs: tuple[Path, Pa
         rows = np.repeat(np.arange(len(target)), counts.astype(int))
         again = number_scores(predicted[rows], target[rows], names)["numbers"]
         for metric in OF_MOMENTS:
-            found = drawn.classes[metric][number]
+            values = drawn.classes[metric][number]
             expected = [again[name][metric] for name in names]
-            assert found == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True, rel=1e-4)
+            assert values == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True, rel=1e-4)
 
 
 def test_numbers_and_classes_do_not_stand_side_by_side(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
