@@ -81,10 +81,10 @@ def test_every_recipe_has_a_summary_in_one_sentence() -> None:
 
 def test_settings_are_shown_with_type_default_and_help() -> None:
     """All of them, each with the default that a recipe gets which does not name it."""
-    shown = call("mesm-train", "settings").stdout
-    assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in shown
-    assert "\nmodel.kind: one of fe2e, mesm, lf-lstm, lf-transformer, emo-embs, mult; default fe2e\n" in shown
-    assert "name: a text; required\n" in shown
+    output = call("mesm-train", "settings").stdout
+    assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in output
+    assert "\nmodel.kind: one of fe2e, mesm, lf-lstm, lf-transformer, emo-embs, mult; default fe2e\n" in output
+    assert "name: a text; required\n" in output
     config = load_recipe("iemocap-fe2e", ["split=session-5", "name=x"])
     for setting in all_settings():
         value: object = config

@@ -564,9 +564,9 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
     ],
 )
 def test_a_copy_from_which_nothing_can_be_built_is_refused_with_the_missing_files(
-    raw: Path, gone: list[str], what: str
+    raw: Path, missing_folders: list[str], what: str
 ) -> None:
-    for folder in gone:
+    for folder in missing_folders:
         shutil.rmtree(raw / folder)
     with pytest.raises(InputError, match=what) as error:
         scan(raw)

@@ -148,8 +148,8 @@ def read(path: Path, check: bool = True) -> list[str]:
     """Everything that reads a dataset, on `path`. Returns how each part of it ended; raises what is no MesmError."""
     opened = _ended(partial(_open, path, check))
     outcome = _ended(lambda: "differs" if list(verify(path)) else "same")
-    shown = _ended(lambda: "shown" if json.dumps(inspect(path), allow_nan=False).encode() else "")
-    return [opened, outcome, shown]
+    inspection = _ended(lambda: "shown" if json.dumps(inspect(path), allow_nan=False).encode() else "")
+    return [opened, outcome, inspection]
 
 
 def _ended(work: Callable[[], str]) -> str:

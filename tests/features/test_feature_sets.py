@@ -213,9 +213,9 @@ def test_inspect_shows_the_sets_their_licences_and_what_cannot_be_used(
     writer.write_features(fresh, table, "own")
     file = writer.write_features(fresh, table, "other").path / "features.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "features": 2}))
-    shown = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
-    assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in shown
-    assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in shown
-    assert f"cannot be used: {fresh.path}/features/other has format 2" in shown
+    text = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
+    assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in text
+    assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in text
+    assert f"cannot be used: {fresh.path}/features/other has format 2" in text
     as_json = json.loads(mesm_data("inspect", fresh.path, "--json").stdout)  # type: ignore[attr-defined]
     assert as_json["features"]["own"] == feature_set.open_set(fresh.path, "own").summary()

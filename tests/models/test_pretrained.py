@@ -109,14 +109,14 @@ def test_a_frozen_encoder_gets_no_gradient_and_a_trained_one_its_own_rate(tmp_pa
         assert model.faces is not None
         for branch in (model.sound, model.faces):
             assert branch.encoder.training == bool(factor)
-            reached = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
-            assert bool(reached) == bool(factor)
+            with_gradient = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
+            assert bool(with_gradient) == bool(factor)
             assert branch.out.weight.grad is not None
         groups = param_groups(model, OptimConfig())
         assert {group["factor"] for group in groups} == ({1.0} if factor == 0 else {1.0, 0.25})
-        learnt = [id(each) for group in groups for each in group["params"]]
-        assert len(learnt) == len(set(learnt))
-        assert set(learnt) == {id(each) for each in model.parameters() if each.requires_grad}
+        trainable = [id(each) for group in groups for each in group["params"]]
+        assert len(trainable) == len(set(trainable))
+        assert set(trainable) == {id(each) for each in model.parameters() if each.requires_grad}
 
 
 def test_models_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:

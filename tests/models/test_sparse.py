@@ -104,9 +104,9 @@ def check_against_whole_grids(model: Forced, count: int) -> None:
     kind, training = model.blocks[0].selection, model.training
     pictures, text = (value.requires_grad_() for value in inputs(count))
     expected, choices, running = oracle_stack(model, pictures, text)
-    learnt = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    assert any("attention" in name for name in learnt) == (kind != "published")
-    leaves = {"pictures": pictures, "text": text, **learnt}
+    trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    assert any("attention" in name for name in trainable) == (kind != "published")
+    leaves = {"pictures": pictures, "text": text, **trainable}
     towards = torch.randn(expected.shape, dtype=torch.float64)
     expected_gradients = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
     vectors, traces = model(pictures, text)
@@ -203,9 +203,9 @@ def test_attention_learns_unless_it_is_published(selection: str) -> None:
     model(*inputs(3))[0].square().sum().backward()
     attention = {n: p.grad for n, p in model.named_parameters() if ".attention." in n}
     # A shift of all scores does not move a softmax.
-    learnt = {n for n in attention if not n.endswith("score.bias")}
+    expected_to_move = {n for n in attention if not n.endswith("score.bias")}
     moved = {n for n, grad in attention.items() if grad is not None and grad.abs().max() > 1e-12}
-    assert moved == (set() if selection == "published" else learnt)
+    assert moved == (set() if selection == "published" else expected_to_move)
     assert all((grad is None) == (selection == "published") for grad in attention.values())
     assert all(p.grad is not None for n, p in model.named_parameters() if ".attention." not in n)
 

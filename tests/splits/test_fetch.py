@@ -260,10 +260,10 @@ def test_the_command_lists_fetches_and_shows(
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "train.txt").write_text("\n".join([*keys[::2], "Ses01F_impro99_F000"]))
     (tmp_path / "lists" / "test.txt").write_text("\n".join(keys[1::2]))
-    shown = json.loads(mesm_data("splits", "show", tmp_path / "lists", "--data", dataset, "--json").stdout)
-    assert shown["counts"] == {"train": len(keys[::2]), "test": len(keys[1::2])}
-    assert [item["key"] for item in shown["missing"]] == ["Ses01F_impro99_F000"]
-    assert shown["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
+    report = json.loads(mesm_data("splits", "show", tmp_path / "lists", "--data", dataset, "--json").stdout)
+    assert report["counts"] == {"train": len(keys[::2]), "test": len(keys[1::2])}
+    assert [item["key"] for item in report["missing"]] == ["Ses01F_impro99_F000"]
+    assert report["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
     text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
     assert "Ses01F_impro99_F000 (train): absent" in text
     # The synthetic ids are partly those of the paper's lists.

@@ -77,8 +77,8 @@ def judged_elsewhere(_: Any, environment: dict[str, str], run: Path, url: str) -
     from mesm_train.runs.evaluate import evaluate
 
     os.environ |= environment
-    judged = evaluate(run, part="test", data=url)
-    return judged.scores == judged.before, judged.differences
+    evaluation = evaluate(run, part="test", data=url)
+    return evaluation.scores == evaluation.before, evaluation.differences
 
 
 @pytest.fixture(scope="module")

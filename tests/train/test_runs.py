@@ -173,8 +173,8 @@ def test_an_average_of_the_weights_and_an_annealed_p_are_resumed_exactly(recipe:
     call("run", recipe, "--out", stopped, "--resume", *change)
     assert numbers(stopped) == numbers(tmp_path / "whole")
     assert weights(stopped) == weights(tmp_path / "whole")
-    judged, state = load(stopped / "checkpoints", "last") or ({}, {})
-    assert any(not torch.equal(value, state["weights"][name]) for name, value in judged.items())
+    averaged, state = load(stopped / "checkpoints", "last") or ({}, {})
+    assert any(not torch.equal(value, state["weights"][name]) for name, value in averaged.items())
     assert "the same scores" in call("eval", stopped).stderr
 
 
