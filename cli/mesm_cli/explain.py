@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 
 
 def explain(
@@ -32,8 +33,6 @@ def explain(
       mesm-train explain runs/demo-mesm --keys Ses01F_impro01_F000,Ses01F_impro01_M001
       mesm-train explain runs/demo-mesm clip.mp4 --text "I can't believe it!" --out clip.html
     """
-    from tqdm import tqdm
-
     import mesm_train
     from mesm_data.errors import InputError
     from mesm_train.explain import contents, page
@@ -54,5 +53,6 @@ def explain(
         chosen = chosen or (contents.worst_keys(path, worst) if worst else contents.default_keys(path, part, data=data))
         subjects = contents.dataset_subjects(path, chosen, data=data)
     total = page.count_all_passes(predictor, subjects)
-    with tqdm(total=total, unit="pass", desc="explain", dynamic_ncols=True, leave=False) as bar:
-        console.show(page.write_explanation(predictor, subjects, out or path / "explain.html", step=bar.update))
+    with ProgressBar("pass", leave=False) as bar:
+        step = bar("explain", total, total)
+        console.show(page.write_explanation(predictor, subjects, out or path / "explain.html", step=step))
