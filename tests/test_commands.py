@@ -16,7 +16,8 @@ from mesm_cli.settings import complete_key, complete_recipe
 from mesm_data.errors import InputError
 from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.storage.json_files import write_json
-from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
+from mesm_train.config.recipe_files import load_recipe, recipe_summaries, recipes
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.config.settings_help import all_settings, find_settings
 from mesm_train.training.progress import LineLogger
 from mesm_train.training.selection import check_data_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data import input_spec
 from mesm_train.data.device import pick_device

@@ -220,7 +220,7 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.compare_tables import summary_table
     from mesm_train.analysis.sweep import read_row
     from mesm_train.analysis.systems import read_systems
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
     from mesm_train.report.page import render_report
     from mesm_train.report.record import read_record
     from mesm_train.runs.evaluate import recorded_scores

@@ -18,7 +18,8 @@ from mesm_train.inference.hub_model import HubModel, export_hub_folder
 from mesm_train.inference.onnx_export import export_onnx
 from mesm_train.inference.portable import PortableModel, example_inputs
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.models.text import copy_tokenizer, load, load_without_weights, make_tiny
+from mesm_train.models.text import copy_tokenizer, load, load_without_weights
+from mesm_train.models.tiny_text import make_tiny
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
     (tmp_path / "run/input_spec.json").unlink()
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
-    config = mesm_train.config.settings.load_recipe(str(settings_file))
+    config = mesm_train.config.recipe_files.load_recipe(str(settings_file))
     assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 

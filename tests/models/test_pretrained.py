@@ -15,14 +15,16 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
-from mesm_train.config.settings import OptimConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import OptimConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import count_pieces
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
-from mesm_train.models.text import load, make_tiny
+from mesm_train.models.text import load
+from mesm_train.models.tiny_text import make_tiny
 from mesm_train.runs.evaluate import evaluate
 from mesm_train.runs.run import start_run
 from mesm_train.training.optimizer import param_groups

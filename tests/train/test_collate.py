@@ -19,7 +19,8 @@ from mesm_train.config.model_settings import TextSettings, TinySettings
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.loader import Loader
-from mesm_train.models.text import load, make_tiny
+from mesm_train.models.text import load
+from mesm_train.models.tiny_text import make_tiny
 
 
 @pytest.fixture(scope="module")

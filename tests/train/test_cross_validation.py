@@ -10,7 +10,8 @@ from mesm_data.errors import InputError
 from mesm_train.analysis.compare_tables import cv_table
 from mesm_train.analysis.cross_validation import Job, plan_jobs, summarise, write_plan
 from mesm_train.analysis.schedule import finished, run_all
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.runs.evaluate import evaluate
 from mesm_train.training.progress import NullLogger
 

@@ -20,7 +20,7 @@ from mesm_data.storage import remote_bytes
 from mesm_data.storage.cache import GB, Cache
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.selection import select_data
 
 LIMIT = 300_000  # bytes of a shard

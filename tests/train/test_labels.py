@@ -12,7 +12,7 @@ from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.views import View
 from mesm_data.splits.rules import named_splits
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.data.labels import truth
 
 IEMOCAP = built_in_schema("iemocap")

@@ -28,9 +28,10 @@ from mesm_train.analysis.compare import compare
 from mesm_train.analysis.compare_tables import summary_table
 from mesm_train.analysis.systems import read_systems
 from mesm_train.config.model_settings import TextSettings, TinySettings
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.models import text
 from mesm_train.models.kernels import build
+from mesm_train.models.tiny_text import make_tiny
 from mesm_train.report.page import render_report
 from mesm_train.report.record import read_record
 from mesm_train.runs.evaluate import recorded_scores
@@ -313,7 +314,7 @@ def test_common_run_names_are_accepted(tmp_path: Path) -> None:
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoder") / "text"
     tiny = TinySettings(vocabulary=60, embedding=8, width=8, layers=1, heads=2, feedforward=8)
-    text.make_tiny(["yes no"], folder, 1, TextSettings(encoder="tiny", tiny=tiny))
+    make_tiny(["yes no"], folder, 1, TextSettings(encoder="tiny", tiny=tiny))
     return folder
 
 

@@ -11,7 +11,7 @@ from neutral import neutral_calibration, neutral_statistics
 from torch.nn import functional
 
 from mesm_data.dataset.reader import Dataset
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.evaluation import predict, score, write_predictions
 from mesm_train.training.losses import target_statistics
 from mesm_train.training.setup import prepare_run

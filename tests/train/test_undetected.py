@@ -7,7 +7,7 @@ import pytest
 from small_runs import small_recipe
 
 from mesm_data.dataset.reader import Dataset
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.setup import prepare_run
 
 
