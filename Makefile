@@ -38,10 +38,10 @@ lint: setup
 	$(BIN)/mypy
 
 check: lint
-	$(BIN)/pytest -m 'not slow and not media' -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -m 'not slow and not media' -n $(WORKERS) --dist worksteal
 
 test: lint
-	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
 check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered

@@ -2,20 +2,18 @@
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import run_command
 
 from mesm_data.dataset.reader import Dataset
 from mesm_train.analysis import sweep
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.flops import fresh_macs
 
-PROGRAM = "from mesm_cli.train import main; main()"
 SMALL = """
 name: small
 labels: six
@@ -26,11 +24,8 @@ optim: {lr: 1e-3, batch: 8, epochs: 1}
 
 
 def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = run_command("mesm-train", *arguments)
     assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
