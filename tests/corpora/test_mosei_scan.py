@@ -555,7 +555,7 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
 
 
 @pytest.mark.parametrize(
-    ("gone", "what"),
+    ("missing_folders", "what"),
     [
         ([LABELS], "no labels"),
         (["Transcript"], "has no times"),
