@@ -81,6 +81,11 @@ def page(run: Path) -> str:
 def read_everything(run: Path) -> str | None:
     """Everything that reads the JSON files of a run; the sentence that refuses one of them."""
     assert page(run)  # a report says what is damaged, and is made
+    return read_without_report(run)
+
+
+def read_without_report(run: Path) -> str | None:
+    """The same, but for the report, which takes half a second."""
     sentences = []
     for use in (
         lambda: summary_table(compare(read_systems([run]))),
@@ -115,9 +120,10 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_json_of_the_wrong_shape_is_one_message(run: Path, name: str) -> None:
+    read = read_without_report if name.startswith("checkpoints/") else read_everything  # no report reads those
     for data in JSON:
         (run / name).write_bytes(data)
-        message = read_everything(run)
+        message = read(run)
         assert message is not None, data
         assert Path(name).name in message or "step-00000007" in message
         assert len(message) < 1000
