@@ -37,6 +37,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# worksteal: a worker keeps the tests of a file, and so what they share. loadgroup: Ray's tests, which are slow ones, stay
+# on one worker.
 check: lint
 	$(BIN)/pytest -m 'not slow and not media' -n $(WORKERS) --dist worksteal
 
