@@ -88,10 +88,11 @@ class FeatureSet:
         return len(self.info["columns"])
 
     def summary(self) -> dict[str, Any]:
-        """What the set is, how much it holds, and the licence sentence of its features."""
+        """What the set is, how much it holds, the digest of its settings, and the licence sentence of its features."""
         counts = self.info["counts"]
         return {
             "kind": self.info["kind"],
+            "digest": self.info["digest"],
             "numbers": self.dim,
             "hop": self.info["hop"],
             "rows": counts["rows"],
