@@ -77,7 +77,7 @@ def test_features_at_a_url_train_as_those_on_this_machine(url: str, data: Path, 
     assert len(features[dataset.keys[0]].values) == 3
 
 
-def test_sets_that_are_damaged_missing_or_of_another_dataset_are_refused(url: str, tmp_path: Path) -> None:
+def test_sets_that_are_missing_or_damaged_are_refused_and_not_kept(url: str, tmp_path: Path) -> None:
     dataset, folder = open_dataset(url), tmp_path / "served/features/sound"
     with pytest.raises(
         InputError, match=rf"features/none/.* Compute the features 'none' where .* to {url}/features/none"
