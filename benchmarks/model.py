@@ -32,7 +32,7 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.device import set_matmul_precision
 from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
-from mesm_train.models.streams import Stack
+from mesm_train.models.streams import Stack, take_turns
 from mesm_train.training import throughput
 from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.optimizer import autocast
@@ -126,13 +126,7 @@ class Case:
         began = self._now()
         total = torch.zeros((), device=self.device)
         with autocast(self.device, self.precision):
-            for m, stack in self.stacks.items():
-                pictures, text = data[m]
-                if isinstance(stack, Plain):
-                    layout = torch.channels_last if self.last else torch.contiguous_format
-                    vectors = stack(pictures.contiguous(memory_format=layout))
-                else:
-                    vectors = stack(pictures, text)[0]
+            for vectors in self._vectors(data):
                 total = total + vectors.float().square().sum()
         middle = self._now()
         total.backward()
@@ -143,6 +137,13 @@ class Case:
             self.memory_gb = throughput.peak_memory_gb(self.device)
         self.forward.append(middle - began)
         self.both.append(ended - began)
+
+    def _vectors(self, data: dict[str, tuple[Tensor, Tensor]]) -> list[Tensor]:
+        layout = torch.channels_last if self.last else torch.contiguous_format
+        if self.name.startswith("dense"):
+            return [stack(data[m][0].contiguous(memory_format=layout)) for m, stack in self.stacks.items()]
+        steps = [stack.steps(*data[m]) for m, stack in self.stacks.items() if isinstance(stack, Stack)]
+        return [vectors for vectors, _ in take_turns(steps)]
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -16,6 +16,23 @@ def to_device(value: Tensor, device: torch.device) -> Tensor:
     return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
 
 
+class HostCopy:
+    """A small tensor on its way to the host. Until `wait` the host can start more work for the device."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value, self._copied = value.detach(), None
+        if value.device.type == "cuda":
+            host = torch.empty_like(self._value, device="cpu", pin_memory=True)
+            self._value = host.copy_(self._value, non_blocking=True)
+            self._copied = torch.cuda.current_stream(value.device).record_event()
+
+    def wait(self) -> Tensor:
+        """The tensor on the CPU, once the device has computed it; on other devices than CUDA the tensor itself."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._value
+
+
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """The device `name`; auto is the GPU of rank `local_rank` of this machine, if it has any.
 

@@ -14,7 +14,7 @@ from mesm_train.models.kernels import kernels
 from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
-from mesm_train.models.streams import Stack, Trace
+from mesm_train.models.streams import Stack, Steps, Trace, take_turns
 from mesm_train.models.text import TextBranch
 from mesm_train.models.tiles import TiledStack
 
@@ -91,21 +91,25 @@ class Model(nn.Module):
         if self.text is not None:
             text, branches["t"] = self._texts(self.text, batch)
             present["t"] = batch.token_counts > 0
-        for modality in self.sequences:
-            vectors, counts, traces[modality] = self._vectors(modality, batch, text)
+        results = take_turns([self._vectors(modality, batch, text) for modality in self.sequences])
+        for modality, (vectors, counts, traces[modality]) in zip(self.sequences, results, strict=True):
             branches[modality] = self.sequences[modality](vectors, counts)
             present[modality] = counts > 0
         branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
         return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
 
-    def _vectors(self, modality: str, batch: Batch, text: Tensor | None) -> tuple[Tensor, Tensor, Sequence[Trace]]:
+    def _vectors(
+        self, modality: str, batch: Batch, text: Tensor | None
+    ) -> Steps[tuple[Tensor, Tensor, Sequence[Trace]]]:
         """The vector of each face or piece of sound, how many each utterance has, and the choices of sparse blocks."""
         if modality == "a" and self.sound is not None:
             return *self.sound(batch.samples, batch.sample_counts), ()
         if modality == "v" and self.faces is not None:
             return self.faces(batch.faces), batch.face_counts, ()
         pictures, counts = self._pictures(modality, batch)
-        vectors, traces = self.stacks[modality](pictures, self._guide(text, counts))
+        stack = self.stacks[modality]
+        assert isinstance(stack, Stack)
+        vectors, traces = yield from stack.steps(pictures, self._guide(text, counts))
         return vectors, counts, traces
 
     def stack_inputs(self, modality: str, text: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:

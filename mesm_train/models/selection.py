@@ -1,13 +1,13 @@
-"""Text-guided attention over the sites of a picture, and how it learns. kernels/nucleus.py chooses sites by it."""
+"""Text-guided attention over the sites of a picture, and how it learns. kernels/choice.py chooses sites by it."""
 
 import torch
 from torch import Tensor, nn
 
-from mesm_train.models.kernels import Kernels
+from mesm_train.models.kernels import Kernels, Sites
 
 
 class SiteAttention(nn.Module):
-    """Text-guided attention over the sites of a picture: softmax of w . tanh(W_x site + W_y text) + b."""
+    """Scores of the sites of a picture, guided by its text: w . tanh(W_x site + W_y text) + b."""
 
     def __init__(self, channels: int, text_width: int) -> None:
         super().__init__()
@@ -15,33 +15,40 @@ class SiteAttention(nn.Module):
         self.text = nn.Linear(text_width, channels, bias=False)
         self.score = nn.Linear(channels, 1)
 
-    def forward(self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """Weights (B, H, W), at least float32: summing to 1 over the active sites of a picture, 0 elsewhere.
+    def forward(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Tensor:
+        """Scores (B, H, W), at least float32; what is at inactive sites does not count and need not be finite.
 
         Args:
             rows: (n, C), the active sites.
-            active: bool (B, H, W).
-            places: int64 (n,), where the rows are in it.
+            sites: where they are.
             text: (B, text width).
             ops: the kernels.
         """
-        sites = active.shape[1] * active.shape[2]
-        scores = self.scores(rows, places // sites, text, ops)
-        grid = scores.new_full((active.numel(),), torch.finfo(scores.dtype).min).index_copy(0, places, scores)
-        weights: Tensor = grid.view(active.shape[0], sites).softmax(1).view(active.shape)
-        return weights.masked_fill(~active, 0)
-
-    def scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """Scores (n,) of rows (n, C), each of the picture int64 (n,) with the text vectors (B, text width)."""
         # Not in bfloat16: its 8 bits would leave most of some hundred nearly equal weights tied.
         with torch.autocast(rows.device.type, enabled=False):
             dtype = self.score.weight.dtype
-            rows, text = rows.to(dtype), text.to(dtype)
-            if ops.batch_invariant:
-                return self._batch_invariant_scores(rows, picture, text, ops)
-            sites = self.site(rows) + self.text(text).index_select(0, picture)
-            scores: Tensor = self.score(torch.tanh(sites)).squeeze(1)
-            return scores
+            text = text.to(dtype)
+            if ops.name == "triton" and dtype == torch.float32 and len(rows):
+                from mesm_train.models.kernels.card_choice import SiteScores
+
+                scores: Tensor = SiteScores.apply(  # type: ignore[no-untyped-call]
+                    rows, self.site.weight, self.site.bias, self.text(text), self.score.weight, self.score.bias, sites
+                )
+                return scores
+            batch, height, width = sites.active.shape
+            scores = self._of_rows(rows.to(dtype), sites.places // (height * width), text, ops)
+            if not sites.all_active:
+                lowest = torch.finfo(scores.dtype).min
+                scores = scores.new_full((sites.active.numel(),), lowest).index_copy(0, sites.places, scores)
+            return scores.view(batch, height, width)
+
+    def _of_rows(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """Scores (n,) of rows (n, C), each of the picture int64 (n,) with the text vectors (B, text width)."""
+        if ops.batch_invariant:
+            return self._batch_invariant_scores(rows, picture, text, ops)
+        sites = self.site(rows) + self.text(text).index_select(0, picture)
+        scores: Tensor = self.score(torch.tanh(sites)).squeeze(1)
+        return scores
 
     def _batch_invariant_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """Scores in float64 that do not depend on what else is in the batch.

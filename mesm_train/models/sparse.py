@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
-from mesm_train.models.kernels import Kernels, Table
+from mesm_train.data.device import HostCopy
+from mesm_train.models.kernels import Kernels, Sites, Table
+from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.streams import Stack, Trace
+from mesm_train.models.streams import Stack, Steps, Trace
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -95,21 +97,23 @@ class ChoosingBlock(nn.Module):
         """A context in which the attention is computed with gradients only if it learns."""
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.selection != "published")
 
-    def counts(self, kept: Tensor, pooled: Tensor, weights: Tensor) -> tuple[int, int]:
-        """How many sites are kept and how many remain after pooling: where a block waits for the device.
+    def table(self, choice: Choice, ops: Kernels, rank: Tensor | None = None) -> Steps[Table]:
+        """Of the kept sites: here a block waits for the device, which tells how many they are.
 
         Raises ValueError if the attention is not finite.
         """
-        counts = torch.stack([kept.sum(), pooled.sum(), (~torch.isfinite(weights)).sum()]).tolist()
+        counts = HostCopy(choice.counts)
+        yield
+        kept, pooled, not_finite = counts.wait().tolist()
         # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
-        if counts[2] and self.norms[0].reduce is None:
+        if not_finite and self.norms[0].reduce is None:
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
-        return counts[0], counts[1]
+        return ops.tables(choice.kept, kept, pooled, ends=choice.ends, rank=rank)
 
     def convolve(self, rows: Tensor, scale: Tensor | None, table: Table, ops: Kernels) -> Tensor:
         """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""
         if scale is not None:
-            rows = rows * scale.flatten().index_select(0, table.sites).unsqueeze(1).to(rows.dtype)
+            rows = rows * select_rows(scale.reshape(-1, 1), table.sites).to(rows.dtype)
         rows = self.norms[0](self.convs[0](rows, table, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
         return pooled
@@ -122,42 +126,54 @@ class SparseBlock(ChoosingBlock):
     with 0 at the dropped ones is that over the kept.
     """
 
-    def forward(
-        self, rows: Tensor, active: Tensor, places: Tensor, text: Tensor, ops: Kernels
-    ) -> tuple[Tensor, Tensor, Tensor, Trace]:
+    def steps(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sites, Trace]]:
         """Choose among the active sites, convolve those that are kept, and pool.
 
         Args:
             rows: (n, C), the active sites' features.
-            active: bool (B, H, W); H and W even.
-            places: int64 (n,), where the rows are in it, ascending.
+            sites: where they are; H and W even.
             text: (B, text width), the text vector of each picture's utterance.
             ops: the kernels.
 
         Returns:
-            The pooled rows (m, C'), bool (B, H/2, W/2), the rows' places in it, and the choice.
+            The pooled rows (m, C'), where they are in the pooled grids, and the choice.
 
         Raises:
             ValueError: the attention is not finite.
         """
         with self.grad_for_attention():
-            weights = self.attention(rows, active, places, text, ops)
-        kept = ops.nucleus(weights.detach(), active, self.current_p())
-        batch, height, width = kept.shape
-        pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-        count, remaining = self.counts(kept, pooled, weights)
-        table = ops.tables(kept, count, remaining)
-        x = self._chosen(rows, places, table.sites, active)
-        x = self.convolve(x, SCALES[self.selection](weights, active), table, ops)
-        trace = Trace(active=active, weights=weights.detach(), kept=kept)
-        return x, pooled, torch.nonzero_static(pooled.flatten(), size=remaining).squeeze(1), trace
+            choice = ops.choose(self.attention(rows, sites, text, ops), sites.active, self.current_p())
+        table = yield from self.table(choice, ops, sites.rank)
+        x = self.convolve(
+            self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops
+        )
+        trace = Trace(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
+        return x, pooled_sites(choice.kept, table), trace
 
     @staticmethod
-    def _chosen(rows: Tensor, places: Tensor, sites: Tensor, active: Tensor) -> Tensor:
+    def _chosen(rows: Tensor, sites: Sites, table: Table) -> Tensor:
         """The rows of the kept sites among the active ones."""
-        if len(sites) == len(places):
+        if len(table.sites) == len(rows):
             return rows
-        return select_rows(rows, sites if len(places) == active.numel() else torch.searchsorted(places, sites))
+        if table.sources is not None:
+            return select_rows(rows, table.sources)
+        return select_rows(rows, table.sites if sites.all_active else torch.searchsorted(sites.places, table.sites))
+
+
+def pooled_sites(kept: Tensor, table: Table) -> Sites:
+    """The 2x2 windows with a kept site, of bool (B, H, W), as sites of the pooled grids."""
+    if table.pooled is not None:
+        return table.pooled
+    batch, height, width = kept.shape
+    pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
+    places = torch.nonzero_static(pooled.flatten(), size=len(table.pool)).squeeze(1)
+    return Sites(active=pooled, places=places)
+
+
+def all_sites(batch: int, height: int, width: int, device: torch.device) -> Sites:
+    """All sites of some pictures."""
+    active = torch.ones(batch, height, width, dtype=torch.bool, device=device)
+    return Sites(active=active, places=torch.arange(active.numel(), device=device))
 
 
 class SparseStack(Stack):
@@ -185,24 +201,23 @@ class SparseStack(Stack):
             assert isinstance(block, ChoosingBlock)
             block.set_epoch(epoch)
 
-    def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
+    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[Trace]]]:
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
             ops = batch_invariant_kernels(ops, pictures.device) or ops
-        grid, traces = self.run_blocks(self.stem(pictures, ops), text, ops)
+        grid, traces = yield from self.run_blocks(self.stem(pictures, ops), text, ops)
         return self.head(grid), traces
 
-    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Sequence[Trace]]:
+    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
         """The grid after the stem (B, C, H, W) to that after the last block, and the choices."""
         batch, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
-        places = torch.arange(active.numel(), device=x.device)
+        rows, sites = x.permute(0, 2, 3, 1).reshape(-1, channels), all_sites(batch, height, width, x.device)
         traces = []
         for block in self.blocks:
-            rows, active, places, trace = block(rows, active, places, text, ops)
+            assert isinstance(block, SparseBlock)
+            rows, sites, trace = yield from block.steps(rows, sites, text, ops)
             traces.append(trace)
-        grid = rows.new_zeros(active.numel(), rows.shape[1]).index_copy(0, places, rows)
-        return grid.view(*active.shape, rows.shape[1]).permute(0, 3, 1, 2), traces
+        grid = rows.new_zeros(sites.active.numel(), rows.shape[1]).index_copy(0, sites.places, rows)
+        return grid.view(*sites.active.shape, rows.shape[1]).permute(0, 3, 1, 2), traces

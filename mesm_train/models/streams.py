@@ -4,8 +4,9 @@ Pictures lie in memory as rows of channels (torch's channels_last), which the co
 card are faster with, and which makes batch norm, ReLU and pooling the same row-wise functions as the sparse blocks'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,6 +17,22 @@ from mesm_train.data import device as accelerator
 from mesm_train.models.kernels import Kernels, Table, kernels
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]  # a computation that yields where it is about to wait for the device
+
+
+def take_turns(computations: Sequence[Steps[T]]) -> list[T]:
+    """The results of some computations. While one waits for the device, the next gives it more to do."""
+    results, running = dict[int, T](), dict(enumerate(computations))
+    while running:
+        for n, computation in list(running.items()):
+            try:
+                next(computation)
+            except StopIteration as end:
+                results[n] = end.value
+                del running[n]
+    return [results[n] for n in range(len(computations))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +190,14 @@ class Stack(nn.Module):
 
         The dense stack does not look at the text. The second value is what a sparse stack chose, block by block.
         """
+        [result] = take_turns([self.steps(pictures, text)])
+        return result
+
+    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[Trace]]]:
+        """`forward`, for `take_turns`."""
         ops = self.kernels(pictures.device)
         x = self.stem(pictures, ops)
         for block in self.blocks:
             x = block(x, ops)
+        yield from ()  # it waits for nothing
         return self.head(x), ()

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import select_rows
-from mesm_train.models.kernels.nucleus import nucleus
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
-from mesm_train.models.sparse import ChoosingBlock, SparseStack, separate_random_numbers
-from mesm_train.models.streams import Trace
+from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
+from mesm_train.models.streams import Steps, Trace
 
 
 class TiledBlock(ChoosingBlock):
@@ -34,7 +33,7 @@ class TiledBlock(ChoosingBlock):
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
 
-    def forward(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Trace]:
+    def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
 
         Args:
@@ -48,51 +47,32 @@ class TiledBlock(ChoosingBlock):
         Raises:
             ValueError: the attention is not finite.
         """
-        channels, height, width = x.shape[1:]
+        batch, channels, height, width = x.shape
         windows = F.avg_pool2d(x, 2)
+        active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
         with self.grad_for_attention():
-            weights = self._weights(windows, text, ops)  # of a site in each tile
-        sizes = self._sizes(height, width, weights)
-        kept = nucleus(weights.detach() * sizes, torch.ones_like(weights, dtype=torch.bool), self.current_p(), weights)
-        kept_sites = spread(kept, self.tile, height, width)
-        kept_windows = spread(kept, self.tile // 2, height // 2, width // 2)
-        count, remaining = self.counts(kept_sites, kept_windows, weights)
-        table = ops.tables(kept_sites, count, remaining)
+            choice = ops.choose(self._scores(windows, text, ops), active, self.current_p(), self.tile)
+        table = yield from self.table(choice, ops)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        weights = spread(weights, self.tile, height, width)
-        trace = Trace(active=torch.ones_like(kept_sites), weights=weights.detach(), kept=kept_sites)
-        chosen = rows if count == len(rows) else select_rows(rows, table.sites)
-        y = self.convolve(chosen, SCALES[self.selection](weights, trace.active), table, ops)
-        places = torch.nonzero_static(kept_windows.flatten(), size=remaining).squeeze(1)
-        dropped = torch.nonzero_static(~kept_windows.flatten(), size=kept_windows.numel() - remaining).squeeze(1)
+        chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
+        y = self.convolve(chosen, SCALES[self.selection](choice.weights, active), table, ops)
+        pooled = pooled_sites(choice.kept, table)
+        count = pooled.active.numel()
+        dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
-        grid = y.new_zeros(kept_windows.numel(), y.shape[1]).index_copy_(0, places, y)
+        grid = y.new_zeros(count, y.shape[1]).index_copy_(0, pooled.places, y)
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
         grid = grid.index_copy_(0, dropped, passed_on.to(y.dtype))
-        return grid.view(*kept_windows.shape, y.shape[1]).permute(0, 3, 1, 2), trace
+        trace = Trace(active=active, weights=choice.weights.detach(), kept=choice.kept)
+        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 
-    def _weights(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """The weight of one site in each tile, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
+    def _scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+        """The scores of the tiles, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
         means = windows if self.tile == 2 else F.avg_pool2d(windows, self.tile // 2, ceil_mode=True)
         batch, channels, height, width = means.shape
-        picture = torch.arange(batch, device=means.device).repeat_interleave(height * width)
-        scores = self.attention.scores(means.permute(0, 2, 3, 1).reshape(-1, channels), picture, text, ops)
-        sizes = self._sizes(2 * windows.shape[2], 2 * windows.shape[3], scores)
-        masses = (scores.view(batch, height, width) + sizes.log()).flatten(1).softmax(1)
-        return masses.view(batch, height, width) / sizes
-
-    def _sizes(self, height: int, width: int, like: Tensor) -> Tensor:
-        """How many sites each tile of a picture has, (H', W')."""
-        sides = [
-            (side - torch.arange(0, side, self.tile, device=like.device)).clamp(max=self.tile).to(like.dtype)
-            for side in (height, width)
-        ]
-        return torch.outer(*sides)
-
-
-def spread(values: Tensor, tile: int, height: int, width: int) -> Tensor:
-    """The values of tiles (B, H', W') at each of their sites, (B, height, width)."""
-    return values.repeat_interleave(tile, 1).repeat_interleave(tile, 2)[:, :height, :width]
+        tiles = all_sites(batch, height, width, means.device)
+        scores: Tensor = self.attention(means.permute(0, 2, 3, 1).reshape(-1, channels), tiles, text, ops)
+        return scores
 
 
 class TiledStack(SparseStack):
@@ -100,10 +80,11 @@ class TiledStack(SparseStack):
 
     block = TiledBlock
 
-    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> tuple[Tensor, Sequence[Trace]]:
+    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
         """See SparseStack."""
         traces = []
         for block in self.blocks:
-            x, trace = block(x, text, ops)
+            assert isinstance(block, TiledBlock)
+            x, trace = yield from block.steps(x, text, ops)
             traces.append(trace)
         return x, traces

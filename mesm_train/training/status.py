@@ -81,20 +81,12 @@ class UpdateReport:
         self.record, self.first, self.keys, self.error = record, first, keys, error
         self.seconds = 0.0  # duration of the update
         self._shape = rows.shape
-        numbers = torch.cat([rows.flatten(), norm.reshape(1).float()])
-        self._copied: torch.cuda.Event | None = None
-        if numbers.device.type == "cuda":
-            host = torch.empty_like(numbers, device="cpu", pin_memory=True)
-            numbers = host.copy_(numbers, non_blocking=True)
-            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._copied.record()
-        self._numbers = numbers
+        self._numbers = accelerator.HostCopy(torch.cat([rows.flatten(), norm.reshape(1).float()]))
 
     def read(self) -> tuple[list[UpdateStatus], float | None]:
         """Wait for the device. Returns the status of each rank and the norm of the gradients, None if not finite."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        rows, norm = self._numbers[:-1].view(self._shape), float(self._numbers[-1])
+        numbers = self._numbers.wait()
+        rows, norm = numbers[:-1].view(self._shape), float(numbers[-1])
         return [UpdateStatus.unpack(row) for row in rows], norm if math.isfinite(norm) else None
 
 

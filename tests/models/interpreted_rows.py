@@ -5,6 +5,7 @@
 Ends with exit code 0 if all of them agree.
 """
 
+import copy
 import itertools
 import sys
 
@@ -12,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models.kernels import card_tables
+from mesm_train.models.kernels import Sites, card_choice
+from mesm_train.models.kernels.card_kernels import TritonKernels
 from mesm_train.models.kernels.card_norm import CardNormRelu
-from mesm_train.models.kernels.nucleus import nucleus
+from mesm_train.models.kernels.choice import choose
 from mesm_train.models.kernels.pure import PureKernels
+from mesm_train.models.selection import SiteAttention
+from mesm_train.models.sparse import pooled_sites
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of the largest value
 
@@ -26,7 +30,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if sys.argv[1] == "tables":
         for pictures, height, width, share in ((1, 2, 2, 1.0), (3, 8, 6, 0.6), (2, 12, 12, 0.4), (4, 6, 6, 0.1)):
-            check_tables(pictures, height, width, share)
+            check_scores(pictures, height, width, share)
+            for tile in (1, 2, 4):
+                check_choice(pictures, height, width, share if tile == 1 else 1.0, tile)
         return
     for rows, channels in ((5, 3), (700, 17), (1300, 130)):
         for options in itertools.product((True, False), TOLERANCE, (False, True), (False, True)):
@@ -71,26 +77,81 @@ def windows(rows: int) -> Tensor:
     return torch.full((4 * count,), -1).index_copy(0, places, torch.randperm(rows)).view(count, 4).int()
 
 
-def check_tables(pictures: int, height: int, width: int, share: float) -> None:
-    """The nucleus of random and of equal weights, and all of a table."""
+def random_sites(pictures: int, height: int, width: int, share: float) -> Sites:
+    """Some sites of pictures, at least one of each; with their rows."""
     active = torch.rand(pictures, height, width) < share
     active[:, 0, 0] = True
-    weights = torch.where(active, torch.rand(active.shape), 0)
-    weights = weights / weights.sum((1, 2), keepdim=True)
-    even = active / active.sum((1, 2), keepdim=True)
-    for p in (0.3, 0.5, 0.8, 0.999):
-        assert torch.equal(card_tables.nucleus(weights, active, p), nucleus(weights, active, p)), (active.shape, p)
+    places = active.flatten().nonzero().squeeze(1)
+    rank = torch.full((active.numel(),), -1, dtype=torch.int32)
+    rank[places] = torch.arange(len(places), dtype=torch.int32)
+    return Sites(active=active, places=places, rank=rank.view(active.shape))
+
+
+def check_scores(pictures: int, height: int, width: int, share: float) -> None:
+    """The scores of sites and all gradients, from the same rounded rows in float64."""
+    for inputs, dtype in ((5, torch.float32), (70, torch.bfloat16), (130, torch.float32)):
+        sites, attention = random_sites(pictures, height, width, share), SiteAttention(inputs, 7)
+        x, text = torch.randn(len(sites.places), inputs).to(dtype), torch.randn(pictures, 7)
+        results = []
+        for ops, precision in ((TritonKernels(), torch.float32), (PureKernels(), torch.float64)):
+            module = copy.deepcopy(attention).to(precision)
+            rows = x.to(dtype if precision == torch.float32 else precision, copy=True).requires_grad_()
+            guide = text.to(precision, copy=True).requires_grad_()
+            scores = module(rows, sites, guide, ops).flatten()[sites.places]
+            (scores * torch.arange(len(scores))).sum().backward()
+            results.append([scores, rows.grad, guide.grad, *(value.grad for value in module.parameters())])
+        for mine, goal in zip(*results, strict=True):
+            most = TOLERANCE[dtype] * max(1.0, float(goal.detach().abs().max()))
+            assert (mine.double() - goal).abs().max() <= most, (inputs, dtype, pictures)
+
+
+def check_choice(pictures: int, height: int, width: int, share: float, tile: int) -> None:
+    """Weights and their gradient, the nucleus of random and of equal weights, the counts, and all of a table."""
+    sites = random_sites(pictures, height, width, share)
+    active = sites.active
+    for p in (0.3, 0.5, 0.8, 0.999, 1.0):
+        scores = torch.randn(pictures, -(-height // tile), -(-width // tile)).requires_grad_()
+        exact = scores.detach().double().requires_grad_()
+        mine, goal = card_choice.choose(scores, active, p, tile), choose(exact, active, p, tile)
+        assert torch.equal(mine.kept, goal.kept), (active.shape, p, tile)
+        assert mine.counts.tolist() == goal.counts.tolist()
+        assert mine.ends is not None
+        assert mine.ends[0].diff().tolist() == goal.kept.flatten(1).sum(1)[1:].tolist()
+        towards = torch.randn(active.shape)
+        (mine.weights * towards).sum().backward()
+        (goal.weights * towards.double()).sum().backward()
+        for one, other in ((mine.weights, goal.weights), (scores.grad, exact.grad)):
+            assert (one.double() - other).abs().max() < 1e-6, (active.shape, p, tile)
+        even = torch.zeros_like(scores)
         # Where equal weights reach p to the last bit, the order of the sum decides.
-        different = card_tables.nucleus(even, active, p) != nucleus(even, active, p)
-        assert different.flatten(1).sum(1).max() <= 1, (active.shape, p)
-    pooled = int(active.view(pictures, height // 2, 2, width // 2, 2).any(4).any(2).sum())
-    mine = card_tables.tables(active, int(active.sum()), pooled)
-    goal = PureKernels().tables(active, int(active.sum()), pooled)
-    assert mine.shape == goal.shape
-    assert torch.equal(mine.sites, goal.sites)
-    assert torch.equal(mine.near, goal.near)
-    assert torch.equal(mine.pool, goal.pool)
-    assert torch.equal(mine.plans["masks"], ((goal.near >= 0).int() << torch.arange(9)).sum(1).to(torch.int16))
+        different = card_choice.choose(even, active, p, tile).kept != choose(even, active, p, tile).kept
+        assert different.flatten(1).sum(1).max() <= tile**2, (active.shape, p, tile)
+        check_table(mine.kept, mine.ends, sites)
+    broken = scores.detach().clone()
+    broken[0, 0, 0] = torch.nan
+    assert card_choice.choose(broken, active, 0.5, tile).counts[2] > 0
+
+
+def check_table(kept: Tensor, ends: Tensor, sites: Sites) -> None:
+    """The neighbours, the windows, and the rows among the active sites."""
+    count, pooled = int(ends[0, -1]), int(ends[1, -1])
+    goal = PureKernels().tables(kept, count, pooled)
+    for rank in (sites.rank, None):
+        mine = card_choice.tables(kept, count, pooled, ends, rank)
+        assert mine.shape == goal.shape
+        assert torch.equal(mine.sites, goal.sites)
+        assert torch.equal(mine.near, goal.near)
+        assert torch.equal(mine.pool, goal.pool)
+        assert torch.equal(mine.plans["masks"], ((goal.near >= 0).int() << torch.arange(9)).sum(1).to(torch.int16))
+        windows = pooled_sites(kept, goal)
+        assert mine.pooled is not None
+        assert mine.sources is not None
+        assert torch.equal(mine.pooled.active, windows.active)
+        assert torch.equal(mine.pooled.places, windows.places)
+        assert mine.pooled.rank is not None
+        assert torch.equal(mine.pooled.rank.flatten()[windows.places], torch.arange(pooled, dtype=torch.int32))
+        chosen = mine.sites if rank is None else torch.searchsorted(sites.places, mine.sites)
+        assert torch.equal(mine.sources, chosen)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.kernels import Kernels, build, kernels
+from mesm_train.models.kernels.choice import nucleus
 from mesm_train.models.kernels.compiler import BuildError
 from mesm_train.models.kernels.functions import conv
-from mesm_train.models.kernels.nucleus import nucleus
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from launches import recorded
@@ -99,8 +100,11 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
         **dict.fromkeys(("x", "y", "dy", "dx", "weight"), f"*{dtype}"),
         **dict.fromkeys(("parts", "stats", "gradients", "bias", "offset"), "*fp32"),
         **dict.fromkeys(("running_mean", "running_var", "weights"), "*fp32"),
-        **dict.fromkeys(("order", "ends", "places"), "*i64"), "active": "*i1", "kept": "*i8", "p_bits": "i64",
-        **dict.fromkeys(("sources", "masks", "lists", "counts", "pool", "rank", "near"), "*i32"),
+        **dict.fromkeys(("projection", "guide", "score", "scores", "chosen"), "*fp32"),
+        **dict.fromkeys(("order", "ends", "places", "window_places"), "*i64"), "p_bits": "i64",
+        "active": "*i1", "kept": "*i8", "windows": "*i8",
+        **dict.fromkeys(("sources", "masks", "lists", "counts", "pool"), "*i32"),
+        **dict.fromkeys(("rank", "ranks", "window_rank", "near"), "*i32"),
         **dict.fromkeys(("rows", "tiles", "share", "count", "units", "sites", "pictures", "height", "width"), "i32"),
         **dict.fromkeys(("momentum", "eps"), "fp32"),
     }  # fmt: skip
@@ -141,6 +145,7 @@ def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
         function, sizes = triton_conv.conv_weight_kernel, {"CIN": 128, "COUT": 128, "BLOCK_I": 128, "BLOCK_O": 128}
     else:
         function, sizes = triton_conv.conv_kernel, {"R": 128, "N": 128, "MIRROR": part == "input", "BLOCK_N": 128}
+        sizes["R_LAST"] = part == "input" or dtype == "fp32"
     constants = {**sizes, **shared}
     registers, spilled, instructions = compiled(function, constants, dtype, capability, engine.WARPS, tmp_path)
     assert spilled == instructions["STL"] == instructions["LDL"] == 0
@@ -155,19 +160,22 @@ def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
 @pytest.mark.parametrize("pooled", [False, True])
 def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: Path) -> None:
     """With as many registers as leave room for two programs on a processor."""
-    from mesm_train.models.kernels import card_norm, card_tables, triton_norm, triton_tables
+    from mesm_train.models.kernels import card_choice, card_norm, triton_choice, triton_norm
 
     shape = card_norm.shape_of(64, pooled=pooled)
     rows = dict(zip(("UNIT", "BLOCK_R", "BLOCK_C"), shape.of, strict=True))
     few = {"UNIT": 16, "TRAINING": True, "BLOCK_P": card_norm.BLOCK_P, "BLOCK_C": card_norm.FEW}
-    sites = {"BLOCK": card_tables.block_of(64 * 16)}
+    sites = {"BLOCK": card_choice.block_of(64 * 16)}
+    chosen = {"SIDE": 4, "TILES": 64} if pooled else {"SIDE": 1, "TILES": sites["BLOCK"]}
+    side = {"TILE": card_choice.ROWS, "BLOCK_R": card_choice.BLOCK_C, "BLOCK_C": card_choice.BLOCK_C}
     functions = {
         **{name: {"POOL": pooled, **rows} for name in ("normalise_kernel", "sums_kernel", "gradient_kernel")},
         "moments_kernel": rows, "statistics_kernel": {"OFFSET": True, **few}, "coefficients_kernel": few,
-        **dict.fromkeys(("nucleus_kernel", "count_kernel", "rank_kernel", "neighbours_kernel"), sites),
+        "scores_kernel": {"R": 128, "C": 128, "PRECISION": card_choice.PRECISION, **side},
+        "choose_kernel": {**chosen, **sites}, "rank_kernel": {"RANKED": True, **sites}, "neighbours_kernel": sites,
     }  # fmt: skip
     for name, constants in functions.items():
-        function = getattr(triton_tables if hasattr(triton_tables, name) else triton_norm, name)
+        function = getattr(triton_choice if hasattr(triton_choice, name) else triton_norm, name)
         registers, spilled, instructions = compiled(function, constants, "bf16", 90, 4, tmp_path)
         assert spilled == instructions["STL"] == instructions["LDL"] == 0, name
         assert 2 * 32 * 4 * registers <= 65536, name
@@ -176,16 +184,29 @@ def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: P
 
 
 class Uncomputed:
-    """Stands for a Triton function: counts its starts, and leaves `value` in what it would compute."""
+    """Stands for a Triton function: counts its starts, and leaves 0 in those of its outputs that others look at."""
 
-    def __init__(self, output: int | None, counts: Counter[str], value: int = 0) -> None:
-        self.output, self.counts, self.value = output, counts, value
+    def __init__(self, outputs: tuple[int, ...], counts: Counter[str]) -> None:
+        self.outputs, self.counts = outputs, counts
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         def start(*arguments: Any, **constants: Any) -> None:
             self.counts["triton"] += 1
-            if self.output is not None:
-                arguments[self.output].detach().numpy()[...] = self.value
+            for output in self.outputs:
+                arguments[output].detach().numpy()[...] = 0  # in NumPy, as nothing here is a launch
+
+        return start
+
+
+class AllChosen(Uncomputed):
+    """Stands for `choose_kernel`: all sites are kept."""
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        def start(*arguments: Any, **constants: Any) -> None:
+            self.counts["triton"] += 1
+            weights, kept, counts, height, width = (arguments[n] for n in (2, 3, 5, 8, 9))
+            weights.numpy()[...], kept.numpy()[...] = 1 / (height * width), 1
+            counts.numpy()[...] = np.array([[height * width], [height * width // 4], [0]])
 
         return start
 
@@ -195,22 +216,23 @@ class Uncomputed:
 def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a step of MESM; fewer than the dense way for few pictures, and no further wait."""
     from mesm_train.models.kernels import card_kernels as engine
-    from mesm_train.models.kernels import triton_conv, triton_norm, triton_tables
+    from mesm_train.models.kernels import triton_choice, triton_conv, triton_norm
 
     counts: Counter[str] = Counter()
-    outputs: dict[Any, dict[str, int | None]] = {
+    outputs: dict[Any, dict[str, tuple[int, ...]]] = {
         triton_conv: {
-            "sort_neighbours_kernel": None, "list_tiles_kernel": None, "conv_kernel": 5, "conv_weight_kernel": 6,
+            "sort_neighbours_kernel": (), "list_tiles_kernel": (), "conv_kernel": (5,), "conv_weight_kernel": (6,),
         },
         triton_norm: {
-            "moments_kernel": None, "statistics_kernel": None, "normalise_kernel": 3, "sums_kernel": None,
-            "coefficients_kernel": 2, "gradient_kernel": 5,
+            "moments_kernel": (), "statistics_kernel": (), "normalise_kernel": (3,), "sums_kernel": (),
+            "coefficients_kernel": (2,), "gradient_kernel": (5,),
         },
-        triton_tables: {"nucleus_kernel": 2, "count_kernel": None, "rank_kernel": 3, "neighbours_kernel": None},
+        triton_choice: {"scores_kernel": (7,), "rank_kernel": (4, 5), "neighbours_kernel": (5, 7)},
     }  # fmt: skip
     for module, functions_of in outputs.items():
-        for name, output in functions_of.items():
-            monkeypatch.setattr(module, name, Uncomputed(output, counts, int(name == "nucleus_kernel")))
+        for name, places in functions_of.items():
+            monkeypatch.setattr(module, name, Uncomputed(places, counts))
+    monkeypatch.setattr(triton_choice, "choose_kernel", AllChosen((), counts))
     totals = []
     for ops, dense in ((PureKernels(), 1e30), (engine.TritonKernels(), 0.0)):
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
@@ -220,9 +242,9 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
             made(data).sum().backward()
         assert launches.counts.pop("wait") == 6
         totals.append(launches.counts.total() + counts.total() + OPTIMIZER)
-    # Six blocks: the choice, tables, their order, and two convolutions' three products. 22 batch norms, both ways.
-    assert counts["triton"] == 6 * (1 + 3 + 2 + 2 * 3) + 22 * 6
-    assert totals[1] <= 2150 < totals[0] <= 2600
+    # Six blocks: scores, choice, tables, their order, and two convolutions' three products. 22 batch norms, both ways.
+    assert counts["triton"] == 6 * (2 + 2 + 2 + 2 * 3) + 22 * 6
+    assert totals[1] <= 2020 < totals[0] <= 2600, totals
 
 
 def test_without_triton_a_card_uses_pytorch_with_a_message(

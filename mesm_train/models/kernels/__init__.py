@@ -16,12 +16,27 @@ import torch
 from torch import Tensor
 
 from mesm_train.data import device as accelerator
+from mesm_train.models.kernels.choice import Choice
 
 EngineName = Literal["auto", "torch", "cpp", "triton"]
 # Measured for 64 to 512 channels, in C++ and in PyTorch:
 MIN_PAIRS = 56  # a window of 4x4 sites with at least so many pairs of neighbours is faster by Winograd's algorithm
 MIN_WINDOWS = 100  # with fewer of these windows, transforming the weight costs more than it saves
 CAPABILITY = (8, 0)  # compute capability from which tensor cores multiply bfloat16 and TF32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sites:
+    """The active sites of B pictures of H x W, n of them: the rows of a grid."""
+
+    active: Tensor  # bool (B, H, W)
+    places: Tensor  # int64 (n,): places in the flattened mask, ascending
+    rank: Tensor | None = None  # int32 (B, H, W): the row of each active site, where it is known
+
+    @property
+    def all_active(self) -> bool:
+        """Whether no site is left out."""
+        return len(self.places) == self.active.numel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +47,8 @@ class Table:
     sites: Tensor  # int64 (n,): places in the flattened mask, ascending
     near: Tensor  # int32 (n, 9): the row of each 3x3 neighbour, itself at 4; -1 where it is not active
     pool: Tensor  # int32 (m, 4): the rows of the 2x2 children of each pooled site; -1 where not active
+    pooled: Sites | None = None  # the pooled sites, where the kernels made them with the rest
+    sources: Tensor | None = None  # int64 (n,): the rows of the sites among those they were chosen from, likewise
     plans: dict[str, Any] = field(default_factory=dict)  # what kernels derive from it once
 
 
@@ -45,11 +62,16 @@ class Kernels(Protocol):
     batch_invariant: bool  # sites with the same inputs get the same bits, wherever they are and whatever is beside them
     dense_from: int  # the least Cin * Cout for which its convolution is faster than torch's where all sites are active
 
-    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
-        """See nucleus.py."""
+    def choose(self, scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
+        """See choice.py. The weights have the gradient of the scores."""
 
-    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
-        """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling."""
+    def tables(
+        self, kept: Tensor, count: int, pooled: int, *, ends: Tensor | None = None, rank: Tensor | None = None
+    ) -> Table:
+        """Of a mask bool (B, H, W), H and W even, with `count` sites of which `pooled` are left by pooling.
+
+        `ends` is Choice's, if it is known, and `rank` that of the Sites from which they were chosen.
+        """
 
     def as_batch_invariant(self) -> "Kernels | None":
         """The kernels of the same name that are `batch_invariant`, if there are any."""

@@ -1,4 +1,4 @@
-"""The kernels on a CUDA card: convolutions (triton_conv.py) and tables of sites (card_tables.py) in Triton.
+"""The kernels on a CUDA card: convolutions (triton_conv.py) and the choice of sites (card_choice.py) in Triton.
 
 Batch norms are in card_norm.py, which norm.py calls.
 
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mesm_train.models.kernels import Table, card_tables, triton_conv
+from mesm_train.models.kernels import Table, card_choice, triton_conv
+from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.launch import start
 from mesm_train.models.kernels.pure import PureKernels
 
@@ -38,18 +39,18 @@ class TritonKernels(PureKernels):
     def __init__(self) -> None:
         super().__init__("gather")
 
-    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+    def choose(self, scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
         """See Kernels."""
-        if weights.dtype != torch.float32 or not small(active) or p >= 1:
-            return super().nucleus(weights, active, p)
-        with current_device(weights):
-            return card_tables.nucleus(weights, active, p)
+        if scores.dtype != torch.float32 or not small(active):
+            return super().choose(scores, active, p, tile)
+        return card_choice.choose(scores, active, p, tile)
 
-    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+    def tables(
+        self, kept: Tensor, count: int, pooled: int, *, ends: Tensor | None = None, rank: Tensor | None = None
+    ) -> Table:
         """See Kernels."""
-        if count and small(kept):
-            with current_device(kept):
-                return card_tables.tables(kept, count, pooled)
+        if count and ends is not None:
+            return card_choice.tables(kept, count, pooled, ends, rank)
         table = super().tables(kept, count, pooled)
         bits = torch.arange(9, dtype=torch.int32, device=kept.device)
         table.plans["masks"] = ((table.near >= 0).int() << bits).sum(1).to(torch.int16)
@@ -74,8 +75,8 @@ class TritonKernels(PureKernels):
 
 
 def small(mask: Tensor) -> bool:
-    """Whether a program can have all sites of a picture of the mask (B, H, W) at once."""
-    return mask.shape[1] * mask.shape[2] <= card_tables.MOST_SITES
+    """Whether there are pictures in the mask (B, H, W), and a program can have all sites of one at once."""
+    return 0 < mask.numel() <= len(mask) * card_choice.MOST_SITES
 
 
 def current_device(x: Tensor) -> AbstractContextManager[None]:
@@ -117,12 +118,16 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     """(n, Cin) with (9, Cin, Cout) to (n, Cout), n > 0; `mirror`: (n, Cout) to (n, Cin). float32, bfloat16, float16."""
     reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
     y = x.new_empty(len(x), columns)
+    r_last = mirror
+    if x.dtype == torch.float32 and not mirror:  # Hopper multiplies TF32 only where both have the summed index last
+        weight, r_last = weight.transpose(1, 2).contiguous(), True
     block_n = block(columns, 128)
     tiles = len(plan.masks)
     start(
         triton_conv.conv_kernel, (tiles * -(-columns // block_n),),
         (x, weight, plan.sources, plan.order, plan.masks, y), (len(x), tiles),
-        (reduced, columns, mirror, precision(), TILE, block_n, block(reduced, depth(x))), warps=WARPS, stages=STAGES,
+        (reduced, columns, mirror, r_last, precision(), TILE, block_n, block(reduced, depth(x))),
+        warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return y
 

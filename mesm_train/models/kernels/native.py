@@ -10,7 +10,7 @@ from torch import Tensor
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table
 from mesm_train.models.kernels.build import library
-from mesm_train.models.kernels.nucleus import nucleus
+from mesm_train.models.kernels.choice import Choice, choose
 
 LINE = 64  # bytes
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
@@ -33,11 +33,13 @@ class NativeKernels:
         copied.batch_invariant = True
         return copied
 
-    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+    def choose(self, scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
         """See Kernels."""
-        return nucleus(weights, active, p)
+        return choose(scores, active, p, tile)
 
-    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+    def tables(
+        self, kept: Tensor, count: int, pooled: int, *, ends: Tensor | None = None, rank: Tensor | None = None
+    ) -> Table:
         """See Kernels."""
         batch, height, width = kept.shape
         sites = torch.empty(count, dtype=torch.int64)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from mesm_train.data import device as accelerator
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
-from mesm_train.models.kernels.nucleus import nucleus
+from mesm_train.models.kernels.choice import Choice, choose
 
 Way = Literal["auto", "windows", "pairs", "gather"]
 PATCHES = 2**26  # numbers that are gathered at a time: 256 MiB of float32
@@ -36,11 +36,13 @@ class PureKernels:
     def __init__(self, way: Way = "auto") -> None:
         self.way = way
 
-    def nucleus(self, weights: Tensor, active: Tensor, p: float) -> Tensor:
+    def choose(self, scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
         """See Kernels."""
-        return nucleus(weights, active, p)
+        return choose(scores, active, p, tile)
 
-    def tables(self, kept: Tensor, count: int, pooled: int) -> Table:
+    def tables(
+        self, kept: Tensor, count: int, pooled: int, *, ends: Tensor | None = None, rank: Tensor | None = None
+    ) -> Table:
         """See Kernels."""
         batch, height, width = kept.shape
         sites = torch.nonzero_static(kept.flatten(), size=count).squeeze(1)

@@ -39,12 +39,12 @@ def list_tiles_kernel(masks, lists, counts, tiles, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=["rows", "tiles"])
 def conv_kernel(
     x, weight, sources, order, masks, y, rows, tiles,
-    R: tl.constexpr, N: tl.constexpr, MIRROR: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, N: tl.constexpr, MIRROR: tl.constexpr, R_LAST: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
     """y[order[slot], n] = sum over taps k and r of x[sources[k, slot], r] * W[k][r, n], a tile by BLOCK_N columns.
 
-    W[k][r, n] is weight[k, r, n]; with MIRROR weight[8 - k, n, r].
+    W[k][r, n] is weight[k, r, n], or weight[k, n, r] with R_LAST; with MIRROR of tap 8 - k.
     """
     tile = tl.program_id(0) // tl.cdiv(N, BLOCK_N)  # those who read the same rows run side by side
     n = tl.program_id(0) % tl.cdiv(N, BLOCK_N) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -64,10 +64,11 @@ def conv_kernel(
         source = tl.load(sources + k * (tiles.to(tl.int64) * TILE) + slot).to(tl.int64)
         inside = (source >= 0)[:, None] & (r < R)[None, :]
         a = tl.load(x + source[:, None] * R + r[None, :], mask=inside, other=0.0)
-        if MIRROR:
-            places = (8 - k) * (R * N) + n[None, :] * R + r[:, None]
+        plane = 8 - k if MIRROR else k
+        if R_LAST:
+            places = plane * (R * N) + n[None, :] * R + r[:, None]
         else:
-            places = k * (R * N) + r[:, None] * N + n[None, :]
+            places = plane * (R * N) + r[:, None] * N + n[None, :]
         b = tl.load(weight + places, mask=(r < R)[:, None] & (n < N)[None, :], other=0.0)
         sums = tl.dot(a, b, sums, input_precision=PRECISION)
     row = tl.load(order + slot, mask=slot < rows, other=0)
