@@ -6,12 +6,13 @@ norms are folded into the convolutions. portable_sparse.py has the sparse blocks
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, LOG_FLOOR, MELS, WINDOW, htk_filters
 from mesm_train.inference.portable_sparse import PortableSparseStack, folded
 from mesm_train.models.fe2e_mesm import FACE, Model
@@ -87,6 +88,19 @@ def example_inputs(
     }
     chosen = [known[modality] for modality in modalities]
     return {name: (example, axis) for name, example, axis in chosen}
+
+
+def example_batch(inputs: Mapping[str, tuple[Tensor, int]]) -> Batch:
+    """What `example_inputs` makes as a batch of one utterance, for the model that the portable form comes from."""
+    arrays = {name: example for name, (example, _) in inputs.items()}
+    faces = arrays.get("faces", torch.zeros(0, FACE, FACE, 3, dtype=torch.uint8))
+    samples = arrays.get("samples", torch.zeros(0, dtype=torch.int16))
+    tokens = arrays.get("tokens", torch.zeros(1, 0, dtype=torch.int64))
+    return Batch(
+        keys=("example",), labels=torch.zeros(1, 0), faces=faces, face_counts=torch.tensor([len(faces)]),
+        samples=samples, sample_counts=torch.tensor([len(samples)]),
+        tokens=tokens, token_counts=torch.tensor([tokens.shape[1]]),
+    )  # fmt: skip
 
 
 def portable_layers(layer: ConvNorm) -> list[nn.Module]:

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mesm_train.models.kernels.choice import spread
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import ChoosingBlock, SparseBlock
 from mesm_train.models.streams import Stack
-from mesm_train.models.tiles import TiledBlock, spread
+from mesm_train.models.tiles import TiledBlock
 
 # Of a weight of 1: weights that are equal but for rounding are taken in the order of their places. 2**26 counted others
 # as equal too and took them in another order than torch: logits of 147 utterances differed by .002 in one model and .05
@@ -148,7 +149,7 @@ class PortableTiledBlock(PortableBlock):
 def nucleus(masses: Tensor, order: Tensor, active: Tensor, p: float) -> Tensor:
     """The fewest active sites or tiles whose masses reach p, those with the largest `order` first: 0 or 1 (B, H, W).
 
-    See `mesm_train.models.kernels.nucleus`.
+    See `mesm_train.models.kernels.choice`.
     """
     if p >= 1:
         return active

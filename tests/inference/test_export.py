@@ -18,7 +18,7 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings, Text
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.inference.hub_model import HubModel, export_hub_folder
 from mesm_train.inference.onnx_export import export_onnx
-from mesm_train.inference.portable import PortableModel, example_inputs
+from mesm_train.inference.portable import PortableModel, example_batch, example_inputs
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.text import copy_tokenizer, load, load_without_weights, make_tiny
 
@@ -134,20 +134,8 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
     for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
         inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
         with torch.no_grad():
-            found, expected = portable(*(value for value, _ in inputs.values())), model(batch_of(inputs))[0]
+            found, expected = portable(*(value for value, _ in inputs.values())), model(example_batch(inputs))[0]
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-
-
-def batch_of(inputs: dict[str, tuple[torch.Tensor, int]]) -> mesm_train.Batch:
-    arrays = {name: value for name, (value, _) in inputs.items()}
-    faces = arrays.get("faces", torch.zeros(0, 48, 48, 3, dtype=torch.uint8))
-    samples = arrays.get("samples", torch.zeros(0, dtype=torch.int16))
-    tokens = arrays.get("tokens", torch.zeros(1, 0, dtype=torch.int64))
-    return mesm_train.Batch(
-        keys=("one",), faces=faces, face_counts=torch.tensor([len(faces)]), samples=samples,
-        sample_counts=torch.tensor([len(samples)]), tokens=tokens, token_counts=torch.tensor([tokens.shape[1]]),
-        labels=torch.zeros(1, 0),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
