@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
-from mesm_train.data.device import set_matmul_precision
+from mesm_train.data.device import configure_backends
 from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
 from mesm_train.models.streams import Stack, take_turns
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
     options = parser.parse_args()
     device = torch.device(options.device)
-    set_matmul_precision(device, options.precision)
+    configure_backends(device, options.precision)
     engines = options.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
     clock = time.process_time if options.cpu_time else time.perf_counter
     keep_freed_memory()

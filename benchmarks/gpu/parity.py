@@ -11,18 +11,22 @@ from transformers import AlbertConfig, AlbertModel
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.batch import Batch
-from mesm_train.data.device import set_matmul_precision
+from mesm_train.data.device import configure_backends
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training.optimizer import autocast
 
 # The largest root mean square error of the logits over their own, the least cosine of the gradients, and the least
 # share of all sites that are chosen alike. They are wide: what is wrong exceeds them, what is rounded does not.
 LIMITS = {"fp32": (1e-3, 0.999, 0.999), "tf32": (5e-2, 0.98, 0.98), "bf16": (3e-1, 0.9, 0.9)}
+# The same where rounding chooses other sites: of noise with random weights float32 on a CPU chose .5 % differently from
+# float64, which changed the logits by 1 %.
+CHOICE_LIMITS = {"fp32": (3e-2, 0.99, 0.98), "tf32": (1.5e-1, 0.9, 0.95), "bf16": (3e-1, 0.7, 0.88)}
+KINDS: tuple[tuple[Literal["fe2e", "mesm"], float], ...] = (("fe2e", 1.0), ("mesm", 1.0), ("mesm", 0.8))
 VOCABULARY = 1000
 Outcome = tuple[Tensor, Tensor, list[Tensor]]
 
 
-def model(kind: Literal["fe2e", "mesm"], *, quick: bool) -> Model:
+def model(kind: Literal["fe2e", "mesm"], p: float, *, quick: bool) -> Model:
     """Random weights, no dropout."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"channels": (8, 16, 16), "hidden": 32, "dim": 16} if quick else {}
@@ -30,7 +34,7 @@ def model(kind: Literal["fe2e", "mesm"], *, quick: bool) -> Model:
     names = ("embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     encoder = AlbertModel(AlbertConfig(vocab_size=VOCABULARY, **dict(zip(names, text, strict=True))))
     # An attention that starts even would leave the choice of its last site to rounding.
-    settings = ModelSettings(kind=kind, dropout=0, sparse=SparseSettings(p=0.8, init="published"), **sizes)
+    settings = ModelSettings(kind=kind, dropout=0, sparse=SparseSettings(p=p, init="published"), **sizes)
     return Model(settings, encoder).train()
 
 
@@ -57,7 +61,7 @@ def outcome(original: Model, data: Batch, device: torch.device, precision: str) 
     made = copy.deepcopy(original).to(device)
     dtype = torch.float64 if precision == "fp64" else torch.float32
     made, data = made.to(dtype), data.to(device)
-    set_matmul_precision(device, precision)
+    configure_backends(device, precision)
     with autocast(device, precision):
         look = made.look(data)
     loss = functional.binary_cross_entropy_with_logits(look.logits.to(dtype), data.labels.to(dtype), reduction="sum")
@@ -71,12 +75,13 @@ def outcome(original: Model, data: Batch, device: torch.device, precision: str) 
 def parity(options: Options) -> Result:
     """A row for each kind, device and precision."""
     rows: list[Result] = []
-    data = batch(2 if options.quick else 8)
-    for kind in ("fe2e", "mesm"):
-        made = model(kind, quick=options.quick)  # type: ignore[arg-type]
+    data = batch(2 if options.quick else 4)
+    for kind, p in KINDS:
+        made = model(kind, p, quick=options.quick)
         logits, gradient, kept = outcome(made, data, torch.device("cpu"), "fp64")
         for place, precision in (("cpu", "fp32"), *((options.device, name) for name in LIMITS)):
-            row: Result = {"kind": kind, "device": place, "precision": precision}
+            name = f"mesm p = {p:g}" if kind == "mesm" else kind
+            row: Result = {"kind": name, "device": place, "precision": precision}
             row["engine"] = made.stacks["v"].kernels(torch.device(place)).name
             try:
                 theirs = outcome(made, data, torch.device(place), precision)
@@ -86,7 +91,7 @@ def parity(options: Options) -> Result:
             error_rms = float((theirs[0] - logits).square().mean().sqrt() / logits.square().mean().sqrt())
             cosine = float(functional.cosine_similarity(theirs[1], gradient, dim=0))
             alike = [float((one == other).double().mean()) for one, other in zip(theirs[2], kept, strict=True)]
-            most, least, share = LIMITS[precision]
+            most, least, share = (LIMITS if p == 1 else CHOICE_LIMITS)[precision]
             passed = error_rms <= most and cosine >= least and min(alike, default=1.0) >= share
             measured = {"logit_error": error_rms, "gradient_cosine": cosine, "sites_alike": min(alike, default=None)}
             rows.append({**row, **measured, "passed": passed})

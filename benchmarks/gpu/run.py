@@ -132,7 +132,9 @@ def run_part(name: str, options: Options, seconds: float) -> Result:
         errors.seek(0)
         end = errors.read()[-600:]
     if not out.exists():  # parts beside it wait for the file
-        out.write_text(json.dumps({"passed": False, "error": f"{reason}: {end}"}))
+        partial = options.work / f"{name}.partial.json"  # what the part wrote until then
+        first = json.loads(partial.read_text()) if partial.exists() else {}
+        out.write_text(json.dumps({**first, "passed": False, "error": f"{reason}: {end}"}))
     result: Result = json.loads(out.read_text())
     return {
         "status": "ok" if result.pop("passed") else "failed",

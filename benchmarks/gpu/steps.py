@@ -52,6 +52,7 @@ def steps(options: Options) -> Result:
                 result["passed"] = False
                 row["error"] = f"{type(error).__name__}: {str(error)[-400:]}"
             result["rows"].append(row)
+            (options.work / "steps.partial.json").write_text(json.dumps(result))
     return result
 
 

@@ -52,20 +52,21 @@ class BatchNorm(nn.BatchNorm2d):
         return kernels.name == "triton" and self.reduce is None and single and count > 1
 
     def forward(  # type: ignore[override]
-        self, rows: Tensor, kernels: Kernels, pool: Tensor | None = None, offset: Tensor | None = None
+        self, rows: Tensor, kernels: Kernels, pool: Tensor | None = None, offset: Tensor | None = None, padding: int = 0
     ) -> Tensor:
         """(n, C) to (n, C), or with `pool` int32 (m, 4) to the maximum over the rows it names, (m, C).
 
         `pool` names each row once; -1 is no row. `offset` (C,) is a constant that the rows lack, the bias of a
-        convolution; only where `in_one_pass`.
+        convolution. The last `padding` rows are of no picture: what comes of them, a quarter as many with `pool`, is 0.
+        Both only where `in_one_pass`.
         """
         assert self.weight is not None and self.bias is not None  # noqa: PT018
-        if self.in_one_pass(len(rows), kernels):
+        if self.in_one_pass(len(rows) - padding, kernels):
             from mesm_train.models.kernels.card_norm import CardNormRelu
 
             y: Tensor = CardNormRelu.apply(  # type: ignore[no-untyped-call]
                 rows, self.weight, self.bias, offset, pool, self.running_mean, self.running_var, self.momentum or 0.0,
-                self.eps, self.training,
+                self.eps, self.training, padding,
             )  # fmt: skip
             return y
         if accelerator.is_accelerator(rows.device) and self.reduce is None:

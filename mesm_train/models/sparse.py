@@ -207,7 +207,8 @@ class SparseStack(Stack):
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
             ops = batch_invariant_kernels(ops, pictures.device) or ops
-        grid, traces = yield from self.run_blocks(self.stem(pictures, ops), text, ops)
+        x = self.stem(self.pad(pictures, ops), ops, len(pictures))[: len(pictures)]
+        grid, traces = yield from self.run_blocks(x, text, ops)
         return self.head(grid), traces
 
     def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:

@@ -18,6 +18,8 @@ from mesm_train.models.kernels import Kernels, Table, kernels
 from mesm_train.models.kernels.functions import conv
 from mesm_train.models.norm import BatchNorm
 
+FEW_PICTURES = 8  # they are not padded
+
 T = TypeVar("T")
 Steps = Generator[None, None, T]  # a computation that yields where it is about to wait for the device
 
@@ -53,14 +55,17 @@ class ConvNorm(nn.Module):
         self.norm = BatchNorm(outputs)
         self.pool = pool
 
-    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None, count: int | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H, W), halved by the pooling; in channels_last.
 
-        With `table`, of all sites, the kernels do the convolution, which must be 3x3.
+        With `table`, of all sites, the kernels do the convolution, which must be 3x3. Pictures from `count` on are
+        padding, see `padded_count`.
         """
         batch, _, height, width = x.shape
         channels = self.conv.out_channels
-        one_pass = self.norm.in_one_pass(batch * height * width, ops)
+        count = batch if count is None else count
+        padding = (batch - count) * height * width
+        one_pass = self.norm.in_one_pass(count * height * width, ops)
         offset = self.conv.bias if one_pass else None
         rows: Tensor
         if table is not None:
@@ -70,10 +75,10 @@ class ConvNorm(nn.Module):
         else:
             rows = self._by_torch(x, offset)
         if self.pool and (ops.name == "cpp" or one_pass):
-            windows = pool_windows(batch, height, width, rows.device) if table is None else table.pool
-            rows = self.norm(rows, ops, windows, offset)
+            windows = pool_windows(count, height, width, rows.device) if table is None else table.pool
+            rows = self.norm(rows, ops, windows, offset, padding)
             return rows.view(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
-        rows = self.norm(rows, ops, None, offset)
+        rows = self.norm(rows, ops, None, offset, padding)
         x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return F.max_pool2d(x, 2) if self.pool else x
 
@@ -116,6 +121,16 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def padded_count(count: int) -> int:
+    """The next number of pictures with four binary digits, at most an eighth more: so few that a card has seen them.
+
+    PyTorch has the card's library plan a convolution anew for each number of pictures, which differs from batch to
+    batch; the plans are kept.
+    """
+    step = 1 << max(count.bit_length() - 4, 0)
+    return -(-count // step) * step
+
+
 def pool_windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
     """int32 (m, 4): the rows of each 2x2 window of full grids."""
     rows = torch.arange(batch * height * width, dtype=torch.int32, device=device)
@@ -131,10 +146,10 @@ class Block(nn.Module):
         self.first = ConvNorm(inputs, outputs, 3)
         self.second = ConvNorm(outputs, outputs, 3, pool=pool)
 
-    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None) -> Tensor:
+    def forward(self, x: Tensor, ops: Kernels, table: Table | None = None, count: int | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H, W), halved by the pooling. `table` is `full_table`'s, if there is one already."""
         table = table or full_table(x, self.outputs, ops)
-        y: Tensor = self.second(self.first(x, ops, table), ops, table)
+        y: Tensor = self.second(self.first(x, ops, table, count), ops, table, count)
         return y
 
 
@@ -146,12 +161,12 @@ class Stem(nn.Module):
         self.first = ConvNorm(inputs, width, 5, pool=True)
         self.blocks = nn.ModuleList(Block(width, width) for _ in range(blocks))
 
-    def forward(self, x: Tensor, ops: Kernels) -> Tensor:
-        """(B, channels, H, W) to (B, width, H/2, W/2)."""
-        x = self.first(x, ops)
+    def forward(self, x: Tensor, ops: Kernels, count: int | None = None) -> Tensor:
+        """(B, channels, H, W) to (B, width, H/2, W/2). `count`: as for ConvNorm."""
+        x = self.first(x, ops, None, count)
         table = full_table(x, x.shape[1], ops)
         for block in self.blocks:
-            x = block(x, ops, table)
+            x = block(x, ops, table, count)
         return x
 
 
@@ -195,9 +210,16 @@ class Stack(nn.Module):
 
     def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[Trace]]]:
         """`forward`, for `take_turns`."""
-        ops = self.kernels(pictures.device)
-        x = self.stem(pictures, ops)
+        ops, count = self.kernels(pictures.device), len(pictures)
+        x = self.stem(self.pad(pictures, ops), ops, count)
         for block in self.blocks:
-            x = block(x, ops)
+            x = block(x, ops, None, count)
         yield from ()  # it waits for nothing
-        return self.head(x), ()
+        return self.head(x[:count]), ()
+
+    def pad(self, pictures: Tensor, ops: Kernels) -> Tensor:
+        """The pictures with empty ones behind them, to `padded_count`, where batch norm can leave these out."""
+        count = len(pictures)
+        if count < FEW_PICTURES or not self.stem.first.norm.in_one_pass(count, ops):
+            return pictures
+        return F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, padded_count(count) - count))

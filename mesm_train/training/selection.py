@@ -16,7 +16,7 @@ from mesm_data.splits.resolve import PARTS, Split
 from mesm_data.storage.remote_bytes import local_path
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.two_phase_settings import TWO_PHASE
-from mesm_train.data.device import pick_device, set_matmul_precision
+from mesm_train.data.device import configure_backends, pick_device
 from mesm_train.data.feature_loader import with_feature_widths
 from mesm_train.data.labels import Heads, resolve_heads, truth
 from mesm_train.data.mel import SAMPLE_RATE
@@ -73,7 +73,7 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
             f"{ranks.world} at least, 8 a rank are better, or start fewer ranks"
         )
     device = pick_device(config.device, ranks.local)
-    set_matmul_precision(device, config.optim.precision)
+    configure_backends(device, config.optim.precision)
     check_data_folder(config.data)
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     if config.model.kind not in TWO_PHASE:

@@ -8,18 +8,22 @@ Ends with exit code 0 if all of them agree.
 import copy
 import itertools
 import sys
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.models import streams
 from mesm_train.models.kernels import Sites, card_choice
 from mesm_train.models.kernels.card_kernels import TritonKernels
 from mesm_train.models.kernels.card_norm import CardNormRelu
 from mesm_train.models.kernels.choice import choose
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.selection import SiteAttention
-from mesm_train.models.sparse import pooled_sites
+from mesm_train.models.sparse import SparseStack, pooled_sites
+from mesm_train.models.streams import Stack
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of the largest value
 
@@ -37,6 +41,7 @@ def main() -> None:
     for rows, channels in ((5, 3), (700, 17), (1300, 130)):
         for options in itertools.product((True, False), TOLERANCE, (False, True), (False, True)):
             check_norm(rows, channels, *options)
+    check_padding()
 
 
 def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, pooled: bool, offset: bool) -> None:
@@ -48,18 +53,25 @@ def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, poo
     pool = windows(rows) if pooled else None
     bias.requires_grad_()
     leaves = [None if t is None else t.detach().float().requires_grad_() for t in (weight, bias, left_out)]
-    mine_x, running = x.detach().to(dtype).requires_grad_(), (mean.float().clone(), variance.float().clone())
+    padding = 8 if rows > 5 else 0
+    mine_x = functional.pad(x.detach(), (0, 0, 0, padding), value=3.0).to(dtype).requires_grad_()
+    running = (mean.float().clone(), variance.float().clone())
     normal = functional.batch_norm(x if left_out is None else x + left_out, mean, variance, weight, bias, training)
     goal = normal.relu()
     if pool is not None:
         goal = functional.pad(goal, (0, 0, 0, 1))[pool.long().remainder(rows + 1)].max(1).values
-    y = CardNormRelu.apply(mine_x, *leaves, pool, *running, 0.1, 1e-5, training)
+    y = CardNormRelu.apply(mine_x, *leaves, pool, *running, 0.1, 1e-5, training, padding)
     dy = torch.randn_like(goal).to(dtype)
     goal.backward(dy.double())
-    y.backward(dy)
+    y.backward(functional.pad(dy, (0, 0, 0, len(y) - len(dy)), value=3.0))
+    assert len(y) - len(goal) == (padding // 4 if pooled else padding)
+    assert mine_x.grad is not None
+    assert not y[len(goal) :].any()
+    assert not mine_x.grad[rows:].any()
+    y, dx = y[: len(goal)], mine_x.grad[:rows]
     pairs = {"y": (y, goal), "mean": (running[0], mean), "variance": (running[1], variance)}
     pairs |= {
-        "dx": (mine_x.grad, x.grad),
+        "dx": (dx, x.grad),
         "dweight": (leaves[0].grad, weight.grad),
         "dbias": (leaves[1].grad, bias.grad),
     }
@@ -68,6 +80,29 @@ def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, poo
     for name, (one, other) in pairs.items():
         most = TOLERANCE[dtype] * max(1.0, float(other.detach().abs().max()))
         assert (one.double() - other).abs().max() <= most, (rows, channels, training, dtype, pooled, offset, name)
+
+
+def check_padding() -> None:
+    """Of the pictures of a stack, which changes vectors, gradients and statistics by rounding only."""
+    sizes = {"channels": (4, 8, 8), "hidden": 8, "dim": 4, "heads": 2, "stem_blocks": 1}
+    for kind, made_by in (("fe2e", Stack), ("mesm", SparseStack)):
+        settings = ModelSettings(kind=kind, sparse=SparseSettings(p=1.0), **sizes)  # type: ignore[arg-type]
+        stack = Stack(settings, 3, (16, 16)) if made_by is Stack else SparseStack(settings, 3, (16, 16), 5, "a stack")
+        pictures, text, results = torch.randn(17, 3, 16, 16), torch.randn(17, 5), []
+        for few in (17, 18):  # padded to 18, and not
+            one = copy.deepcopy(stack)
+            with mock.patch.object(streams, "FEW_PICTURES", few), mock.patch.object(streams, "kernels", triton):
+                vectors, _ = one(pictures, text)
+            vectors.square().sum().backward()
+            gradients = [p.grad for p in one.parameters() if p.grad is not None]
+            results.append([vectors, *gradients, *(value for value in one.buffers() if value.is_floating_point())])
+        for one, other in zip(*results, strict=True):
+            assert (one - other).abs().max() <= 1e-4 * max(1.0, float(other.detach().abs().max())), kind
+
+
+def triton(*_: object) -> TritonKernels:
+    """The kernels of a card."""
+    return TritonKernels()
 
 
 def windows(rows: int) -> Tensor:

@@ -12,7 +12,7 @@ from oracle import oracle_stack
 from torch import nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
-from mesm_train.data.device import set_matmul_precision
+from mesm_train.data.device import configure_backends
 from mesm_train.models.kernels import EngineName, functions
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import SparseStack
@@ -54,7 +54,7 @@ def test_a_stack_on_a_card_is_the_masked_grids_forward_and_every_gradient(
     """Vectors to a thousandth of their size, gradients, running statistics, and the choice of sites."""
     if not dense:
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", 0, raising=False)
-    set_matmul_precision(DEVICE, "fp32")
+    configure_backends(DEVICE, "fp32")
     made = stack(engine, selection, p).train(training)
     generator = torch.Generator().manual_seed(1)
     pictures, text = torch.randn(count, 3, 32, 32, generator=generator), torch.randn(count, TEXT, generator=generator)

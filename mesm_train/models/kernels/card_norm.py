@@ -24,21 +24,23 @@ class CardNormRelu(torch.autograd.Function):
 
     `pool`: int32 (m, 4) for the maximum over windows, (m, C). `offset`: float32 (C,), a constant that x lacks, such as
     the bias of a convolution: it changes running statistics only, and nothing has to be added to x. Running statistics
-    are updated in training.
+    are updated in training. The last `padding` rows of x are of no picture: they do not count, what comes of them, a
+    quarter as many rows with `pool`, is 0, and so is their gradient.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, offset: Tensor | None, pool: Tensor | None,
-        running_mean: Tensor, running_var: Tensor, momentum: float, eps: float, training: bool,
+        running_mean: Tensor, running_var: Tensor, momentum: float, eps: float, training: bool, padding: int = 0,
     ) -> Tensor:  # fmt: skip
         """The normalised rows."""
         x = x.contiguous()
-        rows, channels = x.shape
+        rows, channels = len(x) - padding, x.shape[1]
         share, parts = divide(rows)
         stats = x.new_empty(4, channels, dtype=torch.float32)
         sums = x.new_empty(parts, 2, channels, dtype=torch.float32)
-        y = x.new_empty(rows if pool is None else len(pool), channels)
+        count = rows if pool is None else len(pool)
+        y = empty_before_zeros(x, count, padding if pool is None else padding // 4)
         plain, shape = shape_of(channels, pooled=False), shape_of(channels, pooled=pool is not None)
         few = (training, offset is not None, shape.unit, BLOCK_P, FEW)
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
@@ -52,11 +54,11 @@ class CardNormRelu(torch.autograd.Function):
                 (rows, share, parts, momentum, eps, shape.units), few,
             )  # fmt: skip
             start(
-                triton_norm.normalise_kernel, shape.grid(len(y)), (x, stats, x if pool is None else pool, y),
-                (len(y), shape.units), (pool is not None, *shape.of),
+                triton_norm.normalise_kernel, shape.grid(count), (x, stats, x if pool is None else pool, y),
+                (count, shape.units), (pool is not None, *shape.of),
             )  # fmt: skip
         ctx.save_for_backward(x, stats, pool)
-        ctx.training, ctx.has_offset = training, offset is not None
+        ctx.training, ctx.has_offset, ctx.padding, ctx.count = training, offset is not None, padding, count
         return y
 
     @staticmethod
@@ -65,29 +67,38 @@ class CardNormRelu(torch.autograd.Function):
         """Of x, the weight, the bias and the offset."""
         x, stats, pool = ctx.saved_tensors
         dy = dy.contiguous()
-        rows, channels = dy.shape
-        share, parts = divide(rows)
+        count, channels = ctx.count, x.shape[1]
+        rows = len(x) - ctx.padding
+        share, parts = divide(count)
         shape = shape_of(channels, pooled=pool is not None)
         pooling = (pool is not None, *shape.of)
         windows = x if pool is None else pool
         sums = x.new_empty(parts, 2, channels, dtype=torch.float32)
         gradients = x.new_empty(5, channels, dtype=torch.float32)
-        dx = torch.empty_like(x)
+        dx = empty_before_zeros(x, rows, ctx.padding)
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
             start(
                 triton_norm.sums_kernel, (parts, shape.across), (dy, x, stats, windows, sums),
-                (rows, share, shape.units), pooling,
+                (count, share, shape.units), pooling,
             )  # fmt: skip
             start(
                 triton_norm.coefficients_kernel, (-(-channels // FEW),), (sums, stats, gradients),
-                (len(x), parts, shape.units), (ctx.training, shape.unit, BLOCK_P, FEW),
+                (rows, parts, shape.units), (ctx.training, shape.unit, BLOCK_P, FEW),
             )  # fmt: skip
             start(
-                triton_norm.gradient_kernel, shape.grid(rows), (dy, x, stats, gradients, windows, dx),
-                (rows, shape.units), pooling,
+                triton_norm.gradient_kernel, shape.grid(count), (dy, x, stats, gradients, windows, dx),
+                (count, shape.units), pooling,
             )  # fmt: skip
         offset = gradients[2] if ctx.has_offset else None
-        return dx, gradients[0], gradients[1], offset, *[None] * 6
+        return dx, gradients[0], gradients[1], offset, *[None] * 7
+
+
+def empty_before_zeros(like: Tensor, rows: int, zeros: int) -> Tensor:
+    """(rows + zeros, C), of which the last are 0 and the first are not set."""
+    made = like.new_empty(rows + zeros, like.shape[1])
+    if zeros:
+        made[rows:].zero_()
+    return made
 
 
 def divide(rows: int) -> tuple[int, int]:

@@ -32,16 +32,14 @@ def start(
         warps: Of a program.
         stages: Of its software pipeline.
     """
-    arguments = (*tensors, *numbers, *constants)
-    if not isinstance(function, triton.JITFunction):  # Triton's interpreter
-        function[grid](*arguments, num_warps=warps, num_stages=stages)
-        return
-    dtypes = [tensor.dtype for tensor in tensors]
-    aligned = not any(tensor.data_ptr() % ALIGNMENT for tensor in tensors)
-    key = (function, torch.cuda.current_device(), *dtypes, *constants, warps, stages)
-    if aligned and (compiled := _compiled.get(key)) is not None:
-        compiled[(*grid, 1, 1)[:3]](*arguments)
-        return
-    compiled = function[grid](*arguments, num_warps=warps, num_stages=stages)
-    if aligned:
+    if isinstance(function, triton.JITFunction):
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        aligned = not any(pointer % ALIGNMENT for pointer in pointers)
+        key = (function, torch.cuda.current_device(), *[t.dtype for t in tensors], *constants, warps, stages)
+        if aligned and (compiled := _compiled.get(key)) is not None:
+            # Of a number Triton does not ask the driver whether it is the address of something on the card.
+            compiled[(*grid, 1, 1)[:3]](*pointers, *numbers, *constants)
+            return
+    compiled = function[grid](*tensors, *numbers, *constants, num_warps=warps, num_stages=stages)
+    if isinstance(function, triton.JITFunction) and aligned:  # not Triton's interpreter
         _compiled[key] = compiled
