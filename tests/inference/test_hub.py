@@ -1,15 +1,14 @@
 """Guarantees of models of the Hugging Face Hub: an id predicts as a folder does; what fails has one clear sentence."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, hub
 from huggingface_hub import constants
+from mesm_cli.train import app
+from typer.testing import CliRunner
 
 import mesm_train
 from mesm_data.errors import InputError
@@ -27,22 +26,33 @@ def address(fe2e_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield served
 
 
+@pytest.fixture
+def point_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """point_to(address): what HF_ENDPOINT=address does, with an empty cache; `is_offline`: HF_HUB_OFFLINE=1."""
+
+    def point(endpoint: str, *, is_offline: bool = False) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+
+    return point
+
+
 def test_a_model_of_the_hub_predicts_by_its_id_and_again_without_a_network(
-    address: tuple[str, list[str]], fe2e_run: Path, dialog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: tuple[str, list[str]], point_to: Callable[..., None], fe2e_run: Path, dialog: Path
 ) -> None:
     endpoint, requests = address
-    code = "from mesm_cli.train import main; main()"
-    command = [sys.executable, "-c", code, "predict", NAME, str(dialog), "--end", "1", "--text", "no", "--json"]
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    point_to(endpoint)
+    predicted = CliRunner().invoke(app, ["predict", NAME, str(dialog), "--end", "1", "--text", "no", "--json"])
+    assert predicted.exit_code == 0, predicted.exception
     here = mesm_train.load(fe2e_run, device="cpu").predict(dialog, end=1, text="no")
-    assert json.loads(done.stdout)["logits"] == pytest.approx(here.logits, abs=1e-6)
+    assert json.loads(predicted.stdout)["logits"] == pytest.approx(here.logits, abs=1e-6)
     assert f"GET /{NAME}/resolve/{COMMIT}/model.safetensors" in requests
     assert not any("training.log" in request for request in requests)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     requests.clear()
+    point_to(endpoint, is_offline=True)
     assert mesm_train.load(NAME, device="cpu").predict(dialog, end=1, text="no").logits == here.logits
     assert not requests
 
@@ -56,12 +66,14 @@ def test_a_model_of_the_hub_predicts_by_its_id_and_again_without_a_network(
     ],
 )
 def test_what_cannot_be_fetched_is_refused_in_one_sentence(
-    name: str, is_offline: bool, is_served: bool, reason: str, address: tuple[str, list[str]], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(constants, "ENDPOINT", address[0] if is_served else "http://127.0.0.1:1")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+    name: str,
+    is_offline: bool,
+    is_served: bool,
+    reason: str,
+    address: tuple[str, list[str]],
+    point_to: Callable[..., None],
+) -> None:
+    point_to(address[0] if is_served else "http://127.0.0.1:1", is_offline=is_offline)
     with pytest.raises(InputError, match=reason) as refused:
         mesm_train.load(name)
     assert str(refused.value).startswith(f"'{name}' is no folder with a run")

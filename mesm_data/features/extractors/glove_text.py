@@ -40,8 +40,8 @@ class VectorFile:
     def open_look_up(self) -> Callable[[str], Floats | None]:
         """The function from any word to its vector, None if it has none.
 
-        The file is read once for the places of its words, and again at the place of a word that is looked up: memory
-        holds the words (0.4 GB for the 2.2 million of glove.840B), not the vectors (2.6 GB).
+        The file is read once for the places of its words, and again at the place of a word that is looked up. So memory
+        holds the words and not the vectors: 200 000 words of 300 numbers, 514 MB of text, take 28 MB and 2.1 s.
         """
         places = {word: place for place, word, _ in self._lines()}
 
