@@ -41,7 +41,7 @@ PARTS = (
     ("resume", "training", "resume", 150),
     ("ranks", "training", "ranks", 150),
     ("streams", "steps", "streams", 180),
-    ("steps", "steps", "steps", 150),
+    ("steps", "steps", "steps", 210),
 )
 # What proves comes before what measures. Chains of a stage run side by side, with few threads each, the parts of a
 # chain one by one. With parity beside them, which has a thread for each core, all waited for each other: none ended in

@@ -1,6 +1,6 @@
 """FE2E and MESM: a branch per modality, fused late. They differ in the convolutional stacks only."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch, item_positions
 from mesm_train.data.mel import COLUMNS, MELS, MelPieces
+from mesm_train.models.importance import update_importance
 from mesm_train.models.kernels import kernels
 from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
 from mesm_train.models.sequence import SequenceBranch
@@ -143,6 +144,14 @@ class Model(nn.Module):
         for stack in self.stacks.values():
             if isinstance(stack, SparseStack):
                 stack.set_epoch(epoch)
+
+    def end_update(self, reduce: Callable[[Tensor], Tensor] | None) -> None:
+        """To be called after the backward passes of an update: sparse blocks learn which tiles matter.
+
+        Args:
+            reduce: Sums a tensor over all ranks, which call it in the same order; None with one rank.
+        """
+        update_importance(self.modules(), reduce)
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text encoder and its output layer, trained by the paper with a tenth of the learning rate."""

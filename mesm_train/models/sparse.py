@@ -18,7 +18,7 @@ from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.streams import Stack, Steps, Trace
+from mesm_train.models.streams import Stack, Steps, Trace, first
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -64,8 +64,10 @@ class ChoosingBlock(nn.Module):
     Batch norms see the kept sites only (SparseConvNet's definitions).
     """
 
-    def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
-        """`name` is what errors call the block."""
+    def __init__(
+        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
+    ) -> None:
+        """`size` is that of its grid of sites, (height, width); `name` is what errors call the block."""
         super().__init__()
         self.p, self.selection, self.name = settings.p, settings.selection, name
         self.anneal_epochs = settings.anneal_epochs
@@ -190,10 +192,11 @@ class SparseStack(Stack):
 
     def make_blocks(self, settings: ModelSettings) -> nn.ModuleList:
         """One sparse block per step of `channels`."""
-        steps = enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1)
-        return nn.ModuleList(
-            self.block(i, o, self.text_width, settings.sparse, f"{self.name}, sparse block {n}") for n, (i, o) in steps
-        )
+        blocks = nn.ModuleList()
+        for n, (inputs, outputs) in enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1):
+            size, name = (self.size[0] >> n, self.size[1] >> n), f"{self.name}, sparse block {n}"
+            blocks.append(self.block(inputs, outputs, size, self.text_width, settings.sparse, name))
+        return blocks
 
     def set_epoch(self, epoch: float) -> None:
         """See ChoosingBlock."""
@@ -207,7 +210,7 @@ class SparseStack(Stack):
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
             ops = batch_invariant_kernels(ops, pictures.device) or ops
-        x = self.stem(self.pad(pictures, ops), ops, len(pictures))[: len(pictures)]
+        x = first(self.stem(self.pad(pictures, ops), ops, len(pictures)), len(pictures))
         grid, traces = yield from self.run_blocks(x, text, ops)
         return self.head(grid), traces
 

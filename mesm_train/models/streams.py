@@ -73,7 +73,7 @@ class ConvNorm(nn.Module):
         elif ops.batch_invariant:
             rows = self._by_products(x, ops)
         else:
-            rows = self._by_torch(x, offset)
+            rows = self._by_torch(x, offset, ops)
         if self.pool and (ops.name == "cpp" or one_pass):
             windows = pool_windows(count, height, width, rows.device) if table is None else table.pool
             rows = self.norm(rows, ops, windows, offset, padding)
@@ -82,8 +82,18 @@ class ConvNorm(nn.Module):
         x = rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return F.max_pool2d(x, 2) if self.pool else x
 
-    def _by_torch(self, x: Tensor, offset: Tensor | None) -> Tensor:
+    def _by_torch(self, x: Tensor, offset: Tensor | None, ops: Kernels) -> Tensor:
         """Without the bias if it is the `offset` of the batch norm."""
+        if offset is not None and ops.name == "triton":
+            from mesm_train.models.kernels import card_patches
+
+            device = x.device.type
+            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+            with torch.autocast(device, enabled=False):
+                pictures, weight = x.to(dtype), self.conv.weight.to(dtype)
+                if card_patches.fits(pictures, weight):
+                    rows: Tensor = card_patches.PatchConv.apply(pictures, weight)  # type: ignore[no-untyped-call]
+                    return rows
         bias = self.conv.bias if offset is None else None
         y = F.conv2d(channels_last(x), self.conv.weight, bias, padding=self.conv.padding)
         return y.permute(0, 2, 3, 1).flatten(0, 2)
@@ -129,6 +139,11 @@ def padded_count(count: int) -> int:
     """
     step = 1 << max(count.bit_length() - 4, 0)
     return -(-count // step) * step
+
+
+def first(x: Tensor, count: int) -> Tensor:
+    """The first `count` pictures; of all of them no slice, whose gradient would be a copy."""
+    return x if len(x) == count else x[:count]
 
 
 def pool_windows(batch: int, height: int, width: int, device: torch.device) -> Tensor:
@@ -215,11 +230,12 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x, ops, None, count)
         yield from ()  # it waits for nothing
-        return self.head(x[:count]), ()
+        return self.head(first(x, count)), ()
 
     def pad(self, pictures: Tensor, ops: Kernels) -> Tensor:
         """The pictures with empty ones behind them, to `padded_count`, where batch norm can leave these out."""
         count = len(pictures)
-        if count < FEW_PICTURES or not self.stem.first.norm.in_one_pass(count, ops):
+        extra = padded_count(count) - count
+        if not extra or count < FEW_PICTURES or not self.stem.first.norm.in_one_pass(count, ops):
             return pictures
-        return F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, padded_count(count) - count))
+        return F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, extra))

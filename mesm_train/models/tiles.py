@@ -3,6 +3,9 @@
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
 What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
 1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
+
+A tile's score is its text-guided attention plus the logarithm of its place's importance (importance.py), which training
+measures while p is annealed.
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import SparseSettings
+from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import select_rows
 from mesm_train.models.norm import BatchNorm
@@ -26,12 +30,20 @@ class TiledBlock(ChoosingBlock):
     A tile's weight is shared evenly by its sites; tiles at the lower and right border may have fewer of them.
     """
 
-    def __init__(self, inputs: int, outputs: int, text_width: int, settings: SparseSettings, name: str) -> None:
-        super().__init__(inputs, outputs, text_width, settings, name)
+    def __init__(
+        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
+    ) -> None:
+        super().__init__(inputs, outputs, size, text_width, settings, name)
         self.tile = settings.tile
+        self.importance = Importance(self.tile, *size)
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
+
+    def set_epoch(self, epoch: float) -> None:
+        """See ChoosingBlock. While p is annealed, the importance of the tiles is learned, if the choice learns."""
+        super().set_epoch(epoch)
+        self.importance.learning = self.selection != "published" and self.training_p > self.p
 
     def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
@@ -52,6 +64,8 @@ class TiledBlock(ChoosingBlock):
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
         with self.grad_for_attention():
             choice = ops.choose(self._scores(windows, text, ops), active, self.current_p(), self.tile)
+        if self.training:
+            self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
@@ -72,7 +86,7 @@ class TiledBlock(ChoosingBlock):
         batch, channels, height, width = means.shape
         tiles = all_sites(batch, height, width, means.device)
         scores: Tensor = self.attention(means.permute(0, 2, 3, 1).reshape(-1, channels), tiles, text, ops)
-        return scores
+        return scores + self.importance.prior().to(scores.dtype)
 
 
 class TiledStack(SparseStack):

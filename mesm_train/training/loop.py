@@ -103,6 +103,7 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], logger: RunLogge
                 position.step += 1
                 upcoming = next(batches, None)
             rows = exchange.finish()
+            setup.model.end_update(ranks.sum_statistics if ranks.world > 1 else None)
             norm = optimizer_step(setup.model, optimizer, scaler, config)
             if state.mean is not None:
                 state.mean.update_parameters(setup.model)

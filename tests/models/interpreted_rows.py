@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models import streams
-from mesm_train.models.kernels import Sites, card_choice
+from mesm_train.models.kernels import Sites, card_choice, card_patches
 from mesm_train.models.kernels.card_kernels import TritonKernels
 from mesm_train.models.kernels.card_norm import CardNormRelu
 from mesm_train.models.kernels.choice import choose
@@ -42,6 +42,8 @@ def main() -> None:
         for options in itertools.product((True, False), TOLERANCE, (False, True), (False, True)):
             check_norm(rows, channels, *options)
     check_padding()
+    for shape, outputs, side in (((2, 3, 6, 9), 20, 5), ((3, 1, 16, 4), 64, 5), ((1, 5, 5, 3), 70, 3)):
+        check_patches(shape, outputs, side)
 
 
 def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, pooled: bool, offset: bool) -> None:
@@ -80,6 +82,20 @@ def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, poo
     for name, (one, other) in pairs.items():
         most = TOLERANCE[dtype] * max(1.0, float(other.detach().abs().max()))
         assert (one.double() - other).abs().max() <= most, (rows, channels, training, dtype, pooled, offset, name)
+
+
+def check_patches(shape: tuple[int, int, int, int], outputs: int, side: int) -> None:
+    """A convolution of few channels and the gradient of its weight, from the same rounded numbers in float64."""
+    pictures, weight = torch.randn(shape).half(), torch.randn(outputs, shape[1], side, side).half().requires_grad_()
+    assert card_patches.fits(pictures, weight)
+    exact = weight.detach().double().requires_grad_()
+    goal = functional.conv2d(pictures.double(), exact, padding=side // 2).permute(0, 2, 3, 1).flatten(0, 2)
+    rows = card_patches.PatchConv.apply(pictures, weight)
+    dy = torch.randn(rows.shape).half()
+    rows.backward(dy)
+    goal.backward(dy.double())
+    for one, other in ((rows, goal), (weight.grad, exact.grad)):
+        assert (one.double() - other).abs().max() <= 2e-3 * float(other.detach().abs().max()), (shape, side)
 
 
 def check_padding() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels, build, kernels
 from mesm_train.models.kernels.choice import nucleus
 from mesm_train.models.kernels.compiler import BuildError
@@ -54,7 +55,7 @@ class ForcedTiles(Forced, TiledStack):
 def stack(
     way: str, kind: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19), **sparse: Any
 ) -> Forced:
-    """With an attention that is not even, whatever it starts from."""
+    """With an attention and an importance that are not even, whatever they start from."""
     torch.manual_seed(0)
     chosen = SparseSettings(p=p, selection=kind, **sparse)  # type: ignore[arg-type]
     made = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
@@ -67,6 +68,8 @@ def stack(
             nn.init.uniform_(module.bias, -0.5, 0.5)
         if isinstance(module, SiteAttention):
             nn.init.uniform_(module.score.weight, -0.5, 0.5)
+        if isinstance(module, Importance):
+            nn.init.uniform_(module.value, 0.5, 2)
     return found
 
 

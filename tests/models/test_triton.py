@@ -160,7 +160,14 @@ def test_compiled_kernels_use_tensor_cores_load_ahead_and_spill_nothing(
 @pytest.mark.parametrize("pooled", [False, True])
 def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: Path) -> None:
     """With as many registers as leave room for two programs on a processor."""
-    from mesm_train.models.kernels import card_choice, card_norm, triton_choice, triton_norm
+    from mesm_train.models.kernels import (
+        card_choice,
+        card_norm,
+        card_patches,
+        triton_choice,
+        triton_norm,
+        triton_patches,
+    )
 
     shape = card_norm.shape_of(64, pooled=pooled)
     rows = dict(zip(("UNIT", "BLOCK_R", "BLOCK_C"), shape.of, strict=True))
@@ -168,14 +175,18 @@ def test_compiled_batch_norms_and_tables_spill_nothing(pooled: bool, tmp_path: P
     sites = {"BLOCK": card_choice.block_of(64 * 16)}
     chosen = {"SIDE": 4, "TILES": 64} if pooled else {"SIDE": 1, "TILES": sites["BLOCK"]}
     side = {"TILE": card_choice.ROWS, "BLOCK_R": card_choice.BLOCK_C, "BLOCK_C": card_choice.BLOCK_C}
+    patch = {"H": 48, "W": 48, "CIN": 3, "SIDE": 5, "SPAN": card_patches.SPAN, "N": 64, "BLOCK_N": 64}
     functions = {
         **{name: {"POOL": pooled, **rows} for name in ("normalise_kernel", "sums_kernel", "gradient_kernel")},
         "moments_kernel": rows, "statistics_kernel": {"OFFSET": True, **few}, "coefficients_kernel": few,
         "scores_kernel": {"R": 128, "C": 128, "PRECISION": card_choice.PRECISION, **side},
+        "patch_conv_kernel": {**patch, "TILE": card_patches.TILE},
+        "patch_weight_kernel": {**patch, "BLOCK_R": card_patches.TILE},
         "choose_kernel": {**chosen, **sites}, "rank_kernel": {"RANKED": True, **sites}, "neighbours_kernel": sites,
     }  # fmt: skip
     for name, constants in functions.items():
-        function = getattr(triton_choice if hasattr(triton_choice, name) else triton_norm, name)
+        [module] = [m for m in (triton_choice, triton_norm, triton_patches) if hasattr(m, name)]
+        function = getattr(module, name)
         registers, spilled, instructions = compiled(function, constants, "bf16", 90, 4, tmp_path)
         assert spilled == instructions["STL"] == instructions["LDL"] == 0, name
         assert 2 * 32 * 4 * registers <= 65536, name
@@ -244,7 +255,7 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
         totals.append(launches.counts.total() + counts.total() + OPTIMIZER)
     # Six blocks: scores, choice, tables, their order, and two convolutions' three products. 22 batch norms, both ways.
     assert counts["triton"] == 6 * (2 + 2 + 2 + 2 * 3) + 22 * 6
-    assert totals[1] <= 2020 < totals[0] <= 2600, totals
+    assert totals[1] <= 2030 < totals[0] <= 2600, totals
 
 
 def test_without_triton_a_card_uses_pytorch_with_a_message(

@@ -24,8 +24,10 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.config.settings import load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.models.fe2e_mesm import Model
+from mesm_train.models.importance import update_importance
 from mesm_train.models.norm import synchronise
 from mesm_train.models.sparse import SparseStack
+from mesm_train.models.tiles import TiledStack
 from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
 
@@ -207,6 +209,24 @@ def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict
     vectors, _ = stack(pictures[mine], text[mine])
     (vectors.square().sum() * connection.world).backward()  # DDP takes the mean over ranks
     return {name.removeprefix("module."): p.grad.numpy() for name, p in stack.named_parameters() if p.grad is not None}
+
+
+def importance(connection: Ranks, deal: list[list[int]]) -> list[Any]:
+    """The importance of a sparse stack's tiles after an update on pictures that are dealt in this way."""
+    sparse = SparseSettings(tile=4, p=0.4, anneal_epochs=2)
+    settings = ModelSettings(kind="mesm", channels=(4, 8, 8), stem_blocks=0, hidden=16, dim=8, heads=2, sparse=sparse)
+    torch.manual_seed(0)
+    stack = TiledStack(settings, 3, (32, 32), 5, "the stack").double()
+    pictures, text = torch.randn(6, 3, 32, 32, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    several = connection.world > 1
+    if several:
+        synchronise(stack, connection.sum_statistics)
+    stack.set_epoch(1.0)
+    mine = deal[connection.rank]
+    vectors, _ = stack(pictures[mine], text[mine])
+    vectors.square().sum().backward()
+    update_importance(stack.modules(), connection.sum_statistics if several else None)
+    return [value.numpy() for name, value in stack.state_dict().items() if name.endswith("importance.value")]
 
 
 def unreached(connection: Ranks) -> list[bool]:

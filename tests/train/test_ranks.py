@@ -16,6 +16,7 @@ from rank_workers import (
     dying,
     failing,
     gradients,
+    importance,
     journal,
     ranks,
     slow_to_prepare,
@@ -67,6 +68,16 @@ def test_sparse_blocks_train_under_torchs_own_data_parallelism(engine: str, tmp_
         assert result.keys() == expected.keys()
         for name, gradient in expected.items():
             np.testing.assert_allclose(result[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_are_as_important_as_one_rank_measures_and_the_same_on_all_ranks(tmp_path: Path) -> None:
+    """Also with a rank without any picture."""
+    expected = importance(ALONE, [[0, 1, 2, 3, 4, 5]])
+    results = ranks(3, importance, [[0, 1, 4, 5], [], [2, 3]], folder=tmp_path)
+    for first, other, goal in zip(results[0], results[1], expected, strict=True):
+        assert not (goal == 1).all()
+        np.testing.assert_array_equal(other, first)
+        np.testing.assert_allclose(first, goal, rtol=1e-6)
 
 
 def test_a_parameter_that_no_rank_used_has_no_gradient(tmp_path: Path) -> None:

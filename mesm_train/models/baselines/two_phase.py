@@ -1,7 +1,7 @@
 """What the two-phase systems share: features in, standardised; logits out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,9 @@ class TwoPhaseModel(nn.Module, ABC):
 
     def set_epoch(self, epoch: float) -> None:
         """Nothing depends on how far training is."""
+
+    def end_update(self, reduce: Callable[[Tensor], Tensor] | None) -> None:
+        """Nothing is learned but by the gradient."""
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """None: no parameter learns at the rate of a pretrained text encoder."""

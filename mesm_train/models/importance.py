@@ -1,0 +1,78 @@
+"""Which tiles of a grid matter: the Taylor criterion of pruning, averaged over pictures and updates.
+
+Face crops and spectrograms are aligned, so that mostly the same places matter in all of them. A choice that knows these
+places is stable from picture to picture, and the network trains as a dense one on a part of the grid
+(docs/experiments.md has what that is worth).
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+RATE = 0.05  # weight of an update in the moving average; some 80 updates measured it in docs/experiments.md
+
+
+class Importance(nn.Module):
+    """The importance of each tile of a grid relative to their mean, as a moving average; 1 at first.
+
+    The importance of a tile in one picture is (sum over its sites and channels of x dL/dx)^2: to first order, the
+    squared change of the loss if the tile were zero. Molchanov et al. (2017, 2019) and Theis et al. (2018) prune whole
+    channels by it. Pictures that drop the tile are left out: only what they pass on of it has a gradient.
+
+    Attributes:
+        value: float (H', W'), in checkpoints.
+        sums: float64 (2, H', W') since the last update: of the importance, and of how many pictures kept the tile.
+        learning: Whether updates change it.
+    """
+
+    value: Tensor
+    sums: Tensor
+
+    def __init__(self, tile: int, height: int, width: int) -> None:
+        """Of tiles of `tile` x `tile` sites on a grid of `height` x `width` sites."""
+        super().__init__()
+        self.tile, self.learning = tile, False
+        shape = (-(-height // tile), -(-width // tile))
+        self.register_buffer("value", torch.ones(shape))
+        self.register_buffer("sums", torch.zeros(2, *shape, dtype=torch.float64), persistent=False)
+
+    def prior(self) -> Tensor:
+        """What the scores of tiles get added, (H', W'): the logarithm of their importance, 0 where all are even."""
+        return (self.value / self.value.mean()).log()
+
+    def watch(self, x: Tensor, kept: Tensor) -> None:
+        """Add up the importance of the kept tiles, bool (B, H', W'), once x (B, C, H, W) gets its gradient."""
+        if self.learning and x.requires_grad:
+            x.register_hook(partial(self._add, x.detach(), kept))  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def _add(self, x: Tensor, kept: Tensor, gradient: Tensor) -> None:
+        effect = (x * gradient).sum(1, keepdim=True, dtype=torch.float64)
+        effect = F.avg_pool2d(effect, self.tile, ceil_mode=True, divisor_override=1).squeeze(1)
+        self.sums += torch.stack([(effect.square() * kept).sum(0), kept.sum(0)])
+
+    @torch.no_grad()
+    def update(self, sums: Tensor) -> None:
+        """Take an update's sums, as `sums` has them, over all ranks. Tiles that nobody kept stay as they are."""
+        total, count = sums
+        kept = count > 0
+        mean = total / count.clamp(min=1)
+        relative = mean / mean.sum() * kept.sum()
+        known = kept & relative.isfinite()  # not where all are 0, or where a gradient in half precision overflowed
+        self.value.copy_(torch.where(known, self.value.lerp(relative.to(self.value.dtype), RATE), self.value))
+        self.sums.zero_()
+
+
+def update_importance(modules: Iterable[nn.Module], reduce: Callable[[Tensor], Tensor] | None) -> None:
+    """End an update of a model: take the sums of its backward passes, with one `reduce` over ranks for all of them."""
+    learning = [module for module in modules if isinstance(module, Importance) and module.learning]
+    if not learning:
+        return
+    sums = torch.cat([each.sums.flatten() for each in learning])
+    sums = sums if reduce is None else reduce(sums)
+    parts = torch.split(sums, [each.sums.numel() for each in learning])
+    for each, part in zip(learning, parts, strict=True):
+        each.update(part.view_as(each.sums))
