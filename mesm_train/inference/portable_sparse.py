@@ -123,6 +123,9 @@ class PortableTiledBlock(PortableBlock):
         residual = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
         residual.weight = nn.Parameter(weight[:, :, None, None], requires_grad=False)
         self.residual = folded(residual, block.residual_norm)
+        self.register_buffer("prior", block.importance.prior().double(), persistent=False)
+
+    prior: Tensor
 
     def forward(self, x: Tensor, active: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W), ones (B, H, W) and (1, width) to (B, C', H/2, W/2) and ones (B, H/2, W/2)."""
@@ -130,8 +133,8 @@ class PortableTiledBlock(PortableBlock):
         windows = F.avg_pool2d(x, 2)
         sizes = self._sums(torch.ones_like(x[:1, :1]), height, width).squeeze(1)  # sites of each tile, (1, H', W')
         tiles = self._sums(x, height, width) / sizes.to(x.dtype).unsqueeze(1)
-        scores = self.scores(tiles, guide) + sizes.double().log()
-        masses = scores.flatten(1).softmax(1).view_as(scores)
+        scores = self.scores(tiles, guide) + self.prior
+        masses = (scores + sizes.double().log()).flatten(1).softmax(1).view_as(scores)
         weights = masses / sizes
         chosen = nucleus(masses, weights, torch.ones_like(tiles[:, 0]), self.p)
         kept = spread(chosen, self.tile, height, width)

@@ -98,7 +98,7 @@ def test_a_run_keeps_the_tokenizer_and_not_the_weights_of_its_encoder(tiny_encod
 
 
 def small_model(encoder: Path, **settings: object) -> Model:
-    """With attentions, running statistics and a fusion unlike a fresh model's, in which mistakes would not show."""
+    """With attentions, importance, statistics and a fusion unlike a fresh model's, in which mistakes would not show."""
     torch.manual_seed(3)
     sizes = {"channels": (4, 8, 16), "stem_blocks": 1, "hidden": 16, "dim": 8, "layers": 1, "heads": 2}
     text = load_without_weights(encoder)[1] if "t" in settings.get("modalities", "tva") else None  # type: ignore[operator]
@@ -109,7 +109,7 @@ def small_model(encoder: Path, **settings: object) -> Model:
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.uniform_(-0.5, 0.5)
-        if name.endswith("running_var"):
+        if name.endswith(("running_var", "importance.value")):
             buffer.uniform_(0.5, 2)
     return model.eval()
 
