@@ -134,8 +134,8 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
     for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
         inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
         with torch.no_grad():
-            found, expected = portable(*(value for value, _ in inputs.values())), model(example_batch(inputs))[0]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+            logits, expected = portable(*(value for value, _ in inputs.values())), model(example_batch(inputs))[0]
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
