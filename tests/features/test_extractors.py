@@ -114,9 +114,9 @@ def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, t
     # As in glove.840B: a word with spaces, and capitals of its own.
     file = tmp_path / "vectors.txt"
     file.write_text("\n".join([*lines, ". . . 9 9 9", "happy 7 7 7", "Happy 8 8 8"]) + "\n")
-    found = extract(open_extractor("glove", source=file), own, tmp_path / "a", own.keys)
+    by_key = extract(open_extractor("glove", source=file), own, tmp_path / "a", own.keys)
     checked = 0
-    for key, features in found.items():
+    for key, features in by_key.items():
         aligned = own[key].record["words"]
         pieces = [(word, each["t0"]) for each in aligned for word in split_words(each["w"])]
         assert features.times is not None
@@ -128,7 +128,7 @@ def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, t
                 checked += 1
     assert checked > 50
     of_any_text = GloVe(file=str(file)).open_sample(None)
-    for key, features in found.items():
+    for key, features in by_key.items():
         assert np.array_equal(of_any_text(own[key]).values, features.values), key
 
 
