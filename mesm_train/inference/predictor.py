@@ -15,6 +15,7 @@ from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
 from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
+from mesm_train.data.device import attention_without_plans
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.ahead import read_ahead
 from mesm_train.inference.calibration import OutputCalibration
@@ -200,7 +201,8 @@ class Predictor:
     @torch.no_grad()
     def forward(self, inputs: Sequence[ClipInput]) -> Look:
         """The model's forward pass over decoded clips, with its inside."""
-        return self.model.look(self.batch(inputs).to(self.device))
+        with attention_without_plans():
+            return self.model.look(self.batch(inputs).to(self.device))
 
     def _predict(
         self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
