@@ -47,6 +47,9 @@ def predict(
     face_model: Annotated[
         Path | None, typer.Option(help="The model file of the face detector, if the training data used one.")
     ] = None,
+    glove: Annotated[
+        Path | None, typer.Option(help="The text file of GloVe that the training data's features come from, if any.")
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Predict also without a modality that training always had.")
     ] = False,
@@ -92,7 +95,7 @@ def predict(
         )
     if step is not None and window is None:
         raise InputError("--step goes with --window")
-    model = load(run, device=device, face_model=face_model)
+    model = load(run, device=device, face_model=face_model, glove=glove)
     lengths = (window, step or window / 2) if window is not None else None
     results: list[Prediction | Failure] = []
     for result in _predict_files(model, common, paths, source, lengths, allow_missing, workers):

@@ -13,6 +13,7 @@ from mesm_data.storage.files import sha256_file
 from mesm_train.config.model_settings import TextSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.tokenizer import tokenize
+from mesm_train.models.hub import fetch_from_hub
 
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
@@ -163,15 +164,12 @@ def find_encoder(encoder: str, revision: str | None, option: str, hint: str = ""
     """The folder of an encoder's files. Raises InputError that names the `option` if they cannot be had."""
     if Path(encoder).is_dir():
         return Path(encoder)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
-        return Path(snapshot_download(encoder, revision=revision, allow_patterns=list(FILES)))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+        return fetch_from_hub(encoder, revision, FILES)
+    except InputError as error:
         raise InputError(
-            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
-            f"{_sentence(error)} Give the path of a folder that holds the model{hint}"
+            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: {error}. Give "
+            f"the path of a folder that holds the model{hint}"
         ) from error
 
 

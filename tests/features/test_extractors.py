@@ -11,7 +11,7 @@ from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Extractor, Features, pool
 from mesm_data.features.extractors import open_extractor, sample_extractor
-from mesm_data.features.extractors.glove import split_words
+from mesm_data.features.extractors.glove import GloVe, split_words
 from mesm_data.features.extractors.openface import OpenFace
 from mesm_data.features.extractors.table import Table
 
@@ -127,6 +127,9 @@ def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, t
                 assert vector[0] == first
                 checked += 1
     assert checked > 50
+    of_any_text = GloVe(file=str(file)).open_sample(None)
+    for key, features in by_key.items():
+        assert np.array_equal(of_any_text(own[key]).values, features.values), key
 
 
 def test_contractions_are_split_as_in_the_vocabulary_of_glove() -> None:
@@ -138,8 +141,6 @@ def test_contractions_are_split_as_in_the_vocabulary_of_glove() -> None:
 def test_a_line_of_another_width_is_named(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text("a 1 2 3\nb 1 2\n")
-    from mesm_data.features.extractors.glove import GloVe
-
     with pytest.raises(InputError, match="line 2 is not a word and 3 numbers"):
         dict(GloVe(file=str(file))._vectors({"b"}))
 

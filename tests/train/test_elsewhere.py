@@ -119,10 +119,12 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
 
 
 @pytest.mark.parametrize("scheme", ["s3", "http"])
-def test_a_two_phase_system_on_a_url_is_refused_before_a_shard_is_read(store: ObjectStore, scheme: str) -> None:
-    """Features lie beside the shards of a local dataset, and are never published."""
+def test_a_two_phase_system_without_its_features_at_the_url_is_refused_before_a_shard_is_read(
+    store: ObjectStore, scheme: str
+) -> None:
+    """test_remote_features.py has those with them."""
     url = URL if scheme == "s3" else http(store)
-    with pytest.raises(InputError, match=r"reads features beside the shards of a local dataset: `mesm-data fetch` it"):
+    with pytest.raises(InputError, match=r"features/glove/.* Compute the features 'glove' where the dataset lies"):
         select_data(load_recipe("iemocap-lf-lstm", [f"data={url}"]))
     assert not {name for name in store.sent if name.endswith(".tar")}
 
