@@ -37,11 +37,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# worksteal: a worker keeps the tests of a file, and so what they share. loadgroup: Ray's tests, which are slow ones, stay
+# on one worker.
 check: lint
-	$(BIN)/pytest -m 'not slow and not media' -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -m 'not slow and not media' -n $(WORKERS) --dist worksteal
 
 test: lint
-	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
 check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered

@@ -118,15 +118,15 @@ def main() -> None:
         from mesm_data.synthetic import iemocap
 
         iemocap.write_corpus(arguments.corpus, dialogs=ceil(arguments.minutes / MINUTES_OF_A_DIALOG), seed=0)
-    found = scan_corpus("iemocap", arguments.corpus)
-    videos = [found.root / recording.video for recording in found.recordings if recording.video]
-    minutes = sum(max(u.end for u in recording.utterances) for recording in found.recordings) / 60
-    kind = "synthetic" if (found.root / "SYNTHETIC.txt").exists() else "real"
+    corpus = scan_corpus("iemocap", arguments.corpus)
+    videos = [corpus.root / recording.video for recording in corpus.recordings if recording.video]
+    minutes = sum(max(u.end for u in recording.utterances) for recording in corpus.recordings) / 60
+    kind = "synthetic" if (corpus.root / "SYNTHETIC.txt").exists() else "real"
     print(f"{kind}: {len(videos)} dialogs, {minutes:.1f} minutes", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for part in (overhead, notebook, workers):
             if arguments.only in (None, part.__name__):
-                part(found.root, videos, minutes, Path(scratch))
+                part(corpus.root, videos, minutes, Path(scratch))
 
 
 if __name__ == "__main__":

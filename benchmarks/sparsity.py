@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from mesm_train.analysis.sweep import HEAD, SUMMARY_HEAD, measure, run_folder, summarise, train_all, write_csv
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.progress import LineLogger
 

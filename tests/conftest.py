@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Read when numpy is imported. Two threads on a busy machine take four times the CPU for the same faces.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Read when numpy and torch are imported. Two threads on a busy machine take four times the CPU for the same faces. Runs
+# are compared bit by bit, some of them in processes of their own: all have the same number of threads.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from commands import run_command
 from hypothesis import settings
 
 # The first example pays for imports, and the machine may be busy.
@@ -65,11 +67,17 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def mesm_data() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command as a user does, in a process of its own; `check=False` to look at the exit code."""
+    """Runs the command; `check=False` to look at the exit code.
+
+    With options of subprocess.run it runs as a user runs it, in a process of its own.
+    """
 
     def run(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+        if options:
+            command = [sys.executable, "-c", "from mesm_cli.data import main; main()", *map(str, arguments)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+        else:
+            done = run_command("mesm-data", *arguments)
         assert not check or done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -156,9 +164,7 @@ def trained_run(once: Callable[[str, Callable[[Path], None]], Path], dataset: Pa
     def train(path: Path) -> None:
         recipe = path.with_suffix(".yaml")
         recipe.write_text(f"{TINY_RUN}split: {six_split}\ndata: {dataset}\n")
-        command = [sys.executable, "-c", "from mesm_cli.train import main; main()", "run", recipe, "--out", path]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+        done = run_command("mesm-train", "run", recipe, "--out", path)
         assert done.returncode == 0, done.stderr
 
     return once("trained", train)

@@ -187,8 +187,8 @@ def test_no_label_is_a_reason_to_drop_an_utterance(dataset: Path, corpus: Path) 
 def test_a_build_reports_whether_the_stereo_channels_belong_to_the_right_actors(dataset: Path, corpus: Path) -> None:
     """On the synthetic corpus they are; where an utterance's wav holds the other actor it is flagged."""
     names = [key for keys in utterances(corpus).values() for key in keys]
-    [said] = Dataset(dataset).info["findings"]
-    assert said.startswith(f"channel check: of {len(names)} utterances with a file of their own, {len(names)} fit")
+    [finding] = Dataset(dataset).info["findings"]
+    assert finding.startswith(f"channel check: of {len(names)} utterances with a file of their own, {len(names)} fit")
 
 
 def test_an_utterance_whose_wav_is_the_other_channel_is_flagged(tmp_path: Path, corpus: Path) -> None:

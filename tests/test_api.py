@@ -113,10 +113,10 @@ def test_paths_may_be_texts_or_paths(dataset: Path) -> None:
 
 
 def test_the_repr_of_a_dataset_a_sample_or_a_batch_fits_a_line(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset)
-    assert repr(held).startswith(f"Dataset(iemocap (synthetic): {len(held)} of {len(held.rows)} utterances, ")
-    sample = held[held.keys[0]]
-    for text in (repr(held), repr(sample), repr(mesm_train.collate([sample]))):
+    opened = mesm_data.open_dataset(dataset)
+    assert repr(opened).startswith(f"Dataset(iemocap (synthetic): {len(opened)} of {len(opened.rows)} utterances, ")
+    sample = opened[opened.keys[0]]
+    for text in (repr(opened), repr(sample), repr(mesm_train.collate([sample]))):
         assert len(text) <= 120
         assert "\n" not in text
 
@@ -146,77 +146,77 @@ def test_build_refuses_unknown_options(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_for_every_utterance_and_a_column_for_every_label(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset)
-    table = held.to_pandas()
-    assert list(table.index) == list(held.rows)
-    assert set(table[table.status == "ok"].index) == set(held.keys)
-    for key, row in held.rows.items():
+    opened = mesm_data.open_dataset(dataset)
+    table = opened.to_pandas()
+    assert list(table.index) == list(opened.rows)
+    assert set(table[table.status == "ok"].index) == set(opened.keys)
+    for key, row in opened.rows.items():
         assert table.loc[key, "labels.emotion"] == row["labels"]["emotion"]
         assert table.loc[key, "n_faces"] == row["n_faces"]
     assert str(table.n_faces.dtype) == "Int64"
 
 
 def test_a_selection_contains_only_its_utterances_in_its_order(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset, check=True)
-    keys = held.keys[7:2:-1]
-    some = held.select(keys)
+    opened = mesm_data.open_dataset(dataset, check=True)
+    keys = opened.keys[7:2:-1]
+    some = opened.select(keys)
     assert some.keys == keys
     assert [sample.key for sample in some] == keys
     assert list(some.to_pandas().index) == keys
     for sample in some:
-        assert np.array_equal(sample.faces, held[sample.key].faces)
-        assert np.array_equal(sample.samples, held[sample.key].samples)
-        assert some.shard(sample.key) == held.shard(sample.key)
+        assert np.array_equal(sample.faces, opened[sample.key].faces)
+        assert np.array_equal(sample.samples, opened[sample.key].samples)
+        assert some.shard(sample.key) == opened.shard(sample.key)
     with pytest.raises(KeyError):
-        _ = some[held.keys[0]]
+        _ = some[opened.keys[0]]
     with pytest.raises(InputError, match=f"{keys[0]} is selected twice"):
-        held.select([keys[0], keys[0]])
+        opened.select([keys[0], keys[0]])
     with pytest.raises(KeyError):
-        held.select(["nobody"])
+        opened.select(["nobody"])
 
 
 def test_an_utterance_that_was_not_built_cannot_be_selected_and_its_reason_is_in_the_table(
     corpus: Path, tmp_path: Path
 ) -> None:
-    held = mesm_data.build("iemocap", tmp_path / "one", source=corpus, limit=1, clips=False, workers=1)
-    table = held.to_pandas()
+    opened = mesm_data.build("iemocap", tmp_path / "one", source=corpus, limit=1, clips=False, workers=1)
+    table = opened.to_pandas()
     left_out = table.index[table.status != "ok"][0]
-    assert len(held) == 1
+    assert len(opened) == 1
     assert table.loc[left_out, "reason"] == "limit"
     with pytest.raises(KeyError, match=f"{left_out} is excluded .limit."):
-        held.select([left_out])
+        opened.select([left_out])
 
 
 def test_a_split_by_name_is_that_of_the_command(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset)
-    split = held.split("session-1")
-    sessions = held.to_pandas().session
+    opened = mesm_data.open_dataset(dataset)
+    split = opened.split("session-1")
+    sessions = opened.to_pandas().session
     assert {part: {sessions[key] for key in keys} for part, keys in split.parts.items()} == {
         "train": {"3"}, "valid": {"2"}, "test": {"1"},
     }  # fmt: skip
     with pytest.raises(InputError, match="there is no split 'sesion-1': did you mean session-1"):
-        held.split("sesion-1")
+        opened.split("sesion-1")
 
 
 def test_spawned_workers_read_a_pickled_dataset(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset, check=True).select(mesm_data.open_dataset(dataset).keys[:6])
-    _ = held[held.keys[0]]  # opens a memory map, which no process can send to another
-    assert len(pickle.dumps(held)) < 2000
+    opened = mesm_data.open_dataset(dataset, check=True).select(mesm_data.open_dataset(dataset).keys[:6])
+    _ = opened[opened.keys[0]]  # opens a memory map, which no process can send to another
+    assert len(pickle.dumps(opened)) < 2000
     loader = torch.utils.data.DataLoader(
-        held, batch_size=2, sampler=held.keys, num_workers=1, multiprocessing_context="spawn",
+        opened, batch_size=2, sampler=opened.keys, num_workers=1, multiprocessing_context="spawn",
         collate_fn=mesm_train.collate,
     )  # fmt: skip
     seen = list(loader)
-    assert [key for batch in seen for key in batch.keys] == held.keys
+    assert [key for batch in seen for key in batch.keys] == opened.keys
     for batch in seen:
-        expected = mesm_train.collate([held[key] for key in batch.keys])
+        expected = mesm_train.collate([opened[key] for key in batch.keys])
         assert torch.equal(batch.faces, expected.faces)
         assert torch.equal(batch.samples, expected.samples)
 
 
 def test_a_sample_can_be_pickled(dataset: Path) -> None:
-    held = mesm_data.open_dataset(dataset)
-    sample = held[held.keys[0]]
+    opened = mesm_data.open_dataset(dataset)
+    sample = opened[opened.keys[0]]
     copy = pickle.loads(pickle.dumps(sample))
     assert np.array_equal(copy.faces, sample.faces)
     assert np.array_equal(copy.samples, sample.samples)

@@ -112,8 +112,8 @@ def test_content_is_compared_apart_from_the_bytes(ours: Dataset) -> None:
 
 def test_what_webdataset_reads_differently_is_reported(dataset: Path, ours: Dataset) -> None:
     fewer = Dataset(dataset)
-    gone = fewer.keys.pop()
+    removed_key = fewer.keys.pop()
     problems = list(webdataset_problems(fewer, lambda n: None))
-    assert any(f"webdataset reads {gone} where the manifest has" in problem for problem in problems)
+    assert any(f"webdataset reads {removed_key} where the manifest has" in problem for problem in problems)
     [problem] = clip_problems(ours[ours.keys[0]], b"this is no video")
     assert "its clip cannot be decoded" in problem

@@ -16,7 +16,8 @@ from mesm_cli.settings import complete_key, complete_recipe
 from mesm_data.errors import InputError
 from mesm_data.pipeline.output_dir import prepare_output_dir
 from mesm_data.storage.json_files import write_json
-from mesm_train.config.settings import LoaderConfig, load_recipe, recipe_summaries, recipes
+from mesm_train.config.recipe_files import load_recipe, recipe_summaries, recipes
+from mesm_train.config.settings import LoaderConfig
 from mesm_train.config.settings_help import all_settings, find_settings
 from mesm_train.training.progress import LineLogger
 from mesm_train.training.selection import check_data_folder
@@ -81,10 +82,10 @@ def test_every_recipe_has_a_summary_in_one_sentence() -> None:
 
 def test_settings_are_shown_with_type_default_and_help() -> None:
     """All of them, each with the default that a recipe gets which does not name it."""
-    shown = call("mesm-train", "settings").stdout
-    assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in shown
-    assert "\nmodel.kind: one of fe2e, mesm, lf-lstm, lf-transformer, emo-embs, mult; default fe2e\n" in shown
-    assert "name: a text; required\n" in shown
+    output = call("mesm-train", "settings").stdout
+    assert "\noptim.lr: a number; default 5e-05\n    Learning rate of everything but the text branch.\n" in output
+    assert "\nmodel.kind: one of fe2e, mesm, lf-lstm, lf-transformer, emo-embs, mult; default fe2e\n" in output
+    assert "name: a text; required\n" in output
     config = load_recipe("iemocap-fe2e", ["split=session-5", "name=x"])
     for setting in all_settings():
         value: object = config

@@ -309,13 +309,13 @@ def test_a_damaged_part_is_rebuilt(tmp_path: Path, corpus: Path, stopped: Path, 
     out = Path(shutil.copytree(stopped, tmp_path / "out"))
     part = sorted((out / ".build" / "parts").glob("*.json"))[0]
     DAMAGES[damage](part)
-    made: list[int] = []
+    part_numbers: list[int] = []
 
     def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
-        return made.append if what == "build" else lambda number: None
+        return part_numbers.append if what == "build" else lambda number: None
 
     build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, progress=progress)
-    assert made == [1]  # utterances: no other part was made again
+    assert part_numbers == [1]  # utterances: no other part was made again
     assert {path.name: sha256_file(path) for path in (out / "shards").iterdir()} == {
         path.name: sha256_file(path) for path in (whole / "shards").iterdir()
     }

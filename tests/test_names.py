@@ -19,16 +19,16 @@ def test_a_build_completes_with_names_that_are_not_utf8_and_in_an_ascii_locale(
         (next(source.glob("Session*/dialog/transcriptions")) / os.fsdecode(name)).touch()
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     options = ("--only", "*_F000", "--limit", "1", "--no-video")
-    for number, environment in enumerate((dict(os.environ), ascii_only)):
+    for number, process in enumerate(({}, {"env": ascii_only})):
         out = tmp_path / os.fsdecode(b"out \xe9 %d" % number)
-        mesm_data("build", "iemocap", "--source", source, "--out", out, *options, env=environment)
-        said = read_dataset_info(out)
-        [built] = [row for row in read_manifest_rows(out, said) if row["status"] == "ok"]
+        mesm_data("build", "iemocap", "--source", source, "--out", out, *options, **process)
+        info = read_dataset_info(out)
+        [built] = [row for row in read_manifest_rows(out, info) if row["status"] == "ok"]
         assert (built["audio"], built["video"], built["reason"]) == ("ok", "ok", None)
-        noted = [note for note in said["notes"] if "not text in" in note]
+        noted = [note for note in info["notes"] if "not text in" in note]
         assert any("transcriptions/caf\\xe9.txt" in note for note in noted)
-        mesm_data("inspect", out, env=environment)
+        mesm_data("inspect", out, **process)
         known = load_source_index(out)
         assert known is not None
         assert known[0] == source.resolve()
-        assert "nothing to retry" in mesm_data("retry", out, env=environment).stderr
+        assert "nothing to retry" in mesm_data("retry", out, **process).stderr

@@ -5,18 +5,17 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run_command
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
 
 GUIDE = Path(__file__).parents[1] / "docs" / "own-corpus.md"
-PROGRAM = "import sys; from mesm_cli.{module} import main; sys.argv[0] = {name!r}; main()"
 
 
 def make_clips(folder: Path) -> None:
@@ -43,19 +42,19 @@ def commands(text: str) -> list[list[str]]:
 
 def table_in(text: str) -> str:
     """The CSV that the page shows."""
-    found = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
+    assert match
+    return match[1]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command in the folder `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
     def command(words: list[str], code: int = 0) -> subprocess.CompletedProcess[str]:
-        module = {"mesm-data": "data", "mesm-train": "train"}[words[0]]
-        program = [sys.executable, "-c", PROGRAM.format(module=module, name=words[0]), *words[1:]]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = run_command(*words)
         assert done.returncode == code, (words, done.stderr)
-        assert "Traceback" not in done.stderr
         return done
 
     return command
@@ -126,8 +125,9 @@ def test_a_view_of_numbers_is_trained_and_scored_as_numbers(
     make_clips(tmp_path / "clips")
     (tmp_path / "clips.csv").write_text(table_in(GUIDE.read_text()))
     run(["mesm-data", "build", "clips.csv", "--root", "clips", "--no-video", "--out", "out"], code=1)
-    words = ["mesm-train", "run", "demo-fe2e", "--data", "out", "--set", "labels=valence", "--set", "split=official"]
-    done = run([*words, "--out", "run"])
+    sets = ("labels=valence", "split=official", "optim.epochs=1", "model.channels=[4,8]", "model.stem_blocks=0")
+    words = ["mesm-train", "run", "demo-fe2e", "--data", "out", "--out", "run"]
+    done = run([*words, *(part for each in sets for part in ("--set", each))])
     assert "mean CCC" in done.stdout + done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["scores"]["test"]["task"] == "number"

@@ -89,7 +89,7 @@ def test_a_wheel_built_with_a_compiler_contains_kernels_with_identical_results_a
 
 def results(library: ctypes.CDLL) -> list[torch.Tensor]:
     """What each kernel computes, of widths that do and do not fill vectors, in both dtypes, plainly and by Winograd."""
-    found = []
+    outputs = []
     mask = torch.rand(9, 24, 24, generator=torch.Generator().manual_seed(0)) < 0.9
     pooled = mask.view(9, 12, 2, 12, 2).any(4).any(2)
     for dtype in (torch.float32, torch.float64):
@@ -102,13 +102,14 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
             y = ops.conv(x, weight, table, bias=shift)
             assert (len(ops._windows(table, x, cin, cout)[0]) >= kernels.MIN_WINDOWS) == (cin == 64)  # Winograd's way
             positive, (most, which) = ops.normalise(y, scale, shift), ops.normalise_pool(y, scale, shift, table.pool)
-            found += [y, ops.conv(dy, weight, table, mirror=True), ops.conv_weight(x, dy, table), positive, most, which]
-            found += [ops.product(x, weight[0]), ops.moments(y), ops.as_batch_invariant().conv(x, weight, table)]
+            outputs += [y, ops.conv(dy, weight, table, mirror=True), ops.conv_weight(x, dy, table)]
+            outputs += [positive, most, which]
+            outputs += [ops.product(x, weight[0]), ops.moments(y), ops.as_batch_invariant().conv(x, weight, table)]
             for gradient, kept, pool in ((dy, positive, None), (most, which, table.pool)):
                 sums, dx = ops.norm_backward(gradient, kept, y, pool, shift, lambda _, s=scale: (s, s, s))
                 assert dx is not None
-                found += [sums, dx]
-    return found
+                outputs += [sums, dx]
+    return outputs
 
 
 @needs_compiler

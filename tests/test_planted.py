@@ -247,10 +247,10 @@ def test_files_of_an_interrupted_build_of_the_wrong_shape_are_named(tmp_path: Pa
 
 @given(st.text())
 def test_no_terminal_escape_is_printed(text: str) -> None:
-    shown = printable(text)
-    shown.encode()
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
-    assert all(character in shown for character in text if character.isalnum())
+    output = printable(text)
+    output.encode()
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", output)
+    assert all(character in output for character in text if character.isalnum())
 
 
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))

@@ -218,16 +218,16 @@ def test_a_repaired_source_file_is_detected_even_if_nothing_was_lost(
                 (source / name).write_bytes((source / name).read_bytes() + b"\n")
         with pytest.raises(InputError, match="mesm-data retry"):
             build_dataset(scan_corpus("iemocap", source), out, RECIPE)
-    told: list[str] = []
-    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
-    assert any("changed: " in sentence for sentence in told) is longer
+    messages: list[str] = []
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=messages.append)
+    assert any("changed: " in sentence for sentence in messages) is longer
     if not longer:
-        assert any(sentence.startswith("1 of ") for sentence in told)
+        assert any(sentence.startswith("1 of ") for sentence in messages)
         assert everything(out) == fresh
     assert build_dataset(scan_corpus("iemocap", source), out, RECIPE) == read_json(out / "dataset.json")
-    told.clear()
-    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
-    assert [sentence for sentence in told if "nothing to retry" in sentence]
+    messages.clear()
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=messages.append)
+    assert [sentence for sentence in messages if "nothing to retry" in sentence]
 
 
 @pytest.mark.parametrize("command", ["build", "retry"])
@@ -248,11 +248,11 @@ def test_a_stopped_build_or_retry_resumes_after_a_repair(
     with pytest.raises(InputError, match="mesm-data retry"):
         build_dataset(scan_corpus("iemocap", source), out, RECIPE)
     assert {path.name for path in parts.glob("*.json")} == done
-    told: list[str] = []
-    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=told.append)
+    messages: list[str] = []
+    retry_dataset(scan_corpus("iemocap", source), out, workers=1, report=messages.append)
     assert everything(out) == fresh
     assert list(verify(out)) == []
-    assert [sentence for sentence in told if "goes on" in sentence and "are done again" in sentence]
+    assert [sentence for sentence in messages if "goes on" in sentence and "are done again" in sentence]
 
 
 def test_retry_does_not_change_a_stopped_build_whose_source_is_missing(broken: Path, tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ def modules(package: str) -> dict[str, Path]:
 
 def imports(name: str, known: dict[str, Path]) -> set[str]:
     """The modules of the same package that a module imports, anywhere in it."""
-    found = set()
+    targets = set()
     for node in ast.walk(ast.parse(known[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            targets |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return (found & known.keys()) - {name}
+            targets |= {alias.name for alias in node.names}
+    return (targets & known.keys()) - {name}
 
 
 @pytest.mark.parametrize("package", STAGES)

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from mesm_train.config.model_settings import TextSettings
-from mesm_train.models.text import make_tiny
+from mesm_train.models.tiny_text import make_tiny
 
 SPEECH: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,

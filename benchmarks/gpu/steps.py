@@ -11,7 +11,7 @@ import yaml
 from options import ROOT, Options, Result, run, train_command
 from training import records
 
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.models.kernels import kernels
 
 FIRST, LAST = 6, 12  # the traced updates

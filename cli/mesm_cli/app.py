@@ -9,8 +9,11 @@ from mesm_cli import console
 
 
 def app(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, an exported one, or a model of the Hub.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0: any free one.")] = 8765,
+    glove: Annotated[
+        Path | None, typer.Option(help="The text file of GloVe that the training data's features come from, if any.")
+    ] = None,
     device: Annotated[str, typer.Option(help="As torch names it; auto: a graphics card if there is one.")] = "auto",
 ) -> None:
     """Try a trained model in a browser on this machine: drop or record a clip, see what it predicts and why.
@@ -24,4 +27,4 @@ def app(
     from mesm_train.app.page import run_app
 
     with console.when_stopped("the page is closed"):
-        run_app(path, device=device, port=port, ready=console.show)
+        run_app(run, device=device, glove=glove, port=port, ready=console.show)

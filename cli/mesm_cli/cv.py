@@ -43,7 +43,7 @@ def cv(
     from mesm_train.analysis.schedule import run_all
     from mesm_train.analysis.tables import render
     from mesm_train.analysis.write_tables import write_comparison
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
     from mesm_train.training.progress import BarLogger, LineLogger
 
     if ablate not in (None, "modalities"):

@@ -20,6 +20,9 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, an exported one, or a model of the Hub.")],
     to: Annotated[Format, typer.Option("--to", help="hub-folder: for the Hugging Face Hub. onnx: for other programs.")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
+    glove: Annotated[
+        Path | None, typer.Option(help="The text file of GloVe that the training data's features come from, if any.")
+    ] = None,
 ) -> None:
     """Export the model of a run.
 
@@ -33,7 +36,7 @@ def export(
     """
     from mesm_train.inference.load import load
 
-    predictor = load(run, device="cpu")
+    predictor = load(run, device="cpu", glove=glove)
     if to is Format.ONNX:
         from mesm_train.inference.onnx_export import export_onnx
 

@@ -67,10 +67,10 @@ def features(
     console.say(f"note: {extractor.describe().licence}")
     with ProgressBar(leave=False) as bar:
         step = bar(extractor.kind, len(dataset), len(dataset))
-        made = compute_features(
+        computed = compute_features(
             dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=step
         )
-    console.show(describe(made))
+    console.show(describe(computed))
 
 
 def open_encoder(source: Path | None) -> "Extractor":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from mesm_train.inference.clips import Clip
@@ -45,6 +46,9 @@ def predict(
     ] = None,
     face_model: Annotated[
         Path | None, typer.Option(help="The model file of the face detector, if the training data used one.")
+    ] = None,
+    glove: Annotated[
+        Path | None, typer.Option(help="The text file of GloVe that the training data's features come from, if any.")
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Predict also without a modality that training always had.")
@@ -91,7 +95,7 @@ def predict(
         )
     if step is not None and window is None:
         raise InputError("--step goes with --window")
-    model = load(run, device=device, face_model=face_model)
+    model = load(run, device=device, face_model=face_model, glove=glove)
     lengths = (window, step or window / 2) if window is not None else None
     results: list[Prediction | Failure] = []
     for result in _predict_files(model, common, paths, source, lengths, allow_missing, workers):
@@ -124,9 +128,8 @@ def _predict_files(
     """The predictions of all files in their order, with a bar on a terminal."""
     from dataclasses import replace
 
-    from tqdm import tqdm
-
     from mesm_data.errors import MesmError
+    from mesm_data.storage.progress import no_step
     from mesm_train.inference.result import Failure
     from mesm_train.inference.transcripts import with_text
     from mesm_train.inference.windows import windows
@@ -148,8 +151,9 @@ def _predict_files(
                 raise
             failures[len(clips) + len(failures)] = Failure(clip=clip, reason=str(error))
     total = len(clips) + len(failures)
-    with tqdm(total=total, unit="clip", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-        predicted = model.predict_clips(clips, allow_missing=allow_missing, workers=workers, progress=bar.update)
+    with ProgressBar("clip", leave=False) as bar:
+        step = bar("predict", total, total) if sys.stderr.isatty() else no_step
+        predicted = model.predict_clips(clips, allow_missing=allow_missing, workers=workers, progress=step)
         for number in range(total):
             yield failures[number] if number in failures else next(predicted)
 

@@ -1,7 +1,8 @@
 """The progress bar of all commands."""
 
-from contextlib import ExitStack
+from typing import Any
 
+from mesm_cli import console
 from mesm_data.storage.progress import Step
 
 
@@ -16,7 +17,7 @@ class ProgressBar:
             leave: Whether the bar remains on the terminal when its phase has ended.
         """
         self._unit, self._leave = unit, leave
-        self._open = ExitStack()
+        self._bar: Any = None
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -25,8 +26,8 @@ class ProgressBar:
         """Start a phase with a bar of its own."""
         from tqdm import tqdm
 
-        self._open.close()
-        bar = tqdm(
+        self._close()
+        self._bar = tqdm(
             total=total,
             initial=total - todo,
             unit=self._unit,
@@ -36,7 +37,19 @@ class ProgressBar:
             dynamic_ncols=True,
             leave=self._leave,
         )
-        return self._open.enter_context(bar).update
+        update: Step = self._bar.update
+        return update
+
+    def show(self, line: str) -> None:
+        """Write a line of the result above the bar."""
+        if self._bar is not None:
+            self._bar.clear()
+        console.show(line)
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

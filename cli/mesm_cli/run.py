@@ -54,7 +54,7 @@ def run(
       mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
-    from mesm_train.config.settings import load_recipe, recipe_summaries
+    from mesm_train.config.recipe_files import load_recipe, recipe_summaries
 
     if recipe is None:
         console.table(recipe_summaries(), "Recipes: mesm-train run NAME --data DIR")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 from mesm_data.errors import InputError
 
 
@@ -49,9 +50,10 @@ def sample(
         raise InputError(
             f"{error.name} is not installed (only this command needs it): pip install 'mesm[sample]'"
         ) from None
-    if corpus is SampleCorpus.iemocap:
-        iemocap.write_corpus(out, dialogs=dialogs, seed=seed, mode=mode.value)
-    else:
-        mosei.write_corpus(out, videos=dialogs, seed=seed, mode=mode.value)
+    with ProgressBar("dialog" if corpus is SampleCorpus.iemocap else "video") as bar:
+        if corpus is SampleCorpus.iemocap:
+            iemocap.write_corpus(out, dialogs=dialogs, seed=seed, mode=mode.value, progress=bar)
+        else:
+            mosei.write_corpus(out, videos=dialogs, seed=seed, mode=mode.value, progress=bar)
     console.say(f"wrote a synthetic {corpus.value} to {out}")
     console.say(f"next: mesm-data build {corpus.value} --source {out} --out {out}-shards")

@@ -9,7 +9,7 @@ from mesm_cli import console
 
 def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
     """Complete the name of a recipe; each comes with its summary."""
-    from mesm_train.config.settings import recipe_summaries
+    from mesm_train.config.recipe_files import recipe_summaries
 
     return [(name, text) for name, text in recipe_summaries().items() if name.startswith(incomplete)]
 

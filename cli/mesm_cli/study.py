@@ -38,7 +38,7 @@ def flops(
     from dataclasses import replace
 
     from mesm_data.errors import InputError
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
     from mesm_train.config.two_phase_settings import TWO_PHASE
     from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
 
@@ -98,7 +98,7 @@ def sweep_p(
       mesm-train sweep p iemocap-mesm --data /data/iemocap --values .9,.7,.5,.3 --out runs/sweep
       mesm-train sweep p demo-mesm --data /data/shards --values .7,.5 --tile 1,4 --width .7 --seeds 0,1
     """
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
 
     changes = [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])]
     config = load_recipe(recipe, changes)

@@ -35,7 +35,7 @@ def tune(
     from mesm_train.analysis.tables import Table, render
     from mesm_train.analysis.tune import best_trial, read_space
     from mesm_train.analysis.tune import tune as search
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
     from mesm_train.training.progress import BarLogger, LineLogger
 
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])

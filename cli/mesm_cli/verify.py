@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 from mesm_data.errors import MesmError
 from mesm_data.storage.progress import Step
 
@@ -73,13 +74,10 @@ def say_detector(recipe: dict[str, Any]) -> None:
 
 
 def print_differences(differences: Callable[[Step], Iterator[str]], title: str, total: int, unit: str) -> int:
-    """Print differences as they are found, below a progress bar that is removed at the end; return their number."""
-    from tqdm import tqdm
-
+    """Print differences as they are found, above a progress bar that is removed at the end; return their number."""
     count = 0
-    with tqdm(total=total, unit=unit, unit_scale=True, desc=title, dynamic_ncols=True, leave=False) as bar:
-        for difference in differences(bar.update):
-            bar.clear()
-            console.show(difference)
+    with ProgressBar(unit, leave=False) as bar:
+        for difference in differences(bar(title, total, total)):
+            bar.show(difference)
             count += 1
     return count

@@ -1,11 +1,14 @@
 """The manifest in memory, by columns. A row becomes a dictionary when it is read."""
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK = 4096  # rows that are converted to dictionaries at a time
 
@@ -65,6 +68,14 @@ class ManifestRows(Mapping[str, dict[str, Any]]):
     def int_column(self, name: str) -> NDArray[np.int64]:
         """The values of an integer column, int64 (rows,); null becomes 0."""
         return np.asarray(self.table.column(name).fill_null(0).to_numpy(), np.int64)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows as a table with the key as its index; the items of structs are columns, integers are Int64."""
+        import pandas as pd
+
+        table = self.table.flatten()  # labels, the only struct
+        frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        return frame.set_index("key")
 
     def iter_dicts(self) -> Iterator[dict[str, Any]]:
         """Yield each row."""

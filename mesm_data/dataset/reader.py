@@ -150,12 +150,7 @@ class Dataset:
             >>> table.loc[table.status == "ok", ["speaker", "labels.emotion", "n_faces"]].dtypes["n_faces"]
             Int64Dtype()
         """
-        import pandas as pd
-        import pyarrow as pa
-
-        table = self.rows.table.flatten()  # labels, the only struct
-        frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-        return frame.set_index("key")
+        return self.rows.to_pandas()
 
     def __repr__(self) -> str:
         seconds = int(self.rows.int_column("n_samples").sum()) / self._sample_rate

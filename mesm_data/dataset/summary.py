@@ -97,8 +97,8 @@ def view_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
 
 def splits(rows: Iterable[dict[str, Any]], schema: CorpusSchema) -> dict[str, Any]:
     """Every split that is known of the corpus: its summary, or {"reason": why it cannot be made of these rows}."""
-    made = resolve_all_splits(rows, schema)
-    return {name: one.summary() if isinstance(one, Split) else {"reason": one} for name, one in made.items()}
+    resolved = resolve_all_splits(rows, schema)
+    return {name: one.summary() if isinstance(one, Split) else {"reason": one} for name, one in resolved.items()}
 
 
 def reasons(rows: Any) -> Any:

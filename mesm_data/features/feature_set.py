@@ -7,7 +7,7 @@ DIR/features/<name>/features.json   what the set is; written last
 
 import mmap
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -64,6 +64,8 @@ class FeatureSet:
         path: The folder of the set.
         info: The content of features.json.
         table: The content of index.parquet.
+        data: The content of values.tar; None: it is read from the folder.
+        repair_hint: What the user can do about a damaged file.
 
     Examples:
         >>> from mesm_data.features.feature_set import open_set
@@ -76,6 +78,8 @@ class FeatureSet:
     path: Path
     info: dict[str, Any]
     table: pa.Table
+    data: memoryview | None = field(default=None, repr=False, compare=False)
+    repair_hint: str = "compute the set again with --overwrite"
 
     @property
     def name(self) -> str:
@@ -88,10 +92,11 @@ class FeatureSet:
         return len(self.info["columns"])
 
     def summary(self) -> dict[str, Any]:
-        """What the set is, how much it holds, and the licence sentence of its features."""
+        """What the set is, how much it holds, the digest of its settings, and the licence sentence of its features."""
         counts = self.info["counts"]
         return {
             "kind": self.info["kind"],
+            "digest": self.info["digest"],
             "numbers": self.dim,
             "hop": self.info["hop"],
             "rows": counts["rows"],
@@ -116,6 +121,8 @@ class FeatureSet:
 
     @cached_property
     def _bytes(self) -> memoryview:
+        if self.data is not None:
+            return self.data
         file = self.path / "values.tar"
         try:
             with open_regular_file(file) as opened:
@@ -141,9 +148,7 @@ class FeatureSet:
         member = self._bytes[int(offsets[number]) : int(offsets[number]) + int(sizes[number])]
         shape = (self.rows[key], self.dim)
         if len(member) != NPY_HEADER_SIZE + 4 * shape[0] * shape[1] or sha256(member).hexdigest() != digests[number]:
-            raise MesmError(
-                f"{self.path / 'values.tar'}: the features of {key} are damaged: compute the set again with --overwrite"
-            )
+            raise MesmError(f"{self.path / 'values.tar'}: the features of {key} are damaged: {self.repair_hint}")
         return np.frombuffer(member, "<f4", offset=NPY_HEADER_SIZE).reshape(shape)
 
 
@@ -160,6 +165,11 @@ def open_set(dataset: str | Path, name: str) -> FeatureSet:
             f"{dataset} has no features {name!r} (there are: {there}): compute them with `mesm-data features {dataset} "
             f"--with …`, see `mesm-data features --help`"
         )
+    return read_set(path)
+
+
+def read_set(path: Path) -> FeatureSet:
+    """The feature set in the folder `path`. Raises InputError if its files contradict each other."""
     info = read_checked_json(path / "features.json", INFO)
     if info["features"] != FORMAT:
         raise InputError(f"{path} has format {info['features']} of features; this version of mesm reads {FORMAT}")

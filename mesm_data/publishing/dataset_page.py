@@ -1,4 +1,4 @@
-"""One self-contained page about a dataset: counts, durations, splits and leaks, failures, a gallery of utterances."""
+"""One self-contained page about a dataset: counts, durations, features, splits, leaks, failures, a gallery."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -11,6 +11,7 @@ import numpy as np
 from mesm_data.dataset.dataset_dir import read_manifest_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
+from mesm_data.features.summary import summarise_features
 from mesm_data.pages.media import face_strip, sound_uri
 from mesm_data.pages.page import render
 from mesm_data.publishing import facts
@@ -52,6 +53,7 @@ def render_dataset(path: Path, *, media: bool = True) -> str:
         schema=schema,
         licence=schema.licence.model_dump(),
         summary=summary,
+        features=summarise_features(path),
         titles={value: title for scheme in schema.labels.values() for value, title in scheme.values.items() if title},
         durations=histogram([row["n_samples"] / rate for row in rows], DURATION_EDGES, "s"),
         words=histogram([row["n_words"] for row in rows if row["n_words"] is not None], WORD_EDGES, ""),

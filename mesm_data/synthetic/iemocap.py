@@ -14,9 +14,9 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mesm_data.errors import InputError
+from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, iemocap_align, iemocap_text, script, speech
 from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import Actor, Look
@@ -74,6 +74,7 @@ def write_corpus(
     mode: str = "bank",
     workers: int | None = None,
     turns: int = 30,
+    progress: Progress = no_progress,
 ) -> None:
     """Write a synthetic corpus to `out`, which appears only when it is complete.
 
@@ -86,6 +87,7 @@ def write_corpus(
         mode: "full" renders every frame; "bank" uses a bank of rendered faces, which is 5 times as fast.
         workers: number of processes, which does not change the files; default: one per core.
         turns: approximate number of turns in a dialog.
+        progress: starts a phase; it is called with the name of the corpus, and counts dialogs.
 
     Raises:
         InputError: `out` is not empty, an argument is out of range, or espeak-ng or the head model is not installed.
@@ -97,11 +99,12 @@ def write_corpus(
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)
-    with atomic_folder(out, marker) as root, tqdm(total=len(plan), unit="dialog", desc="sample iemocap") as bar:
+    with atomic_folder(out, marker) as root:
+        step = progress("sample iemocap", len(plan), len(plan))
         _write_skeleton(root, marker)
         jobs = [_Job(root=root, dialog=dialog, seed=seed, mode=mode) for dialog in plan]
         for _ in in_fresh_processes(_write_dialog, jobs, workers):
-            bar.update()
+            step(1)
 
 
 def _write_skeleton(root: Path, marker: str) -> None:

@@ -15,10 +15,10 @@ from zlib import crc32
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, mosei_csd, mosei_script, mosei_text, speech
 from mesm_data.synthetic.acting import Part, plan_looks
 from mesm_data.synthetic.actor import BOTTOM, TOP, WIDTH, Actor
@@ -61,6 +61,7 @@ def write_corpus(
     mode: str = "bank",
     workers: int | None = None,
     clips: int = 6,
+    progress: Progress = no_progress,
 ) -> None:
     """Write a synthetic corpus to `out`, which appears only when it is complete.
 
@@ -74,6 +75,7 @@ def write_corpus(
         mode: as for IEMOCAP.
         workers: as for IEMOCAP.
         clips: approximate number of clips in a video.
+        progress: starts a phase; it is called with the name of the corpus, and counts videos.
 
     Raises:
         InputError: `out` is not empty, an argument is out of range, or espeak-ng or the head model is not installed.
@@ -85,7 +87,8 @@ def write_corpus(
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)
-    with atomic_folder(out, marker) as root, tqdm(total=len(plan), unit="video", desc="sample mosei") as bar:
+    with atomic_folder(out, marker) as root:
+        step = progress("sample mosei", len(plan), len(plan))
         for folder in FOLDERS:
             (root / folder).mkdir(parents=True)
         for path in ("README.txt", f"Raw/{MARKER}"):
@@ -96,7 +99,7 @@ def write_corpus(
         words: dict[str, tuple[Span, ...]] = {}
         for id_, spans in in_fresh_processes(_write_video, jobs, workers):
             words[id_] = spans
-            bar.update()
+            step(1)
         mosei_csd.write_csd_files(root, plan, words)
 
 

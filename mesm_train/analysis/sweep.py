@@ -15,7 +15,8 @@ import torch
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.streams import Stack
 from mesm_train.runs.evaluate import load_run, recorded_scores

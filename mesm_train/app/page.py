@@ -37,10 +37,10 @@ RECORD = """
 """
 
 
-def run_app(run: Path, *, device: str, port: int, ready: Callable[[str], object]) -> None:
-    """Serve the model of `run` until the process is stopped. See `local_server.serve`."""
+def run_app(run: str, *, device: str, glove: Path | None, port: int, ready: Callable[[str], object]) -> None:
+    """Serve the model of `run` until the process is stopped. See `mesm_train.load` and `local_server.serve`."""
     require_nicegui()
-    predictor = mesm_train.load(run, device=device)
+    predictor = mesm_train.load(run, device=device, glove=glove)
     results = Results()
     _add_result_route(results)
     turn = asyncio.Lock()

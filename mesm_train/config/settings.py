@@ -5,20 +5,12 @@ their code), so a recipe says only in what it differs.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Literal
 
-from mesm_data.errors import InputError
-from mesm_data.storage.files import open_regular_file
-from mesm_train.config.core_yaml import MAX_YAML
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
-from mesm_train.config.typed_yaml import need, parse
+from mesm_train.config.typed_yaml import need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,39 +217,3 @@ class RunConfig:
         need(known, "loss", self.loss, f"one of {', '.join(LOSSES)}, or one for each label view, joined by +")
         streamed = self.sampler != "plain" and self.loader.source == "webdataset"
         need(not streamed, "sampler", self.sampler, "plain with loader.source=webdataset: a stream comes as it lies")
-
-
-def recipes() -> list[str]:
-    """The names of the recipes that come with mesm."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
-
-
-def recipe_summaries() -> dict[str, str]:
-    """The names of the recipes that come with mesm, each with the first line of its file, a comment."""
-    texts = {name: (_folder() / f"{name}.yaml").read_text(encoding="utf-8") for name in recipes()}
-    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
-
-
-def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
-    """The settings of a recipe by its name, or of a YAML file by its path, changed by `sets` ("optim.lr=1e-3").
-
-    Raises InputError that names the file or the --set, the key, what was expected and what it may have meant.
-    """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        if name not in recipes():
-            near = get_close_matches(name, recipes(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(
-                f"there is no recipe {name!r}: {hint}There are {', '.join(recipes())}; or give a .yaml file"
-            )
-        return parse(RunConfig, (_folder() / f"{name}.yaml").read_bytes(), f"recipe {name}", sets)
-    try:
-        with open_regular_file(path) as file:
-            return parse(RunConfig, file.read(MAX_YAML + 1), str(path), sets)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): expected a file of settings in YAML") from None
-
-
-def _folder() -> Traversable:
-    return files("mesm_train.config") / "recipes"

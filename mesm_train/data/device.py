@@ -1,5 +1,7 @@
 """The device of a run, and which of two implementations it takes: for a CPU, or with few kernel launches."""
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -48,6 +50,13 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
     return device
+
+
+def attention_without_plans() -> AbstractContextManager[None]:
+    """A context without cuDNN's attention, for programs that should keep their own settings: `configure_backends`."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def configure_backends(device: torch.device, precision: str) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_data.features.feature_set import FeatureSet, check_dataset, open_set
-from mesm_data.storage.remote_bytes import local_path
+from mesm_data.features.feature_set import FeatureSet, check_dataset
+from mesm_data.features.remote_sets import open_set_of
 from mesm_train.config.model_settings import MODALITIES
 from mesm_train.config.settings import AugmentConfig, LoaderConfig, RunConfig
 from mesm_train.data.batch import Batch, FeatureRows
@@ -71,14 +71,9 @@ def open_sets(config: RunConfig, dataset: Dataset) -> dict[str, FeatureSet]:
         raise InputError(f"loader.undetected leaves out face crops; model.kind {config.model.kind} reads features")
     if config.loader.source != "index":
         raise InputError(f"loader.source {config.loader.source} reads shards; model.kind {config.model.kind} does not")
-    if config.data is not None and local_path(config.data) is None:
-        raise InputError(
-            f"model.kind {config.model.kind} reads features beside the shards of a local dataset: `mesm-data fetch` "
-            "it, compute them with `mesm-data features`, and give its folder with --data"
-        )
     names = config.model.two_phase.features
     sets: dict[str, FeatureSet] = {
-        modality: open_set(dataset.path, names.name(modality)) for modality in config.model.modalities
+        modality: open_set_of(dataset, names.name(modality)) for modality in config.model.modalities
     }
     for features in sets.values():
         check_dataset(features, dataset.info["root"], dataset.keys)
@@ -98,7 +93,7 @@ def class_vectors(config: RunConfig, dataset: Dataset, classes: Sequence[str]) -
 
     Raises InputError if the set holds no word vectors, or none of a class' word.
     """
-    features = open_set(dataset.path, config.model.two_phase.features.t)
+    features = open_set_of(dataset, config.model.two_phase.features.t)
     vectors = features.info.get("word_vectors")
     if not vectors:
         raise InputError(

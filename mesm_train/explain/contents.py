@@ -7,7 +7,8 @@ from pathlib import Path
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
 from mesm_data.errors import InputError
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.data.labels import Heads, one_key_per_output, resolve_heads
 from mesm_train.inference.clips import Clip, ClipInput, of_sample
 from mesm_train.inference.predictor import Predictor

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.features.base import ExtractSample, replace_not_finite
-from mesm_data.features.extractors import sample_extractor
+from mesm_data.features.extractors import reads_vectors, sample_extractor
 from mesm_data.storage.json_files import canonical_json
 from mesm_train.data.batch import MODALITY_NAMES, FeatureRows
 from mesm_train.inference.clips import ClipInput
@@ -39,19 +40,25 @@ class ClipFeatures:
         return rows
 
 
-def open_clip_features(sets: Mapping[str, Mapping[str, Any]]) -> ClipFeatures:
-    """The extractors of feature sets.
+def open_clip_features(sets: Mapping[str, Mapping[str, Any]], glove: Path | None = None) -> ClipFeatures | None:
+    """The extractors of feature sets; None without any, for models that read raw data.
 
     Args:
         sets: modality -> name, kind, config and libraries of a set, see `InputSpec.features`.
+        glove: the text file of GloVe, if a set was computed from one.
 
     Raises:
-        InputError: a set was read from a file, so it cannot be computed from a clip; or a library is missing.
+        InputError: a set was read from a file, so it cannot be computed from a clip; a library is missing; or `glove`
+            is not the file that a set was computed from.
     """
+    if glove is not None and not any(reads_vectors(each["kind"], each["config"]) for each in sets.values()):
+        raise InputError(f"--glove {glove}: the model reads no word vectors of a text file")
+    if not sets:
+        return None
     extractors, notes = {}, []
     for modality, described in sets.items():
         try:
-            extractor = sample_extractor(described["name"], described["kind"], described["config"])
+            extractor = sample_extractor(described["name"], described["kind"], described["config"], glove)
         except InputError as error:
             raise InputError(f"the model reads features of {MODALITY_NAMES[modality]}: {error}") from None
         for library, now in extractor.describe().libraries.items():

@@ -67,9 +67,9 @@ def decode(
         length = measure_duration(first.path)
         clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
     utterances = as_utterances(clips, square)
-    nothing: Iterator[None] = repeat(None, len(clips))
-    sounds = _sounds(first.path.absolute().parent, utterances, recipe) if "a" in modalities else nothing
-    videos = _videos(first, utterances, recipe, detector) if "v" in modalities else nothing
+    folder, count = first.path.absolute().parent, len(clips)
+    sounds = _sounds(folder, utterances, recipe) if "a" in modalities else repeat(None, count)
+    videos = _videos(first, utterances, recipe, detector) if "v" in modalities else repeat(None, count)
     for clip, sound, video in zip(clips, sounds, videos, strict=True):
         shown = _without_undetected(video) if video is not None and undetected == "skip" else video
         yield _input(clip, sound, shown, recipe, modalities)

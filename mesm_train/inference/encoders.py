@@ -16,7 +16,7 @@ from mesm_data.errors import InputError, first_line
 from mesm_data.storage.json_files import read_json
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.settings import RunConfig
-from mesm_train.models.pretrained import CONTEXT, PIECE, PROCESSOR, PretrainedFaces, PretrainedSound, pooled
+from mesm_train.models.pretrained import PROCESSOR, PretrainedFaces, PretrainedSound, faces_branch, sound_branch
 from mesm_train.models.text import find_encoder
 
 SECTIONS = ("sound", "faces")  # of the settings
@@ -70,32 +70,18 @@ def read_descriptions(config: RunConfig, run: Path) -> dict[str, Description]:
     return descriptions
 
 
-@torch.no_grad()
-def make_sound(description: Mapping[str, Any], dim: int) -> PretrainedSound:
+def make_sound(description: Description, dim: int) -> PretrainedSound:
     """The branch of sound with random weights. Raises InputError if the description is of no speech model."""
     try:
-        encoder = _make_encoder(description["config"])
-        width = encoder.eval()(torch.zeros(1, PIECE + CONTEXT)).last_hidden_state.shape[2]
-        normalise = bool(description["processor"].get("do_normalize"))
-        return PretrainedSound(encoder, width, dim, lr_factor=0, normalise=normalise)
+        return sound_branch(_make_encoder(description["config"]), description["processor"], dim, lr_factor=0)
     except Exception as error:  # what transformers raises depends on what is wrong in the configuration
         raise InputError(f"the encoder of sound is described as no speech model: {first_line(error)}") from None
 
 
-@torch.no_grad()
-def make_faces(description: Mapping[str, Any], dim: int) -> PretrainedFaces:
+def make_faces(description: Description, dim: int) -> PretrainedFaces:
     """The branch of faces with random weights. Raises InputError if the description is of no image model."""
     try:
-        encoder = _make_encoder(description["config"])
-        encoder = getattr(encoder, "vision_model", encoder)  # CLIP, SigLIP: models of texts and images
-        size = int(encoder.config.image_size)
-        width = pooled(encoder.eval()(pixel_values=torch.zeros(1, 3, size, size))).shape[1]
-        processor = description["processor"]
-        mean, deviation = (
-            torch.tensor(processor.get(name, [0.5] * 3), dtype=torch.float32) * 255
-            for name in ("image_mean", "image_std")
-        )
-        return PretrainedFaces(encoder, width, dim, lr_factor=0, size=size, mean=mean, deviation=deviation)
+        return faces_branch(_make_encoder(description["config"]), description["processor"], dim, lr_factor=0)
     except Exception as error:  # likewise
         raise InputError(f"the encoder of faces is described as no image model: {first_line(error)}") from None
 

@@ -30,6 +30,7 @@ from mesm_train.inference.model_card import model_card
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
 from mesm_train.models.fe2e_mesm import Look
+from mesm_train.models.hub import fetch_from_hub
 from mesm_train.models.text import LOCAL, with_fast_gelu
 from mesm_train.training.run_files import PROVENANCE
 
@@ -131,8 +132,11 @@ def encoder_config(predictor: Predictor) -> Any:
     return None if predictor.model.text is None else predictor.model.text.encoder.config
 
 
-def load_hub_folder(folder: Path) -> Predictor:
-    """The model in an exported folder. Raises InputError or MesmError if it is none, or damaged."""
+def load_hub_folder(folder: Path, glove: Path | None = None) -> Predictor:
+    """The model in an exported folder; `glove` as in `load`.
+
+    Raises InputError or MesmError if it is none, or damaged.
+    """
     content = read_checked_json(folder / "config.json", _SHAPE)
     try:
         with redirect_stdout(io.StringIO()):  # huggingface_hub prints a line, and stdout is for predictions
@@ -158,21 +162,18 @@ def load_hub_folder(folder: Path) -> Predictor:
         max_tokens=loaded.config.text.max_tokens,
         facts=content["provenance"],
         encoders=loaded.encoders,
-        features=open_clip_features(loaded.spec.features) if loaded.spec.features else None,
+        features=open_clip_features(loaded.spec.features, glove),
     )
 
 
 def fetch_hub_folder(name: str) -> Path:
     """The folder of a model of the Hub, from its cache where it is there. Raises InputError if it cannot be had."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+        return fetch_from_hub(name, None, FILES)
+    except InputError as error:
         raise InputError(
-            f"{name!r} is neither a folder with a run or an exported model, nor can it be fetched from the Hugging "
-            f"Face Hub: {first_line(error)}"
+            f"{name!r} is no folder with a run or an exported model, and cannot be fetched from the Hugging Face Hub: "
+            f"{error}"
         ) from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data import input_spec
 from mesm_train.data.device import pick_device
@@ -21,7 +21,9 @@ from mesm_train.training import checkpoint
 from mesm_train.training.run_files import PROVENANCE
 
 
-def load(source: str | Path, *, device: str = "auto", face_model: Path | None = None) -> Predictor:
+def load(
+    source: str | Path, *, device: str = "auto", face_model: Path | None = None, glove: Path | None = None
+) -> Predictor:
     """Load a trained model.
 
     Args:
@@ -29,6 +31,7 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
             such a model on the Hugging Face Hub.
         device: as torch names it; auto: a graphics card if there is one.
         face_model: the model file of the face detector, if the training data were built with one that has any.
+        glove: the text file of word vectors that a two-phase system's features were computed from, if they were.
 
     Raises:
         InputError: there is no model, the face detector cannot be loaded, or the model reads features that cannot be
@@ -42,9 +45,9 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
     """
     folder = Path(source)
     if (folder / "config.yaml").exists():
-        predictor = load_run(folder)
+        predictor = load_run(folder, glove)
     elif (folder / "config.json").exists():
-        predictor = load_hub_folder(folder)
+        predictor = load_hub_folder(folder, glove)
     elif folder.exists():
         raise InputError(f"{source} holds neither a run of `mesm-train run` nor an exported model")
     elif not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(source), re.ASCII):
@@ -53,14 +56,14 @@ def load(source: str | Path, *, device: str = "auto", face_model: Path | None = 
             "Hugging Face Hub"
         )
     else:
-        predictor = load_hub_folder(fetch_hub_folder(str(source)))
+        predictor = load_hub_folder(fetch_hub_folder(str(source)), glove)
     if "v" in predictor.modalities:
         predictor = replace(predictor, detector=predictor.spec.media_recipe().detector(face_model))
     return predictor.to(pick_device(device))
 
 
-def load_run(run: Path) -> Predictor:
-    """The model of a run, with the weights of its best epoch.
+def load_run(run: Path, glove: Path | None = None) -> Predictor:
+    """The model of a run, with the weights of its best epoch; `glove` as in `load`.
 
     Raises InputError or MesmError if files of the run are missing or damaged, or the weights are of another model.
     """
@@ -94,5 +97,5 @@ def load_run(run: Path) -> Predictor:
         max_tokens=config.text.max_tokens,
         facts=facts,
         encoders=encoders,
-        features=open_clip_features(spec.features) if spec.features else None,
+        features=open_clip_features(spec.features, glove),
     )

@@ -17,9 +17,10 @@ from mesm_data.errors import MesmError, first_line
 from mesm_train.data.mel import MIN_SAMPLES
 from mesm_train.inference.hub_model import save_tokenizer
 from mesm_train.inference.new_folder import new_folder
-from mesm_train.inference.portable import PortableModel, example_inputs
+from mesm_train.inference.portable import PortableModel, example_batch, example_inputs
 from mesm_train.inference.predictor import Predictor
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
+from mesm_train.models.fe2e_mesm import Model
 
 # Largest difference of logits between onnxruntime and torch. MESM keeps the heaviest sites, and of two with almost the
 # same weight rounding may choose: 5e-4 in one of 147 utterances.
@@ -49,12 +50,13 @@ def export_onnx(predictor: Predictor, out: Path) -> float:
     try:
         if isinstance(predictor.model, TwoPhaseModel):
             raise NotImplementedError("it reads features, which are computed outside of it")
-        model = PortableModel(predictor.model.cpu()).eval()
+        original = predictor.model.cpu()
+        model = PortableModel(original).eval()
     except NotImplementedError as error:
         raise MesmError(f"this model cannot be exported to ONNX: {error}") from None
     with new_folder(out) as folder:
         _write(model, folder / FILE)
-        difference = largest_difference(model, folder / FILE)
+        difference = largest_difference(original, folder / FILE)
         limit = TOLERANCE[predictor.model.settings.kind]
         if not difference <= limit:
             raise MesmError(f"the logits of onnxruntime differ from torch's by {difference:.2g}, more than {limit:g}")
@@ -82,17 +84,20 @@ def _write(model: PortableModel, path: Path) -> None:
 
 
 @torch.no_grad()
-def largest_difference(model: PortableModel, path: Path) -> float:
-    """The largest difference of logits between onnxruntime and torch, on random inputs of several lengths."""
+def largest_difference(model: Model, path: Path) -> float:
+    """The largest difference of logits between onnxruntime and the model, on random inputs of several lengths.
+
+    The model itself, not its portable form: what that may lack must not be exported.
+    """
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         differences = []
         for seed, (tokens, faces, samples) in enumerate([(3, 1, MIN_SAMPLES), (12, 9, 72_000), (40, 30, 160_123)]):
-            inputs = example_inputs(model.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
+            inputs = example_inputs(model.settings.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
             arrays = {name: example.numpy() for name, (example, _) in inputs.items()}
-            expected = model(*(example for example, _ in inputs.values())).numpy()
+            expected = model(example_batch(inputs))[0].numpy()
             differences.append(float(np.abs(_run(session, arrays) - expected).max()))
     except Exception as error:  # onnxruntime has no base class of its own
         raise MesmError(f"onnxruntime cannot run the exported model: {first_line(error)}") from error

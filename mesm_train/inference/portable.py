@@ -2,28 +2,23 @@
 
 The models of `mesm_train.models` take packed batches and choose kernels by the device. Here the same weights compute
 the same logits, but for rounding, from arrays of one utterance, in operators that torch.export and ONNX know. Batch
-norms are folded into the convolutions. A sparse block works on whole grids with a mask of its kept sites, which saves
-nothing.
+norms are folded into the convolutions. portable_sparse.py has the sparse blocks.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mesm_train.data.batch import Batch
 from mesm_train.data.mel import COLUMNS, HOP, LOG_FLOOR, MELS, WINDOW, htk_filters
+from mesm_train.inference.portable_sparse import PortableSparseStack, folded
 from mesm_train.models.fe2e_mesm import FACE, Model
-from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sequence import SequenceBranch
-from mesm_train.models.sparse import SparseBlock
+from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Block, ConvNorm, Stack
-
-# Of a weight of 1: weights that are equal but for rounding are taken in the order of their places. 2**26 counted others
-# as equal too and took them in another order than torch: logits of 147 utterances differed by .002 in one model and .05
-# in another; with 2**40 by 1e-7 and 5e-4. Times the sites of a grid it must stay below 2**53.
-STEPS = 2.0**40
 
 
 class PortableModel(nn.Module):
@@ -95,16 +90,17 @@ def example_inputs(
     return {name: (example, axis) for name, example, axis in chosen}
 
 
-def folded(conv: nn.Conv2d, norm: BatchNorm) -> nn.Conv2d:
-    """A convolution followed by a batch norm with running statistics, as one convolution."""
-    assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
-    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-    before = conv.bias.double() if conv.bias is not None else torch.zeros_like(scale)
-    result = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=conv.kernel_size[0] // 2)
-    result.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).float(), requires_grad=False)
-    bias = (before - norm.running_mean.double()) * scale + norm.bias.double()
-    result.bias = nn.Parameter(bias.float(), requires_grad=False)
-    return result
+def example_batch(inputs: Mapping[str, tuple[Tensor, int]]) -> Batch:
+    """What `example_inputs` makes as a batch of one utterance, for the model that the portable form comes from."""
+    arrays = {name: example for name, (example, _) in inputs.items()}
+    faces = arrays.get("faces", torch.zeros(0, FACE, FACE, 3, dtype=torch.uint8))
+    samples = arrays.get("samples", torch.zeros(0, dtype=torch.int16))
+    tokens = arrays.get("tokens", torch.zeros(1, 0, dtype=torch.int64))
+    return Batch(
+        keys=("example",), labels=torch.zeros(1, 0), faces=faces, face_counts=torch.tensor([len(faces)]),
+        samples=samples, sample_counts=torch.tensor([len(samples)]),
+        tokens=tokens, token_counts=torch.tensor([tokens.shape[1]]),
+    )  # fmt: skip
 
 
 def portable_layers(layer: ConvNorm) -> list[nn.Module]:
@@ -118,84 +114,13 @@ def portable_stack(stack: nn.Module) -> nn.Module:
     stem = nn.Sequential(
         *(part for m in stack.stem.modules() if isinstance(m, ConvNorm) for part in portable_layers(m))
     )
-    if any(isinstance(block, SparseBlock) for block in stack.blocks):
+    if isinstance(stack, SparseStack):
         return PortableSparseStack(stem, stack)
     layers: list[nn.Module] = [stem]
     for block in stack.blocks:
-        if not isinstance(block, Block):
-            raise NotImplementedError(f"its blocks of the kind {type(block).__name__} have no portable form yet")
+        assert isinstance(block, Block)
         layers += [*portable_layers(block.first), *portable_layers(block.second)]
     return nn.Sequential(*layers, stack.head)
-
-
-class PortableSparseStack(nn.Module):
-    """MESM's stack on whole grids with masks."""
-
-    def __init__(self, stem: nn.Module, stack: Stack) -> None:
-        super().__init__()
-        self.stem, self.head = stem, stack.head
-        self.blocks = nn.ModuleList(PortableSparseBlock(block) for block in stack.blocks)
-
-    def forward(self, pictures: Tensor, guide: Tensor) -> Tensor:
-        """(B, channels, H, W) and the text vector (1, width) to (B, dim)."""
-        x = self.stem(pictures)
-        active = torch.ones_like(x[:, 0])
-        for block in self.blocks:
-            x, active = block(x, active, guide)
-        vectors: Tensor = self.head(x)
-        return vectors
-
-
-class PortableSparseBlock(nn.Module):
-    """A sparse block on whole grids; see `mesm_train.models.sparse.SparseBlock`."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(block, SparseBlock)
-        self.p, self.selection, self.attention = block.p, block.selection, block.attention
-        self.convs = nn.ModuleList()
-        for layer, norm in zip(block.convs, block.norms, strict=True):
-            weight = layer.weight
-            assert isinstance(weight, Tensor) and isinstance(norm, BatchNorm)  # noqa: PT018
-            conv = nn.Conv2d(weight.shape[1], weight.shape[2], 3, padding=1, bias=False)
-            conv.weight = nn.Parameter(weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1), requires_grad=False)
-            self.convs.append(folded(conv, norm))
-
-    def forward(self, x: Tensor, active: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W), 0 or 1 (B, H, W) and (1, width) to (B, C', H/2, W/2) and (B, H/2, W/2)."""
-        weights = self._attention(x, active, guide)
-        kept = self._nucleus(weights, active) if self.p < 1 else active
-        if self.selection == "gate":
-            relative = weights * active.sum((1, 2), keepdim=True)
-            x = x * (2 * relative / (1 + relative)).to(x.dtype).unsqueeze(1)
-        mask = kept.unsqueeze(1)
-        x = x * mask
-        for conv in self.convs:
-            x = conv(x).relu() * mask
-        return F.max_pool2d(x, 2), F.max_pool2d(mask, 2).squeeze(1)
-
-    def _attention(self, x: Tensor, active: Tensor, guide: Tensor) -> Tensor:
-        """float64 (B, H, W), as the exact kernels compute it: the choice of sites hangs on it."""
-        a = self.attention
-        sites = F.linear(x.permute(0, 2, 3, 1).double(), a.site.weight.double(), a.site.bias.double())
-        sites = sites + F.linear(guide.double(), a.text.weight.double())[:, None, None]
-        scores = F.linear(torch.tanh(sites), a.score.weight.double(), a.score.bias.double()).squeeze(-1)
-        scores = torch.where(active > 0, scores, -1e30)
-        weights = scores.flatten(1).softmax(1).view_as(scores)
-        return weights * active
-
-    def _nucleus(self, weights: Tensor, active: Tensor) -> Tensor:
-        """The fewest active sites, heaviest first, whose weights reach p."""
-        # Equal weights are common (the zeros that fill a piece of sound), and the first of them goes first. ONNX has no
-        # stable sort, and another program's rounding may tell equal ones apart: whole numbers that count in the place.
-        flat, count = weights.flatten(1), weights.shape[1] * weights.shape[2]
-        place = torch.arange(count - 1, -1, -1, dtype=flat.dtype, device=flat.device)
-        keys = torch.where(active.flatten(1) > 0, (flat * STEPS).round() * count + place, -1.0)
-        order = keys.topk(count, dim=1).indices
-        before = F.pad(flat.gather(1, order).cumsum(1)[:, :-1], (1, 0))
-        chosen = (before < self.p).to(active.dtype)
-        kept = torch.zeros_like(chosen).scatter(1, order, chosen).view_as(active)
-        return kept * active
 
 
 class Mel(nn.Module):

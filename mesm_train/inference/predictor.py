@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
@@ -16,6 +15,7 @@ from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
 from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
+from mesm_train.data.device import attention_without_plans
 from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.ahead import read_ahead
 from mesm_train.inference.calibration import OutputCalibration
@@ -23,6 +23,7 @@ from mesm_train.inference.clip_features import ClipFeatures
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, of_sample
 from mesm_train.inference.decode import decode
 from mesm_train.inference.encoders import Description
+from mesm_train.inference.make_predictions import make_predictions
 from mesm_train.inference.modality_check import check_modalities
 from mesm_train.inference.result import Failure, Prediction, Timeline
 from mesm_train.models.baselines.make import AnyModel
@@ -200,7 +201,8 @@ class Predictor:
     @torch.no_grad()
     def forward(self, inputs: Sequence[ClipInput]) -> Look:
         """The model's forward pass over decoded clips, with its inside."""
-        return self.model.look(self.batch(inputs).to(self.device))
+        with attention_without_plans():
+            return self.model.look(self.batch(inputs).to(self.device))
 
     def _predict(
         self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
@@ -214,47 +216,10 @@ class Predictor:
 
     def predict_inputs(self, inputs: Sequence[ClipInput], *, keep_input: bool = True) -> list[Prediction]:
         """The predictions of decoded clips, whatever they lack."""
-        look = self.forward(inputs)
-        logits = look.logits.float().cpu()
-        values = self.calibration.values(logits, self.spec)
-        branches = {m: branch.float().cpu() for m, branch in look.branches.items()}
-        return [
-            self._prediction(
-                clip_input, logits[i], values[i], {m: branch[i] for m, branch in branches.items()}, keep_input
-            )
-            for i, clip_input in enumerate(inputs)
-        ]
-
-    def _prediction(
-        self, clip_input: ClipInput, logits: Tensor, values: Tensor, branches: Mapping[str, Tensor], keep_input: bool
-    ) -> Prediction:
-        names = self.spec.outputs
-        binary = {name for head in self.spec.heads if head.kind == "binary" for name in head.outputs}
-        limits = zip(names, self.calibration.thresholds, strict=True)
-        return Prediction(
-            path=clip_input.clip.path,
-            start=clip_input.clip.start,
-            end=clip_input.clip.end,
-            text=clip_input.text if "t" in self.modalities else "",
-            speaker=clip_input.clip.speaker,
-            heads=self.spec.heads,
-            values=dict(zip(names, values.tolist(), strict=True)),
-            logits=dict(zip(names, logits.tolist(), strict=True)),
-            thresholds={name: limit for name, limit in limits if name in binary},
-            meanings=self.spec.meanings,
-            branches={
-                MODALITY_NAMES[m]: dict(zip(names, branch.tolist(), strict=True))
-                for m, branch in branches.items()
-                if clip_input.present[m]
-            },
-            missing={
-                MODALITY_NAMES[m]: clip_input.problems.get(m, "none")
-                for m in self.modalities
-                if not clip_input.present[m]
-            },
-            notes=(*clip_input.notes(self.modalities), *(self.features.notes if self.features else ())),
-            input=clip_input if keep_input else None,
-        )
+        return make_predictions(
+            self.forward(inputs), inputs, self.spec, self.calibration, modalities=self.modalities,
+            notes=self.features.notes if self.features else (), keep_input=keep_input,
+        )  # fmt: skip
 
     def predict_samples(self, samples: Sequence[Sample]) -> list[Prediction]:
         """The predictions of samples of a dataset, whatever they lack."""

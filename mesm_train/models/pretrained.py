@@ -6,6 +6,7 @@ of base size) depend on padding, which their attention masks do not undo.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -126,41 +127,53 @@ def frame_geometry(kernels: list[int], strides: list[int]) -> tuple[int, int]:
 def load_sound(settings: EncoderSettings, dim: int) -> PretrainedSound:
     """The speech encoder of the settings. Raises InputError if it is none, or cannot be loaded."""
     encoder, processor = _load(settings, "sound")
-    config: Any = encoder.config
     try:
-        if processor.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
-            raise ValueError(f"it takes sound of {processor['sampling_rate']} Hz, shards have {SAMPLE_RATE} Hz")
-        frame_geometry(config.conv_kernel, config.conv_stride)
-        with torch.no_grad():
-            states = encoder.eval()(torch.zeros(1, PIECE + CONTEXT)).last_hidden_state
-        if states.ndim != 3:
-            raise ValueError("it does not give one vector a frame")
+        return sound_branch(encoder, processor, dim, lr_factor=settings.lr_factor)
     except Exception as error:  # of a model that is not one of speech
         raise InputError(f"sound.encoder {settings.encoder!r} is no speech model: {first_line(error)}") from None
-    encoder.train()
-    return PretrainedSound(
-        encoder, states.shape[2], dim, lr_factor=settings.lr_factor, normalise=bool(processor.get("do_normalize"))
-    )
 
 
 def load_faces(settings: EncoderSettings, dim: int) -> PretrainedFaces:
     """The image encoder of the settings. Raises InputError if it is none, or cannot be loaded."""
     encoder, processor = _load(settings, "faces")
-    encoder = getattr(encoder, "vision_model", encoder)  # CLIP, SigLIP: models of texts and images
-    config: Any = encoder.config
     try:
-        size = int(config.image_size)
-        with torch.no_grad():
-            vectors = pooled(encoder.eval()(pixel_values=torch.zeros(1, 3, size, size)))
+        return faces_branch(encoder, processor, dim, lr_factor=settings.lr_factor)
     except Exception as error:  # of a model that is not one of images
         raise InputError(f"faces.encoder {settings.encoder!r} is no image model: {first_line(error)}") from None
-    encoder.train()
+
+
+@torch.no_grad()
+def sound_branch(encoder: Any, processor: Mapping[str, Any], dim: int, *, lr_factor: float) -> PretrainedSound:
+    """The branch of sound with a speech model of transformers.
+
+    Args:
+        encoder: the model.
+        processor: the content of preprocessor_config.json; empty without one.
+        dim: the width of the vectors that the branch makes.
+        lr_factor: see `Pretrained`.
+
+    Raises:
+        Exception: of any kind, if it is no speech model.
+    """
+    if processor.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
+        raise ValueError(f"it takes sound of {processor['sampling_rate']} Hz, shards have {SAMPLE_RATE} Hz")
+    states = encoder.eval()(torch.zeros(1, PIECE + CONTEXT)).last_hidden_state
+    if states.ndim != 3:
+        raise ValueError("it does not give one vector a frame")
+    normalise = bool(processor.get("do_normalize"))
+    return PretrainedSound(encoder.train(), states.shape[2], dim, lr_factor=lr_factor, normalise=normalise)
+
+
+@torch.no_grad()
+def faces_branch(encoder: Any, processor: Mapping[str, Any], dim: int, *, lr_factor: float) -> PretrainedFaces:
+    """The branch of faces with an image model of transformers; arguments and errors as of `sound_branch`."""
+    encoder = getattr(encoder, "vision_model", encoder)  # CLIP, SigLIP: models of texts and images
+    size = int(encoder.config.image_size)
+    width = pooled(encoder.eval()(pixel_values=torch.zeros(1, 3, size, size))).shape[1]
     mean, deviation = (
         torch.tensor(processor.get(name, [0.5] * 3), dtype=torch.float32) * 255 for name in ("image_mean", "image_std")
     )
-    return PretrainedFaces(
-        encoder, vectors.shape[1], dim, lr_factor=settings.lr_factor, size=size, mean=mean, deviation=deviation
-    )
+    return PretrainedFaces(encoder.train(), width, dim, lr_factor=lr_factor, size=size, mean=mean, deviation=deviation)
 
 
 def _load(settings: EncoderSettings, section: str) -> tuple[Any, dict[str, Any]]:

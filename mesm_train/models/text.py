@@ -1,10 +1,7 @@
-"""The text branch: a pretrained encoder of the Hugging Face Hub or of a folder, or a tiny one made on the spot."""
+"""The text branch: a pretrained encoder of the Hugging Face Hub or of a folder. tiny_text.py makes a tiny one."""
 
-import math
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +10,18 @@ from torch import Tensor, nn
 
 from mesm_data.errors import InputError, first_line
 from mesm_data.storage.files import sha256_file
-from mesm_train.config.model_settings import TextSettings, TinySettings
+from mesm_train.config.model_settings import TextSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.tokenizer import tokenize
+from mesm_train.models.hub import fetch_from_hub
 
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
-PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
 # Classes of transformers that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits
 # for the device to see whether it is needed (masking_utils.py of 5.17).
 MASKS_AS_THEY_ARE = ("AlbertModel", "BertModel", "RobertaModel", "XLMRobertaModel")
 # trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-LONGEST_PIECE = 8  # characters of a piece of the tiny vocabulary
 
 
 class TextBranch(nn.Module):
@@ -168,15 +164,12 @@ def find_encoder(encoder: str, revision: str | None, option: str, hint: str = ""
     """The folder of an encoder's files. Raises InputError that names the `option` if they cannot be had."""
     if Path(encoder).is_dir():
         return Path(encoder)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
-        return Path(snapshot_download(encoder, revision=revision, allow_patterns=list(FILES)))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+        return fetch_from_hub(encoder, revision, FILES)
+    except InputError as error:
         raise InputError(
-            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: "
-            f"{_sentence(error)} Give the path of a folder that holds the model{hint}"
+            f"{option} {encoder!r} is no folder here and cannot be fetched from the Hugging Face Hub: {error}. Give "
+            f"the path of a folder that holds the model{hint}"
         ) from error
 
 
@@ -194,66 +187,6 @@ def encoder_provenance(folder: Path, encoder: str, revision: str | None) -> dict
         "commit": folder.name if folder.parent.name == "snapshots" else None,
         "files": {path.name: sha256_file(path) for path in files},
     }
-
-
-def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: TextSettings) -> None:
-    """Writes a randomly initialised small ALBERT and a tokenizer of its own for `load`: the same bytes each time.
-
-    The vocabulary is made of the transcripts, which should be those of the training split only.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast, logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tiny = settings.tiny
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    words = pre_tokenizers.Metaspace()
-    split = (words.pre_tokenize_str(normalizer.normalize_str(text)) for text in transcripts)
-    pieces = tiny_vocabulary(Counter(word for text in split for word, _ in text), tiny)
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
-    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, words, decoders.Metaspace()
-    special = [(CLS, 2), (SEP, 3)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{CLS} $A {SEP}", special_tokens=special)
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, cls_token=CLS, sep_token=SEP
-    )
-    config = AlbertConfig(
-        vocab_size=len(pieces),
-        embedding_size=tiny.embedding,
-        hidden_size=tiny.width,
-        num_hidden_layers=tiny.layers,
-        num_attention_heads=tiny.heads,
-        intermediate_size=tiny.feedforward,
-        max_position_embeddings=max(512, settings.max_tokens),
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = AlbertModel(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    fast.save_pretrained(folder)
-    encoder.save_pretrained(folder)
-    for path in folder.iterdir():
-        with suppress(PermissionError):  # a file system without modes
-            path.chmod(0o644)  # safetensors makes it 0600, all else of a run can be read by everybody
-
-
-def tiny_vocabulary(words: Counter[str], settings: TinySettings) -> list[tuple[str, float]]:
-    """Pieces with their log probabilities: the special tokens, every character, the substrings that cover most text.
-
-    Not by the trainer of the tokenizers library: it gives another vocabulary on every run (0.23.3, also on one thread).
-    """
-    counts: Counter[str] = Counter()
-    for word, times in words.items():
-        for start in range(len(word)):
-            for end in range(start + 1, min(len(word), start + LONGEST_PIECE) + 1):
-                counts[word[start:end]] += times
-    by_cover = sorted(counts, key=lambda piece: (len(piece) > 1, -counts[piece] * len(piece), piece))
-    chosen = by_cover[: settings.vocabulary - 4]
-    total = sum(counts[piece] for piece in chosen)
-    return [(token, 0.0) for token in (PAD, UNKNOWN, CLS, SEP)] + [(c, math.log(counts[c] / total)) for c in chosen]
 
 
 def _sentence(error: Exception) -> str:

@@ -49,18 +49,19 @@ class Curve:
 
 
 def curves(runs: Sequence[Curve]) -> str:
-    """Loss on both parts, macro F1 with the trivial baseline and learning rate over the steps, as SVG.
+    """Loss on both parts, macro F1 or CCC with the trivial baseline, and learning rate over the steps, as SVG.
 
     Train and validation loss have axes of their own: classes may be weighted in the one and never are in the other.
     """
     figure = _figure(10.4, 4.6, PAGE, layout="constrained")
-    (loss, valid_loss), (f1, rate) = figure.subplots(2, 2, sharex=True)
+    (loss, valid_loss), (score, rate) = figure.subplots(2, 2, sharex=True)
     several = len(runs) > 1
     _panel(loss, "Train loss", PAGE)
     _panel(valid_loss, "Validation loss", PAGE)
     numbers = any(line["metrics"]["task"] == "number" for run in runs for line in run.valid)
     metric, title = ("ccc", "Validation CCC") if numbers else ("f1", "Validation macro F1")
-    _panel(f1, title + ("" if several or numbers else "; dashed: always yes"), PAGE)
+    constant = "any constant" if numbers else "always yes"
+    _panel(score, title + ("" if several else f"; dashed: {constant}"), PAGE)
     _panel(rate, "Learning rate", PAGE)
     for number, run in enumerate(runs):
         color = PAGE.series[number % SERIES]
@@ -76,18 +77,20 @@ def curves(runs: Sequence[Curve]) -> str:
         at = _series(run.valid, "step")
         dots = {"color": color, "marker": "o", "markersize": 3, "linewidth": 1.4}
         valid_loss.plot(at, _series(run.valid, "loss"), **dots)
-        f1.plot(at, _series((line["metrics"]["mean"] for line in run.valid), metric), **dots)
-        if not several and metric == "f1":
-            trivial = (line["metrics"]["baselines"].get("always_yes", {}) for line in run.valid)
-            f1.plot(at, _series(trivial, "f1"), color=PAGE.faint, linestyle="--", linewidth=1)
+        score.plot(at, _series((line["metrics"]["mean"] for line in run.valid), metric), **dots)
+        if not several:
+            always_yes = (line["metrics"]["baselines"].get("always_yes", {}) for line in run.valid)
+            trivial = np.zeros(len(at)) if numbers else _series(always_yes, "f1")
+            score.plot(at, trivial, color=PAGE.faint, linestyle="--", linewidth=1)
         rate.plot(*_thin(steps, _series(run.train, "lr")), color=color, linewidth=1.4)
-        for axes in (loss, valid_loss, f1, rate) if run.best_step is not None else ():
+        for axes in (loss, valid_loss, score, rate) if run.best_step is not None else ():
             axes.axvline(run.best_step, color=color if several else PAGE.faint, linewidth=0.8, linestyle=":")
     rate.yaxis.set_major_formatter(_formatter())
-    for axes in (f1, rate):
+    for axes in (score, rate):
         axes.set_xlabel("step", color=PAGE.faint, fontsize=8)
         axes.margins(y=0.1)
-        axes.set_ylim(bottom=0)
+        if axes is rate or not numbers:  # CCC lies between -1 and 1, all others above 0
+            axes.set_ylim(bottom=0)
     return _svg(figure)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mesm_data.errors import InputError, MesmError, first_line
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.runs.reproduction import Deviation, deviation
 from mesm_train.training import checkpoint
 from mesm_train.training.evaluation import Calibration, predict, score

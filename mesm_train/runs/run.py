@@ -17,7 +17,8 @@ from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import read_checked_json
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.data import input_spec
 from mesm_train.data.feature_loader import FeatureLoader

@@ -12,8 +12,8 @@ Every rank runs this file on its own samples; rank 0 writes files.
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from mesm_train.data.plan import derive_seed
 from mesm_train.evaluation.score_values import best_baseline
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.training import checkpoint, throughput
+from mesm_train.training.device_batches import DeviceBatch, device_batches
 from mesm_train.training.distributed import Exchange, no_sync
 from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
 from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
@@ -130,31 +131,6 @@ def train(setup: Setup, run: Path, *, stop: Callable[[], bool], logger: RunLogge
             return False
     finish(setup, run, position, metrics_log, logger, statistics)
     return True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceBatch:
-    """A batch of this rank on its device. `wait`: seconds that the loop waited for it; `error`: why it is empty."""
-
-    batch: Batch
-    wait: float
-    error: MesmError | None
-
-
-def device_batches(setup: Setup, shares: list[tuple[str, ...]], epoch: int) -> Iterator[DeviceBatch]:
-    """Yield the batches of this rank in order.
-
-    If a batch cannot be read, it and all later ones are empty and have its error: the other ranks continue until all
-    ranks have received the error.
-    """
-    batches, error = setup.loader.batches(shares, epoch=epoch), None
-    for _ in shares:
-        start = time.monotonic()
-        try:
-            batch = next(batches) if error is None else setup.loader.batch(())
-        except MesmError as caught:
-            batch, error = setup.loader.batch(()), caught
-        yield DeviceBatch(batch=batch.to(setup.device), wait=time.monotonic() - start, error=error)
 
 
 def forward(

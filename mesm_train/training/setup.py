@@ -24,6 +24,7 @@ from mesm_train.models.baselines.make import AnyModel, make_two_phase
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.norm import synchronise
 from mesm_train.models.pretrained import load_faces, load_sound
+from mesm_train.models.tiny_text import make_tiny
 from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.selection import Selection, check_face_size, select_data
 
@@ -154,7 +155,7 @@ def text_encoder(config: RunConfig, dataset: Dataset, train: tuple[str, ...], ru
         by_shard = sorted(train, key=dataset.shard)
         dataset.prefetch(by_shard)
         transcripts = {key: dataset[key].text for key in by_shard}
-        text.make_tiny(
+        make_tiny(
             [transcripts[key] for key in sorted(train)],
             run / "text",
             derive_seed(config.seed, "text") % 2**32,

@@ -27,8 +27,8 @@ def test_all_1440_spoken_takes_of_ravdess_are_built(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tiny, folder / f"01-{take}.mp4")
     (tmp_path / "raw" / "Actor_03" / f"01-{takes[130]}.mp4").write_bytes(b"broken")
-    made = build_dataset(
+    info = build_dataset(
         scan_corpus("ravdess", tmp_path / "raw"), tmp_path / "out", Recipe(corpus="ravdess", clips=False), workers=2
     )
-    assert made["counts"] == {"total": 1440, "ok": 1439, "failed": 1, "excluded": 0}
+    assert info["counts"] == {"total": 1440, "ok": 1439, "failed": 1, "excluded": 0}
     assert list(verify(tmp_path / "out")) == []

@@ -21,7 +21,7 @@ def ids() -> list[str]:
     exempt = KNOWN["anomalies"]["no_alignment"]
     letters = Counter(COUNTS["speaker_letters"]) - Counter(key[-4] for key in exempt)
     speakers = letters.elements()
-    made: list[str] = []
+    ids: list[str] = []
     for session, improvised in enumerate(shares(COUNTS["improvised"], 5), 1):
         session_counts = COUNTS["sessions"][f"Session{session}"]
         names = [f"Ses0{session}F_impro{number}" for number in range(10, 8 + session_counts["dialogs"])]
@@ -31,9 +31,9 @@ def ids() -> list[str]:
         names += [f"Ses0{session}F_script01_{number}" for number in (1, 2)]
         for name, size in zip(names, sizes, strict=True):
             fixed = [key for key in exempt if key[:-5] == name]
-            made += fixed + [f"{name}_{next(speakers)}{number}" for number in range(100, 100 + size - len(fixed))]
-    assert len(set(made)) == COUNTS["utterances"]
-    return made
+            ids += fixed + [f"{name}_{next(speakers)}{number}" for number in range(100, 100 + size - len(fixed))]
+    assert len(set(ids)) == COUNTS["utterances"]
+    return ids
 
 
 def shares(total: int, number: int) -> list[int]:
@@ -134,9 +134,9 @@ numbers = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
 
 
 @given(numbers, numbers)
-def test_each_number_that_differs_has_a_sentence(found: dict[str, int], known: dict[str, int]) -> None:
-    notes = compare_counts(found, known)
+def test_each_number_that_differs_has_a_sentence(counts: dict[str, int], known: dict[str, int]) -> None:
+    notes = compare_counts(counts, known)
     assert {sentence.split(":")[0] for sentence in notes} == {
-        name for name in "abcd" if found.get(name, 0) != known.get(name, 0)
+        name for name in "abcd" if counts.get(name, 0) != known.get(name, 0)
     }
-    assert compare_counts(found, found) == []
+    assert compare_counts(counts, counts) == []

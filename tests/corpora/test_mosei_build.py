@@ -71,9 +71,9 @@ def test_every_clip_ends_as_ok_failed_or_excluded_and_ids_like_options_are_built
 
 
 def test_inspect_counts_the_emotions(built: tuple[Path, dict[str, Any]]) -> None:
-    found = inspect(built[0])
-    assert {name for name, count in found["views"]["six"]["classes"].items() if count} == {"happiness"}
-    assert found["views"]["six"]["utterances"] == found["counts"]["ok"]
+    summary = inspect(built[0])
+    assert {name for name, count in summary["views"]["six"]["classes"].items() if count} == {"happiness"}
+    assert summary["views"]["six"]["utterances"] == summary["counts"]["ok"]
 
 
 def test_a_sample_contains_its_labels_by_name_and_no_ids_of_workers(built: tuple[Path, dict[str, Any]]) -> None:

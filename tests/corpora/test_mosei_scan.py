@@ -430,8 +430,8 @@ def test_videos_in_other_containers_are_used_and_mp4_is_preferred(raw: Path) -> 
     put(raw / VIDEOS / f"{VIDEO}.mkv")
     put(raw / VIDEOS / "188343.WEBM")
     (raw / VIDEOS / "188343.mp4").unlink()
-    found = {recording.id: recording.video for recording in scan(raw).recordings}
-    assert found == {VIDEO: f"{VIDEOS}/{VIDEO}.mp4", "188343": f"{VIDEOS}/188343.WEBM"}
+    videos = {recording.id: recording.video for recording in scan(raw).recordings}
+    assert videos == {VIDEO: f"{VIDEOS}/{VIDEO}.mp4", "188343": f"{VIDEOS}/188343.WEBM"}
 
 
 def test_a_copy_in_capitals_has_the_same_media(raw: Path) -> None:
@@ -555,7 +555,7 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
 
 
 @pytest.mark.parametrize(
-    ("gone", "what"),
+    ("missing_folders", "what"),
     [
         ([LABELS], "no labels"),
         (["Transcript"], "has no times"),
@@ -564,9 +564,9 @@ def test_a_part_of_a_copy_is_refused_and_the_copy_named(raw: Path, below: str) -
     ],
 )
 def test_a_copy_from_which_nothing_can_be_built_is_refused_with_the_missing_files(
-    raw: Path, gone: list[str], what: str
+    raw: Path, missing_folders: list[str], what: str
 ) -> None:
-    for folder in gone:
+    for folder in missing_folders:
         shutil.rmtree(raw / folder)
     with pytest.raises(InputError, match=what) as error:
         scan(raw)

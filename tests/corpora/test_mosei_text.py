@@ -49,10 +49,10 @@ def line_of(clip: Clip) -> str:
 @given(st.lists(clips, max_size=6), st.sampled_from(["\n", "\n\n", " \n"]))
 def test_a_transcript_in_the_real_format_is_read_completely(expected: list[Clip], end: str) -> None:
     parsed = parse_transcript(end.join(line_of(clip) for clip in expected), expected[0].video if expected else "x")
-    found = [
+    lines_read = [
         Clip(line=0, video=c.video, number=c.number, start=c.start, end=c.end, text=c.text) for c in parsed.records
     ]
-    assert found == expected
+    assert lines_read == expected
     assert all("another video" in problem.message for problem in parsed.problems)
 
 
@@ -239,17 +239,17 @@ raters = st.lists(
 def test_an_emotion_is_present_whether_empty_cells_are_skipped_or_zero_and_answers_are_averaged_or_summed(
     raters: list[dict[str, float | None]],
 ) -> None:
-    found = mean_ratings(raters)
+    means = mean_ratings(raters)
     for emotion in EMOTIONS:
-        present = (found[emotion] or 0) > 0
+        present = (means[emotion] or 0) > 0
         assert present == (sum(rater[emotion] or 0 for rater in raters) > 0)
-    json.dumps(mosei_labels(found, raters), allow_nan=False)
+    json.dumps(mosei_labels(means, raters), allow_nan=False)
 
 
 def test_a_missing_answer_counts_as_zero_as_in_the_published_means() -> None:
     zeros = dict.fromkeys(ITEMS, 0.0)
-    found = mean_ratings([{**zeros, "fear": 1.0, "sentiment": -3.0}, {**zeros, "fear": None}, {**zeros, "anger": 1.0}])
-    assert found == {**zeros, "fear": 1 / 3, "anger": 1 / 3, "sentiment": -1.0}
+    means = mean_ratings([{**zeros, "fear": 1.0, "sentiment": -3.0}, {**zeros, "fear": None}, {**zeros, "anger": 1.0}])
+    assert means == {**zeros, "fear": 1 / 3, "anger": 1 / 3, "sentiment": -1.0}
     assert mean_ratings([{**zeros, "fear": None}])["fear"] == 0.0
 
 
@@ -257,16 +257,16 @@ def test_every_reading_of_missing_answers_is_a_possible_mean() -> None:
     zeros, nothing = dict.fromkeys(ITEMS, 0.0), dict.fromkeys(ITEMS, None)
     whole = [{**zeros, "fear": 3.0}, zeros]
     assert candidate_means(whole) == [mean_ratings(whole)]
-    found = candidate_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
-    assert [means["fear"] for means in found] == [1.0, 1.5, 3.0]
+    candidates = candidate_means([{**zeros, "fear": 3.0}, {**zeros, "fear": None}, nothing])
+    assert [means["fear"] for means in candidates] == [1.0, 1.5, 3.0]
     assert candidate_means([nothing])[0] == zeros
 
 
 @pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
 def test_a_table_in_utf16_is_read_by_its_mark(tmp_path: Path, mark: str) -> None:
     path = put(tmp_path / "a.csv", ("\ufeff" + table([answer("4321", 1, anger=2)], delimiter="\t")).encode(mark))
-    [found] = read_answers(path).records
-    assert (found.video, found.clip, found.values[0]) == ("4321", 1, 2.0)
+    [record] = read_answers(path).records
+    assert (record.video, record.clip, record.values[0]) == ("4321", 1, 2.0)
 
 
 @pytest.mark.parametrize(("line", "delimiter"), [("sep=,", ","), ("sep=;", ";"), ('"SEP=|"', "|"), ("sep=\t", "\t")])

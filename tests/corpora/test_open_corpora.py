@@ -74,8 +74,8 @@ def test_folds_keep_their_groups_apart_and_a_random_split_is_shown_to_leak(compl
     for split in folds:
         parts = split_by_rule(rows, split)
         assert sum(map(len, parts.values())) == len(rows)
-        found = find_leaks(parts, rows)
-        assert not getattr(found, f"{split.spec.group}s")
+        leaks = find_leaks(parts, rows)
+        assert not getattr(leaks, f"{split.spec.group}s")
         assert split.counts in ({}, {part: len(keys) for part, keys in parts.items()})
     shared = leaks_of(complete, "random")
     assert shared.speakers or shared.dialogs

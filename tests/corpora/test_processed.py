@@ -112,24 +112,24 @@ def test_the_release_is_recognised_at_any_level_of_the_download(release: Path) -
 def test_an_utterance_has_the_side_of_its_speaker_and_the_times_of_meta(
     release: Path, names: dict[str, str], corpus: Path
 ) -> None:
-    found, raw = (
+    processed, raw = (
         by_id(scan_corpus("iemocap", release))[names["whole"]],
         by_id(scan_corpus("iemocap", corpus))[names["whole"]],
     )
     side = "L" if raw.region.left == 0 else "R"
-    assert found.audio[0].path.endswith(f"{raw.id}/audio_{side}.wav")
-    assert found.audio[1] == AudioSource(
-        path=found.audio[1].path, channel=raw.audio[1].channel, channel_per_speaker=True
+    assert processed.audio[0].path.endswith(f"{raw.id}/audio_{side}.wav")
+    assert processed.audio[1] == AudioSource(
+        path=processed.audio[1].path, channel=raw.audio[1].channel, channel_per_speaker=True
     )
-    assert found.clip_source
-    assert found.clip_source.images == f"image_{side}_"
-    assert found.clip_source.rate == pytest.approx(FPS)
+    assert processed.clip_source
+    assert processed.clip_source.images == f"image_{side}_"
+    assert processed.clip_source.rate == pytest.approx(FPS)
     same = ("id", "dialog", "speaker", "start", "end", "text")
-    assert [getattr(found, name) for name in same] == [getattr(raw, name) for name in same]
-    assert found.labels == {
+    assert [getattr(processed, name) for name in same] == [getattr(raw, name) for name in same]
+    assert processed.labels == {
         "emotion": raw.labels["emotion"], "valence": None, "activation": None, "dominance": None, "raters": [],
     }  # fmt: skip
-    assert found.flags == ("processed_release", "no_alignment")
+    assert processed.flags == ("processed_release", "no_alignment")
 
 
 def test_every_utterance_of_meta_and_of_the_folders_is_accounted_for(built: Dataset, names: dict[str, str]) -> None:
@@ -151,8 +151,8 @@ def test_faces_and_sound_are_those_of_the_raw_corpus(built: Dataset, names: dict
     assert ours.record["video"] == {"status": "ok", "fps": pytest.approx(29.97, abs=0.01), "width": 224, "height": 224}
     assert abs(len(ours.samples) - len(raw.samples)) <= 1
     boxes = zip(ours.record["faces"]["boxes"], raw.record["faces"]["boxes"], strict=True)
-    found = zip(ours.record["faces"]["detected"], raw.record["faces"]["detected"], boxes, strict=True)
-    both = [(own[0] + 68, there[0]) for first, second, (own, there) in found if first and second]
+    triples = zip(ours.record["faces"]["detected"], raw.record["faces"]["detected"], boxes, strict=True)
+    both = [(own[0] + 68, there[0]) for first, second, (own, there) in triples if first and second]
     assert both
     assert all(abs(left - right) < 30 for left, right in both)
 
@@ -160,7 +160,7 @@ def test_faces_and_sound_are_those_of_the_raw_corpus(built: Dataset, names: dict
 def test_without_a_detected_face_the_whole_image_is_cropped(built: Dataset) -> None:
     for key in built.keys:
         faces = built[key].record["faces"]
-        missed = [box for box, found in zip(faces["boxes"], faces["detected"], strict=True) if not found]
+        missed = [box for box, is_face in zip(faces["boxes"], faces["detected"], strict=True) if not is_face]
         assert all(box == [0, 0, 224, 224] for box in missed)
 
 
@@ -209,9 +209,9 @@ def test_mosei_is_read_into_the_corpus_own_labels_and_videos(
     mosei: Callable[[dict[str, float]], Path], tmp_path: Path
 ) -> None:
     root = mosei({"-3g5yACwYnA_2": 2, "-3g5yACwYnA_13": 2, "a_b__c_0": 2})
-    found = scan_corpus("mosei", root)
-    assert [recording.id for recording in found.recordings] == ["-3g5yACwYnA", "a_b__c"]
-    build_dataset(found, tmp_path / "out", Recipe(corpus="mosei", clips=False), workers=1)
+    corpus = scan_corpus("mosei", root)
+    assert [recording.id for recording in corpus.recordings] == ["-3g5yACwYnA", "a_b__c"]
+    build_dataset(corpus, tmp_path / "out", Recipe(corpus="mosei", clips=False), workers=1)
     built = Dataset(tmp_path / "out")
     sample = built["-3g5yACwYnA_2"]
     assert sample.record["labels"] == {
@@ -232,8 +232,8 @@ def test_the_rate_of_the_images_is_found_in_each_utterance_where_there_is_no_com
     mosei: Callable[[dict[str, float]], Path],
 ) -> None:
     declared = {"a_0": 2.0, "b_0": 25.0, "c_0": 30.0, "d_0": 8.0}
-    found = by_id(scan_corpus("mosei", mosei(declared)))
-    rates = {id_: found[id_].clip_source.rate for id_ in declared}  # type: ignore[union-attr]
+    utterances = by_id(scan_corpus("mosei", mosei(declared)))
+    rates = {id_: utterances[id_].clip_source.rate for id_ in declared}  # type: ignore[union-attr]
     assert {id_: rates[id_] for id_ in ("a_0", "b_0", "d_0")} == {"a_0": 2.0, "b_0": 25.0, "d_0": pytest.approx(8.0)}
     assert rates["c_0"] == pytest.approx(30.0, rel=0.002)  # 29.97 and 30 are the same in three seconds
 

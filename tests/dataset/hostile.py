@@ -148,8 +148,8 @@ def read(path: Path, check: bool = True) -> list[str]:
     """Everything that reads a dataset, on `path`. Returns how each part of it ended; raises what is no MesmError."""
     opened = _ended(partial(_open, path, check))
     outcome = _ended(lambda: "differs" if list(verify(path)) else "same")
-    shown = _ended(lambda: "shown" if json.dumps(inspect(path), allow_nan=False).encode() else "")
-    return [opened, outcome, shown]
+    inspection = _ended(lambda: "shown" if json.dumps(inspect(path), allow_nan=False).encode() else "")
+    return [opened, outcome, inspection]
 
 
 def _ended(work: Callable[[], str]) -> str:
@@ -367,14 +367,14 @@ def bomb(choose: random.Random, path: Path) -> None:
     pq.write_table(pa.table(arrays), path / "manifest.parquet", compression="zstd", store_schema=False)
 
 
-def _save(choose: random.Random, file: Path, held: pa.Table, path: Path) -> None:
-    pq.write_table(held, file, compression=choose.choice(["zstd", "none", "snappy", "gzip"]))
+def _save(choose: random.Random, file: Path, table: pa.Table, path: Path) -> None:
+    pq.write_table(table, file, compression=choose.choice(["zstd", "none", "snappy", "gzip"]))
     if file.name != "manifest.parquet" or choose.random() < 0.3:
         return
     info = json.loads((path / "dataset.json").read_text())
-    info["manifest"]["rows"] = len(held)
+    info["manifest"]["rows"] = len(table)
     with suppress(ValueError):
-        info["manifest"]["sha256"] = rows_digest(held.to_pylist())
+        info["manifest"]["sha256"] = rows_digest(table.to_pylist())
     (path / "dataset.json").write_text(json.dumps(info))
 
 

@@ -118,11 +118,11 @@ def change_csd(choose: random.Random, folder: Path) -> None:
 def read_csd(_: random.Random, folder: Path) -> None:
     from mesm_data.corpora import csd
 
-    def words() -> None:
-        found, problems = csd.read_words(folder / "words.csd")
-        assert "root:" not in str(found) + str(problems)
+    def read_words() -> None:
+        words, problems = csd.read_words(folder / "words.csd")
+        assert "root:" not in str(words) + str(problems)
 
-    _tolerate(words, lambda: csd.read_labels(folder / "words.csd"))
+    _tolerate(read_words, lambda: csd.read_labels(folder / "words.csd"))
 
 
 # recipe.lock
@@ -220,7 +220,7 @@ def read_run(_: random.Random, folder: Path) -> None:
     from mesm_train.analysis.compare_tables import summary_table
     from mesm_train.analysis.sweep import read_row
     from mesm_train.analysis.systems import read_systems
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
     from mesm_train.report.page import render_report
     from mesm_train.report.record import read_record
     from mesm_train.runs.evaluate import recorded_scores
@@ -271,8 +271,8 @@ def pack_part(_: random.Random, folder: Path) -> None:
     out = folder / "out"
 
     def pack() -> None:
-        made = sorted(({**row, "source": "p", "group": "all"} for row in rows), key=lambda row: row["key"])
-        write_dataset(out, folder, made, facts, limit=9_000, step=lambda _: None)
+        packed_rows = sorted(({**row, "source": "p", "group": "all"} for row in rows), key=lambda row: row["key"])
+        write_dataset(out, folder, packed_rows, facts, limit=9_000, step=lambda _: None)
         assert list(verify(out)) == []
 
     _tolerate(pack)

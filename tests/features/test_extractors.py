@@ -11,7 +11,7 @@ from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.features.base import Extractor, Features, pool
 from mesm_data.features.extractors import open_extractor, sample_extractor
-from mesm_data.features.extractors.glove import split_words
+from mesm_data.features.extractors.glove import GloVe, split_words
 from mesm_data.features.extractors.openface import OpenFace
 from mesm_data.features.extractors.table import Table
 
@@ -22,12 +22,12 @@ def extract(extractor: Extractor, dataset: Dataset, folder: Path, keys: list[str
     extractor.prepare(dataset, folder)
     function = extractor.open(folder)
     width = len(extractor.describe().columns)
-    found = {key: function(dataset, key) for key in keys or dataset.keys[:3]}
-    for features in found.values():
+    by_key = {key: function(dataset, key) for key in keys or dataset.keys[:3]}
+    for features in by_key.values():
         assert features.values.dtype == np.float32
         assert features.values.shape[1] == width
         assert features.times is None or len(features.times) == len(features.values)
-    return found
+    return by_key
 
 
 class Changed:
@@ -45,13 +45,13 @@ class Changed:
 def test_egemaps_are_opensmiles_descriptors_pooled_by_time(own: Dataset, tmp_path: Path) -> None:
     opensmile = pytest.importorskip("opensmile")
     key = own.keys[0]
-    found = extract(open_extractor("egemaps"), own, tmp_path / "a", [key])[key]
+    features = extract(open_extractor("egemaps"), own, tmp_path / "a", [key])[key]
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
     table = smile.process_signal(own[key].samples / 2**15, 16_000).reset_index()
     window = table.groupby(np.floor(table.start.dt.total_seconds() / 0.4 + 1e-9).astype(int))[smile.feature_names]
     expected = np.concatenate([window.mean(), window.std(ddof=0)], axis=1)
-    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found.times, 0.4 * np.arange(len(expected)))
+    np.testing.assert_allclose(features.values, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(features.times, 0.4 * np.arange(len(expected)))
 
 
 @pytest.mark.parametrize("samples", [1, 800, 1599])
@@ -71,17 +71,17 @@ def test_hog_is_that_of_scikit_image_and_the_box(own: Dataset, tmp_path: Path) -
     from skimage.feature import hog
 
     key = own.keys[0]
-    found = extract(open_extractor("hog"), own, tmp_path / "a", [key])[key]
+    features = extract(open_extractor("hog"), own, tmp_path / "a", [key])[key]
     sample = own[key]
     expected = hog(rgb2gray(sample.faces[1]), 8, (16, 16), (2, 2))
-    np.testing.assert_allclose(found.values[1, :128], expected, atol=0.02)  # other weights of red, green and blue
+    np.testing.assert_allclose(features.values[1, :128], expected, atol=0.02)  # other weights of red, green and blue
     record = sample.record
     left, top, right, bottom = record["faces"]["boxes"][1]
     width = record["video"]["width"]
     box = [(left + right) / 2 / width, (top + bottom) / 2 / width, max(right - left, bottom - top) / width, 1]
-    np.testing.assert_allclose(found.values[1, 128:], box, rtol=1e-6)
-    assert found.times is not None
-    assert found.times.tolist() == record["faces"]["times"]
+    np.testing.assert_allclose(features.values[1, 128:], box, rtol=1e-6)
+    assert features.times is not None
+    assert features.times.tolist() == record["faces"]["times"]
 
 
 def test_landmarks_of_the_crops_are_near_those_of_the_detector(own: Dataset, tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, t
     # As in glove.840B: a word with spaces, and capitals of its own.
     file = tmp_path / "vectors.txt"
     file.write_text("\n".join([*lines, ". . . 9 9 9", "happy 7 7 7", "Happy 8 8 8"]) + "\n")
-    found = extract(open_extractor("glove", source=file), own, tmp_path / "a", own.keys)
+    by_key = extract(open_extractor("glove", source=file), own, tmp_path / "a", own.keys)
     checked = 0
-    for key, features in found.items():
+    for key, features in by_key.items():
         aligned = own[key].record["words"]
         pieces = [(word, each["t0"]) for each in aligned for word in split_words(each["w"])]
         assert features.times is not None
@@ -127,6 +127,9 @@ def test_glove_takes_the_vectors_of_a_text_file_by_word_and_time(own: Dataset, t
                 assert vector[0] == first
                 checked += 1
     assert checked > 50
+    of_any_text = GloVe(file=str(file)).open_sample(None)
+    for key, features in by_key.items():
+        assert np.array_equal(of_any_text(own[key]).values, features.values), key
 
 
 def test_contractions_are_split_as_in_the_vocabulary_of_glove() -> None:
@@ -138,8 +141,6 @@ def test_contractions_are_split_as_in_the_vocabulary_of_glove() -> None:
 def test_a_line_of_another_width_is_named(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text("a 1 2 3\nb 1 2\n")
-    from mesm_data.features.extractors.glove import GloVe
-
     with pytest.raises(InputError, match="line 2 is not a word and 3 numbers"):
         dict(GloVe(file=str(file))._vectors({"b"}))
 
@@ -204,10 +205,10 @@ def test_openface_frames_are_joined_by_time_and_lost_faces_left_out(own: Dataset
         (folder / f"{row['recording']}_{row['speaker']}.csv").write_text("\n".join(lines))
     key = own.keys[0]
     row = own.rows[key]
-    found = extract(OpenFace(folder=str(folder)), own, tmp_path / "a", [key])[key]
+    features = extract(OpenFace(folder=str(folder)), own, tmp_path / "a", [key])[key]
     frames = [n for n in range(6000) if row["start"] <= round(n / 30, 3) < row["end"] and n % 3]
-    assert found.values[:, 0].tolist() == frames
-    np.testing.assert_allclose(found.times, [round(n / 30, 3) - row["start"] for n in frames])
+    assert features.values[:, 0].tolist() == frames
+    np.testing.assert_allclose(features.times, [round(n / 30, 3) - row["start"] for n in frames])
     several = folder / "several.csv"
     several.write_text("face_id, timestamp, success, AU01_r\n0, 0.0, 1, 0.5\n1, 0.0, 1, 0.5\n")
     from mesm_data.features.extractors.openface import _read
@@ -227,11 +228,11 @@ def test_matrices_of_the_user_give_the_same_set_in_every_format(own: Dataset, tm
     table.to_csv(tmp_path / "own.csv", index=False)
     np.savez(tmp_path / "own.npz", **matrices)
     for name, hop in (("own.parquet", None), ("own.csv", None), ("own.npz", 0.1)):
-        found = extract(Table(file=str(tmp_path / name), hop=hop), own, tmp_path / f"for-{name}")
+        by_key = extract(Table(file=str(tmp_path / name), hop=hop), own, tmp_path / f"for-{name}")
         for key, matrix in matrices.items():
-            np.testing.assert_allclose(found[key].values, matrix, rtol=1e-6)
-            np.testing.assert_allclose(found[key].times, [0, 0.1, 0.2, 0.3])
-        assert len(found[own.keys[2]].values) == 0
+            np.testing.assert_allclose(by_key[key].values, matrix, rtol=1e-6)
+            np.testing.assert_allclose(by_key[key].times, [0, 0.1, 0.2, 0.3])
+        assert len(by_key[own.keys[2]].values) == 0
 
 
 def test_disvoice_rows_are_found_by_the_name_of_the_sound_file(own: Dataset, tmp_path: Path) -> None:
@@ -239,8 +240,8 @@ def test_disvoice_rows_are_found_by_the_name_of_the_sound_file(own: Dataset, tmp
     table = pd.DataFrame({"id": [f"{name}.wav" for name in ids], "BBE1": [1.5, 2.5]})
     table.to_csv(tmp_path / "static.csv", index=False)
     extractor = open_extractor("disvoice-csv", source=tmp_path / "static.csv")
-    found = extract(extractor, own, tmp_path / "a")
-    assert [found[key].values.tolist() for key in own.keys[:3]] == [[[1.5]], [[2.5]], []]
+    by_key = extract(extractor, own, tmp_path / "a")
+    assert [by_key[key].values.tolist() for key in own.keys[:3]] == [[[1.5]], [[2.5]], []]
 
 
 @pytest.mark.parametrize(
@@ -280,9 +281,9 @@ def test_pooling_is_that_of_pandas_and_a_time_on_the_edge_falls_behind_it() -> N
     random = np.random.default_rng(0)
     times = np.sort(random.uniform(0, 3, 40))
     values = random.normal(size=(40, 2)).astype(np.float32)
-    found = pool(Features(values=values, times=times), 0.3, ("mean", "std"))
+    pooled = pool(Features(values=values, times=times), 0.3, ("mean", "std"))
     groups = pd.DataFrame(values).groupby(np.floor(times / 0.3).astype(int))
-    np.testing.assert_allclose(found.values, np.concatenate([groups.mean(), groups.std(ddof=0)], axis=1), atol=1e-6)
+    np.testing.assert_allclose(pooled.values, np.concatenate([groups.mean(), groups.std(ddof=0)], axis=1), atol=1e-6)
     edge = pool(Features(values=np.ones((1, 1), np.float32), times=np.array([3 * 0.1])), 0.1)
     assert edge.times is not None
     np.testing.assert_allclose(edge.times, [0.3])

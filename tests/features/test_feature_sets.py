@@ -1,6 +1,7 @@
 """A feature set on disk: the same bytes, resumable, checked, refused where it does not belong."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from mesm_data.features.extractors.hog import HOG
 from mesm_data.features.extractors.table import Table
 from mesm_data.features.verification import verify_features
 from mesm_data.pipeline.features import compute_features
+from mesm_data.publishing.dataset_page import render_dataset
 from mesm_data.storage.files import sha256_file
 
 Command = Callable[..., object]
@@ -153,9 +155,9 @@ def test_verify_names_every_damaged_file(fresh: Dataset, table: Table, mesm_data
     data = bytearray(tar.read_bytes())
     data[512 + 128] ^= 1
     tar.write_bytes(data)
-    found = list(verify_features(fresh.path))
-    assert len(found) == 2
-    assert "sha256" in found[0]
+    problems = list(verify_features(fresh.path))
+    assert len(problems) == 2
+    assert "sha256" in problems[0]
     damaged = feature_set.open_set(fresh.path, "own")
     first = next(iter(damaged.rows))
     with pytest.raises(MesmError, match=f"the features of {first} are damaged"):
@@ -207,15 +209,22 @@ def test_the_command_computes_and_lists_sets_and_shows_the_licence(
     assert listed.stdout.strip() == done.stdout.strip() == expected  # type: ignore[attr-defined]
 
 
-def test_inspect_shows_the_sets_their_licences_and_what_cannot_be_used(
+def test_inspect_and_its_page_show_the_sets_their_licences_and_what_cannot_be_used(
     fresh: Dataset, table: Table, mesm_data: Command
 ) -> None:
     writer.write_features(fresh, table, "own")
     file = writer.write_features(fresh, table, "other").path / "features.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "features": 2}))
-    shown = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
-    assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in shown
-    assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in shown
-    assert f"cannot be used: {fresh.path}/features/other has format 2" in shown
+    text = mesm_data("inspect", fresh.path).stdout  # type: ignore[attr-defined]
+    assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in text
+    assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in text
+    assert f"cannot be used: {fresh.path}/features/other has format 2" in text
     as_json = json.loads(mesm_data("inspect", fresh.path, "--json").stdout)  # type: ignore[attr-defined]
-    assert as_json["features"]["own"] == feature_set.open_set(fresh.path, "own").summary()
+    summary = feature_set.open_set(fresh.path, "own").summary()
+    assert as_json["features"]["own"] == summary
+    page = " ".join(re.sub(r"<[^>]*>", " ", render_dataset(fresh.path, media=False)).split())
+    facts = (
+        f"{summary['utterances']}, 1 without any {summary['rows']} 2 0.25 {summary['digest'][:12]} Computed elsewhere"
+    )
+    assert f"own own {facts}" in page
+    assert f"other cannot be used: {fresh.path}/features/other has format 2" in page

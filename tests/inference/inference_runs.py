@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.runs.run import start_run
 from mesm_train.training.progress import NullLogger
 

@@ -47,7 +47,7 @@ def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
     (tmp_path / "run/input_spec.json").unlink()
     with pytest.raises(InputError, match="--resume"):
         mesm_train.load(tmp_path / "run")
-    config = mesm_train.config.settings.load_recipe(str(settings_file))
+    config = mesm_train.config.recipe_files.load_recipe(str(settings_file))
     assert start_run(config, tmp_path / "run", resume=True, stop=lambda: False, logger=NullLogger())
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
@@ -74,8 +74,8 @@ def test_a_clip_without_a_modality_that_training_always_had_is_refused_by_name(
 def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialog: Path) -> None:
     model = mesm_train.load(fe2e_run, device="cpu")
     choices = ("left", "right", 1, 2, 3)
-    found = {face: model.predict(dialog, text="hello", end=1, face=face).input for face in choices}
-    left, right, first, second, third = (found[face] for face in choices)
+    inputs = {face: model.predict(dialog, text="hello", end=1, face=face).input for face in choices}
+    left, right, first, second, third = (inputs[face] for face in choices)
     assert left is not None and right is not None  # noqa: PT018
     assert first is not None and second is not None and third is not None  # noqa: PT018
     assert all(box[2] <= 360 for box in (*left.boxes, *first.boxes))
@@ -89,11 +89,11 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
 def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(dialog: Path) -> None:
     words = [Word(word=f"w{i}", start=i, end=i + 1.0) for i in range(9)]
     clip = Clip(path=dialog, start=1.0, end=10.0, text="…", words=tuple(words))
-    found = windows(clip, seconds=4, step=2)
-    assert [(one.start, one.end) for one in found] == [(1, 5), (3, 7), (5, 9), (7, 10)]
-    assert [one.text for one in found] == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6 w7", "w6 w7 w8"]
-    assert found[1].words is not None
-    assert found[1].words[0] == Word(word="w2", start=0.0, end=1.0)
+    parts = windows(clip, seconds=4, step=2)
+    assert [(one.start, one.end) for one in parts] == [(1, 5), (3, 7), (5, 9), (7, 10)]
+    assert [one.text for one in parts] == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6 w7", "w6 w7 w8"]
+    assert parts[1].words is not None
+    assert parts[1].words[0] == Word(word="w2", start=0.0, end=1.0)
     assert len(windows(replace(clip, end=2.0), seconds=4, step=2)) == 1
     with pytest.raises(InputError, match="times of the words"):
         windows(replace(clip, words=None), seconds=4, step=2)

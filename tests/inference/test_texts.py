@@ -48,9 +48,9 @@ def test_subrip_is_read_as_pysubs2_reads_it(tmp_path: Path, newline: str) -> Non
         (event.start / 1000, event.end / 1000, " ".join(event.plaintext.split()))
         for event in pysubs2.SSAFile.from_string(SRT, format_="srt")
     ]
-    found = [(cue.start, cue.end, cue.text) for cue in read_subtitles(tmp_path / "a.srt")]
-    assert found == [cue for cue in expected if cue[2]]
-    assert found[0] == (2.5, 4.75, "Hello there line two")
+    cues = [(cue.start, cue.end, cue.text) for cue in read_subtitles(tmp_path / "a.srt")]
+    assert cues == [cue for cue in expected if cue[2]]
+    assert cues[0] == (2.5, 4.75, "Hello there line two")
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_forced_alignment_finds_the_words_of_synthetic_speech(dataset: Path) -> 
     expected = sample.record["words"]
     text = sample.text.split()
     assert len(text) == len(expected)
-    found = align(sample.samples, sample.text)
-    assert [word.word for word in found] == text
-    late = sorted(abs(word.start - truth["t0"]) for word, truth in zip(found, expected, strict=True))
+    aligned = align(sample.samples, sample.text)
+    assert [word.word for word in aligned] == text
+    late = sorted(abs(word.start - truth["t0"]) for word, truth in zip(aligned, expected, strict=True))
     assert late[len(late) // 2] < 0.05
     changed = [*text[:3], "Xqzrtl", *text[3:]]
     unknown = align(sample.samples, " ".join(changed))

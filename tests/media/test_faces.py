@@ -175,7 +175,7 @@ def test_large_images_are_subsampled(height: int, width: int, every: int, detect
     picture = np.full((height, width, 3), 60, np.uint8)
     picture[100:612, 500:1012] = astronaut()
     thin, whole = detectors[40].detect(picture[::every, ::every]), detectors[40].detect(picture)
-    assert [tuple(every * edge for edge in found.box) for found in thin] == [found.box for found in whole]
+    assert [tuple(every * edge for edge in face.box) for face in thin] == [face.box for face in whole]
     assert [[(every * x, every * y) for x, y in f.landmarks] for f in thin] == [[*f.landmarks] for f in whole]
     assert len(whole) == 1
 

@@ -205,9 +205,9 @@ def test_a_gap_in_the_time_stamps_needs_no_more_memory_than_the_utterance(tmp_pa
     ffmpeg("-i", tmp_path / "tone.wav", "-af", delay, "-c:a", "pcm_s16le", tmp_path / "hole.mkv")
     starts = (0.0, 1.0, 60.0, hours * 3600 + 1.0, hours * 3600 + 3.0)
     expected = (("ok", 2, 2), ("partial", 2, 1), ("partial", 2, 0), ("partial", 2, 1), ("partial", 1, 1))
-    for found, (status, seconds, sounding) in zip(read_bounded(tmp_path / "hole.mkv", *starts), expected, strict=True):
-        assert found[:2] == (status, seconds * SECOND)
-        assert found[2] == pytest.approx(sounding * SECOND, abs=400)
+    for sound, (status, seconds, sounding) in zip(read_bounded(tmp_path / "hole.mkv", *starts), expected, strict=True):
+        assert sound[:2] == (status, seconds * SECOND)
+        assert sound[2] == pytest.approx(sounding * SECOND, abs=400)
 
 
 def test_a_small_file_that_expands_to_hours_is_decoded_to_the_end_of_the_utterance_only(tmp_path: Path) -> None:

@@ -43,11 +43,11 @@ class Launches(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count, and compute."""
         name = func._schema.name.removeprefix("aten::")
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if name not in FREE and not any(isinstance(value, Host) for value in tree_leaves((args, kwargs))):
             self.counts["wait" if name in WAITS else name] += SEVERAL.get(name, 1)
-            self.bytes[name] += sum(value.nbytes for value in tree_leaves(found) if isinstance(value, Tensor))
-        return found
+            self.bytes[name] += sum(value.nbytes for value in tree_leaves(result) if isinstance(value, Tensor))
+        return result
 
 
 @contextmanager

@@ -30,12 +30,12 @@ def stack(engine: EngineName, selection: str, p: float) -> SparseStack:
     settings = ModelSettings(
         kind="mesm", channels=(16, 32, 48), hidden=32, dim=8, heads=2, stem_blocks=1, sparse=sparse
     )
-    made = SparseStack(settings, 3, (32, 32), TEXT, "the stack")
-    for module in made.modules():
+    module_stack = SparseStack(settings, 3, (32, 32), TEXT, "the stack")
+    for module in module_stack.modules():
         if isinstance(module, BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
-    return made
+    return module_stack
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch"])
@@ -55,28 +55,28 @@ def test_a_stack_on_a_card_is_the_masked_grids_forward_and_every_gradient(
     if not dense:
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", 0, raising=False)
     configure_backends(DEVICE, "fp32")
-    made = stack(engine, selection, p).train(training)
+    own = stack(engine, selection, p).train(training)
     generator = torch.Generator().manual_seed(1)
     pictures, text = torch.randn(count, 3, 32, 32, generator=generator), torch.randn(count, TEXT, generator=generator)
-    exact = copy.deepcopy(made).double()
+    exact = copy.deepcopy(own).double()
     expected, choices, running = oracle_stack(exact, pictures.double(), text.double())
     towards = torch.randn(expected.shape, generator=generator)
     (expected * towards.double()).sum().backward()
-    made = made.to(DEVICE)
-    found, traces = made(pictures.to(DEVICE), text.to(DEVICE))
-    (found * towards.to(DEVICE)).sum().backward()
+    own = own.to(DEVICE)
+    vectors, traces = own(pictures.to(DEVICE), text.to(DEVICE))
+    (vectors * towards.to(DEVICE)).sum().backward()
     different = [int((one.kept.cpu() != other.kept).sum()) for one, other in zip(traces, choices, strict=True)]
     if any(different):  # float32 may tip a site whose weight reaches p by less than its rounding
         assert max(different) <= count // 20
         return
-    assert (found.double().cpu() - expected).norm() <= 1e-3 * expected.norm()
-    for (name, mine), theirs in zip(made.named_parameters(), exact.parameters(), strict=True):
+    assert (vectors.double().cpu() - expected).norm() <= 1e-3 * expected.norm()
+    for (name, mine), theirs in zip(own.named_parameters(), exact.parameters(), strict=True):
         if theirs.grad is not None:
             assert mine.grad is not None, name
             # A ReLU whose input rounds to the other side of 0 was seen to move gradients by 2 %.
             gap = (mine.grad.double().cpu() - theirs.grad).norm()
             assert gap <= 0.05 * theirs.grad.norm() + 1e-5 * len(pictures), name
     if training:
-        buffers = [value for name, value in made.named_buffers() if "running" in name]
+        buffers = [value for name, value in own.named_buffers() if "running" in name]
         for value, goal in zip(buffers, running, strict=True):
             torch.testing.assert_close(value.double().cpu(), goal, rtol=1e-3, atol=1e-4)

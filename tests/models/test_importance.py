@@ -61,9 +61,11 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
 
 
 def test_an_even_importance_leaves_the_choice_and_the_vectors_as_they_are() -> None:
-    made = ModelSettings(kind="mesm", channels=(3, 4), hidden=8, dim=8, heads=2, sparse=SparseSettings(p=0.5, tile=4))
+    settings = ModelSettings(
+        kind="mesm", channels=(3, 4), hidden=8, dim=8, heads=2, sparse=SparseSettings(p=0.5, tile=4)
+    )
     torch.manual_seed(0)
-    model = TiledStack(made, 3, (16, 24), TEXT, "the stack").double().eval()
+    model = TiledStack(settings, 3, (16, 24), TEXT, "the stack").double().eval()
     assert all(torch.equal(value, torch.ones_like(value)) for value in importances(model))
     pictures, text = inputs(3)
     vectors, (trace,) = model(pictures, text)

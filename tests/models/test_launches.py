@@ -64,9 +64,9 @@ def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
     Their convolutions are those of few pictures, dense, and those of many, gathered.
     """
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
-    made, data = model(kind).train(), batch()
+    mesm, data = model(kind).train(), batch()
     with recorded() as forward:
-        loss = made(data).sum()
+        loss = mesm(data).sum()
     with recorded() as backward:
         loss.backward()
     assert forward.counts.pop("wait", 0) == waits
@@ -84,9 +84,9 @@ def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mes
     }  # fmt: skip
     written = []
     for low in (True, False):
-        made, data = model(kind).train(), batch()
+        mesm, data = model(kind).train(), batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=low), recorded() as forward:
-            loss = made(data).sum()
+            loss = mesm(data).sum()
         with recorded() as backward:
             loss.backward()
         written.append(sum((forward.bytes + backward.bytes)[name] for name in streams))
@@ -104,26 +104,26 @@ def test_the_way_with_few_launches_gives_the_same(
     """
     monkeypatch.setattr(kernels, "MIN_WINDOWS", 10**9)
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
-    found = []
+    runs = []
     for few in (True, False):
-        made, data = model(kind).double(), batch(4)
-        for module in made.modules():
+        mesm, data = model(kind).double(), batch(4)
+        for module in mesm.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        made = made.train(training)
+        mesm = mesm.train(training)
         data = replace(data, token_counts=torch.tensor([12, 0, 9, 12]).as_subclass(Host))
         if few:
             with recorded():
-                logits = made(data)
+                logits = mesm(data)
                 logits.square().sum().backward()
         else:
-            logits = made(data)
+            logits = mesm(data)
             logits.square().sum().backward()
-        gradients = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
-        found.append({"logits": logits, **gradients, **dict(made.named_buffers())})
-    assert found[0].keys() == found[1].keys()
-    for name, value in found[1].items():
-        torch.testing.assert_close(found[0][name], value, rtol=1e-6, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
+        gradients = {name: p.grad for name, p in mesm.named_parameters() if p.grad is not None}
+        runs.append({"logits": logits, **gradients, **dict(mesm.named_buffers())})
+    assert runs[0].keys() == runs[1].keys()
+    for name, value in runs[1].items():
+        torch.testing.assert_close(runs[0][name], value, rtol=1e-6, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
 
 
 @pytest.mark.parametrize("rows", [0, 1])

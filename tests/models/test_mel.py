@@ -49,9 +49,9 @@ def pcm(count: int, seed: int) -> NDArray[np.int16]:
 
 
 def test_filters_are_the_htk_triangles() -> None:
-    found = htk_filters().double().numpy()
-    assert np.abs(found - literal_filters()).max() < 2e-5
-    assert np.flatnonzero(found.sum(0) == 0).tolist() == [0, 3, 6, 13]
+    filters = htk_filters().double().numpy()
+    assert np.abs(filters - literal_filters()).max() < 2e-5
+    assert np.flatnonzero(filters.sum(0) == 0).tolist() == [0, 3, 6, 13]
 
 
 @settings(max_examples=8)
@@ -71,10 +71,10 @@ def test_each_utterance_is_its_own_spectrogram_in_pieces(counts: list[int]) -> N
         expected = literal_mel(alone)
         columns = expected.shape[1]
         assert len(part) == -(-columns // 32)
-        found = part[:, 0].permute(1, 0, 2).reshape(128, -1).numpy()
+        spectrogram = part[:, 0].permute(1, 0, 2).reshape(128, -1).numpy()
         # The filters' corners, in float32 as torchaudio's, are off by up to 1e-5.
-        assert np.abs(found[:, :columns] - expected).max() < 5e-5 * expected.max()
-        assert not found[:, columns:].any()
+        assert np.abs(spectrogram[:, :columns] - expected).max() < 5e-5 * expected.max()
+        assert not spectrogram[:, columns:].any()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -88,8 +88,8 @@ def test_packed_is_bit_equal_to_torchaudios_operations_on_each_utterance_alone(t
     for alone, part in zip(utterances, pieces.split(piece_counts.tolist()), strict=True):
         spectrum = torch.stft(alone / 32768, 400, 200, window=window, pad_mode="reflect", return_complex=True)
         expected = torch.matmul(spectrum.abs().pow(2.0).transpose(-1, -2), htk_filters()).transpose(-1, -2)
-        found = part[:, 0].permute(1, 0, 2).reshape(128, -1)[:, : expected.shape[1]]
-        assert torch.equal(found, expected)
+        spectrogram = part[:, 0].permute(1, 0, 2).reshape(128, -1)[:, : expected.shape[1]]
+        assert torch.equal(spectrogram, expected)
     torch.set_num_threads(1)
 
 
@@ -106,5 +106,5 @@ def test_autocast_does_not_lower_the_precision() -> None:
     samples, counts = torch.from_numpy(pcm(4000, 2)), torch.tensor([4000])
     mel = MelPieces()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = mel(samples, counts)[0]
-    assert torch.equal(found, mel(samples, counts)[0])
+        spectrograms = mel(samples, counts)[0]
+    assert torch.equal(spectrograms, mel(samples, counts)[0])

@@ -53,7 +53,7 @@ def small(
         intermediate_size=16,
         num_hidden_layers=2,
     )
-    made = ModelSettings(
+    settings = ModelSettings(
         kind=kind,  # type: ignore[arg-type]
         modalities=modalities,
         classes=3,
@@ -61,7 +61,7 @@ def small(
         sparse=sparse,
         **shape,
     )
-    return Model(made, encoder if "t" in modalities else None)
+    return Model(settings, encoder if "t" in modalities else None)
 
 
 def utterance(faces: int, samples: int, tokens: int, seed: int) -> Batch:
@@ -182,7 +182,7 @@ def test_fusion_adds_the_weighted_logits_of_the_present_modalities(modalities: t
     expected = sum(w * look.branches[m] for w, m in zip(weights, modalities, strict=True))
     torch.testing.assert_close(look.logits, expected)
     there = {"t": [True, True, False], "v": [True, True, False], "a": [True, False, True]}
-    assert {m: found.tolist() for m, found in look.present.items()} == {m: there[m] for m in modalities}
+    assert {m: mask.tolist() for m, mask in look.present.items()} == {m: there[m] for m in modalities}
 
 
 def test_every_parameter_learns_with_the_gate() -> None:
@@ -252,9 +252,9 @@ def test_settings_that_cannot_work_are_errors_that_name_the_option(option: str, 
 
 @pytest.mark.parametrize("kind", [ModelSettings, SparseSettings, TextSettings, TinySettings])
 def test_every_setting_has_its_help(kind: type) -> None:
-    found = field_help(kind)
-    assert list(found) == [f.name for f in fields(kind)]
-    assert all(text.endswith(".") for text in found.values())
+    help_texts = field_help(kind)
+    assert list(help_texts) == [f.name for f in fields(kind)]
+    assert all(text.endswith(".") for text in help_texts.values())
 
 
 @pytest.mark.parametrize(("selection", "tile"), [("published", 1), ("gate", 1), ("straight", 2), ("gate", 4)])

@@ -20,10 +20,10 @@ def test_dense_stacks_cost_what_torch_counts(
 ) -> None:
     """At the published sizes, and the convolutions of one picture as docs/reference-model measured them."""
     settings = ModelSettings(modalities=("v", "a"))
-    found = dense_macs(settings, None, faces=1, pieces=1, tokens=0)
+    macs = dense_macs(settings, None, faces=1, pieces=1, tokens=0)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         Stack(settings, channels, size)(torch.zeros(1, channels, *size), None)
-    parts = [found[f"{modality}.{part}"] for part in ("stem", "blocks", "head")]
+    parts = [macs[f"{modality}.{part}"] for part in ("stem", "blocks", "head")]
     assert 2 * sum(parts) == counter.get_total_flops()
     assert round(sum(parts[:2]) / 1e6, 1) == million
 
@@ -77,12 +77,12 @@ def test_sparse_model_costs_its_active_pairs() -> None:
     batch = pack([utterance(3, 9000, 6, 1), utterance(2, 3000, 6, 2)])
     with torch.no_grad():
         look = model.look(batch)
-    found = counted_macs(model.settings, encoder, batch, look)
+    macs = counted_macs(model.settings, encoder, batch, look)
     first, second = look.traces["v"]
     pairs = [active_pairs(first.kept), active_pairs(second.kept)]
-    assert found["v.blocks"] == pairs[0] * (4 * 6 + 6 * 6) + pairs[1] * (6 * 8 + 8 * 8)
-    assert found["v.attention"] == 5 * 24 * 24 * 20 + 2 * 12 * 4 + int(second.active.sum()) * 42 + 2 * 12 * 6
+    assert macs["v.blocks"] == pairs[0] * (4 * 6 + 6 * 6) + pairs[1] * (6 * 8 + 8 * 8)
+    assert macs["v.attention"] == 5 * 24 * 24 * 20 + 2 * 12 * 4 + int(second.active.sum()) * 42 + 2 * 12 * 6
     full = dense_macs(model.settings, encoder, faces=5, pieces=0, tokens=0)
-    assert found["v.stem"] == full["v.stem"]
-    assert found["v.blocks"] < full["v.blocks"]
+    assert macs["v.stem"] == full["v.stem"]
+    assert macs["v.blocks"] < full["v.blocks"]
     assert all(0 < density < 1 for density in densities(list(look.traces["v"])))

@@ -15,14 +15,16 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.model_settings import ModelSettings, TextSettings
-from mesm_train.config.settings import OptimConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import OptimConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import count_pieces
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
-from mesm_train.models.text import load, make_tiny
+from mesm_train.models.text import load
+from mesm_train.models.tiny_text import make_tiny
 from mesm_train.runs.evaluate import evaluate
 from mesm_train.runs.run import start_run
 from mesm_train.training.optimizer import param_groups
@@ -109,14 +111,14 @@ def test_a_frozen_encoder_gets_no_gradient_and_a_trained_one_its_own_rate(tmp_pa
         assert model.faces is not None
         for branch in (model.sound, model.faces):
             assert branch.encoder.training == bool(factor)
-            reached = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
-            assert bool(reached) == bool(factor)
+            with_gradient = [each for each in branch.encoder.parameters() if each.grad is not None and each.grad.any()]
+            assert bool(with_gradient) == bool(factor)
             assert branch.out.weight.grad is not None
-        found = param_groups(model, OptimConfig())
-        assert {group["factor"] for group in found} == ({1.0} if factor == 0 else {1.0, 0.25})
-        learnt = [id(each) for group in found for each in group["params"]]
-        assert len(learnt) == len(set(learnt))
-        assert set(learnt) == {id(each) for each in model.parameters() if each.requires_grad}
+        groups = param_groups(model, OptimConfig())
+        assert {group["factor"] for group in groups} == ({1.0} if factor == 0 else {1.0, 0.25})
+        trainable = [id(each) for group in groups for each in group["params"]]
+        assert len(trainable) == len(set(trainable))
+        assert set(trainable) == {id(each) for each in model.parameters() if each.requires_grad}
 
 
 def test_models_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ class Published(nn.Module):
         mask = torch.arange(batch.tokens.shape[1]) < batch.token_counts[:, None]
         states = self.T["albert"](input_ids=batch.tokens, attention_mask=mask.long()).last_hidden_state
         text = states[:, 0]
-        found = {"t": self.t_out(text)}
+        logits = {"t": self.t_out(text)}
         mean, std = torch.tensor([159.0, 111, 102]).double(), torch.tensor([37.0, 33, 32]).double()
         faces = ((batch.faces - mean) / std).permute(0, 3, 1, 2)
         for modality, pictures, counts in (("v", faces, batch.face_counts), ("a", pieces, piece_counts)):
@@ -153,9 +153,9 @@ class Published(nn.Module):
             x = self.get_submodule(modality.upper())(pictures, *guide)
             x = self.get_submodule(f"{modality}_flatten")(x.flatten(1))
             x = self.get_submodule(f"{modality}_transformer")(x, counts.tolist())
-            found[modality] = self.get_submodule(f"{modality}_out")(x)
-        fused = self.weighted_fusion(torch.stack([found[m] for m in "tva"], dim=-1)).squeeze(-1)
-        return {**found, "fused": fused}
+            logits[modality] = self.get_submodule(f"{modality}_out")(x)
+        fused = self.weighted_fusion(torch.stack([logits[m] for m in "tva"], dim=-1)).squeeze(-1)
+        return {**logits, "fused": fused}
 
 
 def published(kind: str) -> Published:
@@ -204,9 +204,9 @@ def test_weights_of_the_published_code_give_its_logits(kind: str, dtype: torch.d
         look = mine.look(batch)
         pieces, counts = mine.mel(batch.samples, batch.sample_counts)
         expected = theirs(batch, pieces.double(), counts)
-    for name, found in {**look.branches, "fused": look.logits}.items():
+    for name, logits in {**look.branches, "fused": look.logits}.items():
         torch.testing.assert_close(
-            found.double(), expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            logits.double(), expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
     assert expected["fused"].std(0).min() > 1e-3  # utterances differ by more than the tolerance
     for traces in look.traces.values():
@@ -217,13 +217,13 @@ def test_weights_of_the_published_code_give_its_logits(kind: str, dtype: torch.d
 def test_every_published_tensor_is_used_once(kind: str) -> None:
     """Each is filled with a number of its own, so whatever arrives says where it comes from."""
     mine = product(kind)
-    given = {name: torch.full(t.shape, float(n)) for n, (name, t) in enumerate(published(kind).state_dict().items())}
-    numbers = {name: n for n, name in enumerate(given)}
-    given["T.albert.embeddings.position_ids"] = torch.arange(512)[None]
-    found = from_reference(given, mine)
-    arrived = [int(t.flatten()[0]) for name, t in found.items() if "norms" not in name or "num_batches" not in name]
+    weights = {name: torch.full(t.shape, float(n)) for n, (name, t) in enumerate(published(kind).state_dict().items())}
+    numbers = {name: n for n, name in enumerate(weights)}
+    weights["T.albert.embeddings.position_ids"] = torch.arange(512)[None]
+    converted = from_reference(weights, mine)
+    arrived = [int(t.flatten()[0]) for name, t in converted.items() if "norms" not in name or "num_batches" not in name]
     assert sorted(arrived) == [n for name, n in numbers.items() if not name.startswith("mtcnn.")]
-    mine.load_state_dict(found)
+    mine.load_state_dict(converted)
 
 
 @pytest.mark.parametrize("modalities", [("t",), ("v", "a"), ("t", "a")])
@@ -243,9 +243,9 @@ def test_branches_that_the_model_lacks_are_left_out(modalities: tuple[Modality, 
     ],
 )
 def test_weights_that_do_not_fit_are_named(kind: str, change: dict[str, Tensor | None], sentence: str) -> None:
-    given = {name: value for name, value in {**published(kind).state_dict(), **change}.items() if value is not None}
+    weights = {name: value for name, value in {**published(kind).state_dict(), **change}.items() if value is not None}
     with pytest.raises(InputError, match=sentence.replace("model.* for", re.escape("model.* for"))):
-        from_reference(given, product(kind))
+        from_reference(weights, product(kind))
 
 
 @pytest.mark.parametrize(("kind", "other"), [("fe2e", "mesm"), ("mesm", "fe2e")])

@@ -58,11 +58,11 @@ def stack(
     """With an attention and an importance that are not even, whatever they start from."""
     torch.manual_seed(0)
     chosen = SparseSettings(p=p, selection=kind, **sparse)  # type: ignore[arg-type]
-    made = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
-    kind_of_stack = Forced if made.sparse.tile == 1 else ForcedTiles
-    found = kind_of_stack(made, 3, (16, 24), TEXT, "the stack").double()
-    found.chosen = engine(way)
-    for module in found.modules():
+    settings = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
+    kind_of_stack = Forced if settings.sparse.tile == 1 else ForcedTiles
+    sparse_stack = kind_of_stack(settings, 3, (16, 24), TEXT, "the stack").double()
+    sparse_stack.chosen = engine(way)
+    for module in sparse_stack.modules():
         if isinstance(module, BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
@@ -70,7 +70,7 @@ def stack(
             nn.init.uniform_(module.score.weight, -0.5, 0.5)
         if isinstance(module, Importance):
             nn.init.uniform_(module.value, 0.5, 2)
-    return found
+    return sparse_stack
 
 
 def inputs(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -107,18 +107,18 @@ def check_against_whole_grids(model: Forced, count: int) -> None:
     kind, training = model.blocks[0].selection, model.training
     pictures, text = (value.requires_grad_() for value in inputs(count))
     expected, choices, running = oracle_stack(model, pictures, text)
-    learnt = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    assert any("attention" in name for name in learnt) == (kind != "published")
-    leaves = {"pictures": pictures, "text": text, **learnt}
+    trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    assert any("attention" in name for name in trainable) == (kind != "published")
+    leaves = {"pictures": pictures, "text": text, **trainable}
     towards = torch.randn(expected.shape, dtype=torch.float64)
-    wanted = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
-    found, traces = model(pictures, text)
+    expected_gradients = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
+    vectors, traces = model(pictures, text)
     for trace, choice in zip(traces, choices, strict=True):
         assert torch.equal(trace.kept, choice.kept)
         assert torch.equal(trace.active, choice.active)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    gradients = torch.autograd.grad(found, list(leaves.values()), towards, allow_unused=True)
-    for name, gradient, goal in zip(leaves, gradients, wanted, strict=True):
+    torch.testing.assert_close(vectors, expected, rtol=1e-9, atol=1e-9)
+    gradients = torch.autograd.grad(vectors, list(leaves.values()), towards, allow_unused=True)
+    for name, gradient, goal in zip(leaves, gradients, expected_gradients, strict=True):
         if name == "text" and kind == "published":
             assert gradient is None
         elif goal is not None:
@@ -149,8 +149,8 @@ def test_engines_agree_on_any_mask(data: st.DataObject) -> None:
         nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(1))
         leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_(), norm.weight, norm.bias]
         table = ops.tables(mask, len(x), pooled)
-        found = norm(norm(conv(leaves[0], leaves[1], table, ops), ops), ops, table.pool)
-        results.append([found, *torch.autograd.grad(found, leaves, towards), *buffers(norm)])
+        y = norm(norm(conv(leaves[0], leaves[1], table, ops), ops), ops, table.pool)
+        results.append([y, *torch.autograd.grad(y, leaves, towards), *buffers(norm)])
     for other in results[1:]:
         for mine, theirs in zip(results[0], other, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
@@ -166,9 +166,9 @@ def test_nucleus_keeps_what_the_loop_keeps(data: st.DataObject) -> None:
     p = data.draw(st.sampled_from([0.01, 0.25, 0.5, 0.7, 0.99, 1.0]))
     a = torch.tensor(active).view(-1, 2, 3)
     w = torch.tensor(weights, dtype=torch.float32).view(-1, 2, 3) / 8 * a
-    found = nucleus(w, a, p)
-    assert torch.equal(found, oracle_nucleus(w, a, p))
-    assert torch.equal(found.any(2).any(1), a.any(2).any(1))
+    mask = nucleus(w, a, p)
+    assert torch.equal(mask, oracle_nucleus(w, a, p))
+    assert torch.equal(mask.any(2).any(1), a.any(2).any(1))
 
 
 @pytest.mark.parametrize("sites", [1, 3, 576])
@@ -183,8 +183,8 @@ def test_p_of_one_keeps_every_site_whatever_the_rounding(sites: int) -> None:
 def test_all_sites_active_is_the_dense_computation(way: str) -> None:
     """p = 1 on a full grid: the stack is the dense stack with the same weights."""
     model = stack(way, p=1.0)
-    made = ModelSettings(channels=(3, 4, 19), hidden=16, dim=8, heads=2, stem_blocks=1)
-    dense = Stack(made, 3, (16, 24)).double()
+    settings = ModelSettings(channels=(3, 4, 19), hidden=16, dim=8, heads=2, stem_blocks=1)
+    dense = Stack(settings, 3, (16, 24)).double()
     source = {name: value for name, value in model.state_dict().items() if not name.startswith("blocks")}
     dense.load_state_dict(source, strict=False)
     for block, plain in zip(model.blocks, dense.blocks, strict=True):
@@ -195,9 +195,9 @@ def test_all_sites_active_is_the_dense_computation(way: str) -> None:
             layer.norm.load_state_dict(block.norms[n].state_dict())
             layer.norm.eps = block.norms[n].eps
     pictures, text = inputs(3)
-    found, traces = model(pictures, text)
+    vectors, traces = model(pictures, text)
     assert all(bool(trace.kept.all()) for trace in traces)
-    torch.testing.assert_close(found, dense(pictures, None)[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(vectors, dense(pictures, None)[0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
@@ -206,9 +206,9 @@ def test_attention_learns_unless_it_is_published(selection: str) -> None:
     model(*inputs(3))[0].square().sum().backward()
     attention = {n: p.grad for n, p in model.named_parameters() if ".attention." in n}
     # A shift of all scores does not move a softmax.
-    learnt = {n for n in attention if not n.endswith("score.bias")}
+    expected_to_move = {n for n in attention if not n.endswith("score.bias")}
     moved = {n for n, grad in attention.items() if grad is not None and grad.abs().max() > 1e-12}
-    assert moved == (set() if selection == "published" else learnt)
+    assert moved == (set() if selection == "published" else expected_to_move)
     assert all((grad is None) == (selection == "published") for grad in attention.values())
     assert all(p.grad is not None for n, p in model.named_parameters() if ".attention." not in n)
 
@@ -239,10 +239,10 @@ def test_no_pictures_and_single_sites_pass_forward_and_backward(way: str, traini
     for count in (0, 1):
         before = [value.clone() for value in buffers(model)]
         pictures, text = inputs(count)
-        found, traces = model(pictures, text)
-        assert found.shape == (count, 8)
+        vectors, traces = model(pictures, text)
+        assert vectors.shape == (count, 8)
         assert [int(trace.kept.sum()) for trace in traces] == [count, count]
-        found.sum().backward()
+        vectors.sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
         if count == 0:
             assert all(torch.equal(*pair) for pair in zip(buffers(model), before, strict=True))
@@ -316,7 +316,7 @@ def test_batch_norm_keeps_its_sums_over_many_rows_forward_and_backward(way: str)
 
 def test_cpp_is_the_same_bits_twice_and_on_any_number_of_threads() -> None:
     """Forward and all gradients: nothing is summed in an order of chance."""
-    made = []
+    results = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
         try:
@@ -328,11 +328,11 @@ def test_cpp_is_the_same_bits_twice_and_on_any_number_of_threads() -> None:
             weight = torch.randn(9, 70, 40, requires_grad=True)
             table = ops.tables(mask, len(x), pooled)
             y = norm(conv(x, weight, table, ops), ops, table.pool)
-            made.append([y, *torch.autograd.grad(y.square().sum(), (x, weight, norm.weight, norm.bias))])
+            results.append([y, *torch.autograd.grad(y.square().sum(), (x, weight, norm.weight, norm.bias))])
         finally:
             torch.set_num_threads(1)
-    for other in made[1:]:
-        for mine, theirs in zip(made[0], other, strict=True):
+    for other in results[1:]:
+        for mine, theirs in zip(results[0], other, strict=True):
             assert torch.equal(mine, theirs)
 
 
@@ -367,14 +367,14 @@ class Count(TorchDispatchMode):
 
 def test_what_runs_on_a_graphics_card_does_not_grow_with_the_batch() -> None:
     """On a CPU, by the way that is taken there: the same operators for 9 pictures as for 2, and no wait among them."""
-    model, found = stack("gather", "gate"), []
+    model, operators = stack("gather", "gate"), []
     for count in (2, 2, 9):
         with Count() as counted:
             model(*inputs(count))[0].sum().backward()
-        found.append(counted.names)
-    assert found[1] == found[2]
+        operators.append(counted.names)
+    assert operators[1] == operators[2]
     waiting = {"_local_scalar_dense", "nonzero", "masked_select", "repeat_interleave"}
-    assert not waiting & set(found[2])  # the one tolist() of a block is no operator; it is counted below
+    assert not waiting & set(operators[2])  # the one tolist() of a block is no operator; it is counted below
 
 
 def test_a_block_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,9 +448,9 @@ def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p() -> None:
 
 def test_a_block_starts_with_an_even_attention_where_it_learns() -> None:
     for kind, even in (("gate", True), ("straight", True), ("published", False)):
-        made = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=SparseSettings(selection=kind))  # type: ignore[arg-type]
-        found = SparseStack(made, 3, (16, 24), TEXT, "the stack")
-        _, (trace,) = found(inputs(1)[0].float(), inputs(1)[1].float())
+        settings = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=SparseSettings(selection=kind))  # type: ignore[arg-type]
+        fresh = SparseStack(settings, 3, (16, 24), TEXT, "the stack")
+        _, (trace,) = fresh(inputs(1)[0].float(), inputs(1)[1].float())
         assert (trace.weights.max() == trace.weights.min()) == even
 
 

@@ -13,7 +13,8 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import sha256_file
 from mesm_train.config.model_settings import TextSettings
 from mesm_train.data.tokenizer import tokenize
-from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, make_tiny, provenance
+from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, provenance
+from mesm_train.models.tiny_text import make_tiny
 
 TRANSCRIPTS = ["I am so happy today!", "Why would you do that?", "Okay. Let us go, I am happy to go.", "  ", ""]
 
@@ -47,7 +48,7 @@ def test_padding_changes_nothing_for_encoders_that_take_masks_as_they_are(kind: 
 
 def test_tiny_encoder_is_the_same_bytes_in_another_process(tiny: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mesm_train.models.text import *;"
+        "import sys; from pathlib import Path; from mesm_train.models.tiny_text import *;"
         f"make_tiny({TRANSCRIPTS!r}, Path(sys.argv[1]), 7, TextSettings(encoder='tiny'))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "11"}
@@ -87,10 +88,10 @@ def test_an_empty_batch_has_tokens_without_columns(tiny: Path) -> None:
 
 
 def test_provenance_names_every_file_by_its_digest(tiny: Path) -> None:
-    found = provenance(TextSettings(encoder=str(tiny)))
-    assert found["files"] == files(tiny)
-    assert found["commit"] is None
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(found["files"])
+    source = provenance(TextSettings(encoder=str(tiny)))
+    assert source["files"] == files(tiny)
+    assert source["commit"] is None
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(source["files"])
 
 
 def test_a_pretrained_encoder_of_a_folder_places_similar_texts_close_together() -> None:

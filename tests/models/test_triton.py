@@ -33,23 +33,23 @@ DTYPES = {torch.float32: 1e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
 
 def cases() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Each shape in each dtype: mask, x, weight, dy."""
-    generator, made = torch.Generator().manual_seed(0), []
+    generator, drawn_cases = torch.Generator().manual_seed(0), []
     for b, h, w, share, cin, cout in SHAPES:
         mask = torch.rand(b, h, w, generator=generator) < share
         mask[0, 0, 0] = True
         n = int(mask.sum())
         values = [torch.randn(*size, generator=generator) for size in ((n, cin), (9, cin, cout), (n, cout))]
-        made += [(mask, *(value.to(dtype) for value in values)) for dtype in DTYPES]
+        drawn_cases += [(mask, *(value.to(dtype) for value in values)) for dtype in DTYPES]
     empty = torch.zeros(2, 4, 4, dtype=torch.bool)
-    return [*made, (empty, torch.zeros(0, 3), torch.randn(9, 3, 5), torch.zeros(0, 5))]  # type: ignore[list-item]
+    return [*drawn_cases, (empty, torch.zeros(0, 3), torch.randn(9, 3, 5), torch.zeros(0, 5))]  # type: ignore[list-item]
 
 
 @pytest.mark.slow
 @needs_triton
 def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradients(tmp_path: Path) -> None:
     """In float32, bfloat16 and float16, of the same rounded inputs; test_sparse.py compares the gather with grids."""
-    given = cases()
-    torch.save(given, tmp_path / "cases.pt")
+    inputs = cases()
+    torch.save(inputs, tmp_path / "cases.pt")
     command = [
         sys.executable,
         str(Path(__file__).with_name("interpreted.py")),
@@ -58,7 +58,7 @@ def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradient
     ]
     subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, check=True, timeout=900)
     gather = PureKernels("gather")
-    for (mask, *values), (*results, computed) in zip(given, torch.load(tmp_path / "y.pt"), strict=True):
+    for (mask, *values), (*results, computed) in zip(inputs, torch.load(tmp_path / "y.pt"), strict=True):
         x, weight, dy = (value.double() for value in values)
         pooled = int(mask.view(len(mask), mask.shape[1] // 2, 2, mask.shape[2] // 2, 2).any(4).any(2).sum())
         table = gather.tables(mask, len(x), pooled)
@@ -112,16 +112,16 @@ def compiled(function: Any, constants: dict[str, Any], dtype: str, capability: i
     aligned = [n for n, name in enumerate(function.arg_names) if signature[name].startswith("*")]
     source = ASTSource(function, signature, constants, {(n,): [["tt.divisibility", 16]] for n in aligned})
     options = {"num_warps": warps, "num_stages": engine.STAGES}
-    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    assert made.metadata.shared <= {80: 163, 90: 227}[capability] * 1024
+    kernel = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert kernel.metadata.shared <= {80: 163, 90: 227}[capability] * 1024
     cubin, tools = folder / "kernel.cubin", Path(triton.__file__).parent / "backends/nvidia/bin"
-    cubin.write_bytes(made.asm["cubin"])
+    cubin.write_bytes(kernel.asm["cubin"])
     # Function conv_kernel:
     #   REG:107 STACK:0 SHARED:1024 LOCAL:0 CONSTANT[0]:592 TEXTURE:0 SURFACE:0 SAMPLER:0
     usage = subprocess.run([tools / "cuobjdump", "--dump-resource-usage", cubin], capture_output=True, text=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
-    assert found is not None, usage
-    registers, stack, local = map(int, found.groups())
+    match = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
+    assert match is not None, usage
+    registers, stack, local = map(int, match.groups())
     code = subprocess.run([tools / "nvdisasm", cubin], capture_output=True, text=True, check=True).stdout
     return registers, stack + local, Counter(re.findall(r"\b(HGMMA|HMMA|FFMA|LDGSTS|STL|LDL|LDG\.E\.128)\b", code))
 
@@ -248,9 +248,9 @@ def test_the_sorted_engine_has_the_fewest_launches(monkeypatch: pytest.MonkeyPat
     for ops, dense in ((PureKernels(), 1e30), (engine.TritonKernels(), 0.0)):
         monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
         monkeypatch.setattr("mesm_train.models.streams.kernels", lambda name, device, ops=ops: ops)
-        made, data = model("mesm").train(), batch()
+        mesm, data = model("mesm").train(), batch()
         with recorded() as launches:
-            made(data).sum().backward()
+            mesm(data).sum().backward()
         assert launches.counts.pop("wait") == 6
         totals.append(launches.counts.total() + counts.total() + OPTIMIZER)
     # Six blocks: scores, choice, tables, their order, and two convolutions' three products. 22 batch norms, both ways.
@@ -266,7 +266,7 @@ def test_without_triton_a_card_uses_pytorch_with_a_message(
     for there, capability, reason in reasons:
         kernels._triton.cache_clear()
         monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name, there=there: there or None)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, version=capability: version)
         assert [kernels.kernels("auto", card).name for _ in range(2)] == ["torch", "torch"]
         assert capsys.readouterr().err.count(reason) == 1
         with pytest.raises(InputError, match=rf"model\.sparse\.engine is 'triton': .*{reason}"):

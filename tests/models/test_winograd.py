@@ -72,12 +72,12 @@ def test_winograd_equals_the_convolution_of_dense_grids(
     ops, mask = engine(), active(shape, share)
     x, weight, bias, dy = numbers(mask, *widths, dtype)
     table = tables(ops, mask)
-    found = (
+    results = (
         ops.conv(x, weight, table, bias=bias),
         ops.conv(dy, weight, table, mirror=True),
         ops.conv_weight(x, dy, table),
     )
-    for mine, goal in zip(found, on_grids(mask, x, weight, bias, dy), strict=True):
+    for mine, goal in zip(results, on_grids(mask, x, weight, bias, dy), strict=True):
         assert (mine.double() - goal).square().mean().sqrt() < rms * goal.std()
     chosen, alone = windows(table, MIN_PAIRS)
     assert len(chosen) > 0 or share == 0.5
@@ -109,8 +109,8 @@ def test_windows_are_those_with_enough_pairs(shape: tuple[int, int, int], share:
                     expected.append([row(b, top + i, left + j) for i in range(-1, 5) for j in range(-1, 5)])
                 else:
                     alone += [row(*site) for site in sites]
-    found, others = windows(tables(PureKernels(), mask), least)
-    assert found.tolist() == expected
+    chosen, others = windows(tables(PureKernels(), mask), least)
+    assert chosen.tolist() == expected
     assert others.tolist() == sorted(alone)
 
 
@@ -120,9 +120,9 @@ def test_cpp_chooses_the_same_windows_as_pytorch() -> None:
             mask = active(shape, share)
             ops = NativeKernels()
             table = tables(ops, mask)
-            found, others = ops._windows(table, torch.zeros(1), 16, 16)
+            chosen, others = ops._windows(table, torch.zeros(1), 16, 16)
             expected, alone = windows(tables(PureKernels(), mask), MIN_PAIRS)
-            assert torch.equal(found, expected)
+            assert torch.equal(chosen, expected)
             assert torch.equal(others.long() if others is not None else torch.arange(int(mask.sum())), alone)
 
 
@@ -155,7 +155,7 @@ def test_pytorch_distributes_windows_over_any_number_of_threads(threads: int) ->
     try:
         torch.set_num_threads(threads)
         table = tables(ops, mask)
-        found = (
+        results = (
             ops.conv(x, weight, table, bias=bias),
             ops.conv(dy, weight, table, mirror=True),
             ops.conv_weight(x, dy, table),
@@ -164,7 +164,7 @@ def test_pytorch_distributes_windows_over_any_number_of_threads(threads: int) ->
     finally:
         torch.set_num_threads(before)
     assert {chunk.lanes for chunk in chunks} == {min(threads, LANES)}
-    for mine, goal in zip(found, on_grids(mask, x, weight, bias, dy), strict=True):
+    for mine, goal in zip(results, on_grids(mask, x, weight, bias, dy), strict=True):
         assert (mine - goal).square().mean().sqrt() < 1e-14 * goal.std()
 
 

@@ -118,14 +118,14 @@ def test_datasets_differ_exactly_in_what_was_changed(
 ) -> None:
     other = changed(dataset, tmp_path / "other")
     rows = read_table_rows(dataset / "manifest.parquet")
-    found = compare_datasets(dataset, other)
-    assert {(one.key, one.aspect) for one in found.differences} == {
+    comparison = compare_datasets(dataset, other)
+    assert {(one.key, one.aspect) for one in comparison.differences} == {
         (rows[0]["key"], "label emotion"),
         (rows[1]["key"], "text"),
         (rows[2]["key"], "time"),
         (EXTRA, "utterance"),
     }
-    assert found.options == (("min_face_size", 40, 60),)
+    assert comparison.options == (("min_face_size", 40, 60),)
     with pytest.raises(MesmError, match="4 utterances differ"):
         diff(dataset, other)
     printed = capsys.readouterr().out

@@ -75,7 +75,7 @@ def test_two_failures_of_a_server_are_retried(
 def test_an_interrupted_download_is_resumed_and_a_complete_one_skipped(served: Web, tmp_path: Path) -> None:
     served.faults = [drop, drop]
     remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
-    assert [asked for _, asked in served.asked] == [None, "bytes=700000-", "bytes=1400000-"]
+    assert [requested for _, requested in served.asked] == [None, "bytes=700000-", "bytes=1400000-"]
     remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
     assert len(served.asked) == 3
 
@@ -89,7 +89,7 @@ def test_a_failed_download_is_resumed_later_and_a_damaged_part_is_discarded(serv
     part.write_bytes(bytes(600_000))
     served.asked.clear()
     remote.download_file(f"{served.url}/a.tar", tmp_path / "a.tar", **FACTS)
-    assert [asked for _, asked in served.asked] == ["bytes=600000-", None]
+    assert [requested for _, requested in served.asked] == ["bytes=600000-", None]
     assert (tmp_path / "a.tar").read_bytes() == DATA
 
 

@@ -69,9 +69,9 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(remote_bytes, "FIRST_PAUSE", 0.0)
-    made = Server()
-    yield made
-    made.stop()
+    http_server = Server()
+    yield http_server
+    http_server.stop()
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_the_papers_lists_are_available_by_name_once_fetched(
     assert fetch_split(built_in_schema(corpus), "paper", mirror=server.url) == (place / corpus / "paper", False)
     assert len(server.requests) == 3
     keys = server.files["test_split.txt"].decode().split()
-    made = resolve_split(rows(keys), built_in_schema(corpus), "paper")
-    assert (made.name, made.parts["test"]) == ("paper", tuple(sorted(keys)))
+    split = resolve_split(rows(keys), built_in_schema(corpus), "paper")
+    assert (split.name, split.parts["test"]) == ("paper", tuple(sorted(keys)))
     counts = {part: len(server.files[f"{part}_split.txt"].split()) for part in PARTS}
     assert named_splits(built_in_schema(corpus), {})["paper"].counts == counts
 
@@ -221,9 +221,9 @@ def test_the_official_folds_are_one_python_file_with_three_lists(server: Server,
     clips = [f"{video}_{clip}" for ids in lists.values() for video in ids for clip in (0, 1)]
     table = [{**one, "dialog": one["key"][:-2], "speaker": one["key"][:-2]} for one in rows(clips)]
     for name in ("official", str(folder)):
-        made = resolve_split(table, mosei, name)
-        assert (made.name, made.of, made.missing) == ("official", "dialogs", ())
-        assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
+        split = resolve_split(table, mosei, name)
+        assert (split.name, split.of, split.missing) == ("official", "dialogs", ())
+        assert {part: len(keys) for part, keys in split.parts.items()} == {"train": 4498, "valid": 600, "test": 1356}
 
 
 def test_lists_are_stored_in_the_data_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +260,10 @@ def test_the_command_lists_fetches_and_shows(
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "train.txt").write_text("\n".join([*keys[::2], "Ses01F_impro99_F000"]))
     (tmp_path / "lists" / "test.txt").write_text("\n".join(keys[1::2]))
-    shown = json.loads(mesm_data("splits", "show", tmp_path / "lists", "--data", dataset, "--json").stdout)
-    assert shown["counts"] == {"train": len(keys[::2]), "test": len(keys[1::2])}
-    assert [item["key"] for item in shown["missing"]] == ["Ses01F_impro99_F000"]
-    assert shown["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
+    report = json.loads(mesm_data("splits", "show", tmp_path / "lists", "--data", dataset, "--json").stdout)
+    assert report["counts"] == {"train": len(keys[::2]), "test": len(keys[1::2])}
+    assert [item["key"] for item in report["missing"]] == ["Ses01F_impro99_F000"]
+    assert report["leaks"]["dialogs"] == sorted({key[:-5] for key in keys})
     text = mesm_data("splits", "show", tmp_path / "lists", "--data", dataset).stdout
     assert "Ses01F_impro99_F000 (train): absent" in text
     # The synthetic ids are partly those of the paper's lists.

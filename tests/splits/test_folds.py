@@ -37,10 +37,10 @@ def test_each_utterance_is_tested_once_and_no_speaker_is_in_two_parts(protocol: 
     tested = [key for name in names for key in resolve_split(SESSIONS.values(), IEMOCAP, name).parts["test"]]
     assert sorted(tested) == sorted(SESSIONS)
     for name in names:
-        made = resolve_split(SESSIONS.values(), IEMOCAP, name)
-        assert made.name == name
-        assert not made.missing
-        speakers = [{SESSIONS[key]["speaker"] for key in keys} for keys in made.parts.values()]
+        split = resolve_split(SESSIONS.values(), IEMOCAP, name)
+        assert split.name == name
+        assert not split.missing
+        speakers = [{SESSIONS[key]["speaker"] for key in keys} for keys in split.parts.values()]
         assert sum(map(len, speakers)) == len(set().union(*speakers)) == 10
 
 
@@ -51,19 +51,19 @@ def test_a_schema_s_own_rule_names_its_folds() -> None:
 
 def test_speakers_who_share_recordings_with_the_tested_speaker_are_in_the_validation_part() -> None:
     """The other speaker of an IEMOCAP session is in the same audio and video."""
-    made = resolve_split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
-    assert {SESSIONS[key]["speaker"] for key in made.parts["valid"]} == {"Ses02F"}
-    shared = {SESSIONS[key]["dialog"] for key in made.parts["train"]} & {
-        SESSIONS[key]["dialog"] for key in made.parts["test"]
+    split = resolve_split(SESSIONS.values(), IEMOCAP, "speaker:Ses02M")
+    assert {SESSIONS[key]["speaker"] for key in split.parts["valid"]} == {"Ses02F"}
+    shared = {SESSIONS[key]["dialog"] for key in split.parts["train"]} & {
+        SESSIONS[key]["dialog"] for key in split.parts["test"]
     }
     assert not shared
 
 
 def test_if_all_speakers_share_recordings_the_next_speaker_is_the_validation_part() -> None:
     everybody = rows({"scene_a": "RMJ", "scene_b": "JPC"})
-    made = resolve_split(everybody.values(), MELD, "speaker:sceneJ")
-    assert {everybody[key]["speaker"] for key in made.parts["valid"]} == {"sceneM"}
-    assert {everybody[key]["speaker"] for key in made.parts["train"]} == {"sceneR", "sceneP", "sceneC"}
+    split = resolve_split(everybody.values(), MELD, "speaker:sceneJ")
+    assert {everybody[key]["speaker"] for key in split.parts["valid"]} == {"sceneM"}
+    assert {everybody[key]["speaker"] for key in split.parts["train"]} == {"sceneR", "sceneP", "sceneC"}
 
 
 def test_official_is_the_corpus_own_split() -> None:

@@ -31,15 +31,15 @@ def test_a_build_with_a_split_writes_each_part_and_the_rest_into_separate_files(
     recipe = Recipe(corpus="iemocap", clips=False, only="*_F000")
     out = tmp_path / "out"
     info = build_dataset(scan_corpus("iemocap", corpus), out, recipe, split=str(tmp_path / "lists"), workers=1)
-    made = Dataset(out)
-    assert made.keys == chosen
+    grouped = Dataset(out)
+    assert grouped.keys == chosen
     assert sorted(info["shards"]) == ["rest-000000.tar", "test-000000.tar", "train-000000.tar"]
-    assert {key: made.rows[key]["shard"] for key in chosen} == {
+    assert {key: grouped.rows[key]["shard"] for key in chosen} == {
         key: f"{ {chosen[0]: 'train', chosen[1]: 'test'}.get(key, 'rest') }-000000.tar" for key in chosen
     }
     assert list(verify(out)) == []
     for key in chosen:
-        assert [made.member(key, name) for name in EXTENSIONS] == [whole.member(key, name) for name in EXTENSIONS]
+        assert [grouped.member(key, name) for name in EXTENSIONS] == [whole.member(key, name) for name in EXTENSIONS]
     recorded = info["recipe"]["split"]
     assert recorded["name"] == "lists"
     assert load_groups(out, recorded).of(chosen[0]) == "train"
@@ -71,18 +71,18 @@ samples = st.dictionaries(
 
 @given(samples, st.integers(1, 100), st.randoms(use_true_random=False))
 def test_the_cut_of_a_group_depends_on_its_own_samples_alone(
-    made: dict[str, tuple[str, int]], limit: int, random: object
+    group_and_size: dict[str, tuple[str, int]], limit: int, random: object
 ) -> None:
     rows = [
         {"key": key, "status": "ok", "group": group, "part": {"start": 7, "stop": 7 + size}}
-        for key, (group, size) in made.items()
+        for key, (group, size) in group_and_size.items()
     ]
     rows.append({"key": "lost", "status": "failed", "group": "train"})
     random.shuffle(rows)  # type: ignore[attr-defined]
-    found = {name: [row["key"] for row in some] for name, some in assign_shards(rows, limit).items()}
+    shards = {name: [row["key"] for row in some] for name, some in assign_shards(rows, limit).items()}
     for group in ("train", "rest"):
-        keys = sorted((key for key, (of, _) in made.items() if of == group), key=shard_order_key)
-        cut = list(split_into_shards([(key, made[key][1]) for key in keys], limit))
-        names = [name for name in found if name.startswith(group)]
+        keys = sorted((key for key, (of, _) in group_and_size.items() if of == group), key=shard_order_key)
+        cut = list(split_into_shards([(key, group_and_size[key][1]) for key in keys], limit))
+        names = [name for name in shards if name.startswith(group)]
         assert names == [f"{group}-{number:06d}.tar" for number in range(len(cut))]
-        assert [found[name] for name in names] == cut
+        assert [shards[name] for name in names] == cut

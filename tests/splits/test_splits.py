@@ -54,12 +54,12 @@ def sessions(*numbers: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("test", [1, 2, 3, 4, 5])
 def test_leave_one_session_out_shares_no_speaker_and_no_dialog(test: int) -> None:
     rows = sessions(1, 2, 3, 4, 5)
-    made = resolve_split(rows, IEMOCAP, f"session-{test}")
-    found = {part: {int(key[4]) for key in keys} for part, keys in made.parts.items()}
-    assert (found["test"], found["valid"]) == ({test}, {test % 5 + 1})
-    assert sorted(key for keys in made.parts.values() for key in keys) == sorted(item["key"] for item in rows)
-    assert made.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
-    assert made.name == f"session-{test}"
+    split = resolve_split(rows, IEMOCAP, f"session-{test}")
+    numbers = {part: {int(key[4]) for key in keys} for part, keys in split.parts.items()}
+    assert (numbers["test"], numbers["valid"]) == ({test}, {test % 5 + 1})
+    assert sorted(key for keys in split.parts.values() for key in keys) == sorted(item["key"] for item in rows)
+    assert split.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert split.name == f"session-{test}"
 
 
 @pytest.mark.parametrize(("there", "enough"), [((1, 5), False), ((2, 3, 5), False), ((1, 3, 5), True), ((), False)])
@@ -93,8 +93,8 @@ def test_a_dialog_is_in_the_same_part_whatever_the_other_dialogs(left_out: set[i
 
 def test_dialogs_are_divided_80_10_10() -> None:
     rows = [row(f"video{number}_0") for number in range(5000)]
-    made = resolve_split(rows, MOSEI, "dialog")
-    shares = [len(made.parts[part]) / len(rows) for part in ("train", "valid", "test")]
+    split = resolve_split(rows, MOSEI, "dialog")
+    shares = [len(split.parts[part]) / len(rows) for part in ("train", "valid", "test")]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
@@ -105,9 +105,9 @@ def test_excluded_utterances_are_not_reported_as_missing(tmp_path: Path) -> None
     rows[1].update(status="failed", reason="no sound")
     (tmp_path / "train.txt").write_text("\n".join(f"video{number}" for number in range(50)))
     for name in ("dialog", str(tmp_path)):
-        made = resolve_split(rows, MOSEI, name)
-        assert [(item.key, item.status) for item in made.missing] == [(rows[1]["key"], "failed")]
-        assert made.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
+        split = resolve_split(rows, MOSEI, name)
+        assert [(item.key, item.status) for item in split.missing] == [(rows[1]["key"], "failed")]
+        assert split.summary()["missing"] == {"failed": 1, "excluded": 0, "absent": 0}
 
 
 def test_too_few_dialogs_are_reported() -> None:
@@ -143,12 +143,12 @@ def published(shared: Path, tmp_path: Path) -> Any:
 def test_the_papers_iemocap_split_leaks_all_speakers_and_dialogs(published: Any) -> None:
     folder = published("iemocap")
     lists, _ = read_lists(folder)
-    made = resolve_split([row(key) for keys in lists.values() for key in keys], IEMOCAP, str(folder))
-    assert (made.name, made.of) == ("paper", "utterances")
-    assert {part: len(keys) for part, keys in made.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
-    assert made.missing == ()
-    assert len(made.leaks.speakers) == 10
-    assert len(made.leaks.dialogs) == 151
+    split = resolve_split([row(key) for keys in lists.values() for key in keys], IEMOCAP, str(folder))
+    assert (split.name, split.of) == ("paper", "utterances")
+    assert {part: len(keys) for part, keys in split.parts.items()} == {"train": 5162, "valid": 737, "test": 1481}
+    assert split.missing == ()
+    assert len(split.leaks.speakers) == 10
+    assert len(split.leaks.dialogs) == 151
 
 
 def test_the_papers_mosei_split_shares_no_video(published: Any) -> None:
@@ -180,17 +180,17 @@ def test_lists_of_videos_contain_all_clips_of_the_videos(shared: Path, tmp_path:
     for name in VIDEOS:
         shutil.copy(shared / "splits" / name, tmp_path)
     (tmp_path / "folds.py").write_bytes(as_python(shared))
-    made = resolve_split(rows, MOSEI, str(tmp_path))
-    assert made.of == "dialogs"
-    assert made.parts == {
+    split = resolve_split(rows, MOSEI, str(tmp_path))
+    assert split.of == "dialogs"
+    assert split.parts == {
         part: tuple(sorted(keys)) for part, keys in paper.items()
     }  # every clip is in its video's fold
-    assert made.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
-    assert Counter((item.part, item.status) for item in made.missing) == {
+    assert split.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
+    assert Counter((item.part, item.status) for item in split.missing) == {
         ("train", "absent"): 163, ("valid", "absent"): 15, ("test", "absent"): 48,
     }  # fmt: skip
     from_file = resolve_split(rows, MOSEI, str(tmp_path / "folds.py"))
-    assert (from_file.parts, from_file.digest, from_file.name) == (made.parts, made.digest, "folds")
+    assert (from_file.parts, from_file.digest, from_file.name) == (split.parts, split.digest, "folds")
 
 
 def test_the_meaning_of_ids_is_decided_for_all_lists_together(tmp_path: Path) -> None:
@@ -198,9 +198,10 @@ def test_the_meaning_of_ids_is_decided_for_all_lists_together(tmp_path: Path) ->
     (tmp_path / "train.txt").write_text("a\nb\nc_0")
     (tmp_path / "test.txt").write_text("c\nd")
     rows[0].update(status="failed", reason="no audio, no video")
-    made = resolve_split(rows, MOSEI, str(tmp_path))
-    assert made.parts == {"train": ("a_1", "b_0", "b_1"), "test": ("c_0", "c_1")}
-    assert [(item.key, item.status) for item in made.missing] == [("c_0", "absent"), ("d", "absent"), ("a_0", "failed")]
+    split = resolve_split(rows, MOSEI, str(tmp_path))
+    assert split.parts == {"train": ("a_1", "b_0", "b_1"), "test": ("c_0", "c_1")}
+    missing = [(item.key, item.status) for item in split.missing]
+    assert missing == [("c_0", "absent"), ("d", "absent"), ("a_0", "failed")]
     (tmp_path / "test.txt").write_text("b_0\nb_1\nc_1")
     assert resolve_split(rows, MOSEI, str(tmp_path)).parts == {"train": ("c_0",), "test": ("b_0", "b_1", "c_1")}
 
@@ -248,9 +249,10 @@ def test_lists_are_the_same_from_a_folder_and_a_file(
     (folder / "lists.json").write_text(json.dumps(shuffled))
     (folder / "lists.yaml").write_text(yaml.safe_dump(shuffled))
     rows = sessions(1, 2)
-    made = [resolve_split(rows, IEMOCAP, str(path)) for path in (folder, folder / "lists.json", folder / "lists.yaml")]
-    assert [one.parts for one in made] == [{part: tuple(keys) for part, keys in lists.items()}] * 3
-    assert len({one.digest for one in made}) == 1
+    places = (folder, folder / "lists.json", folder / "lists.yaml")
+    splits = [resolve_split(rows, IEMOCAP, str(path)) for path in places]
+    assert [one.parts for one in splits] == [{part: tuple(keys) for part, keys in lists.items()}] * 3
+    assert len({one.digest for one in splits}) == 1
 
 
 def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
@@ -268,8 +270,8 @@ def test_the_digest_changes_with_any_id_and_part(tmp_path: Path) -> None:
 def test_ids_that_look_like_numbers_remain_texts(tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text("train: [116213_2, 1e5_0]\ntest: [0x1f_1]")
     rows = [row(key) for key in ("116213_2", "1e5_0", "0x1f_1")]
-    made = resolve_split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
-    assert made.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
+    split = resolve_split(rows, IEMOCAP, str(tmp_path / "lists.yaml"))
+    assert split.parts == {"train": ("116213_2", "1e5_0"), "test": ("0x1f_1",)}
 
 
 def test_ids_that_the_dataset_lacks_are_reported_with_a_reason(tmp_path: Path) -> None:
@@ -280,21 +282,21 @@ def test_ids_that_the_dataset_lacks_are_reported_with_a_reason(tmp_path: Path) -
     whole = resolve_split(rows, IEMOCAP, str(tmp_path))
     rows[0].update(status="failed", reason="no audio, no video")
     rows[4].update(status="excluded", reason="only")
-    made = resolve_split(rows, IEMOCAP, str(tmp_path))
-    assert {(item.key, item.part, item.status, item.reason) for item in made.missing} == {
+    split = resolve_split(rows, IEMOCAP, str(tmp_path))
+    assert {(item.key, item.part, item.status, item.reason) for item in split.missing} == {
         (rows[0]["key"], "train", "failed", "no audio, no video"),
         ("Ses01F_impro99_F000", "train", "absent", None),
         (rows[4]["key"], "test", "excluded", "only"),
     }
-    assert made.parts == {
+    assert split.parts == {
         part: tuple(key for key in keys if key not in (rows[0]["key"], rows[4]["key"]))
         for part, keys in whole.parts.items()
     }
-    assert made.digest == whole.digest
+    assert split.digest == whole.digest
     with pytest.raises(
         InputError, match=r"no utterances of this dataset in the part 'valid'; there are train \(3\), test \(1\)"
     ):
-        made.part("valid")
+        split.part("valid")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +368,7 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for key, item in zip(rows, items, strict=True):
         parts["test" if item[3] else "train"].append(key)
-    found = find_leaks(parts, rows)
+    leaks = find_leaks(parts, rows)
     expected = {
         frozenset((a, b))
         for a in parts["train"]
@@ -374,9 +376,9 @@ def test_leaks_are_all_pairs_that_share_time_across_parts(items: list[tuple[int,
         if rows[a]["dialog"] == rows[b]["dialog"]
         and min(rows[a]["end"], rows[b]["end"]) > max(rows[a]["start"], rows[b]["start"])
     }
-    assert len(found.overlaps) == len(expected)
-    assert {frozenset(pair) for pair in found.overlaps} == expected
-    for column, leaked in (("speaker", found.speakers), ("dialog", found.dialogs)):
+    assert len(leaks.overlaps) == len(expected)
+    assert {frozenset(pair) for pair in leaks.overlaps} == expected
+    for column, leaked in (("speaker", leaks.speakers), ("dialog", leaks.dialogs)):
         both = Counter(value for keys in parts.values() for value in {rows[key][column] for key in keys})
         assert list(leaked) == sorted(value for value, number in both.items() if number > 1)
 
@@ -393,14 +395,14 @@ def test_every_resolvable_split_states_its_leaks(
         start = 2.0 * places[key[:-5]]
         places[key[:-5]] += 1
         rows.append(row(key, start, start + 2.5))
-    made = resolve_all_splits(rows, IEMOCAP)
-    assert list(made) == [*RULES, "paper"]
+    splits = resolve_all_splits(rows, IEMOCAP)
+    assert list(splits) == [*RULES, "paper"]
     for name in RULES[:-1]:
-        by_session = made[name]
+        by_session = splits[name]
         assert not isinstance(by_session, str)
         assert by_session.leaks.counts() == {"speakers": 0, "dialogs": 0, "overlaps": 0}
-    assert isinstance(made["paper"], str)
-    assert "mesm-data splits fetch iemocap paper" in made["paper"]
+    assert isinstance(splits["paper"], str)
+    assert "mesm-data splits fetch iemocap paper" in splits["paper"]
     place = tmp_path / "none" / "iemocap" / "paper"
     place.mkdir(parents=True)
     for part in PARTS:

@@ -82,12 +82,12 @@ def test_speech_moves_the_mouth_and_a_blink_the_eyes(mode: str) -> None:
 def test_every_emotion_has_a_face_that_grows_with_strength(ann: Actor) -> None:
     face = slice(195, 300)
     neutral = ann.picture(look("neu"), 0.0)
-    shown = {emotion: ann.picture(look(emotion), 0.0) for emotion in EMOTIONS}
+    pictures = {emotion: ann.picture(look(emotion), 0.0) for emotion in EMOTIONS}
     for a, b in itertools.combinations(EMOTIONS, 2):
-        assert difference(shown[a], shown[b], face) > 1
+        assert difference(pictures[a], pictures[b], face) > 1
     for emotion in EMOTIONS[1:]:
         weak = difference(ann.picture(look(emotion, 0.4), 0.0), neutral, face)
-        assert 0 < weak < difference(shown[emotion], neutral, face)
+        assert 0 < weak < difference(pictures[emotion], neutral, face)
 
 
 def test_the_pose_does_not_depend_on_the_emotion(ann: Actor) -> None:

@@ -262,9 +262,9 @@ def test_transcripts_and_labs_repeat_the_turns(root: Path, dialogs: tuple[Dialog
         folder = session(root, dialog) / "dialog"
         raw = (folder / f"transcriptions/{dialog.id}.txt").read_bytes().decode("ascii")
         rows = [re.match(LINE, line) for line in raw.splitlines(keepends=True)]
-        found = {row[1]: (float(row[7]), float(row[8])) for row in rows if row}
-        assert len(found) == len(rows)
-        assert found == {turn.id: (turn.start, turn.end) for turn in dialog.turns}
+        times = {row[1]: (float(row[7]), float(row[8])) for row in rows if row}
+        assert len(times) == len(rows)
+        assert times == {turn.id: (turn.start, turn.end) for turn in dialog.turns}
         for letter in "FM":
             lab = (folder / f"lab/Ses0{dialog.session}_{letter}/{dialog.id}.lab").read_text("latin-1")
             own = [turn for turn in dialog.turns if turn.speaker == letter]
@@ -359,10 +359,10 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(root: Path, dialog
     corpus = scan(root)
     assert [note for note in corpus.notes if "XX id" not in note] == []
     assert {recording.id for recording in corpus.recordings} == {dialog.id for dialog in dialogs}
-    found = {utterance.id: utterance for utterance in corpus.utterances()}
-    assert set(found) == {turn.id for dialog in dialogs for turn in dialog.turns if turn.label}
+    utterances = {utterance.id: utterance for utterance in corpus.utterances()}
+    assert set(utterances) == {turn.id for dialog in dialogs for turn in dialog.turns if turn.label}
     for turn in (turn for dialog in dialogs for turn in dialog.turns if turn.label):
-        utterance = found[turn.id]
+        utterance = utterances[turn.id]
         assert (utterance.start, utterance.end, utterance.text) == (turn.start, turn.end, turn.text)
         assert utterance.labels["emotion"] == turn.label
         assert len(utterance.audio) == 2

@@ -143,26 +143,26 @@ def test_transcripts_have_a_line_for_every_clip(mosei_corpus: Path, monologues: 
     for monologue in monologues:
         path = mosei_corpus / f"Raw/Transcript/Segmented/Combined/{monologue.id}.txt"
         lines = [re.fullmatch(LINE, line) for line in path.read_text().splitlines()]
-        found = {int(line[2]): (line[1], line[3], line[4], line[5].strip()) for line in lines if line}
-        assert len(found) == len(lines)
-        assert found == {clip.number: (monologue.id, clip.start, clip.end, clip.text) for clip in monologue.clips}
+        clips = {int(line[2]): (line[1], line[3], line[4], line[5].strip()) for line in lines if line}
+        assert len(clips) == len(lines)
+        assert clips == {clip.number: (monologue.id, clip.start, clip.end, clip.text) for clip in monologue.clips}
 
 
 def test_the_answers_are_those_of_the_plan_in_the_columns_that_code_counts(
     mosei_corpus: Path, monologues: tuple[Monologue, ...]
 ) -> None:
-    found: dict[tuple[str, str], list[tuple[int, ...]]] = {}
+    by_clip: dict[tuple[str, str], list[tuple[int, ...]]] = {}
     for name in TABLES:
         with (mosei_corpus / f"Raw/Labels/{name}.csv").open(newline="") as file:
             reader = csv.DictReader(file)
             for row in reader:
                 answers = (int(row[f"Answer.{item}"]) for item in (*NAMES.values(), "sentiment"))
-                found.setdefault((row["Input.VIDEO_ID"], row["Input.CLIP"]), []).append(tuple(answers))
+                by_clip.setdefault((row["Input.VIDEO_ID"], row["Input.CLIP"]), []).append(tuple(answers))
         if name == "5000_batch_raw":
             head = list(reader.fieldnames or ())
             assert [head.index(column) for column in ("WorkerId", "Input.VIDEO_ID", "Input.CLIP")] == [15, 27, 28]
             assert [head.index(f"Answer.{item}") for item in ("anger", "sentiment", "surprise")] == [29, 38, 39]
-    assert {clip: sorted(answers) for clip, answers in found.items()} == {
+    assert {clip: sorted(answers) for clip, answers in by_clip.items()} == {
         (monologue.id, str(clip.number)): sorted((*vote.emotions.values(), vote.sentiment) for vote in clip.votes)
         for monologue in monologues
         for clip in monologue.clips
@@ -240,11 +240,11 @@ def test_the_scanner_of_the_real_corpus_understands_all_of_it(
     mosei_corpus: Path, monologues: tuple[Monologue, ...]
 ) -> None:
     scan = pytest.importorskip("mesm_data.corpora.mosei.scan").scan
-    found = {utterance.id: utterance for utterance in scan(mosei_corpus).utterances()}
-    assert set(found) == {f"{monologue.id}_{clip.number}" for monologue in monologues for clip in monologue.clips}
+    utterances = {utterance.id: utterance for utterance in scan(mosei_corpus).utterances()}
+    assert set(utterances) == {f"{monologue.id}_{clip.number}" for monologue in monologues for clip in monologue.clips}
     for monologue in monologues:
         for clip in monologue.clips:
-            utterance = found[f"{monologue.id}_{clip.number}"]
+            utterance = utterances[f"{monologue.id}_{clip.number}"]
             assert (utterance.dialog, utterance.speaker, utterance.text) == (monologue.id, monologue.id, clip.text)
             assert (utterance.start, utterance.end) == (float(clip.start), float(clip.end))
             if clip.votes:

@@ -21,7 +21,7 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import MesmError
 from mesm_data.storage.files import atomic_write
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.data.batch import Batch
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.importance import update_importance

@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 
 from mesm_data.dataset.reader import Dataset
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.runs.run import start_run
 from mesm_train.training.progress import NullLogger
 

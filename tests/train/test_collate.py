@@ -19,7 +19,8 @@ from mesm_train.config.model_settings import TextSettings, TinySettings
 from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.loader import Loader
-from mesm_train.models.text import load, make_tiny
+from mesm_train.models.text import load
+from mesm_train.models.tiny_text import make_tiny
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,8 @@ def test_the_stock_loop_of_the_documentation_gives_every_sample_of_the_view_once
     urls = shards(ours)
     stream = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(100).decode().select(in_view)
     batches = stream.batched(4, collation_fn=partial(mesm_train.collate, target=view.target))
-    seen = list(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=len(urls)))
+    workers = {"num_workers": len(urls), "multiprocessing_context": "fork"}
+    seen = list(torch.utils.data.DataLoader(batches, batch_size=None, **workers))
     expected = {key for key in ours.keys if view.target(ours.rows[key]["labels"]) is not None}
     keys = [key for batch in seen for key in batch.keys]
     assert sorted(keys) == sorted(expected)

@@ -112,8 +112,8 @@ def test_predictions_contain_keys_outputs_targets_and_the_fold(runs: Path) -> No
     )
     assert set(table.column("fold").to_pylist()) == {"split"}
     assert all(1 <= value <= 5 for value in table.column("target_valence").to_pylist())
-    judged = evaluate(runs / "numbers", part="test")
-    assert judged.scores == judged.before
+    evaluation = evaluate(runs / "numbers", part="test")
+    assert evaluation.scores == evaluation.before
 
 
 def test_published_rows_follow_a_sentence_about_the_differences(runs: Path) -> None:

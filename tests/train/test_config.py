@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mesm_data.errors import InputError
 from mesm_train.config.model_settings import field_help
-from mesm_train.config.settings import EvalConfig, LoaderConfig, OptimConfig, RunConfig, load_recipe, recipes
+from mesm_train.config.recipe_files import load_recipe, recipes
+from mesm_train.config.settings import EvalConfig, LoaderConfig, OptimConfig, RunConfig
 from mesm_train.config.typed_yaml import dump, parse, to_dict
 
 

@@ -10,7 +10,8 @@ from mesm_data.errors import InputError
 from mesm_train.analysis.compare_tables import cv_table
 from mesm_train.analysis.cross_validation import Job, plan_jobs, summarise, write_plan
 from mesm_train.analysis.schedule import finished, run_all
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.runs.evaluate import evaluate
 from mesm_train.training.progress import NullLogger
 
@@ -48,8 +49,8 @@ def test_a_stopped_cross_validation_resumes_and_is_summarised(config: RunConfig,
     assert None not in (estimate.sd, estimate.sd_folds, estimate.sd_seeds, estimate.pooled, estimate.pooled_sd)
     table = cv_table(comparison)
     assert [row[1] for row in table.rows] == ["CCC", "r", "MAE"]
-    judged = evaluate(tmp_path / jobs[0].path, part="test")
-    assert judged.scores == judged.before
+    evaluation = evaluate(tmp_path / jobs[0].path, part="test")
+    assert evaluation.scores == evaluation.before
 
     with pytest.raises(InputError, match="holds another cross-validation"):
         write_plan(tmp_path, "session", jobs[:4])

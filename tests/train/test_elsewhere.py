@@ -20,7 +20,7 @@ from mesm_data.storage import remote_bytes
 from mesm_data.storage.cache import GB, Cache
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.selection import select_data
 
 LIMIT = 300_000  # bytes of a shard
@@ -77,8 +77,8 @@ def judged_elsewhere(_: Any, environment: dict[str, str], run: Path, url: str) -
     from mesm_train.runs.evaluate import evaluate
 
     os.environ |= environment
-    judged = evaluate(run, part="test", data=url)
-    return judged.scores == judged.before, judged.differences
+    evaluation = evaluate(run, part="test", data=url)
+    return evaluation.scores == evaluation.before, evaluation.differences
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +106,11 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
     assert not any(store.faults.values()), "all faults were met"
     assert journal(tmp_path / "run") == journal(near)
     assert weights(tmp_path / "run") == weights(near)
-    asked = {name: size for name, size in sizes(local).items() if store.sent[name]}
-    assert len(asked) > 10
+    requested = {name: size for name, size in sizes(local).items() if store.sent[name]}
+    assert len(requested) > 10
     again = {names[2], names[3]}
-    assert all(store.sent[name] == size for name, size in asked.items() if name not in again)
-    assert cached(tmp_path / "cache") == asked
+    assert all(store.sent[name] == size for name, size in requested.items() if name not in again)
+    assert cached(tmp_path / "cache") == requested
 
     store.fresh()
     results = ranks(1, judged_elsewhere, environment, tmp_path / "run", http(store), folder=tmp_path / "e")
@@ -119,10 +119,12 @@ def test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once(
 
 
 @pytest.mark.parametrize("scheme", ["s3", "http"])
-def test_a_two_phase_system_on_a_url_is_refused_before_a_shard_is_read(store: ObjectStore, scheme: str) -> None:
-    """Features lie beside the shards of a local dataset, and are never published."""
+def test_a_two_phase_system_without_its_features_at_the_url_is_refused_before_a_shard_is_read(
+    store: ObjectStore, scheme: str
+) -> None:
+    """test_remote_features.py has those with them."""
     url = URL if scheme == "s3" else http(store)
-    with pytest.raises(InputError, match=r"reads features beside the shards of a local dataset: `mesm-data fetch` it"):
+    with pytest.raises(InputError, match=r"features/glove/.* Compute the features 'glove' where the dataset lies"):
         select_data(load_recipe("iemocap-lf-lstm", [f"data={url}"]))
     assert not {name for name in store.sent if name.endswith(".tar")}
 

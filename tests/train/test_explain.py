@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_but_itself(
     assert all(address.startswith("data:") for address in re.findall(r'src="([^"]*)"', html))
     assert html.count("<audio") == html.count('<article class="subject"') == 2
     assert "Synthetic data" in html
-    effects = [json.loads(unescape(found)) for found in re.findall(r'data-effect="([^"]*)"', html)]
+    effects = [json.loads(unescape(attribute)) for attribute in re.findall(r'data-effect="([^"]*)"', html)]
     assert {len(effect) for effect in effects} == {6}
     assert len(effects) > 40
 

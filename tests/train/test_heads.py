@@ -11,7 +11,7 @@ from torch.nn import functional
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.data.labels import Heads, resolve_heads
 from mesm_train.training.losses import TargetStatistics, batch_loss
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from interrupted import ENVIRONMENT, interrupt
 from rank_workers import journal, ranks, small_recipe, start, trained
 
 from mesm_data.storage.files import sha256_file
@@ -20,7 +21,6 @@ from mesm_data.storage.json_files import read_json
 
 PROGRAM = [sys.executable, "-c", "from mesm_cli.train import main; main()"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +164,7 @@ def test_a_signal_to_the_command_saves_a_checkpoint_and_stops_all_ranks(
 ) -> None:
     run = tmp_path / "run"
     command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2", "--resume", "--log-seconds", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    assert process.stderr is not None
-    while " step 1/" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    output = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, output
-    assert "Traceback" not in output
-    assert "stopping after this step" in output
+    assert "stopping after this step" in interrupt(command, after=" step 1/", number=number)
     assert (run / "checkpoints" / "last.json").exists()
     subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=300, check=True)
     assert journal(run) == journal(unbroken)

@@ -12,7 +12,7 @@ from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.views import View
 from mesm_data.splits.rules import named_splits
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.data.labels import truth
 
 IEMOCAP = built_in_schema("iemocap")
@@ -30,15 +30,15 @@ def view(corpus: str, name: str) -> View:
 def test_a_view_of_the_whole_corpus_has_the_counts_of_the_manifest(name: str) -> None:
     known = built_in_facts("iemocap")
     chosen = view("iemocap", name)
-    total, asked = np.zeros(len(chosen.classes)), 0
+    total, in_view = np.zeros(len(chosen.classes)), 0
     for label, count in known["counts"]["labels"].items():
         target = chosen.target({"emotion": label, "raters": []})
         if target is not None:
             assert target.dtype == np.float32
             assert target.sum() == (label != "xxx")
-            total, asked = total + count * target, asked + count
+            total, in_view = total + count * target, in_view + count
     assert dict(zip(chosen.classes, total, strict=True)) == known["views"][name]["counts"]
-    assert asked == known["views"][name]["utterances"] == {"six": 7380, "four": 5531, "majority": 10_039}[name]
+    assert in_view == known["views"][name]["utterances"] == {"six": 7380, "four": 5531, "majority": 10_039}[name]
 
 
 def test_without_a_majority_all_ten_targets_are_0() -> None:

@@ -173,11 +173,11 @@ def away(value: float) -> int:
 
 def test_the_two_roundings_and_the_two_acc2_differ_where_their_definitions_do() -> None:
     scores = number_scores([[0.4], [0.5], [-0.1], [-2.0]], [[0.0], [1.0], [1.0], [-2.0]], ["sentiment"])
-    found = scores["numbers"]["sentiment"]["sentiment"]
-    assert found["acc7_rint"] == 2 / 4  # 0.4 -> 0, 0.5 -> 0
-    assert found["acc7_away_from_zero"] == 2 / 4  # 0.4 -> 1, 0.5 -> 1
-    assert found["acc2_negative_nonnegative"] == 3 / 4
-    assert found["acc2_negative_positive"] == 2 / 3
+    sentiment = scores["numbers"]["sentiment"]["sentiment"]
+    assert sentiment["acc7_rint"] == 2 / 4  # 0.4 -> 0, 0.5 -> 0
+    assert sentiment["acc7_away_from_zero"] == 2 / 4  # 0.4 -> 1, 0.5 -> 1
+    assert sentiment["acc2_negative_nonnegative"] == 3 / 4
+    assert sentiment["acc2_negative_positive"] == 2 / 3
 
 
 @given(st.integers(1, 40), st.integers(0, 40))

@@ -84,9 +84,9 @@ def test_a_text_factor_of_0_freezes_the_encoder_and_its_output_layer_learns() ->
     optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in branch.encoder.state_dict().items())
     assert not torch.equal(branch.out.weight, head)
-    learnt = {id(p): group["factor"] for group in optimizer.param_groups for p in group["params"]}
-    assert learnt[id(branch.out.weight)] == 1.0
-    assert not any(id(p) in learnt for p in branch.encoder.parameters())
+    factors = {id(p): group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert factors[id(branch.out.weight)] == 1.0
+    assert not any(id(p) in factors for p in branch.encoder.parameters())
 
 
 def test_a_moving_average_warms_up_and_then_keeps_its_decay() -> None:
@@ -124,11 +124,11 @@ def test_the_weights_of_positives_do_not_change_the_most_probable_class() -> Non
         return value
 
     optimizer.step(loss)
-    learnt = logits.detach()[inputs]
+    learned_logits = logits.detach()[inputs]
     facts = {"labels": labels, "thresholds": (0.5,) * 3, "classes": ("a", "b", "c"), "exclusive": True}
     best = float(shares[:, 0].mean())  # the first class is the most probable one for either input
-    assert binary_scores(learnt, **facts, pos_weight=weight)["multiclass"]["accuracy"] == pytest.approx(best)
-    assert binary_scores(learnt, **facts)["multiclass"]["accuracy"] < best - 0.1
+    assert binary_scores(learned_logits, **facts, pos_weight=weight)["multiclass"]["accuracy"] == pytest.approx(best)
+    assert binary_scores(learned_logits, **facts)["multiclass"]["accuracy"] < best - 0.1
 
 
 def test_a_device_without_float64_is_refused_in_one_sentence() -> None:

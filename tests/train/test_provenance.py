@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from mesm_data.dataset.dataset_dir import read_dataset_info, write_dataset
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.splits.resolve import resolve_split
-from mesm_train.config.settings import RunConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import to_dict
 from mesm_train.data.labels import resolve_heads
 from mesm_train.training.provenance import code_version, provenance, provenance_differences

@@ -29,7 +29,8 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
-from mesm_train.config.settings import RanksConfig, load_recipe
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.config.settings import RanksConfig
 from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import ALONE, Ranks
 from mesm_train.training.setup import prepare_run

@@ -136,11 +136,11 @@ def run(tmp_path: Path) -> Path:
             lines.append({"kind": "train", "epoch": epoch, "step": step, **loss})
         lines.append(scored("valid", epoch))
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, scored("test", 2)]))
-    found = predictions(2)
-    columns: dict[str, Any] = {"key": list(found.keys)}
+    predicted = predictions(2)
+    columns: dict[str, Any] = {"key": list(predicted.keys)}
     for index, name in enumerate(CLASSES):
-        columns[f"logit_{name}"] = found.logits[:, index]
-        columns[f"label_{name}"] = found.targets[:, index].astype(np.float32)
+        columns[f"logit_{name}"] = predicted.logits[:, index]
+        columns[f"label_{name}"] = predicted.targets[:, index].astype(np.float32)
     pq.write_table(pa.table(columns), folder / "predictions-test.parquet")
     return folder
 
@@ -182,12 +182,12 @@ class Page(HTMLParser):
 
 def seen(kind: Literal["fe2e", "mesm"], keys: tuple[str, ...] = KEYS, text: str = "a spoken sentence") -> Evidence:
     """What a report shows of a model and four utterances."""
-    mesm, given = model(kind), batch(keys)
+    mesm, data = model(kind), batch(keys)
     facts = {f"utt{n:03d}": UtteranceFacts(speaker="AB"[n % 2], seconds=n, faces=4, detected=n % 5) for n in range(N)}
     media = Media(faces="data:image/png;base64,AAAA", sound="data:audio/flac;base64,AAAA", text=text)
     return Evidence(
         facts=facts, media=dict.fromkeys([*keys, *facts], media), inputs=keys, fusion=fusion_weights(mesm),
-        predictions={one.key: one for one in predict_with_sites(mesm, given)},
+        predictions={one.key: one for one in predict_with_sites(mesm, data)},
     )  # fmt: skip
 
 
@@ -198,21 +198,21 @@ def page(run: Path, evidence: Evidence | None = None) -> Page:
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])
 def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) -> None:
     html = render_report(read_record(run), seen(kind))
-    found = Page(html)
-    assert found.addresses
-    assert all(re.match(r"data:(image/png|audio/flac);base64,|#", address) for address in found.addresses)
-    assert not {"script", "link", "iframe", "object"} & {*found.tags}
+    html_page = Page(html)
+    assert html_page.addresses
+    assert all(re.match(r"data:(image/png|audio/flac);base64,|#", address) for address in html_page.addresses)
+    assert not {"script", "link", "iframe", "object"} & {*html_page.tags}
     assert not re.search(r"url\((?!#)|@import|https?:", html)
     assert "default-src &#39;none&#39;" in html
 
 
 def test_the_report_states_the_limits_of_its_numbers(run: Path) -> None:
-    found = page(run).words
-    assert "Synthetic data" in found
-    assert "say nothing about people" in found
+    words = page(run).words
+    assert "Synthetic data" in words
+    assert "say nothing about people" in words
     scores = scored("test", 2)["metrics"]
     for title in ("Anger", "Excited", "Frustration", "Happiness", "Neutral", "Sadness"):
-        assert found.count(title) >= 3  # scores, confusion down and across
+        assert words.count(title) >= 3  # scores, confusion down and across
     baselines = scores["baselines"]
     for value in (
         scores["mean"]["f1"],
@@ -220,13 +220,13 @@ def test_the_report_states_the_limits_of_its_numbers(run: Path) -> None:
         baselines["always_no"]["accuracy"],
         scores["multiclass"]["baselines"]["majority"]["accuracy"],
     ):
-        assert f"{100 * value:.1f}" in found
+        assert f"{100 * value:.1f}" in words
     low, high = resample(predictions(2)).of_mean("f1") or (0, 0)
-    assert f"95 % interval {100 * low:.1f}–{100 * high:.1f}" in found
-    assert "Not defined for Sadness" in found
-    assert "share no speaker and no dialog" in found
-    assert "2 absent" in found
-    assert all(digest in found for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
+    assert f"95 % interval {100 * low:.1f}–{100 * high:.1f}" in words
+    assert "Not defined for Sadness" in words
+    assert "share no speaker and no dialog" in words
+    assert "2 absent" in words
+    assert all(digest in words for digest in ("ab" * 32, "cd" * 32, "ef" * 20))
 
 
 def test_shared_speakers_are_reported_as_a_leak(run: Path) -> None:
@@ -238,16 +238,16 @@ def test_shared_speakers_are_reported_as_a_leak(run: Path) -> None:
 def test_real_data_are_not_called_synthetic(run: Path) -> None:
     real = {**PROVENANCE, "dataset": {**PROVENANCE["dataset"], "synthetic": False}}
     write_json(run / "provenance.json", real)
-    found = page(run).words
-    assert "Synthetic data" not in found
-    assert "synthetic no" in found
+    words = page(run).words
+    assert "Synthetic data" not in words
+    assert "synthetic no" in words
 
 
 def test_the_settings_are_complete_and_name_no_place_on_the_disk(run: Path) -> None:
     (run / "config.yaml").write_text(json.dumps({**SETTINGS, "data": "/home/somebody/shards"}))
-    found = page(run).text
-    assert "pos_weight: true" in found
-    assert "somebody" not in found
+    text = page(run).text
+    assert "pos_weight: true" in text
+    assert "somebody" not in text
 
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -255,10 +255,10 @@ HOSTILE = "<script>alert('&\"')</script>"
 
 def test_text_of_the_dataset_cannot_become_markup(run: Path) -> None:
     write_json(run / "provenance.json", {**PROVENANCE, "config": {**SETTINGS, "name": HOSTILE}})
-    found = page(run, seen("mesm", (HOSTILE, "../outside", *KEYS[2:]), HOSTILE))
-    assert "script" not in found.tags
+    html_page = page(run, seen("mesm", (HOSTILE, "../outside", *KEYS[2:]), HOSTILE))
+    assert "script" not in html_page.tags
     assert (
-        found.text.count(HOSTILE) == 2 + 1 + 1 + 4 + 6
+        html_page.text.count(HOSTILE) == 2 + 1 + 1 + 4 + 6
     )  # title, heading; settings; key; transcripts, also of mistakes
 
 
@@ -285,22 +285,22 @@ def test_the_page_states_what_is_missing(run: Path, harm: Callable[[Path], Any],
 def test_a_report_can_be_made_from_an_empty_run_folder(run: Path) -> None:
     for path in run.iterdir():
         path.unlink()
-    found = page(run, seen("mesm")).text
-    assert KEYS[0] in found
-    assert "class 6" in found
+    text = page(run, seen("mesm")).text
+    assert KEYS[0] in text
+    assert "class 6" in text
 
 
 def test_intervals_of_resampled_utterances_agree_with_scoring_each_resample() -> None:
-    found, drawn = predictions(1), resample(predictions(1))
+    predicted, drawn = predictions(1), resample(predictions(1))
     weights = np.random.default_rng(0).multinomial(N, np.full(N, 1 / N), size=3)
     for number, counts in enumerate(weights):
-        again = found.take(np.repeat(np.arange(N), counts).tolist()).scores(CLASSES)
+        again = predicted.take(np.repeat(np.arange(N), counts).tolist()).scores(CLASSES)
         for metric in ("f1", "accuracy", "balanced_accuracy", "auc", "average_precision"):
             assert drawn.mean(metric)[number] == pytest.approx(again["mean"][metric])
         assert drawn.right is not None
         assert drawn.right[number] == pytest.approx(again["multiclass"]["accuracy"])
-    assert auc(found.logits[:, 0], found.targets[:, 0]) <= (drawn.of_class("auc", 0) or (0, 0))[1]
-    assert average_precision(found.logits[:, 0], found.targets[:, 0]) <= 1
+    assert auc(predicted.logits[:, 0], predicted.targets[:, 0]) <= (drawn.of_class("auc", 0) or (0, 0))[1]
+    assert average_precision(predicted.logits[:, 0], predicted.targets[:, 0]) <= 1
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -310,20 +310,20 @@ def test_a_share_has_wilsons_interval() -> None:
 
 
 def test_the_worst_mistakes_are_the_most_certain_wrong_predictions() -> None:
-    found = predictions(3)
-    rows = worst_predictions(found, 5)
-    shifted = found.logits - found.offset
-    wrong = shifted.argmax(axis=1) != found.targets.argmax(axis=1)
+    predicted = predictions(3)
+    rows = worst_predictions(predicted, 5)
+    shifted = predicted.logits - predicted.offset
+    wrong = shifted.argmax(axis=1) != predicted.targets.argmax(axis=1)
     assert all(wrong[row] for row in rows)
     probability = 1 / (1 + np.exp(-shifted))
-    loss = -np.log(np.where(found.targets, probability, 1 - probability)).mean(axis=1)
+    loss = -np.log(np.where(predicted.targets, probability, 1 - probability)).mean(axis=1)
     assert loss[rows].tolist() == sorted(loss[wrong], reverse=True)[: len(rows)]
 
 
 def test_groups_contain_each_utterance_once(run: Path) -> None:
-    found = page(run, seen("fe2e")).words
+    words = page(run, seen("fe2e")).words
     for name in ("Speaker", "Duration", "Faces", "16 s and more", "under 1 s", "detected in every frame"):
-        assert name in found
+        assert name in words
 
 
 def cut(run: Path, count: int) -> None:
@@ -352,25 +352,25 @@ def test_a_repeated_step_counts_once(run: Path) -> None:
 
 def test_predictions_are_those_of_the_forward_pass() -> None:
     """Logits and amounts are the utterance's own, whatever stands before it in the batch."""
-    mesm, given = model("mesm"), batch()
-    found = predict_with_sites(mesm, given)
+    mesm, data = model("mesm"), batch()
+    explained = predict_with_sites(mesm, data)
     with torch.no_grad():
-        expected = mesm.look(given)
-    assert [one.amounts for one in found] == [
+        expected = mesm.look(data)
+    assert [one.amounts for one in explained] == [
         {"t": 5, "v": 11, "a": 16},
         {"t": 3, "v": 0, "a": 2},
         {"t": 4, "v": 2, "a": 0},
         {"t": 0, "v": 3, "a": 4},
     ]
-    for n, one in enumerate(found):
+    for n, one in enumerate(explained):
         assert one.logits == expected.logits[n].tolist()
         assert list(one.branches) == [m for m in MODALITIES if expected.present[m][n]]
         assert all(one.branches[m] == expected.branches[m][n].tolist() for m in one.branches)
         assert len(one.strips) == 3 * ((one.amounts["v"] > 0) + (one.amounts["a"] > 0))
-    alone = predict_with_sites(mesm, given.split()[3])[0]
-    for strip, same in zip(alone.strips, found[3].strips, strict=True):
+    alone = predict_with_sites(mesm, data.split()[3])[0]
+    for strip, same in zip(alone.strips, explained[3].strips, strict=True):
         np.testing.assert_array_equal(strip.pixels, same.pixels)
-    assert [(strip.count, strip.seconds) for strip in found[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
+    assert [(strip.count, strip.seconds) for strip in explained[0].strips[::3]] == [(8, 4.0), (10, 4.0)]
 
 
 @pytest.mark.parametrize(("interval", "expected"), [(0.25, (11, 2.75)), (1.0, (4, 4.0)), (9.0, (1, 4.0))])
@@ -380,10 +380,10 @@ def test_faces_are_laid_out_by_the_datasets_frame_interval(interval: float, expe
 
 
 def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
-    mesm, given = model("mesm"), batch()
-    plain, *blocks = predict_with_sites(mesm, given)[0].strips[:3]
+    mesm, data = model("mesm"), batch()
+    plain, *blocks = predict_with_sites(mesm, data)[0].strips[:3]
     with torch.no_grad():
-        traces = mesm.look(given).traces["v"]
+        traces = mesm.look(data).traces["v"]
     for block, trace in zip(blocks, traces, strict=True):
         scale = 48 // trace.kept.shape[1]
         kept = np.concatenate([np.kron(face, np.ones((scale, scale))) for face in trace.kept[:8]], axis=1) > 0
@@ -395,15 +395,15 @@ def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
 
 def test_low_frequencies_are_at_the_bottom() -> None:
     tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(6400) / 16000)).astype(np.int16)
-    given = batch().split()[1]
-    given = Batch(
+    data = batch().split()[1]
+    data = Batch(
         **{
-            **{name: getattr(given, name) for name in given.__slots__},
+            **{name: getattr(data, name) for name in data.__slots__},
             "samples": torch.from_numpy(tone),
             "sample_counts": torch.tensor([6400]),
         }
     )
-    strip = predict_with_sites(model("fe2e"), given)[0].strips[0]
+    strip = predict_with_sites(model("fe2e"), data)[0].strips[0]
     loud = strip.pixels[:, :31].mean(axis=(1, 2)).argmax()
     assert loud > 100
 
@@ -425,9 +425,9 @@ def test_operations_state_their_input_and_a_sparse_model_needs_fewer() -> None:
 def test_operations_are_shown_with_their_input(run: Path) -> None:
     counted = count_operations(model("mesm"), batch())
     write_json(run / "operations.json", counted)
-    found = page(run).text
-    assert "16 faces, 22 pieces, 12 tokens, 4 utterances" in found
-    assert f"{sum(counted['models']['mesm'].values()) / 1e6:,.2f}" in found
+    text = page(run).text
+    assert "16 faces, 22 pieces, 12 tokens, 4 utterances" in text
+    assert f"{sum(counted['models']['mesm'].values()) / 1e6:,.2f}" in text
 
 
 def test_a_model_in_training_mode_is_refused() -> None:
@@ -446,12 +446,12 @@ def test_a_png_contains_its_pixels() -> None:
 
 
 def test_a_finished_run_has_groups_mistakes_with_media_and_the_command(trained_run: Path) -> None:
-    found = Page((trained_run / "report.html").read_text())
+    html_page = Page((trained_run / "report.html").read_text())
     for name in ("Speaker", "Duration", "Worst mistakes on test", "Parameters", "mesm-train run", "decided by the"):
-        assert name in found.words
-    assert found.tags.count("audio") >= 1
-    assert found.tags.count("details") == 2
-    assert any(address.startswith("data:audio/flac") for address in found.addresses)
+        assert name in html_page.words
+    assert html_page.tags.count("audio") >= 1
+    assert html_page.tags.count("details") == 2
+    assert any(address.startswith("data:audio/flac") for address in html_page.addresses)
     [session] = read_record(trained_run).sessions
     assert session.outcome == "finished"
     assert session.seconds is not None
@@ -474,10 +474,10 @@ def test_the_report_can_be_made_again_with_and_without_the_dataset(
 
 
 def test_runs_are_compared_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
-    found = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
-    assert "trained (1) · trained (2)" in found.words
-    assert "+0.0 +0.0 to +0.0" in found.words
-    assert "Not comparable" not in found.words
+    html_page = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
+    assert "trained (1) · trained (2)" in html_page.words
+    assert "+0.0 +0.0 to +0.0" in html_page.words
+    assert "Not comparable" not in html_page.words
     other = Page(write_comparison([trained_run, run], tmp_path / "page.html").read_text())
     assert "Not comparable: the dataset of run differs from that of trained." in other.words
     assert "model.channels" in other.words

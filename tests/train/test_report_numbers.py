@@ -1,5 +1,6 @@
 """Runs that predict numbers stand side by side: their scores, intervals of the same resamples, and each number."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from small_runs import small_recipe, train_small
 from mesm_data.errors import InputError
 from mesm_train.evaluation.number_scores import number_scores
 from mesm_train.report.comparison import write_comparison
+from mesm_train.report.figures import Curve, curves
 from mesm_train.report.number_predictions import OF_MOMENTS, resample_numbers
 from mesm_train.report.predictions import draws
 from mesm_train.report.record import read_record
@@ -31,6 +33,17 @@ def runs(dataset: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> 
 
     folder = once("number-runs", make)
     return folder / "a", folder / "b", folder / "classes"
+
+
+def test_a_negative_concordance_is_on_the_axis_and_f1_begins_at_zero() -> None:
+    for task, metric, values in (("number", "ccc", [-0.62, -0.2, 0.3]), ("binary", "f1", [0.2, 0.3, 0.4])):
+        metrics = [{"task": task, "mean": {metric: value}, "baselines": {}} for value in values]
+        valid = [{"step": step, "loss": 1.0, "metrics": each} for step, each in enumerate(metrics, 1)]
+        train = [{"step": step, "loss": 1.0, "lr": 1e-3} for step in range(1, 4)]
+        svg = curves([Curve(name="run", train=train, valid=valid, best_step=3)])
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+        assert ("−0.6" in texts) == any(text.startswith("−") for text in texts) == (task == "number")
+        assert ("Validation CCC; dashed: any constant" in texts) == (task == "number")
 
 
 def test_the_page_has_the_recorded_scores_of_both_and_their_difference(
@@ -71,9 +84,9 @@ def test_resampled_scores_are_those_of_the_drawn_utterances(runs: tuple[Path, Pa
         rows = np.repeat(np.arange(len(target)), counts.astype(int))
         again = number_scores(predicted[rows], target[rows], names)["numbers"]
         for metric in OF_MOMENTS:
-            found = drawn.classes[metric][number]
+            values = drawn.classes[metric][number]
             expected = [again[name][metric] for name in names]
-            assert found == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True, rel=1e-4)
+            assert values == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True, rel=1e-4)
 
 
 def test_numbers_and_classes_do_not_stand_side_by_side(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from commands import run_command
+from interrupted import ENVIRONMENT, interrupt
 from safetensors.torch import load_file, save_file
 
 from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
@@ -37,14 +39,9 @@ def train(*arguments: object) -> list[str]:
     return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
 def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(train(*arguments), capture_output=True, text=True, env=environment(), timeout=300)
+    done = run_command("mesm-train", *arguments)
     assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
@@ -116,7 +113,7 @@ def test_five_kills_do_not_change_the_result(unbroken: Path, recipe: Path, tmp_p
     command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0", "--log-seconds", "0")
     for _ in range(5):
         process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT
         )
         assert process.stderr is not None
         for _ in range(moments.randrange(1, 7)):
@@ -136,14 +133,7 @@ def test_a_signal_saves_a_checkpoint_and_the_run_resumes_exactly(
 ) -> None:
     run = tmp_path / "run"
     command = train("run", recipe, "--out", run, "--log-seconds", "0")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
-    assert process.stderr is not None
-    while " step 1/" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, stderr
-    assert "Traceback" not in stderr
+    stderr = interrupt(command, after=" step 1/", number=number)
     assert "run the same command with --resume to continue" in stderr
     steps = [line for line in numbers(run) if line["kind"] == "train"]  # type: ignore[index]
     assert len(steps) == json.loads((run / "checkpoints" / "last.json").read_text())["step"]
@@ -158,23 +148,12 @@ def test_an_average_of_the_weights_and_an_annealed_p_are_resumed_exactly(recipe:
     change = [part for item in sets for part in ("--set", item)]
     call("run", recipe, "--out", tmp_path / "whole", *change)
     stopped = tmp_path / "stopped"
-    process = subprocess.Popen(
-        train("run", recipe, "--out", stopped, "--log-seconds", "0", *change),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    assert process.stderr is not None
-    while "epoch 0 step 2/" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    interrupt(train("run", recipe, "--out", stopped, "--log-seconds", "0", *change), after="epoch 0 step 2/")
     call("run", recipe, "--out", stopped, "--resume", *change)
     assert numbers(stopped) == numbers(tmp_path / "whole")
     assert weights(stopped) == weights(tmp_path / "whole")
-    judged, state = load(stopped / "checkpoints", "last") or ({}, {})
-    assert any(not torch.equal(value, state["weights"][name]) for name, value in judged.items())
+    averaged, state = load(stopped / "checkpoints", "last") or ({}, {})
+    assert any(not torch.equal(value, state["weights"][name]) for name, value in averaged.items())
     assert "the same scores" in call("eval", stopped).stderr
 
 
@@ -255,12 +234,8 @@ def test_no_recipe_lists_the_recipes() -> None:
     ],
 )
 def test_invalid_settings_are_reported_before_any_work(recipe: Path, tmp_path: Path, change: str, message: str) -> None:
-    done = subprocess.run(
-        train("run", recipe, "--out", tmp_path / "run", "--set", change),
-        capture_output=True, text=True, env=environment(),
-    )  # fmt: skip
+    done = call("run", recipe, "--out", tmp_path / "run", "--set", change, code=2)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2, done.stderr
     assert len(errors) == 1
     assert message in errors[0]
     assert not (tmp_path / "run" / "config.yaml").exists()
@@ -358,14 +333,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(
 ) -> None:
     disk = small_disk("8m")
     run = disk / "run"
-    command = train("run", recipe, "--out", run, "--set", "checkpoint_seconds=0")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
-    assert process.stderr is not None
-    while "epoch 0: valid" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, stderr
+    interrupt(train("run", recipe, "--out", run, "--set", "checkpoint_seconds=0"), after="epoch 0: valid")
     good = weights(run)
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
     (disk / "ballast").write_bytes(b"x" * (free - 30_000))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import small_recipe
 
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.data.plan import Samples, plan
 from mesm_train.data.sampler import balanced, class_groups, draw_weights
 from mesm_train.runs.run import start_run

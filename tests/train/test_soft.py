@@ -11,7 +11,7 @@ from neutral import neutral_calibration, neutral_statistics
 from torch.nn import functional
 
 from mesm_data.dataset.reader import Dataset
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.evaluation import predict, score, write_predictions
 from mesm_train.training.losses import target_statistics
 from mesm_train.training.setup import prepare_run
@@ -45,7 +45,7 @@ def test_training_uses_the_shares_and_scores_use_the_majority(dataset: Path, tmp
     loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(targets))
     assert answers.loss == pytest.approx(float(loss))
     scores = score(setup.heads, answers, neutral_calibration(10))
-    assert {name: said["support"] for name, said in scores["classes"].items()} == dict(
+    assert {name: class_scores["support"] for name, class_scores in scores["classes"].items()} == dict(
         zip(setup.view.classes, (targets > 0.5).sum(axis=0), strict=True)
     )
     assert "multiclass" not in scores

@@ -191,7 +191,7 @@ class Spoken(NullLogger):
 
 
 def test_a_run_reports_the_limits_of_a_stream_and_is_reproducible(local: Path, tmp_path: Path) -> None:
-    from mesm_train.config.settings import load_recipe
+    from mesm_train.config.recipe_files import load_recipe
 
     recipe = small_recipe(tmp_path, local)
     losses = []

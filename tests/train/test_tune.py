@@ -8,7 +8,7 @@ from small_runs import small_recipe
 
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.checkpoint import best_checkpoints
 from mesm_train.training.progress import NullLogger
 

@@ -21,7 +21,8 @@ from mesm_data.features.extractors.glove import EMOTIONS, GloVe, split_words
 from mesm_data.features.extractors.hog import HOG
 from mesm_data.features.extractors.table import Table
 from mesm_data.features.feature_set import open_set
-from mesm_train.config.settings import RunConfig, load_recipe, recipes
+from mesm_train.config.recipe_files import load_recipe, recipes
+from mesm_train.config.settings import RunConfig
 from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.inference.load import load_run
 from mesm_train.models.baselines.make import make_two_phase

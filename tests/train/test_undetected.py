@@ -7,7 +7,7 @@ import pytest
 from small_runs import small_recipe
 
 from mesm_data.dataset.reader import Dataset
-from mesm_train.config.settings import load_recipe
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.setup import prepare_run
 
 
@@ -25,5 +25,5 @@ def test_a_batch_has_all_crops_or_those_with_a_detected_face(
     assert len(batch.faces) == sum(batch.face_counts.tolist())
     detected = [np.array(setup.dataset[key].record["faces"]["detected"], bool) for key in keys]
     crops = [setup.dataset[key].faces for key in keys]
-    expected = [faces[found] if choice == "skip" else faces for faces, found in zip(crops, detected, strict=True)]
+    expected = [faces[is_face] if choice == "skip" else faces for faces, is_face in zip(crops, detected, strict=True)]
     assert (batch.faces.numpy() == np.concatenate(expected)).all()

@@ -75,13 +75,14 @@ def open_extractor(
     return Table(file=str(Path(kind).absolute()), hop=hop, window=window or 0.0)
 
 
-def sample_extractor(name: str, kind: str, config: Mapping[str, Any]) -> SampleExtractor:
+def sample_extractor(name: str, kind: str, config: Mapping[str, Any], vectors: Path | None = None) -> SampleExtractor:
     """The extractor of a feature set for samples that its dataset does not hold.
 
     Args:
         name: The set's name, for messages.
         kind: Of the set, as in features.json.
         config: Likewise.
+        vectors: The text file of GloVe, of a set that was computed from one (`reads_vectors`).
 
     Raises:
         InputError: The features of a further sample cannot be computed, and why; or a library is missing.
@@ -92,11 +93,8 @@ def sample_extractor(name: str, kind: str, config: Mapping[str, Any]) -> SampleE
             "kept with the run: a model that reads it directly (sound.encoder, faces.encoder with lr_factor 0) takes "
             "any clip"
         )
-    if kind == "glove" and "sha256" in config:
-        raise InputError(
-            f"the feature set {name!r} has the word vectors of the text file {config.get('vectors')}, of which only "
-            "the words of its dataset are kept: one of GloVe's package (`--with glove` without --from) takes any text"
-        )
+    if reads_vectors(kind, config):
+        return _glove_of_file(name, config, vectors)
     if kind not in ("egemaps", "hog", "glove"):
         source = KINDS.get(kind, "features of a file of your own").partition(":")[0]
         raise InputError(
@@ -110,6 +108,27 @@ def sample_extractor(name: str, kind: str, config: Mapping[str, Any]) -> SampleE
             f"the feature set {name!r} was computed by another version of mesm, with other options: {dict(config)}; "
             f"this version has {now}"
         )
+    return extractor
+
+
+def reads_vectors(kind: str, config: Mapping[str, Any]) -> bool:
+    """Whether a feature set was computed from a text file of GloVe."""
+    return kind == "glove" and "sha256" in config
+
+
+def _glove_of_file(name: str, config: Mapping[str, Any], vectors: Path | None) -> SampleExtractor:
+    """GloVe from the text file that a set was computed from; raises InputError if `vectors` is not that file."""
+    from mesm_data.features.extractors.glove import GloVe
+
+    needed = f"the text file {config.get('vectors')} (sha256 {config['sha256'][:12]}…)"
+    if vectors is None:
+        raise InputError(
+            f"the feature set {name!r} has the word vectors of {needed}, of which only the words of its dataset are "
+            "kept: give that file with --glove (`glove` in Python)"
+        )
+    extractor = GloVe(file=str(vectors.absolute()))
+    if (digest := extractor.describe().config["sha256"]) != config["sha256"]:
+        raise InputError(f"{vectors} (sha256 {digest[:12]}…) is another file: the feature set {name!r} is of {needed}")
     return extractor
 
 

