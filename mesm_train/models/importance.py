@@ -13,6 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 RATE = 0.05  # weight of an update in the moving average; some 80 updates measured it in docs/experiments.md
+# A tile counts as this important at least, relative to the mean: so the text can bring it back, also after many updates
+# without any effect, as of silence. In the runs of docs/experiments.md none ended below .24.
+FLOOR = 0.2
 
 
 class Importance(nn.Module):
@@ -41,7 +44,7 @@ class Importance(nn.Module):
 
     def prior(self) -> Tensor:
         """What the scores of tiles get added, (H', W'): the logarithm of their importance, 0 where all are even."""
-        return (self.value / self.value.mean()).log()
+        return (self.value / self.value.mean()).clamp(min=FLOOR).log()
 
     def watch(self, x: Tensor, kept: Tensor) -> None:
         """Add up the importance of the kept tiles, bool (B, H', W'), once x (B, C, H, W) gets its gradient."""

@@ -6,7 +6,7 @@ from test_sparse import TEXT, Forced, inputs, stack
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
-from mesm_train.models.importance import RATE, Importance, update_importance
+from mesm_train.models.importance import FLOOR, RATE, Importance, update_importance
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.streams import Steps, Trace
 from mesm_train.models.tiles import TiledBlock, TiledStack
@@ -94,6 +94,13 @@ def test_importance_is_learned_in_training_while_p_is_annealed_where_the_choice_
     model(*inputs(3))[0].square().sum().backward()
     update_importance(model.modules(), None)
     assert [not torch.equal(*pair) for pair in zip(before, importances(model), strict=True)] == [learns] * 2
+
+
+def test_a_tile_without_any_effect_can_be_brought_back_after_any_number_of_updates() -> None:
+    module = Importance(4, 8, 8)
+    for _ in range(5000):
+        module.update(torch.tensor([[[1.0, 1], [1, 0]], [[1, 1], [1, 1]]], dtype=torch.float64))
+    torch.testing.assert_close(module.prior().exp(), torch.tensor([[4 / 3, 4 / 3], [4 / 3, FLOOR]]))
 
 
 def test_a_tile_without_a_finite_measurement_keeps_its_importance() -> None:
