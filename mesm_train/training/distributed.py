@@ -30,6 +30,7 @@ from mesm_data.errors import InputError, MesmError
 STATISTICS = ("running_mean", "running_var")
 POLL_SECONDS = 0.1  # between two queries of the store
 PREPARED_KEY = "mesm/prepared"  # the key of the store that rank 0 sets when it has prepared the run
+EXCHANGE_FAILED = "summing the gradients over the ranks failed"  # before the error of a backend, in lower case
 
 
 class LostRanks(MesmError):
@@ -226,10 +227,23 @@ def no_sync(model: nn.Module, *, unless: bool) -> AbstractContextManager[Any]:
 def _sum_bucket(group: ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """The communication hook of DistributedDataParallel that sums gradients; the default one averages them."""
     work: Work = distributed.all_reduce(bucket.buffer(), group=group, async_op=True)
-    summed: torch.futures.Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
+    summed: torch.futures.Future[Tensor] = work.get_future().then(_first_value)
     return summed
 
 
+def _first_value(future: torch.futures.Future[Any]) -> Tensor:
+    """What a finished collective gives; its error with EXCHANGE_FAILED before it, as not all errors name the backend.
+
+    Of gloo: "Application timeout caused pair closure".
+    """
+    try:
+        value: Tensor = future.value()[0]
+    except RuntimeError as error:
+        raise RuntimeError(f"{EXCHANGE_FAILED}: {error}") from error
+    return value
+
+
 def _is_backend_error(error: RuntimeError) -> bool:
-    """Whether a backend raised it. gloo has no exception class, and autograd passes its errors on; they name gloo."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower() or "NCCL" in str(error)
+    """Whether a backend raised it. gloo has no exception class, and autograd passes its errors on as text."""
+    named = any(name in str(error).lower() for name in ("gloo", "nccl", EXCHANGE_FAILED))
+    return named or isinstance(error, distributed.DistError)

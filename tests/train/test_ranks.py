@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from rank_workers import (
     accumulated,
@@ -32,7 +33,7 @@ from mesm_data.storage.json_files import read_json
 from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.settings import RanksConfig
 from mesm_train.training.connection import connect_ranks
-from mesm_train.training.distributed import ALONE, Ranks
+from mesm_train.training.distributed import ALONE, LostRanks, Ranks, _first_value
 from mesm_train.training.setup import prepare_run
 
 DEALS = {
@@ -218,3 +219,14 @@ def test_divergence_on_one_rank_stops_all_and_names_its_samples(recipe: str, tmp
     diverged = read_json(tmp_path / "run" / "diverged.json")
     assert diverged["ranks"] == [1]
     assert diverged["keys"]
+
+
+def test_an_error_of_a_backend_is_known_as_one_although_it_does_not_name_it() -> None:
+    """As DistributedDataParallel's hook passes it on; seen when the network between two machines broke."""
+    future = torch.futures.Future[Any]()
+    summed = future.then(_first_value)
+    future.set_exception(RuntimeError("Application timeout caused pair closure"))
+    with pytest.raises(RuntimeError, match="Application timeout") as caught:
+        summed.wait()
+    with pytest.raises(LostRanks, match="rank 1 of 2 has lost the others"), Ranks(rank=1, world=2).backend_errors():
+        raise caught.value
