@@ -1,13 +1,15 @@
-"""Every command and every Python example of docs/predict.md, export.md and tutorial.md works as it stands there."""
+"""Commands and Python examples of docs/predict.md, export.md, reports.md and tutorial.md work as they stand there."""
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mesm_cli.data import app as data_app
 from mesm_cli.train import app
 from onnx_check import check_onnx
 from typer.testing import CliRunner
@@ -54,9 +56,9 @@ def examples(page: str) -> list[str]:
 
 
 def run(line: str) -> None:
-    name, *arguments = shlex.split(line)
-    if name == "mesm-train":
-        done = CliRunner().invoke(app, arguments)
+    name, *arguments = shlex.split(line, comments=True)
+    if name in ("mesm-train", "mesm-data"):
+        done = CliRunner().invoke(app if name == "mesm-train" else data_app, arguments)
         assert done.exit_code == 0, f"{line}: {done.exception} {done.output}"
     else:
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
@@ -86,6 +88,23 @@ def test_the_page_on_export(workplace: Path, dataset: Path, monkeypatch: pytest.
     check_onnx(mesm_train.load("runs/demo-fe2e", device="cpu"), dataset, Path("demo-onnx"), 1e-4)
     for code in examples("export.md"):
         exec(code, {})
+
+
+def test_the_page_on_reports(workplace: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On small runs and a small dataset; `app` and `browse` are opened in a browser by other tests."""
+    monkeypatch.chdir(workplace)
+    shutil.copytree("runs/demo-fe2e", "runs/demo-mesm")
+    page = (REPOSITORY / "docs/reports.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    lines = [line for line in lines if not line.startswith(("mesm-train app ", "mesm-data browse ", "pip "))]
+    assert len(lines) >= 9
+    first, second, *_ = Dataset(dataset).keys
+    places = {"Ses01F_impro01_F000": first, "Ses01F_impro01_M001": second, "/data/iemocap/": ""}
+    for line in lines:
+        here = re.sub("|".join(places), lambda found: places[found[0]], line)
+        run(re.sub(r"/data/iemocap(-20..)?(?= |$)", str(dataset), here))
+    for name in ("comparison.html", "clip.html", "iemocap.html", "croissant.json"):
+        assert Path(name).stat().st_size > 1000
 
 
 def test_the_tutorial(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
