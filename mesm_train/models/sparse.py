@@ -150,7 +150,7 @@ class SparseBlock(ChoosingBlock):
             self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops
         )
         trace = Trace(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
-        return x, pooled_sites(choice.kept, table), trace
+        return x, pooled_sites(choice, table), trace
 
     @staticmethod
     def _chosen(rows: Tensor, sites: Sites, table: Table) -> Tensor:
@@ -162,14 +162,13 @@ class SparseBlock(ChoosingBlock):
         return select_rows(rows, table.sites if sites.all_active else torch.searchsorted(sites.places, table.sites))
 
 
-def pooled_sites(kept: Tensor, table: Table) -> Sites:
-    """The 2x2 windows with a kept site, of bool (B, H, W), as sites of the pooled grids."""
+def pooled_sites(choice: Choice, table: Table) -> Sites:
+    """The 2x2 windows with a kept site, as sites of the pooled grids; `table` is that of the choice."""
     if table.pooled is not None:
         return table.pooled
-    batch, height, width = kept.shape
-    pooled = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-    places = torch.nonzero_static(pooled.flatten(), size=len(table.pool)).squeeze(1)
-    return Sites(active=pooled, places=places)
+    assert choice.windows is not None
+    places = torch.nonzero_static(choice.windows.flatten(), size=len(table.pool)).squeeze(1)
+    return Sites(active=choice.windows, places=places)
 
 
 def all_sites(batch: int, height: int, width: int, device: torch.device) -> Sites:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
 from mesm_train.models.kernels import Kernels, Table, kernels
-from mesm_train.models.kernels.functions import conv
+from mesm_train.models.kernels.functions import conv, dtype_of_products
 from mesm_train.models.norm import BatchNorm
 
 FEW_PICTURES = 8  # they are not padded
@@ -87,9 +87,8 @@ class ConvNorm(nn.Module):
         if offset is not None and ops.name == "triton":
             from mesm_train.models.kernels import card_patches
 
-            device = x.device.type
-            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-            with torch.autocast(device, enabled=False):
+            dtype = dtype_of_products(x, self.conv.weight)
+            with torch.autocast(x.device.type, enabled=False):
                 pictures, weight = x.to(dtype), self.conv.weight.to(dtype)
                 if card_patches.fits(pictures, weight):
                     rows: Tensor = card_patches.PatchConv.apply(pictures, weight)  # type: ignore[no-untyped-call]

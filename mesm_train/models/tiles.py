@@ -70,7 +70,7 @@ class TiledBlock(ChoosingBlock):
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
         y = self.convolve(chosen, SCALES[self.selection](choice.weights, active), table, ops)
-        pooled = pooled_sites(choice.kept, table)
+        pooled = pooled_sites(choice, table)
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)

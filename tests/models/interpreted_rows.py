@@ -19,7 +19,7 @@ from mesm_train.models import streams
 from mesm_train.models.kernels import Sites, card_choice, card_patches
 from mesm_train.models.kernels.card_kernels import TritonKernels
 from mesm_train.models.kernels.card_norm import CardNormRelu
-from mesm_train.models.kernels.choice import choose
+from mesm_train.models.kernels.choice import Choice, choose
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.selection import SiteAttention
 from mesm_train.models.sparse import SparseStack, pooled_sites
@@ -177,15 +177,15 @@ def check_choice(pictures: int, height: int, width: int, share: float, tile: int
         # Where equal weights reach p to the last bit, the order of the sum decides.
         different = card_choice.choose(even, active, p, tile).kept != choose(even, active, p, tile).kept
         assert different.flatten(1).sum(1).max() <= tile**2, (active.shape, p, tile)
-        check_table(mine.kept, mine.ends, sites)
+        check_table(mine.ends, goal, sites)
     broken = scores.detach().clone()
     broken[0, 0, 0] = torch.nan
     assert card_choice.choose(broken, active, 0.5, tile).counts[2] > 0
 
 
-def check_table(kept: Tensor, ends: Tensor, sites: Sites) -> None:
+def check_table(ends: Tensor, choice: Choice, sites: Sites) -> None:
     """The neighbours, the windows, and the rows among the active sites."""
-    count, pooled = int(ends[0, -1]), int(ends[1, -1])
+    kept, count, pooled = choice.kept, int(ends[0, -1]), int(ends[1, -1])
     goal = PureKernels().tables(kept, count, pooled)
     for rank in (sites.rank, None):
         mine = card_choice.tables(kept, count, pooled, ends, rank)
@@ -194,7 +194,7 @@ def check_table(kept: Tensor, ends: Tensor, sites: Sites) -> None:
         assert torch.equal(mine.near, goal.near)
         assert torch.equal(mine.pool, goal.pool)
         assert torch.equal(mine.plans["masks"], ((goal.near >= 0).int() << torch.arange(9)).sum(1).to(torch.int16))
-        windows = pooled_sites(kept, goal)
+        windows = pooled_sites(choice, goal)
         assert mine.pooled is not None
         assert mine.sources is not None
         assert torch.equal(mine.pooled.active, windows.active)

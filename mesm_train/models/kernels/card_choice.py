@@ -123,7 +123,7 @@ def choose(scores: Tensor, active: Tensor, p: float, tile: int) -> Choice:
 
 def tables(kept: Tensor, count: int, pooled: int, ends: Tensor, ranks: Tensor | None) -> Table:
     """See Kernels.tables; of at least one site. plans["masks"] is int16 (n,), which neighbours a row has, by bits."""
-    pictures, height, width = kept.shape
+    kept, (pictures, height, width) = kept.contiguous(), kept.shape
     block = block_of(height * width)
     rank = torch.empty(kept.shape, dtype=torch.int32, device=kept.device)
     sites = torch.empty(count, dtype=torch.int64, device=kept.device)

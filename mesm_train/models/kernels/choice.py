@@ -14,6 +14,7 @@ class Choice:
     weights: Tensor  # float (B, H, W): attention, summing to 1 over the active sites of a picture; 0 elsewhere
     kept: Tensor  # bool (B, H, W)
     counts: Tensor  # int64 (3,): kept sites, 2x2 windows with any of them, weights that are not finite
+    windows: Tensor | None = None  # bool (B, H/2, W/2): which windows these are, where `Table.pooled` does not tell
     ends: Tensor | None = None  # int64 (3, B): the same counts up to and with each picture, where they come so
 
 
@@ -41,7 +42,7 @@ def choose(scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
         weights = spread(of_tiles, tile, height, width)
     windows = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
     counts = torch.stack([kept.sum(), windows.sum(), (~torch.isfinite(weights)).sum()])
-    return Choice(weights=weights, kept=kept, counts=counts)
+    return Choice(weights=weights, kept=kept, counts=counts, windows=windows)
 
 
 def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = None) -> Tensor:

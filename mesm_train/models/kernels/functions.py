@@ -44,16 +44,21 @@ def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor
 
     On a card with few pictures the whole grid is computed (`masked_conv`).
     """
-    device = x.device.type
-    lower = accelerator.is_accelerator(x.device) and torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if lower else weight.dtype
+    dtype = dtype_of_products(x, weight)
     operations = 2 * math.prod(table.shape) * weight.numel()
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         x, weight = x.to(dtype), weight.to(dtype)
         if accelerator.is_accelerator(x.device) and operations <= DENSE_OPERATIONS:
             return masked_conv(x, weight, bias, table)
         y: Tensor = SubmanifoldConv.apply(x, weight, bias, table, kernels)  # type: ignore[no-untyped-call]
     return y
+
+
+def dtype_of_products(x: Tensor, weight: Tensor) -> torch.dtype:
+    """Of a convolution of x with the weight: autocast's on a graphics card, else the weight's."""
+    device = x.device.type
+    lower = accelerator.is_accelerator(x.device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if lower else weight.dtype
 
 
 def masked_conv(x: Tensor, weight: Tensor, bias: Tensor | None, table: Table) -> Tensor:
