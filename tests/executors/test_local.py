@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -39,6 +41,32 @@ def wait_for_the_parent(mark: str) -> None:
     signal.pause()
 
 
+def interrupt_half_a_start() -> None:
+    """Start a pool; send SIGINT when its first worker runs but has not been sent what it has to do.
+
+    A second thread is there to take the signal, as the threads of pyarrow and of tqdm do in a build.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.set_wakeup_fd(writer)
+    interrupted = []
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        caller = frame.f_back.f_code.co_name if frame.f_back else ""
+        if (event, frame.f_code.co_name, caller) == ("return", "spawnv_passfds", "_launch") and not interrupted:
+            interrupted.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+            os.read(reader, 1)  # returns when the other thread has taken the signal
+
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    sys.setprofile(interrupt)
+    try:
+        list(run_local(square, range(4), 2))
+    except KeyboardInterrupt:
+        print("interrupted", interrupted)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_has_one_result(workers: int) -> None:
     answers = list(run_local(square, range(20), workers))
@@ -60,6 +88,15 @@ def test_an_item_whose_worker_was_killed_is_processed_again(tmp_path: Path) -> N
 def test_an_exception_of_the_step_ends_the_work(workers: int) -> None:
     with pytest.raises(ValueError, match="is refused"):
         list(run_local(refuse, range(4), workers))
+
+
+def test_a_signal_that_another_thread_takes_does_not_interrupt_a_start(tmp_path: Path) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    program += "from test_local import *\nif __name__ == '__main__': interrupt_half_a_start()"
+    script = tmp_path / "main.py"
+    script.write_text(program)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("interrupted [True]\n", "")
 
 
 def test_workers_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:

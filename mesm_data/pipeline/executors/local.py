@@ -7,6 +7,7 @@ memory, which some containers lack.
 import ctypes
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +108,7 @@ def run_pool(
     running: dict[Any, _Worker[Item, Result]] = {}  # by pipe
 
     def start() -> None:
-        with _signals_blocked():
+        with _signals_deferred():
             worker = _Worker(function)
             running[worker.pipe] = worker
 
@@ -133,13 +134,29 @@ def run_pool(
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM: a worker whose start is interrupted would not be in the list of those to end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+def _signals_deferred() -> Iterator[None]:
+    """Delay Ctrl-C and SIGTERM until the block ends.
+
+    A worker whose start is interrupted would not be in the list of those to end, and would print a traceback, because
+    half of what it has to read is missing. The mask, which the worker inherits, covers the worker's own start. In this
+    process it is not enough: the kernel gives the signal to another thread, and Python runs the handler in the main
+    thread all the same.
+    """
+    received: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no handler interrupts another thread
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not None:  # None: C code has set a handler that Python cannot set again
+                handlers[number] = signal.signal(number, lambda caught, _: received.append(caught))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for deferred, handler in handlers.items():
+            signal.signal(deferred, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if received:
+            signal.raise_signal(received[0])
 
 
 def _serve(function: Callable[[Any], Any], pipe: Connection, parent: int) -> None:
