@@ -3,13 +3,14 @@
 import csv
 import json
 import re
-import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import run_command
+from documented_elsewhere import commands_to_run
+from page_commands import run_page_command
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.integrity.verify import verify
@@ -34,12 +35,6 @@ def make_clips(folder: Path) -> None:
     (folder / "five.mp4").write_bytes(bytes(range(256)) * 20)
 
 
-def commands(text: str) -> list[list[str]]:
-    """The commands in a page: the indented lines that begin with one of ours."""
-    lines = re.findall(r"^    (mesm-(?:data|train) .*)$", text, re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
-
-
 def table_in(text: str) -> str:
     """The CSV that the page shows."""
     match = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
@@ -61,18 +56,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
 
 
 def test_the_commands_of_the_guide_lead_from_six_clips_to_a_report(
-    tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = GUIDE.read_text()
     make_clips(tmp_path / "clips")
     (tmp_path / "clips.csv").write_text(table_in(text))
     for match in re.finditer(r"```toml\n(.*?)```", text, re.DOTALL):
         (tmp_path / "corpus.toml").write_text(match[1])
-    steps = commands(text)
-    assert len(steps) >= 5
-    for words in steps:
+    monkeypatch.chdir(tmp_path)
+    for command in commands_to_run("docs/own-corpus.md"):
         # Two of six clips cannot be used, which is more than 5 %: the builds say so with exit code 1.
-        run(words, code=1 if words[:2] == ["mesm-data", "build"] else 0)
+        run_page_command(command, code=1 if command.words[1] == "build" else 0)
     dataset = Dataset(tmp_path / "shards")
     assert list(verify(tmp_path / "shards")) == []
     assert dataset.keys == ["four", "one", "three", "two"]
