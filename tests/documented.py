@@ -65,7 +65,7 @@ def inline_commands(page: str) -> list[Command]:
 
 
 def shell_blocks(page: str) -> Iterator[tuple[int, str]]:
-    """The number of the first line and the text of each block with commands: fenced as sh, or indented by four spaces."""
+    """The first line and the text of each block with commands: fenced as sh, or indented by four spaces."""
     fenced = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
     text = _read(page)
     blocks = [(_line(text, match.start(2)), match[2]) for match in fenced.finditer(text) if match[1] == "sh"]

@@ -1,11 +1,11 @@
-"""Commands of the documentation that no test of a page runs: the test that runs the same thing, or why none can.
+"""Commands of the documentation that no test of a page runs: the test that runs the same thing, or why there is none.
 
-A key is a command of a page or its first words; of several keys the longest counts. A value is FILE::TEST, or a reason.
+A key is a command or its first words; of several keys the longest counts. A value is FILE::TEST, or a reason.
 """
 
 from documented import Command, commands
 
-NO_NETWORK = "pip fetches packages; test_every_extra_that_the_pages_name_exists"
+NO_NETWORK = "needs a network; test_every_extra_that_the_pages_name_exists_and_is_listed checks the names"
 THE_SUITE = "runs this suite, or a part of it"
 
 ELSEWHERE = {
@@ -15,7 +15,9 @@ ELSEWHERE = {
     "make check": THE_SUITE,
     "make test": THE_SUITE,
     "make check-full": THE_SUITE,
-    "make check-real": "tests/inference/test_real_footage.py::test_a_table_of_real_clips_is_built_and_their_faces_are_detected",
+    "make check-real": (
+        "tests/inference/test_real_footage.py::test_a_table_of_real_clips_is_built_and_their_faces_are_detected"
+    ),
     "make docs": "tests/test_docs.py::test_the_site_builds_without_a_warning_and_asks_nothing_of_other_hosts",
     "make sample": "seven minutes with `make demo`; docs/quickstart.md has its commands",
     "make demo": "tests/test_commands.py::test_make_demo_prints_its_steps_and_their_duration",
@@ -25,7 +27,7 @@ ELSEWHERE = {
     ".venv/bin/pre-commit install": "tests/test_commands.py::test_pre_commit_runs_what_make_lint_runs",
     "source .venv/bin/activate": "is for an interactive shell",
     "pip install": NO_NETWORK,
-    "python benchmarks": "measures for many minutes",
+    "python benchmarks/model.py": "measures for many minutes",
     "python tests/dataset/hostile.py --cases 20000": (
         "tests/dataset/test_hostile.py::test_twenty_thousand_invalid_datasets_are_refused_without_harm"
     ),
@@ -46,7 +48,9 @@ ELSEWHERE = {
     "mesm-data build crema-d": (
         "tests/corpora/test_open_build.py::test_crema_d_uses_the_sound_of_the_wav_and_the_frames_of_the_flash_video"
     ),
-    "mesm-data build meld": "tests/corpora/test_open_build.py::test_meld_mixes_surround_sound_down_and_prefers_the_twin",
+    "mesm-data build meld": (
+        "tests/corpora/test_open_build.py::test_meld_mixes_surround_sound_down_and_prefers_the_twin"
+    ),
     "mesm-data build mosi": (
         "tests/corpora/test_open_build.py::test_mosi_is_cut_from_the_whole_video_by_the_labels_times"
     ),
@@ -75,10 +79,10 @@ ELSEWHERE = {
     "mesm-train run iemocap-mesm --data /data/iemocap --set split=paper": (
         "tests/splits/test_fetch.py::test_the_papers_lists_are_available_by_name_once_fetched"
     ),
-    "mesm-train run iemocap-mesm --data s3://bucket/iemocap --set loader.source=webdataset": (
+    "mesm-train run iemocap-mesm --data s3://bucket/iemocap --set split=session-5 --set loader.source=webdataset": (
         "tests/train/test_stream.py::test_an_object_store_is_streamed_through_faults_and_nothing_is_kept"
     ),
-    "mesm-train run iemocap-mesm --data s3://bucket/iemocap --set loader.cache_gb=100": (
+    "mesm-train run iemocap-mesm --data s3://bucket/iemocap --set split=session-5 --set loader.cache_gb=100": (
         "tests/train/test_elsewhere.py::test_two_ranks_train_from_s3_as_from_disk_and_fetch_each_shard_once"
     ),
     "mesm-train eval runs/mesm-s5 --data https://example.org/iemocap": (
@@ -87,16 +91,15 @@ ELSEWHERE = {
     "mesm-train run iemocap-fe2e --data /data/iemocap --nproc-per-node 8": (
         "tests/train/test_kills.py::test_a_signal_to_the_command_saves_a_checkpoint_and_stops_all_ranks"
     ),
-    "torchrun --standalone": (
-        "tests/train/test_kills.py::test_under_torchrun_a_run_resumes_automatically_after_kills"
-    ),
+    "torchrun --standalone": "tests/train/test_kills.py::test_under_torchrun_a_run_resumes_automatically_after_kills",
     "torchrun --nnodes 2": (
         "tests/train/test_kills.py::test_torchrun_starts_ranks_again_on_two_machines_whose_restarts_it_may_count_differently"
     ),
     "srun torchrun": "needs Slurm; what it starts is the torchrun of two machines",
     "mesm-train app": "tests/train/test_app.py::test_a_clip_is_predicted_in_a_browser_and_deleted",
-    "mesm-train predict NAME": (
-        "tests/inference/test_hub.py::test_a_model_of_the_hub_predicts_by_its_id_and_again_without_a_network"
+    "mesm-train export demo/fe2e --to onnx": "tests/inference/test_pages.py::test_the_page_on_export",
+    "mesm-train settings model.two_phase": (
+        "tests/test_commands.py::test_settings_of_a_section_or_one_alone_and_a_key_that_is_misspelt"
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Runs commands of the documentation as they stand, but for places: /data/iemocap is data/iemocap of the test's folder."""
+"""Runs commands of the documentation as they stand, but for places: /data is `data` of the current folder."""
 
 import re
 import subprocess

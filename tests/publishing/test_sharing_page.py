@@ -17,4 +17,4 @@ def test_the_page_on_sharing(dataset: Path, store: Store, tmp_path: Path, monkey
     for command in commands_to_run("docs/sharing.md"):
         run_page_command(command)
     assert {path.name for path in Path("srv/iemocap-recipe").iterdir()} >= {"README.md", "splits.json", "recipe.lock"}
-    assert list(verify("data/iemocap-copy")) == []
+    assert list(verify(Path("data/iemocap-copy"))) == []
