@@ -141,8 +141,8 @@ class WindowMeans(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dx: Tensor, dmeans: Tensor) -> Tensor:
         """Of the grid, in channels_last."""
-        height, width = dx.shape[2:]
-        windows = dx.permute(0, 2, 3, 1).unflatten(2, (width // 2, 2)).unflatten(1, (height // 2, 2))
+        batch, channels, height, width = dx.shape
+        windows = dx.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
         total = torch.add(windows, dmeans.permute(0, 2, 3, 1)[:, :, None, :, None], alpha=0.25)
         return total.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
