@@ -192,11 +192,6 @@ def make_stack(settings: ModelSettings, modality: str, text_width: int) -> Stack
     name, channels, size = STACKS[modality]
     if settings.kind == "fe2e":
         return Stack(settings, channels, size)
-    import os
-    from dataclasses import replace
-
-    if p := os.environ.get(f"MESM_P_{modality.upper()}"):
-        settings = replace(settings, sparse=replace(settings.sparse, p=float(p)))
     kind = SparseStack if settings.sparse.tile == 1 else TiledStack
     return kind(settings, channels, size, text_width, name)
 

@@ -181,9 +181,7 @@ def _chosen(
 def _attention(settings: ModelSettings, encoder: Any, sites: list[int], *, texts: int) -> int:
     """Scores over `sites` active sites, or tiles, at each block, of `texts` utterances."""
     width = _width(encoder)
-    import os
-
-    steps = zip(sites[:1] if "MESM_SHARED" in os.environ else sites, settings.channels, strict=False)
+    steps = zip(sites, settings.channels, strict=False)
     return sum(site * (c * c + c) + texts * width * c for site, c in steps)
 
 

@@ -58,16 +58,6 @@ class Importance(nn.Module):
         effect = F.avg_pool2d(effect, self.tile, ceil_mode=True, divisor_override=1).squeeze(1)
         self.sums += torch.stack([(effect.square() * kept).sum(0), kept.sum(0)])
 
-    def watch_rows(self, rows: Tensor, places: Tensor, kept: Tensor) -> None:
-        if self.learning and rows.requires_grad:
-            rows.register_hook(partial(self._add_rows, rows.detach(), places, kept))
-
-    @torch.no_grad()
-    def _add_rows(self, rows: Tensor, places: Tensor, kept: Tensor, gradient: Tensor) -> None:
-        effect = (rows * gradient).sum(1, dtype=torch.float64)
-        effect = effect.new_zeros(kept.numel()).index_copy(0, places, effect).view(kept.shape)
-        self.sums += torch.stack([(effect.square() * kept).sum(0), kept.sum(0)])
-
     @torch.no_grad()
     def update(self, sums: Tensor) -> None:
         """Take an update's sums, as `sums` has them, over all ranks. Tiles that nobody kept stay as they are."""

@@ -5,7 +5,6 @@ tests/models/oracle.py is the same with whole grids and masks, which saves nothi
 blocks that choose among squares of sites.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.data.device import HostCopy
-from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels, Sites, Table
 from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
@@ -130,17 +128,6 @@ class SparseBlock(ChoosingBlock):
     with 0 at the dropped ones is that over the kept.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
-    ) -> None:
-        super().__init__(inputs, outputs, size, text_width, settings, name)
-        self.importance = Importance(1, *size) if "MESM_SITE_PRIOR" in os.environ else None
-
-    def set_epoch(self, epoch: float) -> None:
-        super().set_epoch(epoch)
-        if self.importance is not None:
-            self.importance.learning = self.selection != "published" and self.training_p > self.p
-
     def steps(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sites, Trace]]:
         """Choose among the active sites, convolve those that are kept, and pool.
 
@@ -157,12 +144,7 @@ class SparseBlock(ChoosingBlock):
             ValueError: the attention is not finite.
         """
         with self.grad_for_attention():
-            scores = self.attention(rows, sites, text, ops)
-            if self.importance is not None:
-                scores = scores + self.importance.prior().to(scores.dtype)
-            choice = ops.choose(scores, sites.active, self.current_p())
-        if self.training and self.importance is not None:
-            self.importance.watch_rows(rows, sites.places, choice.kept)
+            choice = ops.choose(self.attention(rows, sites, text, ops), sites.active, self.current_p())
         table = yield from self.table(choice, ops, sites.rank)
         x = self.convolve(
             self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops

@@ -8,8 +8,6 @@ A tile's score is its text-guided attention plus the logarithm of its place's im
 measures while p is annealed.
 """
 
-import os
-import zlib
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +17,6 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
-from mesm_train.models.kernels.choice import Choice, spread
 from mesm_train.models.kernels.functions import select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
@@ -48,21 +45,7 @@ class TiledBlock(ChoosingBlock):
         super().set_epoch(epoch)
         self.importance.learning = self.selection != "published" and self.training_p > self.p
 
-    def perturbed(self, scores: Tensor, choice: Choice) -> Choice:
-        """Gumbel top-k: as many tiles, with the highest perturbed scores."""
-        scale = {"const": 1.0, "anneal": (self.training_p - self.p) / (1 - self.p)}[os.environ["MESM_GUMBEL"]]
-        if not scale:
-            return choice
-        generator = torch.Generator().manual_seed((torch.initial_seed() + zlib.crc32(self.name.encode())) % 2**63)
-        noise = -torch.empty(scores.shape).exponential_(generator=generator).log()
-        order = (scores.detach().float() + scale * noise).flatten(1).argsort(1, descending=True).argsort(1)
-        tiles = choice.kept[:, :: self.tile, :: self.tile]
-        kept = (order < tiles.flatten(1).sum(1, keepdim=True)).view_as(tiles)
-        return with_kept(choice.weights, spread(kept, self.tile, *choice.kept.shape[1:]))
-
-    def steps(
-        self, x: Tensor, text: Tensor, ops: Kernels, shared: Choice | None = None
-    ) -> Steps[tuple[Tensor, Trace, Choice]]:
+    def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
 
         Args:
@@ -79,15 +62,9 @@ class TiledBlock(ChoosingBlock):
         batch, channels, height, width = x.shape
         windows = F.avg_pool2d(x, 2)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
-        if shared is not None:
-            choice = with_kept(4 * F.avg_pool2d(shared.weights.unsqueeze(1), 2).squeeze(1), shared.kept[:, ::2, ::2])
-        else:
-            with self.grad_for_attention():
-                scores = self._scores(windows, text, ops)
-                choice = ops.choose(scores, active, self.current_p(), self.tile)
-                if self.training and "MESM_GUMBEL" in os.environ:
-                    choice = self.perturbed(scores, choice)
-        if self.training and shared is None:
+        with self.grad_for_attention():
+            choice = ops.choose(self._scores(windows, text, ops), active, self.current_p(), self.tile)
+        if self.training:
             self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -101,7 +78,7 @@ class TiledBlock(ChoosingBlock):
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
         grid = grid.index_copy_(0, dropped, passed_on.to(y.dtype))
         trace = Trace(active=active, weights=choice.weights.detach(), kept=choice.kept)
-        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace, choice
+        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 
     def _scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """The scores of the tiles, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
@@ -112,14 +89,6 @@ class TiledBlock(ChoosingBlock):
         return scores + self.importance.prior().to(scores.dtype)
 
 
-def with_kept(weights: Tensor, kept: Tensor) -> Choice:
-    """A choice of other sites."""
-    batch, height, width = kept.shape
-    windows = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-    counts = torch.stack([kept.sum(), windows.sum(), (~torch.isfinite(weights)).sum()])
-    return Choice(weights=weights, kept=kept.contiguous(), counts=counts, windows=windows)
-
-
 class TiledStack(SparseStack):
     """MESM's stack with blocks that choose among tiles."""
 
@@ -127,10 +96,9 @@ class TiledStack(SparseStack):
 
     def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
         """See SparseStack."""
-        traces, shared = [], None
+        traces = []
         for block in self.blocks:
             assert isinstance(block, TiledBlock)
-            x, trace, choice = yield from block.steps(x, text, ops, shared)
-            shared = choice if "MESM_SHARED" in os.environ else None
+            x, trace = yield from block.steps(x, text, ops)
             traces.append(trace)
         return x, traces
