@@ -68,8 +68,8 @@ for limit in limits:
     soft, hard = resource.getrlimit(number)
     resource.setrlimit(number, (limit, hard))
     try:
-        said = build_dataset(corpus, out, RECIPE, workers=1)
-        answer = said["root"]
+        summary = build_dataset(corpus, out, RECIPE, workers=1)
+        answer = summary["root"]
     except (MesmError, OSError, MemoryError) as error:
         answer = f"ended: {type(error).__name__}: {error}"
     finally:

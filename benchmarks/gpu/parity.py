@@ -58,15 +58,15 @@ def batch(utterances: int) -> Batch:
 
 def outcome(original: Model, data: Batch, device: torch.device, precision: str) -> Outcome:
     """Logits, all gradients in one vector, and the kept sites of each sparse block, on the CPU in float64."""
-    made = copy.deepcopy(original).to(device)
+    copied = copy.deepcopy(original).to(device)
     dtype = torch.float64 if precision == "fp64" else torch.float32
-    made, data = made.to(dtype), data.to(device)
+    copied, data = copied.to(dtype), data.to(device)
     configure_backends(device, precision)
     with autocast(device, precision):
-        look = made.look(data)
+        look = copied.look(data)
     loss = functional.binary_cross_entropy_with_logits(look.logits.to(dtype), data.labels.to(dtype), reduction="sum")
     loss.backward()  # type: ignore[no-untyped-call]
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in made.parameters()]
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in copied.parameters()]
     flat = torch.cat([gradient.flatten().double().cpu() for gradient in gradients])
     kept = [trace.kept.cpu() for traces in look.traces.values() for trace in traces]
     return look.logits.detach().double().cpu(), flat, kept
@@ -77,14 +77,14 @@ def parity(options: Options) -> Result:
     rows: list[Result] = []
     data = batch(2 if options.quick else 4)
     for kind, p in KINDS:
-        made = model(kind, p, quick=options.quick)
-        logits, gradient, kept = outcome(made, data, torch.device("cpu"), "fp64")
+        original = model(kind, p, quick=options.quick)
+        logits, gradient, kept = outcome(original, data, torch.device("cpu"), "fp64")
         for place, precision in (("cpu", "fp32"), *((options.device, name) for name in LIMITS)):
             name = f"mesm p = {p:g}" if kind == "mesm" else kind
             row: Result = {"kind": name, "device": place, "precision": precision}
-            row["engine"] = made.stacks["v"].kernels(torch.device(place)).name
+            row["engine"] = original.stacks["v"].kernels(torch.device(place)).name
             try:
-                theirs = outcome(made, data, torch.device(place), precision)
+                theirs = outcome(original, data, torch.device(place), precision)
             except Exception as error:  # the other precisions are worth a try; a broken card fails them too
                 rows.append({**row, "passed": False, "error": f"{type(error).__name__}: {str(error)[:300]}"})
                 continue

@@ -64,15 +64,15 @@ def main() -> None:
     parser.add_argument("kit", type=Path)
     parser.add_argument("--python", default="3.12", help="version of the machine with the card")
     parser.add_argument("--no-wheels", action="store_true")
-    given = parser.parse_args()
-    given.kit.mkdir(parents=True, exist_ok=True)
-    if not (given.kit / "shards" / "dataset.json").exists():
-        write_shards(given.kit / "shards")
-    write_split(Dataset(given.kit / "shards"), given.kit / "split.yaml")
-    if not given.no_wheels:
-        download_wheels(given.kit / "wheels", given.python)
-    size = sum(path.stat().st_size for path in given.kit.rglob("*") if path.is_file())
-    print(f"{given.kit}: {size / 2**20:.1f} MiB. On the machine with the card: make gpu")
+    settings = parser.parse_args()
+    settings.kit.mkdir(parents=True, exist_ok=True)
+    if not (settings.kit / "shards" / "dataset.json").exists():
+        write_shards(settings.kit / "shards")
+    write_split(Dataset(settings.kit / "shards"), settings.kit / "split.yaml")
+    if not settings.no_wheels:
+        download_wheels(settings.kit / "wheels", settings.python)
+    size = sum(path.stat().st_size for path in settings.kit.rglob("*") if path.is_file())
+    print(f"{settings.kit}: {size / 2**20:.1f} MiB. On the machine with the card: make gpu")
 
 
 if __name__ == "__main__":

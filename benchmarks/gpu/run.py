@@ -175,34 +175,37 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[name for name, *_ in PARTS], help="some of the parts")
     parser.add_argument("--work", type=Path, help="for runs (default: a temporary folder)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part:
-        options = Options(device=given.device, quick=given.quick, kit=given.kit, work=given.work)
-        part(given.part, options, given.out)
+    settings = parser.parse_args()
+    if settings.part:
+        options = Options(device=settings.device, quick=settings.quick, kit=settings.kit, work=settings.work)
+        part(settings.part, options, settings.out)
         return 0
-    began, report = time.monotonic(), {"date": time.strftime("%Y-%m-%d"), "device": given.device, "quick": given.quick}
-    unpack_wheels(given.kit)
+    began, report = (
+        time.monotonic(),
+        {"date": time.strftime("%Y-%m-%d"), "device": settings.device, "quick": settings.quick},
+    )
+    unpack_wheels(settings.kit)
     parts: dict[str, Result] = {}
-    given.out.mkdir(parents=True, exist_ok=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mesm-gpu-") as temporary:
-        work = given.work or Path(temporary)
+        work = settings.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        options = Options(device=given.device, quick=given.quick, kit=given.kit.resolve(), work=work.resolve())
-        limits = {name: limit * given.minutes / MINUTES for name, _, _, limit in PARTS}
+        options = Options(device=settings.device, quick=settings.quick, kit=settings.kit.resolve(), work=work.resolve())
+        limits = {name: limit * settings.minutes / MINUTES for name, _, _, limit in PARTS}
 
         def run_chain(chain: Sequence[str]) -> None:
             for name in chain:
-                left = 60 * given.minutes - (time.monotonic() - began)
-                if name in given.only:
+                left = 60 * settings.minutes - (time.monotonic() - began)
+                if name in settings.only:
                     late = {"status": "not run", "error": "no time was left"}
                     parts[name] = run_part(name, options, min(limits[name], left)) if left > 5 else late
                     print(f"{name}: {parts[name]['status']} ({parts[name].get('seconds', 0)} s)", flush=True)
-                    write_report(given.out, {**report, "seconds": round(time.monotonic() - began)}, parts)
+                    write_report(settings.out, {**report, "seconds": round(time.monotonic() - began)}, parts)
 
         for stage in STAGES:
             with ThreadPoolExecutor(len(stage)) as pool:
                 list(pool.map(run_chain, stage))
-    print((given.out / "report.md").read_text())
+    print((settings.out / "report.md").read_text())
     return int(any(result["status"] != "ok" for result in parts.values()))
 
 

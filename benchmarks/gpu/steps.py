@@ -30,7 +30,7 @@ def streams(options: Options) -> Result:
         row = {"utterances": utterances, "precision": precision}
         try:
             run(command, options)
-            result["rows"] += [{**row, **found} for found in json.loads(file.read_text())]
+            result["rows"] += [{**row, **measurement} for measurement in json.loads(file.read_text())]
         except RuntimeError as error:
             result["passed"] = False
             result["rows"].append({**row, "error": str(error)[-400:]})

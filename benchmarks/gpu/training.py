@@ -37,12 +37,12 @@ def arguments(options: Options, kind: str, out: Path, device: str) -> list[objec
 
 def losses(run_folder: Path) -> dict[int, float]:
     """The loss by update, and a ValueError if one is there twice."""
-    found: dict[int, float] = {}
+    losses_by_step: dict[int, float] = {}
     for record in records(run_folder):
-        if record["step"] in found:
+        if record["step"] in losses_by_step:
             raise ValueError(f"{run_folder.name}: update {record['step']} is in metrics.jsonl twice")
-        found[record["step"]] = record["loss"]
-    return found
+        losses_by_step[record["step"]] = record["loss"]
+    return losses_by_step
 
 
 def records(run_folder: Path) -> list[dict[str, Any]]:
@@ -124,9 +124,9 @@ def resume(options: Options) -> Result:
     process.wait()
     before = len(records(out))
     run([*command, "--resume"], options, OMP_NUM_THREADS=THREADS)
-    found = compare(undisturbed(options), losses(out))
-    passed = found["first_gap"] < 1e-2 and abs(found["end_ratio"] - 1) < 0.2
-    return {"passed": passed, "killed_after": before, **found}
+    comparison = compare(undisturbed(options), losses(out))
+    passed = comparison["first_gap"] < 1e-2 and abs(comparison["end_ratio"] - 1) < 0.2
+    return {"passed": passed, "killed_after": before, **comparison}
 
 
 def ranks(options: Options) -> Result:

@@ -27,7 +27,6 @@ from mesm_data.storage.remote_bytes import (
     file_size,
     is_http,
     iter_chunks,
-    iter_http_chunks,
     local_path,
     open_store,
     url_scheme,
@@ -65,18 +64,6 @@ def read_bytes(url: str, *, limit: int) -> bytes:
         return bytes(data)
 
     return with_retries(url, read)
-
-
-def file_exists(url: str) -> bool:
-    """Whether the file exists. Raises InputError or MesmError if this cannot be determined."""
-    try:
-        if is_http(url):
-            with_retries(url, lambda: next(iter_http_chunks(url, 0, 1), b""))
-        else:
-            with_retries(url, lambda: file_size(url))
-    except RemoteFileNotFound:
-        return False
-    return True
 
 
 def download_file(url: str, target: Path, *, size: int, sha256: str, step: Step = no_step) -> None:

@@ -113,8 +113,3 @@ def arpabet(name: str) -> str:
 def mouth(name: str) -> Mouth:
     """Return the mouth shape of a phoneme; closed in a pause."""
     return PHONEMES.get(bare(name), UNKNOWN)[1] if bare(name) else CLOSED
-
-
-def is_vowel(name: str) -> bool:
-    """Whether a phoneme is syllabic."""
-    return bare(name) in VOWELS

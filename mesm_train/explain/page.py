@@ -11,10 +11,13 @@ from mesm_data.storage.progress import Step, no_step
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
+from mesm_train.explain.untrained import untrained_model
 from mesm_train.inference.predictor import Predictor
 from mesm_train.inference.result import Prediction
+from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.report.evidence import strip_view
-from mesm_train.report.site_selection import fusion_weights, predict_with_sites
+from mesm_train.report.site_selection import Strip, fusion_weights, predict_with_sites
 
 MAX_SITES = 8.0  # seconds of an utterance whose kept sites are drawn
 PLACES = 4  # decimals of an effect on the page
@@ -56,7 +59,7 @@ def render_explanation(
         timeline: a figure of the outputs over time, as SVG.
     """
     dataset: Mapping[str, Any] = predictor.facts.get("dataset", {})
-    settings = predictor.model.settings
+    settings, untrained = predictor.model.settings, untrained_model(predictor)
     return render(
         "mesm_train.explain",
         "explain.html",
@@ -71,21 +74,21 @@ def render_explanation(
         synthetic=bool(dataset.get("synthetic")),
         licence=dataset.get("licence", {}),
         names=[predictor.spec.meanings.get(name, name) for name in predictor.spec.outputs],
-        subjects=[explain(predictor, subject, step=step) for subject in subjects],
+        seed=predictor.facts.get("seed"),
+        subjects=[explain(predictor, subject, untrained, step=step) for subject in subjects],
     )
 
 
-def explain(predictor: Predictor, subject: Subject, *, step: Step = no_step) -> dict[str, Any]:
-    """What the template `utterance.html` shows of one utterance."""
+def explain(predictor: Predictor, subject: Subject, untrained: Model | None, *, step: Step = no_step) -> dict[str, Any]:
+    """What the template `utterance.html` shows of one utterance. `untrained`: see `untrained_model`."""
     content = subject.content
     prediction = predictor.predict_inputs([content])[0]
     parts = occlude(predictor, content, step=step)
     outputs = list(prediction.values)
     seconds = max(len(content.samples) / content.sample_rate, len(content.faces) * content.frame_interval, 0.01)
-    [sites] = predict_with_sites(
-        predictor.model, predictor.batch([content]), frame_interval=content.frame_interval, seconds=MAX_SITES
-    )
-    drawn_seconds = min(MAX_SITES, max((strip.seconds for strip in sites.strips), default=MAX_SITES))
+    strips = _strips(predictor, predictor.model, subject) if predictor.model.settings.kind == "mesm" else []
+    strips_before = [] if untrained is None else _strips(predictor, untrained, subject)
+    drawn_seconds = min(MAX_SITES, max((strip.seconds for strip in strips), default=MAX_SITES))
     sound = len(content.samples) > 0
     return {
         "title": subject.title,
@@ -93,15 +96,7 @@ def explain(predictor: Predictor, subject: Subject, *, step: Step = no_step) -> 
         "notes": [*prediction.notes, *(f"No {name}: {reason}." for name, reason in prediction.missing.items())],
         "selected": outputs.index(prediction.best) if prediction.best else 0,
         "rows": [_output_row(prediction, name, subject.true) for name in outputs],
-        "branches": [
-            {
-                "title": name.capitalize(),
-                "weight": fusion_weights(predictor.model).get(modality),
-                "logits": list(logits.values()),
-            }
-            for modality, name in MODALITY_NAMES.items()
-            if (logits := prediction.branches.get(name))
-        ],
+        "branches": _branches(predictor, prediction),
         "modalities": [_effect(part) for part in parts if part.kind == "modality"],
         "words": _words(content.text, parts),
         "faces": _faces(subject, parts, seconds),
@@ -110,11 +105,19 @@ def explain(predictor: Predictor, subject: Subject, *, step: Step = no_step) -> 
         "spectrogram": png_uri(spectrogram(content.samples, content.sample_rate)) if sound else None,
         "waveform": waveform(content.samples),
         "sound_width": 100 * len(content.samples) / content.sample_rate / seconds,
-        "strips": [strip_view(strip, drawn_seconds) for strip in sites.strips]
-        if predictor.model.settings.kind == "mesm"
-        else [],
+        "strips": [strip_view(strip, drawn_seconds) for strip in strips],
+        "strips_before": [strip_view(strip, drawn_seconds) for strip in strips_before],
         "strip_seconds": drawn_seconds,
     }
+
+
+def _strips(predictor: Predictor, model: AnyModel, subject: Subject) -> Sequence[Strip]:
+    """The beginning of an utterance, and what each sparse block of `model` keeps of it."""
+    content = subject.content
+    [prediction] = predict_with_sites(
+        model, predictor.batch([content]), frame_interval=content.frame_interval, seconds=MAX_SITES
+    )
+    return prediction.strips
 
 
 def _output_row(prediction: Prediction, name: str, true: Mapping[str, bool]) -> dict[str, Any]:

@@ -8,16 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mesm_cli.explain import explain
 
 import mesm_train
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
-from mesm_train.explain.contents import dataset_subjects, default_keys, worst_keys
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.explain.contents import Subject, dataset_subjects, default_keys, worst_keys
 from mesm_train.explain.occlusion import count_passes, occlude
+from mesm_train.explain.page import render_explanation
+from mesm_train.explain.untrained import untrained_model
 from mesm_train.inference.clips import ClipInput, of_sample
+from mesm_train.inference.make_model import make_model
 from mesm_train.inference.predictor import Predictor
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.report.record import read_record
+from mesm_train.training.setup import prepare_run
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +129,28 @@ def test_what_cannot_be_explained_is_refused(trained_run: Path, tmp_path: Path) 
         explain(trained_run, keys="one", worst=1)
     with pytest.raises(InputError, match="holds neither a run"):
         explain(tmp_path)
+
+
+def test_the_choice_before_training_is_that_of_the_weights_with_which_the_run_began(
+    trained_run: Path, predictor: Predictor, content: ClipInput
+) -> None:
+    untrained = untrained_model(predictor)
+    assert untrained is not None
+    first = prepare_run(load_recipe(str(trained_run / "config.yaml")), trained_run).model.state_dict()
+    own = {name: value for name, value in untrained.state_dict().items() if not name.startswith("text.")}
+    assert own.keys() == {name for name in first if not name.startswith("text.")}
+    for name, value in own.items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=0, msg=name)
+    trained = predictor.model.state_dict()
+    assert not any(torch.equal(value, trained[name]) for name, value in own.items() if name.endswith("conv.weight"))
+    for name, value in untrained.state_dict().items():
+        if name.startswith("text."):
+            assert value is trained[name] or torch.equal(value, trained[name])
+    html = render_explanation(predictor, [Subject(title="one", content=content, true={})])
+    kept = [re.findall(r'<img src="([^"]*)" alt="Block', part) for part in html.split("<h3>Before training</h3>")]
+    assert len(kept[0]) == len(kept[1]) == 4  # two blocks, faces and sound
+    assert kept[0] != kept[1]
+    assert isinstance(predictor.model, Model)
+    assert predictor.model.text is not None
+    dense = make_model(replace(predictor.model.settings, kind="fe2e"), predictor.model.text.encoder, {})
+    assert untrained_model(replace(predictor, model=dense)) is None

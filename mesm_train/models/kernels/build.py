@@ -116,11 +116,11 @@ def compile_library(compiler: str, sources: tuple[Path, ...], path: Path) -> Non
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        recipe.compile_sources(compiler, NATIVE, sources, made)
-        with made.open("rb") as file:
+        library = Path(folder) / path.name
+        recipe.compile_sources(compiler, NATIVE, sources, library)
+        with library.open("rb") as file:
             os.fsync(file.fileno())
-        sha256 = sha256_file(made)
-        made.replace(path)
+        sha256 = sha256_file(library)
+        library.replace(path)
     with atomic_write(path.with_suffix(".sha256")) as file:
         file.write(sha256.encode())

@@ -95,10 +95,10 @@ class CardNormRelu(torch.autograd.Function):
 
 def empty_before_zeros(like: Tensor, rows: int, zeros: int) -> Tensor:
     """(rows + zeros, C), of which the last are 0 and the first are not set."""
-    made = like.new_empty(rows + zeros, like.shape[1])
+    allocated = like.new_empty(rows + zeros, like.shape[1])
     if zeros:
-        made[rows:].zero_()
-    return made
+        allocated[rows:].zero_()
+    return allocated
 
 
 def divide(rows: int) -> tuple[int, int]:
