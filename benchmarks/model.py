@@ -7,7 +7,8 @@ dense stacks as torch's own layers compute them (`dense`, NCHW). Operations are 
 
     OMP_NUM_THREADS=2 python benchmarks/model.py [--rounds 5] [--p .8 .5] [--tile 1 4] [--device cuda --precision bf16]
 
-Sparse blocks have the published selection, or with --selection gate that one.
+Sparse blocks have the published selection, or with --selection gate that one. Tiles are chosen by fresh attention,
+which scatters them, or with --prior also by the importance that a trained run in tiles has learned.
 
 On a machine that does other work, --cpu-time with OMP_NUM_THREADS=1 counts the processor's seconds, not the clock's.
 """
@@ -26,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
@@ -75,10 +77,15 @@ def inputs(device: torch.device, utterances: int) -> dict[str, tuple[Tensor, Ten
 
 def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
     """Name to what makes the stack of a modality."""
+    learned = load_file(options.prior) if options.prior else {}
 
     def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
         sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=options.selection, init="published")
-        return make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
+        stack = make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
+        for n, block in enumerate(stack.blocks):
+            if learned:
+                block.importance.value.copy_(learned[f"stacks.{m}.blocks.{n}.importance.value"])
+        return stack
 
     def fe2e(engine: str, m: str) -> nn.Module:
         return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
@@ -179,6 +186,7 @@ def main() -> None:
     parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
     parser.add_argument("--tile", type=int, nargs="+", default=[1])
     parser.add_argument("--selection", default="published", choices=["published", "gate", "straight"])
+    parser.add_argument("--prior", metavar="FILE", help="model.safetensors of a run with such tiles")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--utterances", type=int, default=8)
     parser.add_argument("--cpu-time", action="store_true")

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesm_train.models import kernels
 from mesm_train.models.kernels import build, compiler
 from mesm_train.models.kernels.native import NativeKernels
 
@@ -100,7 +99,7 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
             sizes = ((int(mask.sum()), cin), (int(mask.sum()), cout), (9, cin, cout), (cout,), (cout,))
             x, dy, weight, scale, shift = (torch.randn(size, generator=generator).to(dtype) for size in sizes)
             y = ops.conv(x, weight, table, bias=shift)
-            assert (len(ops._windows(table, x, cin, cout)[0]) >= kernels.MIN_WINDOWS) == (cin == 64)  # Winograd's way
+            assert (len(ops._windows(table, x, cin, cout)[0]) >= ops.min_windows) == (cin == 64)  # Winograd's way
             positive, (most, which) = ops.normalise(y, scale, shift), ops.normalise_pool(y, scale, shift, table.pool)
             outputs += [y, ops.conv(dy, weight, table, mirror=True), ops.conv_weight(x, dy, table)]
             outputs += [positive, most, which]

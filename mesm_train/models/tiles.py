@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
-from mesm_train.models.kernels.functions import select_rows
+from mesm_train.models.kernels.functions import merge_rows, select_rows, window_means
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
@@ -53,23 +53,22 @@ class TiledBlock(ChoosingBlock):
             ValueError: the attention is not finite.
         """
         batch, channels, height, width = x.shape
-        windows = F.avg_pool2d(x, 2)
+        features, windows = window_means(x)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
         with self.grad_for_attention():
             choice = ops.choose(self._tile_scores(windows, text, ops), active, self.current_p(), self.tile)
         if self.training:
             self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
-        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
         y = self.convolve(chosen, SCALES[self.selection](choice.weights, active), table, ops)
         pooled = pooled_sites(choice, table)
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
-        grid = y.new_zeros(count, y.shape[1]).index_copy_(0, pooled.places, y)
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
-        grid = grid.index_copy_(0, dropped, passed_on.to(y.dtype))
+        grid = merge_rows(y, pooled.places, passed_on.to(y.dtype), dropped)
         trace = Trace(active=active, weights=choice.weights.detach(), kept=choice.kept)
         return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 

@@ -12,9 +12,9 @@ from torch import nn
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch
-from mesm_train.models import kernels
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.kernels import functions
+from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 
@@ -102,7 +102,8 @@ def test_the_way_with_few_launches_gives_the_same(
 
     Without Winograd's way, which leaves 1e-22 where a sum is 0, and ReLU passes a gradient there.
     """
-    monkeypatch.setattr(kernels, "MIN_WINDOWS", 10**9)
+    for engine in (NativeKernels, PureKernels):
+        monkeypatch.setattr(engine, "min_windows", 10**9)
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
     runs = []
     for few in (True, False):

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mesm_train.models import kernels
 from mesm_train.models.kernels import MIN_PAIRS, Kernels, Table
 from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
@@ -21,7 +20,8 @@ Engine = type[NativeKernels] | type[PureKernels]
 
 @pytest.fixture(autouse=True)
 def _a_few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "MIN_WINDOWS", 1)
+    for engine in (NativeKernels, PureKernels):
+        monkeypatch.setattr(engine, "min_windows", 1)
 
 
 def active(shape: tuple[int, int, int], share: float, seed: int = 0) -> Tensor:
@@ -191,7 +191,7 @@ def test_few_windows_are_computed_site_by_site(engine: Engine, monkeypatch: pyte
     ops, mask = engine(), active((3, 24, 24), 0.75)
     x, weight, _, _ = numbers(mask, 32, 48, torch.float32)
     some = ops.conv(x, weight, tables(ops, mask))
-    monkeypatch.setattr(kernels, "MIN_WINDOWS", 1000)
+    monkeypatch.setattr(engine, "min_windows", 1000)
     none = ops.conv(x, weight, tables(ops, mask))
     plain = ops.as_batch_invariant() or PureKernels("pairs")
     assert torch.equal(none, plain.conv(x, weight, tables(plain, mask)))

@@ -19,9 +19,9 @@ from mesm_train.data import device as accelerator
 from mesm_train.models.kernels.choice import Choice
 
 EngineName = Literal["auto", "torch", "cpp", "triton"]
-# Measured for 64 to 512 channels, in C++ and in PyTorch:
-MIN_PAIRS = 56  # a window of 4x4 sites with at least so many pairs of neighbours is faster by Winograd's algorithm
-MIN_WINDOWS = 100  # with fewer of these windows, transforming the weight costs more than it saves
+# A window of 4x4 sites with at least so many pairs of neighbours is faster by Winograd's algorithm: measured for 64 to
+# 512 channels, in C++ and in PyTorch.
+MIN_PAIRS = 56
 CAPABILITY = (8, 0)  # compute capability from which tensor cores multiply bfloat16 and TF32
 
 

@@ -22,20 +22,17 @@ constexpr int kPart = 66;    // inputs of a weight gradient's task, at most: a m
 
 // weight (taps, cin, cout), or with `mirror` (taps, cout, cin) taken from its last tap to its first, to one block a tile.
 template <class T>
-std::vector<T> pack(const T* weight, const std::vector<Tile>& tiles, int taps, int cin, int cout, bool mirror,
-                    int threads) {
-  std::vector<T> packed(int64_t(taps) * cin * cout);
+std::unique_ptr<T[]> pack(const T* weight, const std::vector<Tile>& tiles, int taps, int cin, int cout, bool mirror,
+                          int threads) {
+  auto packed = uninitialised<T>(int64_t(taps) * cin * cout);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int item = 0; item < int(tiles.size()) * taps; ++item) {
     const Tile tile = tiles[item / taps];
     const int k = item % taps;
-    T* to = packed.data() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
+    T* to = packed.get() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
     const T* from = weight + int64_t(mirror ? taps - 1 - k : k) * cin * cout;
     for (int c = 0; !mirror && c < cin; ++c) copy(from + int64_t(c) * cout + tile.first, to + c * tile.width, tile.width);
-    for (int block = 0; mirror && block < cin; block += kLanes<T>)  // one line of the cache a row
-      for (int j = 0; j < tile.width; ++j)
-        for (int c = block; c < std::min(block + kLanes<T>, cin); ++c)
-          to[c * tile.width + j] = from[int64_t(tile.first + j) * cin + c];
+    if (mirror) transpose(from + int64_t(tile.first) * cin, cin, tile.width, cin, to, tile.width);
   }
   return packed;
 }
@@ -75,7 +72,7 @@ void conv(const T* x, const T* weight, const T* bias, const int32_t* near, Rows 
       for (Tile tile : tiles)
         for (int k = 0; k < taps; ++k) {
           for (int i = 0; i < counts[k]; ++i) to[i] = out[k * kChunk + i] + tile.first;
-          const T* w = packed.data() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
+          const T* w = packed.get() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
           multiply_tile<T, true>(tile, counts[k], &in[k * kChunk], to.data(), w, cin);
         }
     }

@@ -98,6 +98,61 @@ def select_rows(rows: Tensor, places: Tensor) -> Tensor:
     return selected
 
 
+class MergeRows(torch.autograd.Function):
+    """Rows (m, C) and others (n, C), each to its place among m + n rows, which the places name once each.
+
+    Two index_copy instead would copy the result once more, and the gradient twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, others: Tensor, other_places: Tensor) -> Tensor:
+        """The places are int64 (m,) and (n,)."""
+        ctx.save_for_backward(places, other_places)
+        merged = rows.new_empty(len(places) + len(other_places), rows.shape[1])
+        return merged.index_copy_(0, places, rows).index_copy_(0, other_places, others)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        """Of the rows and the others."""
+        places, other_places = ctx.saved_tensors
+        return dy.index_select(0, places), None, dy.index_select(0, other_places), None
+
+
+def merge_rows(rows: Tensor, places: Tensor, others: Tensor, other_places: Tensor) -> Tensor:
+    """See MergeRows."""
+    merged: Tensor = MergeRows.apply(rows, places, others, other_places)  # type: ignore[no-untyped-call]
+    return merged
+
+
+class WindowMeans(torch.autograd.Function):
+    """A grid (B, C, H, W) in channels_last, H and W even, to itself and the means of its 2x2 windows.
+
+    What follows uses the grid that is returned. So both gradients are added in one pass: avg_pool2d's own and their sum
+    take three times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The means are (B, C, H/2, W/2)."""
+        return x.view_as(x), functional.avg_pool2d(x, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dx: Tensor, dmeans: Tensor) -> Tensor:
+        """Of the grid, in channels_last."""
+        batch, channels, height, width = dx.shape
+        windows = dx.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
+        total = torch.add(windows, dmeans.permute(0, 2, 3, 1)[:, :, None, :, None], alpha=0.25)
+        return total.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def window_means(x: Tensor) -> tuple[Tensor, Tensor]:
+    """See WindowMeans."""
+    grid, means = WindowMeans.apply(x)  # type: ignore[no-untyped-call]
+    return grid, means
+
+
 class NormRelu(torch.autograd.Function):
     """Batch norm and ReLU of rows (n, C), and the maximum over the rows of `pool` if it is given.
 

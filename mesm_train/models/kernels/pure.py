@@ -31,6 +31,7 @@ class PureKernels:
 
     name = "torch"
     batch_invariant = False
+    min_windows = 80  # as in native.py: 72 take the time of pairs, 96 take .75 to .95 of it
     dense_from = 64 * 128  # on a CPU; with fewer channels the transforms weigh too much
 
     def __init__(self, way: Way = "auto") -> None:
@@ -152,7 +153,7 @@ class PureKernels:
         """What is computed window by window, and the rest; made once a table."""
         if "plan" not in table.plans:
             windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.MIN_PAIRS)
-            if self.way == "pairs" or (self.way == "auto" and len(windows) < kernels.MIN_WINDOWS):
+            if self.way == "pairs" or (self.way == "auto" and len(windows) < self.min_windows):
                 windows, alone = windows[:0], torch.arange(len(table.sites))
             table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
         plan: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]

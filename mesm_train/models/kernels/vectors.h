@@ -2,8 +2,10 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #if defined(__FMA__)
@@ -55,6 +57,24 @@ template <class T> inline void copy(const T* from, T* to, int count) {
   int i = 0;
   for (; i + kLanes<T> <= count; i += kLanes<T>) store(to + i, load(from + i));
   for (; i < count; ++i) to[i] = from[i];
+}
+
+// Memory for so many numbers, which the caller writes. A vector would write zeros first: 37 MB of them for the filters of
+// 512 to 512 channels, each time.
+template <class T> std::unique_ptr<T[]> uninitialised(int64_t count) { return std::unique_ptr<T[]>(new T[count]); }
+
+// to[c][r] = from[r][c] for some rows and columns, which are so far apart in memory. Line by line of the cache: where the
+// rows are a power of two apart no processor fetches them ahead by itself.
+template <class T>
+void transpose(const T* from, int64_t from_step, int rows, int columns, T* to, int64_t to_step) {
+  constexpr int kLine = 64 / int(sizeof(T)), kAhead = 16;
+  for (int c0 = 0; c0 < columns; c0 += kLine) {
+    const int c1 = std::min(c0 + kLine, columns);
+    for (int r = 0; r < rows; ++r) {
+      if (r + kAhead < rows) __builtin_prefetch(from + (r + kAhead) * from_step + c0);
+      for (int c = c0; c < c1; ++c) to[c * to_step + r] = from[r * from_step + c];
+    }
+  }
 }
 
 // Columns are cut into tiles of kWide vectors, then single vectors, then what is left of a vector.

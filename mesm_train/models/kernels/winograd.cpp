@@ -131,30 +131,38 @@ template <class T> void window_spread(const int32_t* window, const T* dy, const 
   }
 }
 
+// Numbers from a point of the packed filters to the next. A vector more than needed, or the points of a pair of channels
+// would fall on the same lines of the cache.
+template <class T> inline int64_t filter_plane(int cin, int cout) { return int64_t(cin) * cout + kLanes<T>; }
+
 // G g G' of a weight (9, cin, cout), or with `mirror` of (9, cout, cin) turned and transposed, one block a point and tile.
 template <class T>
-std::vector<T> filters(const T* weight, const std::vector<Tile>& tiles, int cin, int cout, bool mirror, int threads) {
-  std::vector<T> packed(int64_t(kPoints) * cin * cout);
+std::unique_ptr<T[]> filters(const T* weight, const std::vector<Tile>& tiles, int cin, int cout, bool mirror,
+                             int threads) {
+  const int64_t plane = filter_plane<T>(cin, cout), line = 9 * cout + kLanes<T>;
+  auto packed = uninitialised<T>(kPoints * plane);
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<T> turned(mirror ? 9 * cout : 0);
+    const auto turned = uninitialised<T>(mirror ? kLanes<T> * line : 0);  // of some inputs
 #pragma omp for schedule(static)
-    for (int c = 0; c < cin; ++c) {
+    for (int first = 0; first < cin; first += kLanes<T>) {
       for (int k = 0; mirror && k < 9; ++k)
-        for (int o = 0; o < cout; ++o) turned[k * cout + o] = weight[(int64_t(8 - k) * cout + o) * cin + c];
-      const T* from = mirror ? turned.data() : weight + int64_t(c) * cout;
-      const int64_t step = mirror ? cout : int64_t(cin) * cout;
-      for (Tile tile : tiles)
-        for (int j = 0; j < tile.width; j += kLanes<T>) {
-          Vec<T> g[9], s[kSide * 3], u[kSide];
-          for (int k = 0; k < 9; ++k) g[k] = load(from + k * step + tile.first + j);
-          for (int k = 0; k < 3; ++k) filter_line<Vec<T>, T>(g + k, 3, s + k, 3);
-          for (int i = 0; i < kSide; ++i) {
-            filter_line<Vec<T>, T>(s + i * 3, 1, u, 1);
-            for (int k = 0; k < kSide; ++k)
-              store(&packed[(int64_t(i * kSide + k) * cout + tile.first) * cin + int64_t(c) * tile.width + j], u[k]);
+        transpose(weight + int64_t(8 - k) * cout * cin + first, cin, cout, kLanes<T>, &turned[k * cout], line);
+      for (int c = first; c < first + kLanes<T>; ++c) {
+        const T* from = mirror ? &turned[(c - first) * line] : weight + int64_t(c) * cout;
+        const int64_t step = mirror ? cout : int64_t(cin) * cout;
+        for (Tile tile : tiles)
+          for (int j = 0; j < tile.width; j += kLanes<T>) {
+            T* to = &packed[int64_t(tile.first) * cin + int64_t(c) * tile.width + j];
+            Vec<T> g[9], s[kSide * 3], u[kSide];
+            for (int k = 0; k < 9; ++k) g[k] = load(from + k * step + tile.first + j);
+            for (int k = 0; k < 3; ++k) filter_line<Vec<T>, T>(g + k, 3, s + k, 3);
+            for (int i = 0; i < kSide; ++i) {
+              filter_line<Vec<T>, T>(s + i * 3, 1, u, 1);
+              for (int k = 0; k < kSide; ++k) store(to + (i * kSide + k) * plane, u[k]);
+            }
           }
-        }
+      }
     }
   }
   return packed;
@@ -170,7 +178,7 @@ void conv(const T* x, const T* weight, const T* bias, const int32_t* windows, in
   const int64_t wide = kPoints * cin + kLanes<T>, narrow = kPoints * cout + kLanes<T>;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<T> d(kStrip * wide), m(kStrip * narrow);
+    const auto d = uninitialised<T>(kStrip * wide), m = uninitialised<T>(kStrip * narrow);
     const T* in[kStrip];
     T* out[kStrip];
 #pragma omp for schedule(dynamic)
@@ -182,7 +190,7 @@ void conv(const T* x, const T* weight, const T* bias, const int32_t* windows, in
         for (int t = 0; t < some; ++t) in[t] = &d[t * wide + int64_t(i) * cin];
         for (Tile tile : tiles) {
           for (int t = 0; t < some; ++t) out[t] = &m[t * narrow + int64_t(i) * cout + tile.first];
-          const T* w = &packed[(int64_t(i) * cout + tile.first) * cin];
+          const T* w = &packed[i * filter_plane<T>(cin, cout) + int64_t(tile.first) * cin];
           multiply_tile<T, false>(tile, some, in, out, w, cin);
         }
       }
@@ -218,17 +226,18 @@ void conv_weight(const T* x, const T* dy, const int32_t* windows, int64_t count,
   // A vector more than needed, or all points of a window would fall on the same lines of the cache.
   const int64_t wide = int64_t(strip) * slice + kLanes<T>, narrow = int64_t(strip) * cout + kLanes<T>;
   const std::vector<T> zeros(std::max(cin, cout));
-  std::vector<T> partial(sums * 9 * size);
+  const auto partial = uninitialised<T>(sums * 9 * size);
   std::vector<int32_t> order(strip);
   std::iota(order.begin(), order.end(), 0);
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<T> d(kPoints * wide), m(kPoints * narrow), u(kPoints * plane);
+    const auto d = uninitialised<T>(kPoints * wide), m = uninitialised<T>(kPoints * narrow);
+    const auto u = uninitialised<T>(kPoints * plane);
 #pragma omp for schedule(dynamic)
     for (int task = 0; task < sums * parts; ++task) {
       const int s = task / parts, c = task % parts * slice, inputs = std::min(slice, cin - c);
       const int64_t last = std::min(count, (s + 1) * share);
-      std::fill(u.begin(), u.end(), T(0));
+      std::fill_n(u.get(), kPoints * plane, T(0));
       for (int64_t first = s * share; first < last; first += strip) {
         const int some = int(std::min<int64_t>(strip, last - first));
         for (int t = 0; t < some; ++t) {
@@ -241,7 +250,7 @@ void conv_weight(const T* x, const T* dy, const int32_t* windows, int64_t count,
             outer_tile(tile, &d[i * wide], order.data(), &m[i * narrow + tile.first], order.data(), some,
                        &u[i * plane + tile.first], inputs, slice, cout, cout);
       }
-      gather(u.data(), int64_t(inputs) * cout, plane, &partial[int64_t(s) * 9 * size + int64_t(c) * cout], size);
+      gather(u.get(), int64_t(inputs) * cout, plane, &partial[int64_t(s) * 9 * size + int64_t(c) * cout], size);
     }
 #pragma omp for schedule(static)
     for (int64_t j = 0; j < 9 * size; j += kLanes<T>) {
