@@ -37,8 +37,8 @@ class SparseSettings:
 
     anneal_epochs: float = 0.0
     """Training keeps all sites at first, and evenly fewer up to this epoch, from which on it keeps p; 0: p from the
-    start. Evaluation always keeps p. In tiles that learn, the importance of each place is measured up to this epoch and
-    guides the choice from then on."""
+    start. Evaluation always keeps p. Unless selection is published, the importance of each tile, or site, is measured
+    up to this epoch; it guides the choice from the first update on."""
 
     init: Init = "torch"
     """Start of the weights. torch: convolutions as PyTorch's, so that MESM starts from FE2E's weights, and an attention

@@ -60,11 +60,15 @@ def portable_block(block: nn.Module) -> "PortableBlock":
 
 
 class PortableBlock(nn.Module):
-    """What portable blocks share: the scores of an attention, and two convolutions of the kept sites."""
+    """What portable blocks share: the scores of sites or tiles, and two convolutions of the kept sites."""
+
+    prior: Tensor | None
 
     def __init__(self, block: ChoosingBlock) -> None:
         super().__init__()
         self.p, self.selection, self.attention = block.p, block.selection, block.attention
+        prior = None if block.importance is None else block.importance.prior().double()
+        self.register_buffer("prior", prior, persistent=False)
         self.convs = nn.ModuleList()
         for layer, norm in zip(block.convs, block.norms, strict=True):
             weight = layer.weight
@@ -81,7 +85,8 @@ class PortableBlock(nn.Module):
         a = self.attention
         sites = F.linear(x.permute(0, 2, 3, 1).double(), a.site.weight.double(), a.site.bias.double())
         sites = sites + F.linear(guide.double(), a.text.weight.double())[:, None, None]
-        return F.linear(torch.tanh(sites), a.score.weight.double(), a.score.bias.double()).squeeze(-1)
+        scores = F.linear(torch.tanh(sites), a.score.weight.double(), a.score.bias.double()).squeeze(-1)
+        return scores if self.prior is None else scores + self.prior
 
     def convolve(self, x: Tensor, weights: Tensor, active: Tensor, kept: Tensor) -> Tensor:
         """(B, C, H, W) to the pooled features (B, C', H/2, W/2), 0 where no site is kept.
@@ -123,9 +128,6 @@ class PortableTiledBlock(PortableBlock):
         residual = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
         residual.weight = nn.Parameter(weight[:, :, None, None], requires_grad=False)
         self.residual = folded(residual, block.residual_norm)
-        self.register_buffer("prior", block.importance.prior().double(), persistent=False)
-
-    prior: Tensor
 
     def forward(self, x: Tensor, active: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W), ones (B, H, W) and (1, width) to (B, C', H/2, W/2) and ones (B, H/2, W/2)."""
@@ -133,7 +135,7 @@ class PortableTiledBlock(PortableBlock):
         windows = F.avg_pool2d(x, 2)
         sizes = self._sums(torch.ones_like(x[:1, :1]), height, width).squeeze(1)  # sites of each tile, (1, H', W')
         tiles = self._sums(x, height, width) / sizes.to(x.dtype).unsqueeze(1)
-        scores = self.scores(tiles, guide) + self.prior
+        scores = self.scores(tiles, guide)
         masses = (scores + sizes.double().log()).flatten(1).softmax(1).view_as(scores)
         weights = masses / sizes
         chosen = nucleus(masses, weights, torch.ones_like(tiles[:, 0]), self.p)

@@ -1,4 +1,4 @@
-"""Which tiles of a grid matter: the Taylor criterion of pruning, averaged over pictures and updates.
+"""Which sites or tiles of a grid matter: the Taylor criterion of pruning, averaged over pictures and updates.
 
 Face crops and spectrograms are aligned, so that mostly the same places matter in all of them. A choice that knows these
 places is stable from picture to picture, and the network trains as a dense one on a part of the grid
@@ -21,6 +21,7 @@ FLOOR = 0.2
 class Importance(nn.Module):
     """The importance of each tile of a grid relative to their mean, as a moving average; 1 at first.
 
+    A tile may be a single site.
     The importance of a tile in one picture is (sum over its sites and channels of x dL/dx)^2: to first order, the
     squared change of the loss if the tile were zero. Molchanov et al. (2017, 2019) and Theis et al. (2018) prune whole
     channels by it. Pictures that drop the tile are left out: only what they pass on of it has a gradient.
@@ -46,16 +47,25 @@ class Importance(nn.Module):
         """What the scores of tiles get added, (H', W'): the logarithm of their importance, 0 where all are even."""
         return (self.value / self.value.mean()).clamp(min=FLOOR).log()
 
-    def watch(self, x: Tensor, kept: Tensor) -> None:
-        """Add up the importance of the kept tiles, bool (B, H', W'), once x (B, C, H, W) gets its gradient."""
+    def watch(self, x: Tensor, kept: Tensor, places: Tensor | None = None) -> None:
+        """Add up the importance of the kept tiles, once x gets its gradient.
+
+        Args:
+            x: (B, C, H, W), or the rows (n, C) of some sites.
+            kept: bool (B, H', W').
+            places: int64 (n,), where the rows are in (B, H, W), for single sites.
+        """
         if self.learning and x.requires_grad:
-            x.register_hook(partial(self._add, x.detach(), kept))  # type: ignore[no-untyped-call]
+            x.register_hook(partial(self._add, x.detach(), kept, places))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def _add(self, x: Tensor, kept: Tensor, gradient: Tensor) -> None:
+    def _add(self, x: Tensor, kept: Tensor, places: Tensor | None, gradient: Tensor) -> None:
         precision = self.value.dtype  # that of the parameters, also under autocast
-        effect = (x.to(precision) * gradient.to(precision)).sum(1, keepdim=True, dtype=torch.float64)
-        effect = F.avg_pool2d(effect, self.tile, ceil_mode=True, divisor_override=1).squeeze(1)
+        effect = (x.to(precision) * gradient.to(precision)).sum(1, dtype=torch.float64)
+        if places is not None:
+            effect = effect.new_zeros(kept.numel()).index_copy(0, places, effect).view(kept.shape)
+        if self.tile > 1:
+            effect = F.avg_pool2d(effect.unsqueeze(1), self.tile, ceil_mode=True, divisor_override=1).squeeze(1)
         self.sums += torch.stack([(effect.square() * kept).sum(0), kept.sum(0)])
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.data.device import HostCopy
+from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels, Sites, Table
 from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
@@ -59,10 +60,16 @@ class SubmanifoldConv(nn.Module):
 
 
 class ChoosingBlock(nn.Module):
-    """What sparse blocks share: an attention, p, and twice submanifold Conv3x3 BN ReLU, then MaxPool2.
+    """What sparse blocks share: a choice by scores, and twice submanifold Conv3x3 BN ReLU, then MaxPool2.
 
-    Batch norms see the kept sites only (SparseConvNet's definitions).
+    The score of a site, or tile, is its text-guided attention plus the logarithm of its place's importance, which
+    training measures while p is annealed. Batch norms see the kept sites only (SparseConvNet's definitions).
+
+    Attributes:
+        importance: None where it is never measured and no checkpoint has it.
     """
+
+    importance: Importance | None
 
     def __init__(
         self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
@@ -82,18 +89,27 @@ class ChoosingBlock(nn.Module):
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
         )
+        measured = settings.tile > 1 or (learns and settings.anneal_epochs > 0)
+        self.importance = Importance(settings.tile, *size) if measured else None
 
     def set_epoch(self, epoch: float) -> None:
         """Set the share of attention that training keeps: evenly from 1 at epoch 0 to p at `anneal_epochs`.
 
-        Evaluation keeps p from the beginning.
+        Evaluation keeps p from the beginning. While p is annealed, a choice that learns measures importance.
         """
         done = min(1.0, epoch / self.anneal_epochs) if self.anneal_epochs else 1.0
         self.training_p = 1 - done * (1 - self.p) if done < 1 else self.p
+        if self.importance is not None:
+            self.importance.learning = self.selection != "published" and self.training_p > self.p
 
     def current_p(self) -> float:
         """The share of attention that a forward pass keeps."""
         return self.training_p if self.training else self.p
+
+    def scores(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Tensor:
+        """The scores of sites or tiles, (B, H, W), from their features; see SiteAttention."""
+        scores: Tensor = self.attention(rows, sites, text, ops)
+        return scores if self.importance is None else scores + self.importance.prior().to(scores.dtype)
 
     def grad_for_attention(self) -> torch.set_grad_enabled:
         """A context in which the attention is computed with gradients only if it learns."""
@@ -144,7 +160,9 @@ class SparseBlock(ChoosingBlock):
             ValueError: the attention is not finite.
         """
         with self.grad_for_attention():
-            choice = ops.choose(self.attention(rows, sites, text, ops), sites.active, self.current_p())
+            choice = ops.choose(self.scores(rows, sites, text, ops), sites.active, self.current_p())
+        if self.training and self.importance is not None:
+            self.importance.watch(rows, choice.kept, sites.places)
         table = yield from self.table(choice, ops, sites.rank)
         x = self.convolve(
             self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops

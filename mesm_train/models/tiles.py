@@ -3,9 +3,6 @@
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
 What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
 1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
-
-A tile's score is its text-guided attention plus the logarithm of its place's importance (importance.py), which training
-measures while p is annealed.
 """
 
 from collections.abc import Sequence
@@ -30,20 +27,16 @@ class TiledBlock(ChoosingBlock):
     A tile's weight is shared evenly by its sites; tiles at the lower and right border may have fewer of them.
     """
 
+    importance: Importance
+
     def __init__(
         self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
     ) -> None:
         super().__init__(inputs, outputs, size, text_width, settings, name)
         self.tile = settings.tile
-        self.importance = Importance(self.tile, *size)
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
-
-    def set_epoch(self, epoch: float) -> None:
-        """See ChoosingBlock. While p is annealed, the importance of the tiles is learned, if the choice learns."""
-        super().set_epoch(epoch)
-        self.importance.learning = self.selection != "published" and self.training_p > self.p
 
     def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
@@ -63,7 +56,7 @@ class TiledBlock(ChoosingBlock):
         features, windows = window_means(x)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
         with self.grad_for_attention():
-            choice = ops.choose(self._scores(windows, text, ops), active, self.current_p(), self.tile)
+            choice = ops.choose(self._tile_scores(windows, text, ops), active, self.current_p(), self.tile)
         if self.training:
             self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
@@ -79,13 +72,12 @@ class TiledBlock(ChoosingBlock):
         trace = Trace(active=active, weights=choice.weights.detach(), kept=choice.kept)
         return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace
 
-    def _scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+    def _tile_scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """The scores of the tiles, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
         means = windows if self.tile == 2 else F.avg_pool2d(windows, self.tile // 2, ceil_mode=True)
         batch, channels, height, width = means.shape
         tiles = all_sites(batch, height, width, means.device)
-        scores: Tensor = self.attention(means.permute(0, 2, 3, 1).reshape(-1, channels), tiles, text, ops)
-        return scores + self.importance.prior().to(scores.dtype)
+        return self.scores(means.permute(0, 2, 3, 1).reshape(-1, channels), tiles, text, ops)
 
 
 class TiledStack(SparseStack):

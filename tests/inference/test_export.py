@@ -124,6 +124,7 @@ def small_model(encoder: Path, **settings: object) -> Model:
         {"kind": "mesm", "sparse": SparseSettings(p=0.7, selection="gate")},
         {"kind": "mesm", "sparse": SparseSettings(p=0.5, selection="published")},
         {"kind": "mesm", "sparse": SparseSettings(p=1.0, selection="straight")},
+        {"kind": "mesm", "sparse": SparseSettings(p=0.4, selection="straight", anneal_epochs=1)},  # importance of sites
         {"kind": "mesm", "sparse": SparseSettings(p=0.6, tile=2, selection="published")},
         {"kind": "mesm", "channels": (4, 8, 8, 8), "sparse": SparseSettings(p=0.5, tile=4)},  # a grid of 6x6
     ],

@@ -43,7 +43,7 @@ def oracle_block(
     attention, tile = block.attention, block.tile if isinstance(block, TiledBlock) else 1
     sites = attention.site(oracle_means(x, active, tile).permute(0, 2, 3, 1))
     scores = attention.score(torch.tanh(sites + attention.text(text)[:, None, None])).squeeze(-1)
-    if isinstance(block, TiledBlock):
+    if block.importance is not None:
         height, width = active.shape[1:]
         importance = block.importance.value.repeat_interleave(tile, 0).repeat_interleave(tile, 1)
         scores = scores + importance[:height, :width].log()

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.importance import FLOOR, RATE, Importance, update_importance
-from mesm_train.models.kernels import Kernels
+from mesm_train.models.kernels import Kernels, Sites
+from mesm_train.models.sparse import SparseBlock
 from mesm_train.models.streams import Steps, Trace
 from mesm_train.models.tiles import TiledBlock, TiledStack
 
@@ -17,15 +18,16 @@ def importances(model: nn.Module) -> list[Tensor]:
 
 
 def annealed(**changes: object) -> Forced:
-    """In the middle of annealing; grids of 8x12 and of 4x6 sites, which is not a multiple of 4x4."""
+    """In the middle of annealing; grids of 8x12 and of 4x6 sites, which is not a multiple of the tiles of 4x4."""
     model = stack("cpp", **{"kind": "gate", "p": 0.3, "tile": 4, "anneal_epochs": 2.0, **changes})  # type: ignore[arg-type]
     model.set_epoch(1.0)
     return model
 
 
-def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_picture() -> None:
-    """Of two micro-batches; averaged over the pictures that keep a tile, relative to the mean over tiles."""
-    model = annealed()
+@pytest.mark.parametrize("tile", [1, 4])
+def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_picture(tile: int) -> None:
+    """Of two micro-batches; averaged over the pictures that keep a tile, or a site, relative to the mean over them."""
+    model = annealed(tile=tile)
     before, scales = importances(model), list[list[Tensor]]()
 
     class Scaled(TiledBlock):
@@ -35,13 +37,19 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
             sites = scale.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, : x.shape[2], : x.shape[3]]
             return super().steps(x * sites.unsqueeze(1), text, ops)
 
+    class ScaledSites(SparseBlock):
+        def steps(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sites, Trace]]:
+            scale = torch.ones(sites.active.shape, dtype=rows.dtype, requires_grad=True)
+            scales[-1].append(scale)
+            return super().steps(rows * scale.flatten()[sites.places, None], sites, text, ops)
+
     for block in model.blocks:
-        block.__class__ = Scaled
+        block.__class__ = Scaled if tile > 1 else ScaledSites
     kept: list[list[Tensor]] = []
     for seed, count in ((1, 3), (2, 2)):
         scales.append([])
         vectors, traces = model(*inputs(count, seed))
-        kept.append([trace.kept[:, ::4, ::4] for trace in traces])
+        kept.append([trace.kept[:, ::tile, ::tile] for trace in traces])
         vectors.square().sum().backward()
     update_importance(model.modules(), None)
     for n, (old, new) in enumerate(zip(before, importances(model), strict=True)):
@@ -79,21 +87,30 @@ def test_an_even_importance_leaves_the_choice_and_the_vectors_as_they_are() -> N
 
 
 @pytest.mark.parametrize(
-    ("selection", "epoch", "training", "learns"),
+    ("selection", "tile", "epoch", "training", "learns"),
     [
-        ("gate", 1.0, True, True), ("straight", 0.0, True, True), ("gate", 2.0, True, False),
-        ("published", 1.0, True, False), ("gate", 1.0, False, False),
+        ("gate", 4, 1.0, True, True), ("straight", 4, 0.0, True, True), ("gate", 4, 2.0, True, False),
+        ("published", 4, 1.0, True, False), ("gate", 4, 1.0, False, False),
+        ("gate", 1, 1.0, True, True), ("straight", 1, 2.0, True, False), ("straight", 1, 1.0, False, False),
     ],
 )  # fmt: skip
 def test_importance_is_learned_in_training_while_p_is_annealed_where_the_choice_learns(
-    selection: str, epoch: float, training: bool, learns: bool
+    selection: str, tile: int, epoch: float, training: bool, learns: bool
 ) -> None:
-    model = annealed(kind=selection).train(training)
+    model = annealed(kind=selection, tile=tile).train(training)
     model.set_epoch(epoch)
     before = importances(model)
     model(*inputs(3))[0].square().sum().backward()
     update_importance(model.modules(), None)
     assert [not torch.equal(*pair) for pair in zip(before, importances(model), strict=True)] == [learns] * 2
+
+
+@pytest.mark.parametrize(("selection", "epochs"), [("published", 2.0), ("gate", 0.0)])
+def test_single_sites_whose_importance_is_never_measured_have_none(selection: str, epochs: float) -> None:
+    """So checkpoints of the published model are as they were."""
+    model = annealed(kind=selection, tile=1, anneal_epochs=epochs)
+    assert not importances(model)
+    assert not any("importance" in name for name in model.state_dict())
 
 
 def test_a_tile_without_any_effect_can_be_brought_back_after_any_number_of_updates() -> None:

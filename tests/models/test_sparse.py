@@ -24,7 +24,7 @@ from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.sparse import SparseStack
+from mesm_train.models.sparse import SparseBlock, SparseStack
 from mesm_train.models.streams import Stack
 from mesm_train.models.tiles import TiledStack
 
@@ -100,6 +100,13 @@ def test_tiles_are_those_of_the_masked_grids_forward_and_every_gradient(
 ) -> None:
     """The second grid, 4x6 sites, is not a multiple of 4x4."""
     check_against_whole_grids(stack(way, selection, p, tile=tile).train(training), 3)
+
+
+@pytest.mark.parametrize(("selection", "p", "training"), [("gate", 0.6, True), ("straight", 0.3, False)])
+def test_sites_that_have_an_importance_are_those_of_the_masked_grids(selection: str, p: float, training: bool) -> None:
+    model = stack("cpp", selection, p, anneal_epochs=2.0).train(training)
+    assert all(isinstance(block, SparseBlock) and block.importance is not None for block in model.blocks)
+    check_against_whole_grids(model, 3)
 
 
 def check_against_whole_grids(model: Forced, count: int) -> None:
