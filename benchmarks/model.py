@@ -170,12 +170,14 @@ def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[floa
         first = settings.channels[0]
         stem = count * height * width * first * (25 * SIZES[m][0] + 4 * 9 * first // 4)
         total, dense = total + stem, dense + stem
-        traces = [] if isinstance(stack, Plain) else stack(*data[m])[1]
+        selections = [] if isinstance(stack, Plain) else stack(*data[m])[1]
         for n, (i, o) in enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1):
             full = count * (height >> n) * (width >> n) * 9
             dense += full * (i * o + o * o)
-            total += (active_pairs(traces[n - 1].kept) if traces else full) * (i * o + o * o)
-        words.append(f"{m} " + " ".join(f"{float(t.kept.float().mean()):.2f}" for t in traces) if traces else "")
+            total += (active_pairs(selections[n - 1].kept) if selections else full) * (i * o + o * o)
+        words.append(
+            f"{m} " + " ".join(f"{float(t.kept.float().mean()):.2f}" for t in selections) if selections else ""
+        )
     return total / dense, ", ".join(word for word in words if word)
 
 

@@ -63,13 +63,13 @@ def outcome(original: Model, data: Batch, device: torch.device, precision: str) 
     copied, data = copied.to(dtype), data.to(device)
     configure_backends(device, precision)
     with autocast(device, precision):
-        look = copied.look(data)
-    loss = functional.binary_cross_entropy_with_logits(look.logits.to(dtype), data.labels.to(dtype), reduction="sum")
+        details = copied.forward_details(data)
+    loss = functional.binary_cross_entropy_with_logits(details.logits.to(dtype), data.labels.to(dtype), reduction="sum")
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in copied.parameters()]
     flat = torch.cat([gradient.flatten().double().cpu() for gradient in gradients])
-    kept = [trace.kept.cpu() for traces in look.traces.values() for trace in traces]
-    return look.logits.detach().double().cpu(), flat, kept
+    kept = [selection.kept.cpu() for selections in details.selections.values() for selection in selections]
+    return details.logits.detach().double().cpu(), flat, kept
 
 
 def parity(options: Options) -> Result:

@@ -54,9 +54,12 @@ def run(
       mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
+    from mesm_data.errors import InputError
     from mesm_train.config.recipe_files import load_recipe, recipe_summaries
 
     if recipe is None:
+        if data or sets or out or resume:
+            raise InputError("no recipe is named; `mesm-train run` without options lists them")
         console.table(recipe_summaries(), "Recipes: mesm-train run NAME --data DIR")
         return
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])

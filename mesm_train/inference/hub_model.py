@@ -29,7 +29,7 @@ from mesm_train.inference.make_model import make_model
 from mesm_train.inference.model_card import model_card
 from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
-from mesm_train.models.fe2e_mesm import Look
+from mesm_train.models.fe2e_mesm import ForwardDetails
 from mesm_train.models.hub import fetch_from_hub
 from mesm_train.models.text import LOCAL, with_fast_gelu
 from mesm_train.training.run_files import PROVENANCE
@@ -79,9 +79,9 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="mesm", tags=["emot
         logits: torch.Tensor = self.model(batch)
         return logits
 
-    def look(self, batch: Batch) -> Look:
+    def forward_details(self, batch: Batch) -> ForwardDetails:
         """The forward pass with its inside."""
-        return self.model.look(batch)
+        return self.model.forward_details(batch)
 
 
 def _text_encoder(config: Mapping[str, Any] | None) -> nn.Module | None:

@@ -9,11 +9,11 @@ from mesm_train.data.input_spec import InputSpec
 from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.result import Prediction
-from mesm_train.models.fe2e_mesm import Look
+from mesm_train.models.fe2e_mesm import ForwardDetails
 
 
 def make_predictions(
-    look: Look,
+    details: ForwardDetails,
     inputs: Sequence[ClipInput],
     spec: InputSpec,
     calibration: OutputCalibration,
@@ -25,7 +25,7 @@ def make_predictions(
     """The predictions of decoded clips.
 
     Args:
-        look: the forward pass over the clips.
+        details: the forward pass over the clips.
         inputs: the clips, in the same order.
         spec: what the outputs are called.
         calibration: thresholds of the classes, scales of numbers.
@@ -33,9 +33,9 @@ def make_predictions(
         notes: what to note of every prediction.
         keep_input: keep the decoded clips.
     """
-    logits = look.logits.float().cpu()
+    logits = details.logits.float().cpu()
     values = calibration.values(logits, spec)
-    branches = {modality: branch.float().cpu() for modality, branch in look.branches.items()}
+    branches = {modality: branch.float().cpu() for modality, branch in details.branches.items()}
     names, binary = spec.outputs, {name for head in spec.heads if head.kind == "binary" for name in head.outputs}
     limits = zip(names, calibration.thresholds, strict=True)
     thresholds = {name: limit for name, limit in limits if name in binary}

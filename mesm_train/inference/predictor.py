@@ -27,7 +27,7 @@ from mesm_train.inference.make_predictions import make_predictions
 from mesm_train.inference.modality_check import check_modalities
 from mesm_train.inference.result import Failure, Prediction, Timeline
 from mesm_train.models.baselines.make import AnyModel
-from mesm_train.models.fe2e_mesm import Look
+from mesm_train.models.fe2e_mesm import ForwardDetails
 
 BATCH = 16  # clips that go through the model at once
 
@@ -199,10 +199,10 @@ class Predictor:
         return replace(batch, features=self.features.rows(inputs)) if self.features else batch
 
     @torch.no_grad()
-    def forward(self, inputs: Sequence[ClipInput]) -> Look:
+    def forward(self, inputs: Sequence[ClipInput]) -> ForwardDetails:
         """The model's forward pass over decoded clips, with its inside."""
         with attention_without_plans():
-            return self.model.look(self.batch(inputs).to(self.device))
+            return self.model.forward_details(self.batch(inputs).to(self.device))
 
     def _predict(
         self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]

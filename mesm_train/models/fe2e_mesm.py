@@ -15,7 +15,7 @@ from mesm_train.models.kernels import kernels
 from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
 from mesm_train.models.sequence import SequenceBranch
 from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
-from mesm_train.models.streams import Stack, Steps, Trace, take_turns
+from mesm_train.models.streams import SiteSelection, Stack, Steps, take_turns
 from mesm_train.models.text import TextBranch
 from mesm_train.models.tiles import TiledStack
 
@@ -24,13 +24,14 @@ STACKS = {"v": ("visual stack", 3, (FACE, FACE)), "a": ("acoustic stack", 1, (ME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class ForwardDetails:
     """A forward pass with its inside."""
 
     logits: Tensor  # (N, classes), fused
     branches: Mapping[str, Tensor]  # modality -> logits (N, classes); exactly 0 where the utterance lacks it
     present: Mapping[str, Tensor]  # modality -> bool (N,) on the CPU: the utterance has it
-    traces: Mapping[str, Sequence[Trace]]  # v, a -> the choices of each sparse block, per face / piece; fe2e: empty
+    # v, a -> the choices of each sparse block, per face / piece; fe2e: empty
+    selections: Mapping[str, Sequence[SiteSelection]]
 
 
 class Model(nn.Module):
@@ -76,9 +77,9 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits float32 (N, classes), also under autocast."""
-        return self.look(batch).logits
+        return self.forward_details(batch).logits
 
-    def look(self, batch: Batch) -> Look:
+    def forward_details(self, batch: Batch) -> ForwardDetails:
         """The same with the logits of each modality and the choices of the sparse blocks.
 
         mesm's choice of sites is a hard threshold: rounding can change which sites are kept, and rounding depends on
@@ -88,20 +89,20 @@ class Model(nn.Module):
 
         Raises ValueError if an attention of the sparse blocks is not finite.
         """
-        text, branches, present, traces = None, {}, {}, {}
+        text, branches, present, selections = None, {}, {}, {}
         if self.text is not None:
             text, branches["t"] = self._texts(self.text, batch)
             present["t"] = batch.token_counts > 0
         results = take_turns([self._vectors(modality, batch, text) for modality in self.sequences])
-        for modality, (vectors, counts, traces[modality]) in zip(self.sequences, results, strict=True):
+        for modality, (vectors, counts, selections[modality]) in zip(self.sequences, results, strict=True):
             branches[modality] = self.sequences[modality](vectors, counts)
             present[modality] = counts > 0
         branches = {m: _only(_wide(branch), present[m]) for m, branch in branches.items()}
-        return Look(logits=self._fuse(branches), branches=branches, present=present, traces=traces)
+        return ForwardDetails(logits=self._fuse(branches), branches=branches, present=present, selections=selections)
 
     def _vectors(
         self, modality: str, batch: Batch, text: Tensor | None
-    ) -> Steps[tuple[Tensor, Tensor, Sequence[Trace]]]:
+    ) -> Steps[tuple[Tensor, Tensor, Sequence[SiteSelection]]]:
         """The vector of each face or piece of sound, how many each utterance has, and the choices of sparse blocks."""
         if modality == "a" and self.sound is not None:
             return *self.sound(batch.samples, batch.sample_counts), ()
@@ -110,8 +111,8 @@ class Model(nn.Module):
         pictures, counts = self._pictures(modality, batch)
         stack = self.stacks[modality]
         assert isinstance(stack, Stack)
-        vectors, traces = yield from stack.steps(pictures, self._guide(text, counts))
-        return vectors, counts, traces
+        vectors, selections = yield from stack.steps(pictures, self._guide(text, counts))
+        return vectors, counts, selections
 
     def stack_inputs(self, modality: str, text: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """What the stack of v or a is called with, from the utterances' text vectors and a batch."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.data.batch import Batch
-from mesm_train.models.fe2e_mesm import STACKS, Look, make_stack
-from mesm_train.models.streams import Trace
+from mesm_train.models.fe2e_mesm import STACKS, ForwardDetails, make_stack
+from mesm_train.models.streams import SiteSelection
 from mesm_train.models.text import LOCAL, find
 
 Parts = dict[str, int]
@@ -52,8 +52,8 @@ def dense_macs(settings: ModelSettings, encoder: Any | None, *, faces: int, piec
     return parts
 
 
-def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, look: Look) -> Parts:
-    """A batch, with the pairs of active sites that `look`, the result of `model.look(batch)`, really has.
+def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, details: ForwardDetails) -> Parts:
+    """A batch, with the pairs of active sites that it really has, from `details`: `model.forward_details(batch)`.
 
     For kind fe2e the same as the sum of `dense_macs` over the utterances. Padding of texts and sequences, which the
     computation adds, is not counted.
@@ -65,11 +65,11 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, loo
         lengths = [length for length in batch.token_counts.tolist() if length]
         parts["text"] = sum(_text(encoder, length) + _width(encoder) * settings.classes for length in lengths)
     counts = {"v": batch.face_counts, "a": count_pieces(batch.sample_counts)}
-    for modality, traces in look.traces.items():
+    for modality, selections in details.selections.items():
         _, channels, size = STACKS[modality]
         items = int(counts[modality].sum())
         if settings.kind == "mesm":
-            parts |= _chosen(settings, encoder, modality, items, traces, texts=int((counts[modality] > 0).sum()))
+            parts |= _chosen(settings, encoder, modality, items, selections, texts=int((counts[modality] > 0).sum()))
         else:
             pairs = [items * height * width * 9 for height, width in _grids(settings, size)]
             parts |= _stack(settings, modality, channels, size, items, pairs)
@@ -94,9 +94,9 @@ def fresh_macs(
             _, channels, size = STACKS[modality]
             stack = make_stack(settings, modality, _width(encoder))  # in training mode: batch statistics
             guide = torch.randn(1, _width(encoder)).expand(count, -1)
-            _, traces = stack(torch.randn(count, channels, *size), guide)
-            parts |= _chosen(settings, encoder, modality, count, traces, texts=1)
-            kept[modality] = densities(list(traces))
+            _, selections = stack(torch.randn(count, channels, *size), guide)
+            parts |= _chosen(settings, encoder, modality, count, selections, texts=1)
+            kept[modality] = densities(list(selections))
     return parts, kept
 
 
@@ -135,9 +135,9 @@ def active_pairs(kept: Tensor) -> int:
     return round(float((near * active).sum()))
 
 
-def densities(traces: list[Trace]) -> list[float]:
+def densities(selections: list[SiteSelection]) -> list[float]:
     """The share of all sites that each sparse block keeps: to be stated with any count."""
-    return [float(trace.kept.double().mean()) for trace in traces]
+    return [float(selection.kept.double().mean()) for selection in selections]
 
 
 def _grids(settings: ModelSettings, size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -163,17 +163,19 @@ def _stack(
 
 
 def _chosen(
-    settings: ModelSettings, encoder: Any, modality: str, count: int, traces: Sequence[Trace], *, texts: int
+    settings: ModelSettings, encoder: Any, modality: str, count: int, selections: Sequence[SiteSelection], *, texts: int
 ) -> Parts:
     """The sparse stack on `count` pictures of `texts` utterances, with what its blocks chose."""
     _, channels, size = STACKS[modality]
-    parts = _stack(settings, modality, channels, size, count, [active_pairs(trace.kept) for trace in traces])
+    parts = _stack(
+        settings, modality, channels, size, count, [active_pairs(selection.kept) for selection in selections]
+    )
     tile = settings.sparse.tile
-    sites = [int(trace.active.sum()) for trace in traces]
+    sites = [int(selection.active.sum()) for selection in selections]
     if tile > 1:
         sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
-        steps = zip(traces, settings.channels, settings.channels[1:], strict=False)
-        parts[f"{modality}.blocks"] += sum(int((~trace.kept).sum()) // 4 * i * o for trace, i, o in steps)
+        steps = zip(selections, settings.channels, settings.channels[1:], strict=False)
+        parts[f"{modality}.blocks"] += sum(int((~selection.kept).sum()) // 4 * i * o for selection, i, o in steps)
     parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
     return parts
 

@@ -19,7 +19,7 @@ from mesm_train.models.kernels.choice import Choice
 from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.streams import Stack, Steps, Trace, first
+from mesm_train.models.streams import SiteSelection, Stack, Steps, first
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -144,7 +144,9 @@ class SparseBlock(ChoosingBlock):
     with 0 at the dropped ones is that over the kept.
     """
 
-    def steps(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sites, Trace]]:
+    def steps(
+        self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels
+    ) -> Steps[tuple[Tensor, Sites, SiteSelection]]:
         """Choose among the active sites, convolve those that are kept, and pool.
 
         Args:
@@ -167,8 +169,8 @@ class SparseBlock(ChoosingBlock):
         x = self.convolve(
             self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops
         )
-        trace = Trace(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
-        return x, pooled_sites(choice, table), trace
+        selection = SiteSelection(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
+        return x, pooled_sites(choice, table), selection
 
     @staticmethod
     def _chosen(rows: Tensor, sites: Sites, table: Table) -> Tensor:
@@ -221,24 +223,24 @@ class SparseStack(Stack):
             assert isinstance(block, ChoosingBlock)
             block.set_epoch(epoch)
 
-    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[Trace]]]:
+    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""
         assert text is not None
         ops = self.kernels(pictures.device)
         if not self.training and len(pictures):
             ops = batch_invariant_kernels(ops, pictures.device) or ops
         x = first(self.stem(self.pad(pictures, ops), ops, len(pictures)), len(pictures))
-        grid, traces = yield from self.run_blocks(x, text, ops)
-        return self.head(grid), traces
+        grid, selections = yield from self.run_blocks(x, text, ops)
+        return self.head(grid), selections
 
-    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
+    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """The grid after the stem (B, C, H, W) to that after the last block, and the choices."""
         batch, channels, height, width = x.shape
         rows, sites = x.permute(0, 2, 3, 1).reshape(-1, channels), all_sites(batch, height, width, x.device)
-        traces = []
+        selections = []
         for block in self.blocks:
             assert isinstance(block, SparseBlock)
-            rows, sites, trace = yield from block.steps(rows, sites, text, ops)
-            traces.append(trace)
+            rows, sites, selection = yield from block.steps(rows, sites, text, ops)
+            selections.append(selection)
         grid = rows.new_zeros(sites.active.numel(), rows.shape[1]).index_copy(0, sites.places, rows)
-        return grid.view(*sites.active.shape, rows.shape[1]).permute(0, 3, 1, 2), traces
+        return grid.view(*sites.active.shape, rows.shape[1]).permute(0, 3, 1, 2), selections

@@ -38,7 +38,7 @@ def take_turns(computations: Sequence[Steps[T]]) -> list[T]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class SiteSelection:
     """What one sparse block chose, for B pictures of H x W sites at its input."""
 
     active: Tensor  # bool (B, H, W): the sites that it could choose from
@@ -214,7 +214,7 @@ class Stack(nn.Module):
         """What computes the row-wise functions on `device`."""
         return kernels(self.engine, device)
 
-    def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[Trace]]:
+    def forward(self, pictures: Tensor, text: Tensor | None) -> tuple[Tensor, Sequence[SiteSelection]]:
         """(B, channels, H, W) and the text vector of each picture's utterance (B, width) to (B, dim).
 
         The dense stack does not look at the text. The second value is what a sparse stack chose, block by block.
@@ -222,7 +222,7 @@ class Stack(nn.Module):
         [result] = take_turns([self.steps(pictures, text)])
         return result
 
-    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[Trace]]]:
+    def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """`forward`, for `take_turns`."""
         ops, count = self.kernels(pictures.device), len(pictures)
         x = self.stem(self.pad(pictures, ops), ops, count)

@@ -18,7 +18,7 @@ from mesm_train.models.kernels.functions import merge_rows, select_rows, window_
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
-from mesm_train.models.streams import Steps, Trace
+from mesm_train.models.streams import SiteSelection, Steps
 
 
 class TiledBlock(ChoosingBlock):
@@ -38,7 +38,7 @@ class TiledBlock(ChoosingBlock):
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
 
-    def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
+    def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, SiteSelection]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
 
         Args:
@@ -69,8 +69,8 @@ class TiledBlock(ChoosingBlock):
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
         grid = merge_rows(y, pooled.places, passed_on.to(y.dtype), dropped)
-        trace = Trace(active=active, weights=choice.weights.detach(), kept=choice.kept)
-        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), trace
+        selection = SiteSelection(active=active, weights=choice.weights.detach(), kept=choice.kept)
+        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), selection
 
     def _tile_scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """The scores of the tiles, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
@@ -85,11 +85,11 @@ class TiledStack(SparseStack):
 
     block = TiledBlock
 
-    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[Trace]]]:
+    def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """See SparseStack."""
-        traces = []
+        selections = []
         for block in self.blocks:
             assert isinstance(block, TiledBlock)
-            x, trace = yield from block.steps(x, text, ops)
-            traces.append(trace)
-        return x, traces
+            x, selection = yield from block.steps(x, text, ops)
+            selections.append(selection)
+        return x, selections

@@ -38,7 +38,7 @@ def count_operations(model: AnyModel, batch: Batch) -> dict[str, Any]:
         return count_feature_operations(model, batch)
     settings = model.settings
     encoder = None if model.text is None else model.text.encoder.config
-    details = model.look(batch.to(next(model.parameters()).device))
+    details = model.forward_details(batch.to(next(model.parameters()).device))
     kept: dict[str, list[float]] = {}
     models: dict[str, dict[str, int]]
     if any(True for _ in model.encoder_parameters()):
@@ -50,7 +50,11 @@ def count_operations(model: AnyModel, batch: Batch) -> dict[str, Any]:
             "fe2e": flops.counted_macs(replace(settings, kind="fe2e"), encoder, batch, details),
             "mesm": flops.counted_macs(settings, encoder, batch, details),
         }
-        kept = {m: flops.densities(list(traces)) for m, traces in details.traces.items() if len(traces[0].kept)}
+        kept = {
+            m: flops.densities(list(selections))
+            for m, selections in details.selections.items()
+            if len(selections[0].kept)
+        }
     amounts = {"faces": batch.face_counts, "pieces": count_pieces(batch.sample_counts), "tokens": batch.token_counts}
     counts = {"utterances": len(batch.keys), **{name: int(count.sum()) for name, count in amounts.items()}}
     return {"input": counts, "models": models, "kept": kept, "parameters": count_parameters(model)}

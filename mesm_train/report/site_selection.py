@@ -13,8 +13,8 @@ from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.mel import COLUMNS, HOP, MELS, SAMPLE_RATE, MelPieces
 from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.baselines.two_phase import TwoPhaseModel
-from mesm_train.models.fe2e_mesm import Look
-from mesm_train.models.streams import Trace
+from mesm_train.models.fe2e_mesm import ForwardDetails
+from mesm_train.models.streams import SiteSelection
 
 Pixels = NDArray[np.uint8]
 
@@ -68,7 +68,7 @@ def predict_with_sites(
     """
     if model.training:
         raise ValueError("the model must be in evaluation mode: model.eval()")
-    details = model.look(batch.to(next(model.parameters()).device))
+    details = model.forward_details(batch.to(next(model.parameters()).device))
     batch = batch.to("cpu")
     if isinstance(model, TwoPhaseModel):
         return _without_pictures(details, batch)
@@ -86,8 +86,8 @@ def predict_with_sites(
             part = slice(starts[m][n], starts[m][n] + limit)
             complete = slice(starts[m][n], starts[m][n] + amounts[m])
             pictures = batch.faces[part].numpy() if m == "v" else _spectrogram(pieces[complete, 0].numpy())[:limit]
-            traces = [_cut(trace, part) for trace in details.traces[m]]
-            strips += _strips(m, pictures, traces, min(len(pictures) * interval[m], seconds))
+            selections = [_cut(selection, part) for selection in details.selections[m]]
+            strips += _strips(m, pictures, selections, min(len(pictures) * interval[m], seconds))
         predictions.append(
             Prediction(
                 key=key,
@@ -101,7 +101,7 @@ def predict_with_sites(
     return predictions
 
 
-def _without_pictures(details: Look, batch: Batch) -> list[Prediction]:
+def _without_pictures(details: ForwardDetails, batch: Batch) -> list[Prediction]:
     """The predictions of a two-phase system, which sees no pictures. `amounts`: rows of its features."""
     counts = {m: rows.counts.tolist() for m, rows in batch.features.items()}
     return [
@@ -132,12 +132,16 @@ def _spectrogram(pieces: NDArray[np.float32]) -> Pixels:
     return viridis((pieces - (top - span)) / span)
 
 
-def _cut(trace: Trace, part: slice) -> Trace:
-    return Trace(active=trace.active[part].cpu(), weights=trace.weights[part].cpu(), kept=trace.kept[part].cpu())
+def _cut(selection: SiteSelection, part: slice) -> SiteSelection:
+    return SiteSelection(
+        active=selection.active[part].cpu(),
+        weights=selection.weights[part].cpu(),
+        kept=selection.kept[part].cpu(),
+    )
 
 
-def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: float) -> list[Strip]:
-    """The pictures (n, H, W, 3) as they are, and as each block of `traces` left them; they stand for `seconds`."""
+def _strips(modality: str, pictures: Pixels, selections: Sequence[SiteSelection], seconds: float) -> list[Strip]:
+    """The pictures (n, H, W, 3) as they are, and as each block of `selections` left them; they stand for `seconds`."""
     count = len(pictures)
 
     def strip(title: str, note: str, images: Pixels) -> Strip:
@@ -149,10 +153,10 @@ def _strips(modality: str, pictures: Pixels, traces: Sequence[Trace], seconds: f
     height, width = pictures.shape[1:3]
     size = f"{height} × {width} pixels" if modality == "v" else f"{MELS} mels ×\n{COLUMNS} columns"
     strips = [strip(MODALITY_NAMES[modality].capitalize(), size, pictures)]
-    for number, trace in enumerate(traces, 1):
-        height, width = trace.kept.shape[1:]
-        note = f"{height} × {width} sites\n{float(trace.kept.double().mean()):.0%} kept"
-        strips.append(strip(f"Block {number}", note, shade(pictures, trace.active, trace.kept)))
+    for number, selection in enumerate(selections, 1):
+        height, width = selection.kept.shape[1:]
+        note = f"{height} × {width} sites\n{float(selection.kept.double().mean()):.0%} kept"
+        strips.append(strip(f"Block {number}", note, shade(pictures, selection.active, selection.kept)))
     return strips
 
 

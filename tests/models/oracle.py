@@ -10,21 +10,23 @@ from torch import Tensor
 
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.sparse import ChoosingBlock, SparseStack
-from mesm_train.models.streams import ConvNorm, Trace
+from mesm_train.models.streams import ConvNorm, SiteSelection
 from mesm_train.models.tiles import TiledBlock
 
 
-def oracle_stack(stack: SparseStack, pictures: Tensor, text: Tensor) -> tuple[Tensor, list[Trace], list[Tensor]]:
+def oracle_stack(
+    stack: SparseStack, pictures: Tensor, text: Tensor
+) -> tuple[Tensor, list[SiteSelection], list[Tensor]]:
     """What `stack(pictures, text)` must return, and the running means and variances that it must have afterwards."""
     running: list[Tensor] = []
     x = oracle_stem(stack, pictures, running)
     active = torch.ones(len(x), *x.shape[2:], dtype=torch.bool)
-    traces = []
+    selections = []
     for block in stack.blocks:
         assert isinstance(block, ChoosingBlock)
-        x, active, trace = oracle_block(block, x, active, text, running)
-        traces.append(trace)
-    return stack.head(x), traces, running
+        x, active, selection = oracle_block(block, x, active, text, running)
+        selections.append(selection)
+    return stack.head(x), selections, running
 
 
 def oracle_stem(stack: SparseStack, x: Tensor, running: list[Tensor]) -> Tensor:
@@ -38,7 +40,7 @@ def oracle_stem(stack: SparseStack, x: Tensor, running: list[Tensor]) -> Tensor:
 
 def oracle_block(
     block: ChoosingBlock, x: Tensor, active: Tensor, text: Tensor, running: list[Tensor]
-) -> tuple[Tensor, Tensor, Trace]:
+) -> tuple[Tensor, Tensor, SiteSelection]:
     """(B, C, H, W), bool (B, H, W), (B, width) to (B, C', H/2, W/2), bool (B, H/2, W/2) and the choice."""
     attention, tile = block.attention, block.tile if isinstance(block, TiledBlock) else 1
     sites = attention.site(oracle_means(x, active, tile).permute(0, 2, 3, 1))
@@ -73,7 +75,7 @@ def oracle_block(
         rows = batch_norm(block.residual_norm, means @ block.residual.weight.t(), running).relu()
         x = x.permute(0, 2, 3, 1).index_put((dropped,), rows).permute(0, 3, 1, 2)
     pooled_active = F.max_pool2d(remaining.double().unsqueeze(1), 2).squeeze(1) > 0
-    return x, pooled_active, Trace(active=active, weights=weights.detach(), kept=kept)
+    return x, pooled_active, SiteSelection(active=active, weights=weights.detach(), kept=kept)
 
 
 def oracle_means(x: Tensor, active: Tensor, tile: int) -> Tensor:

@@ -108,12 +108,12 @@ def test_the_order_of_rows_counts_where_the_system_has_an_order(kind: str) -> No
 @pytest.mark.parametrize("kind", TWO_PHASE)
 def test_an_absent_modality_adds_exactly_nothing(kind: str) -> None:
     model, batch = small(kind), batch_of(COUNTS)
-    look = model.look(batch)
-    for modality, logits in look.branches.items():
+    details = model.forward_details(batch)
+    for modality, logits in details.branches.items():
         absent = torch.tensor(COUNTS[modality]) == 0
         assert (logits[absent] == 0).all()
         assert (logits[~absent] != 0).all()
-    assert {m: present.tolist() for m, present in look.present.items()} == {
+    assert {m: present.tolist() for m, present in details.present.items()} == {
         m: [count > 0 for count in counts] for m, counts in COUNTS.items()
     }
 

@@ -63,9 +63,9 @@ def test_a_stack_on_a_card_is_the_masked_grids_forward_and_every_gradient(
     towards = torch.randn(expected.shape, generator=generator)
     (expected * towards.double()).sum().backward()
     own = own.to(DEVICE)
-    vectors, traces = own(pictures.to(DEVICE), text.to(DEVICE))
+    vectors, selections = own(pictures.to(DEVICE), text.to(DEVICE))
     (vectors * towards.to(DEVICE)).sum().backward()
-    different = [int((one.kept.cpu() != other.kept).sum()) for one, other in zip(traces, choices, strict=True)]
+    different = [int((one.kept.cpu() != other.kept).sum()) for one, other in zip(selections, choices, strict=True)]
     if any(different):  # float32 may tip a site whose weight reaches p by less than its rounding
         assert max(different) <= count // 20
         return

@@ -9,7 +9,7 @@ from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.importance import FLOOR, RATE, Importance, update_importance
 from mesm_train.models.kernels import Kernels, Sites
 from mesm_train.models.sparse import SparseBlock
-from mesm_train.models.streams import Steps, Trace
+from mesm_train.models.streams import SiteSelection, Steps
 from mesm_train.models.tiles import TiledBlock, TiledStack
 
 
@@ -31,14 +31,16 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
     before, scales = importances(model), list[list[Tensor]]()
 
     class Scaled(TiledBlock):
-        def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Trace]]:
+        def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, SiteSelection]]:
             scale = torch.ones(len(x), *self.importance.value.shape, dtype=x.dtype, requires_grad=True)
             scales[-1].append(scale)
             sites = scale.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, : x.shape[2], : x.shape[3]]
             return super().steps(x * sites.unsqueeze(1), text, ops)
 
     class ScaledSites(SparseBlock):
-        def steps(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sites, Trace]]:
+        def steps(
+            self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels
+        ) -> Steps[tuple[Tensor, Sites, SiteSelection]]:
             scale = torch.ones(sites.active.shape, dtype=rows.dtype, requires_grad=True)
             scales[-1].append(scale)
             return super().steps(rows * scale.flatten()[sites.places, None], sites, text, ops)
@@ -48,8 +50,8 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
     kept: list[list[Tensor]] = []
     for seed, count in ((1, 3), (2, 2)):
         scales.append([])
-        vectors, traces = model(*inputs(count, seed))
-        kept.append([trace.kept[:, ::tile, ::tile] for trace in traces])
+        vectors, selections = model(*inputs(count, seed))
+        kept.append([selection.kept[:, ::tile, ::tile] for selection in selections])
         vectors.square().sum().backward()
     update_importance(model.modules(), None)
     for n, (old, new) in enumerate(zip(before, importances(model), strict=True)):
@@ -76,13 +78,13 @@ def test_an_even_importance_leaves_the_choice_and_the_vectors_as_they_are() -> N
     model = TiledStack(settings, 3, (16, 24), TEXT, "the stack").double().eval()
     assert all(torch.equal(value, torch.ones_like(value)) for value in importances(model))
     pictures, text = inputs(3)
-    vectors, (trace,) = model(pictures, text)
-    assert trace.weights.max() == trace.weights.min()
+    vectors, (selection,) = model(pictures, text)
+    assert selection.weights.max() == selection.weights.min()
     for module in model.modules():
         if isinstance(module, Importance):
             module.value.fill_(0.37)
     again, (other,) = model(pictures, text)
-    assert torch.equal(trace.kept, other.kept)
+    assert torch.equal(selection.kept, other.kept)
     torch.testing.assert_close(again, vectors)
 
 

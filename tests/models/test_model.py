@@ -130,12 +130,12 @@ def test_result_does_not_depend_on_the_batch(kind: Kind, selection: str, data: s
     model = trained_once(kind, selection)
     parts = [utterance(*sizes, seed) for seed, sizes in enumerate(data.draw(st.lists(counts, min_size=1, max_size=3)))]
     with torch.no_grad():
-        together = model.look(pack(parts))
-        alone = [model.look(part) for part in parts]
-    torch.testing.assert_close(together.logits, torch.cat([look.logits for look in alone]), rtol=0, atol=1e-4)
-    for modality, traces in together.traces.items():
-        for n, trace in enumerate(traces):
-            assert torch.equal(trace.kept, torch.cat([look.traces[modality][n].kept for look in alone]))
+        together = model.forward_details(pack(parts))
+        alone = [model.forward_details(part) for part in parts]
+    torch.testing.assert_close(together.logits, torch.cat([details.logits for details in alone]), rtol=0, atol=1e-4)
+    for modality, selections in together.selections.items():
+        for n, selection in enumerate(selections):
+            assert torch.equal(selection.kept, torch.cat([details.selections[modality][n].kept for details in alone]))
 
 
 @pytest.mark.parametrize(("kind", "selection"), KINDS)
@@ -147,7 +147,7 @@ def test_no_utterance_reaches_another_within_a_batch(kind: Kind, selection: str)
     model = trained_a_little(small(kind, selection)).double()
     parts = [utterance(2, 9000, 5, 1), utterance(0, 3000, 7, 2), utterance(3, 0, 0, 3), utterance(1, 150, 2, 4)]
     with torch.no_grad():
-        together = model.look(pack(parts)).logits
+        together = model.forward_details(pack(parts)).logits
         alone = torch.cat([model(part) for part in parts])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
 
@@ -161,13 +161,13 @@ def test_every_combination_of_empty_inputs_works(kind: Kind, selection: str, tra
     model = small(kind, selection).train(training)
     for batch in batches:
         model.zero_grad()
-        look = model.look(batch)
-        assert look.logits.shape == (len(batch.keys), 3)
-        assert torch.isfinite(look.logits).all()
-        look.logits.square().sum().backward()
+        details = model.forward_details(batch)
+        assert details.logits.shape == (len(batch.keys), 3)
+        assert torch.isfinite(details.logits).all()
+        details.logits.square().sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-        for modality, there in look.present.items():
-            assert not look.branches[modality][~there].any()
+        for modality, there in details.present.items():
+            assert not details.branches[modality][~there].any()
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
@@ -176,13 +176,13 @@ def test_fusion_adds_the_weighted_logits_of_the_present_modalities(modalities: t
     model = small("fe2e", modalities=modalities).eval()
     batch = pack([utterance(2, 5000, 5, 1), utterance(2, 0, 5, 2), utterance(0, 5000, 0, 3)])
     with torch.no_grad():
-        look = model.look(batch)
-    assert tuple(look.branches) == modalities
+        details = model.forward_details(batch)
+    assert tuple(details.branches) == modalities
     weights = [1.0] if model.fusion is None else model.fusion.weight[0].tolist()
-    expected = sum(w * look.branches[m] for w, m in zip(weights, modalities, strict=True))
-    torch.testing.assert_close(look.logits, expected)
+    expected = sum(w * details.branches[m] for w, m in zip(weights, modalities, strict=True))
+    torch.testing.assert_close(details.logits, expected)
     there = {"t": [True, True, False], "v": [True, True, False], "a": [True, False, True]}
-    assert {m: mask.tolist() for m, mask in look.present.items()} == {m: there[m] for m in modalities}
+    assert {m: mask.tolist() for m, mask in details.present.items()} == {m: there[m] for m in modalities}
 
 
 def test_every_parameter_learns_with_the_gate() -> None:

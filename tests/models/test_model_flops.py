@@ -53,7 +53,7 @@ def test_counted_is_dense_for_the_dense_model_and_for_full_grids() -> None:
     assert model.text is not None
     encoder = model.text.encoder.config
     with torch.no_grad():
-        counted = counted_macs(model.settings, encoder, batch, model.look(batch))
+        counted = counted_macs(model.settings, encoder, batch, model.forward_details(batch))
     pieces = count_pieces(batch.sample_counts).tolist()
     rows = [
         dense_macs(model.settings, encoder, faces=f, pieces=p, tokens=t)
@@ -76,13 +76,13 @@ def test_sparse_model_costs_its_active_pairs() -> None:
     encoder = model.text.encoder.config
     batch = pack([utterance(3, 9000, 6, 1), utterance(2, 3000, 6, 2)])
     with torch.no_grad():
-        look = model.look(batch)
-    macs = counted_macs(model.settings, encoder, batch, look)
-    first, second = look.traces["v"]
+        details = model.forward_details(batch)
+    macs = counted_macs(model.settings, encoder, batch, details)
+    first, second = details.selections["v"]
     pairs = [active_pairs(first.kept), active_pairs(second.kept)]
     assert macs["v.blocks"] == pairs[0] * (4 * 6 + 6 * 6) + pairs[1] * (6 * 8 + 8 * 8)
     assert macs["v.attention"] == 5 * 24 * 24 * 20 + 2 * 12 * 4 + int(second.active.sum()) * 42 + 2 * 12 * 6
     full = dense_macs(model.settings, encoder, faces=5, pieces=0, tokens=0)
     assert macs["v.stem"] == full["v.stem"]
     assert macs["v.blocks"] < full["v.blocks"]
-    assert all(0 < density < 1 for density in densities(list(look.traces["v"])))
+    assert all(0 < density < 1 for density in densities(list(details.selections["v"])))

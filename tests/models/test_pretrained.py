@@ -97,9 +97,9 @@ def test_no_logit_depends_on_the_batch_and_absent_modalities_add_nothing(tmp_pat
     together = model(batch)
     alone = torch.cat([model(one) for one in batch.split()])
     torch.testing.assert_close(together, alone, atol=2e-6, rtol=1e-5)
-    look = model.look(batch)
-    assert (look.branches["a"][1] == 0).all()
-    assert (look.branches["v"][2] == 0).all()
+    details = model.forward_details(batch)
+    assert (details.branches["a"][1] == 0).all()
+    assert (details.branches["v"][2] == 0).all()
     assert model(batch_of([])).shape == (0, 3)
 
 

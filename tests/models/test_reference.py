@@ -201,16 +201,16 @@ def test_weights_of_the_published_code_give_its_logits(kind: str, dtype: torch.d
     theirs, mine = theirs.double(), mine.to(dtype)
     batch = pack([utterance(2, 6500, 9, 1), utterance(3, 9000, 4, 2), utterance(1, 3000, 7, 3)])
     with torch.no_grad():
-        look = mine.look(batch)
+        details = mine.forward_details(batch)
         pieces, counts = mine.mel(batch.samples, batch.sample_counts)
         expected = theirs(batch, pieces.double(), counts)
-    for name, logits in {**look.branches, "fused": look.logits}.items():
+    for name, logits in {**details.branches, "fused": details.logits}.items():
         torch.testing.assert_close(
             logits.double(), expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
     assert expected["fused"].std(0).min() > 1e-3  # utterances differ by more than the tolerance
-    for traces in look.traces.values():
-        assert all(0 < trace.kept.sum() < trace.active.sum() for trace in traces)
+    for selections in details.selections.values():
+        assert all(0 < selection.kept.sum() < selection.active.sum() for selection in selections)
 
 
 @pytest.mark.parametrize("kind", ["fe2e", "mesm"])

@@ -119,10 +119,10 @@ def check_against_whole_grids(model: Forced, count: int) -> None:
     leaves = {"pictures": pictures, "text": text, **trainable}
     towards = torch.randn(expected.shape, dtype=torch.float64)
     expected_gradients = torch.autograd.grad(expected, list(leaves.values()), towards, allow_unused=True)
-    vectors, traces = model(pictures, text)
-    for trace, choice in zip(traces, choices, strict=True):
-        assert torch.equal(trace.kept, choice.kept)
-        assert torch.equal(trace.active, choice.active)
+    vectors, selections = model(pictures, text)
+    for selection, choice in zip(selections, choices, strict=True):
+        assert torch.equal(selection.kept, choice.kept)
+        assert torch.equal(selection.active, choice.active)
     torch.testing.assert_close(vectors, expected, rtol=1e-9, atol=1e-9)
     gradients = torch.autograd.grad(vectors, list(leaves.values()), towards, allow_unused=True)
     for name, gradient, goal in zip(leaves, gradients, expected_gradients, strict=True):
@@ -202,8 +202,8 @@ def test_all_sites_active_is_the_dense_computation(way: str) -> None:
             layer.norm.load_state_dict(block.norms[n].state_dict())
             layer.norm.eps = block.norms[n].eps
     pictures, text = inputs(3)
-    vectors, traces = model(pictures, text)
-    assert all(bool(trace.kept.all()) for trace in traces)
+    vectors, selections = model(pictures, text)
+    assert all(bool(selection.kept.all()) for selection in selections)
     torch.testing.assert_close(vectors, dense(pictures, None)[0], rtol=1e-9, atol=1e-9)
 
 
@@ -246,9 +246,9 @@ def test_no_pictures_and_single_sites_pass_forward_and_backward(way: str, traini
     for count in (0, 1):
         before = [value.clone() for value in buffers(model)]
         pictures, text = inputs(count)
-        vectors, traces = model(pictures, text)
+        vectors, selections = model(pictures, text)
         assert vectors.shape == (count, 8)
-        assert [int(trace.kept.sum()) for trace in traces] == [count, count]
+        assert [int(selection.kept.sum()) for selection in selections] == [count, count]
         vectors.sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
         if count == 0:
@@ -445,8 +445,8 @@ def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p() -> None:
     for epoch in (0.0, 0.5, 1.0, 2.0, 7.0):
         model.set_epoch(epoch)
         shares.append([block.training_p for block in model.blocks])
-        _, traces = model.train()(pictures, text)
-        assert bool(traces[0].kept.all()) == (epoch == 0)
+        _, selections = model.train()(pictures, text)
+        assert bool(selections[0].kept.all()) == (epoch == 0)
         with torch.no_grad():
             _, evaluated = model.eval()(pictures, text)
         assert torch.equal(evaluated[0].kept, nucleus(evaluated[0].weights, evaluated[0].active, 0.5))
@@ -457,8 +457,8 @@ def test_a_block_starts_with_an_even_attention_where_it_learns() -> None:
     for kind, even in (("gate", True), ("straight", True), ("published", False)):
         settings = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=SparseSettings(selection=kind))  # type: ignore[arg-type]
         fresh = SparseStack(settings, 3, (16, 24), TEXT, "the stack")
-        _, (trace,) = fresh(inputs(1)[0].float(), inputs(1)[1].float())
-        assert (trace.weights.max() == trace.weights.min()) == even
+        _, (selection,) = fresh(inputs(1)[0].float(), inputs(1)[1].float())
+        assert (selection.weights.max() == selection.weights.min()) == even
 
 
 def test_scales_are_the_selections() -> None:

@@ -355,7 +355,7 @@ def test_predictions_are_those_of_the_forward_pass() -> None:
     mesm, data = model("mesm"), batch()
     explained = predict_with_sites(mesm, data)
     with torch.no_grad():
-        expected = mesm.look(data)
+        expected = mesm.forward_details(data)
     assert [one.amounts for one in explained] == [
         {"t": 5, "v": 11, "a": 16},
         {"t": 3, "v": 0, "a": 2},
@@ -383,10 +383,10 @@ def test_kept_sites_are_shown_as_they_are_and_dropped_ones_in_grey() -> None:
     mesm, data = model("mesm"), batch()
     plain, *blocks = predict_with_sites(mesm, data)[0].strips[:3]
     with torch.no_grad():
-        traces = mesm.look(data).traces["v"]
-    for block, trace in zip(blocks, traces, strict=True):
-        scale = 48 // trace.kept.shape[1]
-        kept = np.concatenate([np.kron(face, np.ones((scale, scale))) for face in trace.kept[:8]], axis=1) > 0
+        selections = mesm.forward_details(data).selections["v"]
+    for block, selection in zip(blocks, selections, strict=True):
+        scale = 48 // selection.kept.shape[1]
+        kept = np.concatenate([np.kron(face, np.ones((scale, scale))) for face in selection.kept[:8]], axis=1) > 0
         assert 0 < kept.mean() < 1
         np.testing.assert_array_equal(block.pixels[kept], plain.pixels[kept])
         assert (block.pixels[~kept] == block.pixels[~kept][:, :1]).all()

@@ -218,8 +218,9 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_settings(
     assert "optim.lr" in done.stderr
 
 
-def test_no_recipe_lists_the_recipes() -> None:
+def test_no_recipe_lists_the_recipes_unless_a_run_was_meant() -> None:
     assert set(call("run").stdout.split()) >= {"demo-fe2e", "demo-mesm", "iemocap-fe2e", "iemocap-mesm"}
+    assert "no recipe is named" in call("run", "--set", "optim.lr=0.5", code=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.batch import Batch, item_positions
-from mesm_train.models.fe2e_mesm import Look
+from mesm_train.models.fe2e_mesm import ForwardDetails
 
 Sizes = Mapping[str, int]  # rows of an utterance by modality
 Parts = dict[str, int]
@@ -63,15 +63,15 @@ class TwoPhaseModel(nn.Module, ABC):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits float32 (N, classes), also under autocast."""
-        return self.look(batch).logits
+        return self.forward_details(batch).logits
 
-    def look(self, batch: Batch) -> Look:
+    def forward_details(self, batch: Batch) -> ForwardDetails:
         """The same with the logits of each modality, where the system has any."""
         modalities: tuple[str, ...] = self.settings.modalities
         sequences = {modality: self._sequence(modality, batch) for modality in modalities}
         logits, branches = self.logits(sequences)
         present = {modality: sequence.present() for modality, sequence in sequences.items()}
-        return Look(logits=logits.float(), branches=branches, present=present, traces={})
+        return ForwardDetails(logits=logits.float(), branches=branches, present=present, selections={})
 
     @abstractmethod
     def logits(self, sequences: Mapping[str, Sequence]) -> tuple[Tensor, dict[str, Tensor]]:
