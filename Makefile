@@ -1,6 +1,6 @@
 # make setup        .venv with everything that the targets below need
 # make check        style, types, and the tests that need no media: a minute or two
-# make test         style, types, tests: 9 minutes on 2 cores
+# make test         style, types, tests: 8 minutes on 2 cores
 # make check-full   the slow tests too, with the coverage of the code by lines; Triton, 290 MB, is installed for them
 # make docs         the documentation as a site, in site/
 # make bench        benchmarks, printed

@@ -42,26 +42,26 @@ class Command:
 def commands(page: str) -> list[Command]:
     """The commands in the blocks of a page, in their order."""
     variables: dict[str, str] = {}
-    found = []
+    calls = []
     for first, block in shell_blocks(page):
         for number, line in _joined_lines(block):
             command = _command(page, first + number, COMMENT.sub("", line), variables)
             if not command.words or command.words[0] == "export":
                 variables |= command.environment
             else:
-                found.append(command)
-    return found
+                calls.append(command)
+    return calls
 
 
 def inline_commands(page: str) -> list[Command]:
     """The commands between backquotes in the sentences and tables of a page. They may lack arguments."""
     text = re.sub(r"^ *```.*?^ *```$", _blank, _read(page), flags=re.MULTILINE | re.DOTALL)
-    found = []
+    calls = []
     for match in re.finditer(r"`([^`]+)`", text):
         code = " ".join(match[1].split())
         if re.sub(r"^(\w+=\S* )*", "", code).split(" ")[0] in PROGRAMS:
-            found.append(_command(page, _line(text, match.start()), code, {}))
-    return found
+            calls.append(_command(page, _line(text, match.start()), code, {}))
+    return calls
 
 
 def shell_blocks(page: str) -> Iterator[tuple[int, str]]:

@@ -113,4 +113,6 @@ def elsewhere(command: Command) -> str | None:
 
 def commands_to_run(page: str) -> list[Command]:
     """The commands of a page, in their order, that the test of the page runs. That test names the page in this call."""
-    return [command for command in commands(page) if elsewhere(command) is None]
+    remaining = [command for command in commands(page) if elsewhere(command) is None]
+    assert remaining, f"{page}: no command is left that its test could run"
+    return remaining

@@ -180,10 +180,8 @@ def main() -> int:
         options = Options(device=settings.device, quick=settings.quick, kit=settings.kit, work=settings.work)
         part(settings.part, options, settings.out)
         return 0
-    began, report = (
-        time.monotonic(),
-        {"date": time.strftime("%Y-%m-%d"), "device": settings.device, "quick": settings.quick},
-    )
+    began = time.monotonic()
+    report = {"date": time.strftime("%Y-%m-%d"), "device": settings.device, "quick": settings.quick}
     unpack_wheels(settings.kit)
     parts: dict[str, Result] = {}
     settings.out.mkdir(parents=True, exist_ok=True)

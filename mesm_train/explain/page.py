@@ -74,7 +74,7 @@ def render_explanation(
         synthetic=bool(dataset.get("synthetic")),
         licence=dataset.get("licence", {}),
         names=[predictor.spec.meanings.get(name, name) for name in predictor.spec.outputs],
-        seed=predictor.facts.get("seed"),
+        seed=predictor.facts["seed"],
         subjects=[explain(predictor, subject, untrained, step=step) for subject in subjects],
     )
 
@@ -86,8 +86,10 @@ def explain(predictor: Predictor, subject: Subject, untrained: Model | None, *, 
     parts = occlude(predictor, content, step=step)
     outputs = list(prediction.values)
     seconds = max(len(content.samples) / content.sample_rate, len(content.faces) * content.frame_interval, 0.01)
-    strips = _strips(predictor, predictor.model, subject) if predictor.model.settings.kind == "mesm" else []
-    strips_before = [] if untrained is None else _strips(predictor, untrained, subject)
+    strips: Sequence[Strip] = ()
+    strips_before: Sequence[Strip] = ()
+    if untrained is not None:
+        strips, strips_before = (_strips(predictor, model, subject) for model in (predictor.model, untrained))
     drawn_seconds = min(MAX_SITES, max((strip.seconds for strip in strips), default=MAX_SITES))
     sound = len(content.samples) > 0
     return {

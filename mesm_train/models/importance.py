@@ -21,10 +21,10 @@ FLOOR = 0.2
 class Importance(nn.Module):
     """The importance of each tile of a grid relative to their mean, as a moving average; 1 at first.
 
-    A tile may be a single site.
-    The importance of a tile in one picture is (sum over its sites and channels of x dL/dx)^2: to first order, the
-    squared change of the loss if the tile were zero. Molchanov et al. (2017, 2019) and Theis et al. (2018) prune whole
-    channels by it. Pictures that drop the tile are left out: only what they pass on of it has a gradient.
+    A tile may be a single site. The importance of a tile in one picture is (sum over its sites and channels of x
+    dL/dx)^2: to first order, the squared change of the loss if the tile were zero. Molchanov et al. (2017, 2019) and
+    Theis et al. (2018) prune whole channels by it. Pictures that drop the tile are left out: only what they pass on of
+    it has a gradient.
 
     Attributes:
         value: float (H', W'), in checkpoints.

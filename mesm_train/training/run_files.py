@@ -55,6 +55,7 @@ PROVENANCE = {
     },
     "split": {"name": str, "digest": str, "counts?": MapOf(int), "missing?": MapOf(int), "leaks?": MapOf(int)},
     "labels": {"view": str, "classes": [str]},
+    "seed": int,
     "config": SETTINGS,
     "environment?": {"gpu?": (str, NoneType), "cpu?": (str, NoneType), "threads?": (int, NoneType)},
 }

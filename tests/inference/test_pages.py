@@ -42,7 +42,9 @@ def workplace(
 
 def test_the_page_on_predict(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    for command in commands_to_run("docs/predict.md"):
+    lines = commands_to_run("docs/predict.md")
+    assert len(lines) >= 5
+    for command in lines:
         run_page_command(command)
     for name in ("talk.png", "talk.csv", "predictions.parquet"):
         assert Path(name).stat().st_size > 100
@@ -71,9 +73,10 @@ def test_the_tutorial(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("demo/fe2e").symlink_to(Path("runs/demo-fe2e").resolve())
     Path("demo/clip.mp4").symlink_to(Path("clip.mkv").resolve())
     quick_start = {command.text for command in commands_to_run("docs/quickstart.md")}  # the same corpus and training
-    for command in commands_to_run("docs/tutorial.md"):
-        if command.text not in quick_start:
-            run_page_command(command)
+    here = [command for command in commands_to_run("docs/tutorial.md") if command.text not in quick_start]
+    assert len(here) == 6
+    for command in here:
+        run_page_command(command)
     assert Path("demo/why.html").stat().st_size > 1000
     for code in python_examples("docs/tutorial.md"):
         exec(code, {})
