@@ -135,6 +135,12 @@ def active_pairs(kept: Tensor) -> int:
     return round(float((near * active).sum()))
 
 
+def dropped_windows(kept: Tensor) -> int:
+    """How many 2x2 windows of bool (B, H, W), H and W even, have no kept site."""
+    batch, height, width = kept.shape
+    return int((~kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)).sum())
+
+
 def densities(selections: list[SiteSelection]) -> list[float]:
     """The share of all sites that each sparse block keeps: to be stated with any count."""
     return [float(selection.kept.double().mean()) for selection in selections]
@@ -175,15 +181,20 @@ def _chosen(
     if tile > 1:
         sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
         steps = zip(selections, settings.channels, settings.channels[1:], strict=False)
-        parts[f"{modality}.blocks"] += sum(int((~selection.kept).sum()) // 4 * i * o for selection, i, o in steps)
+        import os
+
+        if "MESM_HALO" in os.environ:
+            for selection, i, o in zip(selections, settings.channels, settings.channels[1:], strict=False):
+                parts[f"{modality}.blocks"] += (int(selection.kept.sum()) * 9 - active_pairs(selection.kept)) * i * o
+        parts[f"{modality}.blocks"] += sum(dropped_windows(selection.kept) * i * o for selection, i, o in steps)
     parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
     return parts
 
 
 def _attention(settings: ModelSettings, encoder: Any, sites: list[int], *, texts: int) -> int:
-    """Scores over `sites` active sites, or tiles, at each block, of `texts` utterances."""
+    """Scores over `sites` active sites, or tiles, at each block that chooses, of `texts` utterances."""
     width = _width(encoder)
-    steps = zip(sites, settings.channels, strict=False)
+    steps = zip(sites[:1] if settings.sparse.share_selection else sites, settings.channels, strict=False)
     return sum(site * (c * c + c) + texts * width * c for site, c in steps)
 
 
