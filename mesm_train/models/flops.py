@@ -135,10 +135,11 @@ def active_pairs(kept: Tensor) -> int:
     return round(float((near * active).sum()))
 
 
-def dropped_windows(kept: Tensor) -> int:
-    """How many 2x2 windows of bool (B, H, W), H and W even, have no kept site."""
-    batch, height, width = kept.shape
-    return int((~kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)).sum())
+def halo_pairs(kept: Tensor) -> int:
+    """Over the kept sites of bool (B, H, W), the sites among a site's 3x3 neighbours that are not kept."""
+    dropped = (~kept).unsqueeze(1).double()
+    near = torch.nn.functional.conv2d(dropped, dropped.new_ones(1, 1, 3, 3), padding=1)
+    return round(float((near * kept.unsqueeze(1)).sum()))
 
 
 def densities(selections: list[SiteSelection]) -> list[float]:
@@ -180,21 +181,18 @@ def _chosen(
     sites = [int(selection.active.sum()) for selection in selections]
     if tile > 1:
         sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
-        steps = zip(selections, settings.channels, settings.channels[1:], strict=False)
-        import os
-
-        if "MESM_HALO" in os.environ:
-            for selection, i, o in zip(selections, settings.channels, settings.channels[1:], strict=False):
-                parts[f"{modality}.blocks"] += (int(selection.kept.sum()) * 9 - active_pairs(selection.kept)) * i * o
-        parts[f"{modality}.blocks"] += sum(dropped_windows(selection.kept) * i * o for selection, i, o in steps)
+        steps = list(zip(selections, settings.channels, settings.channels[1:], strict=False))
+        if settings.sparse.halo:
+            parts[f"{modality}.blocks"] += sum(halo_pairs(selection.kept) * i * o for selection, i, o in steps)
+        parts[f"{modality}.blocks"] += sum(int((~selection.kept).sum()) // 4 * i * o for selection, i, o in steps)
     parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
     return parts
 
 
 def _attention(settings: ModelSettings, encoder: Any, sites: list[int], *, texts: int) -> int:
-    """Scores over `sites` active sites, or tiles, at each block that chooses, of `texts` utterances."""
+    """Scores over `sites` active sites, or tiles, at each block, of `texts` utterances."""
     width = _width(encoder)
-    steps = zip(sites[:1] if settings.sparse.share_selection else sites, settings.channels, strict=False)
+    steps = zip(sites, settings.channels, strict=False)
     return sum(site * (c * c + c) + texts * width * c for site, c in steps)
 
 

@@ -66,29 +66,30 @@ class ChoosingBlock(nn.Module):
     training measures while p is annealed. Batch norms see the kept sites only (SparseConvNet's definitions).
 
     Attributes:
-        attention: None where the first block of the stack chooses for this one.
         importance: None where it is never measured and no checkpoint has it.
     """
 
-    attention: SiteAttention | None
     importance: Importance | None
 
     def __init__(
-        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str,
-        *, chooses: bool = True,
-    ) -> None:  # fmt: skip
+        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
+    ) -> None:
         """`size` is that of its grid of sites, (height, width); `name` is what errors call the block."""
         super().__init__()
         self.p, self.selection, self.name = settings.p, settings.selection, name
         self.anneal_epochs = settings.anneal_epochs
         self.training_p = self.p
         learns = settings.selection != "published"
-        self.attention = make_attention(inputs, text_width, settings) if chooses else None
+        with separate_random_numbers():
+            self.attention = SiteAttention(inputs, text_width)
+        if learns and settings.init == "torch":
+            nn.init.zeros_(self.attention.score.weight)  # even: no site is preferred before anything is known
+        self.attention.requires_grad_(learns)  # data parallelism looks for parameters that get no gradient
         self.convs = nn.ModuleList(SubmanifoldConv(i, outputs, settings.init) for i in (inputs, outputs))
         self.norms = nn.ModuleList(
             BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum) for _ in self.convs
         )
-        measured = chooses and (settings.tile > 1 or (learns and settings.anneal_epochs > 0))
+        measured = settings.tile > 1 or (learns and settings.anneal_epochs > 0)
         self.importance = Importance(settings.tile, *size) if measured else None
 
     def set_epoch(self, epoch: float) -> None:
@@ -107,7 +108,6 @@ class ChoosingBlock(nn.Module):
 
     def scores(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Tensor:
         """The scores of sites or tiles, (B, H, W), from their features; see SiteAttention."""
-        assert self.attention is not None
         scores: Tensor = self.attention(rows, sites, text, ops)
         return scores if self.importance is None else scores + self.importance.prior().to(scores.dtype)
 
@@ -132,19 +132,13 @@ class ChoosingBlock(nn.Module):
         """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""
         if scale is not None:
             rows = rows * select_rows(scale.reshape(-1, 1), table.sites).to(rows.dtype)
-        rows = self.norms[0](self.convs[0](rows, table, ops), ops)
+        return self.convolve_rows(rows, table, table, ops)
+
+    def convolve_rows(self, rows: Tensor, first: Table, table: Table, ops: Kernels) -> Tensor:
+        """The rows that the first convolution reads by the table `first`, to the pooled rows (m, C')."""
+        rows = self.norms[0](self.convs[0](rows, first, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
         return pooled
-
-
-def make_attention(inputs: int, text_width: int, settings: SparseSettings) -> SiteAttention:
-    """The attention of a block at its start."""
-    learns = settings.selection != "published"
-    with separate_random_numbers():
-        attention = SiteAttention(inputs, text_width)
-    if learns and settings.init == "torch":
-        nn.init.zeros_(attention.score.weight)  # even: no site is preferred before anything is known
-    return attention.requires_grad_(learns)  # data parallelism looks for parameters that get no gradient
 
 
 class SparseBlock(ChoosingBlock):
@@ -217,7 +211,6 @@ class SparseStack(Stack):
     ) -> None:
         """`channels` and `size` are the pictures'; `name` is what errors call the stack."""
         self.text_width, self.name = text_width, name
-        self.shares_selection = settings.sparse.share_selection
         super().__init__(settings, channels, size)
 
     def make_blocks(self, settings: ModelSettings) -> nn.ModuleList:
@@ -225,8 +218,7 @@ class SparseStack(Stack):
         blocks = nn.ModuleList()
         for n, (inputs, outputs) in enumerate(zip(settings.channels, settings.channels[1:], strict=False), 1):
             size, name = (self.size[0] >> n, self.size[1] >> n), f"{self.name}, sparse block {n}"
-            chooses = n == 1 or not self.shares_selection
-            blocks.append(self.block(inputs, outputs, size, self.text_width, settings.sparse, name, chooses=chooses))
+            blocks.append(self.block(inputs, outputs, size, self.text_width, settings.sparse, name))
         return blocks
 
     def set_epoch(self, epoch: float) -> None:

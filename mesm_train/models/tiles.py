@@ -2,11 +2,10 @@
 
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
 What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
-1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
+1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped. With
+`model.sparse.halo` the first convolution of a block reads the dropped sites beside the kept ones from that full grid.
 """
 
-import os
-import zlib
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mesm_train.config.model_settings import SparseSettings
+from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
-from mesm_train.models.kernels.choice import Choice, pooled_choice, spread
 from mesm_train.models.kernels.functions import merge_rows, select_rows, window_means
+from mesm_train.models.kernels.inputs import all_inputs
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
@@ -29,30 +29,27 @@ class TiledBlock(ChoosingBlock):
     A tile's weight is shared evenly by its sites; tiles at the lower and right border may have fewer of them.
     """
 
+    importance: Importance
+
     def __init__(
-        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str,
-        *, chooses: bool = True,
-    ) -> None:  # fmt: skip
-        super().__init__(inputs, outputs, size, text_width, settings, name, chooses=chooses)
-        self.tile = settings.tile
+        self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
+    ) -> None:
+        super().__init__(inputs, outputs, size, text_width, settings, name)
+        self.tile, self.halo = settings.tile, settings.halo
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
 
-    def steps(
-        self, x: Tensor, text: Tensor, ops: Kernels, choice: Choice | None
-    ) -> Steps[tuple[Tensor, Choice, Tensor]]:
+    def steps(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, SiteSelection]]:
         """Choose among the tiles, convolve those that are kept, pool, and pass on the means of the others.
 
         Args:
             x: (B, C, H, W) in channels_last; H and W even.
             text: (B, text width), the text vector of each picture's utterance.
             ops: the kernels.
-            choice: what the first block chose, on this grid, where it chooses for this one.
 
         Returns:
-            The pooled grid (B, C', H/2, W/2) in channels_last, the choice, and bool (B, H/2, W/2) which 2x2 windows
-            have a kept site.
+            The pooled grid (B, C', H/2, W/2) in channels_last, and the choice.
 
         Raises:
             ValueError: the attention is not finite.
@@ -60,45 +57,28 @@ class TiledBlock(ChoosingBlock):
         batch, channels, height, width = x.shape
         features, windows = window_means(x)
         active = torch.ones(batch, height, width, dtype=torch.bool, device=x.device)
-        if choice is None:
-            with self.grad_for_attention():
-                scores = self._tile_scores(windows, text, ops)
-                choice = ops.choose(scores, active, self.current_p(), self.tile)
-                if self.training and "MESM_GUMBEL" in os.environ:
-                    choice = self.perturbed(scores, choice)
-            if self.training and self.importance is not None:
-                self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
+        with self.grad_for_attention():
+            choice = ops.choose(self._tile_scores(windows, text, ops), active, self.current_p(), self.tile)
+        if self.training:
+            self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
-        rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
-        chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
-        scale = SCALES[self.selection](choice.weights, active)
-        if "MESM_HALO" in os.environ:
-            seen = features if scale is None else features * torch.where(choice.kept, scale, 1).unsqueeze(1).to(x.dtype)
-            weight = self.convs[0].weight
-            dense = F.conv2d(seen, weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1), padding=1)
-            chosen = dense.permute(0, 2, 3, 1).reshape(-1, weight.shape[2])[table.sites]
-            y = self.norms[1](self.convs[1](self.norms[0](chosen, ops), table, ops), ops, table.pool)
+        rows, scale = features.permute(0, 2, 3, 1).reshape(-1, channels), SCALES[self.selection](choice.weights, active)
+        if len(table.sites) == len(rows):
+            y = self.convolve(rows, scale, table, ops)
+        elif self.halo:
+            if scale is not None:
+                rows = rows * torch.where(choice.kept, scale, 1).reshape(-1, 1).to(rows.dtype)
+            y = self.convolve_rows(rows, all_inputs(table), table, ops)
         else:
-            y = self.convolve(chosen, scale, table, ops)
+            y = self.convolve(select_rows(rows, table.sites), scale, table, ops)
         pooled = pooled_sites(choice, table)
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
         grid = merge_rows(y, pooled.places, passed_on.to(y.dtype), dropped)
-        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), choice, pooled.active
-
-    def perturbed(self, scores: Tensor, choice: Choice) -> Choice:
-        """Gumbel top-k: as many tiles, with the highest perturbed scores."""
-        scale = {"const": 1.0, "anneal": (self.training_p - self.p) / (1 - self.p)}[os.environ["MESM_GUMBEL"]]
-        if not scale:
-            return choice
-        generator = torch.Generator().manual_seed((torch.initial_seed() + zlib.crc32(self.name.encode())) % 2**63)
-        noise = -torch.empty(scores.shape).exponential_(generator=generator).log()
-        order = (scores.detach().float() + scale * noise).flatten(1).argsort(1, descending=True).argsort(1)
-        tiles = choice.kept[:, :: self.tile, :: self.tile]
-        kept = (order < tiles.flatten(1).sum(1, keepdim=True)).view_as(tiles)
-        return with_kept(choice.weights, spread(kept, self.tile, *choice.kept.shape[1:]))
+        selection = SiteSelection(active=active, weights=choice.weights.detach(), kept=choice.kept)
+        return grid.view(*pooled.active.shape, y.shape[1]).permute(0, 3, 1, 2), selection
 
     def _tile_scores(self, windows: Tensor, text: Tensor, ops: Kernels) -> Tensor:
         """The scores of the tiles, (B, H', W'), from the means of 2x2 windows (B, C, H/2, W/2)."""
@@ -108,14 +88,6 @@ class TiledBlock(ChoosingBlock):
         return self.scores(means.permute(0, 2, 3, 1).reshape(-1, channels), tiles, text, ops)
 
 
-def with_kept(weights: Tensor, kept: Tensor) -> Choice:
-    """A choice of other sites."""
-    batch, height, width = kept.shape
-    windows = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-    counts = torch.stack([kept.sum(), windows.sum(), (~torch.isfinite(weights)).sum()])
-    return Choice(weights=weights, kept=kept.contiguous(), counts=counts, windows=windows)
-
-
 class TiledStack(SparseStack):
     """MESM's stack with blocks that choose among tiles."""
 
@@ -123,12 +95,9 @@ class TiledStack(SparseStack):
 
     def run_blocks(self, x: Tensor, text: Tensor, ops: Kernels) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """See SparseStack."""
-        selections: list[SiteSelection] = []
-        last: tuple[Choice, Tensor] | None = None
+        selections = []
         for block in self.blocks:
             assert isinstance(block, TiledBlock)
-            shared = pooled_choice(*last) if self.shares_selection and last is not None else None
-            x, choice, windows = yield from block.steps(x, text, ops, shared)
-            last, active = (choice, windows), torch.ones_like(choice.kept)
-            selections.append(SiteSelection(active=active, weights=choice.weights.detach(), kept=choice.kept))
+            x, selection = yield from block.steps(x, text, ops)
+            selections.append(selection)
         return x, selections

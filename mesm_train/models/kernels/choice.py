@@ -67,20 +67,6 @@ def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = No
     return (kept & usable).view_as(active)
 
 
-def pooled_choice(choice: Choice, kept: Tensor) -> Choice:
-    """The same choice among the sites of the pooled grid: what was kept stays kept, the attention of four sites is one's.
-
-    Args:
-        choice: of (B, H, W).
-        kept: bool (B, H/2, W/2), H/2 and W/2 even: the 2x2 windows with a kept site.
-    """
-    batch, height, width = kept.shape
-    windows = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-    weights = functional.avg_pool2d(choice.weights.unsqueeze(1), 2, divisor_override=1).squeeze(1)
-    counts = torch.stack([kept.sum(), windows.sum(), choice.counts[2]])
-    return Choice(weights=weights, kept=kept, counts=counts, windows=windows)
-
-
 def tile_sizes(height: int, width: int, tile: int, like: Tensor) -> Tensor:
     """How many sites each tile of a picture has, (H', W')."""
     sides = [
