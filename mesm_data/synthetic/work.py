@@ -1,12 +1,13 @@
 """Atomic creation of a folder, and jobs that must not share a process."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.pipeline.executors.base import WorkerDied
@@ -40,8 +41,16 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
             yield partial
             partial.replace(out)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            if _is_at(
+                partial / MARKER, lock
+            ):  # else somebody has removed it, and a run started after that may write there
+                shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    """Whether the open file is still the one with that path."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _remove_stale(partial: Path) -> None:

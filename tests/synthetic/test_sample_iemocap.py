@@ -4,6 +4,7 @@ import hashlib
 import operator
 import os
 import re
+import shutil
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -178,6 +179,15 @@ def test_two_runs_cannot_write_the_same_folder(tmp_path: Path) -> None:
             pass
         assert (partial / "SYNTHETIC.txt").read_text() == "the first"
     assert (tmp_path / "out").is_dir()
+
+
+def test_a_stopped_run_whose_folder_was_removed_leaves_that_of_the_next_alone(tmp_path: Path) -> None:
+    first = atomic_folder(tmp_path / "out", "the first")
+    shutil.rmtree(first.__enter__())
+    with atomic_folder(tmp_path / "out", "the second") as partial:
+        assert not first.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)  # it goes on upwards
+        assert (partial / "SYNTHETIC.txt").read_text() == "the second"
+    assert (tmp_path / "out" / "SYNTHETIC.txt").read_text() == "the second"
 
 
 def test_a_killed_worker_is_reported_in_a_sentence() -> None:
