@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.data.device import configure_backends
 from mesm_train.models.fe2e_mesm import make_stack
-from mesm_train.models.flops import active_pairs, halo_pairs
+from mesm_train.models.flops import active_pairs
 from mesm_train.models.streams import Stack, take_turns
 from mesm_train.training import throughput
 from mesm_train.training.allocator import keep_freed_memory
@@ -79,8 +79,8 @@ def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Calla
     """Name to what makes the stack of a modality."""
     learned = load_file(options.prior) if options.prior else {}
 
-    def sparse(p: float, tile: int, engine: Any, m: str, *, halo: bool = False) -> nn.Module:
-        sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=options.selection, init="published", halo=halo)
+    def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
+        sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=options.selection, init="published")
         stack = make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
         for n, block in enumerate(stack.blocks):
             if learned:
@@ -104,8 +104,6 @@ def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Calla
             for p in options.p:
                 square = f" in {tile}x{tile}" if tile > 1 else ""
                 makers[f"mesm p = {p:g}{square}, {engine}"] = partial(sparse, p, tile, engine)
-                if tile > 1:
-                    makers[f"mesm p = {p:g}{square} with halo, {engine}"] = partial(sparse, p, tile, engine, halo=True)
     return makers
 
 
@@ -177,7 +175,6 @@ def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[floa
             full = count * (height >> n) * (width >> n) * 9
             dense += full * (i * o + o * o)
             total += (active_pairs(selections[n - 1].kept) if selections else full) * (i * o + o * o)
-            total += halo_pairs(selections[n - 1].kept) * i * o if "with halo" in case.name else 0
         words.append(
             f"{m} " + " ".join(f"{float(t.kept.float().mean()):.2f}" for t in selections) if selections else ""
         )

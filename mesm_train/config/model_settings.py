@@ -35,9 +35,6 @@ class SparseSettings:
     4x4 sites, and the mean of each dropped 2x2 window passes through a linear layer, batch norm and ReLU. With 4 time
     follows the counted operations."""
 
-    halo: bool = False
-    """The first convolution of a block reads the features of dropped sites around a kept tile; otherwise they are 0."""
-
     anneal_epochs: float = 0.0
     """Training keeps all sites at first, and evenly fewer up to this epoch, from which on it keeps p; 0: p from the
     start. Evaluation always keeps p. Unless selection is published, the importance of each tile, or site, is measured
@@ -61,7 +58,6 @@ class SparseSettings:
     def __post_init__(self) -> None:
         need(0 < self.p <= 1, "model.sparse.p", self.p, "above 0 and at most 1")
         need(self.tile in (1, 2, 4), "model.sparse.tile", self.tile, "1, 2 or 4")
-        need(self.tile > 1 or not self.halo, "model.sparse.halo", True, "false where tile is 1")
         need(self.anneal_epochs >= 0, "model.sparse.anneal_epochs", self.anneal_epochs, "0 or more")
         need(self.bn_eps > 0, "model.sparse.bn_eps", self.bn_eps, "above 0")
         need(0 < self.bn_momentum <= 1, "model.sparse.bn_momentum", self.bn_momentum, "above 0 and at most 1")

@@ -67,7 +67,6 @@ class PortableBlock(nn.Module):
     def __init__(self, block: ChoosingBlock) -> None:
         super().__init__()
         self.p, self.selection, self.attention = block.p, block.selection, block.attention
-        self.halo = isinstance(block, TiledBlock) and block.halo
         prior = None if block.importance is None else block.importance.prior().double()
         self.register_buffer("prior", prior, persistent=False)
         self.convs = nn.ModuleList()
@@ -100,10 +99,9 @@ class PortableBlock(nn.Module):
         """
         if self.selection == "gate":
             relative = weights * active.sum((1, 2), keepdim=True)
-            x = x * torch.where(kept > 0, 2 * relative / (1 + relative), 1).to(x.dtype).unsqueeze(1)
+            x = x * (2 * relative / (1 + relative)).to(x.dtype).unsqueeze(1)
         mask = kept.unsqueeze(1)
-        if not self.halo:
-            x = x * mask
+        x = x * mask
         for conv in self.convs:
             x = conv(x).relu() * mask
         return F.max_pool2d(x, 2)

@@ -135,13 +135,6 @@ def active_pairs(kept: Tensor) -> int:
     return round(float((near * active).sum()))
 
 
-def halo_pairs(kept: Tensor) -> int:
-    """Over the kept sites of bool (B, H, W), the sites among a site's 3x3 neighbours that are not kept."""
-    dropped = (~kept).unsqueeze(1).double()
-    near = torch.nn.functional.conv2d(dropped, dropped.new_ones(1, 1, 3, 3), padding=1)
-    return round(float((near * kept.unsqueeze(1)).sum()))
-
-
 def densities(selections: list[SiteSelection]) -> list[float]:
     """The share of all sites that each sparse block keeps: to be stated with any count."""
     return [float(selection.kept.double().mean()) for selection in selections]
@@ -181,9 +174,7 @@ def _chosen(
     sites = [int(selection.active.sum()) for selection in selections]
     if tile > 1:
         sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
-        steps = list(zip(selections, settings.channels, settings.channels[1:], strict=False))
-        if settings.sparse.halo:
-            parts[f"{modality}.blocks"] += sum(halo_pairs(selection.kept) * i * o for selection, i, o in steps)
+        steps = zip(selections, settings.channels, settings.channels[1:], strict=False)
         parts[f"{modality}.blocks"] += sum(int((~selection.kept).sum()) // 4 * i * o for selection, i, o in steps)
     parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
     return parts

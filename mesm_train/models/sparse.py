@@ -132,11 +132,7 @@ class ChoosingBlock(nn.Module):
         """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""
         if scale is not None:
             rows = rows * select_rows(scale.reshape(-1, 1), table.sites).to(rows.dtype)
-        return self.convolve_rows(rows, table, table, ops)
-
-    def convolve_rows(self, rows: Tensor, first: Table, table: Table, ops: Kernels) -> Tensor:
-        """The rows that the first convolution reads by the table `first`, to the pooled rows (m, C')."""
-        rows = self.norms[0](self.convs[0](rows, first, ops), ops)
+        rows = self.norms[0](self.convs[0](rows, table, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
         return pooled
 

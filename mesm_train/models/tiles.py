@@ -2,8 +2,7 @@
 
 Fast convolutions compute squares of sites, so with tiles a block's time follows its operations (docs/benchmarks.md).
 What a block drops is passed on: the mean of each dropped 2x2 window goes through a linear layer, batch norm and ReLU,
-1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped. With
-`model.sparse.halo` the first convolution of a block reads the dropped sites beside the kept ones from that full grid.
+1 % of the operations of a block. So grids stay full, and a later block may keep what an earlier one has dropped.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from mesm_train.config.model_settings import SparseSettings
 from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import merge_rows, select_rows, window_means
-from mesm_train.models.kernels.inputs import all_inputs
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES
 from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
@@ -35,7 +33,7 @@ class TiledBlock(ChoosingBlock):
         self, inputs: int, outputs: int, size: tuple[int, int], text_width: int, settings: SparseSettings, name: str
     ) -> None:
         super().__init__(inputs, outputs, size, text_width, settings, name)
-        self.tile, self.halo = settings.tile, settings.halo
+        self.tile = settings.tile
         with separate_random_numbers():
             self.residual = nn.Linear(inputs, outputs, bias=False)
         self.residual_norm = BatchNorm(outputs, eps=settings.bn_eps, momentum=settings.bn_momentum)
@@ -62,15 +60,9 @@ class TiledBlock(ChoosingBlock):
         if self.training:
             self.importance.watch(x, choice.kept[:, :: self.tile, :: self.tile])
         table = yield from self.table(choice, ops)
-        rows, scale = features.permute(0, 2, 3, 1).reshape(-1, channels), SCALES[self.selection](choice.weights, active)
-        if len(table.sites) == len(rows):
-            y = self.convolve(rows, scale, table, ops)
-        elif self.halo:
-            if scale is not None:
-                rows = rows * torch.where(choice.kept, scale, 1).reshape(-1, 1).to(rows.dtype)
-            y = self.convolve_rows(rows, all_inputs(table), table, ops)
-        else:
-            y = self.convolve(select_rows(rows, table.sites), scale, table, ops)
+        rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
+        chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
+        y = self.convolve(chosen, SCALES[self.selection](choice.weights, active), table, ops)
         pooled = pooled_sites(choice, table)
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)

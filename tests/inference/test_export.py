@@ -127,8 +127,6 @@ def small_model(encoder: Path, **settings: object) -> Model:
         {"kind": "mesm", "sparse": SparseSettings(p=0.4, selection="straight", anneal_epochs=1)},  # importance of sites
         {"kind": "mesm", "sparse": SparseSettings(p=0.6, tile=2, selection="published")},
         {"kind": "mesm", "channels": (4, 8, 8, 8), "sparse": SparseSettings(p=0.5, tile=4)},  # a grid of 6x6
-        {"kind": "mesm", "sparse": SparseSettings(p=0.4, tile=2, halo=True)},
-        {"kind": "mesm", "sparse": SparseSettings(p=0.5, tile=4, selection="straight", halo=True)},
     ],
 )
 def test_the_portable_form_computes_the_same_logits(settings: dict[str, object], tiny_encoder: Path) -> None:

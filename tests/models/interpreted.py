@@ -2,9 +2,8 @@
 
     TRITON_INTERPRET=1 python interpreted.py CASES RESULTS
 
-CASES: a list of (mask bool (B, H, W), x (n, Cin), weight (9, Cin, Cout), dy (n, Cout)), or with x (B * H * W, Cin);
-RESULTS: for each of them the output, the gradients of x and the weight, and the number of (tile, tap) pairs that were
-computed.
+CASES: a list of (mask bool (B, H, W), x (n, Cin), weight (9, Cin, Cout), dy (n, Cout)); RESULTS: for each of them the
+output, the gradients of x and the weight, and the number of (tile, tap) pairs that were computed.
 """
 
 import sys
@@ -17,7 +16,6 @@ from triton.runtime import interpreter
 
 from mesm_train.models.kernels import card_kernels as engine
 from mesm_train.models.kernels.functions import conv
-from mesm_train.models.kernels.inputs import all_inputs
 
 
 def widen(handle: Any) -> Any:
@@ -37,12 +35,11 @@ def main() -> None:
     for mask, x, weight, dy in torch.load(sys.argv[1]):
         batch, height, width = mask.shape
         pooled = int(mask.view(batch, height // 2, 2, width // 2, 2).any(4).any(2).sum())
-        table = ops.tables(mask, len(dy), pooled)
-        table = table if len(x) == len(dy) else all_inputs(table)
+        table = ops.tables(mask, len(x), pooled)
         leaves = x.requires_grad_(), weight.requires_grad_()
         y = conv(*leaves, table, ops)
         dx, dw = torch.autograd.grad(y, leaves, dy)
-        computed = int(table.plans["sorted"].counts.sum()) if len(dy) else 0
+        computed = int(table.plans["sorted"].counts.sum()) if len(x) else 0
         results.append((y.detach(), dx, dw, computed))
     torch.save(results, sys.argv[2])
 

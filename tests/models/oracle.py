@@ -54,9 +54,11 @@ def oracle_block(
     inputs = x
     relative = weights * active.sum((1, 2), keepdim=True)
     gate = 2 * relative / (1 + relative)
-    factor = {"published": torch.ones_like(gate), "gate": gate, "straight": 1 + gate - gate.detach()}[block.selection]
-    dropped_factor = 1 if isinstance(block, TiledBlock) and block.halo else 0
-    x = x * torch.where(kept, factor, dropped_factor).unsqueeze(1)
+    if block.selection == "gate":
+        x = x * gate.unsqueeze(1)
+    if block.selection == "straight":
+        x = x * (1 + gate - gate.detach()).unsqueeze(1)
+    x = x * kept.unsqueeze(1)
     for layer, norm in zip(block.convs, block.norms, strict=True):
         assert isinstance(norm, BatchNorm)
         weight = layer.weight

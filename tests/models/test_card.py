@@ -47,7 +47,7 @@ def stack(engine: EngineName, selection: str, p: float, **tiles: Any) -> SparseS
 @pytest.mark.parametrize("engine", ["auto", "torch"])
 @pytest.mark.parametrize("dense", [True, False])  # few pictures as whole grids, or by the engine as many are
 @pytest.mark.parametrize("selection", ["published", "gate", "straight"])
-@pytest.mark.parametrize("tiles", [{}, {"tile": 4}, {"tile": 4, "halo": True}], ids=["sites", "tiles", "halo"])
+@pytest.mark.parametrize("tiles", [{}, {"tile": 4}], ids=["sites", "tiles"])
 @pytest.mark.parametrize(("p", "count", "training"), [(0.6, 3, True), (0.9, 2, False), (1.0, 2, True), (0.5, 24, True)])
 def test_a_stack_on_a_card_is_the_masked_grids_forward_and_every_gradient(
     engine: EngineName,

@@ -8,8 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mesm_train.models.kernels import MIN_PAIRS, Kernels, Table
-from mesm_train.models.kernels.choice import spread
-from mesm_train.models.kernels.inputs import all_inputs, transposed
 from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.kernels.winograd import LANES, windows
@@ -81,37 +79,9 @@ def test_winograd_equals_the_convolution_of_dense_grids(
     )
     for mine, goal in zip(results, on_grids(mask, x, weight, bias, dy), strict=True):
         assert (mine.double() - goal).square().mean().sqrt() < rms * goal.std()
-    chosen, _, alone = windows(table, MIN_PAIRS)
+    chosen, alone = windows(table, MIN_PAIRS)
     assert len(chosen) > 0 or share == 0.5
     assert len(alone) > 0 or share > 0.5
-
-
-@pytest.mark.parametrize("engine", [NativeKernels, PureKernels])
-@pytest.mark.parametrize("shape", GRIDS)
-@pytest.mark.parametrize("share", [0.75, 0.5])
-@pytest.mark.parametrize(("dtype", "rms"), [(torch.float64, 1e-14), (torch.float32, 5e-6)])
-def test_winograd_that_reads_all_sites_equals_the_convolution_of_dense_grids(
-    engine: Engine, shape: tuple[int, int, int], share: float, dtype: torch.dtype, rms: float
-) -> None:
-    """Of kept squares of 4x4: forward, and the gradients of all sites and of the weight, by windows and without."""
-    batch, height, width = shape
-    tiles = torch.rand(batch, -(-height // 4), -(-width // 4), generator=torch.Generator().manual_seed(1)) < share
-    mask, (ops, generator) = spread(tiles, 4, height, width), (engine(), torch.Generator().manual_seed(4))
-    x = torch.randn(mask.numel(), 32, generator=generator).to(dtype)
-    weight = (torch.randn(9, 32, 48, generator=generator) / 17).to(dtype)
-    dy = torch.randn(int(mask.sum()), 48, generator=generator).to(dtype)
-    table = all_inputs(tables(ops, mask))
-    results = (
-        ops.conv(x, weight, table),
-        ops.conv(dy, weight, transposed(table), mirror=True),
-        ops.conv_weight(x, dy, table),
-    )
-    everywhere = torch.zeros(mask.numel(), 48, dtype=torch.float64).index_copy(0, table.sites, dy.double())
-    y, dx, dw = on_grids(torch.ones_like(mask), x, weight, torch.zeros(48), everywhere)
-    for mine, goal in zip(results, (y[table.sites], dx, dw), strict=True):
-        assert (mine.double() - goal).square().mean().sqrt() < rms * goal.std()
-    assert len(windows(table, MIN_PAIRS)[0]) > 0
-    assert (dx != 0).any(1).sum() > len(table.sites)
 
 
 @given(
@@ -139,9 +109,8 @@ def test_windows_are_those_with_enough_pairs(shape: tuple[int, int, int], share:
                     expected.append([row(b, top + i, left + j) for i in range(-1, 5) for j in range(-1, 5)])
                 else:
                     alone += [row(*site) for site in sites]
-    chosen, outputs, others = windows(tables(PureKernels(), mask), least)
+    chosen, others = windows(tables(PureKernels(), mask), least)
     assert chosen.tolist() == expected
-    assert outputs.tolist() == [[window[6 * y + x] for y in range(1, 5) for x in range(1, 5)] for window in expected]
     assert others.tolist() == sorted(alone)
 
 
@@ -150,14 +119,11 @@ def test_cpp_chooses_the_same_windows_as_pytorch() -> None:
         for share in SHARES:
             mask = active(shape, share)
             ops = NativeKernels()
-            for kind in (lambda table: table, all_inputs, lambda table: transposed(all_inputs(table))):
-                table, same = kind(tables(ops, mask)), kind(tables(PureKernels(), mask))
-                chosen, outputs, others = ops._windows(table, torch.zeros(1), 16, 16)
-                expected, expected_outputs, alone = windows(same, MIN_PAIRS)
-                assert torch.equal(table.near, same.near)
-                assert torch.equal(chosen, expected)
-                assert torch.equal(outputs, expected_outputs)
-                assert torch.equal(others.long() if others is not None else torch.arange(len(table.sites)), alone)
+            table = tables(ops, mask)
+            chosen, others = ops._windows(table, torch.zeros(1), 16, 16)
+            expected, alone = windows(tables(PureKernels(), mask), MIN_PAIRS)
+            assert torch.equal(chosen, expected)
+            assert torch.equal(others.long() if others is not None else torch.arange(int(mask.sum())), alone)
 
 
 def test_cpp_is_the_same_bits_on_any_number_of_threads_and_in_any_batch() -> None:

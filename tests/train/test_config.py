@@ -229,12 +229,6 @@ def test_invalid_numbers_are_refused_by_their_key(wrong: str) -> None:
     assert str(caught.value).startswith(f"recipe demo-mesm --set {wrong}: {wrong.partition('=')[0]} is ")
 
 
-def test_a_halo_is_refused_for_single_sites() -> None:
-    assert load_recipe("demo-mesm", ["model.sparse.halo=true"]).model.sparse.halo
-    with pytest.raises(InputError, match=r"model\.sparse\.halo is True; it must be false where tile is 1"):
-        load_recipe("demo-mesm", ["model.sparse.tile=1", "model.sparse.halo=true"])
-
-
 def test_the_message_about_an_unknown_recipe_names_the_nearest_and_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"did you mean demo-fe2e\? There are demo-fe2e, demo-mesm, .*mosei-mesm"):
         load_recipe("demo-fe2")

@@ -41,17 +41,13 @@ class Sites:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The active sites of B pictures of H x W, n of them, and of the m pooled ones; shared by all layers of a block.
-
-    Usually a convolution reads the rows of the active sites themselves; see inputs.py for others.
-    """
+    """The active sites of B pictures of H x W, n of them, and of the m pooled ones; shared by all layers of a block."""
 
     shape: tuple[int, int, int]  # B, H, W
     sites: Tensor  # int64 (n,): places in the flattened mask, ascending
-    near: Tensor  # int32 (n, 9): the row of each 3x3 neighbour, the site itself at 4; -1 where it is not active
+    near: Tensor  # int32 (n, 9): the row of each 3x3 neighbour, itself at 4; -1 where it is not active
     pool: Tensor  # int32 (m, 4): the rows of the 2x2 children of each pooled site; -1 where not active
     pooled: Sites | None = None  # the pooled sites, where the kernels made them with the rest
-    inputs: Tensor | None = None  # int32 (B * H * W,): the row that is read of each site, -1: none; None: as `sites`
     sources: Tensor | None = None  # int64 (n,): the rows of the sites among those they were chosen from, likewise
     plans: dict[str, Any] = field(default_factory=dict)  # what kernels derive from it once
 
@@ -83,14 +79,10 @@ class Kernels(Protocol):
     def conv(
         self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
     ) -> Tensor:
-        """The rows that the table's neighbours are, with Cin columns, to (n, Cout).
-
-        `mirror`: the transposed convolution, from Cout columns to (n, Cin): the gradient of the rows, with the table
-        `inputs.transposed(table)`.
-        """
+        """(n, Cin) to (n, Cout). `mirror`: the transposed convolution, (n, Cout) to (n, Cin): the input's gradient."""
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
-        """The gradient of the weight, (9, Cin, Cout), from the rows that were read and dy (n, Cout)."""
+        """The gradient of the weight, (9, Cin, Cout)."""
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """(n, K) @ (K, C), `batch_invariant` if the kernels are."""

@@ -51,13 +51,16 @@ class TritonKernels(PureKernels):
         """See Kernels."""
         if count and ends is not None:
             return card_choice.tables(kept, count, pooled, ends, rank)
-        return super().tables(kept, count, pooled)
+        table = super().tables(kept, count, pooled)
+        bits = torch.arange(9, dtype=torch.int32, device=kept.device)
+        table.plans["masks"] = ((table.near >= 0).int() << bits).sum(1).to(torch.int16)
+        return table
 
     def conv(
         self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False
     ) -> Tensor:
         """See Kernels."""
-        if x.dtype == torch.float64 or not len(table.near):
+        if x.dtype == torch.float64 or not len(x):
             return super().conv(x, weight, table, bias=bias, mirror=mirror)
         with current_device(x):
             y = multiply(x, weight, sorted_rows(table), mirror=mirror)
@@ -65,7 +68,7 @@ class TritonKernels(PureKernels):
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
         """See Kernels."""
-        if x.dtype == torch.float64 or not len(table.near):
+        if x.dtype == torch.float64 or not len(x):
             return super().conv_weight(x, dy, table)
         with current_device(x):
             return multiply_weight(x, dy, sorted_rows(table))
@@ -95,9 +98,6 @@ class Sorted:
 def sorted_rows(table: Table) -> Sorted:
     """Of the rows of a table, made once."""
     if "sorted" not in table.plans:
-        if "masks" not in table.plans:
-            bits = torch.arange(9, dtype=torch.int32, device=table.near.device)
-            table.plans["masks"] = ((table.near >= 0).int() << bits).sum(1).to(torch.int16)
         table.plans["sorted"] = sort_rows(table.near, table.plans["masks"])
     plan: Sorted = table.plans["sorted"]
     return plan
@@ -115,10 +115,9 @@ def sort_rows(near: Tensor, row_masks: Tensor) -> Sorted:
 
 
 def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor:
-    """What is read, with (9, Cin, Cout), to (n, Cout), n > 0; `mirror`: to (n, Cin). float32, bfloat16, float16."""
+    """(n, Cin) with (9, Cin, Cout) to (n, Cout), n > 0; `mirror`: (n, Cout) to (n, Cin). float32, bfloat16, float16."""
     reduced, columns = weight.shape[1:] if not mirror else (weight.shape[2], weight.shape[1])
-    rows = len(plan.order)
-    y = x.new_empty(rows, columns)
+    y = x.new_empty(len(x), columns)
     r_last = mirror
     if x.dtype == torch.float32 and not mirror:  # Hopper multiplies TF32 only where both have the summed index last
         weight, r_last = weight.transpose(1, 2).contiguous(), True
@@ -126,7 +125,7 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     tiles = len(plan.masks)
     start(
         triton_conv.conv_kernel, (tiles * -(-columns // block_n),),
-        (x, weight, plan.sources, plan.order, plan.masks, y), (rows, tiles),
+        (x, weight, plan.sources, plan.order, plan.masks, y), (len(x), tiles),
         (reduced, columns, mirror, r_last, precision(), TILE, block_n, block(reduced, depth(x))),
         warps=WARPS, stages=STAGES,
     )  # fmt: skip
@@ -134,7 +133,7 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
 
 
 def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
-    """The gradient (9, Cin, Cout) of the weight, from what was read and (n, Cout), n > 0."""
+    """The gradient (9, Cin, Cout) of the weight, from (n, Cin) and (n, Cout), n > 0."""
     cin, cout, tiles = x.shape[1], dy.shape[1], len(plan.masks)
     block_i, block_o = block(cin, 128), block(cout, 128)
     places = 9 * -(-cin // block_i) * -(-cout // block_o)
@@ -142,7 +141,7 @@ def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
     parts = x.new_empty(count, 9, cin, cout, dtype=torch.float32)
     start(
         triton_conv.conv_weight_kernel, (places, count),
-        (x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts), (len(dy), tiles),
+        (x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts), (len(x), tiles),
         (cin, cout, precision(), TILE, block_i, block_o, depth(x)), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return parts.sum(0).to(x.dtype)

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from mesm_train.data import device as accelerator
 from mesm_train.models.kernels import Kernels, Table
-from mesm_train.models.kernels.inputs import transposed
 
 # Operations of the dense convolution up to which a card computes that instead of the kernels' sparse one: those of all
 # layers at 8 utterances and published sizes. Launches bound such a step, and the dense way has fewer of them than a
@@ -18,8 +17,8 @@ from mesm_train.models.kernels.inputs import transposed
 DENSE_OPERATIONS = 30e9
 
 
-class SparseConv(torch.autograd.Function):
-    """The rows that are read, a weight (9, Cin, Cout) and maybe a bias (Cout,) to rows (n, Cout)."""
+class SubmanifoldConv(torch.autograd.Function):
+    """Rows (n, Cin), a weight (9, Cin, Cout) and maybe a bias (Cout,) to rows (n, Cout)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, table: Table, kernels: Kernels) -> Tensor:
@@ -35,7 +34,7 @@ class SparseConv(torch.autograd.Function):
         """Of x, the weight and the bias."""
         x, weight = ctx.saved_tensors
         dy = dy.contiguous()
-        dx = ctx.kernels.conv(dy, weight, transposed(ctx.table), mirror=True) if ctx.needs_input_grad[0] else None
+        dx = ctx.kernels.conv(dy, weight, ctx.table, mirror=True) if ctx.needs_input_grad[0] else None
         dw = ctx.kernels.conv_weight(x, dy, ctx.table) if ctx.needs_input_grad[1] else None
         return dx, dw, dy.sum(0) if ctx.needs_input_grad[2] else None, None, None
 
@@ -51,7 +50,7 @@ def conv(x: Tensor, weight: Tensor, table: Table, kernels: Kernels, bias: Tensor
         x, weight = x.to(dtype), weight.to(dtype)
         if accelerator.is_accelerator(x.device) and operations <= DENSE_OPERATIONS:
             return masked_conv(x, weight, bias, table)
-        y: Tensor = SparseConv.apply(x, weight, bias, table, kernels)  # type: ignore[no-untyped-call]
+        y: Tensor = SubmanifoldConv.apply(x, weight, bias, table, kernels)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -63,11 +62,9 @@ def dtype_of_products(x: Tensor, weight: Tensor) -> torch.dtype:
 
 
 def masked_conv(x: Tensor, weight: Tensor, bias: Tensor | None, table: Table) -> Tensor:
-    """`SparseConv` by torch's dense convolution, over zeros at the sites that are not active, or over all of them."""
+    """`SubmanifoldConv` by torch's dense convolution, over zeros at the sites that are not active."""
     batch, height, width = table.shape
-    rows = x
-    if table.inputs is None:
-        rows = x.new_zeros(batch * height * width, x.shape[1]).index_copy_(0, table.sites, x)
+    rows = x.new_zeros(batch * height * width, x.shape[1]).index_copy_(0, table.sites, x)
     grid = rows.view(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
     taps = weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1)
     y = functional.conv2d(grid, taps.contiguous(memory_format=torch.channels_last), bias, padding=1)

@@ -11,7 +11,6 @@ from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table
 from mesm_train.models.kernels.build import library
 from mesm_train.models.kernels.choice import Choice, choose
-from mesm_train.models.kernels.inputs import rank_of
 
 LINE = 64  # bytes
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
@@ -62,47 +61,41 @@ class NativeKernels:
         taps, cin, cout = weight.shape
         if mirror:
             cin, cout = cout, cin
-        y = x.new_empty(len(table.near), cout)
-        windows, outputs, alone = self._windows(table, x, cin, cout)
+        y = x.new_empty(len(x), cout)
+        windows, alone = self._windows(table, x, cin, cout)
         if len(windows):
-            self._run("winograd", x, weight, bias, windows, outputs, y, (len(windows),), cin, cout, int(mirror))
-        if rows := len(y) if alone is None else len(alone):
+            self._run("winograd", x, weight, bias, windows, y, (len(windows),), cin, cout, int(mirror))
+        if rows := len(x) if alone is None else len(alone):
             self._run("conv", x, weight, bias, table.near, alone, y, (rows,), taps, cin, cout, int(mirror))
         return y
 
     def conv_weight(self, x: Tensor, dy: Tensor, table: Table) -> Tensor:
         """See Kernels."""
         dw = x.new_zeros(9, x.shape[1], dy.shape[1])
-        windows, outputs, alone = self._windows(table, x, *dw.shape[1:])
+        windows, alone = self._windows(table, x, *dw.shape[1:])
         if len(windows):
-            self._run("winograd_weight", x, dy, windows, outputs, dw, (len(windows),), *dw.shape[1:])
-        if rows := len(dy) if alone is None else len(alone):
+            self._run("winograd_weight", x, dy, windows, dw, (len(windows),), *dw.shape[1:])
+        if rows := len(x) if alone is None else len(alone):
             self._run("conv_weight", x, dy, table.near, alone, dw, (rows,), *dw.shape)
         return dw
 
-    def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The windows of 4x4 sites that Winograd's way is for, and the rows of sites in none (None: all).
-
-        As winograd.windows returns them.
-        """
+    def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
+        """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none (None: all)."""
         if self.batch_invariant or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
-            return table.near.new_empty(0, 36), table.near.new_empty(0, 16), None
+            return table.near.new_empty(0, 36), None
         if "windows" not in table.plans:
             batch, height, width = table.shape
             windows = torch.empty(batch * -(-height // 4) * -(-width // 4), 36, dtype=torch.int32)
-            outputs = torch.empty(len(windows), 16, dtype=torch.int32)
-            rank = rank_of(table)
             alone = torch.empty(len(table.sites), dtype=torch.int32)
             counts = torch.empty(2, dtype=torch.int64)
             self._call(
-                "mesm_windows", rank if table.inputs is None else table.inputs, rank, table.near, table.sites,
-                (len(alone),), (batch,), height, width, kernels.MIN_PAIRS, windows, outputs, alone, counts,
+                "mesm_windows", table.plans["rank"], table.near, table.sites, (len(alone),), (batch,), height, width,
+                kernels.MIN_PAIRS, windows, alone, counts,
             )  # fmt: skip
             chosen, others = counts.tolist()
             few = chosen < self.min_windows
-            some = (windows[:0], outputs[:0], None) if few else (windows[:chosen], outputs[:chosen], alone[:others])
-            table.plans["windows"] = some
-        plan: tuple[Tensor, Tensor, Tensor | None] = table.plans["windows"]
+            table.plans["windows"] = (windows[:0], None) if few else (windows[:chosen], alone[:others])
+        plan: tuple[Tensor, Tensor | None] = table.plans["windows"]
         return plan
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def chunks(table: Table, rows: Tensor) -> list[Chunk]:
 
 
 def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
-    """The convolution of the rows x that are read with a weight (9, Cin, Cout) into those rows of y."""
+    """The convolution of x (n, Cin) with a weight (9, Cin, Cout) into those rows of y."""
     for chunk in plan:
         gathered = x.index_select(0, chunk.source)
         products = x.new_empty(len(gathered), weight.shape[2])

@@ -20,7 +20,6 @@ from mesm_train.data import device as accelerator
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Table, pairs, winograd
 from mesm_train.models.kernels.choice import Choice, choose
-from mesm_train.models.kernels.inputs import neighbours
 
 Way = Literal["auto", "windows", "pairs", "gather"]
 PATCHES = 2**26  # numbers that are gathered at a time: 256 MiB of float32
@@ -50,13 +49,19 @@ class PureKernels:
         sites = torch.nonzero_static(kept.flatten(), size=count).squeeze(1)
         rank = torch.full_like(kept, -1, dtype=torch.int32).flatten()
         rank[sites] = torch.arange(count, dtype=torch.int32, device=kept.device)
-        near = neighbours(rank.view(kept.shape), sites)
+        framed = functional.pad(rank.view(batch, height, width), (1, 1, 1, 1), value=-1)
+        line = width + 2
+        picture = sites // (height * width)
+        # In the framed grid, a picture begins 2 * line + 2 * height later than in the plain one, a line 2 later.
+        centre = sites + picture * (2 * line + 2 * height) + (sites // width - picture * height) * 2 + line + 1
+        taps = torch.arange(-1, 2, device=kept.device)
+        offsets = (taps[:, None] * line + taps).flatten()
+        near = framed.flatten()[centre[:, None] + offsets]
         children = (
             rank.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
         )
         some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
-        plans = {"rank": rank}
-        return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some], plans=plans)
+        return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
 
     def as_batch_invariant(self) -> None:
         """None: a library's products may differ with the number of rows."""
@@ -71,7 +76,7 @@ class PureKernels:
             y = _gathered(x, weight, table)
         else:
             plan = self._plan(table)
-            padded = x.new_empty(len(table.near) + 1, weight.shape[2])
+            padded = x.new_empty(len(x) + 1, weight.shape[2])
             winograd.conv(x, weight, plan[0], padded)
             pairs.conv(x, weight, plan[1], padded)
             y = padded[:-1]
@@ -147,10 +152,10 @@ class PureKernels:
     def _plan(self, table: Table) -> tuple[list[winograd.Chunk], list[pairs.Chunk]]:
         """What is computed window by window, and the rest; made once a table."""
         if "plan" not in table.plans:
-            windows, outputs, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.MIN_PAIRS)
+            windows, alone = winograd.windows(table, 1 if self.way == "windows" else kernels.MIN_PAIRS)
             if self.way == "pairs" or (self.way == "auto" and len(windows) < self.min_windows):
-                windows, outputs, alone = windows[:0], outputs[:0], torch.arange(len(table.sites))
-            table.plans["plan"] = winograd.chunks(windows, outputs), pairs.chunks(table, alone)
+                windows, alone = windows[:0], torch.arange(len(table.sites))
+            table.plans["plan"] = winograd.chunks(windows), pairs.chunks(table, alone)
         plan: tuple[list[winograd.Chunk], list[pairs.Chunk]] = table.plans["plan"]
         return plan
 
@@ -188,20 +193,20 @@ def _unpool(dy: Tensor, y: Tensor, x: Tensor, pool: Tensor | None) -> Tensor:
 
 
 def _patches(x: Tensor, table: Table) -> Iterator[tuple[Tensor, slice]]:
-    """The neighbours of some sites side by side, (sites, 9 C), and which sites."""
+    """The neighbours of some rows side by side, (rows, 9 C), and which rows."""
     count, channels = x.shape
     if "gather" not in table.plans:  # -1 becomes the row of zeros
         table.plans["gather"] = table.near.long().remainder(count + 1)
     padded, places = functional.pad(x, (0, 0, 0, 1)), table.plans["gather"]
     step = max(1, PATCHES // (9 * channels))
-    for start in range(0, len(places), step):
+    for start in range(0, count, step):
         some = places[start : start + step]
         patches = padded.index_select(0, some.flatten()).view(len(some), 9 * channels)
         yield patches, slice(start, start + len(some))
 
 
 def _gathered(x: Tensor, weight: Tensor, table: Table) -> Tensor:
-    y = x.new_empty(len(table.near), weight.shape[2])
+    y = x.new_empty(len(x), weight.shape[2])
     taps = weight.flatten(0, 1)
     for patches, rows in _patches(x, table):
         torch.mm(patches, taps, out=y[rows])

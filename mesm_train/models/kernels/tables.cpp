@@ -41,12 +41,10 @@ void mesm_tables(const uint8_t* mask, int64_t b, int height, int width, int32_t*
   counts[1] = m;
 }
 
-// Of the same grids, the 4x4 windows with at least `least` pairs of neighbours: the rows that are read of their 6x6 sites,
-// the border included (-1: none), by `read`; the rows of their sites in the result, by `rank`; and the rows that are in no
-// such window. Writes how many windows and rows to counts[0..2).
-void mesm_windows(const int32_t* read, const int32_t* rank, const int32_t* near, const int64_t* sites, int64_t n,
-                  int64_t b, int height, int width, int least, int32_t* windows, int32_t* outputs, int32_t* alone,
-                  int64_t* counts, int threads) {
+// Of the same grids, the 4x4 windows with at least `least` pairs of neighbours: the ranks of their 6x6 sites, the border
+// included (-1: none), and the rows that are in no such window. Writes how many windows and rows to counts[0..2).
+void mesm_windows(const int32_t* rank, const int32_t* near, const int64_t* sites, int64_t n, int64_t b, int height,
+                  int width, int least, int32_t* windows, int32_t* alone, int64_t* counts, int threads) {
   const int down = (height + 3) / 4, across = (width + 3) / 4;
   const auto window_of = [=](int64_t site) {
     const int64_t line = site / width;
@@ -65,16 +63,13 @@ void mesm_windows(const int32_t* read, const int32_t* rank, const int32_t* near,
   for (int64_t w = 0; w < int64_t(place.size()); ++w) {
     if (place[w] < 0) continue;
     const int64_t picture = w / (down * across);
-    const int y = int(w / across % down) * 4, x = int(w % across) * 4;
-    const auto copy = [=](const int32_t* from, int frame, int32_t* to) {
-      for (int i = y - frame; i < y + 4 + frame; ++i)
-        for (int j = x - frame; j < x + 4 + frame; ++j) {
-          const bool inside = i >= 0 && i < height && j >= 0 && j < width;
-          *to++ = inside ? from[(picture * height + i) * width + j] : -1;
-        }
-    };
-    copy(read, 1, windows + int64_t(place[w]) * 36);
-    copy(rank, 0, outputs + int64_t(place[w]) * 16);
+    const int y = int(w / across % down) * 4 - 1, x = int(w % across) * 4 - 1;
+    int32_t* to = windows + int64_t(place[w]) * 36;
+    for (int i = 0; i < 6; ++i)
+      for (int j = 0; j < 6; ++j) {
+        const bool inside = y + i >= 0 && y + i < height && x + j >= 0 && x + j < width;
+        to[i * 6 + j] = inside ? rank[(picture * height + y + i) * width + x + j] : -1;
+      }
   }
   counts[0] = chosen;
   counts[1] = others;

@@ -3,7 +3,7 @@
 // Y = A' [(G g G') . (B' d B)] A for a 3x3 filter g and the 6x6 sites d around a window: 36 products a pair of channels
 // for the 144 of a full one. The matrices are those of Lavin and Gray, Fast Algorithms for Convolutional Neural Networks
 // (2016), for the points 0, 1, -1, 2, -2; pure.py has them as numbers, here they are the sums that they stand for. A window
-// is 36 rows of sites, -1 where there is none, and the 16 rows of the middle ones in the result.
+// is 36 rows of sites, -1 where there is none or it is not active; the middle 4x4 are computed.
 
 #include <omp.h>
 
@@ -18,7 +18,7 @@ using namespace mesm;
 
 namespace {
 
-constexpr int kOut = 4, kSide = 6, kPoints = kSide * kSide, kOutputs = kOut * kOut;
+constexpr int kOut = 4, kSide = 6, kPoints = kSide * kSide;
 constexpr int kStrip = 24;      // windows that a thread transforms and multiplies at once, a multiple of kRows
 constexpr int kLongStrip = 48;  // the same for the gradient of a weight
 constexpr int kSums = 32;       // partial sums of a weight's gradient, at most
@@ -96,8 +96,11 @@ void window_in(const int32_t* window, const T* x, int step, const T* zeros, int 
   }
 }
 
+// The row of an output of a window.
+inline int64_t output_row(const int32_t* window, int i, int k) { return window[(i + 1) * kSide + k + 1]; }
+
 // A' m A plus the bias to a window's rows of y, point i from m + i * c.
-template <class T> void window_out(const int32_t* rows, const T* m, const T* bias, int c, T* y) {
+template <class T> void window_out(const int32_t* window, const T* m, const T* bias, int c, T* y) {
   for (int j = 0; j < c; j += kLanes<T>) {
     Vec<T> d[kPoints], s[kOut * kSide], t[kOut];
     for (int i = 0; i < kPoints; ++i) d[i] = load(m + int64_t(i) * c + j);
@@ -105,19 +108,19 @@ template <class T> void window_out(const int32_t* rows, const T* m, const T* bia
     for (int i = 0; i < kOut; ++i) {
       output_line(s + i * kSide, 1, t, 1);
       for (int k = 0; k < kOut; ++k)
-        if (const int64_t row = rows[i * kOut + k]; row >= 0)
+        if (const int64_t row = output_row(window, i, k); row >= 0)
           store(y + row * c + j, bias ? t[k] + load(bias + j) : t[k]);
     }
   }
 }
 
 // A dy A' of a window's rows of dy, point i to `to` + i * plane.
-template <class T> void window_spread(const int32_t* rows, const T* dy, const T* zeros, int c, T* to, int64_t plane) {
+template <class T> void window_spread(const int32_t* window, const T* dy, const T* zeros, int c, T* to, int64_t plane) {
   for (int j = 0; j < c; j += kLanes<T>) {
     Vec<T> d[kOut * kOut], s[kSide * kOut], t[kSide];
     for (int i = 0; i < kOut; ++i)
       for (int k = 0; k < kOut; ++k) {
-        const int64_t row = rows[i * kOut + k];
+        const int64_t row = output_row(window, i, k);
         d[i * kOut + k] = load((row < 0 ? zeros : dy + row * c) + j);
       }
     for (int k = 0; k < kOut; ++k) spread_line(d + k, kOut, s + k, kOut);
@@ -166,8 +169,8 @@ std::unique_ptr<T[]> filters(const T* weight, const std::vector<Tile>& tiles, in
 }
 
 template <class T>
-void conv(const T* x, const T* weight, const T* bias, const int32_t* windows, const int32_t* outputs, int64_t count, T* y,
-          int cin, int cout, bool mirror, int threads) {
+void conv(const T* x, const T* weight, const T* bias, const int32_t* windows, int64_t count, T* y, int cin, int cout,
+          bool mirror, int threads) {
   const auto tiles = tiles_of<T>(cout);
   const auto packed = filters(weight, tiles, cin, cout, mirror, threads);
   const std::vector<T> zeros(cin);
@@ -191,7 +194,7 @@ void conv(const T* x, const T* weight, const T* bias, const int32_t* windows, co
           multiply_tile<T, false>(tile, some, in, out, w, cin);
         }
       }
-      for (int t = 0; t < some; ++t) window_out(outputs + (first + t) * kOutputs, &m[t * narrow], bias, cout, y);
+      for (int t = 0; t < some; ++t) window_out(strip + t * kPoints, &m[t * narrow], bias, cout, y);
     }
   }
 }
@@ -212,8 +215,7 @@ template <class T> void gather(const T* u, int64_t size, int64_t plane, T* to, i
 // A task is some windows and a slice of the inputs. How windows are shared out depends on their number only, and so does
 // the order in which what they give is added.
 template <class T>
-void conv_weight(const T* x, const T* dy, const int32_t* windows, const int32_t* outputs, int64_t count, T* dw, int cin,
-                 int cout, int threads) {
+void conv_weight(const T* x, const T* dy, const int32_t* windows, int64_t count, T* dw, int cin, int cout, int threads) {
   const auto tiles = tiles_of<T>(cout);
   const int sums = int(std::clamp<int64_t>(count / kPartial, 1, kSums));
   const int64_t share = (count + sums - 1) / sums, strips = (share + kLongStrip - 1) / kLongStrip;
@@ -239,8 +241,9 @@ void conv_weight(const T* x, const T* dy, const int32_t* windows, const int32_t*
       for (int64_t first = s * share; first < last; first += strip) {
         const int some = int(std::min<int64_t>(strip, last - first));
         for (int t = 0; t < some; ++t) {
-          window_in(windows + (first + t) * kPoints, x + c, cin, zeros.data(), inputs, &d[t * slice], wide);
-          window_spread(outputs + (first + t) * kOutputs, dy, zeros.data(), cout, &m[t * cout], narrow);
+          const int32_t* window = windows + (first + t) * kPoints;
+          window_in(window, x + c, cin, zeros.data(), inputs, &d[t * slice], wide);
+          window_spread(window, dy, zeros.data(), cout, &m[t * cout], narrow);
         }
         for (int i = 0; i < kPoints; ++i)
           for (Tile tile : tiles)
@@ -263,13 +266,13 @@ void conv_weight(const T* x, const T* dy, const int32_t* windows, const int32_t*
 // For numbers of inputs and outputs that are multiples of 64 bytes. The weight's gradient is added to dw.
 #define MESM_EXPORT(T, S)                                                                                              \
   extern "C" {                                                                                                         \
-  void mesm_winograd_##S(const T* x, const T* w, const T* bias, const int32_t* windows, const int32_t* outputs, T* y,  \
-                         int64_t count, int cin, int cout, int mirror, int threads) {                                  \
-    conv(x, w, bias, windows, outputs, count, y, cin, cout, mirror, threads);                                          \
+  void mesm_winograd_##S(const T* x, const T* w, const T* bias, const int32_t* windows, T* y, int64_t count, int cin,  \
+                         int cout, int mirror, int threads) {                                                          \
+    conv(x, w, bias, windows, count, y, cin, cout, mirror, threads);                                                   \
   }                                                                                                                    \
-  void mesm_winograd_weight_##S(const T* x, const T* dy, const int32_t* windows, const int32_t* outputs, T* dw,        \
-                                int64_t count, int cin, int cout, int threads) {                                       \
-    conv_weight(x, dy, windows, outputs, count, dw, cin, cout, threads);                                               \
+  void mesm_winograd_weight_##S(const T* x, const T* dy, const int32_t* windows, T* dw, int64_t count, int cin,        \
+                                int cout, int threads) {                                                               \
+    conv_weight(x, dy, windows, count, dw, cin, cout, threads);                                                        \
   }                                                                                                                    \
   }
 

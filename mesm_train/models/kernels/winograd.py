@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mesm_train.models.kernels import Table
-from mesm_train.models.kernels.inputs import rank_of
 
 SITES, POINTS, OUTPUTS = 36, 36, 16
 CHUNK = 48  # windows of a lane: at 64 channels their sites and their points are 0.4 MB each
@@ -48,7 +47,7 @@ OUTPUT = (  # A'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Some windows in lanes of as many: the rows of their sites and those of the middle ones in the result, int64.
+    """Some windows in lanes of as many: the rows of their sites and of the middle ones, which are computed, int64.
 
     Threads share an operation out by its outermost dimension. With lanes there a thread finds in its own cache what it
     wrote in the operation before; without, two cores that had no common cache took half as long again.
@@ -61,47 +60,40 @@ class Chunk:
     discarded: Tensor  # the places of those
 
 
-def windows(table: Table, least: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The windows of 4x4 sites with at least `least` pairs of neighbours.
+def windows(table: Table, least: int) -> tuple[Tensor, Tensor]:
+    """The windows of 4x4 sites with at least `least` pairs of neighbours, int32 (w, 36), and the rows in none, int64.
 
-    Returns:
-        int32 (w, 36): the rows that are read of a window's 6x6 sites, border included, (y, x); -1 where there is none.
-        int32 (w, 16): the rows of its sites in the result, likewise.
-        int64 (r,): the rows of the sites that are in no such window.
+    A window is the rows of its 6x6 sites, the border included, (y, x); -1 where there is none.
     """
     batch, height, width = table.shape
     down, across = -(-height // 4), -(-width // 4)
     count = batch * height * width
     rows = torch.arange(len(table.sites))
-    rank = rank_of(table).view(table.shape)
-    read = rank if table.inputs is None else table.inputs.view(table.shape)
-    right, below = 4 * across - width, 4 * down - height
-    framed = functional.pad(read, (1, right + 1, 1, below + 1), value=-1)
-    filled = functional.pad(rank, (0, right, 0, below), value=-1)
+    rank = torch.full((count,), -1, dtype=torch.int32).index_copy_(0, table.sites, rows.int()).view(table.shape)
+    framed = functional.pad(rank, (1, 4 * across - width + 1, 1, 4 * down - height + 1), value=-1)
     pairs = torch.zeros(count, dtype=torch.int64).index_copy_(0, table.sites, (table.near >= 0).sum(1))
-    padded = functional.pad(pairs.view(table.shape), (0, right, 0, below))
+    padded = functional.pad(pairs.view(table.shape), (0, 4 * across - width, 0, 4 * down - height))
     chosen = padded.view(batch, down, 4, across, 4).sum((2, 4)) >= least
     window_rows = framed.unfold(1, 6, 4).unfold(2, 6, 4)[chosen].reshape(-1, SITES)
-    outputs = filled.unfold(1, 4, 4).unfold(2, 4, 4)[chosen].reshape(-1, OUTPUTS)
     covered = chosen.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :height, :width].flatten()
-    return window_rows, outputs, rows[~covered[table.sites]]
+    return window_rows, rows[~covered[table.sites]]
 
 
-def chunks(windows: Tensor, outputs: Tensor) -> list[Chunk]:
-    """Of windows int32 (w, 36) and (w, 16), as `windows` returns them."""
+def chunks(windows: Tensor) -> list[Chunk]:
+    """Of windows int32 (w, 36)."""
     lanes = min(torch.get_num_threads(), LANES)
-    rows = functional.pad(torch.cat([windows, outputs], 1).long(), (0, 0, 0, -len(windows) % lanes), value=-1)
+    windows = functional.pad(windows.long(), (0, 0, 0, -len(windows) % lanes), value=-1)
     chunks_of_windows = []
-    for part in torch.split(rows, lanes * CHUNK) if len(rows) else ():
-        both = part.view(lanes, -1, SITES + OUTPUTS).transpose(1, 2)
-        sites, outputs = both[:, :SITES], both[:, SITES:]
-        missing, discarded = (places.flatten().lt(0).nonzero().squeeze(1) for places in (sites, outputs))
+    for part in torch.split(windows, lanes * CHUNK) if len(windows) else ():
+        sites = part.view(lanes, -1, SITES).transpose(1, 2)
+        outputs = sites.reshape(lanes, 6, 6, -1)[:, 1:5, 1:5].flatten()
+        missing, discarded = (rows.flatten().lt(0).nonzero().squeeze(1) for rows in (sites, outputs))
         chunks_of_windows.append(
             Chunk(
                 lanes=lanes,
                 sites=sites.flatten().clamp(min=0),
                 missing=missing,
-                outputs=outputs.flatten().clamp(min=0),
+                outputs=outputs.clamp(min=0),
                 discarded=discarded,
             )
         )
@@ -109,7 +101,7 @@ def chunks(windows: Tensor, outputs: Tensor) -> list[Chunk]:
 
 
 def conv(x: Tensor, weight: Tensor, plan: list[Chunk], y: Tensor) -> None:
-    """The convolution of the rows that are read with a weight (9, Cin, Cout) into those rows of y (n + 1, Cout).
+    """The convolution of rows (n, Cin) with a weight (9, Cin, Cout) into those rows of y (n + 1, Cout).
 
     The last row of y is written with what nobody wants.
     """
