@@ -211,6 +211,15 @@ def test_the_recipes_have_the_published_settings() -> None:
         assert [round(100 * limit) for limit in config.eval.thresholds] == list(range(5, 100, 5))
 
 
+@pytest.mark.parametrize("corpus", ["iemocap", "mosei"])
+def test_mesm_in_tiles_is_trained_as_fe2e_is(corpus: str) -> None:
+    tiles, dense = load_recipe(f"{corpus}-mesm-tiles"), load_recipe(f"{corpus}-fe2e")
+    sparse = tiles.model.sparse
+    assert (sparse.tile, sparse.selection, sparse.init, sparse.anneal_epochs > 0) == (4, "straight", "torch", True)
+    model = dataclasses.replace(tiles.model, kind="fe2e", sparse=dense.model.sparse)
+    assert dataclasses.replace(tiles, name=dense.name, model=model) == dense
+
+
 def test_overrides_reach_every_section() -> None:
     sets = ["optim.lr=1e-4", "model.sparse.p=.9", "model.modalities=[t, a]", "text.encoder=tiny", "split=session-2"]
     config = load_recipe("iemocap-mesm", sets)
