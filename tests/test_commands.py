@@ -55,7 +55,7 @@ def test_each_subcommand_has_h(command: str) -> None:
     ("line", "words"),
     [
         ("mesm-data ver", ["verify"]),
-        ("mesm-train run iemocap-m", ["iemocap-mesm", "iemocap-mult"]),
+        ("mesm-train run iemocap-m", ["iemocap-mesm", "iemocap-mesm-tiles", "iemocap-mult"]),
         ("mesm-train settings model.sparse.b", ["model.sparse.bn_eps", "model.sparse.bn_momentum"]),
     ],
 )
