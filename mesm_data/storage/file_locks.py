@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import is_unsupported, make_folder, open_for_update
@@ -51,6 +51,14 @@ def lock_file(file: IO[bytes] | int, operation: int, path: Path) -> bool:
             error,
         )
         return True
+
+
+def is_named(path: Path, file: IO[Any]) -> bool:
+    """Whether the open file still has this path: another one may have taken its place."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -7,7 +7,6 @@ s3fs and huggingface_hub take from the environment (AWS_*, AWS_ENDPOINT_URL, HF_
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
@@ -16,7 +15,7 @@ from typing import cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.storage.file_locks import lock_file
+from mesm_data.storage.file_locks import is_named, lock_file
 from mesm_data.storage.files import atomic_write, make_durable, make_folder, open_for_update, sha256_file, sync_folder
 from mesm_data.storage.machine_errors import translate_machine_errors
 from mesm_data.storage.progress import Step, no_step
@@ -138,17 +137,9 @@ def _exclusive_part_file(part: Path) -> Iterator[BufferedRandom]:
     while True:
         with open_for_update(part, "a partial download") as file:
             lock_file(file, fcntl.LOCK_EX, part)
-            if _is_named(part, file):
+            if is_named(part, file):  # while waiting for the lock, its holder may have renamed it
                 yield file
                 return
-
-
-def _is_named(part: Path, file: BufferedRandom) -> bool:
-    """Whether the open file still has this name: while waiting for the lock, its holder may have renamed it."""
-    try:
-        return os.path.samestat(part.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def has_file(url: str, *, size: int, sha256: str) -> bool:

@@ -1,18 +1,17 @@
 """Atomic creation of a folder, and jobs that must not share a process."""
 
 import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_pool
-from mesm_data.storage.file_locks import lock_file
+from mesm_data.storage.file_locks import is_named, lock_file
 
 MARKER = "SYNTHETIC.txt"
 
@@ -41,16 +40,10 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
             yield partial
             partial.replace(out)
         except BaseException:
-            if _is_at(
-                partial / MARKER, lock
-            ):  # else somebody has removed it, and a run started after that may write there
+            # Where somebody has removed it, a later run may write there.
+            if is_named(partial / MARKER, lock):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
-
-
-def _is_at(path: Path, file: TextIO) -> bool:
-    """Whether the open file is still the one with that path."""
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _remove_stale(partial: Path) -> None:
