@@ -80,7 +80,9 @@ def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Calla
     learned = load_file(options.prior) if options.prior else {}
 
     def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
-        sparse = SparseSettings(p=p, tile=tile, engine=engine, selection=options.selection, init="published")
+        sparse = SparseSettings(
+            p=p, tile=tile, engine=engine, selection=options.selection, anneal_epochs=0, init="published"
+        )
         stack = make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
         for n, block in enumerate(stack.blocks):
             if learned:

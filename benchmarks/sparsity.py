@@ -18,20 +18,20 @@ from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.progress import LineLogger
 
 PUBLISHED_START = ["model.sparse.init=published", "model.sparse.bn_momentum=0.01"]
-GATE = ["model.kind=mesm", "model.sparse.selection=gate"]
+SITES = ["model.kind=mesm", "model.sparse.tile=1", "model.sparse.anneal_epochs=0"]
+PUBLISHED = [*SITES, "model.sparse.selection=published"]
+GATE = [*SITES, "model.sparse.selection=gate"]
 VARIANTS = {
     "fe2e": ["model.kind=fe2e"],
     # All sites: what the start and the batch norms' momentum do.
-    "p1-published-start": ["model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=1", *PUBLISHED_START],
-    "p1-start-only": [
-        "model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=1", "model.sparse.init=published",
-    ],
-    "p1": ["model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=1"],
+    "p1-published-start": [*PUBLISHED, "model.sparse.p=1", *PUBLISHED_START],
+    "p1-start-only": [*PUBLISHED, "model.sparse.p=1", "model.sparse.init=published"],
+    "p1": [*PUBLISHED, "model.sparse.p=1"],
     "p1-gate": [*GATE, "model.sparse.p=1"],
     # Half of the operations: how sites are chosen, and what becomes of the others.
-    "random": ["model.kind=mesm", "model.sparse.selection=published", "model.sparse.p=0.7"],
+    "random": [*PUBLISHED, "model.sparse.p=0.7"],
     "gate": [*GATE, "model.sparse.p=0.7"],
-    "straight": ["model.kind=mesm", "model.sparse.selection=straight", "model.sparse.p=0.7"],
+    "straight": [*SITES, "model.sparse.selection=straight", "model.sparse.p=0.7"],
     "gate-anneal": [*GATE, "model.sparse.p=0.7", "model.sparse.anneal_epochs=2"],
     "tile2": [*GATE, "model.sparse.p=0.4", "model.sparse.tile=2", "model.sparse.anneal_epochs=2"],
     "tile4": [*GATE, "model.sparse.p=0.35", "model.sparse.tile=4", "model.sparse.anneal_epochs=2"],

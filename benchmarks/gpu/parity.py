@@ -34,7 +34,8 @@ def model(kind: Literal["fe2e", "mesm"], p: float, *, quick: bool) -> Model:
     names = ("embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     encoder = AlbertModel(AlbertConfig(vocab_size=VOCABULARY, **dict(zip(names, text, strict=True))))
     # An attention that starts even would leave the choice of its last site to rounding.
-    settings = ModelSettings(kind=kind, dropout=0, sparse=SparseSettings(p=p, init="published"), **sizes)
+    sparse = SparseSettings(p=p, selection="gate", tile=1, anneal_epochs=0, init="published")
+    settings = ModelSettings(kind=kind, dropout=0, sparse=sparse, **sizes)
     return Model(settings, encoder).train()
 
 

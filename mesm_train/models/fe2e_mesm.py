@@ -140,11 +140,11 @@ class Model(nn.Module):
         ]
         return torch.cat([vectors for vectors, _ in each]), torch.cat([logits for _, logits in each])
 
-    def set_epoch(self, epoch: float) -> None:
-        """Tell sparse blocks how far training is, in epochs: see `model.sparse.anneal_epochs`."""
+    def set_epoch(self, epoch: float, epochs: float) -> None:
+        """Tell sparse blocks how far training is, in epochs of `epochs`: see `model.sparse.anneal_epochs`."""
         for stack in self.stacks.values():
             if isinstance(stack, SparseStack):
-                stack.set_epoch(epoch)
+                stack.set_epoch(epoch, epochs)
 
     def end_update(self, reduce: Callable[[Tensor], Tensor] | None) -> None:
         """To be called after the backward passes of an update: sparse blocks learn which tiles matter.

@@ -92,12 +92,15 @@ class ChoosingBlock(nn.Module):
         measured = settings.tile > 1 or (learns and settings.anneal_epochs > 0)
         self.importance = Importance(settings.tile, *size) if measured else None
 
-    def set_epoch(self, epoch: float) -> None:
+    def set_epoch(self, epoch: float, epochs: float) -> None:
         """Set the share of attention that training keeps: evenly from 1 at epoch 0 to p at `anneal_epochs`.
 
-        Evaluation keeps p from the beginning. While p is annealed, a choice that learns measures importance.
+        p is reached by the middle of the training, of `epochs` in all, so that weights that are to be used with p are
+        trained with it. Evaluation keeps p from the beginning. While p is annealed, a choice that learns measures
+        importance.
         """
-        done = min(1.0, epoch / self.anneal_epochs) if self.anneal_epochs else 1.0
+        end = min(self.anneal_epochs, epochs / 2)
+        done = min(1.0, epoch / end) if end else 1.0
         self.training_p = 1 - done * (1 - self.p) if done < 1 else self.p
         if self.importance is not None:
             self.importance.learning = self.selection != "published" and self.training_p > self.p
@@ -217,11 +220,11 @@ class SparseStack(Stack):
             blocks.append(self.block(inputs, outputs, size, self.text_width, settings.sparse, name))
         return blocks
 
-    def set_epoch(self, epoch: float) -> None:
+    def set_epoch(self, epoch: float, epochs: float) -> None:
         """See ChoosingBlock."""
         for block in self.blocks:
             assert isinstance(block, ChoosingBlock)
-            block.set_epoch(epoch)
+            block.set_epoch(epoch, epochs)
 
     def steps(self, pictures: Tensor, text: Tensor | None) -> Steps[tuple[Tensor, Sequence[SiteSelection]]]:
         """(B, channels, H, W) and (B, text width) to (B, dim), and the choices of each block."""

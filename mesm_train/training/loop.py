@@ -137,7 +137,8 @@ def forward(
     setup: Setup, model: nn.Module, batch: Batch, statistics: TargetStatistics, position: Position, count: int
 ) -> Tensor:
     """The loss of a batch, see `batch_loss`. `count`: the number of samples of the step on all ranks."""
-    setup.model.set_epoch(position.epoch + position.step / setup.steps_per_epoch())
+    epoch = position.epoch + position.step / setup.steps_per_epoch()
+    setup.model.set_epoch(epoch, setup.config.optim.epochs)
     # The seed depends on the samples, not on the rank: dropout depends only on how a step is dealt.
     torch.manual_seed(derive_seed(setup.config.seed, "step", position.epoch, position.step, *batch.keys))
     try:

@@ -102,7 +102,7 @@ def check_padding() -> None:
     """Of the pictures of a stack, which changes vectors, gradients and statistics by rounding only."""
     sizes = {"channels": (4, 8, 8), "hidden": 8, "dim": 4, "heads": 2, "stem_blocks": 1}
     for kind, made_by in (("fe2e", Stack), ("mesm", SparseStack)):
-        settings = ModelSettings(kind=kind, sparse=SparseSettings(p=1.0), **sizes)  # type: ignore[arg-type]
+        settings = ModelSettings(kind=kind, sparse=SparseSettings(p=1.0, tile=1), **sizes)  # type: ignore[arg-type]
         stack = Stack(settings, 3, (16, 16)) if made_by is Stack else SparseStack(settings, 3, (16, 16), 5, "a stack")
         pictures, text, results = torch.randn(17, 3, 16, 16), torch.randn(17, 5), []
         for few in (17, 18):  # padded to 18, and not

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(DEVICE.type == "cuda" and not torch.cuda.is_avai
 def stack(engine: EngineName, selection: str, p: float, **tiles: Any) -> SparseStack:
     """Widths that fill tiles of tensor cores and one that does not."""
     torch.manual_seed(0)
-    sparse = SparseSettings(p=p, selection=selection, engine=engine, **tiles)  # type: ignore[arg-type]
+    sparse = SparseSettings(p=p, selection=selection, engine=engine, **{"tile": 1, "anneal_epochs": 0, **tiles})  # type: ignore[arg-type]
     settings = ModelSettings(
         kind="mesm", channels=(16, 32, 48), hidden=32, dim=8, heads=2, stem_blocks=1, sparse=sparse
     )

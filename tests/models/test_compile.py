@@ -12,7 +12,7 @@ from mesm_train.models.sparse import SparseStack
 @pytest.mark.parametrize("engine", ["cpp", "torch"])
 def test_a_compiled_stack_gives_the_same_vectors_and_gradients(engine: str) -> None:
     torch.manual_seed(0)
-    sparse = SparseSettings(p=0.7, selection="gate", engine=engine)  # type: ignore[arg-type]
+    sparse = SparseSettings(p=0.7, selection="gate", tile=1, anneal_epochs=0, engine=engine)  # type: ignore[arg-type]
     settings = ModelSettings(kind="mesm", channels=(16, 32), hidden=16, dim=8, heads=2, stem_blocks=1, sparse=sparse)
     stack = SparseStack(settings, 3, (48, 48), 5, "the stack").train()
     pictures, text = torch.randn(4, 3, 48, 48), torch.randn(4, 5)

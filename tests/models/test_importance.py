@@ -20,7 +20,7 @@ def importances(model: nn.Module) -> list[Tensor]:
 def annealed(**changes: object) -> Forced:
     """In the middle of annealing; grids of 8x12 and of 4x6 sites, which is not a multiple of the tiles of 4x4."""
     model = stack("cpp", **{"kind": "gate", "p": 0.3, "tile": 4, "anneal_epochs": 2.0, **changes})  # type: ignore[arg-type]
-    model.set_epoch(1.0)
+    model.set_epoch(1.0, 40)
     return model
 
 
@@ -71,9 +71,7 @@ def test_importance_is_the_squared_gradient_of_a_scale_of_each_tile_in_each_pict
 
 
 def test_an_even_importance_leaves_the_choice_and_the_vectors_as_they_are() -> None:
-    settings = ModelSettings(
-        kind="mesm", channels=(3, 4), hidden=8, dim=8, heads=2, sparse=SparseSettings(p=0.5, tile=4)
-    )
+    settings = ModelSettings(kind="mesm", channels=(3, 4), hidden=8, dim=8, heads=2, sparse=SparseSettings(p=0.5))
     torch.manual_seed(0)
     model = TiledStack(settings, 3, (16, 24), TEXT, "the stack").double().eval()
     assert all(torch.equal(value, torch.ones_like(value)) for value in importances(model))
@@ -100,7 +98,7 @@ def test_importance_is_learned_in_training_while_p_is_annealed_where_the_choice_
     selection: str, tile: int, epoch: float, training: bool, learns: bool
 ) -> None:
     model = annealed(kind=selection, tile=tile).train(training)
-    model.set_epoch(epoch)
+    model.set_epoch(epoch, 40)
     before = importances(model)
     model(*inputs(3))[0].square().sum().backward()
     update_importance(model.modules(), None)

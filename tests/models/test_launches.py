@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,11 +18,17 @@ from mesm_train.models.kernels.native import NativeKernels
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 
+Name = Literal["fe2e", "sites", "tiles"]
+SPARSE: dict[str, Any] = {
+    "fe2e": {},
+    "sites": {"selection": "gate", "tile": 1, "anneal_epochs": 0},
+    "tiles": {"selection": "straight", "tile": 4},
+}
 OPTIMIZER = 40  # launches of the gradients' norm, clipping and fused AdamW at most: they take many tensors at once
 
 
-def model(kind: Literal["fe2e", "mesm"]) -> Model:
-    """The published model with narrow layers: their number is what counts."""
+def model(name: Name) -> Model:
+    """The published model with narrow layers, whose number is what counts; MESM chooses single sites, or tiles."""
     from transformers import AlbertConfig, AlbertModel
 
     torch.manual_seed(0)
@@ -32,8 +38,9 @@ def model(kind: Literal["fe2e", "mesm"]) -> Model:
             num_hidden_layers=12, hidden_act="gelu_pytorch_tanh",
         )
     )  # fmt: skip
-    sizes = {"channels": (4, 4, 4, 4), "hidden": 8, "dim": 8, "heads": 2, "feedforward": 8}
-    return Model(ModelSettings(kind=kind, sparse=SparseSettings(p=0.8, engine="torch"), **sizes), encoder)  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {"channels": (4, 4, 4, 4), "hidden": 8, "dim": 8, "heads": 2, "feedforward": 8}
+    sparse = SparseSettings(p=0.8, engine="torch", **SPARSE[name])
+    return Model(ModelSettings(kind="fe2e" if name == "fe2e" else "mesm", sparse=sparse, **sizes), encoder)
 
 
 def batch(utterances: int = 8) -> Batch:
@@ -55,16 +62,16 @@ def batch(utterances: int = 8) -> Batch:
 
 
 @pytest.mark.parametrize("dense", [math.inf, 0.0])
-@pytest.mark.parametrize(("kind", "most", "waits"), [("fe2e", 1800, 0), ("mesm", 2600, 6)])
+@pytest.mark.parametrize(("name", "most", "waits"), [("fe2e", 1800, 0), ("sites", 2600, 6), ("tiles", 2800, 6)])
 def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
-    kind: Literal["fe2e", "mesm"], most: int, waits: int, dense: float, monkeypatch: pytest.MonkeyPatch
+    name: Name, most: int, waits: int, dense: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forward and backward of the published architecture; mesm waits once in each of its six sparse blocks.
 
     Their convolutions are those of few pictures, dense, and those of many, gathered.
     """
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
-    mesm, data = model(kind).train(), batch()
+    mesm, data = model(name).train(), batch()
     with recorded() as forward:
         loss = mesm(data).sum()
     with recorded() as backward:
@@ -75,8 +82,8 @@ def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
     assert most / 2 < total <= most, (forward.counts.most_common(20), backward.counts.most_common(20))
 
 
-@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
-def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mesm"]) -> None:
+@pytest.mark.parametrize("name", ["fe2e", "sites", "tiles"])
+def test_in_bfloat16_the_streams_write_half_the_bytes(name: Name) -> None:
     """Of convolutions, batch norms, ReLUs and gathers, forward and backward."""
     streams = {
         "convolution", "convolution_backward", "native_batch_norm", "native_batch_norm_backward", "relu_",
@@ -84,7 +91,7 @@ def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mes
     }  # fmt: skip
     written = []
     for low in (True, False):
-        mesm, data = model(kind).train(), batch()
+        mesm, data = model(name).train(), batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=low), recorded() as forward:
             loss = mesm(data).sum()
         with recorded() as backward:
@@ -93,10 +100,10 @@ def test_in_bfloat16_the_streams_write_half_the_bytes(kind: Literal["fe2e", "mes
     assert written[0] < 0.55 * written[1]
 
 
-@pytest.mark.parametrize(("kind", "dense"), [("fe2e", 0.0), ("mesm", 0.0), ("mesm", math.inf)])
+@pytest.mark.parametrize(("name", "dense"), [("fe2e", 0.0), ("sites", 0.0), ("sites", math.inf), ("tiles", 0.0)])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_way_with_few_launches_gives_the_same(
-    kind: Literal["fe2e", "mesm"], dense: float, training: bool, monkeypatch: pytest.MonkeyPatch
+    name: Name, dense: float, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logits, gradients and running statistics; in float64, where rounding chooses no other sites.
 
@@ -107,7 +114,7 @@ def test_the_way_with_few_launches_gives_the_same(
     monkeypatch.setattr(functions, "DENSE_OPERATIONS", dense)
     runs = []
     for few in (True, False):
-        mesm, data = model(kind).double(), batch(4)
+        mesm, data = model(name).double(), batch(4)
         for module in mesm.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -120,11 +127,11 @@ def test_the_way_with_few_launches_gives_the_same(
         else:
             logits = mesm(data)
             logits.square().sum().backward()
-        gradients = {name: p.grad for name, p in mesm.named_parameters() if p.grad is not None}
+        gradients = {key: p.grad for key, p in mesm.named_parameters() if p.grad is not None}
         runs.append({"logits": logits, **gradients, **dict(mesm.named_buffers())})
     assert runs[0].keys() == runs[1].keys()
-    for name, value in runs[1].items():
-        torch.testing.assert_close(runs[0][name], value, rtol=1e-6, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
+    for key, value in runs[1].items():
+        torch.testing.assert_close(runs[0][key], value, rtol=1e-6, atol=1e-9, msg=lambda text, n=key: f"{n}: {text}")
 
 
 @pytest.mark.parametrize("rows", [0, 1])

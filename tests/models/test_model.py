@@ -43,7 +43,7 @@ def small(
     engine: EngineName = "auto",
 ) -> Model:
     torch.manual_seed(3)
-    sparse = SparseSettings(p=0.6, selection=selection, engine=engine)  # type: ignore[arg-type]
+    sparse = SparseSettings(p=0.6, selection=selection, tile=1, anneal_epochs=0, engine=engine)  # type: ignore[arg-type]
     shape: dict[str, Any] = {"channels": (4, 6, 8), "stem_blocks": 1, "hidden": 16, "dim": 8, "layers": 2, "heads": 2}
     encoder = albert(
         vocab_size=50,
@@ -106,7 +106,8 @@ def test_published_sizes_have_the_published_number_of_parameters(kind: Kind, mil
         encoder = albert(
             embedding_size=128, hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_hidden_layers=12
         )
-        model = Model(ModelSettings(kind=kind), encoder)
+        published = SparseSettings(selection="published", tile=1, anneal_epochs=0)
+        model = Model(ModelSettings(kind=kind, sparse=published), encoder)
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
 
 

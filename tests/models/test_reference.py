@@ -184,7 +184,7 @@ def product(kind: str, modalities: tuple[Modality, ...] = ("t", "v", "a"), **siz
         modalities=modalities,
         classes=CLASSES,
         feedforward=16,
-        sparse=SparseSettings(p=P, selection="published"),
+        sparse=SparseSettings(p=P, selection="published", tile=1, anneal_epochs=0),
         **shape,
     )
     return Model(settings, text_encoder() if "t" in modalities else None).eval()

@@ -55,9 +55,9 @@ class ForcedTiles(Forced, TiledStack):
 def stack(
     way: str, kind: str = "published", p: float = 0.6, channels: tuple[int, ...] = (3, 4, 19), **sparse: Any
 ) -> Forced:
-    """With an attention and an importance that are not even, whatever they start from."""
+    """With an attention and an importance that are not even, whatever they start from. Without `sparse`: sites."""
     torch.manual_seed(0)
-    chosen = SparseSettings(p=p, selection=kind, **sparse)  # type: ignore[arg-type]
+    chosen = SparseSettings(p=p, selection=kind, **{"tile": 1, "anneal_epochs": 0, **sparse})  # type: ignore[arg-type]
     settings = ModelSettings(kind="mesm", channels=channels, hidden=16, dim=8, heads=2, stem_blocks=1, sparse=chosen)
     kind_of_stack = Forced if settings.sparse.tile == 1 else ForcedTiles
     sparse_stack = kind_of_stack(settings, 3, (16, 24), TEXT, "the stack").double()
@@ -439,11 +439,12 @@ def test_concurrent_builds_leave_one_complete_library(tmp_path: Path) -> None:
     assert len(list((tmp_path / "mesm").iterdir())) == 2  # it and its digest
 
 
-def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p() -> None:
-    model, (pictures, text) = stack("cpp", "gate", 0.5, anneal_epochs=2.0), inputs(3)
+@pytest.mark.parametrize(("anneal_epochs", "epochs"), [(2.0, 40), (4.0, 4)])  # (4, 4): to the middle of the training
+def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p(anneal_epochs: float, epochs: int) -> None:
+    model, (pictures, text) = stack("cpp", "gate", 0.5, anneal_epochs=anneal_epochs), inputs(3)
     shares = []
     for epoch in (0.0, 0.5, 1.0, 2.0, 7.0):
-        model.set_epoch(epoch)
+        model.set_epoch(epoch, epochs)
         shares.append([block.training_p for block in model.blocks])
         _, selections = model.train()(pictures, text)
         assert bool(selections[0].kept.all()) == (epoch == 0)
@@ -455,7 +456,8 @@ def test_training_anneals_p_from_all_sites_and_evaluation_keeps_p() -> None:
 
 def test_a_block_starts_with_an_even_attention_where_it_learns() -> None:
     for kind, even in (("gate", True), ("straight", True), ("published", False)):
-        settings = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=SparseSettings(selection=kind))  # type: ignore[arg-type]
+        sparse = SparseSettings(selection=kind, tile=1)  # type: ignore[arg-type]
+        settings = ModelSettings(kind="mesm", channels=(3, 4), heads=2, dim=8, sparse=sparse)
         fresh = SparseStack(settings, 3, (16, 24), TEXT, "the stack")
         _, (selection,) = fresh(inputs(1)[0].float(), inputs(1)[1].float())
         assert (selection.weights.max() == selection.weights.min()) == even

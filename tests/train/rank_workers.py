@@ -198,7 +198,7 @@ def slow_to_prepare(connection: Ranks, seconds: float) -> bool:
 
 def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict[str, Any]:
     """Gradients of a sparse stack's sum over pictures that are dealt in this way, under torch's own DDP."""
-    sparse = SparseSettings(engine=engine, selection="gate")  # type: ignore[arg-type]
+    sparse = SparseSettings(engine=engine, selection="gate", p=0.7, tile=1, anneal_epochs=0)  # type: ignore[arg-type]
     settings = ModelSettings(kind="mesm", channels=(4, 8), stem_blocks=0, hidden=16, dim=8, heads=2, sparse=sparse)
     torch.manual_seed(0)
     stack: torch.nn.Module = SparseStack(settings, 3, (16, 16), 5, "the stack").eval()
@@ -213,7 +213,7 @@ def data_parallel(connection: Ranks, deal: list[list[int]], engine: str) -> dict
 
 def importance(connection: Ranks, deal: list[list[int]]) -> list[Any]:
     """The importance of a sparse stack's tiles after an update on pictures that are dealt in this way."""
-    sparse = SparseSettings(tile=4, p=0.4, anneal_epochs=2)
+    sparse = SparseSettings(selection="gate", p=0.4, anneal_epochs=2)
     settings = ModelSettings(kind="mesm", channels=(4, 8, 8), stem_blocks=0, hidden=16, dim=8, heads=2, sparse=sparse)
     torch.manual_seed(0)
     stack = TiledStack(settings, 3, (32, 32), 5, "the stack").double()
@@ -221,7 +221,7 @@ def importance(connection: Ranks, deal: list[list[int]]) -> list[Any]:
     several = connection.world > 1
     if several:
         synchronise(stack, connection.sum_statistics)
-    stack.set_epoch(1.0)
+    stack.set_epoch(1.0, 10)
     mine = deal[connection.rank]
     vectors, _ = stack(pictures[mine], text[mine])
     vectors.square().sum().backward()

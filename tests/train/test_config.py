@@ -215,7 +215,8 @@ def test_the_recipes_have_the_published_settings() -> None:
 def test_mesm_in_tiles_is_trained_as_fe2e_is(corpus: str) -> None:
     tiles, dense = load_recipe(f"{corpus}-mesm-tiles"), load_recipe(f"{corpus}-fe2e")
     sparse = tiles.model.sparse
-    assert (sparse.tile, sparse.selection, sparse.init, sparse.anneal_epochs > 0) == (4, "straight", "torch", True)
+    assert (sparse.p, sparse.tile, sparse.selection, sparse.init) == (0.65, 4, "straight", "torch")
+    assert sparse.anneal_epochs == 4
     model = dataclasses.replace(tiles.model, kind="fe2e", sparse=dense.model.sparse)
     assert dataclasses.replace(tiles, name=dense.name, model=model) == dense
 

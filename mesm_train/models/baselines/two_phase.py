@@ -85,7 +85,7 @@ class TwoPhaseModel(nn.Module, ABC):
         """The weight of each modality's logits in the fused ones; {} where the system has no such weights."""
         return {}
 
-    def set_epoch(self, epoch: float) -> None:
+    def set_epoch(self, epoch: float, epochs: float) -> None:
         """Nothing depends on how far training is."""
 
     def end_update(self, reduce: Callable[[Tensor], Tensor] | None) -> None:
