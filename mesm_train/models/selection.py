@@ -1,7 +1,10 @@
 """Text-guided attention over the sites of a picture, and how it learns. kernels/choice.py chooses sites by it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mesm_train.models.kernels import Kernels, Sites
 
@@ -35,53 +38,71 @@ class SiteAttention(nn.Module):
                     rows, self.site.weight, self.site.bias, self.text(text), self.score.weight, self.score.bias, sites
                 )
                 return scores
-            batch, height, width = sites.active.shape
-            scores = self._of_rows(rows.to(dtype), sites.places // (height * width), text, ops)
+            scores = self._of_rows(rows.to(dtype), sites, text, ops)
             if not sites.all_active:
                 lowest = torch.finfo(scores.dtype).min
                 scores = scores.new_full((sites.active.numel(),), lowest).index_copy(0, sites.places, scores)
-            return scores.view(batch, height, width)
+            return scores.view(sites.active.shape)
 
-    def _of_rows(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
-        """Scores (n,) of rows (n, C), each of the picture int64 (n,) with the text vectors (B, text width)."""
+    def _of_rows(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Tensor:
+        """Scores (n,) of the rows (n, C) of some sites; text is (B, text width)."""
         if ops.batch_invariant:
-            return self._batch_invariant_scores(rows, picture, text, ops)
-        sites = self.site(rows) + self.text(text).index_select(0, picture)
-        scores: Tensor = self.score(torch.tanh(sites)).squeeze(1)
+            return self._batch_invariant_scores(rows, sites, text, ops)
+        scores: Tensor = self.score(torch.tanh(add_to_pictures(self.site(rows), self.text(text), sites))).squeeze(1)
         return scores
 
-    def _batch_invariant_scores(self, rows: Tensor, picture: Tensor, text: Tensor, ops: Kernels) -> Tensor:
+    def _batch_invariant_scores(self, rows: Tensor, sites: Sites, text: Tensor, ops: Kernels) -> Tensor:
         """Scores in float64 that do not depend on what else is in the batch.
 
         The product has the same bits in any batch; what follows may differ by 1e-16 with the number of rows.
         """
         assert self.site.bias is not None
-        sites = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
-        guide = text.double() @ self.text.weight.double().t()
-        return torch.tanh(sites + guide.index_select(0, picture)) @ self.score.weight[0].double() + self.score.bias
+        products = ops.product(rows.contiguous(), self.site.weight.t().contiguous()).double() + self.site.bias
+        guided = add_to_pictures(products, text.double() @ self.text.weight.double().t(), sites)
+        return torch.tanh(guided) @ self.score.weight[0].double() + self.score.bias
 
 
-def scale_published(weights: Tensor, active: Tensor) -> Tensor | None:
-    """The published model scales nothing: the choice is hard and the attention is never trained."""
-    return None
+def add_to_pictures(rows: Tensor, values: Tensor, sites: Sites) -> Tensor:
+    """The rows (n, C) of some sites plus the values (B, C) of their pictures."""
+    batch, height, width = sites.active.shape
+    if sites.all_active:
+        return (rows.view(batch, height * width, rows.shape[1]) + values.unsqueeze(1)).flatten(0, 1)
+    return rows + values.index_select(0, sites.places // (height * width))
 
 
-def scale_gate(weights: Tensor, active: Tensor) -> Tensor | None:
-    """Attention relative to an even one, r, as 2 r / (1 + r): 1 where it is even, between 0 and 2 everywhere.
+def scale_by_gate(rows: Tensor, relative: Tensor) -> Tensor:
+    """Rows (n, C) times 2 r / (1 + r), where r (n, 1) is their attention relative to an even one.
 
-    Without the bound r reaches the number of sites, and training by it failed (docs/benchmarks.md).
+    The factor is 1 where the attention is even, and between 0 and 2 everywhere. Without the bound r reaches the number
+    of sites, and training by it failed (docs/benchmarks.md).
     """
-    relative = weights * active.sum((1, 2), keepdim=True)
-    return 2 * relative / (1 + relative)
+    return rows * (2 * relative / (1 + relative)).to(rows.dtype)
 
 
-def scale_straight(weights: Tensor, active: Tensor) -> Tensor | None:
-    """1 in value, the gate in gradient: the published forward pass, with an attention that learns."""
-    gate = scale_gate(weights, active)
-    assert gate is not None
-    return 1 + (gate - gate.detach())
+class StraightThrough(torch.autograd.Function):
+    """Rows (n, C) as they are, which is the published forward pass; the attention gets the gradient of the gate."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, relative: Tensor) -> Tensor:
+        """See scale_by_gate."""
+        ctx.save_for_backward(rows, relative)
+        return rows.view_as(rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rows and the relative attention: the gate's slope is 2 / (1 + r)^2."""
+        rows, relative = ctx.saved_tensors
+        effect = (dy * rows).sum(1, keepdim=True, dtype=relative.dtype)
+        return dy, 2 * effect / (1 + relative).square()
 
 
-# How the kept sites are scaled by their attention, which is how the attention can learn: (weights, active) to a factor
-# for each site, or None. A further way to train the choice is a further entry here.
-SCALES = {"published": scale_published, "gate": scale_gate, "straight": scale_straight}
+def pass_straight_through(rows: Tensor, relative: Tensor) -> Tensor:
+    """See StraightThrough."""
+    passed: Tensor = StraightThrough.apply(rows, relative)  # type: ignore[no-untyped-call]
+    return passed
+
+
+# How the kept rows train the attention where it learns: (rows, relative attention) to rows. A further way to train the
+# choice is a further entry here. The published choice is hard: its attention is never trained.
+SCALES = {"gate": scale_by_gate, "straight": pass_straight_through}

@@ -131,10 +131,13 @@ class ChoosingBlock(nn.Module):
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
         return ops.tables(choice.kept, kept, pooled, ends=choice.ends, rank=rank)
 
-    def convolve(self, rows: Tensor, scale: Tensor | None, table: Table, ops: Kernels) -> Tensor:
-        """The kept rows (n, C), scaled by their factors in `scale` (B, H, W), to the pooled rows (m, C')."""
-        if scale is not None:
-            rows = rows * select_rows(scale.reshape(-1, 1), table.sites).to(rows.dtype)
+    def convolve(self, rows: Tensor, relative: Tensor, table: Table, ops: Kernels) -> Tensor:
+        """The kept rows (n, C) to the pooled rows (m, C').
+
+        `relative` (B, H, W) is the attention relative to an even one, by which the kept rows train it.
+        """
+        if self.selection != "published":
+            rows = SCALES[self.selection](rows, select_rows(relative.reshape(-1, 1), table.sites))
         rows = self.norms[0](self.convs[0](rows, table, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
         return pooled
@@ -169,11 +172,10 @@ class SparseBlock(ChoosingBlock):
         if self.training and self.importance is not None:
             self.importance.watch(rows, choice.kept, sites.places)
         table = yield from self.table(choice, ops, sites.rank)
-        x = self.convolve(
-            self._chosen(rows, sites, table), SCALES[self.selection](choice.weights, sites.active), table, ops
-        )
+        relative = choice.weights * sites.active.sum((1, 2), keepdim=True)
+        x = self.convolve(self._chosen(rows, sites, table), relative, table, ops)
         selection = SiteSelection(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
-        return x, pooled_sites(choice, table), selection
+        return x, table.pooled, selection
 
     @staticmethod
     def _chosen(rows: Tensor, sites: Sites, table: Table) -> Tensor:
@@ -183,15 +185,6 @@ class SparseBlock(ChoosingBlock):
         if table.sources is not None:
             return select_rows(rows, table.sources)
         return select_rows(rows, table.sites if sites.all_active else torch.searchsorted(sites.places, table.sites))
-
-
-def pooled_sites(choice: Choice, table: Table) -> Sites:
-    """The 2x2 windows with a kept site, as sites of the pooled grids; `table` is that of the choice."""
-    if table.pooled is not None:
-        return table.pooled
-    assert choice.windows is not None
-    places = torch.nonzero_static(choice.windows.flatten(), size=len(table.pool)).squeeze(1)
-    return Sites(active=choice.windows, places=places)
 
 
 def all_sites(batch: int, height: int, width: int, device: torch.device) -> Sites:

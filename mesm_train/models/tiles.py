@@ -16,8 +16,7 @@ from mesm_train.models.importance import Importance
 from mesm_train.models.kernels import Kernels
 from mesm_train.models.kernels.functions import merge_rows, select_rows, window_means
 from mesm_train.models.norm import BatchNorm
-from mesm_train.models.selection import SCALES
-from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, pooled_sites, separate_random_numbers
+from mesm_train.models.sparse import ChoosingBlock, SparseStack, all_sites, separate_random_numbers
 from mesm_train.models.streams import SiteSelection, Steps
 
 
@@ -62,8 +61,8 @@ class TiledBlock(ChoosingBlock):
         table = yield from self.table(choice, ops)
         rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
-        y = self.convolve(chosen, SCALES[self.selection](choice.weights, active), table, ops)
-        pooled = pooled_sites(choice, table)
+        y = self.convolve(chosen, choice.weights * (height * width), table, ops)
+        pooled = table.pooled
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)

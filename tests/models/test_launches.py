@@ -62,7 +62,7 @@ def batch(utterances: int = 8) -> Batch:
 
 
 @pytest.mark.parametrize("dense", [math.inf, 0.0])
-@pytest.mark.parametrize(("name", "most", "waits"), [("fe2e", 1800, 0), ("sites", 2600, 6), ("tiles", 2800, 6)])
+@pytest.mark.parametrize(("name", "most", "waits"), [("fe2e", 1800, 0), ("sites", 2600, 6), ("tiles", 2600, 6)])
 def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
     name: Name, most: int, waits: int, dense: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

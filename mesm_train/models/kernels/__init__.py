@@ -47,8 +47,8 @@ class Table:
     sites: Tensor  # int64 (n,): places in the flattened mask, ascending
     near: Tensor  # int32 (n, 9): the row of each 3x3 neighbour, itself at 4; -1 where it is not active
     pool: Tensor  # int32 (m, 4): the rows of the 2x2 children of each pooled site; -1 where not active
-    pooled: Sites | None = None  # the pooled sites, where the kernels made them with the rest
-    sources: Tensor | None = None  # int64 (n,): the rows of the sites among those they were chosen from, likewise
+    pooled: Sites  # the 2x2 windows with an active site, as sites of the pooled grids
+    sources: Tensor | None = None  # int64 (n,): the rows of the sites among those they were chosen from, if known
     plans: dict[str, Any] = field(default_factory=dict)  # what kernels derive from it once
 
 

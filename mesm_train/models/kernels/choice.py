@@ -13,8 +13,7 @@ class Choice:
 
     weights: Tensor  # float (B, H, W): attention, summing to 1 over the active sites of a picture; 0 elsewhere
     kept: Tensor  # bool (B, H, W)
-    counts: Tensor  # int64 (3,): kept sites, 2x2 windows with any of them, weights that are not finite
-    windows: Tensor | None = None  # bool (B, H/2, W/2): which windows these are, where `Table.pooled` does not tell
+    counts: Tensor  # int64 (3,): kept sites, 2x2 windows with any of them, weights that are NaN
     ends: Tensor | None = None  # int64 (3, B): the same counts up to and with each picture, where they come so
 
 
@@ -37,15 +36,14 @@ def choose(scores: Tensor, active: Tensor, p: float, tile: int = 1) -> Choice:
         sizes = tile_sizes(height, width, tile, scores)
         masses = (scores + sizes.log()).flatten(1).softmax(1).view(scores.shape)
         of_tiles = masses / sizes
-        usable = torch.ones_like(scores, dtype=torch.bool)
-        kept = spread(nucleus(masses.detach(), usable, p, of_tiles.detach()), tile, height, width)
+        kept = spread(nucleus(masses.detach(), None, p, of_tiles.detach()), tile, height, width)
         weights = spread(of_tiles, tile, height, width)
     windows = kept.view(batch, height // 2, 2, width // 2, 2).any(4).any(2)
-    counts = torch.stack([kept.sum(), windows.sum(), (~torch.isfinite(weights)).sum()])
-    return Choice(weights=weights, kept=kept, counts=counts, windows=windows)
+    counts = torch.stack([kept.sum(), windows.sum(), weights.isnan().sum()])  # a softmax is finite or NaN
+    return Choice(weights=weights, kept=kept, counts=counts)
 
 
-def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = None) -> Tensor:
+def nucleus(weights: Tensor, active: Tensor | None, p: float, order: Tensor | None = None) -> Tensor:
     """The fewest active sites, heaviest first, whose weights reach `p`: bool (B, H, W).
 
     A site is kept while the weights before it sum to less than `p`, so each picture with an active site keeps at least
@@ -53,29 +51,30 @@ def nucleus(weights: Tensor, active: Tensor, p: float, order: Tensor | None = No
 
     Args:
         weights: (B, H, W), summing to 1 over the active sites of a picture.
-        active: bool (B, H, W).
+        active: bool (B, H, W); None: all.
         p: above 0 and at most 1.
         order: (B, H, W), what goes first, where that is not the heaviest; at least 0.
     """
     if p >= 1:
-        return active
-    flat, usable = weights.flatten(1), active.flatten(1)
+        return torch.ones_like(weights, dtype=torch.bool) if active is None else active
+    flat = weights.flatten(1)
     keys = flat if order is None else order.flatten(1)
-    chosen = keys.masked_fill(~usable, -1).sort(dim=1, descending=True, stable=True).indices
+    if active is not None:
+        keys = keys.masked_fill(~active.flatten(1), -1)
+    chosen = keys.sort(dim=1, descending=True, stable=True).indices
     heavier = functional.pad(flat.gather(1, chosen).double().cumsum(1)[:, :-1], (1, 0))
-    kept = torch.zeros_like(usable).scatter(1, chosen, heavier < p)
-    return (kept & usable).view_as(active)
+    kept = torch.empty_like(flat, dtype=torch.bool).scatter_(1, chosen, heavier < p).view_as(weights)
+    return kept if active is None else kept & active
 
 
 def tile_sizes(height: int, width: int, tile: int, like: Tensor) -> Tensor:
     """How many sites each tile of a picture has, (H', W')."""
-    sides = [
-        (side - torch.arange(0, side, tile, device=like.device)).clamp(max=tile).to(like.dtype)
-        for side in (height, width)
-    ]
-    return torch.outer(*sides)
+    sites = like.new_ones(1, height, width)
+    return functional.avg_pool2d(sites, tile, ceil_mode=True, divisor_override=1).squeeze(0)
 
 
 def spread(values: Tensor, tile: int, height: int, width: int) -> Tensor:
     """The values of tiles (B, H', W') at each of their sites, (B, height, width)."""
-    return values.repeat_interleave(tile, 1).repeat_interleave(tile, 2)[:, :height, :width]
+    batch, down, across = values.shape
+    sites = values[:, :, None, :, None].expand(batch, down, tile, across, tile)
+    return sites.reshape(batch, down * tile, across * tile)[:, :height, :width]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mesm_train.models import kernels
-from mesm_train.models.kernels import Finish, Table
+from mesm_train.models.kernels import Finish, Sites, Table
 from mesm_train.models.kernels.build import library
 from mesm_train.models.kernels.choice import Choice, choose
 
@@ -49,10 +49,17 @@ class NativeKernels:
         near = torch.empty(count, 9, dtype=torch.int32)
         pool = torch.empty(pooled, 4, dtype=torch.int32)
         rank = torch.empty(kept.numel(), dtype=torch.int32)
+        windows = torch.empty(batch, height // 2, width // 2, dtype=torch.bool)
+        places = torch.empty(pooled, dtype=torch.int64)
         counts = torch.empty(2, dtype=torch.int64)
-        self._call("mesm_tables", kept.contiguous(), (batch,), height, width, rank, sites, near, pool, counts)
+        self._call(
+            "mesm_tables", kept.contiguous(), (batch,), height, width, rank, sites, near, pool, windows, places, counts
+        )
         assert counts.tolist() == [count, pooled]
-        return Table(shape=(batch, height, width), sites=sites, near=near, pool=pool, plans={"rank": rank})
+        return Table(
+            shape=(batch, height, width), sites=sites, near=near, pool=pool,
+            pooled=Sites(active=windows, places=places), plans={"rank": rank},
+        )  # fmt: skip
 
     def conv(
         self, x: Tensor, weight: Tensor, table: Table, *, bias: Tensor | None = None, mirror: bool = False

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mesm_train.data import device as accelerator
 from mesm_train.models import kernels
-from mesm_train.models.kernels import Finish, Table, pairs, winograd
+from mesm_train.models.kernels import Finish, Sites, Table, pairs, winograd
 from mesm_train.models.kernels.choice import Choice, choose
 
 Way = Literal["auto", "windows", "pairs", "gather"]
@@ -60,8 +60,12 @@ class PureKernels:
         children = (
             rank.view(batch, height // 2, 2, width // 2, 2).transpose(2, 3).reshape(batch * height * width // 4, 4)
         )
-        some = torch.nonzero_static((children >= 0).any(1), size=pooled).squeeze(1)
-        return Table(shape=(batch, height, width), sites=sites, near=near, pool=children[some])
+        windows = (children >= 0).any(1)
+        places = torch.nonzero_static(windows, size=pooled).squeeze(1)
+        return Table(
+            shape=(batch, height, width), sites=sites, near=near, pool=children[places],
+            pooled=Sites(active=windows.view(batch, height // 2, width // 2), places=places),
+        )  # fmt: skip
 
     def as_batch_invariant(self) -> None:
         """None: a library's products may differ with the number of rows."""

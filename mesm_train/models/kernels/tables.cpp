@@ -10,9 +10,10 @@
 extern "C" {
 
 // Of a mask (b, height, width): the rank of each active site (-1: none), the ranks of its 3x3 neighbours, and of the 4
-// children of each pooled site that has any. Writes how many sites and pooled sites there are to counts[0..2).
+// children of each pooled site that has any; the mask and the places of the pooled sites. Writes how many sites and
+// pooled sites there are to counts[0..2).
 void mesm_tables(const uint8_t* mask, int64_t b, int height, int width, int32_t* rank, int64_t* sites, int32_t* near,
-                 int32_t* pool, int64_t* counts, int threads) {
+                 int32_t* pool, uint8_t* pooled, int64_t* places, int64_t* counts, int threads) {
   const int64_t size = int64_t(height) * width;
   int64_t n = 0, m = 0;
   for (int64_t s = 0; s < b * size; ++s) {
@@ -29,12 +30,15 @@ void mesm_tables(const uint8_t* mask, int64_t b, int height, int width, int32_t*
       near[i * 9 + k] = inside ? rank[s + int64_t(k / 3 - 1) * width + k % 3 - 1] : -1;
     }
   }
+  int64_t window = 0;
   for (int64_t p = 0; p < b; ++p)
     for (int y = 0; y < height; y += 2)
-      for (int x = 0; x < width; x += 2) {
+      for (int x = 0; x < width; x += 2, ++window) {
         const int32_t* top = rank + p * size + int64_t(y) * width + x;
         const int32_t child[4] = {top[0], top[1], top[width], top[width + 1]};
-        if (child[0] < 0 && child[1] < 0 && child[2] < 0 && child[3] < 0) continue;
+        pooled[window] = child[0] >= 0 || child[1] >= 0 || child[2] >= 0 || child[3] >= 0;
+        if (!pooled[window]) continue;
+        places[m] = window;
         std::memcpy(pool + m++ * 4, child, sizeof child);
       }
   counts[0] = n;
