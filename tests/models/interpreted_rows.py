@@ -22,7 +22,7 @@ from mesm_train.models.kernels.card_norm import CardNormRelu
 from mesm_train.models.kernels.choice import Choice, choose
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.selection import SiteAttention
-from mesm_train.models.sparse import SparseStack, pooled_sites
+from mesm_train.models.sparse import SparseStack
 from mesm_train.models.streams import Stack
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of the largest value
@@ -194,8 +194,7 @@ def check_table(ends: Tensor, choice: Choice, sites: Sites) -> None:
         assert torch.equal(mine.near, goal.near)
         assert torch.equal(mine.pool, goal.pool)
         assert torch.equal(mine.plans["masks"], ((goal.near >= 0).int() << torch.arange(9)).sum(1).to(torch.int16))
-        windows = pooled_sites(choice, goal)
-        assert mine.pooled is not None
+        windows = goal.pooled
         assert mine.sources is not None
         assert torch.equal(mine.pooled.active, windows.active)
         assert torch.equal(mine.pooled.places, windows.places)
