@@ -25,6 +25,8 @@ def streams(options: Options) -> Result:
         file = options.work / f"streams-{utterances}-{precision}.json"
         command = [sys.executable, str(ROOT / "benchmarks/model.py"), "--device", options.device, "--json", str(file)]
         command += ["--utterances", str(utterances), "--precision", precision, "--engines", "auto"]
+        # Tiles, the default; single sites beside them once.
+        command += ["--selection", "straight", "--tile", *("41" if (utterances, precision) == (64, "bf16") else "4")]
         # Several processes to measure memory on a CPU would take minutes.
         command += ["--rounds", "1", "--only", "fe2e"] if options.quick else ["--rounds", "7"]
         row = {"utterances": utterances, "precision": precision}
@@ -41,7 +43,7 @@ def steps(options: Options) -> Result:
     """Updates of the published sizes in bf16 from shards of noise: data wait, card, the rest; MFU; peak memory."""
     data = noise(options.work / "noise", 48 if options.quick else 1296)
     result: Result = {"passed": True, "rows": []}
-    for kind in ("fe2e", "mesm"):
+    for kind in ("fe2e", "mesm-tiles"):
         for batch in (2,) if options.quick else (8, 64):
             out = options.work / f"steps-{kind}-{batch}"
             row: Result = {"kind": kind, "batch": batch, "engine": engine_of(kind, options.device)}
