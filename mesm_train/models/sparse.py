@@ -131,13 +131,15 @@ class ChoosingBlock(nn.Module):
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
         return ops.tables(choice.kept, kept, pooled, ends=choice.ends, rank=rank)
 
-    def convolve(self, rows: Tensor, relative: Tensor, table: Table, ops: Kernels) -> Tensor:
+    def convolve(self, rows: Tensor, weights: Tensor, active: Tensor | int, table: Table, ops: Kernels) -> Tensor:
         """The kept rows (n, C) to the pooled rows (m, C').
 
-        `relative` (B, H, W) is the attention relative to an even one, by which the kept rows train it.
+        The kept rows train the attention by their weights (B, H, W), relative to those of an even attention over the
+        `active` sites of a picture.
         """
         if self.selection != "published":
-            rows = SCALES[self.selection](rows, select_rows(relative.reshape(-1, 1), table.sites))
+            relative = (weights * active).reshape(-1, 1)
+            rows = SCALES[self.selection](rows, select_rows(relative, table.sites))
         rows = self.norms[0](self.convs[0](rows, table, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
         return pooled
@@ -172,8 +174,8 @@ class SparseBlock(ChoosingBlock):
         if self.training and self.importance is not None:
             self.importance.watch(rows, choice.kept, sites.places)
         table = yield from self.table(choice, ops, sites.rank)
-        relative = choice.weights * sites.active.sum((1, 2), keepdim=True)
-        x = self.convolve(self._chosen(rows, sites, table), relative, table, ops)
+        active = sites.active.sum((1, 2), keepdim=True)
+        x = self.convolve(self._chosen(rows, sites, table), choice.weights, active, table, ops)
         selection = SiteSelection(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
         return x, table.pooled, selection
 

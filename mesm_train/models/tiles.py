@@ -61,7 +61,7 @@ class TiledBlock(ChoosingBlock):
         table = yield from self.table(choice, ops)
         rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
-        y = self.convolve(chosen, choice.weights * (height * width), table, ops)
+        y = self.convolve(chosen, choice.weights, height * width, table, ops)
         pooled = table.pooled
         count = pooled.active.numel()
         dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
