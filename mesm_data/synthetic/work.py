@@ -24,7 +24,8 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     """Yield the new folder `<out>.partial`, which is renamed to `out` at the end.
 
     `marker` is written to SYNTHETIC.txt first. An existing `.partial` is removed only if it contains that file and no
-    running process has locked it. Raises InputError otherwise, or if `out` is a file or not empty.
+    running process has locked it. Raises InputError otherwise, if `out` is a file or not empty, or if somebody has
+    removed the folder meanwhile.
     """
     out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -38,6 +39,8 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
         lock.flush()
         try:
             yield partial
+            if not is_named(partial / MARKER, lock):
+                raise InputError(f"{partial}: was removed, or taken over by another run, while it was written")
             partial.replace(out)
         except BaseException:
             # Where somebody has removed it, a later run may write there.

@@ -190,6 +190,16 @@ def test_a_stopped_run_whose_folder_was_removed_leaves_that_of_the_next_alone(tm
     assert (tmp_path / "out" / "SYNTHETIC.txt").read_text() == "the second"
 
 
+def test_a_run_that_ends_does_not_rename_the_folder_of_the_next(tmp_path: Path) -> None:
+    first = atomic_folder(tmp_path / "out", "the first")
+    shutil.rmtree(first.__enter__())
+    with atomic_folder(tmp_path / "out", "the second"):
+        with pytest.raises(InputError, match="taken over by another run"):
+            first.__exit__(None, None, None)
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "SYNTHETIC.txt").read_text() == "the second"
+
+
 def test_a_killed_worker_is_reported_in_a_sentence() -> None:
     with pytest.raises(MesmError, match="was killed"):
         list(in_fresh_processes(os._exit, [1], workers=1))
