@@ -74,7 +74,7 @@ def scale_by_gate(rows: Tensor, relative: Tensor) -> Tensor:
     """Rows (n, C) times 2 r / (1 + r), where r (n, 1) is their attention relative to an even one.
 
     The factor is 1 where the attention is even, and between 0 and 2 everywhere. Without the bound r reaches the number
-    of sites, and training by it failed (docs/benchmarks.md).
+    of sites, and training by it failed (docs/experiments.md).
     """
     return rows * (2 * relative / (1 + relative)).to(rows.dtype)
 
