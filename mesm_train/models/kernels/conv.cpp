@@ -24,15 +24,16 @@ constexpr int kPart = 66;    // inputs of a weight gradient's task, at most: a m
 template <class T>
 std::unique_ptr<T[]> pack(const T* weight, const std::vector<Tile>& tiles, int taps, int cin, int cout, bool mirror,
                           int threads) {
-  auto packed = uninitialised<T>(int64_t(taps) * cin * cout);
+  auto packed = uninitialised<T>(int64_t(taps) * cin * padded<T>(cout));
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int item = 0; item < int(tiles.size()) * taps; ++item) {
     const Tile tile = tiles[item / taps];
     const int k = item % taps;
     T* to = packed.get() + int64_t(taps) * cin * tile.first + int64_t(k) * cin * tile.width;
     const T* from = weight + int64_t(mirror ? taps - 1 - k : k) * cin * cout;
-    for (int c = 0; !mirror && c < cin; ++c) copy(from + int64_t(c) * cout + tile.first, to + c * tile.width, tile.width);
-    if (mirror) transpose(from + int64_t(tile.first) * cin, cin, tile.width, cin, to, tile.width);
+    for (int c = 0; !mirror && c < cin; ++c) copy_tile(tile, from + int64_t(c) * cout + tile.first, to + c * tile.width);
+    if (mirror && tile.used < tile.width) std::fill_n(to, int64_t(cin) * tile.width, T(0));
+    if (mirror) transpose(from + int64_t(tile.first) * cin, cin, tile.used, cin, to, tile.width);
   }
   return packed;
 }
@@ -118,7 +119,7 @@ void conv_weight(const T* x, const T* dy, const int32_t* near, Rows rows, T* dw,
   const int part = (cin + parts - 1) / parts;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<T> g(int64_t(kGroup) * cout);
+    std::vector<T> g(int64_t(kGroup) * padded<T>(cout));
 #pragma omp for schedule(dynamic)
     for (int item = 0; item < (taps + together - 1) / together * parts; ++item) {
       const int k0 = item / parts * together, c = item % parts * part, inputs = std::min(part, cin - c);
@@ -127,7 +128,7 @@ void conv_weight(const T* x, const T* dy, const int32_t* near, Rows rows, T* dw,
         const int height = int(std::min<int64_t>(kGroup, rows.count - first));
         for (Tile tile : tiles)
           for (int r = 0; r < height; ++r)
-            copy(dy + rows[first + r] * cout + tile.first, &g[int64_t(tile.first) * kGroup + r * tile.width], tile.width);
+            copy_tile(tile, dy + rows[first + r] * cout + tile.first, &g[int64_t(tile.first) * kGroup + r * tile.width]);
         for (int k = k0; k < std::min(k0 + together, taps); ++k) {
           const Pairs& tap = pairs[k];
           const int64_t begin = tap.first[group];

@@ -40,6 +40,22 @@ template <class T> inline Vec<T> load(const T* p) {
 }
 template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
 
+// The first `count` numbers of a vector, fewer than it has; the others are 0, and what lies behind is neither read nor
+// written.
+#if defined(__AVX512F__)
+inline Vec<float> load_some(const float* p, int count) { return _mm512_maskz_loadu_ps(__mmask16((1 << count) - 1), p); }
+inline Vec<double> load_some(const double* p, int count) { return _mm512_maskz_loadu_pd(__mmask8((1 << count) - 1), p); }
+inline void store_some(float* p, Vec<float> v, int count) { _mm512_mask_storeu_ps(p, __mmask16((1 << count) - 1), v); }
+inline void store_some(double* p, Vec<double> v, int count) { _mm512_mask_storeu_pd(p, __mmask8((1 << count) - 1), v); }
+#else
+template <class T> inline Vec<T> load_some(const T* p, int count) {
+  Vec<T> v{};
+  std::memcpy(&v, p, count * sizeof(T));
+  return v;
+}
+template <class T> inline void store_some(T* p, Vec<T> v, int count) { std::memcpy(p, &v, count * sizeof(T)); }
+#endif
+
 // a * b + c, rounded once if the CPU can. GCC 11 and 13 left tiles of one row and one vector with two roundings, and a
 // row's bits depended on how many rows were with it.
 #if defined(__AVX512F__)
@@ -77,24 +93,37 @@ void transpose(const T* from, int64_t from_step, int rows, int columns, T* to, i
   }
 }
 
-// Columns are cut into tiles of kWide vectors, then single vectors, then what is left of a vector.
-struct Tile { int first, width; };
+// Columns are cut into tiles of kWide vectors, then of two, then single vectors, of which the last may be wider than the
+// columns that are left: it has `used` of them. What is packed for it has as many as a vector.
+struct Tile { int first, width, used; };
 
 template <class T> std::vector<Tile> tiles_of(int columns) {
   std::vector<Tile> tiles;
   int first = 0;
-  for (int width : {kWide * kLanes<T>, kLanes<T>})
-    for (; columns - first >= width; first += width) tiles.push_back({first, width});
-  if (first < columns) tiles.push_back({first, columns - first});
+  for (int vectors : {kWide, 2, 1})
+    for (const int width = vectors * kLanes<T>; columns - first >= width; first += width)
+      tiles.push_back({first, width, width});
+  if (first < columns) tiles.push_back({first, kLanes<T>, columns - first});
   return tiles;
 }
 
+// Columns with those that fill the last tile.
+template <class T> inline int padded(int columns) { return (columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }
+
+// The columns of a tile, from their place in a row to a row of the tile, which is filled with 0.
+template <class T> inline void copy_tile(Tile tile, const T* from, T* to) {
+  copy(from, to, tile.used);
+  std::fill(to + tile.used, to + tile.width, T(0));
+}
+
 // out[r][0..N vectors) = (what it holds if Add) + sum over c of in[r][c] * w[c][..], for R rows; w is packed, so its rows
-// are that wide.
-template <class T, bool Add, int R, int N> void multiply(const T* const* in, T* const* out, const T* w, int cin) {
+// are that wide. With Some, out has `used` columns of the vector only.
+template <class T, bool Add, int R, int N, bool Some>
+void multiply(const T* const* in, T* const* out, const T* w, int cin, int used) {
   Vec<T> sum[R][N];
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < N; ++v) sum[r][v] = Add ? load(out[r] + v * kLanes<T>) : Vec<T>{};
+    for (int v = 0; v < N; ++v)
+      sum[r][v] = !Add ? Vec<T>{} : Some ? load_some(out[r], used) : load(out[r] + v * kLanes<T>);
   for (int c = 0; c < cin; ++c, w += N * kLanes<T>) {
     Vec<T> b[N];
     for (int v = 0; v < N; ++v) b[v] = load(w + v * kLanes<T>);
@@ -104,36 +133,40 @@ template <class T, bool Add, int R, int N> void multiply(const T* const* in, T* 
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < N; ++v) store(out[r] + v * kLanes<T>, sum[r][v]);
+    for (int v = 0; v < N; ++v)
+      if (Some) store_some(out[r], sum[r][v], used);
+      else store(out[r] + v * kLanes<T>, sum[r][v]);
 }
 
-template <class T, bool Add, int N> void multiply_rows(int rows, const T* const* in, T* const* out, const T* w, int cin) {
-  for (; rows >= kRows; rows -= kRows, in += kRows, out += kRows) multiply<T, Add, kRows, N>(in, out, w, cin);
+template <class T, bool Add, int N, bool Some = false>
+void multiply_rows(int rows, const T* const* in, T* const* out, const T* w, int cin, int used) {
+  for (; rows >= kRows; rows -= kRows, in += kRows, out += kRows) multiply<T, Add, kRows, N, Some>(in, out, w, cin, used);
   switch (rows) {
-    case 5: return multiply<T, Add, 5, N>(in, out, w, cin);
-    case 4: return multiply<T, Add, 4, N>(in, out, w, cin);
-    case 3: return multiply<T, Add, 3, N>(in, out, w, cin);
-    case 2: return multiply<T, Add, 2, N>(in, out, w, cin);
-    case 1: return multiply<T, Add, 1, N>(in, out, w, cin);
+    case 5: return multiply<T, Add, 5, N, Some>(in, out, w, cin, used);
+    case 4: return multiply<T, Add, 4, N, Some>(in, out, w, cin, used);
+    case 3: return multiply<T, Add, 3, N, Some>(in, out, w, cin, used);
+    case 2: return multiply<T, Add, 2, N, Some>(in, out, w, cin, used);
+    case 1: return multiply<T, Add, 1, N, Some>(in, out, w, cin, used);
   }
 }
 
 template <class T, bool Add>
 void multiply_tile(Tile tile, int rows, const T* const* in, T* const* out, const T* w, int cin) {
-  if (tile.width == kWide * kLanes<T>) return multiply_rows<T, Add, kWide>(rows, in, out, w, cin);
-  if (tile.width == kLanes<T>) return multiply_rows<T, Add, 1>(rows, in, out, w, cin);
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cin; ++c)
-      for (int j = 0; j < tile.width; ++j) out[r][j] += in[r][c] * w[c * tile.width + j];
+  if (tile.used < tile.width) return multiply_rows<T, Add, 1, true>(rows, in, out, w, cin, tile.used);
+  if (tile.width == kWide * kLanes<T>) return multiply_rows<T, Add, kWide>(rows, in, out, w, cin, tile.used);
+  if (tile.width == 2 * kLanes<T>) return multiply_rows<T, Add, 2>(rows, in, out, w, cin, tile.used);
+  return multiply_rows<T, Add, 1>(rows, in, out, w, cin, tile.used);
 }
 
 // to[r][..] += sum over pairs of x[in[p]][r] * g[out[p]][..], for R inputs and N vectors of outputs; rows of x, g and to are
-// cin, step and cout apart.
-template <class T, int R, int N>
-void outer(const T* x, const int32_t* in, const T* g, const int32_t* out, int pairs, T* to, int cin, int step, int cout) {
+// cin, step and cout apart. With Some, `to` has `used` columns of the vector only.
+template <class T, int R, int N, bool Some>
+void outer(const T* x, const int32_t* in, const T* g, const int32_t* out, int pairs, T* to, int cin, int step, int cout,
+           int used) {
   Vec<T> sum[R][N];
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < N; ++v) sum[r][v] = load(to + int64_t(r) * cout + v * kLanes<T>);
+    for (int v = 0; v < N; ++v)
+      sum[r][v] = Some ? load_some(to + int64_t(r) * cout, used) : load(to + int64_t(r) * cout + v * kLanes<T>);
   for (int p = 0; p < pairs; ++p) {
     const T *a = x + int64_t(in[p]) * cin, *row = g + int64_t(out[p]) * step;
     Vec<T> b[N];
@@ -142,32 +175,34 @@ void outer(const T* x, const int32_t* in, const T* g, const int32_t* out, int pa
       for (int v = 0; v < N; ++v) sum[r][v] = fused(a[r], b[v], sum[r][v]);
   }
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < N; ++v) store(to + int64_t(r) * cout + v * kLanes<T>, sum[r][v]);
+    for (int v = 0; v < N; ++v)
+      if (Some) store_some(to + int64_t(r) * cout, sum[r][v], used);
+      else store(to + int64_t(r) * cout + v * kLanes<T>, sum[r][v]);
 }
 
-template <class T, int N>
+template <class T, int N, bool Some = false>
 void outer_rows(const T* x, const int32_t* in, const T* g, const int32_t* out, int pairs, T* to, int rows, int cin,
-                int step, int cout) {
+                int step, int cout, int used) {
   for (; rows >= kRows; rows -= kRows, x += kRows, to += int64_t(kRows) * cout)
-    outer<T, kRows, N>(x, in, g, out, pairs, to, cin, step, cout);
+    outer<T, kRows, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
   switch (rows) {
-    case 5: return outer<T, 5, N>(x, in, g, out, pairs, to, cin, step, cout);
-    case 4: return outer<T, 4, N>(x, in, g, out, pairs, to, cin, step, cout);
-    case 3: return outer<T, 3, N>(x, in, g, out, pairs, to, cin, step, cout);
-    case 2: return outer<T, 2, N>(x, in, g, out, pairs, to, cin, step, cout);
-    case 1: return outer<T, 1, N>(x, in, g, out, pairs, to, cin, step, cout);
+    case 5: return outer<T, 5, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
+    case 4: return outer<T, 4, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
+    case 3: return outer<T, 3, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
+    case 2: return outer<T, 2, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
+    case 1: return outer<T, 1, N, Some>(x, in, g, out, pairs, to, cin, step, cout, used);
   }
 }
 
 template <class T>
 void outer_tile(Tile tile, const T* x, const int32_t* in, const T* g, const int32_t* out, int pairs, T* to, int rows,
                 int cin, int step, int cout) {
-  if (tile.width == kWide * kLanes<T>) return outer_rows<T, kWide>(x, in, g, out, pairs, to, rows, cin, step, cout);
-  if (tile.width == kLanes<T>) return outer_rows<T, 1>(x, in, g, out, pairs, to, rows, cin, step, cout);
-  for (int p = 0; p < pairs; ++p)
-    for (int r = 0; r < rows; ++r)
-      for (int j = 0; j < tile.width; ++j)
-        to[int64_t(r) * cout + j] += x[int64_t(in[p]) * cin + r] * g[int64_t(out[p]) * step + j];
+  const int used = tile.used;
+  if (used < tile.width) return outer_rows<T, 1, true>(x, in, g, out, pairs, to, rows, cin, step, cout, used);
+  if (tile.width == kWide * kLanes<T>)
+    return outer_rows<T, kWide>(x, in, g, out, pairs, to, rows, cin, step, cout, used);
+  if (tile.width == 2 * kLanes<T>) return outer_rows<T, 2>(x, in, g, out, pairs, to, rows, cin, step, cout, used);
+  return outer_rows<T, 1>(x, in, g, out, pairs, to, rows, cin, step, cout, used);
 }
 
 }  // namespace mesm
