@@ -14,7 +14,7 @@ from mesm_train.models.kernels.winograd import LANES, windows
 
 GRIDS = [(3, 24, 24), (2, 6, 6), (5, 10, 14), (1, 4, 16)]
 SHARES = [1.0, 0.75, 0.5]  # of active sites: all, some and few windows are done at once
-WIDTHS = [(16, 16), (64, 80), (32, 128)]
+WIDTHS = [(16, 16), (64, 80), (32, 128), (24, 45), (17, 5)]  # the last two fill no whole vectors
 Engine = type[NativeKernels] | type[PureKernels]
 
 

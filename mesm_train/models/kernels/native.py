@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mesm_train.models import kernels
 from mesm_train.models.kernels import Finish, Sites, Table
 from mesm_train.models.kernels.build import library
 from mesm_train.models.kernels.choice import Choice, choose
 
-LINE = 64  # bytes
+LINE = 64  # bytes of a line of the cache, and of the longest vectors
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
@@ -71,7 +72,13 @@ class NativeKernels:
         y = x.new_empty(len(x), cout)
         windows, alone = self._windows(table, x, cin, cout)
         if len(windows):
-            self._run("winograd", x, weight, bias, windows, y, (len(windows),), cin, cout, int(mirror))
+            wide_x, wide_weight = full_lines(x), full_lines(weight, 2)
+            wide_bias = None if bias is None else full_lines(bias)
+            sizes = wide_weight.shape[:0:-1] if mirror else wide_weight.shape[1:]
+            wide_y = y if sizes[1] == cout else x.new_empty(len(x), sizes[1])
+            self._run("winograd", wide_x, wide_weight, wide_bias, windows, wide_y, (len(windows),), *sizes, int(mirror))
+            if wide_y is not y:
+                y.copy_(wide_y[:, :cout])
         if rows := len(x) if alone is None else len(alone):
             self._run("conv", x, weight, bias, table.near, alone, y, (rows,), taps, cin, cout, int(mirror))
         return y
@@ -81,14 +88,19 @@ class NativeKernels:
         dw = x.new_zeros(9, x.shape[1], dy.shape[1])
         windows, alone = self._windows(table, x, *dw.shape[1:])
         if len(windows):
-            self._run("winograd_weight", x, dy, windows, dw, (len(windows),), *dw.shape[1:])
+            wide_x, wide_dy = full_lines(x), full_lines(dy)
+            exact = wide_x is x and wide_dy is dy
+            wide_dw = dw if exact else x.new_zeros(9, wide_x.shape[1], wide_dy.shape[1])
+            self._run("winograd_weight", wide_x, wide_dy, windows, wide_dw, (len(windows),), *wide_dw.shape[1:])
+            if wide_dw is not dw:
+                dw.copy_(wide_dw[:, : x.shape[1], : dy.shape[1]])
         if rows := len(x) if alone is None else len(alone):
             self._run("conv_weight", x, dy, table.near, alone, dw, (rows,), *dw.shape)
         return dw
 
     def _windows(self, table: Table, x: Tensor, cin: int, cout: int) -> tuple[Tensor, Tensor | None]:
         """The windows of 4x4 sites that Winograd's way is for, int32 (w, 36), and the rows in none (None: all)."""
-        if self.batch_invariant or (cin * x.element_size()) % LINE or (cout * x.element_size()) % LINE:
+        if self.batch_invariant or max(cin, cout) * x.element_size() < LINE:
             return table.near.new_empty(0, 36), None
         if "windows" not in table.plans:
             batch, height, width = table.shape
@@ -165,3 +177,14 @@ class NativeKernels:
             else:
                 passed.append(None if argument is None else ctypes.c_int(argument))
         getattr(self._library, name)(*passed, ctypes.c_int(torch.get_num_threads()))
+
+
+def full_lines(x: Tensor, dimensions: int = 1) -> Tensor:
+    """x with its last dimensions, of channels, filled with zeros up to the next multiple of LINE.
+
+    Winograd's way takes whole vectors only. 90 to 90 channels take a third of the time of plain sums, copies included,
+    and 24 to 24 half; of 8 or fewer channels plain sums are faster.
+    """
+    whole = LINE // x.element_size()
+    missing = [-size % whole for size in x.shape[: -dimensions - 1 : -1]]
+    return functional.pad(x, [end for count in missing for end in (0, count)]) if any(missing) else x
