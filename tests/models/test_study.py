@@ -86,6 +86,19 @@ def test_a_summary_is_the_mean_and_deviation_over_seeds_and_costs_relative_to_th
     assert second.cells()[:4] == ("b", "1", "0.400", "0.700")
 
 
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [
+        ((64, 128, 256, 512), 0.7, (48, 96, 176, 352)), ((64, 128), 0.1, (16, 16)),
+        ((8, 16, 32, 64), 0.7, (6, 11, 22, 45)), ((4, 8), 0.1, (1, 1)),
+    ],
+)  # fmt: skip
+def test_a_wide_network_is_narrowed_to_whole_vectors(
+    channels: tuple[int, ...], width: float, expected: tuple[int, ...]
+) -> None:
+    assert sweep.narrow(channels, width) == expected
+
+
 def test_flops_of_a_recipe_state_input_and_unit() -> None:
     flops = json.loads(call("flops", "iemocap-mesm", "--faces", 2, "--pieces", 1, "--json").stdout)
     assert (flops["unit"], flops["input"]) == ("MAC", {"faces": 2, "pieces": 1, "tokens": 20})
