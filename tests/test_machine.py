@@ -59,7 +59,7 @@ build_dataset(corpus, folder / "warm", RECIPE, workers=1)  # what is imported la
 files = max(map(int, os.listdir("/proc/self/fd")))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 number, limits = {
-    "files": (resource.RLIMIT_NOFILE, [files + more for more in (1, 3, 4, 5, 6, 8)]),
+    "files": (resource.RLIMIT_NOFILE, [files + more for more in (1, 3, 4, 5, 6, 7, 8)]),
     "size": (resource.RLIMIT_FSIZE, [100, 5_000, 100_000, 300_000]),
     "memory": (resource.RLIMIT_AS, [used + (more << 20) for more in (2, 5, 8, 11, 14, 20)]),
 }[kind]

@@ -61,10 +61,10 @@ class ClipWriter:
         if not self._width or not self._height:
             raise MesmError(f"a picture of {shape[0]}x{shape[1]} pixels is too small for a clip")
         self._sound = path.with_suffix(".wav")
+        self._errors = ErrorOutput(path)
         self._process = subprocess.Popen(
-            self._command(samples, rate), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            self._command(samples, rate), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors.file
         )
-        self._errors = ErrorOutput(self._process, path)
         self._pipe = av.open(self._process.stdin, "w", format="nut")
         self._stream = self._pipe.add_stream("rawvideo", rate=CLIP_TIME_BASE)
         self._stream.width, self._stream.height = self._width, self._height
@@ -126,6 +126,7 @@ class ClipWriter:
         """Stop the encoder. The caller deletes the unfinished file."""
         self._process.kill()
         self._process.wait()
+        self._errors.file.close()
         self._sound.unlink(missing_ok=True)
 
     def _check_end(self, error: Exception | None = None) -> None:
@@ -135,10 +136,11 @@ class ClipWriter:
             self._process.stdin.close()
         status = self._process.wait()
         self._sound.unlink(missing_ok=True)
-        raise_for_exit_code(status, self._errors.text())
-        if status or error:
-            reason = describe_error(error) if error and not status else self._errors.reason()
-            raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
+        with self._errors.file:
+            raise_for_exit_code(status, self._errors.text())
+            if status or error:
+                reason = describe_error(error) if error and not status else self._errors.reason(status)
+                raise MesmError(f"ffmpeg could not encode {self.path.name}: {reason}")
 
 
 def group_overlapping(spans: Sequence[TimeSpan], limit: int = MAX_ENCODERS) -> list[set[int]]:

@@ -146,11 +146,11 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, SampleBlo
     """
     import av
 
+    errors, problem = ErrorOutput(path), None
     process = subprocess.Popen(
-        _command(path, rate), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        _command(path, rate), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors.file
     )
     try:
-        errors, problem = ErrorOutput(process, path), None
         try:
             yield from _blocks(process, first, rate)
         except av.FFmpegError as error:  # the output of ffmpeg ends early, or is empty
@@ -159,12 +159,13 @@ def _decode(path: Path, first: int, rate: int) -> Generator[tuple[int, SampleBlo
         status = process.wait()
         raise_for_exit_code(status, errors.text())
         if status or problem:
-            raise _DecodingStopped(errors.reason() if status or not problem else problem)
+            raise _DecodingStopped(errors.reason(status) if status or not problem else problem)
     finally:
         process.kill()
         assert process.stdout is not None
         process.stdout.close()
         process.wait()
+        errors.file.close()
 
 
 def _command(path: Path, rate: int) -> list[str]:

@@ -7,10 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import IO, Any
 
 _KEPT_BYTES = 4096  # of a process's standard error: the first lines name the cause
@@ -33,36 +33,34 @@ def ffmpeg_command(output: Any, *flags: str, files: Mapping[str, Path]) -> list[
 
 
 class ErrorOutput:
-    """Reads the standard error of a process in a thread, so that the process never blocks, and keeps the beginning.
+    """The standard error of a process, in memory, so that the process never blocks; give it `file` as stderr.
+
+    Not a pipe with a thread that reads it: where no memory is left for a new thread, Thread.start() waits forever
+    (CPython 3.11), and a build under RLIMIT_AS hung.
 
     Args:
-        process: The process.
         path: The file that the process reads or writes; messages have its name without its folder.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
-        assert process.stderr is not None
-        self._process, self._path, self._kept = process, path, b""
-        self._thread = Thread(target=self._read, args=(process.stderr,), daemon=True)
-        self._thread.start()
-
-    def _read(self, stream: IO[bytes]) -> None:
-        with stream:
-            while block := os.read(stream.fileno(), _KEPT_BYTES):
-                self._kept += block[: _KEPT_BYTES - len(self._kept)]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.file: IO[bytes]
+        if hasattr(os, "memfd_create"):
+            self.file = os.fdopen(os.memfd_create("stderr"), "w+b")
+        else:
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115
 
     def text(self) -> str:
-        """Wait for the process to end. Returns the beginning of its output, without components and addresses."""
-        self._process.wait()
-        self._thread.join()
-        text = self._kept.decode(errors="replace").replace(f"file:{self._path}", self._path.name)
+        """The beginning of what the process wrote, which has ended, without components and addresses."""
+        kept = os.pread(self.file.fileno(), _KEPT_BYTES, 0)
+        text = kept.decode(errors="replace").replace(f"file:{self._path}", self._path.name)
         return _COMPONENT.sub("", text).strip()
 
-    def reason(self) -> str:
-        """Wait for the process to end. Returns its first error line and its exit status; never empty."""
+    def reason(self, status: int) -> str:
+        """Its first error line and its exit status, from its return code; never empty."""
         lines = [line.strip() for line in self.text().splitlines()]
         first = next(filter(None, lines), "no error message")
-        return f"{first[:_MAX_REASON]} ({describe_exit(self._process.wait())})"
+        return f"{first[:_MAX_REASON]} ({describe_exit(status)})"
 
 
 def describe_exit(status: int) -> str:

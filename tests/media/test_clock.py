@@ -190,8 +190,10 @@ SPEAKERS = {
 @pytest.mark.parametrize("program", SPEAKERS)
 def test_a_process_is_quoted_with_its_first_error_line_and_its_end(program: str) -> None:
     """However much it writes, and however little; without addresses and folders, which differ from run to run."""
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
-    assert ErrorOutput(process, Path("/some/where/a b.mp4")).reason() == SPEAKERS[program]
+    errors = ErrorOutput(Path("/some/where/a b.mp4"))
+    with errors.file:
+        status = subprocess.run([sys.executable, "-c", program], stderr=errors.file).returncode
+        assert errors.reason(status) == SPEAKERS[program]
 
 
 def test_frame_numbers_can_be_read_from_the_test_video(tmp_path: Path) -> None:
