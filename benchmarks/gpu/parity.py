@@ -35,9 +35,9 @@ def model(kind: Kind, p: float, *, quick: bool) -> Model:
     text = (16, 32, 2, 2, 32) if quick else (128, 768, 12, 12, 3072)
     names = ("embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     encoder = AlbertModel(AlbertConfig(vocab_size=VOCABULARY, **dict(zip(names, text, strict=True))))
+    # An attention that starts even, as of init torch, would leave the choice of its last site to rounding.
     sparse = SparseSettings(p=p, init="published", **SPARSE.get(kind, {}))
     settings = ModelSettings(kind="fe2e" if kind == "fe2e" else "mesm", dropout=0, sparse=sparse, **sizes)
-    # An attention that starts even, as of init torch, would leave the choice of its last site to rounding.
     return Model(settings, encoder).train()
 
 

@@ -131,14 +131,14 @@ class ChoosingBlock(nn.Module):
             raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
         return ops.tables(choice.kept, kept, pooled, ends=choice.ends, rank=rank)
 
-    def convolve(self, rows: Tensor, weights: Tensor, active: Tensor | int, table: Table, ops: Kernels) -> Tensor:
+    def convolve(self, rows: Tensor, weights: Tensor, site_counts: Tensor | int, table: Table, ops: Kernels) -> Tensor:
         """The kept rows (n, C) to the pooled rows (m, C').
 
         The kept rows train the attention by their weights (B, H, W), relative to those of an even attention over the
-        `active` sites of a picture.
+        active sites: `site_counts` is their number, of all pictures or (B, 1, 1).
         """
         if self.selection != "published":
-            relative = (weights * active).reshape(-1, 1)
+            relative = (weights * site_counts).reshape(-1, 1)
             rows = SCALES[self.selection](rows, select_rows(relative, table.sites))
         rows = self.norms[0](self.convs[0](rows, table, ops), ops)
         pooled: Tensor = self.norms[1](self.convs[1](rows, table, ops), ops, table.pool)
@@ -174,8 +174,8 @@ class SparseBlock(ChoosingBlock):
         if self.training and self.importance is not None:
             self.importance.watch(rows, choice.kept, sites.places)
         table = yield from self.table(choice, ops, sites.rank)
-        active = sites.active.sum((1, 2), keepdim=True)
-        x = self.convolve(self._chosen(rows, sites, table), choice.weights, active, table, ops)
+        site_counts = sites.active.sum((1, 2), keepdim=True)
+        x = self.convolve(self._chosen(rows, sites, table), choice.weights, site_counts, table, ops)
         selection = SiteSelection(active=sites.active, weights=choice.weights.detach(), kept=choice.kept)
         return x, table.pooled, selection
 

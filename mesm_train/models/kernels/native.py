@@ -88,9 +88,7 @@ class NativeKernels:
         dw = x.new_zeros(9, x.shape[1], dy.shape[1])
         windows, alone = self._windows(table, x, *dw.shape[1:])
         if len(windows):
-            wide_x, wide_dy = full_lines(x), full_lines(dy)
-            exact = wide_x is x and wide_dy is dy
-            wide_dw = dw if exact else x.new_zeros(9, wide_x.shape[1], wide_dy.shape[1])
+            wide_x, wide_dy, wide_dw = full_lines(x), full_lines(dy), full_lines(dw, 2)
             self._run("winograd_weight", wide_x, wide_dy, windows, wide_dw, (len(windows),), *wide_dw.shape[1:])
             if wide_dw is not dw:
                 dw.copy_(wide_dw[:, : x.shape[1], : dy.shape[1]])
