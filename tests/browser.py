@@ -84,6 +84,13 @@ class Tab:
         ]
 
 
+def loaded_frame(tab: Tab, selector: str) -> str:
+    """The document of the page's frame as a JavaScript expression, when all of it is there and has the element."""
+    frame = "document.querySelector('iframe').contentDocument"
+    tab.wait(f"{frame}.readyState === 'complete' && {frame}.querySelector('{selector}')")
+    return frame
+
+
 def upload(tab: Tab, address: str, clip: Path) -> str:
     """Drop a clip on the page of `mesm-train app`; returns what it says when the prediction is shown or has failed."""
     tab.open(address)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import browser, served, upload
+from browser import browser, loaded_frame, served, upload
 
 import mesm_data
 import mesm_train
@@ -81,12 +81,12 @@ def test_the_app_shows_the_prediction_of_a_clip_that_is_dropped_on_it(
     expected = model.predict(clips / name, allow_missing=True)
     with served("mesm-train", "app", fe2e_run, "--device", "cpu") as address, browser(tmp_path) as tab:
         assert "done; the uploaded file is deleted" in upload(tab, address, clips / name)
-        page = "document.querySelector('iframe').contentDocument"
-        tab.wait(f"{page}.querySelectorAll('[data-effect]').length > 10")
+        page = loaded_frame(tab, "[data-effect]")
+        assert tab.evaluate(f"{page}.querySelectorAll('[data-effect]').length") > 10
         assert tab.evaluate(f"{page}.querySelectorAll('.face').length") == FACES[name][0]
         best = tab.evaluate(f"{page}.querySelector('[aria-checked=true] .name').textContent.trim()")
         assert best == expected.meaning(str(expected.best))
-        assert tab.evaluate(f"{page}.querySelector('audio').duration") > 2
+        tab.wait(f"{page}.querySelector('audio').duration > 2")
         assert all(note in tab.evaluate(f"{page}.body.textContent") for note in expected.notes)
         assert tab.outside() == []
         assert tab.errors == []

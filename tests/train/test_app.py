@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from browser import TEXTS, browser, served, upload
+from browser import TEXTS, browser, loaded_frame, served, upload
 
 import mesm_train
 from mesm_data.dataset.reader import Dataset
@@ -40,10 +40,10 @@ def test_a_clip_is_predicted_in_a_browser_and_deleted(
     before = uploads()
     with served("mesm-train", "app", trained_run, "--device", "cpu") as address, browser(tmp_path) as tab:
         assert "done; the uploaded file is deleted" in upload(tab, address, clip)
-        inside = "document.querySelector('iframe').contentDocument"
-        assert tab.wait(f"{inside}.querySelectorAll('[data-effect]').length") > 10
+        inside = loaded_frame(tab, "[data-effect]")
+        assert tab.evaluate(f"{inside}.querySelectorAll('[data-effect]').length") > 10
         assert tab.evaluate(f"{inside}.querySelectorAll('.face').length") > 1
-        assert tab.evaluate(f"{inside}.querySelector('audio').duration > 0.5")
+        tab.wait(f"{inside}.querySelector('audio').duration > 0.5")
         best = tab.evaluate(f"{inside}.querySelector('[aria-checked=true] .name').textContent.trim()")
         expected = mesm_train.load(trained_run, device="cpu").predict(clip, allow_missing=True)
         assert best == expected.meaning(str(expected.best))
@@ -82,9 +82,9 @@ def test_a_dataset_is_filtered_and_an_utterance_opened(dataset: Path, tmp_path: 
         tab.wait(f"({count}) === '{same} utterances'")
         tab.wait(f"document.querySelectorAll('.q-item').length === {same}")
         tab.evaluate("document.querySelector('.q-item').click()")
-        inside = "document.querySelector('iframe').contentDocument"
+        inside = loaded_frame(tab, "h1")
         key = next(key for key in opened.keys if text.casefold() in opened[key].text.casefold())
-        tab.wait(f"{inside}.querySelector('h1').textContent === '{key}'")
+        assert tab.evaluate(f"{inside}.querySelector('h1').textContent") == key
         assert tab.evaluate(f"{inside}.querySelectorAll('.words [data-start]').length") == opened.rows[key]["n_words"]
         tab.evaluate(f"{inside}.querySelector('audio').play()")
         tab.wait(f"{inside}.querySelector('.words .now')")
