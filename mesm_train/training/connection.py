@@ -61,8 +61,7 @@ def connect_ranks(device: str, timeout: float, store: Store | None = None) -> It
             world_size=ranks.world,
             timeout=limit,
         )
-        norms = distributed.new_group(timeout=limit)
-    ranks = replace(ranks, store=store, norms=norms)
+    ranks = replace(ranks, store=store)
     try:
         yield ranks
     except LostRanks:

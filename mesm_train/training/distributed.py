@@ -46,14 +46,12 @@ class Ranks:
         world: The number of ranks.
         local: The number of this process among the ranks of this machine.
         store: The store of all ranks; None if there is one rank.
-        norms: The process group of batch norm, whose sums are interleaved with those of the gradients.
     """
 
     rank: int = 0
     world: int = 1
     local: int = 0
     store: Store | None = None
-    norms: ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -134,12 +132,13 @@ class Ranks:
     def sum_statistics(self, sums: Tensor) -> Tensor:
         """Sum a tensor over all ranks, without a gradient; for `synchronise`. All ranks call it in the same order.
 
-        It has its own process group: in the backward pass its calls are interleaved with those of
-        DistributedDataParallel, in an order that depends on the parameters that a rank's batch uses.
+        In the backward pass its calls alternate with those of DistributedDataParallel, in the same order on all ranks
+        (tests/train/test_ranks.py). A process group of its own would not need that order, but NCCL does: ranks that
+        use two groups in different orders can wait for each other forever.
         """
         total = sums.detach().clone(memory_format=torch.contiguous_format)
         with self.backend_errors():
-            distributed.all_reduce(total, group=self.norms)
+            distributed.all_reduce(total)
         return total
 
     @contextmanager

@@ -9,13 +9,17 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from torch.distributed import TCPStore
+from torch.nn.parallel import DistributedDataParallel
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import MesmError
@@ -28,6 +32,7 @@ from mesm_train.models.importance import update_importance
 from mesm_train.models.norm import synchronise
 from mesm_train.models.sparse import SparseStack
 from mesm_train.models.tiles import TiledStack
+from mesm_train.training import distributed as training_ranks
 from mesm_train.training.connection import connect_ranks
 from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
 
@@ -170,6 +175,42 @@ def gradients(connection: Ranks, deal: list[list[int]], sync: bool) -> tuple[dic
     exchange.finish()
     gradients = {name: None if p.grad is None else p.grad.numpy() for name, p in model.named_parameters()}
     return gradients, {name: value.numpy() for name, value in model.named_buffers() if "running" in name}
+
+
+def order_of_sums(connection: Ranks, deal: list[list[int]]) -> list[list[int]]:
+    """The sizes of what a step with synchronised batch norm sums over the ranks, in order: of FE2E, MESM, its tiles.
+
+    Every other utterance has text. The buckets of gradients are small, so that there are many.
+    """
+    from transformers import AlbertConfig, AlbertModel
+
+    sizes = {"hidden_size": 16, "embedding_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    config = AlbertConfig(vocab_size=16, num_hidden_layers=1, **sizes)  # type: ignore[arg-type]
+    part = batch(deal[connection.rank])
+    text_counts = torch.tensor([4 * (int(key) % 2) for key in part.keys], dtype=torch.int64)
+    part = replace(part, tokens=torch.full((len(part.keys), 4), 5), token_counts=text_counts)
+    sum_over_ranks = torch.distributed.all_reduce
+    orders: list[list[int]] = []
+
+    def recorded_sum(values: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        orders[-1].append(values.numel())
+        return sum_over_ranks(values, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.distributed, "all_reduce", recorded_sum)
+        patch.setattr(training_ranks, "DistributedDataParallel", partial(DistributedDataParallel, bucket_cap_mb=0.001))
+        for kind, tile in (("fe2e", 1), ("mesm", 1), ("mesm", 4)):
+            sparse = SparseSettings(tile=tile)
+            settings = replace(SMALL, modalities=("t", "v", "a"), kind=kind, sparse=sparse)  # type: ignore[arg-type]
+            model = Model(settings, AlbertModel(config))
+            synchronise(model, connection.sum_statistics)
+            parallel = connection.data_parallel(model)
+            orders.append([])
+            logits = parallel(part)
+            exchange = Exchange(connection, torch.zeros(1), model)
+            logits.sum().backward()
+            exchange.finish()
+    return orders
 
 
 def accumulated(connection: Ranks, deals: list[list[list[int]]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rank_workers import (
     gradients,
     importance,
     journal,
+    order_of_sums,
     ranks,
     slow_to_prepare,
     small_recipe,
@@ -60,6 +61,14 @@ def test_gradients_do_not_depend_on_the_distribution_of_a_step_over_ranks(
                 np.testing.assert_allclose(result[parameter], gradient, rtol=1e-4, atol=1e-6)
         for buffer, value in statistics.items():
             np.testing.assert_allclose(running[buffer], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DEALS)
+def test_all_ranks_sum_in_the_same_order_whatever_their_batches_use(name: str, tmp_path: Path) -> None:
+    """Gradients and the statistics of batch norm share a process group, in which the order pairs what is summed."""
+    first, *others = ranks(len(DEALS[name]), order_of_sums, DEALS[name], folder=tmp_path)
+    assert all(len(order) > 20 for order in first)
+    assert all(orders == first for orders in others)
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpp"])
