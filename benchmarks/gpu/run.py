@@ -40,6 +40,7 @@ PARTS = (
     ("training", "training", "training", 150),
     ("resume", "training", "resume", 150),
     ("ranks", "training", "ranks", 150),
+    ("machines", "machines", "machines", 180),
     ("streams", "steps", "streams", 180),
     ("steps", "steps", "steps", 210),
 )
@@ -48,7 +49,7 @@ PARTS = (
 # 150 s.
 STAGES = (
     (("environment", "parity"),),
-    (("oracle",), ("training",), ("resume",), ("ranks",)),
+    (("oracle",), ("training",), ("resume",), ("ranks", "machines")),
     (("streams", "steps"),),
 )
 

@@ -20,6 +20,8 @@ MEANING = {
     "difference of the first losses and of all, and the ratio of the mean losses of the last fifth.",
     "resume": "Killed by SIGKILL and resumed, beside the run that was not.",
     "ranks": "Two ranks on one card, connected by gloo, with synchronised batch norm, beside one rank.",
+    "machines": "Two ranks on one card that NCCL takes for two machines, connected by sockets, with synchronised batch "
+    "norm, beside one rank; then one of them is killed, and the run is resumed on one rank.",
     "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward; the ratio "
     "is to torch's own layers (dense, NCHW).",
     "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies "
