@@ -31,6 +31,13 @@ def test_a_part_that_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path
     assert "split.yaml" in parts["resume"]["error"]
 
 
+@pytest.mark.slow
+def test_compiled_modules_compute_what_they_compute_otherwise(tmp_path: Path) -> None:
+    code, report = checks(tmp_path / "kit", tmp_path / "out", "--only", "compiled")
+    assert code == 0, report
+    assert [row["module"] for row in report["parts"]["compiled"]["rows"]] == ["text encoder", "sequence branch"]
+
+
 @pytest.mark.slow  # minutes on two cores
 def test_all_parts_pass_on_a_cpu(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU a run that was killed is the same bits as one that was not."""

@@ -7,6 +7,10 @@ COLUMNS = {
     "parity": ("kind", "device", "precision", "engine", "logit_error", "gradient_cosine", "sites_alike", "passed"),
     "training": ("kind", "updates", "first_gap", "largest_gap", "end_ratio", "passed"),
     "streams": ("utterances", "precision", "variant", "forward", "both", "both_ratio", "mac_ratio", "peak_gb"),
+    "compiled": (
+        "module", "eager_ms", "compiled_ms", "ratio", "eager_launches", "compiled_launches", "compiled_first_s",
+        "difference",
+    ),
     "steps": (
         "kind", "batch", "engine", "seconds", "data_wait", "card", "idle", "launches", "samples_per_s", "mfu",
         "memory_gb",
@@ -24,6 +28,8 @@ MEANING = {
     "norm, beside one rank; then one of them is killed, and the run is resumed on one rank.",
     "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward; the ratio "
     "is to torch's own layers (dense, NCHW).",
+    "compiled": "Forward and backward in bf16 with and without torch.compile, over batches of several lengths; the "
+    "first call compiles.",
     "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies "
     "on the card, the card idle; launches of an update; peak memory.",
 }
