@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,20 +43,30 @@ def streams(options: Options) -> Result:
 
 def steps(options: Options) -> Result:
     """Updates of the published sizes in bf16 from shards of noise: data wait, card, the rest; MFU; peak memory."""
+    return measured(options, "steps", (2,) if options.quick else (8, 64))
+
+
+def compiled_steps(options: Options) -> Result:
+    """The same with the transformers compiled, for the larger batch."""
+    return measured(options, "compiled_steps", (2,) if options.quick else (64,), "--set", "optim.compile=true")
+
+
+def measured(options: Options, part: str, batches: Sequence[int], *settings: str) -> Result:
+    """FE2E and MESM with further settings. A run that fails does not end the others."""
     data = noise(options.work / "noise", 48 if options.quick else 1296)
     result: Result = {"passed": True, "rows": []}
     for kind in ("fe2e", "mesm-tiles"):
-        for batch in (2,) if options.quick else (8, 64):
-            out = options.work / f"steps-{kind}-{batch}"
+        for batch in batches:
+            out = options.work / f"{part}-{kind}-{batch}"
             row: Result = {"kind": kind, "batch": batch, "engine": engine_of(kind, options.device)}
             try:
-                run(train_command(*arguments(options, kind, batch, out, data)), options)
+                run(train_command(*arguments(options, kind, batch, out, data), *settings), options)
                 row |= breakdown(out)
             except Exception as error:  # the other rows are worth having
                 result["passed"] = False
                 row["error"] = f"{type(error).__name__}: {str(error)[-400:]}"
             result["rows"].append(row)
-            (options.work / "steps.partial.json").write_text(json.dumps(result))
+            (options.work / f"{part}.partial.json").write_text(json.dumps(result))
     return result
 
 
@@ -63,6 +74,8 @@ def noise(folder: Path, count: int) -> Path:
     """Shards of `count` utterances of noise (benchmarks/loader.py), and a split with all but 16 in train."""
     import loader
 
+    if (folder / "split.yaml").exists():  # of another part
+        return folder
     folder.mkdir()
     keys = loader.write(folder, count).keys
     parts = {"train": list(keys[16:]), "valid": list(keys[:8]), "test": list(keys[8:16])}

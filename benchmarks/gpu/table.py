@@ -16,6 +16,7 @@ COLUMNS = {
         "memory_gb",
     ),
 }  # fmt: skip
+COLUMNS["compiled_steps"] = COLUMNS["steps"]
 MEANING = {
     "parity": "Published sizes, training mode, against float64 on the CPU: root mean square error of the logits over "
     "their own, cosine of all gradients, the least share of sites that a block chooses alike.",
@@ -30,6 +31,7 @@ MEANING = {
     "is to torch's own layers (dense, NCHW).",
     "compiled": "Forward and backward in bf16 with and without torch.compile, over batches of several lengths; the "
     "first call compiles.",
+    "compiled_steps": "The part steps with optim.compile.",
     "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies "
     "on the card, the card idle; launches of an update; peak memory.",
 }

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, first_line
 
 
 def is_accelerator(device: torch.device) -> bool:
@@ -50,6 +50,17 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile a small function. Raises InputError if torch.compile does not work on this machine."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except Exception as error:  # of many classes: no compiler, no headers of Python, no Triton
+        raise InputError(
+            f"optim.compile: torch.compile does not work here ({first_line(error)}). It needs a C++ compiler and the "
+            "headers of Python, on a card Triton too; optim.compile=false does without"
+        ) from None
 
 
 def attention_without_plans() -> AbstractContextManager[None]:

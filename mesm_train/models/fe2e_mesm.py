@@ -13,10 +13,10 @@ from mesm_train.data.mel import COLUMNS, MELS, MelPieces
 from mesm_train.models.importance import update_importance
 from mesm_train.models.kernels import kernels
 from mesm_train.models.pretrained import PretrainedFaces, PretrainedSound
-from mesm_train.models.sequence import SequenceBranch
+from mesm_train.models.sequence import SequenceBranch, transform
 from mesm_train.models.sparse import SparseStack, batch_invariant_kernels
 from mesm_train.models.streams import SiteSelection, Stack, Steps, take_turns
-from mesm_train.models.text import TextBranch
+from mesm_train.models.text import TextBranch, hidden_states
 from mesm_train.models.tiles import TiledStack
 
 FACE = 48  # pixels
@@ -145,6 +145,19 @@ class Model(nn.Module):
         for stack in self.stacks.values():
             if isinstance(stack, SparseStack):
                 stack.set_epoch(epoch, epochs)
+
+    def compile_transformers(self) -> None:
+        """Have torch.compile make fewer launches of the transformers' training: text encoder and sequence branches.
+
+        Functions are compiled, not modules: names of parameters stay, and a copy of the model has its own weights.
+        Evaluation does without, as each of its shapes and modes would be compiled anew.
+        """
+        if self.text is not None:
+            self.text.hidden_states = torch.compile(hidden_states, dynamic=True)
+        compiled = torch.compile(transform, dynamic=True)
+        for branch in self.sequences.values():
+            assert isinstance(branch, SequenceBranch)
+            branch.transform = compiled
 
     def end_update(self, reduce: Callable[[Tensor], Tensor] | None) -> None:
         """To be called after the backward passes of an update: sparse blocks learn which tiles matter.

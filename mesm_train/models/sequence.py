@@ -1,5 +1,7 @@
 """From the vectors of an utterance's faces, or pieces of sound, to its logits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,11 +10,22 @@ from mesm_train.data import device as accelerator
 from mesm_train.data.batch import item_positions
 
 
+def transform(encoder: nn.Module, sequence: Tensor, padding: Tensor) -> Tensor:
+    """The output of a transformer (N, L, dim); a function, for torch.compile."""
+    output: Tensor = encoder(sequence, src_key_padding_mask=padding)
+    return output
+
+
 class SequenceBranch(nn.Module):
     """A learned CLS vector before the items, a transformer, the output at CLS to logits.
 
     The transformer is torch's: post-norm, ReLU. There is no positional encoding: an utterance is a bag of its items.
+
+    Attributes:
+        transform: `transform`, or what torch.compile made of it, for training.
     """
+
+    transform: Callable[[nn.Module, Tensor, Tensor], Tensor]
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -23,6 +36,7 @@ class SequenceBranch(nn.Module):
         # Nested tensors would leave the padding out, on a path of their own in evaluation.
         self.encoder = nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
         self.out = nn.Linear(settings.dim, settings.classes)
+        self.transform = transform
 
     def forward(self, items: Tensor, counts: Tensor) -> Tensor:
         """Packed items (sum of counts, dim) and int64 counts (N,) on the CPU to logits (N, classes)."""
@@ -36,5 +50,6 @@ class SequenceBranch(nn.Module):
         first = self.cls.to(items.dtype).expand(len(counts), 1, -1)
         sequence = torch.cat([first, padded.view(len(counts), longest, items.shape[1])], dim=1)
         padding = accelerator.to_device(torch.arange(longest + 1) > counts[:, None], items.device)
-        logits = self.out(self.encoder(sequence, src_key_padding_mask=padding)[:, 0])
+        run = self.transform if self.training else transform
+        logits = self.out(run(self.encoder, sequence, padding)[:, 0])
         return logits

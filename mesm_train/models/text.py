@@ -1,7 +1,7 @@
 """The text branch: a pretrained encoder of the Hugging Face Hub or of a folder. tiny_text.py makes a tiny one."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,20 @@ MASKS_AS_THEY_ARE = ("AlbertModel", "BertModel", "RobertaModel", "XLMRobertaMode
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
+def hidden_states(encoder: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The encoder's last hidden states (n, L, width); a function, for torch.compile."""
+    states: Tensor = encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+    return states
+
+
 class TextBranch(nn.Module):
-    """Encoder, last hidden state of the first token, Linear to logits."""
+    """Encoder, last hidden state of the first token, Linear to logits.
+
+    Attributes:
+        hidden_states: `hidden_states`, or what torch.compile made of it, for training.
+    """
+
+    hidden_states: Callable[[nn.Module, Tensor, Tensor | None], Tensor]
 
     def __init__(self, encoder: nn.Module, classes: int) -> None:
         super().__init__()
@@ -35,6 +47,7 @@ class TextBranch(nn.Module):
         self._masks_as_they_are = type(encoder).__name__ in MASKS_AS_THEY_ARE
         self.out = nn.Linear(self.width, classes)
         self.frozen = False
+        self.hidden_states = hidden_states
 
     def freeze_encoder(self) -> None:
         """The encoder gets no gradient and stays in evaluation mode; the output layer goes on learning."""
@@ -74,8 +87,8 @@ class TextBranch(nn.Module):
             mask = accelerator.to_device(there.long(), tokens.device)
         elif min(lengths) < longest:
             mask = accelerator.to_device(there, tokens.device)[:, None, None].expand(-1, 1, longest, -1)
-        states: Tensor = self.encoder(input_ids=tokens[:, :longest], attention_mask=mask).last_hidden_state
-        return states[:, 0]
+        run = self.hidden_states if self.training else hidden_states
+        return run(self.encoder, tokens[:, :longest], mask)[:, 0]
 
 
 def load(settings: TextSettings) -> tuple[Any, nn.Module]:

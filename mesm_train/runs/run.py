@@ -94,6 +94,8 @@ def start_run(
                 setup = prepare_run(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
+        if config.optim.compile:
+            logger.say("note: optim.compile: the first updates compile, which takes minutes")
         session: AbstractContextManager[list[bool]] = nullcontext([])
         if ranks.first:
             session = recorded_session(run, command)

@@ -14,6 +14,7 @@ from mesm_data.splits.resolve import PARTS
 from mesm_train.config.settings import AugmentConfig, RunConfig
 from mesm_train.config.two_phase_settings import TWO_PHASE
 from mesm_train.data.costs import sample_costs
+from mesm_train.data.device import check_compiler
 from mesm_train.data.feature_loader import FeatureLoader, class_vectors, open_sets, statistics
 from mesm_train.data.loader import Loader
 from mesm_train.data.plan import Plan, Samples, derive_seed, plan
@@ -73,6 +74,9 @@ def make_model(selection: Selection, run: Path) -> Setup:
     model = Model(config.model, encoder, sound=sound, faces=faces).to(selection.device)
     if model.text is not None and config.optim.text_lr_factor == 0:
         model.text.freeze_encoder()
+    if config.optim.compile:
+        check_compiler(selection.device)
+        model.compile_transformers()
     if ranks.world > 1 and config.ranks.synchronised(config.optim.batch, ranks.world):
         synchronise(model, ranks.sum_statistics)
     changes = config.augment if config.augment != AugmentConfig() else None
