@@ -24,6 +24,9 @@ ELSEWHERE = {
     "make bench": "measures for many minutes",
     "make gpu": "tests/test_gpu_checks.py::test_all_parts_pass_on_a_cpu",
     "make gpu-kit": "fetches wheels",
+    "python benchmarks/gpu/run.py --only": (
+        "tests/test_gpu_checks.py::test_compiled_modules_compute_what_they_compute_otherwise"
+    ),
     ".venv/bin/pre-commit install": "tests/test_commands.py::test_pre_commit_runs_what_make_lint_runs",
     "source .venv/bin/activate": "is for an interactive shell",
     "pip install": NO_NETWORK,

@@ -176,12 +176,8 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="few steps of small models")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="limit of all parts; theirs are in proportion")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        help="some of the parts",
-        default=[name for name, *_ in PARTS if name not in NOT_BY_DEFAULT],
-    )
+    by_default = [name for name, *_ in PARTS if name not in NOT_BY_DEFAULT]
+    parser.add_argument("--only", nargs="+", default=by_default, help="some of the parts")
     parser.add_argument("--work", type=Path, help="for runs (default: a temporary folder)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     settings = parser.parse_args()
