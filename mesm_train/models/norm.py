@@ -108,7 +108,7 @@ class BatchNorm(nn.BatchNorm2d):
             batch_mean = sums[: self.num_features] / total
             batch_variance = (sums[self.num_features : -1] / total - batch_mean.square()).clamp(min=0)
             unbiased = batch_variance * total / (total - 1).clamp(min=1)
-            rate = torch.where(several, self.momentum or 0.0, 0.0)
+            rate = several.to(mean.dtype) * (self.momentum or 0.0)
             self.running_mean.copy_(torch.lerp(mean, batch_mean, rate))
             self.running_var.copy_(torch.lerp(variance, unbiased, rate))
             mean, variance = torch.where(several, batch_mean, mean), torch.where(several, batch_variance, variance)
