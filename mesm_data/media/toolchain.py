@@ -10,9 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from mesm_data.errors import InputError
+
+# 5.1 has no -enc_time_base demux, 4.2 no -fps_mode. A build has the same root with 7.0.2 and 9.0.2.
+OLDEST_FFMPEG = 7
 _KEPT_BYTES = 4096  # of a process's standard error: the first lines name the cause
 _MAX_REASON = 300  # characters
 # [aac @ 0x55a0f2c1ad00] Error: the component of FFmpeg and its address, which changes with each run.
@@ -80,19 +85,40 @@ def describe_error(error: Exception) -> str:
 
 @functools.cache
 def ffmpeg_binary() -> str:
-    """The path of the system's ffmpeg, or of the binary in the wheel imageio-ffmpeg if there is none."""
+    """The path of the ffmpeg that IMAGEIO_FFMPEG_EXE names, or that the wheel imageio-ffmpeg has, or of the system's.
+
+    The system's is the last, for platforms without such a wheel: Debian 12 has 5.1 and Ubuntu 22.04 has 4.4, which lack
+    options that clips need.
+    """
+    if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        return named
+    package = find_spec("imageio_ffmpeg")
+    folder = Path(package.origin).parent if package is not None and package.origin else Path()
+    for binary in folder.glob("binaries/ffmpeg-*"):
+        return str(binary)
     if installed := shutil.which("ffmpeg"):
         return installed
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    raise InputError("there is no ffmpeg: install the package imageio-ffmpeg, or name one in IMAGEIO_FFMPEG_EXE")
 
 
 def toolchain_versions() -> dict[str, str]:
-    """The versions of all software that processes media, for the record. No host name, no path."""
+    """The versions of all software that processes media, for the record. No host name, no path.
+
+    Raises InputError if ffmpeg cannot be run or is too old.
+    """
     import av
 
-    banner = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=True).stdout
+    try:
+        banner = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, PermissionError, subprocess.CalledProcessError) as error:
+        raise InputError(f"{ffmpeg_binary()} cannot be run as ffmpeg ({error}); see IMAGEIO_FFMPEG_EXE") from None
+    # "ffmpeg version 5.1.9-0+deb12u1 Copyright ...", "ffmpeg version n7.1"; builds of a commit have no such number.
+    number = re.match(r"ffmpeg version n?(\d+)\.", banner)
+    if number is not None and int(number[1]) < OLDEST_FFMPEG:
+        raise InputError(
+            f"{ffmpeg_binary()} is ffmpeg {number[1]}; mesm needs {OLDEST_FFMPEG} or newer, as in the wheel "
+            "imageio-ffmpeg: unset IMAGEIO_FFMPEG_EXE, or name another one"
+        )
     libraries = {f"av.{name}": ".".join(map(str, number)) for name, number in sorted(av.library_versions.items())}
     packages = ("mesm", "av", "ffmpeg-python", "mtcnn", "numpy", "soundfile", "torch", "webdataset")
     return {
