@@ -105,14 +105,12 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
 def test_a_killed_ffmpeg_is_not_reported_as_an_encoding_failure(
     mesm_data: Command, tmp_path: Path, corpus: Path, root: str
 ) -> None:
-    """As the kernel kills where memory is out. A program of that name that kills itself when it is to encode."""
-    fake = tmp_path / "bin" / "ffmpeg"
-    fake.parent.mkdir()
+    """As the kernel kills where memory is out. A program that kills itself when it is to encode."""
+    fake = tmp_path / "ffmpeg"
     fake.write_text(f'#!/bin/sh\n[ "$1" = -version ] && exec {ffmpeg_binary()} -version\nkill -9 $$\n')
     fake.chmod(0o755)
     command = ("build", "iemocap", "--source", corpus, "--out", tmp_path / "out", "--only", "*_F000", "--workers", "1")
-    path = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}
-    done = mesm_data(*command, check=False, env=path)
+    done = mesm_data(*command, check=False, env={**os.environ, "IMAGEIO_FFMPEG_EXE": str(fake)})
     assert done.returncode == 1
     assert "ended by signal 9" in done.stderr or "no memory is left" in done.stderr
     assert mesm_data(*command).stdout.strip() == f"root {root}"
