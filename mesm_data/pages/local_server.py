@@ -6,6 +6,7 @@ NiceGUI is the extra `app`. It serves its scripts and fonts itself, so the page 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 from mesm_data.errors import InputError
@@ -55,7 +56,7 @@ def serve(
     # A page elsewhere whose name resolves to this machine (DNS rebinding) is refused by its Host header.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app.add_middleware(BodyLimit, limit=max_body)
-    app.on_startup(lambda: _announce(port, ready))
+    app.on_startup(partial(_announce, port, ready))  # no lambda: older versions do not await what it returns
     ui.run(
         page, host=HOST, port=port, title=title, show=False, reload=False, dark=None, show_welcome_message=False,
         storage_secret=None, uvicorn_logging_level="error",

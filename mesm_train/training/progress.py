@@ -166,7 +166,9 @@ class WandbLogger(CurveLogger):
         if self._run is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = self._folder.absolute().parent.name
-            self._run = self._wandb.init(project="mesm", name=name, id=self._id(), resume="allow", dir=self._folder)
+            self._run = self._wandb.init(
+                project="mesm", name=name, id=self._id(), resume="allow", dir=str(self._folder)
+            )
         self._run.log(points, step=step)
 
     def flush(self) -> None:
