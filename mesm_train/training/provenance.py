@@ -102,7 +102,8 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: _version(name) for name in ("torch", "numpy", "transformers")},
+        "torch": torch.__version__,  # with its build, as 2.6.0+cu124, which the package's metadata may lack
+        **{name: _version(name) for name in ("numpy", "transformers")},
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "tf32": torch.backends.cudnn.allow_tf32 if device.startswith("cuda") else None,

@@ -74,7 +74,7 @@ def test_hog_is_that_of_scikit_image_and_the_box(own: Dataset, tmp_path: Path) -
     features = extract(open_extractor("hog"), own, tmp_path / "a", [key])[key]
     sample = own[key]
     expected = hog(rgb2gray(sample.faces[1]), 8, (16, 16), (2, 2))
-    np.testing.assert_allclose(features.values[1, :128], expected, atol=0.02)  # other weights of red, green and blue
+    np.testing.assert_allclose(features.values[1, :128], expected, atol=0.03)  # other weights of red, green and blue
     record = sample.record
     left, top, right, bottom = record["faces"]["boxes"][1]
     width = record["video"]["width"]

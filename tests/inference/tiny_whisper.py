@@ -41,7 +41,7 @@ def write_tiny_whisper(folder: Path) -> None:
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
     torch.manual_seed(0)
     config = transformers.WhisperConfig(
-        vocab_size=len(tokenizer), d_model=16, max_target_positions=64, suppress_tokens=None,
+        vocab_size=len(tokenizer), d_model=16, max_target_positions=448, suppress_tokens=None,
         begin_suppress_tokens=None, **common, **sizes, **heads,
     )  # fmt: skip
     model = transformers.WhisperForConditionalGeneration(config)

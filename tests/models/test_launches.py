@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from launches import Host, recorded
+from packaging.version import Version
 from torch import nn
 
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
@@ -79,6 +80,7 @@ def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
     assert forward.counts.pop("wait", 0) == waits
     assert backward.counts.pop("wait", 0) == 0
     total = forward.counts.total() + backward.counts.total() + OPTIMIZER
+    most += 20 * (Version(torch.__version__) < Version("2.13"))  # 2.6 computes some operators by others
     assert most / 2 < total <= most, (forward.counts.most_common(20), backward.counts.most_common(20))
 
 
