@@ -154,6 +154,8 @@ def test_onnxruntime_computes_the_logits_of_mesm(
     tile: int, tolerance: float, fe2e_run: Path, dataset: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
+    if torch.__version__.startswith("2.6."):
+        pytest.skip("onnxruntime cannot run what torch 2.6 exports: docs/install.md")
     small = {"channels": (4, 8), "stem_blocks": 0, "sparse": SparseSettings(p=0.5, tile=tile)}
     model = replace(mesm_train.load(fe2e_run, device="cpu"), model=small_model(fe2e_run / "text", kind="mesm", **small))
     export_onnx(model, tmp_path / "onnx")
