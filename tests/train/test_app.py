@@ -84,8 +84,8 @@ def test_a_dataset_is_filtered_and_an_utterance_opened(dataset: Path, tmp_path: 
         tab.evaluate("document.querySelector('.q-item').click()")
         inside = loaded_frame(tab, "h1")
         key = next(key for key in opened.keys if text.casefold() in opened[key].text.casefold())
-        assert tab.evaluate(f"{inside}.querySelector('h1').textContent") == key
-        assert tab.evaluate(f"{inside}.querySelectorAll('.words [data-start]').length") == opened.rows[key]["n_words"]
+        tab.wait(f"{inside}.querySelector('h1').textContent === '{key}'")
+        tab.wait(f"{inside}.querySelectorAll('.words [data-start]').length === {opened.rows[key]['n_words']}")
         tab.evaluate(f"{inside}.querySelector('audio').play()")
         tab.wait(f"{inside}.querySelector('.words .now')")
         assert tab.outside() == []
