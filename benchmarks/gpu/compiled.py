@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
 
 import torch
 from options import Options, Result
@@ -11,11 +10,14 @@ from parity import VOCABULARY, model
 from torch import Tensor, nn
 
 from mesm_train.data.device import configure_backends
+from mesm_train.models.sequence import transform
+from mesm_train.models.text import hidden_states
 from mesm_train.training.optimizer import autocast
 
 LENGTHS = (23, 31, 40, 28, 35)  # of the longest utterance: each batch has another
-ROUNDS = 4  # over the lengths; the first ones compile
+ROUNDS = 4  # over the lengths; the first two compile and are not measured
 Inputs = tuple[Tensor, Tensor]
+Function = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def compiled(options: Options) -> Result:
@@ -27,9 +29,9 @@ def compiled(options: Options) -> Result:
     assert fe2e.text is not None
     text, sequence = fe2e.text.encoder, fe2e.sequences["v"].encoder
     rows = [
-        compare("text encoder", text, lambda m, x, mask: m(input_ids=x, attention_mask=mask).last_hidden_state,
+        compare("text encoder", text, hidden_states,
                 [tokens(utterances, length, device) for length in LENGTHS], device),
-        compare("sequence branch", sequence, lambda m, x, mask: m(x, src_key_padding_mask=mask),
+        compare("sequence branch", sequence, transform,
                 [items(utterances, length // 4, fe2e.settings.dim, device) for length in LENGTHS], device),
     ]  # fmt: skip
     return {"passed": all(row["difference"] < 0.1 for row in rows), "rows": rows}
@@ -49,43 +51,42 @@ def items(utterances: int, length: int, dim: int, device: torch.device) -> Input
 
 
 def compare(
-    name: str, module: nn.Module, call: Callable[[Any, Tensor, Tensor], Tensor], batches: list[Inputs],
-    device: torch.device,
+    name: str, module: nn.Module, function: Function, batches: list[Inputs], device: torch.device
 ) -> Result:  # fmt: skip
     """Both on the same batches; the difference is the root mean square one of the outputs over their own."""
     module.eval()  # no dropout, so that the outputs can be compared
-    ways = {"eager": module, "compiled": torch.compile(module, dynamic=True)}
+    ways: dict[str, Function] = {"eager": function, "compiled": torch.compile(function, dynamic=True)}
     row: Result = {"module": name}
     outputs = {}
-    for way, each in ways.items():
+    for way, run in ways.items():
         began = time.monotonic()
-        outputs[way] = step(each, call, batches[0], device)
+        outputs[way] = step(module, run, batches[0], device)
         row[f"{way}_first_s"] = time.monotonic() - began
         seconds = []
         for number in range(ROUNDS):
             for inputs in batches:
                 began = time.monotonic()
-                step(each, call, inputs, device)
+                step(module, run, inputs, device)
                 if number > 1:
                     seconds.append(time.monotonic() - began)
         row[f"{way}_ms"] = 1e3 * median(seconds)
-        row[f"{way}_launches"] = launches(each, call, batches[0], device)
+        row[f"{way}_launches"] = launches(module, run, batches[0], device)
     difference = (outputs["eager"] - outputs["compiled"]).square().mean() / outputs["eager"].square().mean()
     return {**row, "ratio": row["compiled_ms"] / row["eager_ms"], "difference": float(difference.sqrt())}
 
 
-def step(module: Any, call: Callable[[Any, Tensor, Tensor], Tensor], inputs: Inputs, device: torch.device) -> Tensor:
-    """Forward and backward of the sum of squares; the output in float32."""
+def step(module: nn.Module, run: Function, inputs: Inputs, device: torch.device) -> Tensor:
+    """Forward and backward of the mean of squares; the output in float32."""
     with autocast(device, "bf16"):
-        output = call(module, *inputs)
+        output = run(module, *inputs)
     output.float().square().mean().backward()
     if device.type == "cuda":
         torch.cuda.synchronize()
     return output.detach().float()
 
 
-def launches(module: Any, call: Callable[[Any, Tensor, Tensor], Tensor], inputs: Inputs, device: torch.device) -> int:
+def launches(module: nn.Module, run: Function, inputs: Inputs, device: torch.device) -> int:
     """Kernels and copies of a step on the card; 0 on a CPU."""
     with torch.profiler.profile() as profile:
-        step(module, call, inputs, device)
+        step(module, run, inputs, device)
     return sum(event.device_type == torch.profiler.DeviceType.CUDA for event in profile.events() or ())
