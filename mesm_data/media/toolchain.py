@@ -88,14 +88,14 @@ def ffmpeg_binary() -> str:
     """The path of the ffmpeg that IMAGEIO_FFMPEG_EXE names, or that the wheel imageio-ffmpeg has, or of the system's.
 
     The system's is the last, for platforms without such a wheel: Debian 12 has 5.1 and Ubuntu 22.04 has 4.4, which lack
-    options that clips need.
+    options that clips need. Raises InputError if there is none.
     """
     if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
         return named
     package = find_spec("imageio_ffmpeg")
-    folder = Path(package.origin).parent if package is not None and package.origin else Path()
-    for binary in folder.glob("binaries/ffmpeg-*"):
-        return str(binary)
+    if package is not None and package.origin is not None:
+        for binary in Path(package.origin).parent.glob("binaries/ffmpeg-*"):
+            return str(binary)
     if installed := shutil.which("ffmpeg"):
         return installed
     raise InputError("there is no ffmpeg: install the package imageio-ffmpeg, or name one in IMAGEIO_FFMPEG_EXE")
