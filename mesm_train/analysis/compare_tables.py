@@ -148,6 +148,7 @@ def _notes(comparison: Comparison) -> list[str]:
             "standard deviation, and in how many of them the system is better. No test: runs of one fold share their "
             "data."
         )
+        notes += _single_runs(comparison)
     notes += [_leaks(comparison)]
     for name, sentences in comparison.caveats.items():
         if sentences:
@@ -159,6 +160,17 @@ def _notes(comparison: Comparison) -> list[str]:
         names = [system.name for system in comparison.systems if system.runs[0].results.get("undetected") == "skip"]
         notes.append(f"Crops without a detected face are left out in {', '.join(names)}.")
     return notes
+
+
+def _single_runs(comparison: Comparison) -> list[str]:
+    """The interval and p are about two trained models; the rounding of another CPU moved the demo's F1 by .09."""
+    single = [system.name for system in comparison.systems if len(system.seeds) == 1]
+    if not single:
+        return []
+    return [
+        f"ONE SEED: {', '.join(single)}. Δ and p compare the trained models, not what they are examples of: another "
+        "seed, or the rounding of another machine, can move a score as far. `mesm-train cv --seeds 5` trains more."
+    ]
 
 
 def _leaks(comparison: Comparison) -> str:

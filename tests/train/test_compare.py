@@ -74,6 +74,17 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(runs: Path) -> None:
     assert classes.head == ("system", "ang", "exc", "fru", "hap", "neu", "sad", "mean")
 
 
+def test_a_difference_between_single_seeds_is_said_to_be_one(runs: Path) -> None:
+    def said(*names: str) -> list[str]:
+        notes = summary_table(compare(read_systems([runs / name for name in names]), resamples=50)).notes
+        return [note for note in notes if note.startswith("ONE SEED")]
+
+    assert not said("bce-0", "bce-1", "softmax-0", "softmax-1")
+    [sentence] = said("bce-0", "bce-1", "softmax-0")
+    assert sentence.startswith("ONE SEED: softmax-0. ")
+    assert not said("bce-0")  # nothing is tested
+
+
 def test_other_data_splits_and_views_are_compared_only_on_request_and_marked(runs: Path, tmp_path: Path) -> None:
     systems = read_systems([runs / "bce-0", runs / "four"])
     with pytest.raises(InputError, match=r"four has another label view\. --allow-different"):
