@@ -82,6 +82,15 @@ class SourceTree:
         for name in self.folders(folder) if depth else ():
             yield from self.walk(name if folder == "." else f"{folder}/{name}", depth - 1)
 
+    def nearest(self, is_wanted: Callable[[str], bool], depth: int = 2) -> list[str]:
+        """Return the wanted folders of the first level below the root, among the first `depth`, that has any."""
+        level = self.folders(".")
+        for _ in range(depth):
+            if wanted := list(filter(is_wanted, level)):
+                return wanted
+            level = [f"{folder}/{name}" for folder in level for name in self.folders(folder)]
+        return []
+
     def match(self, name: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
         """Yield the match and the path of each file, at any depth, whose full name matches (suffix in lower case)."""
         for folder in self.walk():

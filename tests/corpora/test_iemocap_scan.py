@@ -312,6 +312,24 @@ def test_only_media_that_exist_are_named(release: Path) -> None:
     assert [len(utterance.audio) for utterance in recording.utterances] == [1, 0, 1, 1]
 
 
+def test_missing_media_are_counted(release: Path) -> None:
+    add_dialog(release, "Ses01F_impro02", {"F000": (1.0, 2.0)})
+    assert not notes_about(scan(release), "the first is")
+    session = release / "Session1"
+    wavs = session / "sentences/wav/Ses01F_impro01"
+    for wav in wavs.iterdir():  # a copy that has all wavs in one folder
+        wav.rename(wavs.parent / wav.name)
+    (session / "dialog/avi/DivX/Ses01F_impro02.avi").unlink()
+    (session / "sentences/wav/Ses01F_impro02/Ses01F_impro02_F000.wav").unlink()
+    (session / "dialog/wav/Ses01F_impro02.wav").unlink()
+    assert notes_about(scan(release), "the first is") == [
+        "1 of 2 dialogs have no video; the first is Ses01F_impro02",
+        "4 of 5 utterances have no sentence wav: their channel of the dialog wav is used; "
+        "the first is Ses01F_impro01_M000",
+        "1 of 5 utterances have no sound file; the first is Ses01F_impro02_F000",
+    ]
+
+
 def test_an_avi_is_preferred_to_its_copies_and_the_case_of_suffixes_does_not_matter(release: Path) -> None:
     folder = release / "Session1/dialog/avi/DivX"
     avi = folder / "Ses01F_impro01.avi"
@@ -340,6 +358,16 @@ def test_the_folder_above_one_release_is_accepted_under_any_name(release: Path) 
     assert scan(release.parent) == expected
     renamed = release.rename(release.parent / "my copy")
     assert [u.id for u in scan(renamed).utterances()] == [u.id for u in expected.utterances()]
+
+
+def test_a_release_in_a_folder_of_its_own_name_is_found(release: Path) -> None:
+    expected = scan(release)
+    outer = release.rename(release.with_name("moved"))
+    (release / "Documentation").mkdir(parents=True)
+    outer.rename(release / release.name)
+    corpus = scan(release.parent)
+    assert corpus.root == release / release.name
+    assert corpus.utterances() == expected.utterances()
 
 
 def test_two_releases_in_a_folder_are_refused(release: Path) -> None:

@@ -424,6 +424,10 @@ def test_the_parent_folder_gives_the_same_rows_and_its_csd_files_are_read(raw: P
     assert all((corpus.root / source.path).exists() for source in clip.audio)
     raw.rename(raw.parent / "my copy")
     assert by_id(scan(raw.parent)).keys() == by_id(corpus).keys()
+    put(raw / "notes.txt")
+    (raw.parent / "my copy").rename(raw / "Raw")
+    assert by_id(scan(raw.parent)).keys() == by_id(corpus).keys()
+    assert notes_about(scan(raw.parent), f"labels in Raw/Raw/{LABELS}/", "csd in ./ (1)")
 
 
 def test_videos_in_other_containers_are_used_and_mp4_is_preferred(raw: Path) -> None:

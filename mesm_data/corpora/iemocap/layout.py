@@ -28,8 +28,7 @@ def find_root(folder: Path) -> Path:
     if _is_release(folder):
         return folder
     tree = SourceTree(folder)
-    subfolders = tree.folders(".")
-    releases = [name for name in subfolders if _is_release(folder / name)]
+    releases = tree.nearest(lambda name: _is_release(folder / name))
     if len(releases) == 1:
         return folder / releases[0]
     if releases:
@@ -37,7 +36,7 @@ def find_root(folder: Path) -> Path:
     for parent in folder.resolve().parents:
         if _is_release(parent):
             raise InputError(f"{folder}: is a part of a release; give {parent} instead")
-    content = ", ".join([f"{name}/" for name in subfolders] + [*tree.files(".")]) or "nothing"
+    content = ", ".join([f"{name}/" for name in tree.folders(".")] + [*tree.files(".")]) or "nothing"
     reason = "".join(f" ({note})" for note in tree.notes.sentences()[:1])
     raise InputError(f"{folder}: is not IEMOCAP; expected {expected}, found {shorten(content)}{reason}")
 

@@ -1,12 +1,12 @@
-"""Comparison of a scanned IEMOCAP with the known counts of the release (iemocap.toml)."""
+"""Comparison of a scanned IEMOCAP with the known counts of the release (iemocap.toml), and its missing media."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mesm_data.corpora.release_check import compare_counts
 from mesm_data.schema.built_in import built_in_facts
-from mesm_data.schema.recordings import Utterance
+from mesm_data.schema.recordings import Recording, Utterance
 
 MAX_IDS = 5  # in a note
 
@@ -64,3 +64,15 @@ def alignment_notes(utterances: Iterable[Utterance], known: Iterable[str]) -> li
             f"with a forced alignment, which the release as it is known does not have: {', '.join(unexpected)}"
         )
     return notes
+
+
+def missing_media_notes(recordings: Sequence[Recording]) -> list[str]:
+    """Return sentences about the dialogs without a video and the utterances to build without a wav of their own."""
+    usable = [u for recording in recordings for u in recording.utterances if u.exclusion is None]
+    dialog_wav = [u.id for u in usable if u.audio and u.audio[0].channel_per_speaker]
+    missing = (
+        ("dialogs have no video", len(recordings), [recording.id for recording in recordings if not recording.video]),
+        ("utterances have no sentence wav: their channel of the dialog wav is used", len(usable), dialog_wav),
+        ("utterances have no sound file", len(usable), [u.id for u in usable if not u.audio]),
+    )
+    return [f"{len(ids)} of {total} {what}; the first is {ids[0]}" for what, total, ids in missing if ids]

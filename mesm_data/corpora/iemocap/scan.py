@@ -45,7 +45,7 @@ from mesm_data.corpora.iemocap.layout import (
     shorten,
 )
 from mesm_data.corpora.iemocap.media_files import find_audio, find_unlisted_wavs, find_video
-from mesm_data.corpora.iemocap.release_check import compare_with_release
+from mesm_data.corpora.iemocap.release_check import compare_with_release, missing_media_notes
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
@@ -112,7 +112,7 @@ def scan(root: Path) -> Corpus:
     recordings = tuple(_recording(tree, dialog, dialogs[dialog], turns, lines) for dialog in sorted(dialogs))
     corpus = Corpus(schema=built_in_schema("iemocap"), root=root, recordings=recordings, notes=())
     # These come first because only the first notes are shown.
-    first = missing_text_notes(corpus.utterances())
+    first = [*missing_text_notes(corpus.utterances()), *missing_media_notes(recordings)]
     if len(sessions) == len(SESSIONS) and SYNTHETIC_MARKER not in tree.files("."):
         first = [*compare_with_release(corpus.utterances()), *first]
     return replace(corpus, notes=(*first, *tree.notes.sentences()))

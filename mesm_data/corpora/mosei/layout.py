@@ -6,7 +6,7 @@ Raw/
     Videos/Full/Combined/<vid>.mp4                    whole videos
     Videos/Segmented/Combined/<vid>_<clip>.mp4        single clips; many are missing, some are damaged
     Audio/Full/WAV_16000/<vid>.wav                    whole audio
-CMU_MOSEI_Labels.csd, CMU_MOSEI_TimestampedWords.csd  the SDK's, often label_file_hint Raw/
+CMU_MOSEI_Labels.csd, CMU_MOSEI_TimestampedWords.csd  the SDK's, often next to Raw/
 """
 
 import stat
@@ -109,9 +109,9 @@ def match_case(names: Iterable[str], ids: Collection[str]) -> dict[str, str]:
 
 
 def locate_copy(folder: Path) -> Layout:
-    """Locate the copy that `folder` is or contains: the archive's Raw under any name, or the folder above it.
+    """Locate the copy that `folder` is or contains: the archive's Raw under any name, or one of the two folders above.
 
-    The root of the layout is Raw. If .csd files lie next to Raw and `folder` is the folder above, that is the root.
+    The root of the layout is Raw. If `folder` is above it and contains .csd files, that is the root.
 
     Raises:
         InputError: this is not a copy, or nothing can be built from it. The message lists what was expected and found.
@@ -126,15 +126,13 @@ def locate_copy(folder: Path) -> Layout:
     own = _find_kinds(tree, "")
     if _is_copy(own, ""):
         return _check_usable(Layout(tree=tree, folders=own))
-    copies = [(name, kinds) for name in tree.folders(".") if _is_copy(kinds := _find_kinds(tree, name), name)]
+    copies = tree.nearest(lambda name: _is_copy(_find_kinds(tree, name), name))
     if len(copies) > 1:
-        raise InputError(
-            f"{folder}: contains several copies ({', '.join(name for name, _ in copies)}); name one of them"
-        )
+        raise InputError(f"{folder}: contains several copies ({', '.join(copies)}); name one of them")
     if copies and "csd" in own:
-        return _check_usable(Layout(tree=tree, folders={**copies[0][1], "csd": own["csd"]}))
+        return _check_usable(Layout(tree=tree, folders={**_find_kinds(tree, copies[0]), "csd": own["csd"]}))
     if copies:
-        return locate_copy(folder / copies[0][0])
+        return locate_copy(folder / copies[0])
     for parent in folder.resolve().parents:
         if _is_copy(_find_kinds(SourceTree(parent), ""), ""):
             raise InputError(f"{folder}: is a part of a copy of CMU-MOSEI; give {parent} instead")
