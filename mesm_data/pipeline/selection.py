@@ -26,12 +26,13 @@ def select_utterances(corpus: Corpus, recipe: Recipe) -> tuple[list[Recording], 
     for recording in corpus.recordings:
         selected: list[Utterance] = []
         for utterance in recording.utterances:
+            is_unwanted = utterance.exclusion is not None and utterance.exclusion.status == "excluded"
             if recipe.only is not None and not fnmatchcase(utterance.id, recipe.only):
                 excluded.append(manifest_row(utterance, "excluded", "only"))
+            elif recipe.limit is not None and count >= recipe.limit and not is_unwanted:
+                excluded.append(manifest_row(utterance, "excluded", "limit"))
             elif utterance.exclusion:
                 excluded.append(manifest_row(utterance, *utterance.exclusion))
-            elif recipe.limit is not None and count >= recipe.limit:
-                excluded.append(manifest_row(utterance, "excluded", "limit"))
             else:
                 selected.append(utterance)
                 count += 1

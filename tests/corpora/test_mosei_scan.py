@@ -132,6 +132,17 @@ def test_a_rated_clip_of_unknown_times_has_failed_with_that_reason(raw: Path) ->
     assert {row["key"]: row["status"] for row in rows} == {f"{VIDEO}_10": "failed", f"{VIDEO}_3": "excluded"}
 
 
+def test_what_the_limit_leaves_out_does_not_fail(raw: Path) -> None:
+    put(raw / LABELS / "more.csv", table([answer("z", 0, fear=1)]))  # of unknown times
+    rows = select_utterances(scan(raw), Recipe(corpus="mosei", limit=1))[1]
+    assert {row["key"]: row["reason"] for row in rows} == {
+        f"{VIDEO}_3": "unlabelled",
+        f"{VIDEO}_10": "limit",
+        "188343_0": "limit",
+        "z_0": "limit",
+    }
+
+
 def test_a_clip_that_begins_below_zero_begins_at_zero(raw: Path) -> None:
     clip = by_id(scan(raw))["188343_0"]
     assert (clip.start, clip.end) == (0.0, 3.25)
