@@ -70,8 +70,9 @@ def inspect(
                 {"reasons": "not built, because", "incomplete": "built, but"}.get(name, name),
             )
     console.table({name: summary_line(split) for name, split in summary["splits"].items()}, "splits")
-    if summary["notes"]:
-        console.table(dict(enumerate(summary["notes"], 1)), "notes of the scan")
+    for name, title in (("notes", "notes of the scan"), ("findings", "findings of the build")):
+        if summary[name]:
+            console.table(dict(enumerate(summary[name], 1)), title)
 
 
 def view_line(view: Mapping[str, Any]) -> str:

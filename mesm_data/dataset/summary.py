@@ -56,6 +56,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "incomplete": count(reasons(built)),
         "splits": splits(table, schema),
         "notes": info["notes"],
+        "findings": info.get("findings", []),
     }
 
 

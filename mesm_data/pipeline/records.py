@@ -143,19 +143,23 @@ def built_row(
 
 def corpus_findings(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Findings about the whole corpus, one sentence each, from the rows of all recordings."""
-    return [*_report_missing_text(rows), *_report_channels(rows)]
+    return [*_report_missing(rows), *_report_channels(rows)]
 
 
-def _report_missing_text(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Report missing transcripts: a text branch that is trained on empty texts learns nothing, without any error."""
+def _report_missing(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Report missing texts, sounds and videos: a branch that is trained on none of them learns nothing, silently."""
     built = [row for row in rows if row["status"] == "ok"]
-    without = [row for row in built if "no_transcript" in row["flags"]]
-    if not without:
-        return []
-    dialogs = len({row["dialog"] for row in without})
+    missing = {
+        "text (flag no_transcript)": [row for row in built if "no_transcript" in row["flags"]],
+        "sound": [row for row in built if row.get("audio") == "none"],
+        "video": [row for row in built if row.get("video") == "none"],
+    }
+    dialogs = len({row["dialog"] for row in built})
     return [
-        f"{len(without)} of {len(built)} utterances have no text (flag no_transcript), in {dialogs} of "
-        f"{len({row['dialog'] for row in built})} dialogs"
+        f"{len(without)} of {len(built)} utterances have no {what}, in {len({row['dialog'] for row in without})} of "
+        f"{dialogs} dialogs"
+        for what, without in missing.items()
+        if without
     ]
 
 

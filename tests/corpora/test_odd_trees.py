@@ -40,11 +40,17 @@ def test_an_empty_text_has_the_flag_of_a_missing_one(release: Path) -> None:
     assert notes_about(corpus, "1 of 6 utterances have no text", "1 of 2 dialogs", f"{DIALOG}_F001")
 
 
-def test_lost_texts_are_a_finding_of_the_build(release: Path) -> None:
+def test_lost_texts_and_media_are_a_finding_of_the_build(release: Path) -> None:
     assert corpus_findings([manifest_row(u, "ok", None) for u in scan(release).utterances()]) == []
     texts_of(release, DIALOG)[1].unlink()
     rows = [manifest_row(u, "ok", None) for u in scan(release).utterances()]
-    assert corpus_findings(rows) == ["4 of 6 utterances have no text (flag no_transcript), in 1 of 2 dialogs"]
+    rows = [{**row, "audio": "ok", "video": "none"} for row in rows]
+    rows[0] |= {"audio": "none", "video": "ok"}
+    assert corpus_findings([*rows, {**rows[0], "status": "failed"}]) == [
+        "4 of 6 utterances have no text (flag no_transcript), in 1 of 2 dialogs",
+        "1 of 6 utterances have no sound, in 1 of 2 dialogs",
+        "5 of 6 utterances have no video, in 2 of 2 dialogs",
+    ]
 
 
 def test_texts_are_read_up_to_nul_bytes_and_behind_them(release: Path) -> None:
