@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import fmean
 
 from mesm_data.errors import InputError
@@ -47,7 +46,8 @@ def compare(
     Args:
         systems: At least one; the others are tested against the first.
         metric: The one of METRICS that classes and tests are about; the first that the systems have by default.
-        allow_different: Also take systems of another dataset, split or label view. They are not tested.
+        allow_different: Also take systems of another dataset, split or label view, or with other test utterances. They
+            are not tested.
         resamples: Of the significance tests; 0 leaves the tests out.
 
     Raises:
@@ -83,17 +83,16 @@ def _differences(first: System, other: System) -> list[str]:
         "another split": first.folds != other.folds,
         "another label view": one["labels"]["view"].split("+")[0] != two["labels"]["view"].split("+")[0],
     }
-    return [what for what, differs in named.items() if differs]
+    differences = [what for what, differs in named.items() if differs]
+    # A further label view leaves out the utterances that it does not ask about.
+    return differences or ["other test utterances"] * (first.tested != other.tested)
 
 
 def _test(first: System, other: System, metric: str, resamples: int) -> Difference:
     spec = METRICS[metric]
-    (keys, one), (other_keys, two) = first.pooled(spec.table), other.pooled(spec.table)
-    if keys != other_keys:
-        raise InputError(f"{other.name} has predictions of other utterances than {first.name}")
+    (_, one), (_, two) = first.pooled(spec.table), other.pooled(spec.table)
     count = min(len(one), len(two))  # seeds; a pair each
-    pairs = list(islice(zip(one, two, strict=False), count))
-    return paired_difference([a for a, _ in pairs], [b for _, b in pairs], spec, resamples=resamples)
+    return paired_difference(one[:count], two[:count], spec, resamples=resamples)
 
 
 def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]:

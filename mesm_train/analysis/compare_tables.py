@@ -143,6 +143,7 @@ def _notes(comparison: Comparison) -> list[str]:
             "utterances, with the 95 % interval of the paired bootstrap; p: approximate randomisation, corrected by "
             f"Holm (comparisons: {len(comparison.tests)}). Both resample utterances, not training."
         )
+        notes += _unequal_seeds(comparison)
         notes.append(
             f"Δ runs: the difference from the run of {comparison.systems[0].name} with the same fold and seed, mean ± "
             "standard deviation, and in how many of them the system is better. No test: runs of one fold share their "
@@ -170,6 +171,18 @@ def _single_runs(comparison: Comparison) -> list[str]:
     return [
         f"ONE SEED: {', '.join(single)}. Δ and p compare the trained models, not what they are examples of: another "
         "seed, or the rounding of another machine, can move a score as far. `mesm-train cv --seeds 5` trains more."
+    ]
+
+
+def _unequal_seeds(comparison: Comparison) -> list[str]:
+    """Where Δ is not the difference of two numbers in the table."""
+    first = comparison.systems[0]
+    tested = [(system.name, len(system.seeds)) for system in comparison.systems if system.name in comparison.tests]
+    return [
+        f"{first.name} has {len(first.seeds)} seeds and {name} {seeds}: Δ and p of {name} take the first "
+        f"{min(len(first.seeds), seeds)} of each, so Δ is not the difference of the pooled scores."
+        for name, seeds in tested
+        if seeds != len(first.seeds)
     ]
 
 

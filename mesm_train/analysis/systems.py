@@ -50,6 +50,11 @@ class System:
         """Its seeds, sorted."""
         return tuple(sorted({run.seed for run in self.runs}))
 
+    @property
+    def tested(self) -> frozenset[str]:
+        """The keys of the utterances that its runs are tested on."""
+        return frozenset(key for run in self.runs for key in run.predictions[0])
+
     def pooled(self, table: str) -> tuple[list[str], list[Floats]]:
         """The test utterances of all folds, sorted, and for each seed what they add to a table of the METRICS.
 

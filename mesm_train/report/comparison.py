@@ -53,7 +53,12 @@ NUMBER_MEANS = {
         lower_is_better=True,
     ),
 }  # fmt: skip
-SAME_DATA = {"dataset": ("dataset", "root"), "split": ("split", "digest"), "label view": ("labels", "view")}
+SAME_DATA: dict[str, Callable[[Record], Any]] = {
+    "dataset": lambda record: record.provenance.get("dataset", {}).get("root"),
+    "split": lambda record: record.provenance.get("split", {}).get("digest"),
+    # Scores are those of the first view.
+    "label view": lambda record: str(record.provenance.get("labels", {}).get("view")).split("+")[0],
+}
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
@@ -119,11 +124,17 @@ def run_names(records: Sequence[Record]) -> list[str]:
 def incomparable(records: Sequence[Record]) -> list[str]:
     """What keeps the runs' numbers from being compared, one sentence each."""
     names, sentences = run_names(records), []
-    for what, (group, entry) in SAME_DATA.items():
-        values = [record.provenance.get(group, {}).get(entry) for record in records]
+    for what, value_of in SAME_DATA.items():
+        values = [value_of(record) for record in records]
         odd = [name for name, value in zip(names, values, strict=True) if value != values[0]]
         if odd:
             sentences.append(f"Not comparable: the {what} of {', '.join(odd)} differs from that of {names[0]}.")
+    if not sentences:  # a further label view leaves out the utterances that it does not ask about
+        tested = [record.predictions or record.numbers for record in records]
+        first = tested[0]
+        odd = [name for name, own in zip(names, tested, strict=True) if own and first and own.keys != first.keys]
+        if odd:
+            sentences.append(f"Not comparable: {', '.join(odd)} has other test utterances than {names[0]}.")
     return sentences
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mesm_train.analysis.run_records import METRICS, RunRecord
 from mesm_train.analysis.systems import read_systems
 from mesm_train.analysis.tables import Table, render
 from mesm_train.analysis.write_tables import write_comparison
+from mesm_train.report.comparison import write_comparison as write_page
 from mesm_train.runs.evaluate import evaluate
 
 
@@ -103,6 +105,41 @@ def test_other_data_splits_and_views_are_compared_only_on_request_and_marked(run
     (tmp_path / "provenance.json").write_bytes((runs / "bce-0" / "provenance.json").read_bytes())
     with pytest.raises(MesmError, match=r"has no results.json yet"):
         read_systems([tmp_path])
+
+
+def test_a_further_label_view_is_no_difference_but_the_utterances_that_it_leaves_out_are(
+    runs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "more-views"
+    shutil.copytree(runs / "bce-1", other)
+    provenance = json.loads((other / "provenance.json").read_text())
+    provenance["labels"]["view"] = "six+dimensions"
+    (other / "provenance.json").write_text(json.dumps(provenance))
+    folders = [runs / "softmax-0", other]
+    assert len(compare(read_systems(folders), resamples=50).tests) == 1
+    assert "Not comparable" not in write_page(folders, tmp_path / "page.html").read_text()
+    predictions = pq.read_table(other / "predictions-test.parquet")
+    pq.write_table(predictions.slice(1), other / "predictions-test.parquet")
+    with pytest.raises(InputError, match=r"more-views has other test utterances\. --allow-different"):
+        compare(read_systems(folders))
+    comparison = compare(read_systems(folders), allow_different=True, resamples=50)
+    assert not comparison.tests
+    assert any(
+        "NOT COMPARABLE: more-views has other test utterances" in note for note in summary_table(comparison).notes
+    )
+    page = write_page(folders, tmp_path / "page.html").read_text()
+    assert "Not comparable: more-views has other test utterances than softmax-0." in page
+
+
+def test_a_difference_over_fewer_seeds_than_the_pooled_scores_says_so(runs: Path) -> None:
+    systems = read_systems([runs / name for name in ("bce-0", "bce-1", "softmax-0")])
+    comparison = compare(systems, resamples=50)
+    [(name, (difference, _))] = comparison.tests.items()
+    [first_seed, _] = [run.value("f1") or 0 for run in systems[0].runs]
+    assert difference.value == pytest.approx((systems[1].estimate("f1").mean or 0) - first_seed)
+    says = f"small has 2 seeds and {name} 1: Δ and p of {name} take the first 1 of each"
+    assert any(says in note for note in summary_table(comparison).notes)
+    assert not any("seeds and" in note for note in summary_table(compare(systems[:1])).notes)
 
 
 def test_numbers_have_their_own_metrics_and_baselines(runs: Path) -> None:
