@@ -23,6 +23,7 @@ from mesm_train.runs.evaluate import load_run, recorded_scores
 from mesm_train.runs.run import start_run
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
+from mesm_train.training.selection import select_data
 from mesm_train.training.setup import Setup
 
 HEAD = ("variant", "seed", "macro F1", "AUC", "kept v", "kept a", "M MAC")
@@ -124,7 +125,11 @@ def train_all(
     """Train each variant with each seed in the folder OUT/variant/seed-n; finished runs are not trained again.
 
     All variants of a seed come before those of the next one. Returns None if `stop()` ended it: the same call resumes.
+    Raises InputError if the first label view has numbers.
     """
+    head = select_data(next(iter(variants.values()))).heads.primary
+    if head.kind == "number":
+        raise InputError(f"a sweep compares F1 and AUC, and label view {head.view.name!r} has numbers: choose classes")
     for seed in seeds:
         for name, config in variants.items():
             run = run_folder(out, name, seed)
