@@ -174,7 +174,8 @@ def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Pat
         ("t.csv", "x,y\n1,2\n", r"no column with a media file: name it path, video or audio"),
         ("t.csv", "file\n", "has no rows"),
         ("t.csv", "file,file\na.mp4,b.wav\n", "has two columns 'file'"),
-        ("t.csv", b"file\nb\xe9.wav\n", r"t.csv:2 is not utf-8-sig text: save the table as UTF-8"),
+        ("t.csv", b"file\nb\xe9.wav\n", r"t.csv:2 is not UTF-8 text: save the table as UTF-8"),
+        ("t.xlsx", b"PK", r"t.xlsx is no table: .* save a spreadsheet as CSV"),
         ("t.parquet", "no parquet", "not a readable Parquet file"),
         ("t.jsonl", '{"file": "a.mp4"}\n{', r"t.jsonl:2 is not valid JSON"),
         ("t.jsonl", "[1]\n", "row 1 is not an object"),
@@ -222,6 +223,7 @@ def test_labels_are_inferred_and_the_schema_can_be_edited(media: Path) -> None:
 def test_several_categories_are_read_from_a_column_each_or_from_one(media: Path) -> None:
     for columns, header, cells in (
         ('columns = ["joy", "fear"]', "file,joy,fear", ("a.mp4,1,0", "b.wav,1,1", "sub/c.mov,,")),
+        ('columns = ["joy", "fear"]', "file,joy,fear", ("a.mp4,TRUE,FALSE", "b.wav,yes,True", "sub/c.mov,NA,")),
         ('column = "both"\nseparator = "|"', "file,both", ("a.mp4,joy", "b.wav,joy|fear", "sub/c.mov,")),
     ):
         (media / "corpus.toml").write_text(
@@ -236,6 +238,27 @@ def test_several_categories_are_read_from_a_column_each_or_from_one(media: Path)
         assert [target if target is None else target.tolist() for target in targets] == [[1, 0], [1, 1], None]
 
 
+def test_a_mark_that_is_neither_yes_nor_no_is_a_problem(media: Path) -> None:
+    """Also the words of a spreadsheet in another language: taken for marks, every category would be present."""
+    (media / "corpus.toml").write_text(
+        'name = "m"\ntable = "t.csv"\n[labels.present]\ntype = "multilabel"\nvalues = ["joy", "fear"]\n'
+        'columns = ["joy", "fear"]\n'
+    )
+    (media / "t.csv").write_text("file,joy,fear\na.mp4,WAHR,FALSCH\nb.wav,1,0\n")
+    with pytest.raises(InputError, match=r"row 1, column present: joy: 'WAHR' is neither 0 \(false, no\) nor 1"):
+        open_corpus(str(media / "corpus.toml"), None)
+
+
+def test_decimal_commas_are_read_where_semicolons_separate_the_columns(media: Path) -> None:
+    """The CSV that Excel writes in most of Europe."""
+    table = "file;start;end;valence;text\r\na.mp4;0,5;2;4,5;1,5\r\nb.wav;;;-1;Well, no.\r\nsub/c.mov;;;NA;\r\n"
+    corpus = corpus_of(media, "t.csv", table.encode("utf-8-sig"))
+    rows = by_id(corpus)
+    assert [rows[id_].labels["valence"] for id_ in ("a", "b", "sub/c")] == [4.5, -1.0, None]
+    assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["b"].text) == (0.5, 2.0, "1,5", "Well, no.")
+    assert corpus.schema.view("valence").task == "number"
+
+
 def test_raters_are_read_from_a_separate_table(media: Path) -> None:
     (media / "corpus.toml").write_text(
         'name = "m"\ntable = "t.csv"\n[ratings]\ntable = "r.csv"\nlabels = ["emotion", "valence"]\n'
@@ -245,7 +268,7 @@ def test_raters_are_read_from_a_separate_table(media: Path) -> None:
     (media / "t.csv").write_text("file,emotion,valence\na.mp4,happy,3\nb.wav,sad,1\n")
     rows = (
         "id,rater,label,value,self\na,r1,emotion,happy,no\na,r1,valence,4,no\n"
-        "a,r2,emotion,sad,no\na,me,emotion,sad,yes\n"
+        "a,r2,emotion,sad,no\na,me,emotion,sad,yes\n0b,r1,emotion,sad,no\n"
     )
     (media / "r.csv").write_text(rows)
     corpus = open_corpus(str(media / "corpus.toml"), None)
@@ -259,6 +282,7 @@ def test_raters_are_read_from_a_separate_table(media: Path) -> None:
     assert target is not None
     assert target.tolist() == [0.5, 0.5]
     assert by_id(corpus)["b"].labels["raters"] == []
+    assert corpus.notes == ("ratings of 1 ids that the table lacks, such as '0b', are not used",)
     (media / "r.csv").write_text(rows.replace("r2,emotion,sad", "r2,emotion,angry"))
     with pytest.raises(InputError, match=r"r.csv: row 3: emotion 'angry' is none of happy, sad"):
         open_corpus(str(media / "corpus.toml"), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.errors import InputError
+from mesm_data.schema.labels import MISSING_CELLS
 
 if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
@@ -16,6 +17,7 @@ SPLIT_PARTS = {
     "train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
     "development": "valid", "test": "test", "testing": "test",
 }  # fmt: skip
+MARKS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
 MAX_SHOWN = 20
 MAX_SECONDS = 1e7  # 115 days
 
@@ -100,16 +102,27 @@ def parse_seconds(cell: str) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def read_mark(column: str, cell: str) -> bool | None:
+    """Read whether a category is present, None for an empty cell. Raises InputError if it says neither yes nor no."""
+    text = cell.strip().lower()
+    if text in MISSING_CELLS:
+        return None
+    if text not in MARKS:
+        raise InputError(f"{column}: {cell!r:.60} is neither 0 (false, no) nor 1 (true, yes)")
+    return MARKS[text]
+
+
 def label_reader(schema: "CorpusSchema", problems: Problems) -> Callable[[int, Row], dict[str, Any]]:
     """Return a function from a row's number and cells to its labels, by scheme. Equal cells are parsed once."""
     cache: dict[tuple[str, str], Any] = {}
 
     def parse(name: str, scheme: "LabelScheme", row: Row) -> Any:
         if scheme.columns:
-            flags = {value: row[column].strip() for value, column in zip(scheme.values, scheme.columns, strict=True)}
-            if not any(flags.values()):
-                return None
-            return [value for value, cell in flags.items() if cell not in ("", "0", "0.0", "False", "false")]
+            marks = {
+                value: read_mark(column, row[column])
+                for value, column in zip(scheme.values, scheme.columns, strict=True)
+            }
+            return None if set(marks.values()) == {None} else [value for value, mark in marks.items() if mark]
         cell = row[scheme.column or name]
         if (name, cell) not in cache:
             cache[name, cell] = scheme.parse(cell)

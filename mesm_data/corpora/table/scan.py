@@ -67,6 +67,8 @@ def corpus_from_table(
         utterances.setdefault(media.recording or id_, []).append(utterance)
     files.refuse_lfs_pointers()
     problems.raise_if_any()
+    if unknown := sorted((ratings or {}).keys() - set(ids)):
+        notes += (f"ratings of {len(unknown)} ids that the table lacks, such as {unknown[0]!r:.60}, are not used",)
     return Corpus(
         schema=schema, root=root, recordings=_recordings(utterances, files.exists), notes=notes, file=file,
         table_sha256=table_sha256,

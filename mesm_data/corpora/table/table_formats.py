@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.errors import InputError
+from mesm_data.schema.labels import MISSING_CELLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ def read_plain_table(path: Path) -> "pd.DataFrame":
     Raises InputError if the file cannot be read or is not a table.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path} is no table: expected one of {', '.join(SUFFIXES)}")
+        raise InputError(f"{path} is no table: expected one of {', '.join(SUFFIXES)}; save a spreadsheet as CSV")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: no table of utterances is")
@@ -46,7 +47,10 @@ def decode_table(path: Path, data: bytes) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line} is not {encoding} text: save the table as UTF-8") from None
+        name = encoding.upper().removesuffix("-SIG")
+        raise InputError(
+            f'{path}:{line} is not {name} text: save the table as UTF-8 (in Excel as "CSV UTF-8")'
+        ) from None
 
 
 def _read_text(path: Path, data: bytes) -> "pd.DataFrame":
@@ -77,7 +81,18 @@ def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFra
         raise InputError(f"{path} is no table ({' '.join(str(error).split())[:200]})") from None
     frame = cells.iloc[1:].reset_index(drop=True)
     frame.columns = [str(name) for name in cells.iloc[0]]
-    return frame
+    return frame.apply(_with_decimal_points) if separator == ";" else frame
+
+
+def _with_decimal_points(column: "pd.Series[str]") -> "pd.Series[str]":
+    """Write 4.5 for 4,5 in a column of such numbers.
+
+    Where the decimal sign is a comma, Excel separates the columns of a CSV file by semicolons.
+    """
+    cells = column.str.strip()
+    if (cells.str.fullmatch(r"[+-]?\d*(,\d+)?") | cells.str.lower().isin(MISSING_CELLS)).all():
+        return cells.str.replace(",", ".")
+    return column
 
 
 def _read_parquet(path: Path) -> "pd.DataFrame":
