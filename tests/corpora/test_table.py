@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pandas as pd
 import pytest
@@ -53,6 +54,18 @@ def test_a_table_needs_only_paths(media: Path) -> None:
     assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["a"].speaker) == (0.0, math.inf, "", None)
     assert rows["a"].flags == ("no_transcript",)
     assert [source.path for source in rows["a"].audio] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_found_in_either_spelling(
+    media: Path, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    """A table that was typed names the files of a Mac's archive: ü is one character there and two here."""
+    name = "J\u00fcrgen.mp4"
+    (media / normalize(on_disk, name)).touch()
+    corpus = corpus_of(media, "t.csv", f"file\n{normalize(in_table, name)}\n")
+    assert corpus.recordings[0].video == normalize(on_disk, name)
+    assert corpus.utterances()[0].exclusion is None
 
 
 def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> None:
@@ -251,11 +264,13 @@ def test_a_mark_that_is_neither_yes_nor_no_is_a_problem(media: Path) -> None:
 
 def test_decimal_commas_are_read_where_semicolons_separate_the_columns(media: Path) -> None:
     """The CSV that Excel writes in most of Europe."""
-    table = "file;start;end;valence;text\r\na.mp4;0,5;2;4,5;1,5\r\nb.wav;;;-1;Well, no.\r\nsub/c.mov;;;NA;\r\n"
+    table = (
+        "file;start;end;valence;text\r\na.mp4;0,5;00:00:02,5;4,5;1,5\r\nb.wav;1;2;-1;Well, no.\r\nsub/c.mov;;;NA;\r\n"
+    )
     corpus = corpus_of(media, "t.csv", table.encode("utf-8-sig"))
     rows = by_id(corpus)
     assert [rows[id_].labels["valence"] for id_ in ("a", "b", "sub/c")] == [4.5, -1.0, None]
-    assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["b"].text) == (0.5, 2.0, "1,5", "Well, no.")
+    assert (rows["a"].start, rows["a"].end, rows["a"].text, rows["b"].text) == (0.5, 2.5, "1,5", "Well, no.")
     assert corpus.schema.view("valence").task == "number"
 
 

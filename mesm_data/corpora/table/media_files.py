@@ -4,6 +4,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from mesm_data.corpora.source_tree import LFS_POINTER_BYTES, is_lfs_pointer
 from mesm_data.corpora.table.cells import Problems, Row
@@ -30,15 +31,15 @@ class RowMedia:
         return self.video or self.audio or ""
 
 
-def find_media(row: Row, root: Path, number: int, problems: Problems) -> RowMedia | None:
+def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) -> RowMedia | None:
     """Return the files of row `number`; None, with a problem, if it has none or one that cannot be used."""
     files: dict[str, str] = {}
     for column in ("path", "video", "audio"):
         if not (cell := row.get(column, "").strip()):
             continue
-        path = relative_path(cell, root)
+        path = relative_path(cell, disk.root)
         if path is None:
-            problems.add(number, column, f"{cell!r:.120} is not below {root}")
+            problems.add(number, column, f"{cell!r:.120} is not below {disk.root}")
             return None
         suffix = PurePosixPath(path).suffix.lower()
         kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
@@ -49,7 +50,7 @@ def find_media(row: Row, root: Path, number: int, problems: Problems) -> RowMedi
         if column == "video" and kind == "audio":
             problems.add(number, column, f"{cell!r:.120} is an audio file")
             return None
-        files.setdefault(kind if column != "audio" else "audio", path)
+        files.setdefault(kind if column != "audio" else "audio", disk.spell(path))
     if not files and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
         problems.add(number, "path", "no media file is named")
         return None
@@ -72,7 +73,7 @@ class MediaFiles:
     """The existing media files below a root. Each path is checked once."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._known: dict[str, bool] = {}
         self._lfs_pointers: list[str] = []
 
@@ -82,8 +83,13 @@ class MediaFiles:
             self._known[path] = self._check(path)
         return self._known[path]
 
+    def spell(self, path: str) -> str:
+        """Return the path with its accents as the disk spells them: macOS has two characters for ü, a table one."""
+        forms = [path] if path.isascii() else [path, normalize("NFC", path), normalize("NFD", path)]
+        return next(filter(self.exists, forms), path)
+
     def _check(self, path: str) -> bool:
-        file = self._root / path
+        file = self.root / path
         try:
             status = file.stat()
         except OSError:
@@ -98,7 +104,7 @@ class MediaFiles:
         """Raise InputError if any of the files is a Git LFS pointer: nothing could be built from it."""
         if self._lfs_pointers:
             raise InputError(
-                f"{self._root}: {len(self._lfs_pointers)} media files, such as {min(self._lfs_pointers)}, are Git "
+                f"{self.root}: {len(self._lfs_pointers)} media files, such as {min(self._lfs_pointers)}, are Git "
                 "LFS pointers without content: fetch the files with `git lfs pull` in a clone (a zip download "
                 "never contains them)"
             )

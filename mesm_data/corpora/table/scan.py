@@ -55,7 +55,7 @@ def corpus_from_table(
     read_labels = label_reader(schema, problems)
     files = MediaFiles(root)
     for number, (row, id_) in enumerate(zip(rows, ids, strict=True), 1):
-        media = find_media(row, root, number, problems)
+        media = find_media(row, files, number, problems)
         if media is None:
             continue
         labels = read_labels(number, row)

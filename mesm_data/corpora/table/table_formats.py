@@ -85,12 +85,12 @@ def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFra
 
 
 def _with_decimal_points(column: "pd.Series[str]") -> "pd.Series[str]":
-    """Write 4.5 for 4,5 in a column of such numbers.
+    """Write 4.5 for 4,5 in a column of such numbers or times.
 
     Where the decimal sign is a comma, Excel separates the columns of a CSV file by semicolons.
     """
     cells = column.str.strip()
-    if (cells.str.fullmatch(r"[+-]?\d*(,\d+)?") | cells.str.lower().isin(MISSING_CELLS)).all():
+    if (cells.str.fullmatch(r"[+-]?[\d:]*(,\d+)?") | cells.str.lower().isin(MISSING_CELLS)).all():
         return cells.str.replace(",", ".")
     return column
 
