@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,3 +278,50 @@ def test_without_triton_a_card_uses_pytorch_with_a_message(
             kernels.kernels("triton", card)
     kernels._triton.cache_clear()
     assert kernels.kernels("triton", CPU).name == kernels.kernels("auto", CPU).name
+
+
+def test_where_triton_cannot_compile_a_card_uses_pytorch_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container without gcc, or beside a Python without its headers."""
+
+    def try_out(device: torch.device) -> None:
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+
+    card, reason = torch.device("cuda:0"), r"Triton does not work here \(Failed to find C compiler"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setitem(sys.modules, "mesm_train.models.kernels.card_kernels", SimpleNamespace(try_out=try_out))
+    kernels._triton.cache_clear()
+    assert kernels.kernels("auto", card).name == "torch"
+    assert re.search(reason, capsys.readouterr().err)
+    with pytest.raises(InputError, match=rf"model\.sparse\.engine is 'triton': {reason}"):
+        kernels.kernels("triton", card)
+    kernels._triton.cache_clear()
+
+
+@needs_triton
+@pytest.mark.parametrize("takes_constants", [True, False])
+def test_the_second_start_of_a_function_gives_it_what_this_triton_takes(
+    takes_constants: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton 3.2 raises TypeError for constants. A stand-in for a card: Triton's own launcher needs a driver."""
+    from mesm_train.models.kernels import launch
+
+    starts: list[tuple[Any, ...]] = []
+
+    class Function:
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            def start(*arguments: Any, **options: int) -> Any:
+                starts.append(arguments)
+                return self
+
+            return start
+
+    monkeypatch.setattr("triton.JITFunction", Function)
+    monkeypatch.setattr(launch, "TAKES_CONSTANTS", takes_constants)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    rows, function = torch.zeros(4), Function()
+    for _ in range(2):
+        launch.start(function, (1,), (rows,), (4,), (128,))
+    assert starts == [(rows, 4, 128), (rows.data_ptr(), 4, *((128,) if takes_constants else ()))]

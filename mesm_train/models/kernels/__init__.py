@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from mesm_data.errors import InputError, first_line
 from mesm_train.data import device as accelerator
 from mesm_train.models.kernels.choice import Choice
 
@@ -126,7 +127,6 @@ def kernels(engine: EngineName, device: torch.device) -> Kernels:
 
 @cache
 def _triton(device: torch.device, *, required: bool) -> Kernels:
-    from mesm_data.errors import InputError
     from mesm_train.models.kernels.pure import PureKernels
 
     reason = _why_not_triton(device)
@@ -150,12 +150,17 @@ def _why_not_triton(device: torch.device) -> str | None:
     capability = torch.cuda.get_device_capability(device)
     if capability < CAPABILITY:
         return f"its kernels need compute capability 8.0, and this card has {capability[0]}.{capability[1]}"
+    try:
+        from mesm_train.models.kernels.card_kernels import try_out
+
+        try_out(device)
+    except Exception as error:  # of many classes: no compiler, no headers of Python, a card that it does not know
+        return f"Triton does not work here ({first_line(error)}). It needs a C compiler and the headers of Python"
     return None
 
 
 @cache
 def _native(*, required: bool) -> Kernels:
-    from mesm_data.errors import InputError
     from mesm_train.models.kernels.compiler import BuildError
     from mesm_train.models.kernels.native import NativeKernels
     from mesm_train.models.kernels.pure import PureKernels

@@ -74,6 +74,17 @@ class TritonKernels(PureKernels):
             return multiply_weight(x, dy, sorted_rows(table))
 
 
+def try_out(device: torch.device) -> None:
+    """Compile two small functions and start them twice, as `start` has a way of its own for the second time.
+
+    Raises what Triton raises where it does not work, of many classes.
+    """
+    near = torch.zeros(1, 9, dtype=torch.int32, device=device)
+    with current_device(near):
+        for _ in range(2):
+            sort_rows(near, torch.ones(1, dtype=torch.int16, device=device))
+
+
 def small(mask: Tensor) -> bool:
     """Whether there are pictures in the mask (B, H, W), and a program can have all sites of one at once."""
     return 0 < mask.numel() <= len(mask) * card_choice.MOST_SITES

@@ -14,6 +14,8 @@ from torch import Tensor
 
 ALIGNMENT = 16  # bytes; Triton compiles other loads for addresses that are not multiples of it
 _compiled: dict[tuple[Hashable, ...], Any] = {}  # what Triton has compiled in this process
+# Up to Triton 3.2 (of torch 2.6) what is compiled takes no constants; later it is given them and does not use them.
+TAKES_CONSTANTS = tuple(map(int, triton.__version__.split(".")[:2])) > (3, 2)
 
 
 def start(
@@ -38,7 +40,7 @@ def start(
         key = (function, torch.cuda.current_device(), *[t.dtype for t in tensors], *constants, warps, stages)
         if aligned and (compiled := _compiled.get(key)) is not None:
             # Of a number Triton does not ask the driver whether it is the address of something on the card.
-            compiled[(*grid, 1, 1)[:3]](*pointers, *numbers, *constants)
+            compiled[(*grid, 1, 1)[:3]](*pointers, *numbers, *(constants if TAKES_CONSTANTS else ()))
             return
     compiled = function[grid](*tensors, *numbers, *constants, num_warps=warps, num_stages=stages)
     if isinstance(function, triton.JITFunction) and aligned:  # not Triton's interpreter
