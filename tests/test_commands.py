@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from commands import run_command
 from mesm_cli.settings import complete_key, complete_recipe
 
 from mesm_data.errors import InputError
@@ -201,3 +203,14 @@ def test_pre_commit_runs_what_make_lint_runs() -> None:
     tools = [line.strip().replace("$(BIN)", ".venv/bin").split(" .")[0] for line in lint[1].splitlines()]
     for tool in tools:
         assert any(entry.startswith(tool.replace(" --check", "")) for entry in entries), tool
+
+
+def test_a_graphics_card_without_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr("mesm_cli.train.app", app)
+    done = run_command("mesm-train", "run")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "the graphics card has too little memory (CUDA out of memory. Tried to allocate 2.00 GiB.)" in done.stderr

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Never
 
 import typer
 
-from mesm_data.errors import MesmError
+from mesm_data.errors import MesmError, first_line
 from mesm_data.storage.machine_errors import describe_machine_error, is_resource_error
 from mesm_data.storage.safe_text import printable, printable_message
 
@@ -108,6 +108,14 @@ def run(app: typer.Typer) -> None:
         sys.exit(2)
     except MemoryError as error:
         say(f"error: {describe_machine_error(error, Path())}")
+        sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for every command
+            raise
+        say(
+            f"error: the graphics card has too little memory ({first_line(error)}): train with a smaller optim.batch "
+            "and a larger optim.accumulate in another --out, or on the CPU (--set device=cpu; predict: --device cpu)"
+        )
         sys.exit(1)
     except Stopped as stopped:
         hint = f"; {stopped.hint}" if stopped.hint else ""
