@@ -1,6 +1,7 @@
 """Maps the exceptions of HTTP, S3 and other stores to four kinds of error with a message for the user."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -13,6 +14,15 @@ _INSTALL = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "hf": ("huggingface_hub
 # The errno of s3fs for responses that a second request would get again (invalid argument, not implemented, ...).
 _FINAL = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, errno.EMSGSIZE, errno.EISDIR, errno.ENOTDIR)
 _RETRYABLE_STATUS = (408, 425, 429)
+# What is said about codes of S3; of others, the code.
+_DENIED = {
+    "400": "HTTP 400 without a reason: S3 answers so to expired credentials, and to requests for another region",
+    "403": "",
+    "AccessDenied": "",
+    "ExpiredToken": "ExpiredToken: the credentials have expired",
+    "InvalidToken": "InvalidToken: the session token is not valid",
+    "RequestTimeTooSkewed": "RequestTimeTooSkewed: the clock of this machine is wrong",
+}
 
 
 class RemoteFileNotFound(InputError):
@@ -54,8 +64,11 @@ def _mapped(url: str, error: Exception) -> MesmError | RetryableError:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return RemoteFileNotFound(f"{redact_url(url)} does not exist")
-    if isinstance(error, PermissionError) or status in (401, 403) or name in _NO_CREDENTIALS:
-        return InputError(f"{redact_url(url)}: access denied{'' if url.startswith('http') else f'; {_KEYS}'}")
+    code = _s3_code(error)
+    if isinstance(error, PermissionError) or status in (401, 403) or name in _NO_CREDENTIALS or code in _DENIED:
+        reason = _DENIED.get(code, code)
+        denied = f"access denied ({reason})" if reason else "access denied"
+        return InputError(f"{redact_url(url)}: {denied}{'' if url.startswith('http') else f'; {_KEYS}'}")
     if isinstance(status, int):
         reason = f"the server responds with HTTP {status}"
         if status in _RETRYABLE_STATUS or status >= 500:
@@ -67,6 +80,13 @@ def _mapped(url: str, error: Exception) -> MesmError | RetryableError:
     if isinstance(error, OSError) and error.errno in _FINAL:
         return MesmError(f"{redact_url(url)}: the request is refused ({error.strerror or name})")
     return RetryableError(_reason(error, name))
+
+
+def _s3_code(error: Exception) -> str:
+    """The code of an S3 error, such as ExpiredToken; "400" or "403" of a response without body; "" of other stores."""
+    response = getattr(error.__cause__, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return code if isinstance(code, str) and re.fullmatch(r"\w{1,50}", code) else ""
 
 
 def _reason(error: Exception, name: str) -> str:

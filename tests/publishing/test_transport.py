@@ -10,6 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 from sharing_servers import Answer, Store, Web
 
 from mesm_data.errors import InputError, MesmError
@@ -269,3 +271,20 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it() -> None:
         raise ImportError("Install s3fs to access S3")
     with pytest.raises(MesmError, match="refused"), map_errors("s3://bucket/x"):
         raise OSError(errno.EINVAL, "InvalidRange")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("ExpiredToken", r"access denied \(ExpiredToken: the credentials have expired\)"),
+        ("400", r"access denied \(HTTP 400 without a reason"),  # of a HEAD request, whose response has no body
+        ("RequestTimeTooSkewed", "the clock of this machine is wrong"),
+        ("InvalidAccessKeyId", r"access denied \(InvalidAccessKeyId\); credentials are taken from the environment"),
+        ("AccessDenied", "access denied; credentials"),
+        ("403", "access denied; credentials"),
+    ],
+)
+def test_why_s3_denies_access_is_said(code: str, reason: str) -> None:
+    refused = ClientError({"Error": {"Code": code, "Message": "x"}}, "HeadObject")
+    with pytest.raises(InputError, match=reason), map_errors("s3://bucket/x"):
+        raise translate_boto_error(refused)
