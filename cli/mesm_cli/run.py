@@ -176,12 +176,12 @@ SAME_SIGNAL_SECONDS = 10.0  # within which a repeated signal to one of several r
 class StopFlag:
     """Ctrl-C and SIGTERM make the loop save and end after the current step; a second signal ends it at once.
 
-    With several ranks, each may receive a signal twice: from torchrun, and from SLURM or the terminal.
+    A rank that torchrun started may receive a signal twice: from torchrun, and from SLURM or the terminal.
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._several = os.environ.get("WORLD_SIZE", "1") != "1"
+        self._forwarded = "RANK" in os.environ  # also to a single rank
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __call__(self) -> bool:
@@ -193,7 +193,7 @@ class StopFlag:
             self._since = now
             if os.environ.get("RANK", "0") == "0":
                 console.say("\nstopping after this step")
-        elif not self._several or now - self._since > SAME_SIGNAL_SECONDS:
+        elif not self._forwarded or now - self._since > SAME_SIGNAL_SECONDS:
             before = self._before[signal.Signals(number)]
             assert callable(before)
             before(number, frame)

@@ -3,7 +3,6 @@
 This program generates every face, voice and sentence; nothing comes from the corpus. The MOCAP folders are omitted.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
+from mesm_data.pipeline.executors.local import available_cpus
 from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, iemocap_align, iemocap_text, script, speech
 from mesm_data.synthetic.acting import Part, plan_looks
@@ -95,7 +95,7 @@ def write_corpus(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = script.plan(DIALOGS if dialogs is None else dialogs, seed, turns=turns)
-    workers = min(len(plan), workers or os.cpu_count() or 1)
+    workers = min(len(plan), workers or available_cpus())
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
+from mesm_data.pipeline.executors.local import available_cpus
 from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, mosei_csd, mosei_script, mosei_text, speech
 from mesm_data.synthetic.acting import Part, plan_looks
@@ -83,7 +84,7 @@ def write_corpus(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: expected one of {', '.join(MODES)}")
     plan = mosei_script.plan(VIDEOS if videos is None else videos, seed, clips=clips)
-    workers = min(len(plan), workers or os.cpu_count() or 1)
+    workers = min(len(plan), workers or available_cpus())
     speech.library()
     assets_folder()
     marker = SYNTHETIC.format(seed=seed)

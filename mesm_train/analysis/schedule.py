@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesm_data.errors import MesmError
+from mesm_data.pipeline.executors.local import available_cpus
 from mesm_data.storage.files import atomic_write
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump
@@ -126,7 +127,7 @@ def _share(slot: int, jobs: int) -> dict[str, str]:
     """The card and the number of threads of one of several jobs."""
     import torch
 
-    share = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))}
+    share = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, available_cpus() // jobs)))}
     if cards := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(cards)))).split(",")
         share["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]

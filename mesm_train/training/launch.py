@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from uuid import uuid4
 
+from mesm_data.pipeline.executors.local import available_cpus
+
 STOPPED_EXIT_CODE = 130  # after Ctrl-C or SIGTERM
 SHUTDOWN_SECONDS = "60"  # that ranks have to save and end after a signal
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
@@ -28,7 +30,7 @@ def launch_ranks(count: int, command: Sequence[str]) -> int:
 
     logging.disable(logging.ERROR)  # of this process only: ranks print their own errors
     for name, value in {
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
+        "OMP_NUM_THREADS": str(max(1, available_cpus() // count)),
         "GLOO_SOCKET_IFNAME": LOOPBACK.get(sys.platform, ""),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SHUTDOWN_SECONDS,
     }.items():
@@ -50,9 +52,22 @@ def launch_ranks(count: int, command: Sequence[str]) -> int:
         except SignalException:
             return STOPPED_EXIT_CODE
         except ChildFailedError as error:
-            codes = [failure.exitcode for failure in error.failures.values()]
-            return next((code for code in codes if code > 0), 1)  # negative: killed by a signal
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            for rank, code in codes.items():
+                if code < 0:  # it could not say so itself
+                    print(f"error: rank {rank} was ended by {describe_signal(-code)}", file=sys.stderr, flush=True)
+            return next((code for code in codes.values() if code > 0), 1)
     return 0
+
+
+def describe_signal(number: int) -> str:
+    """The name of a signal, and what usually sends it."""
+    causes = {
+        signal.SIGKILL: ": the kernel sends it if memory runs out",
+        signal.SIGBUS: ": the disk or the server of a file that was being read has failed, or the file was cut",
+    }
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return name + causes.get(number, "")
 
 
 def terminate_with_launcher() -> None:

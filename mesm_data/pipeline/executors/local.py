@@ -29,7 +29,7 @@ _CONTEXT = get_context("spawn")
 
 def available_cpus() -> int:
     """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
 
 
 def run_local(

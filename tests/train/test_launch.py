@@ -1,0 +1,48 @@
+"""What starts the ranks of `--nproc-per-node`."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from mesm_cli.console import Stopped
+from mesm_cli.run import StopFlag
+
+LAUNCHER = """
+import os, sys
+from mesm_train.training.launch import launch_ranks
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+sys.exit(launch_ranks(1, [sys.executable, "-c", sys.argv[1]]))
+"""
+RANK = "import os, signal; print(os.environ['OMP_NUM_THREADS'], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_ranks_divide_the_cores_of_the_job_and_one_that_was_killed_is_named() -> None:
+    """A batch system gives a job some of the machine's cores."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, RANK], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    assert done.stderr == "error: rank 0 was ended by SIGKILL: the kernel sends it if memory runs out\n"
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_signal_that_arrives_a_second_time_through_torchrun_still_lets_a_rank_save(
+    ranks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise Stopped
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    try:
+        stop = StopFlag()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
