@@ -7,14 +7,16 @@ RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
 
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from mesm_data.errors import InputError
 from mesm_data.storage.file_locks import folder_lock
-from mesm_data.storage.files import atomic_write
+from mesm_data.storage.files import atomic_write, make_folder
 from mesm_data.storage.json_files import write_json
 from mesm_data.storage.json_shapes import read_checked_json
 from mesm_train.config.recipe_files import load_recipe
@@ -26,7 +28,7 @@ from mesm_train.data.labels import one_key_per_output
 from mesm_train.data.stream import STREAM_NOTE
 from mesm_train.inference.encoders import CONFIG, SECTIONS, copy_descriptions, encoder_settings
 from mesm_train.models.text import copy_tokenizer
-from mesm_train.training.distributed import ALONE, Ranks
+from mesm_train.training.distributed import ALONE, POLL_SECONDS, Ranks
 from mesm_train.training.loop import train
 from mesm_train.training.losses import target_statistics
 from mesm_train.training.progress import RunLogger
@@ -45,6 +47,8 @@ MAY_CHANGE = {
 
 # Files that a run writes before config.yaml. If there are no others, the run was killed early and starts again.
 WRITTEN_EARLY = {".lock", "text", *SECTIONS, "provenance.json", input_spec.FILE}
+STARTED = Path(".lock", "started")  # rank 0 writes it at each start on several ranks
+VISIBLE_SECONDS = 90.0  # until the other ranks must see it: NFS may not look for a new file for 60 s (acdirmax)
 
 
 def start_run(
@@ -76,6 +80,7 @@ def start_run(
     """
     with ranks.same_error_everywhere():
         check_run_folder(config, run, resume=resume)
+    start = ranks.gather_texts(uuid4().hex)[0]
     with ExitStack() as locks:
         setup: Setup
         with ranks.same_error_everywhere(), ranks.first_rank_only():
@@ -87,10 +92,11 @@ def start_run(
                 setup = make_model(selection, run)
                 locks.enter_context(folder_lock(run / ".lock" / "pid"))
                 record_run(setup, run)
+                if ranks.world > 1:
+                    announce_start(run, start)
         with ranks.same_error_everywhere():
             if not ranks.first:
-                if not (run / "config.yaml").exists():
-                    raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
+                await_start(run, start, min(VISIBLE_SECONDS, config.ranks.timeout_seconds / 2))
                 setup = prepare_run(config, run, ranks=ranks)
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
@@ -125,6 +131,29 @@ def record_run(setup: Setup, run: Path) -> None:
     write_json(run / "provenance.json", setup.provenance)
     with atomic_write(run / "config.yaml") as file:
         file.write(dump(setup.config).encode())
+
+
+def announce_start(run: Path, start: str) -> None:
+    """Show the other ranks that the run is prepared, and in which folder. `start`: a random name of this start."""
+    # The other ranks look for checkpoints now, and NFS would keep for a minute that there is no such folder.
+    make_folder(run / "checkpoints")
+    with atomic_write(run / STARTED) as file:
+        file.write(start.encode())
+
+
+def await_start(run: Path, start: str, limit: float) -> None:
+    """Wait until this rank sees what rank 0 wrote with `announce_start`.
+
+    Raises InputError if it does not within `limit` seconds: another folder has this path here, or a copy of the run.
+    """
+    deadline = time.monotonic() + limit
+    while True:
+        with suppress(OSError):
+            if (run / STARTED).read_bytes() == start.encode():
+                return
+        if time.monotonic() > deadline:
+            raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
+        time.sleep(POLL_SECONDS)
 
 
 def describes_inputs(setup: Setup, run: Path) -> bool:

@@ -6,12 +6,14 @@ What runs in a rank stands here, where the forked processes can import it.
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -330,6 +332,25 @@ def trained(connection: Ranks, recipe: str, sets: list[str], run: Path, stop_aft
     ended = runs.start_run(config, run, resume=True, stop=stop, logger=NullLogger(), ranks=connection)
     assert ended == (stop_after is None)
     return batches_read
+
+
+def trained_with_another_path(connection: Ranks, recipe: str, run: Path, sets: list[str], how: str) -> Any:
+    """Train; on rank 1 the run has another path: a "link" to it, seen a second later, or a "copy" of its settings."""
+    own = run if connection.first else run.with_name("own")
+
+    def appear() -> None:
+        while not (run / "config.yaml").exists():
+            time.sleep(0.01)
+        if how == "link":
+            time.sleep(1)
+            own.symlink_to(run)
+        else:
+            own.mkdir()
+            shutil.copy(run / "config.yaml", own)
+
+    if not connection.first:
+        Thread(target=appear, daemon=True).start()
+    return trained(connection, recipe, sets, own, None)
 
 
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:

@@ -24,6 +24,7 @@ from rank_workers import (
     slow_to_prepare,
     small_recipe,
     trained,
+    trained_with_another_path,
     unreached,
 )
 
@@ -145,7 +146,20 @@ def test_a_damaged_sample_on_one_rank_stops_all_and_no_checkpoint_is_saved(
     assert [error[0] for error in result] == ["MesmError"] * 2
     assert all(f"sample {key} is damaged" in error[1] for error in result)
     assert [error[2] for error in result] == [False, True]
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_folder_that_another_machine_sees_later_is_waited_for(recipe: str, tmp_path: Path) -> None:
+    """NFS may say for a minute that what another machine has just written is not there."""
+    result = ranks(2, trained_with_another_path, recipe, tmp_path / "run", [], "link", folder=tmp_path / "f")
+    assert all(isinstance(batches_read, list) for batches_read in result), result
+
+
+def test_a_copy_of_the_run_on_another_machine_is_refused(recipe: str, tmp_path: Path) -> None:
+    sets = ["ranks.timeout_seconds=4"]
+    result = ranks(2, trained_with_another_path, recipe, tmp_path / "run", sets, "copy", folder=tmp_path / "f")
+    assert [error[0] for error in result] == ["InputError"] * 2, result
+    assert all("is not the same folder on all machines" in error[1] for error in result)
 
 
 def test_an_error_on_one_rank_stops_all_and_is_reported_once(tmp_path: Path) -> None:
