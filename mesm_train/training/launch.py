@@ -62,7 +62,7 @@ def launch_ranks(count: int, command: Sequence[str]) -> int:
 
 def describe_signal(number: int) -> str:
     """The name of a signal, and what usually sends it."""
-    causes = {
+    causes: dict[int, str] = {
         signal.SIGKILL: ": the kernel sends it if memory runs out",
         signal.SIGBUS: ": the disk or the server of a file that was being read has failed, or the file was cut",
     }
