@@ -109,7 +109,7 @@ class ClipInput:
             frames, undetected = len(self.counts), self.counts.count(0)
             if undetected:
                 notes.append(
-                    f"no face was detected in {undetected} of {frames} frames: the centre of the picture stands in"
+                    f"{no_face(self.clip.face)} in {undetected} of {frames} frames: the centre of the picture stands in"
                 )
             if several := sum(count > 1 for count in self.counts):
                 which = "the largest" if self.clip.face is None else f"--face {self.clip.face}"
@@ -117,6 +117,11 @@ class ClipInput:
         if "a" in modalities and len(self.samples) and not self.samples.any():
             notes.append("the sound is digital silence")
         return notes
+
+
+def no_face(face: FaceChoice) -> str:
+    """Why a frame has no face of its own, in words."""
+    return f"fewer than {face} faces were detected" if isinstance(face, int) and face > 1 else "no face was detected"
 
 
 def of_sample(sample: Sample, frame_interval: float, undetected: str = "keep") -> ClipInput:

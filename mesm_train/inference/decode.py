@@ -24,7 +24,7 @@ from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Utterance, VideoRegion
 from mesm_train.inference.chosen_face import ChosenFace
-from mesm_train.inference.clips import Clip, ClipInput
+from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, no_face
 
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
 MAX_SOUND = 1200.0  # seconds of clips whose sound is in memory at a time: 38 MB
@@ -71,7 +71,7 @@ def decode(
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else repeat(None, count)
     videos = _videos(first, utterances, recipe, detector) if "v" in modalities else repeat(None, count)
     for clip, sound, video in zip(clips, sounds, videos, strict=True):
-        shown = _without_undetected(video) if video is not None and undetected == "skip" else video
+        shown = _without_undetected(video, clip.face) if video is not None and undetected == "skip" else video
         yield _input(clip, sound, shown, recipe, modalities)
 
 
@@ -149,14 +149,14 @@ def _videos(
             turn += 1
 
 
-def _without_undetected(video: VideoResult) -> VideoResult:
+def _without_undetected(video: VideoResult, face: FaceChoice) -> VideoResult:
     """Skip the crops of frames in which no face was detected, as the loader does with `loader.undetected: skip`."""
     kept = [index for index, face in enumerate(video.faces) if face.detected]
     skipped = len(video.faces) - len(kept)
     if not skipped:
         return video
     remaining = replace(video, faces=[video.faces[i] for i in kept], times=[video.times[i] for i in kept])
-    return remaining.with_problems(f"no face was detected in {skipped} of {len(video.faces)} frames, which are skipped")
+    return remaining.with_problems(f"{no_face(face)} in {skipped} of {len(video.faces)} frames, which are skipped")
 
 
 def _input(
@@ -169,6 +169,9 @@ def _input(
     problems = {"v": video.problems if video else (), "a": sound.problems if sound else ()}
     if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
         problems["a"] = ()
+    if sound and 0 < sound.channels < (clip.channel or 0):
+        taken = f"there is no channel {clip.channel}: channel {sound.channels}, the last one, was taken"
+        problems["a"] = (*problems["a"], taken)
     described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
     if "t" in modalities and not (clip.text or "").strip():
         described["t"] = "no text" if clip.text is None else "the text is empty"
