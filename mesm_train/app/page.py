@@ -76,7 +76,7 @@ class Page:
         with ui.column().classes("w-full max-w-6xl mx-auto gap-3 p-4"):
             ui.label(predictor.name).classes("text-2xl font-bold")
             reads = ", ".join(MODALITY_NAMES[m] for m in predictor.modalities)
-            ui.label(f"Reads {reads}; trained on {predictor.spec.corpus}.").classes("text-sm opacity-70")
+            ui.label(f"Reads {reads}; trained on {predictor.trained_on}.").classes("text-sm opacity-70")
             with ui.row().classes("w-full items-center gap-4"):
                 self._text = ui.input("What is said in the clip").props("outlined dense").classes("grow")
                 self._face = ui.select(list(FACES), value="largest", label="Face").props("outlined dense")

@@ -69,7 +69,7 @@ def render_explanation(
         timeline=timeline,
         kind=settings.kind,
         sparse=settings.sparse,
-        corpus=predictor.spec.corpus,
+        trained_on=predictor.trained_on,
         from_corpus=any(subject.true for subject in subjects),
         synthetic=bool(dataset.get("synthetic")),
         licence=dataset.get("licence", {}),

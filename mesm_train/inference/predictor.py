@@ -63,7 +63,7 @@ class Predictor:
     def __repr__(self) -> str:
         settings, classes = self.model.settings, ", ".join(map(self._meaning, self.spec.outputs))
         reads = ", ".join(MODALITY_NAMES[m] for m in settings.modalities)
-        return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.spec.corpus}; {classes})"
+        return f"Predictor({self.name}: {settings.kind} of {reads}, trained on {self.trained_on}; {classes})"
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +74,12 @@ class Predictor:
     def modalities(self) -> tuple[str, ...]:
         """What the model reads, of t, v, a."""
         return self.model.settings.modalities
+
+    @property
+    def trained_on(self) -> str:
+        """The corpus, and whether a program made it."""
+        layout = "synthetic data in the layout of " if self.facts.get("dataset", {}).get("synthetic") else ""
+        return f"{layout}{self.spec.corpus}"
 
     def predict(
         self,

@@ -37,6 +37,7 @@ def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) ->
     assert there.logits == here.logits
     assert list(here.values) == ["ang", "exc", "fru", "hap", "neu", "sad"]
     assert here.meaning("ang") == "Anger"
+    assert "trained on synthetic data in the layout of iemocap" in repr(mesm_train.load(fe2e_run, device="cpu"))
 
 
 def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
@@ -81,9 +82,21 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
     assert all(box[2] <= 360 for box in (*left.boxes, *first.boxes))
     assert all(box[0] >= 360 for box in second.boxes)
     assert max(third.counts) == 0
+    count = len(third.counts)
+    assert third.notes("v") == [
+        f"fewer than 3 faces were detected in {count} of {count} frames: the centre of the picture stands in"
+    ]
     assert np.array_equal(left.faces, first.faces)
     centres = [[(box[0] + box[2]) / 2 for box in one.boxes] for one in (right, second)]
     assert np.abs(np.array(centres[0]) + 360 - centres[1]).max() < 20
+
+
+def test_a_channel_that_the_sound_does_not_have_is_noted(fe2e_run: Path, dialog: Path) -> None:
+    model = mesm_train.load(fe2e_run, device="cpu")
+    second, third = (model.predict(dialog, text="hello", end=1, channel=channel) for channel in (2, 3))
+    assert second.logits == third.logits
+    assert "sound: there is no channel 3: channel 2, the last one, was taken" in third.notes
+    assert "no channel" not in repr(second)
 
 
 def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(dialog: Path) -> None:
