@@ -13,6 +13,7 @@ SUFFIXES = {"text": "txt", "markdown": "md", "csv": "csv", "latex": "tex"}
 _LATEX = {
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": r"$<$", ">": r"$>$",
+    "Δ": r"$\Delta$", "×": r"$\times$",
 }  # fmt: skip
 
 

@@ -203,7 +203,10 @@ def test_all_files_of_a_comparison_have_the_same_numbers(runs: Path, tmp_path: P
 
 
 def test_text_of_other_files_cannot_become_markup_of_a_table() -> None:
-    table = Table(title="a_b", head=("system", "x|y"), rows=[("50 % & more_\\", "1 ± 2")], notes=["<note>"])
+    table = Table(
+        title="a_b", head=("system", "x|y"), rows=[("50 % & more_\\", "1 ± 2"), ("Δ", "5×1")], notes=["<note>"]
+    )
     latex = render(table, "latex")
     assert r"50 \% \& more\_\textbackslash{} & 1 $\pm$ 2 \\" in latex
+    assert r"$\Delta$ & 5$\times$1 \\" in latex
     assert r"x\|y" in render(table, "markdown")
