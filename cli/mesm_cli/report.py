@@ -28,6 +28,9 @@ def report(
     from mesm_train.report import page
     from mesm_train.report.comparison import write_comparison
 
+    for run in runs:
+        if not (run / "config.yaml").exists():
+            raise InputError(f"{run} is not the folder of a run: expected what `mesm-train run --out` wrote")
     if len(runs) > 1:
         console.show(write_comparison(runs, out or Path("comparison.html")))
         return
@@ -36,8 +39,6 @@ def report(
     from mesm_train.runs.evaluate import load_run
     from mesm_train.runs.run import write_report
 
-    if not runs[0].is_dir():
-        raise InputError(f"{runs[0]} is not the folder of a run: expected what `mesm-train run --out` wrote")
     try:
         setup = load_run(runs[0], data=data)
     except MesmError as error:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from browser import browser
 from matplotlib.image import imread
 from mesm_cli.report import report
 from torch import Tensor, nn
@@ -344,6 +345,13 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         read_record(tmp_path / "none")
 
 
+def test_a_folder_that_holds_no_run_gets_no_report(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()  # as a folder of cross-validation
+    with pytest.raises(InputError, match="is not the folder of a run"):
+        report([tmp_path])
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_repeated_step_counts_once(run: Path) -> None:
     path = run / "metrics.jsonl"
     path.write_text(path.read_text() + path.read_text())
@@ -471,6 +479,20 @@ def test_the_report_can_be_made_again_with_and_without_the_dataset(
     report([copy])
     assert "the page is made without the dataset" in capsys.readouterr().err
     assert "no pictures and no sound" in Page((copy / "report.html").read_text()).words
+
+
+def test_tables_that_stand_side_by_side_stay_on_the_page(run: Path, tmp_path: Path) -> None:
+    report_page, comparison = tmp_path / "report.html", tmp_path / "comparison.html"
+    report_page.write_text(render_report(read_record(run), seen("mesm")))
+    write_comparison([run, run], comparison)
+    with browser(tmp_path / "profile") as tab:
+        for width, path in ((390, report_page), (390, comparison), (1300, comparison)):
+            tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+            tab.open(path.as_uri())
+            tab.wait(f"location.href === '{path.as_uri()}' && document.readyState === 'complete'")
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+        cut = "[...document.querySelectorAll('.even > .wide')].filter(one => one.scrollWidth > one.clientWidth).length"
+        assert tab.evaluate(cut) == 0
 
 
 def test_runs_are_compared_with_paired_differences(trained_run: Path, run: Path, tmp_path: Path) -> None:
