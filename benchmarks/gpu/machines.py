@@ -11,8 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from options import ROOT, Options, Result, environment, run, train_command
-from training import FEW, THREADS, arguments, losses, records, undisturbed
+from options import ROOT, Options, Result, environment, run, set_options, train_command
+from training import FEW, THREADS, arguments, first_gap, losses, undisturbed, written_updates
 
 EPOCHS = 6
 LIMIT_SECONDS = 20  # ranks.timeout_seconds
@@ -24,8 +24,8 @@ def machines(options: Options) -> Result:
     for rank, process in enumerate(start_ranks(options, whole)):
         if process.wait() != 0:
             raise RuntimeError(f"rank {rank}: exit code {process.returncode}: {log(whole, rank).read_text()[-800:]}")
-    one, two = undisturbed(options), losses(whole)
-    gap = max(abs(two[step] / one[step] - 1) for step in [*two][:FEW])
+    two = losses(whole)
+    gap = first_gap(undisturbed(options), two)
     nccl = [line for line in log(whole, 0).read_text().splitlines() if line.startswith("NCCL version")]
 
     ranks = start_ranks(options, killed)
@@ -61,8 +61,7 @@ def command(options: Options, out: Path) -> list[str]:
         "optim.epochs": EPOCHS, "ranks.sync_batch_norm": "true", "ranks.timeout_seconds": LIMIT_SECONDS,
         "checkpoint_seconds": 0,
     }  # fmt: skip
-    settings = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
-    return train_command(*arguments(options, "fe2e", out, options.device), *settings)
+    return train_command(*arguments(options, "fe2e", out, options.device), *set_options(sets))
 
 
 def start_ranks(options: Options, out: Path) -> list[subprocess.Popen[bytes]]:
@@ -87,8 +86,3 @@ def start_ranks(options: Options, out: Path) -> list[subprocess.Popen[bytes]]:
 def log(out: Path, rank: int) -> Path:
     """What a rank writes."""
     return out.with_name(f"{out.name}-{rank}.log")
-
-
-def written_updates(out: Path) -> int:
-    """How many updates metrics.jsonl has."""
-    return len(records(out)) if (out / "metrics.jsonl").exists() else 0

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,8 @@ def run(command: list[str], options: Options, **more: str) -> str:
 def train_command(*arguments: object) -> list[str]:
     """mesm-train, of this checkout."""
     return [sys.executable, "-c", "from mesm_cli.train import main; main()", *map(str, arguments)]
+
+
+def set_options(settings: Mapping[str, object]) -> list[str]:
+    """Settings as mesm-train takes them."""
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]

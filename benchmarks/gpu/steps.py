@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from options import ROOT, Options, Result, run, train_command
+from options import ROOT, Options, Result, run, set_options, train_command
 from training import records
 
 from mesm_train.config.recipe_files import load_recipe
@@ -94,9 +94,8 @@ def arguments(options: Options, kind: str, batch: int, out: Path, data: Path) ->
     }  # fmt: skip
     if options.quick:
         sets |= {f"text.tiny.{name}": 8 for name in tiny} | {"model.channels": "[4,4]", "model.hidden": 8}
-    settings = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
     profile = ("--profile", f"{FIRST}:{LAST}")
-    return ["run", f"iemocap-{kind}", "--data", data / "data", "--out", out, *profile, *settings]
+    return ["run", f"iemocap-{kind}", "--data", data / "data", "--out", out, *profile, *set_options(sets)]
 
 
 def engine_of(kind: str, device: str) -> str:

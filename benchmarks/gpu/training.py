@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from options import ROOT, Options, Result, environment, run, train_command
+from options import ROOT, Options, Result, environment, run, set_options, train_command
 
 BINS = 20  # points of a loss curve in the report
 THREADS = str(max(1, (os.cpu_count() or 1) // 8))  # of each training, so that a CPU's are the same bits
@@ -31,8 +31,7 @@ def arguments(options: Options, kind: str, out: Path, device: str) -> list[objec
         "device": device, "split": options.kit / "split.yaml", "model.dropout": 0, "optim.batch": 8,
         "optim.epochs": epochs, "optim.patience": 0, "text.encoder": "tiny", "report.media": "false",
     }  # fmt: skip
-    settings = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
-    return ["run", f"demo-{kind}", "--data", options.kit / "shards", "--out", out, *settings]
+    return ["run", f"demo-{kind}", "--data", options.kit / "shards", "--out", out, *set_options(sets)]
 
 
 def losses(run_folder: Path) -> dict[int, float]:
@@ -51,6 +50,16 @@ def records(run_folder: Path) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["kind"] == "train"]
 
 
+def written_updates(run_folder: Path) -> int:
+    """How many updates metrics.jsonl has."""
+    return len(records(run_folder)) if (run_folder / "metrics.jsonl").exists() else 0
+
+
+def first_gap(one: dict[int, float], other: dict[int, float]) -> float:
+    """The largest relative difference of the first losses."""
+    return max(abs(other[step] / one[step] - 1) for step in [*other][:FEW])
+
+
 def compare(one: dict[int, float], other: dict[int, float]) -> Result:
     """The largest difference of the first losses and of all, relative, and the ratio of the last fifth's means."""
     if not one or list(one) != list(other):
@@ -58,7 +67,7 @@ def compare(one: dict[int, float], other: dict[int, float]) -> Result:
     gaps = [abs(other[step] / one[step] - 1) for step in one]
     last = list(one)[-max(len(one) // 5, 1) :]
     ratio = sum(other[step] for step in last) / sum(one[step] for step in last)
-    return {"updates": len(one), "first_gap": max(gaps[:FEW]), "largest_gap": max(gaps), "end_ratio": ratio}
+    return {"updates": len(one), "first_gap": first_gap(one, other), "largest_gap": max(gaps), "end_ratio": ratio}
 
 
 def curve(values: list[float]) -> list[float]:
@@ -116,7 +125,7 @@ def resume(options: Options) -> Result:
         process = subprocess.Popen(
             command, env=environment(options.kit, OMP_NUM_THREADS=THREADS), cwd=ROOT, stdout=log, stderr=log
         )
-    while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(records(out)) < middle):
+    while process.poll() is None and written_updates(out) < middle:
         time.sleep(0.02)
     if process.poll() is not None:
         raise RuntimeError(f"it ended before it was killed: {(options.work / 'killed.log').read_text()[-800:]}")
@@ -132,10 +141,9 @@ def resume(options: Options) -> Result:
 def ranks(options: Options) -> Result:
     """Two ranks on one card, by gloo, with synchronised batch norm: the losses of one rank but for rounding."""
     out = options.work / "ranks"
-    sets = ["--set", "ranks.sync_batch_norm=true", "--set", "optim.epochs=1"]
+    sets = set_options({"ranks.sync_batch_norm": "true", "optim.epochs": 1})
     command = train_command(*arguments(options, "fe2e", out, options.device), *sets, "--nproc-per-node", 2)
     run(command, options, OMP_NUM_THREADS=THREADS)
-    one, two = undisturbed(options), losses(out)
-    gap = max(abs(two[step] / one[step] - 1) for step in [*two][:FEW])
-    lines = records(out)
+    two, lines = losses(out), records(out)
+    gap = first_gap(undisturbed(options), two)
     return {"passed": gap < 1e-2 and all(line["ranks"] == 2 for line in lines), "updates": len(two), "first_gap": gap}
