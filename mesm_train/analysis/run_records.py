@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.json_shapes import MapOf, read_checked_json
 from mesm_train.evaluation import metrics
@@ -17,6 +16,7 @@ from mesm_train.evaluation.metrics import Floats
 from mesm_train.evaluation.significance import confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.training.evaluation import Calibration
+from mesm_train.training.prediction_table import read_numbers
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, THRESHOLDS, check_scores
 
 RESULTS = {
@@ -157,23 +157,18 @@ class RunRecord:
         """The keys of the test utterances, sorted, and what each adds to the sums of the METRICS, by their table.
 
         classes (n, classes, 2, 2), exclusive (n, classes, classes) if each utterance has exactly one class, or numbers
-        (n, numbers, 7). Raises MesmError if the file is damaged.
+        (n, numbers, 7). Raises InputError or MesmError if the run's files are damaged.
         """
-        path, names = self.path / "predictions-test.parquet", self.outputs
-        table = read_table(path)
-        order = np.argsort(np.array(table.column("key").to_pylist()))
-        keys = tuple(np.array(table.column("key").to_pylist())[order].tolist())
-
-        def stacked(prefix: str) -> Floats:
-            try:
-                values = [np.asarray(table.column(f"{prefix}_{name}"), np.float64) for name in names]
-            except (KeyError, ValueError) as error:
-                raise MesmError(f"{path} is damaged: {error}") from None
-            return np.asarray(np.stack(values, axis=1)[order])
-
+        names = self.outputs
+        kinds = ("prediction", "target") if self.kind == "number" else ("logit", "label")
+        columns_of = ([f"{kind}_{name}" for name in names] for kind in kinds)
+        unsorted, numbers = read_numbers(self.path / "predictions-test.parquet", *columns_of)
+        order = np.argsort(np.array(unsorted))
+        keys = tuple(unsorted[row] for row in order)
+        predictions, targets = (values[order] for values in numbers)
         if self.kind == "number":
-            return keys, {"numbers": metrics.moments(stacked("prediction"), stacked("target"))}
-        logits, truth = stacked("logit"), stacked("label") > 0
+            return keys, {"numbers": metrics.moments(predictions, targets)}
+        logits, truth = predictions, targets > 0
         calibration = Calibration.read(read_checked_json(self.path / "thresholds.json", THRESHOLDS))
         if not len(calibration.thresholds) == len(calibration.pos_weight) >= len(names):
             raise MesmError(f"{self.path / 'thresholds.json'} is damaged: it has other classes than results.json")

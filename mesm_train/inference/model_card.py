@@ -12,6 +12,7 @@ from mesm_train.evaluation.significance import bootstrap_interval, confusion_col
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines
 from mesm_train.inference.predictor import Predictor
+from mesm_train.training.prediction_table import read_numbers
 
 KINDS = {
     "fe2e": "FE2E: dense convolutions over faces and spectrogram, a text encoder, late fusion",
@@ -104,10 +105,8 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
         return "None: the run that this model comes from has not been tested."
     if head.kind != "binary":
         return "See results.json of the run; this card has scores of yes/no questions only."
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(run / "predictions-test.parquet")
-    logits, truth = (np.column_stack([table[f"{what}_{name}"] for name in head.outputs]) for what in ("logit", "label"))
+    columns_of = ([f"{what}_{name}" for name in head.outputs] for what in ("logit", "label"))
+    _, (logits, truth) = read_numbers(run / "predictions-test.parquet", *columns_of)
     predicted = apply_thresholds(logits, predictor.calibration.thresholds[: len(head.outputs)])
     columns = confusion_columns(predicted, truth > 0.5)
     lines = ["| class | F1 | 95 % interval | always yes | utterances |", "|---|---|---|---|---|"]

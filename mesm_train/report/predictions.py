@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesm_data.dataset.manifest import read_table
 from mesm_data.errors import InputError
 from mesm_train.evaluation.metrics import Bools, Floats, accuracy, balanced_accuracy, f1_binary, f1_weighted
 from mesm_train.evaluation.score_values import Scores
 from mesm_train.evaluation.scores import binary_scores, multiclass_scores
 from mesm_train.evaluation.significance import confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
+from mesm_train.training.prediction_table import read_numbers
 
 Interval = tuple[float, float]
 
@@ -111,17 +111,9 @@ def read_predictions(path: Path, scores: Mapping[str, Any], thresholds: Mapping[
         InputError: the file cannot be read or does not fit the classes.
     """
     classes = list(scores["classes"])
-    table = read_table(path)
-    names = [f"{kind}_{name}" for kind in ("logit", "label") for name in classes]
-    if missing := [name for name in ("key", *names) if name not in table.column_names]:
-        raise InputError(f"{path} has no column {missing[0]!r}")
-    try:
-        logits, targets = (
-            np.stack([table.column(f"{kind}_{name}").to_numpy() for name in classes], axis=1).astype(np.float64)
-            for kind in ("logit", "label")
-        )
-    except (ValueError, TypeError):
-        raise InputError(f"{path}: its logits and labels are not numbers") from None
+    keys, (logits, targets) = read_numbers(
+        path, [f"logit_{name}" for name in classes], [f"label_{name}" for name in classes]
+    )
     limits = np.asarray(thresholds["thresholds"], np.float64)[: len(classes)]
     weight = np.asarray(thresholds.get("pos_weight", np.ones(len(limits))), np.float64)[: len(classes)]
     fits = len(limits) == len(weight) == len(classes) and list(thresholds["classes"])[: len(classes)] == classes
@@ -132,8 +124,8 @@ def read_predictions(path: Path, scores: Mapping[str, Any], thresholds: Mapping[
     if not len(logits) or not sound or (exclusive and (targets.sum(axis=1) != 1).any()):
         raise InputError(f"{path} holds no predictions, or logits and labels that cannot be")
     return Predictions(
-        task=scores["task"], keys=tuple(map(str, table.column("key").to_pylist())), logits=logits,
-        targets=targets.astype(bool), thresholds=limits, offset=np.log(weight), exclusive=exclusive,
+        task=scores["task"], keys=keys, logits=logits, targets=targets.astype(bool), thresholds=limits,
+        offset=np.log(weight), exclusive=exclusive,
     )  # fmt: skip
 
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.manifest import read_table
-from mesm_data.errors import MesmError
 from mesm_train.data.labels import Heads
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.training.evaluation import Calibration, Predictions, score
+from mesm_train.training.prediction_table import read_numbers
 
 TOLERANCE = 0.01  # of a logit, 0.25 % of a probability at most. Other choices of sites moved logits by up to 0.006
 
@@ -57,7 +56,7 @@ def deviation(
         None if the file has other utterances, or `scores` are not those of its logits.
 
     Raises:
-        MesmError: The file cannot be read.
+        InputError: The file cannot be read, or is damaged.
     """
     logits = _recorded_logits(path, predictions.keys, heads)
     if logits is None or not _close(scores, score(heads, replace(predictions, logits=logits), calibration)):
@@ -85,18 +84,11 @@ def _decisions(heads: Heads, logits: Any, calibration: Calibration) -> Any:
 
 def _recorded_logits(path: Path, keys: tuple[str, ...], heads: Heads) -> Any:
     """float32 (n, outputs), or None if the file has not exactly these utterances in this order."""
-    table = read_table(path)
     names = [
         f"{'prediction' if head.kind == 'number' else 'logit'}_{name}" for head in heads.heads for name in head.outputs
     ]
-    try:
-        if tuple(table.column("key").to_pylist()) != keys:
-            return None
-        return np.stack([np.asarray(table.column(name), np.float32) for name in names], axis=1)
-    except (KeyError, ValueError, TypeError) as error:
-        raise MesmError(
-            f"{path} is damaged: it has no key and logits of {', '.join(heads.outputs)} ({error})"
-        ) from None
+    recorded, [logits] = read_numbers(path, names)
+    return logits.astype(np.float32) if recorded == keys else None
 
 
 def _close(one: Any, other: Any) -> bool:

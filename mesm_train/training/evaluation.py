@@ -1,16 +1,13 @@
 """Predictions of a model on a part of the split, and their scores."""
 
-import json
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mesm_data.storage.files import atomic_write
 from mesm_train.data.labels import Head, Heads, truth
 from mesm_train.data.plan import sorted_batches
 from mesm_train.evaluation.number_scores import number_scores
@@ -153,28 +150,3 @@ def selection_value(scores: Scores, loss: float, by: str) -> float | None:
     metric = {"number": "ccc"}.get(scores["task"], "f1") if by == "auto" else by
     value: float | None = scores["mean"][metric]
     return -value if metric == "mae" and value is not None else value
-
-
-def write_predictions(path: Path, heads: Heads, predictions: Predictions, fold: str) -> None:
-    """predictions-<part>.parquet.
-
-    Columns: key; fold (the split's name); for each class logit_<class> and label_<class> (0 or 1), of shares also
-    share_<class>; for each number prediction_<name> and target_<name>.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, Any] = {"key": list(predictions.keys), "fold": [fold] * len(predictions.keys)}
-    for head in heads.heads:
-        for index, name in zip(range(head.columns.start, head.columns.stop), head.outputs, strict=True):
-            if head.kind == "number":
-                columns[f"prediction_{name}"] = predictions.logits[:, index]
-                columns[f"target_{name}"] = predictions.targets[:, index]
-                continue
-            columns[f"logit_{name}"] = predictions.logits[:, index]
-            columns[f"label_{name}"] = predictions.labels[:, index]
-            if head.view.soft:
-                columns[f"share_{name}"] = predictions.targets[:, index]
-    metadata = {"mesm": json.dumps({"labels": heads.summary(), "fold": fold})}
-    with atomic_write(path) as file:
-        pq.write_table(pa.table(columns, metadata=metadata), file)

@@ -29,10 +29,11 @@ from mesm_train.models.baselines.make import AnyModel
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.device_batches import DeviceBatch, device_batches
 from mesm_train.training.distributed import Exchange, no_sync
-from mesm_train.training.evaluation import Calibration, predict, score, selection_value, write_predictions
+from mesm_train.training.evaluation import Calibration, predict, score, selection_value
 from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
 from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, learning_rate, optimizer_step
+from mesm_train.training.prediction_table import write_predictions
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.results import write_run_results
 from mesm_train.training.run_state import Position, RunState

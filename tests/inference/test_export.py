@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from onnx_check import check_onnx
@@ -18,6 +20,7 @@ from mesm_data.errors import InputError, MesmError
 from mesm_train.config.model_settings import ModelSettings, SparseSettings, TextSettings
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.inference.hub_model import HubModel, export_hub_folder
+from mesm_train.inference.model_card import model_card
 from mesm_train.inference.onnx_export import export_onnx
 from mesm_train.inference.portable import PortableModel, example_batch, example_inputs
 from mesm_train.models.fe2e_mesm import Model
@@ -32,6 +35,16 @@ def hub_folder(fe2e_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("hub") / "model"
     export_hub_folder(mesm_train.load(fe2e_run, device="cpu"), fe2e_run, folder)
     return folder
+
+
+def test_a_card_names_the_damaged_table_of_predictions(fe2e_run: Path, tmp_path: Path) -> None:
+    predictor, table = mesm_train.load(fe2e_run, device="cpu"), tmp_path / "predictions-test.parquet"
+    table.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"predictions-test\.parquet is not a readable Parquet file"):
+        model_card(predictor, tmp_path)
+    pq.write_table(pa.table({"key": ["a"]}), table)
+    with pytest.raises(InputError, match=r"predictions-test\.parquet has no column 'logit_"):
+        model_card(predictor, tmp_path)
 
 
 def test_an_exported_folder_gives_the_same_predictions_without_a_network(

@@ -11,7 +11,8 @@ from mesm_data.errors import MesmError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_train.data.labels import resolve_heads
 from mesm_train.runs.reproduction import deviation
-from mesm_train.training.evaluation import Predictions, score, write_predictions
+from mesm_train.training.evaluation import Predictions, score
+from mesm_train.training.prediction_table import write_predictions
 
 HEADS = resolve_heads(built_in_schema("iemocap"), "four")
 CLASSES = len(HEADS.outputs)

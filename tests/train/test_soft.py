@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from mesm_data.dataset.reader import Dataset
 from mesm_train.config.recipe_files import load_recipe
-from mesm_train.training.evaluation import predict, score, write_predictions
+from mesm_train.training.evaluation import predict, score
 from mesm_train.training.losses import target_statistics
+from mesm_train.training.prediction_table import write_predictions
 from mesm_train.training.setup import prepare_run
 
 SMALL = """
