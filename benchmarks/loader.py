@@ -24,7 +24,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ import torch
 import mesm_train
 from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.members import encode_faces
+from mesm_data.dataset.parts import open_part
 from mesm_data.dataset.reader import Dataset
-from mesm_data.dataset.tar import SampleWriter
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.json_files import canonical_json
@@ -74,13 +73,8 @@ def write(folder: Path, count: int) -> Dataset:
     """Shards of about 64 MiB, as mesm-data writes them."""
     rows: list[dict[str, Any]] = []
     (folder / "parts").mkdir()
-    with (folder / "parts" / "all.tar").open("wb") as file, SampleWriter(file) as writer:
+    with open_part(folder / "parts", "all", clips=False) as part:
         for key, members in synthetic(count):
-            start = writer.size
-            offsets = writer.write(key, members)
-            sizes = {name: {"offset": offsets[name], "size": len(data)} for name, data in members.items()}
-            digests = {name: {**sizes[name], "sha256": sha256(data).hexdigest()} for name, data in members.items()}
-            part = {"start": start, "stop": writer.size}
             counts = {"n_faces": len(members["faces.npy"]) // 6912, "n_samples": len(members["wav"]) // 2 - 22}
             described = {
                 "group": "all",
@@ -95,7 +89,7 @@ def write(folder: Path, count: int) -> Dataset:
                 "split": None,
                 "recording": key,
             }
-            placed = {"status": "ok", "source": "all", "part": part, "members": digests}
+            placed = {"status": "ok", "source": "all", **part.add(key, members)}
             rows.append({"key": key, **described, **placed, **counts})
     recipe = {"face_size": 48, "sample_rate": 16_000, "frame_interval": "0.5"}
     schema = built_in_schema("iemocap").as_dict()

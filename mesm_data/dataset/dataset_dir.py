@@ -22,8 +22,9 @@ from mesm_data.dataset.info import SHARD_FORMAT, STATUSES, validate_info
 from mesm_data.dataset.manifest import clip_index_schema, manifest_schema, read_table, rows_digest, write_table
 from mesm_data.dataset.pack import pack_parts
 from mesm_data.dataset.validation import validate_clip_index, validate_manifest
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.corpus import CorpusSchema
+from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_files import canonical_json, read_json, write_json
 from mesm_data.storage.progress import Step
 
@@ -130,6 +131,16 @@ def read_clip_index(path: Path, info: Mapping[str, Any]) -> list[dict[str, Any]]
     table = read_table(path / "video" / "index.parquet", clip_index_schema())
     validate_clip_index(path / "video" / "index.parquet", table, info)
     return list(table.to_pylist())
+
+
+def read_clip(path: Path, row: Mapping[str, Any]) -> bytes:
+    """The bytes of a clip, by its row of `read_clip_index`. Raises MesmError if its shard ends before them."""
+    file = path / "video" / row["shard"]
+    with open_regular_file(file) as shard:
+        if row["offset"] + row["size"] > shard.seek(0, 2):
+            raise MesmError(f"{file} ends inside the clip of {row['key']}")
+        shard.seek(row["offset"])
+        return shard.read(row["size"])
 
 
 def check_dataset_root(path: Path, info: Mapping[str, Any], rows: Iterable[dict[str, Any]], hint: str) -> None:

@@ -113,9 +113,9 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], table_schema: pa.Sch
     return rows_digest(table.to_pylist())
 
 
-def read_table_rows(path: Path, expected: pa.Schema | None = None) -> list[dict[str, Any]]:
+def read_table_rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a Parquet file. Raises as `read_table`."""
-    return list(read_table(path, expected).to_pylist())
+    return list(read_table(path).to_pylist())
 
 
 def read_table(path: Path, expected: pa.Schema | None = None) -> pa.Table:

@@ -5,8 +5,8 @@ utterance and the sha256 of the rows. <name> is the id of the recording. If `ret
 others are in a second part, <id>.retry. A part whose files do not match each other counts as missing and is rebuilt.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,11 +29,37 @@ class DamagedPart(MesmError):
         self.name = name
 
 
+class PartWriter:
+    """Writes the samples of a part and, if the dataset has clips, a clip for each."""
+
+    def __init__(self, samples: SampleWriter, clips: SampleWriter | None = None) -> None:
+        self._samples, self._clips = samples, clips
+
+    def add(self, key: str, members: Mapping[str, bytes], clip: bytes = b"") -> dict[str, Any]:
+        """Append a sample and its clip, which may be empty. Returns what its row says of their bytes."""
+        start, offsets = self._samples.size, self._samples.write(key, members)
+        row: dict[str, Any] = {
+            "members": {
+                name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
+                for name, data in members.items()
+            },
+            "part": {"start": start, "stop": self._samples.size},
+        }
+        if self._clips is not None:
+            row["clip"] = {"start": self._clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
+            self._clips.write(key, {"mp4": clip})
+        return row
+
+
 @contextmanager
-def open_part_file(parts: Path, name: str, suffix: str) -> Iterator[SampleWriter]:
-    """Write one tar file of a part; it appears when it is complete."""
-    with atomic_write(parts / f"{name}.{suffix}") as file, SampleWriter(file) as writer:
-        yield writer
+def open_part(parts: Path, name: str, *, clips: bool) -> Iterator[PartWriter]:
+    """Write the tar files of a part; they appear when they are complete. `finish_part` follows."""
+    with ExitStack() as stack:
+
+        def opened(suffix: str) -> SampleWriter:
+            return stack.enter_context(SampleWriter(stack.enter_context(atomic_write(parts / f"{name}.{suffix}"))))
+
+        yield PartWriter(opened("tar"), opened("clips.tar") if clips else None)
 
 
 def finish_part(parts: Path, name: str, rows: PartRows) -> None:

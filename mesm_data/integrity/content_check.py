@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mesm_data.dataset.dataset_dir import schema_from_info
-from mesm_data.dataset.manifest import read_table_rows
+from mesm_data.dataset.dataset_dir import read_clip, read_clip_index, schema_from_info
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import MesmError
-from mesm_data.integrity.lock_writer import read_clip
 from mesm_data.integrity.sample_checks import clip_problems, sample_problems
 from mesm_data.media.wav import encode_wav
 from mesm_data.schema.corpus import CorpusSchema
@@ -37,7 +35,7 @@ def check_content(path: Path, step: Step = no_step) -> Iterator[str]:
     interval = float(dataset.info["recipe"]["frame_interval"])
     clips = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in read_table_rows(path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_clip_index(path, dataset.info)}
     keys = sorted(dataset.keys, key=dataset.shard)
     dataset.prefetch(keys)
     for key in keys:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mesm_data.media.audio import to_sample_span
 from mesm_data.media.clip_encoder import CLIP_TIME_BASE
 from mesm_data.media.containers import open_clip
-from mesm_data.storage.files import atomic_write, open_regular_file
+from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.progress import Step, no_step
 
@@ -73,11 +73,11 @@ def lock_header(dataset: "Dataset") -> dict[str, Any]:
 
 def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
     """The entries of all built samples, shard by shard, so that one shard is mapped at a time."""
-    from mesm_data.dataset.manifest import read_table_rows
+    from mesm_data.dataset.dataset_dir import read_clip, read_clip_index
 
     clips: dict[str, dict[str, Any]] = {}
     if dataset.info["video"]:
-        clips = {row["key"]: row for row in read_table_rows(dataset.path / "video" / "index.parquet")}
+        clips = {row["key"]: row for row in read_clip_index(dataset.path, dataset.info)}
     rows = dict(dataset.rows.select(*(f"{name}_sha256" for name in _DIGESTS)).items())
     keys = sorted(dataset.keys, key=dataset.shard)
     dataset.prefetch(keys)
@@ -158,13 +158,6 @@ def keyed_fields(text: str, record: dict[str, Any]) -> dict[str, bytes]:
 def keyed_digest(key: bytes, name: str, data: bytes) -> str:
     """HMAC-SHA256 of a field under a sample's key. The name separates equal bytes of a text and a label."""
     return hmac.new(key, name.encode() + b"\0" + data, sha256).hexdigest()
-
-
-def read_clip(out: Path, row: dict[str, Any]) -> bytes:
-    """The bytes of a clip, by its row of video/index.parquet."""
-    with open_regular_file(out / "video" / Path(row["shard"]).name) as file:
-        file.seek(row["offset"])
-        return file.read(int(row["size"]))
 
 
 def describe_clip(mp4: bytes) -> dict[str, Any] | None:

@@ -112,10 +112,8 @@ def encode_members(record: dict[str, Any], sound: AudioSegment, video: VideoResu
     }
 
 
-def built_row(
-    utterance: Utterance, sound: AudioSegment, video: VideoResult, members: dict[str, bytes], offsets: dict[str, int]
-) -> dict[str, Any]:
-    """The manifest row of an utterance that was built.
+def built_row(utterance: Utterance, sound: AudioSegment, video: VideoResult, text: bytes) -> dict[str, Any]:
+    """The manifest row of an utterance that was built, without what `PartWriter.add` says of its bytes.
 
     Its `reason`, and `lost` by modality, say what is missing.
     """
@@ -131,13 +129,9 @@ def built_row(
         "n_faces": len(video.faces),
         "n_detected": sum(face.detected for face in video.faces),
         "n_words": None if utterance.words is None else len(utterance.words),
-        "members": {
-            name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
-            for name, data in members.items()
-        },
         "pcm_sha256": sha256(sound.samples.astype("<i2").tobytes()).hexdigest(),
         "pixels_sha256": sha256(crops).hexdigest(),
-        "text_sha256": sha256(members["txt"]).hexdigest(),
+        "text_sha256": sha256(text).hexdigest(),
     }
 
 

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mesm_data.dataset.manifest import manifest_row
-from mesm_data.dataset.parts import finish_part, open_part_file
+from mesm_data.dataset.parts import finish_part, open_part
 from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader, utterance_duration
 from mesm_data.media.audio_segment import AudioSegment, no_audio
@@ -92,8 +91,7 @@ def write_part(job: Job) -> list[dict[str, Any]]:
         sounds = [read_audio(reader, utterance) for utterance in utterances]
         channels = [check_own_channel(reader, *pair) for pair in zip(utterances, sounds, strict=True)]
         videos = read_video(job, sounds, Path(scratch))
-        samples = stack.enter_context(open_part_file(job.parts, name, "tar"))
-        clips = stack.enter_context(open_part_file(job.parts, name, "clips.tar")) if job.recipe.clips else None
+        part = stack.enter_context(open_part(job.parts, name, clips=job.recipe.clips))
         for utterance, sound, video, channel in zip(utterances, sounds, videos, channels, strict=True):
             utterance = replace(utterance, flags=(*utterance.flags, *media_flags(sound, video, channel)))
             if sound.status == video.status == "none":
@@ -101,14 +99,8 @@ def write_part(job: Job) -> list[dict[str, Any]]:
                 continue
             record = make_record(job.recipe.corpus, utterance, sound, video, digests)
             members = encode_members(record, sound, video, job.recipe)
-            start, offsets = samples.size, samples.write(utterance.key, members)
-            row = built_row(utterance, sound, video, members, offsets)
-            row |= {"channel": channel, "part": {"start": start, "stop": samples.size}}
-            if clips:
-                clip = video.clip.read_bytes() if video.clip else b""
-                row["clip"] = {"start": clips.size, "size": len(clip), "sha256": sha256(clip).hexdigest()}
-                clips.write(utterance.key, {"mp4": clip})
-            rows.append(row)
+            placed = part.add(utterance.key, members, video.clip.read_bytes() if video.clip else b"")
+            rows.append({**built_row(utterance, sound, video, members["txt"]), "channel": channel, **placed})
     return rows
 
 

@@ -35,9 +35,10 @@ import pyarrow.parquet as pq
 from mesm_data.dataset.dataset_dir import dataset_root, schema_from_info, write_dataset
 from mesm_data.dataset.manifest import manifest_schema, read_table_rows, rows_digest, write_table
 from mesm_data.dataset.members import encode_faces
+from mesm_data.dataset.parts import PartWriter, open_part
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.summary import inspect
-from mesm_data.dataset.tar import BLOCK, SampleWriter
+from mesm_data.dataset.tar import BLOCK
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.wav import encode_wav
@@ -93,15 +94,10 @@ def write_parts(parts: Path, count: int, face_size: int) -> list[dict[str, Any]]
     """The part `p` of `count` samples with clips, and its rows."""
     rows = []
     parts.mkdir(parents=True)
-    with (parts / "p.tar").open("wb") as one, (parts / "p.clips.tar").open("wb") as other:
-        samples, clips = SampleWriter(one), SampleWriter(other)
+    with open_part(parts, "p", clips=True) as part:
         for number in range(count):
             key = f"Ses0{number % 5 + 1}F_impro01_M{number:03d}"
-            rows.append({**row(key, number), **_built(samples, key, number, face_size)})
-            rows[-1]["clip"] = {"start": clips.size, "size": 700, "sha256": sha256(b"c" * 700).hexdigest()}
-            clips.write(key, {"mp4": b"c" * 700})
-        samples.close()
-        clips.close()
+            rows.append({**row(key, number), **_built(part, key, number, face_size)})
     return rows
 
 
@@ -118,7 +114,7 @@ def row(key: str, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _built(samples: SampleWriter, key: str, number: int, face_size: int) -> dict[str, Any]:
+def _built(part: PartWriter, key: str, number: int, face_size: int) -> dict[str, Any]:
     noise = np.random.default_rng(number)
     members = {
         "faces.npy": encode_faces(noise.integers(0, 256, (number, face_size, face_size, 3)).astype(np.uint8)),
@@ -126,14 +122,9 @@ def _built(samples: SampleWriter, key: str, number: int, face_size: int) -> dict
         "txt": f"Yes, {number}.".encode(),
         "wav": encode_wav(noise.integers(-99, 99, 300 * number).astype(np.int16)),
     }
-    start, offsets = samples.size, samples.write(key, members)
     return {
         "audio": "ok", "video": "ok", "n_samples": 300 * number, "n_faces": number, "n_detected": number, "n_words": 1,
-        "part": {"start": start, "stop": samples.size},
-        "members": {
-            name: {"offset": offsets[name], "size": len(data), "sha256": sha256(data).hexdigest()}
-            for name, data in members.items()
-        },
+        **part.add(key, members, b"c" * 700),
     }  # fmt: skip
 
 
