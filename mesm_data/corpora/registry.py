@@ -5,12 +5,11 @@ mesm_manifests. Another package adds a corpus by an entry point in the group `me
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, did_you_mean
 from mesm_data.schema.built_in import built_in_names
 from mesm_data.schema.recordings import Corpus
 
@@ -33,8 +32,7 @@ def find_scan(name: str) -> Scan:
             external: Scan = point.load()
             return external
     if name not in built_in_names():
-        near = get_close_matches(name, corpus_names(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, corpus_names())
         raise InputError(
             f"there is no corpus {name!r}: {hint}There are {', '.join(corpus_names())}; or give a table (clips.csv) "
             "or a corpus.toml"

@@ -1,12 +1,11 @@
 """The schema of a corpus: parsed from TOML or dataset.json, validated, and resolved into views."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, did_you_mean
 from mesm_data.schema.labels import LabelScheme, Name, Text, pairs_to_mapping
 from mesm_data.schema.splits import SplitSpec
 from mesm_data.schema.views import Target, View, ViewSpec
@@ -95,8 +94,7 @@ class CorpusSchema(BaseModel):
     def view(self, name: str) -> View:
         """Resolve the view `name`. Raises InputError that lists all views, the closest name first, if there is none."""
         if name not in self.views:
-            near = get_close_matches(name, self.views, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(name, self.views)
             raise InputError(
                 f"{self.name} has no label view {name!r}: {hint}There are {', '.join(self.views) or 'none'}"
             )

@@ -6,11 +6,10 @@ before they are saved and whenever they are used.
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import InputError, MesmError, did_you_mean
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.lists import Lists, parse_lists, sorted_unique_ids
 from mesm_data.splits.rules import NamedSplit, named_splits
@@ -36,8 +35,7 @@ def published_split(schema: CorpusSchema, name: str) -> NamedSplit:
     """Return a published split of a corpus. Raises InputError if there is none with this name, or it is a rule."""
     known = named_splits(schema, {})
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, known)
         raise InputError(f"{schema.name} has no split {name!r}: {hint}There are {', '.join(known)}")
     if known[name].is_rule:
         raise InputError(f"split {name} is a rule and needs no download: `--split {name}` works already")

@@ -7,12 +7,11 @@ The ids of a list may be those of utterances, or of dialogs (CMU-MOSEI: videos).
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, did_you_mean
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.splits.folds import is_fold_name, split_by_fold
 from mesm_data.splits.leaks import Leaks, Rows, find_leaks
@@ -172,8 +171,7 @@ def expand_lists(lists: Lists, rows: Rows) -> tuple[str, Lists, tuple[MissingId,
 
 
 def _unknown(name: str, known: list[str]) -> InputError:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name, known)
     return InputError(
         f"there is no split {name!r}: {hint}Expected {', '.join(known)}, a folder with train_split.txt, "
         "valid_split.txt and test_split.txt, a .py, .yaml or .json file of lists, or a fold such as speaker:2of5"

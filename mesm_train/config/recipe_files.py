@@ -1,12 +1,11 @@
 """The recipes that come with mesm, and files of settings: YAML to the settings of a run."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, did_you_mean
 from mesm_data.storage.files import open_regular_file
 from mesm_train.config.core_yaml import MAX_YAML
 from mesm_train.config.settings import RunConfig
@@ -38,8 +37,7 @@ def load_recipe(name: str, sets: Sequence[str] = ()) -> RunConfig:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in recipes():
-            near = get_close_matches(name, recipes(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(name, recipes())
             raise InputError(
                 f"there is no recipe {name!r}: {hint}There are {', '.join(recipes())}; or give a .yaml file"
             )
