@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mesm_train.analysis.sweep import HEAD, SUMMARY_HEAD, measure, run_folder, summarise, train_all, write_csv
+from mesm_train.analysis.sweep import HEAD, SUMMARY_HEAD, measure, run_name, summarise, train_all, write_csv
 from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.progress import LineLogger
@@ -58,7 +58,7 @@ def main() -> None:
     configs = {name: load_recipe("demo-mesm", [*common, *VARIANTS[name]]) for name in options.variants}
     rows = train_all(configs, options.seeds, options.out, stop=lambda: False, logger=LineLogger())
     assert rows is not None
-    seconds = measure({name: run_folder(options.out, name, options.seeds[0]) for name in configs})
+    seconds = measure({name: options.out / run_name(name, options.seeds[0]) for name in configs})
     for head, cells in ((HEAD, rows), (SUMMARY_HEAD, summarise(rows, seconds))):
         print("  ".join(f"{cell:>20}" for cell in head))
         for row in cells:

@@ -10,6 +10,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.settings import complete_recipe
+from mesm_data.errors import InputError
 
 N = TypeVar("N", int, float)
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set model.sparse.p=.5")]
@@ -37,7 +38,6 @@ def flops(
     """
     from dataclasses import replace
 
-    from mesm_data.errors import InputError
     from mesm_train.config.recipe_files import load_recipe
     from mesm_train.config.two_phase_settings import TWO_PHASE
     from mesm_train.models.flops import dense_macs, encoder_sizes, fresh_macs
@@ -117,7 +117,7 @@ def sweep_p(
     rows = library.train_all(variants, chosen_seeds, place, stop=StopFlag(), logger=logger)
     if rows is None:
         raise console.Stopped
-    seconds = library.measure({name: library.run_folder(place, name, chosen_seeds[0]) for name in variants})
+    seconds = library.measure({name: place / library.run_name(name, chosen_seeds[0]) for name in variants})
     summaries = library.summarise(rows, seconds)
     library.write_csv(place / "runs.csv", library.HEAD, rows)
     library.write_csv(place / "sweep.csv", library.SUMMARY_HEAD, summaries)
@@ -134,8 +134,6 @@ def sweep_p(
 
 def _numbers(option: str, text: str, kind: Callable[[str], N], example: str) -> list[N]:
     """The numbers of a list with commas, each once."""
-    from mesm_data.errors import InputError
-
     try:
         return list(dict.fromkeys(kind(part) for part in text.split(",") if part))
     except ValueError:

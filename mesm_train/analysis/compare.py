@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from mesm_data.errors import InputError
 from mesm_train.analysis.run_records import METRICS, RunRecord, available_metrics
 from mesm_train.analysis.systems import PairedRuns, System, paired_runs
+from mesm_train.evaluation.score_values import mean_of
 from mesm_train.evaluation.significance import Difference, holm, paired_difference
 
 
@@ -103,7 +103,7 @@ def mean_baselines(comparison: Comparison) -> dict[str, dict[str, float | None]]
     for name in dict.fromkeys(name for table in tables for name in table):
         means[name] = {}
         for metric in dict.fromkeys(metric for table in tables for metric in table.get(name, {})):
-            means[name][metric] = mean_known([table.get(name, {}).get(metric) for table in tables])
+            means[name][metric] = mean_of(table.get(name, {}).get(metric) for table in tables)
     return means
 
 
@@ -118,9 +118,3 @@ def _multiclass_baselines(run: RunRecord) -> dict[str, dict[str, float | None]]:
 
 def _renamed(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {f"multiclass_{metric}": values.get(metric) for metric in ("accuracy", "balanced_accuracy")}
-
-
-def mean_known(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that there are; None if there are none."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

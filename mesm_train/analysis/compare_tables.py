@@ -3,11 +3,12 @@
 from statistics import fmean
 
 from mesm_data.errors import InputError
-from mesm_train.analysis.compare import Comparison, mean_baselines, mean_known
+from mesm_train.analysis.compare import Comparison, mean_baselines
 from mesm_train.analysis.published import PUBLISHED
 from mesm_train.analysis.run_records import METRICS
 from mesm_train.analysis.systems import System
 from mesm_train.analysis.tables import Table, plus_minus
+from mesm_train.evaluation.score_values import mean_of
 
 BASELINE_NAMES = {
     "always_yes": "always yes", "always_no": "always no", "prior": "prior (random)", "majority": "majority class",
@@ -76,8 +77,7 @@ def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
     by_run = [run.scores["numbers" if run.kind == "number" else "classes"] for run in comparison.systems[0].runs]
     for name, mean in mean_baselines(comparison).items():
         cells = [
-            mean_known([scores[output]["baselines"].get(name, {}).get(metric) for scores in by_run])
-            for output in outputs
+            mean_of(scores[output]["baselines"].get(name, {}).get(metric) for scores in by_run) for output in outputs
         ]
         if any(cell is not None for cell in cells):
             rows.append(

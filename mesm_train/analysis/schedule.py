@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from mesm_data.errors import MesmError
 from mesm_data.pipeline.executors.local import available_cpus
 from mesm_data.storage.files import atomic_write
@@ -125,8 +127,6 @@ def _start(name: str, config: RunConfig, out: Path, slot: int, jobs: int) -> _Pr
 
 def _share(slot: int, jobs: int) -> dict[str, str]:
     """The card and the number of threads of one of several jobs."""
-    import torch
-
     share = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, available_cpus() // jobs)))}
     if cards := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(cards)))).split(",")

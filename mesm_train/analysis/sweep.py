@@ -15,12 +15,12 @@ import torch
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_shapes import read_checked_json
+from mesm_train.analysis.schedule import run_all
 from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.settings import RunConfig
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.streams import Stack
 from mesm_train.runs.evaluate import load_run, recorded_scores
-from mesm_train.runs.run import start_run
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
 from mesm_train.training.selection import select_data
@@ -130,19 +130,15 @@ def train_all(
     head = select_data(next(iter(variants.values()))).heads.primary
     if head.kind == "number":
         raise InputError(f"a sweep compares F1 and AUC, and label view {head.view.name!r} has numbers: choose classes")
-    for seed in seeds:
-        for name, config in variants.items():
-            run = run_folder(out, name, seed)
-            if not (run / "report.html").exists():  # a run writes its report last
-                logger.say(f"{name}, seed {seed}: {run}")
-                if not start_run(replace(config, seed=seed), run, resume=True, stop=stop, logger=logger):
-                    return None
-    return [read_row(name, seed, run_folder(out, name, seed)) for seed in seeds for name in variants]
+    configs = {run_name(name, seed): replace(config, seed=seed) for seed in seeds for name, config in variants.items()}
+    if not run_all(configs, out, jobs=1, stop=stop, logger=logger):
+        return None
+    return [read_row(name, seed, out / run_name(name, seed)) for seed in seeds for name in variants]
 
 
-def run_folder(out: Path, variant: str, seed: int) -> Path:
-    """Where the run of a variant with a seed lies."""
-    return out / variant / f"seed-{seed}"
+def run_name(variant: str, seed: int) -> str:
+    """The folder, in that of the sweep, of the run of a variant with a seed."""
+    return f"{variant}/seed-{seed}"
 
 
 def read_row(variant: str, seed: int, run: Path) -> Row:

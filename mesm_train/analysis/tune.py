@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import atomic_write, open_regular_file
@@ -21,9 +21,10 @@ from mesm_data.storage.json_shapes import MapOf, read_checked_json
 from mesm_train.config.core_yaml import load_yaml
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump, parse, to_dict
-from mesm_train.runs.run import flatten, start_run
+from mesm_train.runs.run import start_run
 from mesm_train.training.checkpoint import best_checkpoints
 from mesm_train.training.progress import RunLogger
+from mesm_train.training.provenance import flatten
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -51,13 +52,9 @@ def read_space(path: Path) -> dict[str, dict[str, list[Any]]]:
     """The space in a YAML file: by dotted setting one of KINDS. Raises InputError that names the setting."""
     try:
         with open_regular_file(path) as file:
-            return check_space(_loaded(file, path), str(path))
+            return check_space(load_yaml(file, str(path)), str(path))
     except OSError as error:
         raise InputError(f"--space {path} cannot be read ({error.strerror})") from None
-
-
-def _loaded(file: IO[bytes], path: Path) -> Any:
-    return load_yaml(file, str(path))
 
 
 def check_space(space: Any, name: str) -> dict[str, dict[str, list[Any]]]:
@@ -107,7 +104,7 @@ def tune(
     base = replace(config, eval=replace(config.eval, test=False))
     for key, entry in space.items():  # refuses unknown settings before anything is trained
         with_settings(base, {key: entry[next(iter(entry))][0]})
-    recipe = flatten(to_dict(base))
+    recipe = dict(flatten(to_dict(base)))
     done = _read(out, space, trials, config.seed, recipe)
     for number in range(len(done), trials):
         if stop():

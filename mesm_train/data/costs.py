@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mesm_data.dataset.manifest_index import ManifestRows
-from mesm_train.data.mel import COLUMNS, HOP, MELS, MIN_SAMPLES
+from mesm_train.data.mel import COLUMNS, MELS, count_pieces
 
 FACE = 48 * 48  # pixels; convolutions are nearly all of the work, and cost the same per pixel
 PIECE = MELS * COLUMNS
@@ -18,7 +19,5 @@ def sample_costs(rows: ManifestRows, modalities: Sequence[str]) -> NDArray[np.in
     if "v" in modalities:
         total += FACE * rows.int_column("n_faces")
     if "a" in modalities:
-        samples = rows.int_column("n_samples")
-        columns = np.where(samples > 0, 1 + np.maximum(samples, MIN_SAMPLES) // HOP, 0)
-        total += PIECE * (-(-columns // COLUMNS))
+        total += PIECE * count_pieces(torch.tensor(rows.int_column("n_samples"))).numpy()
     return total if set(modalities) & {"v", "a"} else rows.int_column("n_words") + 1

@@ -42,5 +42,6 @@ def mean_baselines(all_of: Sequence[Mapping[str, Mapping[str, float | None]]]) -
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that there are; None if there are none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -71,26 +71,21 @@ def paired_difference(
     return Difference(value=observed, low=float(low), high=float(high), p=float((1 + extreme.sum()) / (1 + resamples)))
 
 
-def bootstrap_interval(
-    columns: Floats, metric: Metric, *, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """The percentile interval of one system's metric over its test utterances.
+def bootstrap_interval(columns: Floats, metric: Metric, *, resamples: int = 2000) -> tuple[float, float]:
+    """The 95 % percentile interval of one system's metric over its test utterances.
 
     Args:
         columns: What the utterances add to the sums of the metric, (n, *shape).
         metric: From the sums (r, *shape) to (r,).
         resamples: Of the utterances.
-        seed: Of the resampling.
-        level: Of confidence.
     """
     count, shape = len(columns), columns.shape[1:]
-    random, values = np.random.default_rng(seed), list[Floats]()
+    random, values = np.random.default_rng(0), list[Floats]()
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         weights = random.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
         values.append(metric((weights @ _flat(columns)).reshape(-1, *shape)))
-    tail = 50 * (1 - level)
-    low, high = np.nanpercentile(np.concatenate(values), [tail, 100 - tail])
+    low, high = np.nanpercentile(np.concatenate(values), [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -1,7 +1,7 @@
 """A trained model that predicts clips. It needs the folder of its run and no dataset."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ from mesm_data.dataset.sample import Sample
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.faces.detector import FaceDetector
 from mesm_data.schema.recordings import Word
+from mesm_data.storage.progress import Step, no_step
 from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.device import attention_without_plans
@@ -134,7 +135,7 @@ class Predictor:
         allow_missing: bool = False,
         keep_input: bool = False,
         workers: int = 1,
-        progress: Callable[[int], object] = lambda count: None,
+        progress: Step = no_step,
     ) -> Iterator[Prediction | Failure]:
         """Predict clips in their order; consecutive clips of one file are decoded in one pass.
 
@@ -211,7 +212,7 @@ class Predictor:
             return self.model.forward_details(self.batch(inputs).to(self.device))
 
     def _predict(
-        self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Callable[[int], object]
+        self, decoded_clips: Sequence[ClipInput | Failure], keep_input: bool, progress: Step
     ) -> Iterator[Prediction | Failure]:
         """The answers to decoded clips, in their order."""
         inputs = [clip_input for clip_input in decoded_clips if isinstance(clip_input, ClipInput)]

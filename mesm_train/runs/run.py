@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from mesm_data.errors import InputError
@@ -32,7 +31,7 @@ from mesm_train.training.distributed import ALONE, POLL_SECONDS, Ranks
 from mesm_train.training.loop import train
 from mesm_train.training.losses import target_statistics
 from mesm_train.training.progress import RunLogger
-from mesm_train.training.provenance import provenance_differences
+from mesm_train.training.provenance import flatten, provenance_differences
 from mesm_train.training.run_files import PROVENANCE
 from mesm_train.training.selection import Selection, select_data
 from mesm_train.training.sessions import recorded_session
@@ -200,21 +199,13 @@ def example_keys(setup: Setup, part: str) -> list[str]:
 
 def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> None:
     """Raise InputError if settings of a run changed, other than MAY_CHANGE, which do not affect its results."""
-    old, new = flatten(to_dict(before)), flatten(to_dict(now))
+    old, new = dict(flatten(to_dict(before))), dict(flatten(to_dict(now)))
     for name in sorted({*old, *new} - MAY_CHANGE):
         if old.get(name) != new.get(name):
             raise InputError(
                 f"{run} was started with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: restore it to "
                 "resume, or give another --out"
             )
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one dictionary with dotted names."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        result |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return result
 
 
 def check_data_unchanged(selection: Selection, run: Path) -> None:

@@ -148,7 +148,7 @@ def provenance_differences(before: Mapping[str, Any], now: Mapping[str, Any]) ->
 
     A value that another version of mesm did not record appears as "not recorded".
     """
-    old, new = (dict(_flatten(provenance)) for provenance in (before, now))
+    old, new = (dict(flatten(provenance)) for provenance in (before, now))
     keys = dict.fromkeys([*_TITLES, *old, *new])
     return [
         f"{_TITLES.get(key, key)}: {_text(old, key)} before, {_text(new, key)} now"
@@ -157,10 +157,11 @@ def provenance_differences(before: Mapping[str, Any], now: Mapping[str, Any]) ->
     ]
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings with dotted names."""
     for key, inner in value.items():
         if isinstance(inner, Mapping) and inner:
-            yield from _flatten(inner, f"{prefix}{key}.")
+            yield from flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
 

@@ -4,7 +4,7 @@ COVAREP (74 numbers, 100 rows a second) and FACET 4.2 (35 numbers, 30 rows a sec
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from mesm_data.corpora import hdf5_tables
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError, first_line
-from mesm_data.features.base import Description, Extract, Extractor, Features, pool
+from mesm_data.features.base import Description, Extract, Extractor, Features, pool, replace_not_finite
 from mesm_data.storage.files import sha256_file
 
 _PART = re.compile(r"\[\d+\]$", re.ASCII)
@@ -79,7 +79,10 @@ class CSD(Extractor):
             times = np.maximum(intervals[inside, 0] - row["start"], 0.0)
             order = np.argsort(times, kind="stable")
             features = Features(values=values[inside][order].astype(np.float32), times=times[order])
-            return pool(_finite(features), self.window) if self.window else features
+            if not self.window:
+                return features
+            # COVAREP has -inf, which one window would spread.
+            return pool(replace(features, values=replace_not_finite(features.values)), self.window)
 
         return extract
 
@@ -138,9 +141,3 @@ class _Sequence:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _finite(features: Features) -> Features:
-    """With 0 in place of what is not finite: COVAREP has -inf, which one window would spread."""
-    values = np.where(np.isfinite(features.values), features.values, np.float32(0))
-    return Features(values=values, times=features.times)
