@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_data.errors import InputError
 
 
 def compare(
@@ -35,7 +36,6 @@ def compare(
       mesm-train compare runs/cv-fe2e runs/cv-mesm --metric f1 --out tables/fe2e-mesm
       mesm-train compare runs/fe2e-paper runs/mesm-paper --paper --format latex
     """
-    from mesm_data.errors import InputError
     from mesm_train.analysis.compare import compare as compare_systems
     from mesm_train.analysis.compare_tables import class_table, summary_table
     from mesm_train.analysis.systems import read_systems

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mesm_cli import console
+from mesm_data.errors import InputError
 
 
 def corpora(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -60,7 +61,6 @@ def table(
     from mesm_data.corpora.export import write_table
     from mesm_data.corpora.open_corpus import open_corpus
     from mesm_data.corpora.table.corpus_file import write_corpus_toml
-    from mesm_data.errors import InputError
 
     if out.suffix.lower() == ".toml" and not Path(corpus).suffix:
         raise InputError(f"{corpus} needs no corpus.toml: write a table, such as -o {corpus}.parquet")

@@ -9,6 +9,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.settings import complete_recipe
+from mesm_data.errors import InputError
 
 
 @console.when_stopped(console.RESUMES)
@@ -37,7 +38,6 @@ def cv(
       mesm-train cv demo-fe2e --data demo/iemocap-shards --folds 5 --ablate modalities
     """
     from mesm_cli.run import StopFlag
-    from mesm_data.errors import InputError
     from mesm_train.analysis.compare_tables import class_table, cv_table
     from mesm_train.analysis.cross_validation import plan_jobs, summarise, write_plan
     from mesm_train.analysis.schedule import run_all

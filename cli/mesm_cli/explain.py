@@ -7,6 +7,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.progress_bar import ProgressBar
+from mesm_data.errors import InputError
 
 
 def explain(
@@ -37,7 +38,6 @@ def explain(
       mesm-train explain runs/demo-mesm clip.mp4 --text "I can't believe it!" --out clip.html
     """
     import mesm_train
-    from mesm_data.errors import InputError
     from mesm_train.explain import contents, page
     from mesm_train.inference.clips import Clip
     from mesm_train.inference.media_paths import find_clips

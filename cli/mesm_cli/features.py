@@ -8,6 +8,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.progress_bar import ProgressBar
+from mesm_data.errors import InputError
 
 if TYPE_CHECKING:
     from mesm_data.features.base import Extractor
@@ -75,7 +76,6 @@ def features(
 
 def open_encoder(source: Path | None) -> "Extractor":
     """The extractor of a model of transformers. Raises InputError without a model."""
-    from mesm_data.errors import InputError
     from mesm_train.models.encoder_features import EncoderFeatures
 
     if source is None:

@@ -9,6 +9,8 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.progress_bar import ProgressBar
+from mesm_data.errors import InputError, MesmError
+from mesm_data.storage.progress import no_step
 
 if TYPE_CHECKING:
     from mesm_train.inference.clips import Clip
@@ -70,7 +72,6 @@ def predict(
       mesm-train predict runs/demo-fe2e talk.mp4 --srt talk.srt --window 4 --timeline talk.png
       mesm-train predict runs/demo-fe2e clips/ "more/*.mkv" --face left --out predictions.parquet
     """
-    from mesm_data.errors import InputError, MesmError
     from mesm_train.inference import output, timeline_figure
     from mesm_train.inference.clips import Clip
     from mesm_train.inference.load import load
@@ -128,8 +129,6 @@ def _predict_files(
     """The predictions of all files in their order, with a bar on a terminal."""
     from dataclasses import replace
 
-    from mesm_data.errors import MesmError
-    from mesm_data.storage.progress import no_step
     from mesm_train.inference.result import Failure
     from mesm_train.inference.transcripts import with_text
     from mesm_train.inference.windows import windows
@@ -160,8 +159,6 @@ def _predict_files(
 
 def _face(name: str | None) -> "int | str | None":
     """left, right or a number."""
-    from mesm_data.errors import InputError
-
     if name is None or name in ("left", "right"):
         return name
     if name.isdecimal() and int(name) >= 1:

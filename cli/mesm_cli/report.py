@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesm_cli import console
+from mesm_data.errors import InputError, MesmError
 
 
 def report(
@@ -24,7 +25,6 @@ def report(
       mesm-train report runs/demo-mesm
       mesm-train report runs/demo-fe2e runs/demo-mesm --out comparison.html
     """
-    from mesm_data.errors import InputError, MesmError
     from mesm_train.report import page
     from mesm_train.report.comparison import write_comparison
 

@@ -13,6 +13,7 @@ import typer
 
 from mesm_cli import console
 from mesm_cli.settings import complete_recipe
+from mesm_data.errors import InputError, MesmError
 
 if TYPE_CHECKING:
     from mesm_train.training.progress import RunLogger
@@ -54,7 +55,6 @@ def run(
       mesm-train run iemocap-fe2e --data s3://bucket/iemocap
       mesm-train run iemocap-mesm --data /data/iemocap --set split=session-5 --set optim.batch=4 --out runs/s5
     """
-    from mesm_data.errors import InputError
     from mesm_train.config.recipe_files import load_recipe, recipe_summaries
 
     if recipe is None:
@@ -90,7 +90,6 @@ def run(
 
 def _launch(count: int) -> Never:
     """Run this command as `count` ranks."""
-    from mesm_data.errors import InputError
     from mesm_train.training.launch import launch_ranks
 
     if "RANK" in os.environ:
@@ -110,7 +109,6 @@ def _make_logger(
     folder: Path, *, tensorboard: bool, wandb: bool, profile: str | None, log_seconds: float
 ) -> "RunLogger":
     """The loggers of the run; none on other ranks than the first."""
-    from mesm_data.errors import InputError
     from mesm_train.training.progress import (
         BarLogger,
         LineLogger,
@@ -150,7 +148,6 @@ def evaluate(
       mesm-train eval runs/demo-fe2e --split valid --data /data/other-shards
       mesm-train eval runs/demo-fe2e --set split=session-4
     """
-    from mesm_data.errors import InputError, MesmError
     from mesm_train.runs.evaluate import evaluate as evaluate_run
 
     if part not in PARTS:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet as pq
+
 from mesm_data.dataset.dataset_dir import dataset_root
 from mesm_data.dataset.info import FileEntry, validate_info
 from mesm_data.dataset.manifest import read_table_rows, rows_digest
@@ -50,9 +53,6 @@ def check_manifest_digest(path: Path, info: Mapping[str, Any]) -> None:
     Raises:
         MesmError: It is damaged, too large, or another table.
     """
-    import pyarrow
-    import pyarrow.parquet as pq
-
     file = path / "manifest.parquet"
     try:
         metadata = pq.read_metadata(file)

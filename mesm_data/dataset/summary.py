@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mesm_data.dataset.dataset_dir import check_dataset_root, read_dataset_info, read_manifest_rows, schema_from_info
 from mesm_data.dataset.shard_store import LocalShards
 from mesm_data.errors import InputError
@@ -83,8 +85,6 @@ def label_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
 
 def view_counts(labels: Any, schema: CorpusSchema) -> dict[str, Any]:
     """By view: how many utterances are in it, and by class how many are of it (shares: the sum, numbers: the mean)."""
-    import numpy as np
-
     result: dict[str, Any] = {}
     for name in schema.views:
         view = schema.view(name)

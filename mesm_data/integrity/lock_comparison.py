@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError
 from mesm_data.integrity.lock_reader import Lock
 from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_NAME, lock_entries, lock_header
@@ -51,8 +52,6 @@ def compare_build(out: Path, lock: Lock) -> list[SampleComparison]:
 
 def compare_dataset(path: Path, lock: Lock) -> list[SampleComparison]:
     """Compare a dataset by its shards, whose bytes are hashed again. Raises InputError if it is of another corpus."""
-    from mesm_data.dataset.reader import Dataset
-
     dataset = Dataset(path, check=True)
     if dataset.info["corpus"] != lock.recipe.corpus:
         raise InputError(f"{lock.path} is of {lock.recipe.corpus}, {path} of {dataset.info['corpus']}")

@@ -7,8 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.open_corpus import open_corpus
 from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
+from mesm_data.features.verification import verify_features
+from mesm_data.integrity.content_check import check_content
+from mesm_data.integrity.verify import verify as compare
+from mesm_data.media.options import detector_options, parse_seconds
+from mesm_data.pipeline.build import build_dataset
 from mesm_data.storage.progress import Step, no_step
 
 DERIVED = {"corpus", "face_model", "face_library", "split"}  # fields of a recipe that other arguments determine
@@ -57,11 +64,6 @@ def build(
         >>> dataset.info["counts"]["ok"]
         2
     """
-    from mesm_data.corpora.open_corpus import open_corpus
-    from mesm_data.dataset.recipe import Recipe
-    from mesm_data.media.options import detector_options, parse_seconds
-    from mesm_data.pipeline.build import build_dataset
-
     defaults = {field.name: field.default for field in fields(Recipe)}
     valid = defaults.keys() - DERIVED
     if unknown := sorted(options.keys() - valid):
@@ -103,10 +105,6 @@ def verify(path: str | Path, *, full: bool = False, progress: Step | None = None
         >>> mesm_data.verify("data/iemocap")
         []
     """
-    from mesm_data.features.verification import verify_features
-    from mesm_data.integrity.content_check import check_content
-    from mesm_data.integrity.verify import verify as compare
-
     step = progress or no_step
     differences = [*compare(Path(path), step), *verify_features(Path(path), step)]
     if full and not differences:

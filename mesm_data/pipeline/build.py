@@ -25,6 +25,7 @@ from mesm_data.errors import MesmError
 from mesm_data.integrity import lock_writer
 from mesm_data.integrity.lock_comparison import REBUILD_NAME
 from mesm_data.integrity.lock_reader import Lock
+from mesm_data.media.toolchain import toolchain_versions
 from mesm_data.pipeline.build_run import BuildRun
 from mesm_data.pipeline.executors.base import Engine, WorkerDied
 from mesm_data.pipeline.executors.registry import get_engine
@@ -125,8 +126,6 @@ def make_plan(corpus: Corpus, recipe: Recipe, source: dict[str, Any], lock: Lock
         source: The fingerprint of the source.
         lock: The lock that is followed; the detector is then the lock's.
     """
-    from mesm_data.media.toolchain import toolchain_versions
-
     plan: dict[str, Any] = {"recipe": recipe.as_dict(), "source": source, "toolchain": toolchain_versions()}
     plan["schema"] = corpus.schema.as_dict()
     if lock:

@@ -14,6 +14,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
@@ -25,6 +27,7 @@ from mesm_data.pipeline.build_run import BuildRun
 from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_comparison import SourceComparison, is_lost, is_part_kept
 from mesm_data.pipeline.source_record import load_source_index, save_source_index
+from mesm_data.pipeline.unpack import PartUnpacker
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.file_locks import folder_lock
 from mesm_data.storage.files import sync_folder
@@ -96,7 +99,7 @@ def retry_dataset(
         is_finished = (out / "dataset.json").exists()
         rows = {row["key"]: row for row in read_manifest_rows(out, info)} if is_finished else {}
         if is_finished:
-            check_same_corpus(corpus, rows, recipe)
+            check_same_corpus(corpus, rows)
         index = load_source_index(out)
         changed = changed_files(index[1], source_files) if index else {}
         comparison = SourceComparison(corpus.root, changed)
@@ -140,10 +143,8 @@ def report_changes(changed: Mapping[str, str], report: Report) -> None:
         report(f"changed: and {len(changed) - MAX_SHOWN} more files")
 
 
-def check_same_corpus(corpus: Corpus, rows: Mapping[str, dict[str, Any]], recipe: Recipe) -> None:
+def check_same_corpus(corpus: Corpus, rows: Mapping[str, dict[str, Any]]) -> None:
     """Raises InputError if the utterances, times or labels of the scan differ from those of the manifest's `rows`."""
-    import pyarrow as pa
-
     schema = manifest_schema(corpus.schema)
     scanned_rows = [manifest_row(utterance, "ok", None) for utterance in corpus.utterances()]
     scanned = {row["key"]: row for row in pa.Table.from_pylist(scanned_rows, schema=schema).to_pylist()}
@@ -170,8 +171,6 @@ def select_kept(
     progress: Progress,
 ) -> dict[str, list[str]]:
     """Select the samples of a finished dataset to keep: their keys by recording."""
-    from mesm_data.pipeline.unpack import PartUnpacker
-
     recordings, _ = select_utterances(corpus, recipe)
     total = sum(len(recording.utterances) for recording in recordings)
     step, unpacker, kept = progress("compare", total, total), PartUnpacker(out), {}
@@ -185,8 +184,6 @@ def select_kept(
 
 def unpack_kept(out: Path, kept: Mapping[str, list[str]], comparison: SourceComparison, progress: Progress) -> int:
     """Turn samples back into parts. Returns the number of samples that are not damaged."""
-    from mesm_data.pipeline.unpack import PartUnpacker
-
     parts = out / ".build" / "parts"
     shutil.rmtree(parts, ignore_errors=True)  # of a retry that was stopped before they were complete
     parts.mkdir()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.evaluation.metrics import Floats, f1_binary
@@ -26,8 +27,6 @@ KINDS = {
 
 def model_card(predictor: Predictor, run: Path | None) -> str:
     """The card, as Markdown with the metadata of the Hub. `run` holds the scores; None: there are none."""
-    import yaml
-
     facts, synthetic = predictor.facts, bool(predictor.facts["dataset"].get("synthetic"))
     tags = ["mesm", "emotion-recognition", "multimodal", *(["synthetic-data"] if synthetic else [])]
     metadata = {"library_name": "mesm", "license": "other", "tags": tags}

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
 from mesm_train.inference.result import Failure, Prediction
@@ -59,9 +62,6 @@ def _csv(results: Sequence[Result]) -> bytes:
 
 
 def _parquet(results: Sequence[Result]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns, stream = table(results), io.BytesIO()
     numbers = {name for name in columns if name in ("start", "end") or name.startswith(("value_", "logit_"))}
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in columns]

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mesm_data.errors import InputError, first_line
 from mesm_train.config.model_settings import ModelSettings, TextSettings
 from mesm_train.data.batch import Batch
+from mesm_train.data.mel import count_pieces
 from mesm_train.models.fe2e_mesm import STACKS, ForwardDetails, make_stack
 from mesm_train.models.streams import SiteSelection
 from mesm_train.models.text import LOCAL, find
@@ -58,8 +60,6 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, det
     For kind fe2e the same as the sum of `dense_macs` over the utterances. Padding of texts and sequences, which the
     computation adds, is not counted.
     """
-    from mesm_train.data.mel import count_pieces
-
     parts: Parts = {}
     if "t" in settings.modalities:
         lengths = [length for length in batch.token_counts.tolist() if length]
@@ -106,8 +106,6 @@ def encoder_sizes(settings: TextSettings) -> Any:
     Raises InputError if it is not here and cannot be fetched; albert-base-v2's sizes are known.
     """
     from transformers import AlbertConfig, AutoConfig
-
-    from mesm_data.errors import InputError, first_line
 
     if settings.encoder == "tiny":
         tiny = settings.tiny

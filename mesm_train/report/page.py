@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from mesm_data.pages.page import render
 from mesm_data.splits.resolve import PARTS
 from mesm_data.storage.files import atomic_write
@@ -167,6 +169,4 @@ def flat_facts(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def settings_text(record: Record) -> str:
     """The complete settings as YAML."""
-    import yaml
-
     return yaml.safe_dump(dict(record.settings), sort_keys=False, allow_unicode=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.sample import Sample
@@ -142,8 +143,6 @@ class GloVe(SampleExtractor):
 @lru_cache(maxsize=1)
 def _package() -> tuple[dict[str, int], Floats]:
     """The row of each word in the package's vectors, and the vectors, float32 (400 000, 50) of a memory map."""
-    import pyarrow.parquet as pq
-
     module = find_spec(PACKAGE)
     assert module is not None
     assert module.origin is not None
