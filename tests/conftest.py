@@ -158,13 +158,18 @@ def six_split(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path
 
 
 @pytest.fixture(scope="session")
-def trained_run(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path, six_split: Path) -> Path:
-    """A MESM run on the dataset that has ended: two epochs of a tiny model, all three modalities."""
+def tiny_recipe(once: Callable[[str, Callable[[Path], None]], Path], dataset: Path, six_split: Path) -> Path:
+    """The settings of two epochs of a tiny MESM on the dataset, with all three modalities."""
+    settings = f"{TINY_RUN}split: {six_split}\ndata: {dataset}\n"
+    return once("tiny.yaml", lambda path: path.write_text(settings) and None)
+
+
+@pytest.fixture(scope="session")
+def trained_run(once: Callable[[str, Callable[[Path], None]], Path], tiny_recipe: Path) -> Path:
+    """A run of `tiny_recipe` that has ended."""
 
     def train(path: Path) -> None:
-        recipe = path.with_suffix(".yaml")
-        recipe.write_text(f"{TINY_RUN}split: {six_split}\ndata: {dataset}\n")
-        done = run_command("mesm-train", "run", recipe, "--out", path)
+        done = run_command("mesm-train", "run", tiny_recipe, "--out", path)
         assert done.returncode == 0, done.stderr
 
     return once("trained", train)

@@ -61,7 +61,7 @@ def test_a_stack_on_a_card_is_the_masked_grids_forward_and_every_gradient(
 ) -> None:
     """Vectors to a thousandth of their size, gradients, running statistics, and the choice of sites."""
     if not dense:
-        monkeypatch.setattr(functions, "DENSE_OPERATIONS", 0, raising=False)
+        monkeypatch.setattr(functions, "DENSE_OPERATIONS", 0)
     configure_backends(DEVICE, "fp32")
     own = stack(engine, selection, p, **tiles).train(training)
     generator = torch.Generator().manual_seed(1)

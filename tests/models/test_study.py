@@ -6,21 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from commands import run_command
 
-from mesm_data.dataset.reader import Dataset
 from mesm_train.analysis import sweep
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
 from mesm_train.models.flops import fresh_macs
-
-SMALL = """
-name: small
-labels: six
-model: {kind: mesm, channels: [4, 8, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16}
-text: {encoder: tiny, tiny: {vocabulary: 60, embedding: 8, width: 8, layers: 1, heads: 2, feedforward: 8}}
-optim: {lr: 1e-3, batch: 8, epochs: 1}
-"""
 
 
 def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -29,27 +19,11 @@ def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]
     return done
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
-    """Every part is of a few utterances of each label."""
-    rows = Dataset(dataset).rows
-    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    for label in ("ang", "exc", "fru", "hap", "neu", "sad"):
-        same = sorted(key for key, row in rows.items() if row["labels"]["emotion"] == label)
-        for part, key in zip(parts, same, strict=False):
-            parts[part].append(key)
-    folder = tmp_path_factory.mktemp("recipe")
-    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
-    path = folder / "small.yaml"
-    path.write_text(f"{SMALL}split: {folder / 'split.yaml'}\ndata: {dataset}\n")
-    return path
-
-
 @pytest.mark.slow
-def test_a_sweep_compares_dense_and_sparse_models_and_skips_finished_runs(recipe: Path, tmp_path: Path) -> None:
+def test_a_sweep_compares_dense_and_sparse_models_and_skips_finished_runs(tiny_recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    options = ["--values", ".3", "--tile", "1,4", "--width", ".5", "--seeds", "0", "--out", out]
-    call("sweep", "p", recipe, *options)
+    options = ["--values", ".3", "--tile", "1,4", "--width", ".5", "--seeds", "0", "--set", "optim.epochs=1"]
+    call("sweep", "p", tiny_recipe, *options, "--out", out)
     rows = list(csv.DictReader((out / "sweep.csv").open()))
     names = ["fe2e", "fe2e-width-0.5", "mesm-p-0.3-tile-1", "mesm-p-0.3-tile-4"]
     assert [row["variant"] for row in rows] == names
@@ -62,7 +36,7 @@ def test_a_sweep_compares_dense_and_sparse_models_and_skips_finished_runs(recipe
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
     run = out / "mesm-p-0.3-tile-1" / "seed-0"
     before = (run / "metrics.jsonl").stat().st_mtime_ns
-    call("sweep", "p", recipe, *options)
+    call("sweep", "p", tiny_recipe, *options, "--out", out)
     assert (run / "metrics.jsonl").stat().st_mtime_ns == before
 
 

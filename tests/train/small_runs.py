@@ -20,7 +20,7 @@ device: cpu
 """
 
 
-def small_recipe(folder: Path, dataset: Path) -> Path:
+def small_recipe(folder: Path, dataset: Path, settings: str = RECIPE) -> Path:
     """A recipe in `folder`, and a split that gives every part some of each class of view six that there is."""
     data = Dataset(dataset)
     labels = {key: data.rows[key]["labels"]["emotion"] for key in data.keys}
@@ -33,7 +33,7 @@ def small_recipe(folder: Path, dataset: Path) -> Path:
         parts["train"] += others
     (folder / "split.yaml").write_text(yaml.safe_dump(parts))
     path = folder / "small.yaml"
-    path.write_text(f"{RECIPE}split: {folder / 'split.yaml'}\ndata: {dataset}\n")
+    path.write_text(f"{settings}split: {folder / 'split.yaml'}\ndata: {dataset}\n")
     return path
 
 

@@ -17,6 +17,7 @@ import yaml
 from commands import run_command
 from interrupted import ENVIRONMENT, interrupt
 from safetensors.torch import load_file, save_file
+from small_runs import small_recipe
 
 from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.dataset.reader import Dataset
@@ -28,7 +29,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = "from mesm_cli.train import main; main()"
 SMALL = """
 name: small
-labels: majority
 model: {modalities: [v, a], channels: [4, 8], stem_blocks: 0, hidden: 16, dim: 8, layers: 1, heads: 2, feedforward: 16}
 text: {encoder: tiny, tiny: {vocabulary: 60, embedding: 8, width: 8, layers: 1, heads: 2, feedforward: 8}}
 optim: {lr: 1e-3, batch: 4, epochs: 3, accumulate: 2, clip_norm: 1.0, schedule: cosine, warmup_steps: 2}
@@ -47,23 +47,7 @@ def call(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
-    """Small settings, and a split that gives every part some of every label there is."""
-    folder = tmp_path_factory.mktemp("recipe")
-    keys = Dataset(dataset).keys
-    labels = {key: Dataset(dataset).rows[key]["labels"]["emotion"] for key in keys}
-    common = [key for key in keys if labels[key] in ("ang", "exc", "fru", "hap", "neu", "sad")]
-    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    for label in sorted({labels[key] for key in common}):
-        same = [key for key in common if labels[key] == label]
-        parts["valid"].append(same[0])
-        parts["test"].append(same[1])
-        parts["train"] += same[2:]
-        assert len(same) > 2
-    (folder / "split.yaml").write_text(yaml.safe_dump(parts))
-    path = folder / "small.yaml"
-    views = f"labels: six\nsplit: {folder / 'split.yaml'}\ndata: {dataset}\n"
-    path.write_text(SMALL.replace("labels: majority\n", views))
-    return path
+    return small_recipe(tmp_path_factory.mktemp("recipe"), dataset, SMALL)
 
 
 @pytest.fixture(scope="module")
