@@ -94,7 +94,9 @@ class AudioReader:
         channels = file.samples.shape[1]
         if source.channel is None:
             samples = mix_down(file.samples, (1,) * channels)
-        else:  # a file with fewer channels has no other sound
+        elif source.channel >= channels > 1:
+            raise MesmError(f"has no channel {source.channel + 1}: it has {channels}")
+        else:  # a mono file has no other sound
             samples = np.ascontiguousarray(file.samples[:, min(source.channel, channels - 1)])
         if source.span:
             start, stop = to_sample_span(source.span, self.rate)

@@ -169,9 +169,6 @@ def _input(
     problems = {"v": video.problems if video else (), "a": sound.problems if sound else ()}
     if sound and len(sound.samples) >= (clip.end - clip.start - _SHORT) * recipe.sample_rate:
         problems["a"] = ()
-    if sound and 0 < sound.channels < (clip.channel or 0):
-        taken = f"there is no channel {clip.channel}: channel {sound.channels}, the last one, was taken"
-        problems["a"] = (*problems["a"], taken)
     described = {modality: "; ".join(dict.fromkeys(lines)) for modality, lines in problems.items() if lines}
     if "t" in modalities and not (clip.text or "").strip():
         described["t"] = "no text" if clip.text is None else "the text is empty"

@@ -16,7 +16,7 @@ from mesm_cli.train import app
 from typer.testing import CliRunner
 
 import mesm_train
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
 from mesm_train.inference import Clip, Failure, Prediction, output
 from mesm_train.inference.timeline_figure import write_timeline
@@ -91,12 +91,12 @@ def test_the_chosen_face_is_that_of_the_half_or_the_number(fe2e_run: Path, dialo
     assert np.abs(np.array(centres[0]) + 360 - centres[1]).max() < 20
 
 
-def test_a_channel_that_the_sound_does_not_have_is_noted(fe2e_run: Path, dialog: Path) -> None:
+def test_a_channel_that_the_sound_does_not_have_is_no_other_one(fe2e_run: Path, dialog: Path) -> None:
     model = mesm_train.load(fe2e_run, device="cpu")
-    second, third = (model.predict(dialog, text="hello", end=1, channel=channel) for channel in (2, 3))
-    assert second.logits == third.logits
-    assert "sound: there is no channel 3: channel 2, the last one, was taken" in third.notes
-    assert "no channel" not in repr(second)
+    with pytest.raises(MesmError, match="has no channel 3: it has 2"):
+        model.predict(dialog, text="hello", end=1, channel=3)
+    result = model.predict(dialog, text="hello", end=1, channel=3, allow_missing=True)
+    assert "has no channel 3: it has 2" in result.missing["sound"]
 
 
 def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(dialog: Path) -> None:

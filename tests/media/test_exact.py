@@ -166,6 +166,15 @@ def test_sound_is_cut_by_sample(clock: Path, start: int, length: int) -> None:
         assert sound.status == ("ok" if last <= 320_000 else "partial")
 
 
+def test_a_channel_beyond_the_last_is_no_other_one(tmp_path: Path, clock: Path) -> None:
+    (tmp_path / "stereo.wav").write_bytes(clock.read_bytes())
+    soundfile.write(tmp_path / "mono.wav", np.ones(16_000, np.int16), 16_000)
+    reader = AudioReader(tmp_path)
+    assert reader.read([AudioSource(path="mono.wav", channel=2)]).status == "ok"  # it has no other sound
+    sound = reader.read([AudioSource(path="stereo.wav", channel=2)])
+    assert (sound.status, sound.problems) == ("none", ("stereo.wav: has no channel 3: it has 2",))
+
+
 def test_other_formats_are_converted_and_cut_at_the_same_times(tmp_path: Path) -> None:
     """A 44.1 kHz float file: a tone that begins at 1.0 s begins at sample 0 of a cut from 1.0 s."""
     wave = np.zeros(44_100 * 3, np.float32)
