@@ -46,8 +46,10 @@ def test_a_sweep_over_values_that_are_not_numbers_is_refused(option: str, tmp_pa
     assert f"{option} '1,x': expected numbers with commas" in wrong.stderr
 
 
-def test_a_sweep_over_a_view_of_numbers_is_refused_before_anything_is_trained(recipe: Path, tmp_path: Path) -> None:
-    wrong = call("sweep", "p", recipe, "--set", "labels=dimensions", "--out", tmp_path / "sweep", code=2)
+def test_a_sweep_over_a_view_of_numbers_is_refused_before_anything_is_trained(
+    tiny_recipe: Path, tmp_path: Path
+) -> None:
+    wrong = call("sweep", "p", tiny_recipe, "--set", "labels=dimensions", "--out", tmp_path / "sweep", code=2)
     assert "label view 'dimensions' has numbers: choose classes" in wrong.stderr
     assert not (tmp_path / "sweep").exists()
 
