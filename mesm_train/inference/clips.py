@@ -93,7 +93,7 @@ class ClipInput:
     @property
     def key(self) -> str:
         """The name of the clip in sentences."""
-        return f"{self.clip.path.name} {self.clip.start:g}-{self.clip.end:g} s"
+        return f"{self.clip.path.name} {self.clip.start:.2f}-{self.clip.end:.2f} s"
 
     @property
     def present(self) -> dict[str, bool]:
