@@ -115,6 +115,18 @@ def test_a_repaired_clip_is_retried_from_its_table(
     assert Dataset(tmp_path / "out").keys == ["five", "four", "one", "three", "two"]
 
 
+def test_a_recording_without_pictures_is_no_loss_and_a_missing_video_is_one(
+    tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    make_clips(tmp_path / "clips")
+    (tmp_path / "clips.csv").write_text("id,video,audio,emotion\none,,three.wav,a\ntwo,gone.mp4,three.wav,b\n")
+    done = run(["mesm-data", "build", "clips.csv", "--root", "clips", "--out", "out"])
+    assert "2 of 2 utterances have no video" in done.stderr
+    lines = (tmp_path / "out" / "failures.csv").read_text().splitlines()
+    assert lines[1:] == ["two,gone,video,gone.mp4 not found"]
+    assert "of 1 something was lost" in run(["mesm-data", "retry", "out"]).stderr
+
+
 def test_a_view_of_numbers_is_trained_and_scored_as_numbers(
     tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -73,8 +73,8 @@ def extract_video(
         if utterance.clip_source:
             job = clip_file_job(root, utterance, options, sound, scratch, cropper, f"excerpt-{index}-")
             results[index] = select_best(results[index], process_video(job)[0])
-        elif recording.video is None:
-            results[index] = results[index].with_problems("no video file")
+        elif recording.video is None and recording.missing_video:
+            results[index] = results[index].with_problems(recording.missing_video)
     return results
 
 

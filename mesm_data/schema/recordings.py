@@ -138,11 +138,16 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A video file (None if there is none) and its utterances, sorted by (start, end, id)."""
+    """A video file (None if there is none) and its utterances, sorted by (start, end, id).
+
+    Attributes:
+        missing_video: the reason for which `video` is None. None: nothing is missing, the corpus has only their sound.
+    """
 
     id: str
     video: str | None
     utterances: tuple[Utterance, ...]
+    missing_video: str | None = "no video file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

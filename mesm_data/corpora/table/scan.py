@@ -157,12 +157,15 @@ def _exclusion(row: Row, media: RowMedia, exists: Callable[[str], bool]) -> Excl
 
 def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str], bool]) -> tuple[Recording, ...]:
     """Return one recording per file, sorted by id, with its utterances sorted by time."""
-    recordings = [
-        Recording(
-            id=sample_key(path),
-            video=path if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES and exists(path) else None,
-            utterances=tuple(sorted(group, key=lambda u: (u.start, u.end, u.id))),
+    recordings = []
+    for path, group in utterances.items():
+        is_video = PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+        recordings.append(
+            Recording(
+                id=sample_key(path),
+                video=path if is_video and exists(path) else None,
+                utterances=tuple(sorted(group, key=lambda u: (u.start, u.end, u.id))),
+                missing_video=f"{path} not found" if is_video else None,
+            )
         )
-        for path, group in utterances.items()
-    ]
     return tuple(sorted(recordings, key=lambda recording: recording.id))
