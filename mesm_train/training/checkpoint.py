@@ -52,9 +52,7 @@ def save(
             _write_file(temporary / "model.safetensors", lambda path: save_file(_copies(model), path))
             _write_file(temporary / "state.pt", lambda path: torch.save(state, path))
             sync_folder(temporary)
-            if (
-                target.exists()
-            ):  # the same step again: the checkpoint stays, as `last` may name it, until it is replaced
+            if target.exists():  # the same step again: it stays, as `last` may name it, until it is replaced
                 shutil.rmtree(previous, ignore_errors=True)
                 target.rename(previous)
             temporary.rename(target)
@@ -73,7 +71,8 @@ def save(
     keep_names = {_name(entry["step"]) for entry in best} | {_name(step)}
     for path in folder.glob("step-*"):
         if path.name not in keep_names:
-            shutil.rmtree(path)
+            # On NFS the folder of a file that `eval` has open cannot be deleted: the next checkpoint's turn comes.
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def best_checkpoints(folder: Path) -> list[dict[str, Any]]:

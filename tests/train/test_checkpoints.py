@@ -62,6 +62,17 @@ def test_a_kill_while_saving_leaves_the_old_or_the_new_checkpoint(tmp_path: Path
     assert len(values) >= 5
 
 
+def test_an_old_checkpoint_that_cannot_be_deleted_does_not_end_the_run(tmp_path: Path) -> None:
+    """On NFS that of a file which another process has open; here a link, which shutil.rmtree refuses."""
+    (tmp_path / "elsewhere").mkdir()
+    save(tmp_path / "run", 1.0, 1)
+    (tmp_path / "run" / "step-00000003").symlink_to(tmp_path / "elsewhere")
+    save(tmp_path / "run", 2.0, 2)
+    loaded = checkpoint.load(tmp_path / "run", "last")
+    assert loaded is not None
+    assert loaded[1] == {"position": 2}
+
+
 def test_a_checkpoint_of_a_gpu_is_loaded_without_a_gpu(tmp_path: Path) -> None:
     """The file is that of a card: torch writes the device as a word beside each storage."""
     save(tmp_path, 1.0, 1)
