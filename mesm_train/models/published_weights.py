@@ -42,10 +42,16 @@ def from_reference(published: Mapping[str, Tensor], model: Model) -> dict[str, T
     without (the published classes have all three, whatever their modalities). The batch norms of the sparse blocks
     count no batches there; what `model` counted is kept.
 
-    Raises InputError, which names them, where tensors are missing, unknown or of another shape.
+    Raises InputError, which names them, where tensors are missing, unknown or of another shape, and where the sparse
+    blocks of `model` have weights that the published ones do not have.
     """
     settings = model.settings
     own = model.state_dict()
+    if any(".importance." in name or ".residual" in name for name in own):
+        raise InputError(
+            "the published MESM keeps single sites and learns no places; make the model with model.sparse.tile 1 and "
+            "anneal_epochs 0"
+        )
     names = {name: reference_name(name, settings) for name in own}
     targets = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
     unused = re.compile("|".join([DROPPED.pattern, *_absent(settings)]))

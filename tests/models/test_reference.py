@@ -6,6 +6,7 @@ pieces. Block 1 is put right: each feature at its own site.
 
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,13 +179,13 @@ def published(kind: str) -> Published:
 
 
 def product(kind: str, modalities: tuple[Modality, ...] = ("t", "v", "a"), **sizes: Any) -> Model:
-    shape: dict[str, Any] = {"channels": CHANNELS, "hidden": HIDDEN, "dim": DIM, "layers": 2, "heads": 2, **sizes}
+    shape: dict[str, Any] = {"channels": CHANNELS, "hidden": HIDDEN, "dim": DIM, "layers": 2, "heads": 2}
+    shape |= {"sparse": SparseSettings(p=P, selection="published", tile=1, anneal_epochs=0), **sizes}
     settings = ModelSettings(
         kind=kind,  # type: ignore[arg-type]
         modalities=modalities,
         classes=CLASSES,
         feedforward=16,
-        sparse=SparseSettings(p=P, selection="published", tile=1, anneal_epochs=0),
         **shape,
     )
     return Model(settings, text_encoder() if "t" in modalities else None).eval()
@@ -252,3 +253,12 @@ def test_weights_that_do_not_fit_are_named(kind: str, change: dict[str, Tensor |
 def test_weights_of_the_other_kind_are_refused(kind: str, other: str) -> None:
     with pytest.raises(InputError, match=rf"lack A\..* and \d+ more; a model of kind {kind} takes"):
         from_reference(published(other).state_dict(), product(kind))
+
+
+def test_the_sparse_settings_of_the_page_are_those_of_the_published_model_and_others_are_refused() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    (example,) = re.findall(r"^sparse = (SparseSettings\(.*\))", page, re.MULTILINE)
+    weights = published("mesm").state_dict()
+    from_reference(weights, product("mesm", sparse=eval(example)))
+    with pytest.raises(InputError, match=r"make the model with model\.sparse\.tile 1 and anneal_epochs 0"):
+        from_reference(weights, product("mesm", sparse=SparseSettings()))
