@@ -70,6 +70,7 @@ class ClipWriter:
         self._stream.width, self._stream.height = self._width, self._height
         self._stream.pix_fmt = "yuv420p"
         self._stream.time_base = Fraction(1, CLIP_TIME_BASE)
+        self._next = 0  # the first tick that is free
         self.frames = 0
 
     def _command(self, samples: NDArray[np.int16], rate: int) -> list[str]:
@@ -98,8 +99,10 @@ class ClipWriter:
         packet = av.Packet(b"".join(plane.tobytes() for plane in picture))
         packet.stream = self._stream
         packet.time_base = Fraction(1, CLIP_TIME_BASE)
-        packet.pts = packet.dts = round((frame.time - self._start) * CLIP_TIME_BASE)
+        # A second frame at the same time, as in files of variable frame rate, is shown a tick later: NUT refuses it.
+        packet.pts = packet.dts = max(round((frame.time - self._start) * CLIP_TIME_BASE), self._next)
         packet.is_keyframe = True
+        self._next = packet.pts + 1
         try:
             self._pipe.mux(packet)
         except (av.FFmpegError, OSError) as error:
