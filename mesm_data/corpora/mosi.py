@@ -55,12 +55,13 @@ def scan(root: Path) -> Corpus:
         row = {"id": id_, "dialog": video, "text": texts.get(id_, ""), "sentiment": sentiment}
         row["flags"] = "" if row["text"] else "no_transcript"
         row["excluded"] = "" if id_ in segments else "unlabelled"
-        if "video" not in media.get(video, {}) and "video" in media.get(id_, {}):
+        whole, own = media.get(video, {}), media.get(id_, {})
+        if "video" not in whole and ("video" in own or (own and not whole)):
             tree.notes.count("segments are read from separate files because their whole videos are missing", id_)
-            row |= media[id_]
+            row |= own
             row["flags"] += ";segmented"
         else:
-            row |= {"start": start, "end": end} | media.get(video, {"video": f"Video/Full/{video}.mp4"})
+            row |= {"start": start, "end": end} | (whole or {"video": f"Video/Full/{video}.mp4"})
         rows.append(row)
     return corpus_from_rows("mosi", tree.root, rows, tree.notes)
 

@@ -52,6 +52,15 @@ def test_the_file_of_a_segment_replaces_a_missing_whole_video(tmp_path: Path) ->
     assert [note for note in corpus.notes if "annotprocessed:2 is not <number>_DELIM_<text>" in note]
 
 
+def test_a_copy_of_the_segments_sound_alone_is_read(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n")
+    put(tmp_path / f"WAV_16000/Segmented/{VIDEO}_1.wav")
+    [segment] = scan(tmp_path).utterances()
+    assert segment.exclusion is None
+    assert segment.audio == (AudioSource(path=f"WAV_16000/Segmented/{VIDEO}_1.wav"),)
+    assert set(segment.flags) == {"segmented", "no_transcript"}
+
+
 def test_without_the_table_times_and_labels_of_the_sdk_are_used(tmp_path: Path) -> None:
     """Row 0 of a video is its segment 1."""
     h5py = pytest.importorskip("h5py")
