@@ -247,6 +247,7 @@ def test_disvoice_rows_are_found_by_the_name_of_the_sound_file(own: Dataset, tmp
     ("text", "message"),
     [
         ("name,x\na,1\n", "no column `key`"),
+        ("key,x\n1,a,2\n2,b,3\n", "more cells than its header has names"),
         ("key\na\n", "no column of numbers"),
         ("key,x\na,high\n", "must be numbers"),
         ("key,x\nother,1\n", "of none of this dataset"),

@@ -4,6 +4,7 @@ A table has the column `key` (or `id`: the utterance's id, or the name of its so
 of the utterance, and otherwise numbers only: one row per row of the matrix, in order.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,11 @@ def _table(file: Path) -> "pd.DataFrame":
             return pd.read_parquet(file)
         if file.suffix in (".csv", ".tsv"):
             separator = "\t" if file.suffix == ".tsv" else ","
-            return pd.read_csv(file, sep=separator, dtype=dict.fromkeys(KEYS, str), index_col=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                return pd.read_csv(file, sep=separator, dtype=dict.fromkeys(KEYS, str), index_col=False)
+    except pd.errors.ParserWarning:  # pandas would leave them out
+        raise InputError(f"{file} has rows with more cells than its header has names") from None
     except Exception as error:  # of pandas or Arrow
         raise InputError(f"{file} is not a readable table ({first_line(error)})") from None
     raise InputError(f"{file}: expected a table (.csv, .tsv, .parquet) or arrays by key (.npz)")
