@@ -77,6 +77,14 @@ def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> N
     assert missing.utterances[0].exclusion == ("failed", "b.mp4 not found")
 
 
+def test_a_missing_sound_file_beside_a_video_is_noted(media: Path) -> None:
+    corpus = corpus_of(media, "t.csv", "video,audio\na.mp4,gone.wav\nsub/c.mov,b.wav\nlost.mp4,lost.wav\n")
+    assert [source.path for source in by_id(corpus)["a"].audio] == ["a.mp4"]
+    assert corpus.notes == (
+        "1 rows name a sound file that is missing, such as gone.wav: the sound of their videos is read",
+    )
+
+
 MMSA = """video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
 v1,0001, It is so.,0.6,,,,Positive,train
 v1,2,No.,-1.4,,,,Negative,valid

@@ -52,6 +52,7 @@ def corpus_from_table(
     ids = _ids(rows)
     utterances: dict[str, list[Utterance]] = {}
     first_row: dict[str, int] = {}
+    missing_audio: list[str] = []  # of rows that have a video
     read_labels = label_reader(schema, problems)
     files = MediaFiles(root)
     for number, (row, id_) in enumerate(zip(rows, ids, strict=True), 1):
@@ -65,10 +66,17 @@ def corpus_from_table(
         if earlier != number:
             problems.add(number, "id", f"{id_!r} occurs also in row {earlier}; an id may occur once")
         utterances.setdefault(media.recording or id_, []).append(utterance)
+        if media.audio and utterance.exclusion is None and not files.exists(media.audio):
+            missing_audio.append(media.audio)
     files.refuse_lfs_pointers()
     problems.raise_if_any()
     if unknown := sorted((ratings or {}).keys() - set(ids)):
         notes += (f"ratings of {len(unknown)} ids that the table lacks, such as {unknown[0]!r:.60}, are not used",)
+    if missing_audio:
+        notes += (
+            f"{len(missing_audio)} rows name a sound file that is missing, such as {min(missing_audio)}: the sound of "
+            "their videos is read",
+        )
     return Corpus(
         schema=schema, root=root, recordings=_recordings(utterances, files.exists), notes=notes, file=file,
         table_sha256=table_sha256,
