@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mesm_data.corpora.registry import corpus_names
 from mesm_data.dataset.info import STATUSES
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.integrity.lock_writer import LOCK_NAME
@@ -105,14 +106,15 @@ def _dataset_section(info: Mapping[str, Any], summary: Mapping[str, Any]) -> lis
 def _use_section(corpus: str, publication: Publication) -> str:
     if publication.tier != "recipe":
         return "## Use\n\n    mesm-data fetch URL DIR\n    mesm-data verify DIR"
+    name = corpus if corpus in corpus_names() else "corpus.toml"
     if LOCK_NAME not in publication.files:
         return (
             "## Use\n\nBuild it from your own copy of the corpus with the options above, and compare the root:\n\n"
-            f"    mesm-data build {corpus} --source DIR --out OUT"
+            f"    mesm-data build {name} --source DIR --out OUT"
         )
     return (
         "## Use\n\nBuild it from your own copy of the corpus, and check that it is identical:\n\n"
-        f"    mesm-data build {corpus} --source DIR --out OUT --lock {LOCK_NAME}\n"
+        f"    mesm-data build {name} --source DIR --out OUT --lock {LOCK_NAME}\n"
         f"    mesm-data verify OUT --against {LOCK_NAME}"
     )
 

@@ -16,8 +16,10 @@ from sharing_servers import Answer, Store, Web
 
 from mesm_data.dataset.dataset_dir import read_dataset_info
 from mesm_data.dataset.reader import Dataset
+from mesm_data.dataset.summary import inspect
 from mesm_data.errors import InputError, MesmError
 from mesm_data.integrity.verify import verify
+from mesm_data.publishing.card import render_card
 from mesm_data.publishing.fetch import fetch
 from mesm_data.publishing.publish import publish
 from mesm_data.publishing.terms import check_access, parse_repository
@@ -99,6 +101,14 @@ def test_the_recipe_tier_contains_nothing_of_the_corpus_and_needs_no_licence(rea
     splits = json.loads((tmp_path / "back" / "splits.json").read_text())["splits"]
     assert splits["paper"]["files"]["train_split.txt"]["sha256"].startswith("4bbed431")
     assert len(splits["session-1"]["here"]["digest"]) == 64
+
+
+@pytest.mark.parametrize(("name", "argument"), [("iemocap", "iemocap"), ("mycorpus", "corpus.toml")])
+def test_the_card_names_what_builds_the_corpus(few: Path, tmp_path: Path, name: str, argument: str) -> None:
+    """A table is no corpus that `mesm-data build` knows by name."""
+    publication = publish(few, str(tmp_path / "there"))
+    card = render_card(read_dataset_info(few) | {"corpus": name}, publication, inspect(few))
+    assert f"mesm-data build {argument} --source DIR --out OUT" in card
 
 
 def test_media_that_may_not_be_redistributed_need_the_licence_holders_statement(real: Path, tmp_path: Path) -> None:
