@@ -62,7 +62,10 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
             missing = "clip" if part in tables else f"{part}_sent_emo.csv"
             tree.notes.add("skipped splits", f"the split {part} is skipped: there is no {missing}")
     if not rows:
-        raise InputError(f"{root}: expected MELD.Raw with train_sent_emo.csv and train_splits/, or another split's")
+        raise InputError(
+            f"{root}: expected MELD.Raw with train_sent_emo.csv and train_splits/, or another split's; unpack its "
+            "train.tar.gz, dev.tar.gz and test.tar.gz first"
+        )
     bad_cuts = frozenset(built_in_facts("meld")["plain_clips"]["length_mismatch"])
     rows = [row | _media(row["id"], clips.get(row["id"], {}), prefer_final, bad_cuts) for row in rows]
     return corpus_from_rows("meld", tree.root, rows, tree.notes)

@@ -8,6 +8,7 @@ import pytest
 from open_trees import MELD, MELD_FOLDERS, by_id, flagged, put, table
 
 from mesm_data.corpora.meld import repair_text, scan
+from mesm_data.errors import InputError
 from mesm_data.schema.recordings import Corpus
 
 ROW = (1, "Hi.", "Joey", "joy", "positive", 0, 0, 8, 21, "00:16:16,059", "0:16:21,7")
@@ -106,3 +107,10 @@ def test_c1_controls_in_texts_are_decoded_as_windows_1252(tmp_path: Path, stored
     assert repair_text(stored) == meant
     write(tmp_path, "dev", [(1, stored, *ROW[2:])])
     assert by_id(scan(tmp_path))["dev_dia0_utt0"].text == meant.strip()
+
+
+def test_archives_that_were_not_unpacked_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "train.tar.gz")
+    put(tmp_path / "dev_sent_emo.csv")
+    with pytest.raises(InputError, match=r"unpack its train\.tar\.gz"):
+        scan(tmp_path)
