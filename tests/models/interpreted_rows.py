@@ -41,6 +41,7 @@ def main() -> None:
     for rows, channels in ((5, 3), (700, 17), (1300, 130)):
         for options in itertools.product((True, False), TOLERANCE, (False, True), (False, True)):
             check_norm(rows, channels, *options)
+    check_nan()
     check_padding()
     for shape, outputs, side in (((2, 3, 6, 9), 20, 5), ((3, 1, 16, 4), 64, 5), ((1, 5, 5, 3), 70, 3)):
         check_patches(shape, outputs, side)
@@ -82,6 +83,16 @@ def check_norm(rows: int, channels: int, training: bool, dtype: torch.dtype, poo
     for name, (one, other) in pairs.items():
         most = TOLERANCE[dtype] * max(1.0, float(other.detach().abs().max()))
         assert (one.double() - other).abs().max() <= most, (rows, channels, training, dtype, pooled, offset, name)
+
+
+def check_nan() -> None:
+    """A number that is not finite does not become 0: or the loss of a network that diverged would be finite."""
+    x = torch.randn(8, 3)
+    x[5, 1] = torch.nan
+    for pool in (None, torch.arange(8, dtype=torch.int32).view(2, 4)):
+        values = (torch.ones(3), torch.zeros(3), None, pool, torch.zeros(3), torch.ones(3))
+        y = CardNormRelu.apply(x, *values, 0.1, 1e-5, False, 0)
+        assert y.isnan().nonzero().tolist() == [[5 if pool is None else 1, 1]]
 
 
 def check_patches(shape: tuple[int, int, int, int], outputs: int, side: int) -> None:

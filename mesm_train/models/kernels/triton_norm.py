@@ -99,7 +99,7 @@ def normalise_kernel(
     x, stats, pool, y, rows, units,
     POOL: tl.constexpr, UNIT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """y[row] = relu(scale * x[row] + shift), or its maximum over the children of the window."""
+    """y[row] = relu(scale * x[row] + shift), or its maximum over the children of the window. NaN stays."""
     width = units * UNIT
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -113,10 +113,11 @@ def normalise_kernel(
             source = tl.load(pool + row.to(tl.int64) * 4 + child, mask=row < rows, other=-1).to(tl.int64)
             there = (source >= 0)[:, None] & inside
             value = tl.load(x + source[:, None] * width + c[None, :], mask=there, other=0.0).to(tl.float32)
-            best = tl.maximum(best, tl.where(there, value * scale[None, :] + shift[None, :], 0.0))
+            normal = tl.where(there, value * scale[None, :] + shift[None, :], 0.0)
+            best = tl.maximum(best, normal, propagate_nan=tl.PropagateNan.ALL)
     else:
         value = tl.load(x + places, mask=inside, other=0.0).to(tl.float32)
-        best = tl.maximum(best, value * scale[None, :] + shift[None, :])
+        best = tl.maximum(best, value * scale[None, :] + shift[None, :], propagate_nan=tl.PropagateNan.ALL)
     tl.store(y + places, best.to(y.dtype.element_ty), mask=inside)
 
 
