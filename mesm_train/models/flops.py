@@ -49,7 +49,7 @@ def dense_macs(settings: ModelSettings, encoder: Any | None, *, faces: int, piec
         if settings.kind == "mesm":
             tile = settings.sparse.tile
             sites = [count * -(-height // tile) * -(-width // tile) for height, width in grids]
-            parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=int(count > 0))
+            parts[f"{modality}.attention"] = _attention(settings, encoder, sites, count)
         parts[f"{modality}.sequence"] = _sequence(settings, [count])
     return parts
 
@@ -69,7 +69,7 @@ def counted_macs(settings: ModelSettings, encoder: Any | None, batch: Batch, det
         _, channels, size = STACKS[modality]
         items = int(counts[modality].sum())
         if settings.kind == "mesm":
-            parts |= _chosen(settings, encoder, modality, items, selections, texts=int((counts[modality] > 0).sum()))
+            parts |= _chosen(settings, encoder, modality, items, selections)
         else:
             pairs = [items * height * width * 9 for height, width in _grids(settings, size)]
             parts |= _stack(settings, modality, channels, size, items, pairs)
@@ -95,7 +95,7 @@ def fresh_macs(
             stack = make_stack(settings, modality, _width(encoder))  # in training mode: batch statistics
             guide = torch.randn(1, _width(encoder)).expand(count, -1)
             _, selections = stack(torch.randn(count, channels, *size), guide)
-            parts |= _chosen(settings, encoder, modality, count, selections, texts=1)
+            parts |= _chosen(settings, encoder, modality, count, selections)
             kept[modality] = densities(list(selections))
     return parts, kept
 
@@ -161,9 +161,9 @@ def _stack(
 
 
 def _chosen(
-    settings: ModelSettings, encoder: Any, modality: str, count: int, selections: Sequence[SiteSelection], *, texts: int
+    settings: ModelSettings, encoder: Any, modality: str, count: int, selections: Sequence[SiteSelection]
 ) -> Parts:
-    """The sparse stack on `count` pictures of `texts` utterances, with what its blocks chose."""
+    """The sparse stack on `count` pictures, with what its blocks chose."""
     _, channels, size = STACKS[modality]
     parts = _stack(
         settings, modality, channels, size, count, [active_pairs(selection.kept) for selection in selections]
@@ -174,15 +174,15 @@ def _chosen(
         sites = [count * -(-height // tile) * -(-width // tile) for height, width in _grids(settings, size)]
         steps = zip(selections, settings.channels, settings.channels[1:], strict=False)
         parts[f"{modality}.blocks"] += sum(int((~selection.kept).sum()) // 4 * i * o for selection, i, o in steps)
-    parts[f"{modality}.attention"] = _attention(settings, encoder, sites, texts=texts)
+    parts[f"{modality}.attention"] = _attention(settings, encoder, sites, count)
     return parts
 
 
-def _attention(settings: ModelSettings, encoder: Any, sites: list[int], *, texts: int) -> int:
-    """Scores over `sites` active sites, or tiles, at each block, of `texts` utterances."""
+def _attention(settings: ModelSettings, encoder: Any, sites: list[int], count: int) -> int:
+    """Scores over `sites` active sites, or tiles, at each block; each of `count` pictures projects its text."""
     width = _width(encoder)
     steps = zip(sites, settings.channels, strict=False)
-    return sum(site * (c * c + c) + texts * width * c for site, c in steps)
+    return sum(site * (c * c + c) + count * width * c for site, c in steps)
 
 
 def _sequence(settings: ModelSettings, counts: list[int]) -> int:

@@ -62,6 +62,18 @@ def test_counted_is_dense_for_the_dense_model_and_for_full_grids() -> None:
     assert counted == {name: sum(row[name] for row in rows) for name in rows[0]}
 
 
+def test_attention_costs_what_torch_counts() -> None:
+    """In training, where its products are torch's: of 5 faces and their 2 texts."""
+    model = small("mesm", engine="torch").train()
+    assert model.text is not None
+    batch = pack([utterance(3, 0, 6, 1), utterance(2, 0, 6, 2)])
+    with FlopCounterMode(display=False) as counter:
+        details = model.forward_details(batch)
+    counted = sum(counter.get_flop_counts()["SiteAttention"].values())
+    macs = counted_macs(model.settings, model.text.encoder.config, batch, details)
+    assert counted == 2 * macs["v.attention"]
+
+
 def test_pairs_are_those_of_a_loop() -> None:
     kept = torch.rand(3, 7, 5) < 0.6
     sites = {tuple(site) for site in kept.nonzero().tolist()}
@@ -81,7 +93,7 @@ def test_sparse_model_costs_its_active_pairs() -> None:
     first, second = details.selections["v"]
     pairs = [active_pairs(first.kept), active_pairs(second.kept)]
     assert macs["v.blocks"] == pairs[0] * (4 * 6 + 6 * 6) + pairs[1] * (6 * 8 + 8 * 8)
-    assert macs["v.attention"] == 5 * 24 * 24 * 20 + 2 * 12 * 4 + int(second.active.sum()) * 42 + 2 * 12 * 6
+    assert macs["v.attention"] == 5 * 24 * 24 * 20 + 5 * 12 * 4 + int(second.active.sum()) * 42 + 5 * 12 * 6
     full = dense_macs(model.settings, encoder, faces=5, pieces=0, tokens=0)
     assert macs["v.stem"] == full["v.stem"]
     assert macs["v.blocks"] < full["v.blocks"]
