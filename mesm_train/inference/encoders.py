@@ -17,7 +17,7 @@ from mesm_data.storage.json_files import read_json
 from mesm_train.config.encoder_settings import EncoderSettings
 from mesm_train.config.settings import RunConfig
 from mesm_train.models.pretrained import PROCESSOR, PretrainedFaces, PretrainedSound, faces_branch, sound_branch
-from mesm_train.models.text import find_encoder
+from mesm_train.models.text import DTYPE, find_encoder
 
 SECTIONS = ("sound", "faces")  # of the settings
 CONFIG = "config.json"
@@ -92,7 +92,7 @@ def _make_encoder(config: Mapping[str, Any]) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         settings = AutoConfig.for_model(**config)
-        return AutoModel.from_config(settings, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        return AutoModel.from_config(settings, trust_remote_code=False, dtype=DTYPE)  # type: ignore[no-untyped-call]
 
 
 def as_json(config: Any) -> Description:

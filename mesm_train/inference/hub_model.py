@@ -31,7 +31,7 @@ from mesm_train.inference.new_folder import new_folder
 from mesm_train.inference.predictor import Predictor
 from mesm_train.models.fe2e_mesm import ForwardDetails
 from mesm_train.models.hub import fetch_from_hub
-from mesm_train.models.text import LOCAL, with_fast_gelu
+from mesm_train.models.text import DTYPE, LOCAL, with_fast_gelu
 from mesm_train.training.run_files import PROVENANCE
 
 FILES = ("config.json", "model.safetensors", "text/*", "README.md")
@@ -91,7 +91,8 @@ def _text_encoder(config: Mapping[str, Any] | None) -> nn.Module | None:
     from transformers import AutoConfig, AutoModel
 
     with torch.random.fork_rng(devices=[]):
-        encoder: nn.Module = AutoModel.from_config(with_fast_gelu(AutoConfig.for_model(**config)))  # type: ignore[no-untyped-call]
+        settings = with_fast_gelu(AutoConfig.for_model(**config))
+        encoder: nn.Module = AutoModel.from_config(settings, dtype=DTYPE)  # type: ignore[no-untyped-call]
     return encoder
 
 

@@ -6,7 +6,7 @@ of base size) depend on padding, which their attention masks do not undo.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -189,7 +189,9 @@ def _load(settings: EncoderSettings, section: str) -> tuple[Any, dict[str, Any]]
         for name, value in (("apply_spec_augment", False), ("layerdrop", 0.0)):
             if hasattr(config, name):
                 setattr(config, name, value)
-        encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, **text.LOCAL)
+        encoder, loaded = AutoModel.from_pretrained(
+            folder, config=config, use_safetensors=True, dtype=text.DTYPE, output_loading_info=True, **text.LOCAL
+        )
         file = folder / PROCESSOR
         processor = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except Exception as error:  # what transformers raises depends on where a file is damaged
@@ -197,4 +199,16 @@ def _load(settings: EncoderSettings, section: str) -> tuple[Any, dict[str, Any]]
             f"{section}.encoder {settings.encoder!r} does not load: {first_line(error)}. It must hold config.json and "
             f"model.safetensors, and {PROCESSOR} where its input is normalised"
         ) from error
+    missing = _random_weights(encoder, loaded["missing_keys"])
+    if missing and settings.lr_factor == 0:
+        raise InputError(
+            f"{section}.encoder {settings.encoder!r} lacks weights ({', '.join(missing[:3])}): what it computes would "
+            f"be random. Take a model that has them; or train it, with {section}.lr_factor above 0"
+        )
     return encoder, processor
+
+
+def _random_weights(encoder: Any, missing: Iterable[str]) -> list[str]:
+    """Of the weights that the files lack: without those of a text model, and of what masks inputs in pretraining."""
+    prefix = "vision_model." if hasattr(encoder, "vision_model") else ""
+    return sorted(name for name in missing if name.startswith(prefix) and "mask" not in name)

@@ -18,10 +18,12 @@ from mesm_train.models.hub import fetch_from_hub
 # Never weights that must be unpickled (*.bin): safetensors only.
 FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
 # Classes of transformers that take a mask (n, 1, L, L) as it is. From one of (n, L) transformers makes it, and waits
-# for the device to see whether it is needed (masking_utils.py of 5.17).
+# for the device to see whether it is needed (masking_utils.py of 5.17). The attention "sdpa" reads its booleans,
+# "eager" would add them to the scores.
 MASKS_AS_THEY_ARE = ("AlbertModel", "BertModel", "RobertaModel", "XLMRobertaModel")
 # trust_remote_code: without it transformers asks on the terminal whether to run the code that a folder brings along.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+DTYPE = torch.float32  # of the weights: without it transformers takes that of the files, maybe bfloat16
 
 
 def hidden_states(encoder: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -44,7 +46,8 @@ class TextBranch(nn.Module):
         self.encoder = encoder
         config: Any = encoder.config
         self.width = int(config.hidden_size)
-        self._masks_as_they_are = type(encoder).__name__ in MASKS_AS_THEY_ARE
+        known = type(encoder).__name__ in MASKS_AS_THEY_ARE
+        self._masks_as_they_are = known and config._attn_implementation == "sdpa"
         self.out = nn.Linear(self.width, classes)
         self.frozen = False
         self.hidden_states = hidden_states
@@ -106,7 +109,7 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
-        encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, **LOCAL)
+        encoder = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=DTYPE, **LOCAL)
         refuse_other_models(tokenizer, encoder)
     except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
         raise InputError(
@@ -136,7 +139,7 @@ def load_without_weights(folder: Path) -> tuple[Any, nn.Module]:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
         with torch.random.fork_rng(devices=[]):
-            encoder = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            encoder = AutoModel.from_config(config, trust_remote_code=False, dtype=DTYPE)  # type: ignore[no-untyped-call]
         refuse_other_models(tokenizer, encoder)
     except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
         raise InputError(

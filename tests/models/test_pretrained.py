@@ -20,6 +20,7 @@ from mesm_train.config.settings import OptimConfig
 from mesm_train.data.batch import Batch
 from mesm_train.data.mel import count_pieces
 from mesm_train.data.tokenizer import tokenize
+from mesm_train.inference.encoders import make_faces, make_sound
 from mesm_train.models.encoder_features import EncoderFeatures
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.pretrained import frame_geometry, load_faces, load_sound
@@ -90,6 +91,41 @@ def test_a_face_is_the_pooled_output_of_its_normalised_crop(tmp_path: Path, kind
     model = transformers.AutoModel.from_pretrained(folder).eval()
     output = getattr(model, "vision_model", model)(pixel_values=pixels)
     torch.testing.assert_close(faces(crops), faces.out(output.pooler_output), atol=1e-5, rtol=1e-4)
+
+
+def test_encoders_whose_files_are_in_half_precision_are_computed_in_float32(tmp_path: Path) -> None:
+    """Loaded from their files, and made again by their description beside a checkpoint."""
+    batch = batch_of(COUNTS)
+    folders = {"sound": speech(tmp_path / "speech"), "faces": image(tmp_path / "image")}
+    for folder in folders.values():
+        transformers.AutoModel.from_pretrained(folder).half().save_pretrained(folder)
+    described = {
+        name: {"config": json.loads((folder / "config.json").read_text()), "processor": {}}
+        for name, folder in folders.items()
+    }
+    settings = {name: EncoderSettings(encoder=str(folder)) for name, folder in folders.items()}
+    for sound in (load_sound(settings["sound"], 4), make_sound(described["sound"], 4)):
+        assert sound(batch.samples, batch.sample_counts)[0].dtype == torch.float32
+    for faces in (load_faces(settings["faces"], 4), make_faces(described["faces"], 4)):
+        assert faces(batch.faces).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["ViT", "CLIP"])
+def test_a_frozen_encoder_whose_files_lack_weights_is_refused(tmp_path: Path, kind: str) -> None:
+    """As of models for classification, without a pooling layer: they would be other random numbers in each process."""
+    folder = image(tmp_path, kind)
+    model = transformers.AutoModel.from_pretrained(folder)
+    weights = {name: value for name, value in model.state_dict().items() if "pooler" not in name}
+    if kind == "CLIP":  # whose text model is not used
+        weights = {name: value for name, value in weights.items() if not name.startswith("text_model.")}
+    model.save_pretrained(folder, state_dict=weights)
+    assert load_faces(EncoderSettings(encoder=str(folder), lr_factor=0.1), 4).size == 48
+    frozen = EncoderSettings(encoder=str(folder), lr_factor=0)
+    if kind == "CLIP":
+        assert load_faces(frozen, 4).size == 48
+        return
+    with pytest.raises(InputError, match=r"lacks weights \(pooler\.dense\.bias, pooler\.dense\.weight\)"):
+        load_faces(frozen, 4)
 
 
 def test_no_logit_depends_on_the_batch_and_absent_modalities_add_nothing(tmp_path: Path) -> None:

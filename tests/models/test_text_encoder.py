@@ -13,7 +13,7 @@ from mesm_data.errors import InputError
 from mesm_data.storage.files import sha256_file
 from mesm_train.config.model_settings import TextSettings
 from mesm_train.data.tokenizer import tokenize
-from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, provenance
+from mesm_train.models.text import MASKS_AS_THEY_ARE, TextBranch, find, load, load_without_weights, provenance
 from mesm_train.models.tiny_text import make_tiny
 
 TRANSCRIPTS = ["I am so happy today!", "Why would you do that?", "Okay. Let us go, I am happy to go.", "  ", ""]
@@ -30,15 +30,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])  # a config.json may ask for eager
 @pytest.mark.parametrize("kind", MASKS_AS_THEY_ARE)
-def test_padding_changes_nothing_for_encoders_that_take_masks_as_they_are(kind: str) -> None:
+def test_padding_changes_nothing_for_encoders_that_take_masks_as_they_are(kind: str, attention: str) -> None:
     """In a batch as alone; transformers would say nothing of a mask that it takes for something else."""
     import transformers
 
     encoder = getattr(transformers, kind)
     sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
-    branch = TextBranch(encoder(encoder.config_class(vocab_size=50, **sizes)), 4).eval()
+    config = encoder.config_class(vocab_size=50, attn_implementation=attention, **sizes)
+    branch = TextBranch(encoder(config), 4).eval()
     tokens, counts = torch.randint(4, 50, (3, 9)), torch.tensor([9, 4, 1])
     with torch.no_grad():
         together, _ = branch(tokens, counts)
@@ -77,6 +79,16 @@ def test_the_tiny_encoder_loads_with_a_tokenizer_trained_on_its_texts(tiny: Path
     make_tiny(TRANSCRIPTS, tiny.parent / "again", 8, TextSettings(encoder="tiny"))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert files(tiny.parent / "again")["model.safetensors"] != files(tiny)["model.safetensors"]
+
+
+def test_an_encoder_whose_files_are_in_half_precision_is_computed_in_float32(tiny: Path, tmp_path: Path) -> None:
+    tokenizer, encoder = load(TextSettings(encoder=str(tiny)))
+    tokenizer.save_pretrained(tmp_path)
+    encoder.bfloat16().save_pretrained(tmp_path)
+    tokens, counts = tokenize(tokenizer, TRANSCRIPTS, 8)
+    for again in (load(TextSettings(encoder=str(tmp_path))), load_without_weights(tmp_path)):
+        _, logits = TextBranch(again[1], 4)(tokens, counts)
+        assert logits.dtype == torch.float32
 
 
 def test_an_empty_batch_has_tokens_without_columns(tiny: Path) -> None:
