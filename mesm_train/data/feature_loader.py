@@ -116,12 +116,15 @@ def class_vectors(config: RunConfig, dataset: Dataset, classes: Sequence[str]) -
 
 def statistics(features: FeatureSet, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each number over all rows of `keys`, float32 (d,) each; 0 and 1 without rows."""
-    count, total, squares = 0, np.zeros(features.dim), np.zeros(features.dim)
+    count, origin, total, squares = 0, np.zeros(features.dim), np.zeros(features.dim), np.zeros(features.dim)
     for key in keys:
         values = features.values(key).astype(np.float64)
+        if not count and len(values):
+            origin = values[0]  # from which all are measured: or a number that never changes would vary by rounding
+        values = values - origin
         count, total, squares = count + len(values), total + values.sum(axis=0), squares + (values**2).sum(axis=0)
     if not count:
         return torch.zeros(features.dim), torch.ones(features.dim)
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))
+    return torch.from_numpy((origin + mean).astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))

@@ -1,5 +1,8 @@
 """The two-phase systems: published sizes, no influence between utterances, gradients, absent modalities."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +17,7 @@ from mesm_train.config.two_phase_settings import (
     TwoPhaseSettings,
 )
 from mesm_train.data.batch import Batch, FeatureRows
+from mesm_train.data.feature_loader import statistics
 from mesm_train.models.baselines.make import make_two_phase
 from mesm_train.models.baselines.mult import positions
 from mesm_train.models.baselines.two_phase import Sequence, TwoPhaseModel
@@ -196,3 +200,17 @@ def test_macs_are_those_of_torch_for_the_transformer() -> None:
 def test_heads_that_do_not_divide_the_features_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"lf_transformer\.heads .* v has 8"):
         make("lf-transformer", SMALL, lf_transformer=LFTransformerSettings(heads=(2, 5, 2)))
+
+
+def test_a_number_that_is_the_same_in_all_rows_has_a_deviation_of_0() -> None:
+    """Not one of rounding, by whose inverse a test utterance with another value would be multiplied."""
+    row = np.array([0.1, 3000.7, 0.0], np.float32)
+    lengths = {str(number): number % 13 for number in range(20_000)}
+    many = {key: np.tile(row, (count, 1)) for key, count in lengths.items()}
+    many["1"][0, 2] = 400.0
+    features = SimpleNamespace(dim=3, values=many.__getitem__)
+    mean, deviation = statistics(features, list(many))  # type: ignore[arg-type]
+    together = np.concatenate(list(many.values())).astype(np.float64)
+    assert deviation[:2].tolist() == [0, 0]
+    np.testing.assert_allclose(mean, together.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation[2], together[:, 2].std(), rtol=1e-6)
