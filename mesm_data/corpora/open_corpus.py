@@ -20,7 +20,7 @@ def open_corpus(name: str, source: Path | None) -> Corpus:
     from mesm_data.corpora.registry import find_scan
     from mesm_data.corpora.table.corpus_file import is_corpus_file, read_corpus_file
 
-    if is_corpus_file(name) or Path(name).is_file():
+    if is_corpus_file(name) or (Path(name).suffix and Path(name).is_file()):
         return read_corpus_file(Path(name), source)
     find_scan(name)  # an unknown name is the first problem to report
     return scan_corpus(name, source or _source_from_environment(name))

@@ -4,7 +4,6 @@ Paths are relative to the root of the corpus. A file under another path is `move
 difference. A recipe.lock names no files: each utterance's files are searched there by their digest.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mesm_data.schema.recordings import Corpus, Recording, Utterance
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_data.storage.json_models import JsonModel, validate_json
+from mesm_data.storage.parallel import available_cpus
 from mesm_data.storage.progress import Step, no_step
 
 FINGERPRINT_VERSION = 1
@@ -91,7 +91,7 @@ def fingerprint(
         finally:
             step(sizes[path])
 
-    with ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(threads or min(16, 2 * available_cpus())) as pool:
         digests = list(pool.map(digest, sizes))
     table = {
         path: {"sha256": digest, "size": size} for (path, size), digest in zip(sizes.items(), digests, strict=True)

@@ -6,7 +6,8 @@ from mesm_data.dataset.reader import Dataset
 from mesm_data.features import writer
 from mesm_data.features.base import Extractor
 from mesm_data.features.feature_set import FeatureSet
-from mesm_data.pipeline.executors.local import available_cpus, run_local, run_pool
+from mesm_data.pipeline.executors.local import run_local, run_pool
+from mesm_data.storage.parallel import available_cpus
 from mesm_data.storage.progress import Step, no_step
 
 

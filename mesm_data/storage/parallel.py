@@ -1,5 +1,6 @@
-"""Parallel transfers in threads; the first error stops all of them."""
+"""The cores of this process, and parallel transfers in threads, of which the first error stops all."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
@@ -8,6 +9,11 @@ from typing import Any
 from mesm_data.storage.progress import Step
 
 MAX_CONNECTIONS = 8  # S3 and web servers limit the rate of one connection to a part of the bandwidth
+
+
+def available_cpus() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
 
 
 class _Stopped(Exception):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import InputError
-from mesm_data.pipeline.executors.local import available_cpus
+from mesm_data.storage.parallel import available_cpus
 from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, iemocap_align, iemocap_text, script, speech
 from mesm_data.synthetic.acting import Part, plan_looks

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.toolchain import ffmpeg_binary
-from mesm_data.pipeline.executors.local import available_cpus
+from mesm_data.storage.parallel import available_cpus
 from mesm_data.storage.progress import Progress, no_progress
 from mesm_data.synthetic import expression, mosei_csd, mosei_script, mosei_text, speech
 from mesm_data.synthetic.acting import Part, plan_looks

@@ -149,7 +149,7 @@ def _notes(comparison: Comparison) -> list[str]:
             "standard deviation, and in how many of them the system is better. No test: runs of one fold share their "
             "data."
         )
-        notes += _single_runs(comparison)
+        notes += _single_seeds(comparison)
     notes += [_leaks(comparison)]
     for name, sentences in comparison.caveats.items():
         if sentences:
@@ -163,7 +163,7 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _single_runs(comparison: Comparison) -> list[str]:
+def _single_seeds(comparison: Comparison) -> list[str]:
     """The interval and p are about two trained models; the rounding of another CPU moved the demo's F1 by .09."""
     single = [system.name for system in comparison.systems if len(system.seeds) == 1]
     if not single:

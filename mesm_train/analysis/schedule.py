@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from mesm_data.errors import MesmError
-from mesm_data.pipeline.executors.local import available_cpus
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.parallel import available_cpus
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump
 from mesm_train.runs.run import start_run

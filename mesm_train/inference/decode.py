@@ -151,7 +151,7 @@ def _videos(
 
 def _without_undetected(video: VideoResult, face: FaceChoice) -> VideoResult:
     """Skip the crops of frames in which no face was detected, as the loader does with `loader.undetected: skip`."""
-    kept = [index for index, face in enumerate(video.faces) if face.detected]
+    kept = [index for index, crop in enumerate(video.faces) if crop.detected]
     skipped = len(video.faces) - len(kept)
     if not skipped:
         return video

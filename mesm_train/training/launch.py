@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from uuid import uuid4
 
-from mesm_data.pipeline.executors.local import available_cpus
+from mesm_data.storage.parallel import available_cpus
 
 STOPPED_EXIT_CODE = 130  # after Ctrl-C or SIGTERM
 SHUTDOWN_SECONDS = "60"  # that ranks have to save and end after a signal

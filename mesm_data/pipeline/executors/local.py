@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from mesm_data.errors import MesmError
 from mesm_data.pipeline.executors.base import WorkerDied
+from mesm_data.storage.parallel import available_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,11 +26,6 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CONTEXT = get_context("spawn")
-
-
-def available_cpus() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
 
 
 def run_local(
