@@ -499,6 +499,7 @@ def test_runs_are_compared_with_paired_differences(trained_run: Path, run: Path,
     html_page = Page(write_comparison([trained_run, trained_run], tmp_path / "page.html").read_text())
     assert "trained (1) · trained (2)" in html_page.words
     assert "+0.0 +0.0 to +0.0" in html_page.words
+    assert "They are between trained models: another seed" in html_page.words
     assert "Not comparable" not in html_page.words
     other = Page(write_comparison([trained_run, run], tmp_path / "page.html").read_text())
     assert "Not comparable: the dataset of run differs from that of trained." in other.words
