@@ -36,7 +36,7 @@ setup: .venv/.ready
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(WORKERS)
 
 # worksteal: a worker keeps the tests of a file, and so what they share. loadgroup: Ray's tests, which are slow ones, stay
 # on one worker.

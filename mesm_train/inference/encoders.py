@@ -92,7 +92,7 @@ def _make_encoder(config: Mapping[str, Any]) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         settings = AutoConfig.for_model(**config)
-        return AutoModel.from_config(settings, trust_remote_code=False, dtype=DTYPE)  # type: ignore[no-untyped-call]
+        return AutoModel.from_config(settings, trust_remote_code=False, dtype=DTYPE)
 
 
 def as_json(config: Any) -> Description:

@@ -92,7 +92,7 @@ def _text_encoder(config: Mapping[str, Any] | None) -> nn.Module | None:
 
     with torch.random.fork_rng(devices=[]):
         settings = with_fast_gelu(AutoConfig.for_model(**config))
-        encoder: nn.Module = AutoModel.from_config(settings, dtype=DTYPE)  # type: ignore[no-untyped-call]
+        encoder: nn.Module = AutoModel.from_config(settings, dtype=DTYPE)
     return encoder
 
 

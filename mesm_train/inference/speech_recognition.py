@@ -25,13 +25,13 @@ class Whisper:
             raise InputError(f"--whisper {folder}: expected a folder with config.json and model.safetensors of Whisper")
         from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, logging, pipeline
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             if kind != "whisper":
                 raise ValueError(f"it is a model of the type {kind}.")
-            processor: Any = AutoProcessor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
+            processor: Any = AutoProcessor.from_pretrained(folder, **local)
             model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, use_safetensors=True, **local)
         except Exception as error:  # what transformers raises depends on where a file is damaged
             raise InputError(f"--whisper {folder} does not load: {first_line(error)}") from error

@@ -182,7 +182,7 @@ def _load(settings: EncoderSettings, section: str) -> tuple[Any, dict[str, Any]]
     folder = text.find_encoder(settings.encoder, settings.revision, f"{section}.encoder")
     from transformers import AutoConfig, AutoModel, logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder, **text.LOCAL)
         # SpecAugment refuses sound of less than 10 frames, and would come on top of `augment`.

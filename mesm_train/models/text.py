@@ -105,7 +105,7 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
     folder = find(settings)
     from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would cut through the lines of the loop
+    logging.disable_progress_bar()  # it would cut through the lines of the loop
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
@@ -139,7 +139,7 @@ def load_without_weights(folder: Path) -> tuple[Any, nn.Module]:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         config = with_fast_gelu(AutoConfig.from_pretrained(folder, **LOCAL))
         with torch.random.fork_rng(devices=[]):
-            encoder = AutoModel.from_config(config, trust_remote_code=False, dtype=DTYPE)  # type: ignore[no-untyped-call]
+            encoder = AutoModel.from_config(config, trust_remote_code=False, dtype=DTYPE)
         refuse_other_models(tokenizer, encoder)
     except Exception as error:  # what transformers and tokenizers raise depends on where a file is damaged
         raise InputError(

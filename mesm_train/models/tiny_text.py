@@ -26,7 +26,7 @@ def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: Tex
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast, logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     tiny = settings.tiny
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     words = pre_tokenizers.Metaspace()
@@ -36,7 +36,7 @@ def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: Tex
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, words, decoders.Metaspace()
     special = [(CLS, 2), (SEP, 3)]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{CLS} $A {SEP}", special_tokens=special)
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, cls_token=CLS, sep_token=SEP
     )
     config = AlbertConfig(
