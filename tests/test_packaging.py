@@ -170,9 +170,9 @@ def test_a_wheel_in_a_fresh_environment_writes_the_sample_and_builds_it(wheel: P
     assert where.startswith(str(site))
     assert "build" in run("mesm-data", "--help").stdout
     assert "demo-fe2e" in run("mesm-train", "run").stdout
-    run("mesm-data", "sample", "iemocap", "corpus", "--dialogs", "1")
+    run("mesm-data", "sample", "mosei", "corpus", "--dialogs", "1")
     build = ("--source", "corpus", "--out", "shards", "--limit", "2", "--workers", "1", "--no-video")
-    assert run("mesm-data", "build", "iemocap", *build).stdout.startswith("root ")
+    assert run("mesm-data", "build", "mosei", *build).stdout.startswith("root ")
     assert "all 2 samples are as recorded" in run("mesm-data", "verify", "shards").stderr
 
 

@@ -55,7 +55,10 @@ def test_workers_folder_file_times_and_umask_change_no_byte(
     assert all(shard.stat().st_mode & 0o777 == 0o644 for shard in (tmp_path / "out" / "shards").iterdir())
 
 
-def test_ten_kills_and_resumptions_change_no_byte(tmp_path: Path, corpus: Path, reference: dict[str, object]) -> None:
+@pytest.mark.parametrize("number", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_kills_and_resumptions_change_no_byte(
+    tmp_path: Path, corpus: Path, reference: dict[str, object], number: int
+) -> None:
     """SIGKILL to the whole process group at random moments; then once to the end."""
     out = tmp_path / "out"
     program = "import sys, test_same_bytes as t; t.build_dataset(t.scan_corpus('iemocap', t.Path(sys.argv[1])), "
@@ -64,7 +67,7 @@ def test_ten_kills_and_resumptions_change_no_byte(tmp_path: Path, corpus: Path, 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
     moments = random.Random(7)
     kills = 0
-    while kills < 10:
+    while kills < number:
         command = [sys.executable, "-c", guarded, str(corpus), str(out)]
         process = subprocess.Popen(command, env=environment, start_new_session=True)
         try:

@@ -79,13 +79,7 @@ def page(run: Path) -> str:
 
 
 def read_everything(run: Path) -> str | None:
-    """Everything that reads the JSON files of a run; the sentence that refuses one of them."""
-    assert page(run)  # a report says what is damaged, and is made
-    return read_without_report(run)
-
-
-def read_without_report(run: Path) -> str | None:
-    """The same, but for the report, which takes half a second."""
+    """All that reads the JSON files of a run, but for its report; the sentence that refuses one of them."""
     sentences = []
     for use in (
         lambda: summary_table(compare(read_systems([run]))),
@@ -103,6 +97,7 @@ def read_without_report(run: Path) -> str | None:
 
 def test_a_valid_run_is_read(run: Path) -> None:
     assert read_everything(run) is None
+    assert page(run)
     assert read_record(run).remarks == ()
 
 
@@ -120,13 +115,18 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_json_of_the_wrong_shape_is_one_message(run: Path, name: str) -> None:
-    read = read_without_report if name.startswith("checkpoints/") else read_everything  # no report reads those
+    drawn = set()
     for data in JSON:
         (run / name).write_bytes(data)
-        message = read(run)
+        message = read_everything(run)
         assert message is not None, data
         assert Path(name).name in message or "step-00000007" in message
         assert len(message) < 1000
+        record = read_record(run)
+        rest = repr(replace(record, remarks=()))
+        if rest not in drawn:  # a page takes half a second, and differs in its remarks alone where nothing else does
+            assert render_report(record)  # which says what is damaged
+            drawn.add(rest)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_settings_that_expand_or_are_huge_are_refused_with_a_short_message(tmp_p
     for content, message in (
         (BOMB, "aliases"),
         ("name: " + "x" * 2**20, "more than 1024 KiB"),
-        ("name: [" + "x," * 10**5 + "]", "expected a text"),
+        ("name: [" + "x," * 10**4 + "]", "expected a text"),
         ("x" * 1000 + ": 1", "there is no such setting"),
         ("model: {kind: " + "x" * 10**5 + "}", "expected one of fe2e, mesm"),
         ("name: " + "[" * 10**4, "not valid YAML"),

@@ -90,12 +90,13 @@ def test_another_seed_is_another_run(unbroken: Path, recipe: Path, tmp_path: Pat
     assert numbers(tmp_path / "run")[0] != numbers(unbroken)[0]
 
 
-def test_five_kills_do_not_change_the_result(unbroken: Path, recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_kills_do_not_change_the_result(unbroken: Path, recipe: Path, tmp_path: Path, kills: int) -> None:
     """SIGKILL after a random number of lines, with a checkpoint at every update; then to the end."""
     run = tmp_path / "run"
     moments = random.Random(3)
     command = train("run", recipe, "--out", run, "--resume", "--set", "checkpoint_seconds=0", "--log-seconds", "0")
-    for _ in range(5):
+    for _ in range(kills):
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT
         )
@@ -111,7 +112,7 @@ def test_five_kills_do_not_change_the_result(unbroken: Path, recipe: Path, tmp_p
     assert weights(run) == weights(unbroken)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_saves_a_checkpoint_and_the_run_resumes_exactly(
     unbroken: Path, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
