@@ -350,7 +350,7 @@ def test_different_ids_have_different_keys(ids: list[str]) -> None:
     assert len({sample_key(id_) for id_ in ids}) == len(ids)
 
 
-@pytest.mark.media  # takes many seconds
+@pytest.mark.slow
 def test_a_table_of_100_000_rows_is_read_in_less_than_a_gigabyte(media: Path) -> None:
     n = 100_000
     table = {"file": ["a.mp4"] * n, "start": range(n), "end": range(1, n + 1), "emotion": ["x", "y"] * (n // 2)}

@@ -159,7 +159,7 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
 @pytest.mark.parametrize(
     ("tile", "tolerance"),
     [
-        (4, 1e-4),
+        pytest.param(4, 1e-4, marks=pytest.mark.slow),  # FE2E is exported by the test of docs/export.md
         pytest.param(1, 1e-2, marks=pytest.mark.slow),  # of many sites some weigh almost the same: rounding chooses
     ],
 )

@@ -40,6 +40,7 @@ def weights(run: Path) -> str:
     return sha256_file(run / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
 
 
+@pytest.mark.slow  # 14 s, to import torch in three processes
 def test_an_invalid_setting_is_reported_once_by_all_ranks(recipe: str, tmp_path: Path) -> None:
     command = [*PROGRAM, "run", recipe, "--out", str(tmp_path / "run"), "--nproc-per-node", "2", "--set", "labels=sixx"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
