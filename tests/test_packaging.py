@@ -112,6 +112,7 @@ def results(library: ctypes.CDLL) -> list[torch.Tensor]:
 
 
 @needs_compiler
+@pytest.mark.slow  # the kernels are compiled once more
 def test_kernels_read_and_write_every_vector_at_an_address_that_its_type_permits(tmp_path: Path) -> None:
     """Which of the others fault depends on the compiler: GCC 12 happened to place all of them well, GCC 13 not."""
     path = tmp_path / "checked.so"
@@ -146,7 +147,7 @@ def test_an_installed_library_is_used_if_it_is_complete_and_the_processor_suppor
     assert build.installed_library(tmp_path) is None
 
 
-@pytest.mark.media
+@pytest.mark.slow
 def test_a_wheel_in_a_fresh_environment_writes_the_sample_and_builds_it(wheel: Path, tmp_path: Path) -> None:
     """Installed by pip without a network, and run far from this checkout; only dependencies come from this Python."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)

@@ -53,7 +53,8 @@ def curves(runs: Sequence[Curve]) -> str:
 
     Train and validation loss have axes of their own: classes may be weighted in the one and never are in the other.
     """
-    figure = _figure(10.4, 4.6, PAGE, layout="constrained")
+    figure = _figure(10.4, 4.6, PAGE)
+    figure.subplots_adjust(left=0.055, right=0.99, bottom=0.09, top=0.94, wspace=0.13, hspace=0.2)
     (loss, valid_loss), (score, rate) = figure.subplots(2, 2, sharex=True)
     several = len(runs) > 1
     _panel(loss, "Train loss", PAGE)
@@ -96,7 +97,8 @@ def curves(runs: Sequence[Curve]) -> str:
 
 def reliability(predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int]) -> str:
     """Observed share of positives over the predicted probability by bin, and how many predictions each bin has."""
-    figure = _figure(4.6, 4.4, PAGE, layout="constrained")
+    figure = _figure(4.6, 4.4, PAGE)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.94, hspace=0.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _panel(upper, "Share that is true", PAGE)
     upper.plot([0, 1], [0, 1], color=PAGE.faint, linestyle="--", linewidth=1)
@@ -183,7 +185,7 @@ def _svg(figure: "Figure") -> str:
 
 
 def _panel(axes: "Axes", title: str, theme: Theme) -> None:
-    axes.set_title(title, loc="left", fontsize=9, color=theme.ink)
+    axes.set_title(title, loc="left", y=1, fontsize=9, color=theme.ink)  # without y its place is computed, slowly
     axes.set_facecolor(theme.paper)
     axes.tick_params(colors=theme.faint, labelsize=8, length=0)
     axes.grid(color=theme.line, linewidth=0.5)

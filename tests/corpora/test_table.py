@@ -367,6 +367,16 @@ def test_a_table_of_100_000_rows_is_read_in_less_than_a_gigabyte(media: Path) ->
     assert (rows, kilobytes < 1_000_000) == (n, True)
 
 
+def test_a_file_without_a_suffix_is_not_a_table_though_it_has_the_name_of_a_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "iemocap").write_text("notes\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MESM_IEMOCAP", raising=False)
+    with pytest.raises(InputError, match=r"no source: give --source, or set MESM_IEMOCAP"):
+        open_corpus("iemocap", None)
+
+
 # And back
 
 

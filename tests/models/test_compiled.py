@@ -75,6 +75,7 @@ def calls(function: Callable[..., Tensor], *arguments: Any) -> int:
     return len(re.findall(r"(cpp_fused\w*|extern_kernels\.\w+|torch\.ops\.[\w.]+)\(", forward + backward))
 
 
+@pytest.mark.slow  # 10 s, for torch to find no compiler
 def test_a_machine_without_a_compiler_is_told_so() -> None:
     program = "import torch; from mesm_train.data.device import check_compiler; check_compiler(torch.device('cpu'))"
     done = subprocess.run([sys.executable, "-c", program], env={"CXX": "none"}, capture_output=True, text=True)
