@@ -12,11 +12,12 @@ from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 # Else each of the hundred processes that the tests start compiles our modules again: .4 s of the 4 s of `mesm-train`.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import pytest
 from commands import run_command
 from hypothesis import settings
+
+sys.dont_write_bytecode = False  # as the environment above
 
 # The first example pays for imports, and the machine may be busy.
 settings.register_profile("mesm", deadline=None)
