@@ -1,6 +1,6 @@
 # make setup        .venv with everything that the targets below need
 # make check        style, types, and the tests that need no media: a minute or two
-# make test         style, types, tests: 8 minutes on 2 cores
+# make test         style, types, tests: 8 to 12 minutes on 2 cores
 # make check-full   the slow tests too, with the coverage of the code by lines; Triton, 290 MB, is installed for them
 # make check-oldest the tests of `make test` with the lowest versions that pyproject.toml allows: 7 GB, a CUDA build of torch
 # make docs         the documentation as a site, in site/
