@@ -34,7 +34,8 @@ def content(path: Path) -> dict[str, object]:
 def reference(once: Callable[[str, Callable[[Path], None]], Path], corpus: Path) -> dict[str, object]:
     """One worker, in this process."""
     path = once(
-        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+        "same-bytes-reference",
+        lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None,
     )
     return content(path)
 

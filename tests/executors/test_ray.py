@@ -127,7 +127,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_build_changes_no_byte(
     assert killed
     assert killed[0] < info["counts"]["ok"]
     reference = once(
-        "reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
+        "ray-reference", lambda path: build_dataset(scan_corpus("iemocap", corpus), path, RECIPE, workers=1) and None
     )
     assert info["root"] == read_json(reference / "dataset.json")["root"]
     assert not list((tmp_path / "out").rglob("*.tmp"))
