@@ -54,7 +54,7 @@ def shared() -> Path:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """once(name, make): a path that `make` fills once for all workers of this session.
 
-    Who gives a name that another test gives has what was made first, so it must be made of the same.
+    Tests that give the same name share one path, so what they make must be the same.
     """
     base = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):

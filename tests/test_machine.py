@@ -61,8 +61,8 @@ files = max(map(int, os.listdir("/proc/self/fd")))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 number, limits = {
     "files": (resource.RLIMIT_NOFILE, [files + more for more in (1, 3, 4, 5, 6, 7, 8)]),
-    "size": (resource.RLIMIT_FSIZE, [100, 5_000, 300_000]),
-    "memory": (resource.RLIMIT_AS, [used + (more << 20) for more in (2, 8, 14, 20)]),
+    "size": (resource.RLIMIT_FSIZE, [100, 5_000, 100_000, 300_000]),
+    "memory": (resource.RLIMIT_AS, [used + (more << 20) for more in (2, 5, 8, 11, 14, 20)]),
 }[kind]
 out = folder / "out"
 for limit in limits:
@@ -91,7 +91,7 @@ def test_a_process_without_descriptors_room_or_memory_fails_no_utterance(
         capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     answers = done.stdout.splitlines()
-    assert len(answers) >= 4, done.stderr
+    assert len(answers) > 4, done.stderr
     assert {answer for answer in answers if not answer.startswith("ended: ")} == {root}, answers
     assert answers[-1] == root
     assert answers[0].startswith("ended: ")
