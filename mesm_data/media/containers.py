@@ -7,12 +7,13 @@ Only the formats below are tried.
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mesm_data.errors import MesmError
 from mesm_data.storage.files import open_regular_file
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
 
 # The names of FFmpeg's demuxers, each as FFmpeg spells it; `ffmpeg -demuxers` lists them.
@@ -51,3 +52,8 @@ def open_clip(mp4: bytes) -> "InputContainer":
     import av
 
     return av.open(io.BytesIO(mp4), "r", format="mp4")
+
+
+def is_empty(packet: "Packet[Any]") -> bool:
+    """Whether a packet of a file has no bytes: FFmpeg's decoders refuse it. What ends a stream is not one."""
+    return not packet.size and bool(packet.buffer_ptr)

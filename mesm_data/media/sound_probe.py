@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import open_container
+from mesm_data.media.containers import is_empty, open_container
 from mesm_data.media.toolchain import describe_error
 from mesm_data.media.video import container_start
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -49,6 +49,8 @@ def _first_time(container: "av.container.InputContainer", stream: "av.AudioStrea
     import av
 
     for packet in container.demux(stream):
+        if is_empty(packet):
+            continue
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import open_container
+from mesm_data.media.containers import is_empty, open_container
 from mesm_data.media.frame import Frame, Orientation, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -105,9 +105,9 @@ class Video:
         last, end = -math.inf, 0
         stamps = TimestampSelector()
         orientation: Orientation | None = None
-        for number, image in enumerate(self._images()):
+        for number, (image, shown) in enumerate(self._images()):
             orientation = orientation if number else read_orientation(image)
-            stamp = stamps.select(image.pts, image.dts)
+            stamp = stamps.select(shown.pts, shown.dts)
             # In a stream without time stamps (raw video) each frame is shown for the usual duration.
             begin = stamp * tick - zero if stamp is not None else end
             if number and (begin < last - back or begin > end + ahead):
@@ -116,20 +116,25 @@ class Video:
             if begin < last:
                 self._disordered.append(Fraction(begin, self.scale))
                 continue
-            last, end = begin, begin + (image.duration * tick if image.duration else each)
+            last, end = begin, begin + (shown.duration * tick if shown.duration else each)
             yield Frame(begin=begin, end=end, scale=self.scale, image=image, orientation=orientation)
 
-    def _images(self) -> Iterator["av.VideoFrame"]:
+    def _images(self) -> Iterator[tuple["av.VideoFrame", "av.VideoFrame | av.Packet[av.VideoStream]"]]:
+        """Yield each image with what has its time stamps: itself, or a packet that shows it once more."""
         import av
 
         packets = self._container.demux(self._stream)
+        shown: list[tuple[av.VideoFrame, av.VideoFrame | av.Packet[av.VideoStream]]] = []
         while True:
             packet = None
             try:
                 packet = next(packets)
                 if packet.is_keyframe:
                     self._keys.append(self._time(packet))
-                images = packet.decode()
+                if is_empty(packet):  # Theora repeats a picture so
+                    shown = [(image, packet) for image, _ in shown[-1:]]
+                else:
+                    shown = [(image, image) for image in packet.decode()]
             except StopIteration:
                 return
             except av.FFmpegError as error:
@@ -139,7 +144,7 @@ class Video:
                     continue
                 self.stopped = describe_error(error)
                 return
-            yield from images
+            yield from shown
 
     def _time(self, packet: "av.Packet[av.VideoStream]") -> Fraction:
         stamp = packet.pts if packet.pts is not None else packet.dts

@@ -6,6 +6,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -20,6 +21,7 @@ from mesm_data.media.clip_encoder import ClipWriter
 from mesm_data.media.frame import Frame
 from mesm_data.media.frame_sampling import FrameSampler, TimeSpan
 from mesm_data.media.pixels import to_rgb
+from mesm_data.media.sound_probe import probe_sound
 from mesm_data.media.toolchain import ErrorOutput, ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.schema.recordings import AudioSource
@@ -43,6 +45,8 @@ FILES = {
     "vp8.webm": ("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "2M"),
     "theora.ogv": ("-c:v", "libtheora", "-q:v", "9"),
     "raw.h264": B_FRAMES,
+    "hevc.mp4": ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=4"),
+    "vp9.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-b:v", "2M"),
     "raw.m4v": ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2"),
 }
 
@@ -72,6 +76,34 @@ def test_frame_times_are_those_of_ffmpeg_in_every_container(tmp_path: Path, name
     # Encoders of MPEG-4 and Theora leave out the last B-frames or repeat a picture; none comes before an earlier one.
     assert order == sorted(order)
     assert len(order) >= COUNT - 3
+
+
+def test_a_picture_that_theora_repeats_by_an_empty_packet_is_shown_again(tmp_path: Path) -> None:
+    """FFmpeg's decoder refuses such a packet, which ended the video there; its end is that of the last repetition."""
+    still = "color=black:d=2:s=96x64:r=25,drawbox=c=white:t=fill:enable='eq(n\\,30)',format=yuv420p"
+    ffmpeg("-f", "lavfi", "-i", still, "-c:v", "libtheora", tmp_path / "still.ogv")
+    assert len(times_of_ffmpeg(tmp_path / "still.ogv")) < 10
+    video = Video(tmp_path / "still.ogv")
+    bright = {frame.time: frame.image.to_ndarray(format="gray").mean() > 128 for frame in video.frames()}
+    assert bright == {Fraction(n, 25): n == 30 for n in range(50)}
+    assert video.stopped is None
+    [sight] = seen(tmp_path, "still.ogv", one("a", 0.0, 2.0))
+    assert (sight.status, sight.problems) == ("ok", [])
+    assert sight.clip
+    assert len(list(Video(sight.clip).frames())) == 50
+
+
+def test_an_empty_packet_of_sound_is_not_the_end_of_the_track(tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=2", "-c:a", "mp2", tmp_path / "whole.nut")
+    with av.open(str(tmp_path / "whole.nut")) as whole, av.open(str(tmp_path / "track.nut"), "w") as track:
+        stream = track.add_stream_from_template(whole.streams.audio[0])
+        for packet in list(whole.demux(audio=0))[:-1]:
+            copy = av.Packet(bytes(packet) if (packet.pts or 0) > 0 else b"")
+            copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+            copy.time_base, copy.stream = packet.time_base, stream
+            track.mux(copy)
+    assert probe_sound(tmp_path / "track.nut")[1:] == (44_100, Fraction(1152, 44_100))
+    assert AudioReader(tmp_path).read([AudioSource(path="track.nut")]).status == "ok"
 
 
 def test_an_avi_with_b_frames_shows_the_picture_of_each_moment_and_gives_a_clip(tmp_path: Path) -> None:
