@@ -21,9 +21,10 @@ _SCALE = 1 << 16
 _BLOCK = 30_000  # chroma samples that are converted together: 120 kB of int32, which fit in a cache
 # numpy scalars: for plain ints numpy looks up the limits of the type at each call.
 _BLACK, _WHITE = np.int32(0), np.int32(256 * _SCALE - 1)
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 # Packed formats, and the planar format with the same samples.
 _PLANAR = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "nv12": "yuv420p", "nv21": "yuv420p"}
+_BIG_ENDIAN_RGB16 = ("rgb565be", "rgb555be", "bgr565be", "bgr555be")
 
 
 def frame_size(frame: Frame) -> tuple[int, int]:
@@ -82,6 +83,8 @@ def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
 def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
     """Columns of the stored image as RGB, in 16-bit fixed point."""
     if _is_rgb(image):
+        if image.format.name in _BIG_ENDIAN_RGB16:  # libswscale 9.5 reads them as little-endian on the way to rgb24
+            image = image.reformat(format="gbrp")
         packed = image.reformat(format="rgb24").to_ndarray()
         return np.ascontiguousarray(packed[:, left:right])
     luma, chroma, (down, across) = _components(image, left, right)
@@ -130,9 +133,9 @@ def _components(
 def _planar(image: "av.VideoFrame") -> "av.VideoFrame":
     """The image in a little-endian format whose first three planes are Y, U and V, or whose first is Y alone."""
     name = image.format.name
-    if name.startswith(("yuv4", "yuvj4", "yuva4", "gray")) and not name.endswith("be"):
-        return image
-    return image.reformat(format=_PLANAR.get(name, "yuv444p"))
+    if not name.startswith(("yuv4", "yuvj4", "yuva4", "gray")):
+        return image.reformat(format=_PLANAR.get(name, "yuv444p"))
+    return image.reformat(format=f"{name[:-2]}le") if name.endswith("be") else image
 
 
 def _subsampling(image: "av.VideoFrame") -> tuple[int, int]:
@@ -179,7 +182,9 @@ def _is_rgb(image: "av.VideoFrame") -> bool:
 
 
 def _is_full_range(image: "av.VideoFrame") -> bool:
-    return image.format.name.startswith("yuvj") or int(image.color_range) == _FULL_RANGE
+    """Whether black is 0 and white 255, not 16 and 235. Grey without a tag (raw Y800, say) is, as in players."""
+    name, tag = image.format.name, int(image.color_range)
+    return tag == _FULL_RANGE or name.startswith("yuvj") or (name.startswith("gray") and tag != _LIMITED_RANGE)
 
 
 def _is_bt709(image: "av.VideoFrame") -> bool:

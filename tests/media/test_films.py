@@ -24,7 +24,7 @@ from mesm_data.media.extract import extract_video
 from mesm_data.media.frame import Frame
 from mesm_data.media.frame_sampling import TimeSpan
 from mesm_data.media.options import parse_seconds
-from mesm_data.media.pixels import frame_size, region_columns, to_rgb, yuv420_planes
+from mesm_data.media.pixels import colour_tags, frame_size, region_columns, to_rgb, yuv420_planes
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
@@ -93,6 +93,30 @@ def test_colours_of_any_pixel_format_are_those_of_the_standard(name: str, shape:
     expected = np.stack([y + 1.402 * v, y - (0.114 * 1.772 * u + 0.299 * 1.402 * v) / 0.587, y + 1.772 * u], -1)
     assert np.abs(to_rgb(frame, 0, 33) - expected.clip(0, 255)).max() <= 0.51
     assert [plane.shape for plane in yuv420_planes(frame, 4, 33)] == [(17, 29), (9, 15), (9, 15)]
+
+
+COLOURS = {  # raw pixel formats, and the largest difference: 5 or 6 bits of a channel become 8 in several ways
+    **dict.fromkeys(("yuv410p", "yuv411p", "nv12", "nv21", "uyvy422", "yuyv422", "yuva420p"), 2),
+    **dict.fromkeys(("yuv422p12le", "yuv444p16be", "gray", "gray10le", "gray16be", "ya8"), 2),
+    **dict.fromkeys(("rgb24", "bgra", "gbrp10le", "rgb48be", "pal8"), 2),
+    **dict.fromkeys(("rgb565le", "rgb565be", "rgb555le", "rgb555be", "bgr565be", "bgr555be"), 9),
+}
+
+
+@pytest.mark.parametrize("pixels", COLOURS)
+def test_colours_of_raw_video_are_those_of_ffmpeg(tmp_path: Path, pixels: str) -> None:
+    """White, dark grey and red areas, without tags of colour."""
+    areas = f"color=0x404040:s=96x64:d=0.1:r=25,drawbox=c=white:t=fill:w=32,drawbox=c=red:t=fill:x=64,format={pixels}"
+    ffmpeg("-f", "lavfi", "-i", areas, "-c:v", "rawvideo", tmp_path / "film.nut")
+    picture = ("-frames:v", 1, "-sws_flags", "accurate_rnd", "-f", "rawvideo", "-pix_fmt", "rgb24")
+    ffmpeg("-i", tmp_path / "film.nut", *picture, tmp_path / "raw")
+    expected = np.fromfile(tmp_path / "raw", np.uint8).reshape(64, 96, 3)[32, [16, 48, 80]].astype(int)
+    frame = next(Video(tmp_path / "film.nut").frames())
+    assert frame.image.format.name == pixels
+    assert np.abs(to_rgb(frame, 0, 96)[32, [16, 48, 80]] - expected).max() <= COLOURS[pixels]
+    if COLOURS[pixels] < 3 and pixels != "pal8":  # the others' white is not quite white
+        white = 255 if colour_tags(frame.image)["range"] == "pc" else 235
+        assert abs(int(yuv420_planes(frame, 0, 96)[0][32, 16]) - white) <= 1
 
 
 @pytest.mark.parametrize("turn", [("-display_rotation", 90), ("-display_rotation", -90), ("-display_rotation", 180)])
