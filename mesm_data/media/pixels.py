@@ -15,8 +15,16 @@ from mesm_data.schema.recordings import VideoRegion
 if TYPE_CHECKING:
     import av
 
-# Red and blue weights of luma: ITU-R BT.601 and BT.709.
-_BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
+# By FFmpeg's number of the matrix (ITU-T H.273): its name there, and the weights of red and blue in luma.
+_MATRICES = {
+    1: ("bt709", (0.2126, 0.0722)),
+    4: ("fcc", (0.30, 0.11)),
+    5: ("bt470bg", (0.299, 0.114)),
+    6: ("smpte170m", (0.299, 0.114)),  # BT.601
+    7: ("smpte240m", (0.212, 0.087)),
+    9: ("bt2020nc", (0.2627, 0.0593)),  # HDR of telephones
+}
+_BT709, _BT601, _UNTAGGED = 1, 6, 2
 _SCALE = 1 << 16
 _BLOCK = 30_000  # chroma samples that are converted together: 120 kB of int32, which fit in a cache
 # numpy scalars: for plain ints numpy looks up the limits of the type at each call.
@@ -76,7 +84,7 @@ def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
     """The colour range and matrix of `yuv420_planes` as arguments of ffmpeg's setparams, without unknown ones."""
     if _is_rgb(image):
         return {"range": "tv", "colorspace": "smpte170m"}
-    matrix = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}.get(int(image.colorspace))
+    matrix, _ = _MATRICES.get(int(image.colorspace), (None, None))
     return {"range": "pc" if _is_full_range(image) else "tv", **({"colorspace": matrix} if matrix else {})}
 
 
@@ -95,7 +103,7 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
         grey = luma.astype(np.int32) * step + offset
         picture[...] = np.clip(grey >> 16, 0, 255)[..., None]
         return picture
-    red, blue = _BT709 if _is_bt709(image) else _BT601
+    red, blue = _luma_weights(image)
     green = 1 - red - blue
     scale = _SCALE * chroma_gain
     to_red, to_blue = round(scale * 2 * (1 - red)), round(scale * 2 * (1 - blue))
@@ -187,7 +195,8 @@ def _is_full_range(image: "av.VideoFrame") -> bool:
     return tag == _FULL_RANGE or name.startswith("yuvj") or (name.startswith("gray") and tag != _LIMITED_RANGE)
 
 
-def _is_bt709(image: "av.VideoFrame") -> bool:
-    """Whether the image uses the BT.709 matrix (tag 1). Untagged images of 720 lines and more do, as in players."""
-    space = int(image.colorspace)
-    return space == 1 or (space == 2 and image.height >= 720)
+def _luma_weights(image: "av.VideoFrame") -> tuple[float, float]:
+    """The weights of red and blue in luma. An untagged image of 720 lines and more uses BT.709, as in players."""
+    number, usual = int(image.colorspace), _BT709 if image.height >= 720 else _BT601
+    _, weights = _MATRICES[usual] if number == _UNTAGGED else _MATRICES.get(number, _MATRICES[_BT601])
+    return weights

@@ -119,6 +119,20 @@ def test_colours_of_raw_video_are_those_of_ffmpeg(tmp_path: Path, pixels: str) -
         assert abs(int(yuv420_planes(frame, 0, 96)[0][32, 16]) - white) <= 1
 
 
+@pytest.mark.parametrize("range_", ["tv", "pc"])
+@pytest.mark.parametrize("matrix", ["bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"])
+def test_colours_are_converted_by_the_matrix_of_the_tag(tmp_path: Path, matrix: str, range_: str) -> None:
+    """Telephones tag HDR video as BT.2020. The clip keeps the tag, since it keeps the stored planes."""
+    tags = f"format=yuv444p,setparams=range={range_}:colorspace={matrix}"
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=96x64:d=0.1:r=25,{tags}", "-c:v", "ffv1", tmp_path / "film.mkv")
+    picture = ("-frames:v", 1, "-sws_flags", "accurate_rnd", "-f", "rawvideo", "-pix_fmt", "rgb24")
+    ffmpeg("-i", tmp_path / "film.mkv", *picture, tmp_path / "raw")
+    expected = np.fromfile(tmp_path / "raw", np.uint8).reshape(64, 96, 3)
+    frame = next(Video(tmp_path / "film.mkv").frames())
+    assert np.abs(to_rgb(frame, 0, 96).astype(int) - expected).max() <= 1
+    assert colour_tags(frame.image)["colorspace"] == matrix
+
+
 @pytest.mark.parametrize("turn", [("-display_rotation", 90), ("-display_rotation", -90), ("-display_rotation", 180)])
 @pytest.mark.parametrize("mirror", [(), ("-display_hflip",)])
 def test_a_rotated_video_is_decoded_as_players_show_it(
