@@ -268,6 +268,26 @@ def test_a_binary_text_file_is_noted_and_flags_its_utterances(release: Path, fol
     assert len(notes_about(corpus, f"Session1/dialog/{folder}/Ses01F_impro01.txt: ", "not text")) == 1
 
 
+def test_utterances_without_an_evaluation_are_counted_in_a_note(release: Path) -> None:
+    """An evaluation that lacks one turn, then one that a broken copy left empty."""
+    path = release / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    put(path, path.read_text().partition("[6.5000")[0])
+    about = "of 4 utterances have no evaluation: their label is null (flag no_evaluation); the first is Ses01F_impro01_"
+    assert len(notes_about(scan(release), f"1 {about}M001")) == 1
+    put(path)
+    assert len(notes_about(scan(release), f"4 {about}M000")) == 1
+
+
+def test_a_label_has_the_releases_spelling_or_is_null_with_a_note(release: Path) -> None:
+    """Any other value would be in no class, and `verify --full` would refuse the finished dataset."""
+    path = release / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    put(path, block("Ses01F_impro01_F000", 5, 7, "ANG") + block("Ses01F_impro01_F001", 20, 22.5, "neutral"))
+    corpus = scan(release)
+    labels = {id_: utterance.labels["emotion"] for id_, utterance in by_id(corpus).items()}
+    assert (labels["Ses01F_impro01_F000"], labels["Ses01F_impro01_F001"]) == ("ang", None)
+    assert len(notes_about(corpus, "Ses01F_impro01.txt:6: ", "F001: label 'neutral' is none of ang, dis, exc, ")) == 1
+
+
 @pytest.mark.skipif(
     not Path("/proc/self/mem").exists(), reason="needs a file that even root cannot read from its start"
 )

@@ -1,4 +1,4 @@
-"""Comparison of a scanned IEMOCAP with the known counts of the release (iemocap.toml), and its missing media."""
+"""Comparison of a scanned IEMOCAP with the known counts of the release (iemocap.toml), and what the copy lacks."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,11 +66,13 @@ def alignment_notes(utterances: Iterable[Utterance], known: Iterable[str]) -> li
     return notes
 
 
-def missing_media_notes(recordings: Sequence[Recording]) -> list[str]:
-    """Return sentences about the dialogs without a video and the utterances to build without a wav of their own."""
+def missing_data_notes(recordings: Sequence[Recording]) -> list[str]:
+    """Return sentences about utterances to build without an evaluation or a wav, and about dialogs without a video."""
     usable = [u for recording in recordings for u in recording.utterances if u.exclusion is None]
     dialog_wav = [u.id for u in usable if u.audio and u.audio[0].channel_per_speaker]
+    unrated = [u.id for u in usable if "no_evaluation" in u.flags]
     missing = (
+        ("utterances have no evaluation: their label is null (flag no_evaluation)", len(usable), unrated),
         ("dialogs have no video", len(recordings), [recording.id for recording in recordings if not recording.video]),
         ("utterances have no sentence wav: their channel of the dialog wav is used", len(usable), dialog_wav),
         ("utterances have no sound file", len(usable), [u.id for u in usable if not u.audio]),

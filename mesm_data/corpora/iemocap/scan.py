@@ -45,7 +45,7 @@ from mesm_data.corpora.iemocap.layout import (
     shorten,
 )
 from mesm_data.corpora.iemocap.media_files import find_audio, find_unlisted_wavs, find_video
-from mesm_data.corpora.iemocap.release_check import compare_with_release, missing_media_notes
+from mesm_data.corpora.iemocap.release_check import compare_with_release, missing_data_notes
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
@@ -112,7 +112,7 @@ def scan(root: Path) -> Corpus:
     recordings = tuple(_recording(tree, dialog, dialogs[dialog], turns, lines) for dialog in sorted(dialogs))
     corpus = Corpus(schema=built_in_schema("iemocap"), root=root, recordings=recordings, notes=())
     # These come first because only the first notes are shown.
-    first = [*missing_text_notes(corpus.utterances()), *missing_media_notes(recordings)]
+    first = [*missing_text_notes(corpus.utterances()), *missing_data_notes(recordings)]
     if len(sessions) == len(SESSIONS) and SYNTHETIC_MARKER not in tree.files("."):
         first = [*compare_with_release(corpus.utterances()), *first]
     return replace(corpus, notes=(*first, *tree.notes.sentences()))
@@ -208,7 +208,7 @@ def _utterance(
         text=text,
         words=words,
         labels=iemocap_labels(
-            turn.row.label if turn else None,
+            _label(tree, turn) if turn else None,
             turn.row.dimensions if turn else None,
             [rating.as_label() for rating in turn.row.ratings] if turn else [],
         ),
@@ -220,6 +220,17 @@ def _utterance(
         flags=tuple(flag for flag, applies in flags.items() if applies),
         exclusion=None if timed else NO_TEXT,
     )
+
+
+def _label(tree: SourceTree, turn: _Located[Turn]) -> str | None:
+    """Return a turn's label in the release's spelling; None, with a note, if the release has no such label."""
+    label, known = turn.row.label.lower(), built_in_schema("iemocap").labels["emotion"].values
+    if label in known:
+        return label
+    where = f"{turn.path}:{turn.row.line}: {turn.row.id}"
+    sentence = f"{where}: label {shorten(label)!r} is none of {', '.join(known)}; taken as null"
+    tree.notes.add("labels that the release does not have", sentence)
+    return None
 
 
 def _compare_times(tree: SourceTree, id_: str, turn: Turn, line: _Located[TranscriptLine]) -> None:
