@@ -189,12 +189,23 @@ def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Pat
     ]  # fmt: skip
 
 
+def test_empty_rows_of_a_spreadsheet_are_left_out_and_counted(media: Path) -> None:
+    """The numbers in messages, and in the ids of rows without one, are those of the spreadsheet."""
+    table = "\r\n\nid,file,emotion\n,a.mp4,sad\n,,\n\n, , \n,b.wav,sad\n,,\n"
+    assert sorted(by_id(corpus_of(media, "t.csv", table))) == ["1", "5"]
+    with pytest.raises(InputError, match=r"1 problems.*\n  row 5, column path: 'notes.txt' does not have the suffix"):
+        corpus_of(media, "t.csv", table.replace("b.wav", "notes.txt"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("t.csv", "x,y\n1,2\n", r"no column with a media file: name it path, video or audio"),
         ("t.csv", "file\n", "has no rows"),
         ("t.csv", "file,file\na.mp4,b.wav\n", "has two columns 'file'"),
+        ("t.csv", "file,emotion\n,\n ,\n", "has no rows"),
+        ("t.csv", "file,emotion\na.mp4,sad\na.mp4,sad\0\0", r"t.csv:3 contains NUL characters: it was damaged"),
+        ("t.csv", "file\na.mp4\n".encode("utf-16-le"), r"t.csv:1 contains NUL characters: .*or is UTF-16 without"),
         ("t.csv", b"file\nb\xe9.wav\n", r"t.csv:2 is not UTF-8 text: save the table as UTF-8"),
         ("t.xlsx", b"PK", r"t.xlsx is no table: .* save a spreadsheet as CSV"),
         ("t.parquet", "no parquet", "not a readable Parquet file"),

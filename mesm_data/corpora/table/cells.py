@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,20 @@ Row = Mapping[str, str]
 
 @dataclass(slots=True)
 class Problems:
-    """The problems of a table, collected row by row."""
+    """The problems of a table, collected row by row.
+
+    Attributes:
+        where: the table's name.
+        places: the name of each row, such as "row 1".
+    """
 
     where: str
+    places: Sequence[str]
     messages: list[str] = field(default_factory=list)
 
     def add(self, row: int, column: str, message: str) -> None:
-        """Add a problem. `row` counts from 1, without the header."""
-        self.messages.append(f"row {row}, column {column}: {message}")
+        """Add a problem. `row` counts from 0."""
+        self.messages.append(f"{self.places[row]}, column {column}: {message}")
 
     def raise_if_any(self) -> None:
         """Raise InputError that lists the problems, if there are any."""

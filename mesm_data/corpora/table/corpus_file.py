@@ -139,7 +139,7 @@ def _read_ratings(path: Path, schema: CorpusSchema) -> dict[str, list[dict[str, 
     if missing := [name for name in needed if name not in frame.columns]:
         raise InputError(f"{path} has no column {missing[0]!r}; ratings have {', '.join(needed)} and optionally self")
     records: dict[str, dict[str, dict[str, Any]]] = {}
-    for number, row in enumerate(frame.to_dict("records"), 1):
+    for number, row in zip(frame.index + 1, frame.to_dict("records"), strict=True):
         label = row["label"].strip()
         if label not in schema.ratings:
             raise InputError(f"{path}: row {number}: label {label!r:.60} is none of the ratings' labels")

@@ -5,7 +5,7 @@ Columns, all strings: a path (`path`, `video` or `audio`), and optionally `id`, 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,13 @@ STRUCTURE = frozenset(
 def corpus_from_table(
     frame: "pd.DataFrame", schema: "CorpusSchema", root: Path, *, where: str, notes: tuple[str, ...] = (),
     ratings: Mapping[str, list[dict[str, Any]]] | None = None, file: Path | None = None,
-    table_sha256: str | None = None,
+    table_sha256: str | None = None, places: Sequence[str] | None = None,
 ) -> Corpus:  # fmt: skip
     """Build a corpus from the rows of a table.
 
     Args:
         frame: text cells under canonical column names (see `table_file.read_table`); labels under their own names.
+            Its index, if of integers, is the number of each row, from 0.
         schema: the labels; their columns must exist.
         root: the folder to which paths are relative.
         where: the table's name, for messages.
@@ -41,21 +42,24 @@ def corpus_from_table(
         ratings: id -> entries of `labels["raters"]`.
         file: the table or corpus.toml, for `retry`.
         table_sha256: the digest of the table and its ratings.
+        places: the name of each row in messages, by default "row 1" and so on, without the header.
 
     Raises:
         InputError: lists every invalid cell, a missing column, or the number of media files that are Git LFS
             pointers.
     """
     _check_columns(frame, schema, where)
-    problems = Problems(where)
+    numbers = list(frame.index) if frame.index.dtype.kind == "i" else range(len(frame))
+    places = places or [f"row {number + 1}" for number in numbers]
+    problems = Problems(where, places)
     rows = [dict(zip(frame.columns, cells, strict=True)) for cells in frame.itertuples(index=False, name=None)]
-    ids = _ids(rows)
+    ids = _ids(rows, numbers)
     utterances: dict[str, list[Utterance]] = {}
     first_row: dict[str, int] = {}
     missing_audio: list[str] = []  # of rows that have a video
     read_labels = label_reader(schema, problems)
     files = MediaFiles(root)
-    for number, (row, id_) in enumerate(zip(rows, ids, strict=True), 1):
+    for number, (row, id_) in enumerate(zip(rows, ids, strict=True)):
         media = find_media(row, files, number, problems)
         if media is None:
             continue
@@ -64,7 +68,7 @@ def corpus_from_table(
         utterance = _utterance(number, row, id_, media, labels, files.exists, problems)
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
-            problems.add(number, "id", f"{id_!r} occurs also in row {earlier}; an id may occur once")
+            problems.add(number, "id", f"{id_!r} occurs also in {places[earlier]}; an id may occur once")
         utterances.setdefault(media.recording or id_, []).append(utterance)
         if media.audio and utterance.exclusion is None and not files.exists(media.audio):
             missing_audio.append(media.audio)
@@ -97,10 +101,13 @@ def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) ->
                 raise InputError(f"{where} has no column {column!r} for the label {name}; there are {names}")
 
 
-def _ids(rows: list[dict[str, str]]) -> list[str]:
-    """Return the ids: the column, else the file name, with a running number if several rows share a file."""
+def _ids(rows: list[dict[str, str]], numbers: Iterable[int]) -> list[str]:
+    """Return the ids: the column, else the file name, with a running number if several rows share a file.
+
+    For an empty cell of the column it is the row's number, from 1.
+    """
     if rows and "id" in rows[0]:
-        return [row["id"].strip() or str(number) for number, row in enumerate(rows, 1)]
+        return [row["id"].strip() or str(number + 1) for number, row in zip(numbers, rows, strict=True)]
     paths = [_first_path(row).rsplit(".", 1)[0] for row in rows]
     totals: dict[str, int] = {}
     for path in paths:

@@ -18,7 +18,9 @@ MAX_ROWS = 5_000_000
 
 
 def read_plain_table(path: Path) -> "pd.DataFrame":
-    """Read a table under its own headers: every cell as text ("" if empty).
+    """Read a table under its own headers: every cell as text ("" if empty). Its index is the rows' numbers, from 0.
+
+    Rows without any text, which spreadsheets write below and between the others, are left out.
 
     Raises InputError if the file cannot be read or is not a table.
     """
@@ -30,6 +32,8 @@ def read_plain_table(path: Path) -> "pd.DataFrame":
         frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path, path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    has_text: pd.Series[bool] = frame.apply(lambda column: column.str.strip() != "").any(axis=1)  # unlike ,,,
+    frame = frame[has_text]
     if frame.empty:
         raise InputError(f"{path} has no rows")
     if len(frame) > MAX_ROWS:
@@ -41,10 +45,20 @@ def read_plain_table(path: Path) -> "pd.DataFrame":
 
 
 def decode_table(path: Path, data: bytes) -> str:
-    """Decode by the byte order mark, else as UTF-8. Raises InputError that names the line that is not UTF-8."""
+    """Decode by the byte order mark, else as UTF-8.
+
+    Raises InputError that names the line that is not UTF-8, or has a NUL: it would become a part of a cell, unseen.
+    """
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
+        if "\0" in text:
+            line = text[: text.index("\0")].count("\n") + 1
+            raise InputError(
+                f"{path}:{line} contains NUL characters: it was damaged (an interrupted copy?), or is UTF-16 without "
+                "its mark; copy it again, or save the table as UTF-8"
+            )
+        return text
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         name = encoding.upper().removesuffix("-SIG")
@@ -68,6 +82,7 @@ def _read_text(path: Path, data: bytes) -> "pd.DataFrame":
 def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFrame":
     import pandas as pd
 
+    text = text.lstrip("\r\n")
     first = text.partition("\n")[0]
     if separator is None:
         separator = max((",", ";", "\t"), key=first.count)
@@ -75,7 +90,7 @@ def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFra
         # With header=None, pandas does not rename duplicate columns.
         cells = pd.read_csv(
             BytesIO(text.encode()), sep=separator, dtype=str, keep_default_na=False, na_filter=False, index_col=False,
-            skipinitialspace=True, on_bad_lines="error", encoding="utf-8", header=None,
+            skipinitialspace=True, on_bad_lines="error", encoding="utf-8", header=None, skip_blank_lines=False,
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is no table ({' '.join(str(error).split())[:200]})") from None
