@@ -13,8 +13,10 @@ tie is "N:S". summaryTable.csv repeats these winners and is not read.
 import re
 from pathlib import Path
 
-from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.parsing import WarningLog
+from mesm_data.corpora.release import corpus_from_rows, find_tables
 from mesm_data.corpora.source_tree import SourceTree
+from mesm_data.corpora.table.cells import whole_number
 from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
@@ -22,9 +24,9 @@ from mesm_data.schema.recordings import Corpus
 
 _CLIP = r"1\d{3}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?)"
 _SOUNDS, _VIDEOS = ("wav", "mp3"), ("flv", "mp4", "mkv", "avi", "webm")  # in order of preference
-_MEDIA = re.compile(rf"({_CLIP})\.({'|'.join((*_SOUNDS, *_VIDEOS))})", re.ASCII)
-_TABLES = ("SentenceFilenames", "VideoDemographics", "tabulatedVotes")
-_TABLE = re.compile(rf"({'|'.join(_TABLES)})\.csv")
+_MEDIA = re.compile(rf"({_CLIP})\.({'|'.join((*_SOUNDS, *_VIDEOS))})", re.ASCII | re.IGNORECASE)
+_CLIPS, _ACTORS, _VOTES = _TABLES = ("SentenceFilenames.csv", "VideoDemographics.csv", "tabulatedVotes.csv")
+_VOTES_ROW = re.compile(r"([123])\d{5}(?:\.0)?", re.ASCII)
 _EMOTIONS = {"A": "anger", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
 _INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified"}
 _KINDS = {"1": "voice", "2": "face", "3": "av"}
@@ -39,19 +41,20 @@ def scan(root: Path) -> Corpus:
     tree = SourceTree(Path(root))
     clips: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
-        clips.setdefault(_id(match[1]), {}).setdefault(match[2], path)
+        if clips.setdefault(_id(match[1].upper()), {}).setdefault(match[2], path) != path:
+            tree.notes.count("files have the same name as another one; only one of them is read", path)
     if not clips:
         raise InputError(f"{root}: contains no clip of CREMA-D (such as AudioWAV/1001_IEO_ANG_HI.wav)")
-    tables = {match[1]: tree.root / path for match, path in tree.match(_TABLE)}
+    tables = {name: tree.root / path for name, path in find_tables(tree, _TABLES).items()}
     for name in _TABLES:
         if name not in tables:
-            tree.notes.add("missing tables", f"{name}.csv is missing: its labels are null")
-    if "SentenceFilenames" in tables:
-        for row in read_rows(tables["SentenceFilenames"], ["Filename"]):
-            if re.fullmatch(_CLIP, row["Filename"]):
-                clips.setdefault(_id(row["Filename"]), {})
-    actors = _actors(tables["VideoDemographics"]) if "VideoDemographics" in tables else {}
-    votes = _votes(tables["tabulatedVotes"]) if "tabulatedVotes" in tables else {}
+            tree.notes.add("missing tables", f"{name} is missing: its labels are null")
+    if _CLIPS in tables:
+        for row in read_rows(tables[_CLIPS], ["Filename"]).values():
+            if re.fullmatch(_CLIP, name := row["Filename"].strip()):
+                clips.setdefault(_id(name), {})
+    actors = _actors(tables[_ACTORS]) if _ACTORS in tables else {}
+    votes = _votes(tables[_VOTES], tree.notes) if _VOTES in tables else {}
     # The videos of these clips show another clip, or nothing.
     for id_ in clips.keys() & set(built_in_facts("crema-d")["anomalies"]["wrong_picture"]):
         clips[id_] = {suffix: path for suffix, path in clips[id_].items() if suffix not in _VIDEOS}
@@ -83,20 +86,28 @@ def _row(id_: str, files: dict[str, str]) -> dict[str, str]:
 
 def _actors(path: Path) -> dict[str, dict[str, str]]:
     """Read the sex and age of each actor."""
-    rows = read_rows(path, ["ActorID", "Sex", "Age"])
-    return {row["ActorID"]: {"sex": row["Sex"].lower(), "age": row["Age"]} for row in rows}
+    rows = read_rows(path, ["ActorID", "Sex", "Age"]).values()
+    return {whole_number(row["ActorID"]): {"sex": row["Sex"].lower(), "age": row["Age"]} for row in rows}
 
 
-def _votes(path: Path) -> dict[str, dict[str, str]]:
-    """Read the winners, the number of votes and the share of each emotion, by clip and kind of rating."""
+def _votes(path: Path, notes: WarningLog) -> dict[str, dict[str, str]]:
+    """Read the winners, the number of votes and the share of each emotion, by clip and kind of rating.
+
+    The row's id is found by its form: a table that pandas saved again has a column of running numbers before it.
+    """
     clips: dict[str, dict[str, str]] = {}
-    for row in read_rows(path, [*_EMOTIONS, "fileName", "emoVote"]):
-        kind = _KINDS.get(next(iter(row.values()))[:1])
-        counts = {name: int(row[letter]) for letter, name in _EMOTIONS.items() if row[letter].isdecimal()}
+    for number, row in read_rows(path, [*_EMOTIONS, "fileName", "emoVote"]).items():
+        id_ = next(filter(None, (_VOTES_ROW.fullmatch(cell.strip()) for cell in row.values())), None)
+        votes = {name: whole_number(row[letter]) for letter, name in _EMOTIONS.items()}
+        counts = {name: int(cell) for name, cell in votes.items() if cell.isdecimal()}  # -1 is no vote
         total = sum(counts.values())
-        if kind is None or total == 0:
+        if id_ is None or total == 0:
+            notes.count(
+                f"rows of {_VOTES} have no row id such as 100001, or no vote, and are not read", f"row {number}"
+            )
             continue
-        cells = clips.setdefault(_id(row["fileName"]), {})
+        kind = _KINDS[id_[1]]
+        cells = clips.setdefault(_id(row["fileName"].strip()), {})
         cells[kind] = ";".join(_EMOTIONS[letter] for letter in row["emoVote"].split(":") if letter in _EMOTIONS)
         cells[f"{kind}_votes"] = str(total)
         cells |= {f"{kind}_{name}": str(round(count / total, 6)) for name, count in counts.items()}

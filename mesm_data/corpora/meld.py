@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.release import corpus_from_rows, find_tables
 from mesm_data.corpora.source_tree import SourceTree
-from mesm_data.corpora.table.cells import parse_seconds
+from mesm_data.corpora.table.cells import parse_seconds, whole_number
 from mesm_data.corpora.table.table_file import read_rows
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_facts
@@ -25,8 +25,7 @@ from mesm_data.schema.recordings import Corpus
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 _SUFFIXES = ("mp4", "wav", "flac", "m4a")  # in order of preference; all but mp4 were extracted by users
-_CLIP = re.compile(rf"(final_videos_test)?(dia\d+_utt\d+)\.({'|'.join(_SUFFIXES)})", re.ASCII)
-_TABLE = re.compile(r"(train|dev|test)_sent_emo\.csv")
+_CLIP = re.compile(rf"(final_videos_test)?(dia\d+_utt\d+)\.({'|'.join(_SUFFIXES)})", re.ASCII | re.IGNORECASE)
 _PART = re.compile(r"(?<![a-z])(train|dev|val|valid|test)(?![a-z])")
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",
             "StartTime", "EndTime")  # fmt: skip
@@ -47,19 +46,21 @@ def scan(root: Path, *, prefer_final: bool = True) -> Corpus:
         InputError: there is no table or no clip, a table cannot be read, or files are Git LFS pointers.
     """
     tree = SourceTree(Path(root))
-    tables: dict[str, Path] = {}
-    for match, path in tree.match(_TABLE):
-        tables.setdefault(match[1], tree.root / path)
+    tables = find_tables(tree, [f"{part}_sent_emo.csv" for part in FOLDERS])
     clips = _clips(tree)
     rows: list[dict[str, str]] = []
     for part in FOLDERS:
         names = {id_ for id_ in clips if id_.startswith(part)}
-        if part in tables and names:
-            labelled = [_row(part, cells) for cells in read_rows(tables[part], _COLUMNS)]
+        table = tables.get(f"{part}_sent_emo.csv")
+        if table and names:
+            labelled = [
+                _row(part, cells) | {"place": f"{table}: row {number}"}
+                for number, cells in read_rows(tree.root / table, _COLUMNS).items()
+            ]
             rows += labelled
             rows += [_row_of_clip(id_) for id_ in sorted(names - {row["id"] for row in labelled})]
-        elif part in tables or names:
-            missing = "clip" if part in tables else f"{part}_sent_emo.csv"
+        elif table or names:
+            missing = "clip" if table else f"{part}_sent_emo.csv"
             tree.notes.add("skipped splits", f"the split {part} is skipped: there is no {missing}")
     if not rows:
         raise InputError(
@@ -79,7 +80,7 @@ def _clips(tree: SourceTree) -> Clips:
         kind = f"{'final' if match[1] else 'plain'}.{match[3]}"
         if part is None:
             tree.notes.count("clips are not in a folder of a split and are skipped", path)
-        elif clips.setdefault(f"{part}_{match[2]}", {}).setdefault(kind, path) != path:
+        elif clips.setdefault(f"{part}_{match[2].lower()}", {}).setdefault(kind, path) != path:
             tree.notes.count("clips have the same name as another one; only one of them is read", path)
     return clips
 
@@ -104,10 +105,10 @@ def _row_of_clip(id_: str) -> dict[str, str]:
 
 
 def _row(part: str, cells: Mapping[str, str]) -> dict[str, str]:
-    dialog = f"{part}_dia{cells['Dialogue_ID'].strip()}"
-    season, episode = cells["Season"].strip(), cells["Episode"].strip()
+    dialog = f"{part}_dia{whole_number(cells['Dialogue_ID'])}"
+    season, episode = whole_number(cells["Season"]), whole_number(cells["Episode"])
     return {
-        "id": f"{dialog}_utt{cells['Utterance_ID'].strip()}",
+        "id": f"{dialog}_utt{whole_number(cells['Utterance_ID'])}",
         "dialog": dialog,
         "session": f"s{season.zfill(2)}e{episode.zfill(2)}",
         "split": part,
@@ -123,7 +124,10 @@ def _row(part: str, cells: Mapping[str, str]) -> dict[str, str]:
 
 
 def _seconds(cell: str) -> str:
-    seconds = parse_seconds(cell)
+    try:
+        seconds = parse_seconds(cell)
+    except InputError:
+        return cell  # is reported with all other cells that are no numbers
     return "" if seconds is None else str(seconds)
 
 

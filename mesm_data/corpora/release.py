@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from mesm_data.corpora.parsing import WarningLog
 from mesm_data.corpora.release_check import compare_counts
+from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.scan import corpus_from_table
 from mesm_data.schema.built_in import built_in_facts, built_in_schema
 from mesm_data.schema.recordings import SYNTHETIC_MARKER, Corpus, Recording, Utterance
@@ -46,13 +47,15 @@ class _Count(NamedTuple):
 def corpus_from_rows(name: str, root: Path, rows: Iterable[Mapping[str, str]], notes: WarningLog) -> Corpus:
     """Build the corpus `name` from rows of text cells under canonical column names; a missing cell is empty.
 
+    Messages name a row by its cell `place` (the table and the row there), or else by its id.
+
     Utterances with a known anomaly get its flag. The first notes say how the copy differs from the release.
     Raises InputError like `corpus_from_table`.
     """
     import pandas as pd
 
-    schema = built_in_schema(name)
-    frame = pd.DataFrame(list(rows), dtype=str).fillna("")
+    schema, rows = built_in_schema(name), list(rows)
+    frame = pd.DataFrame(rows, dtype=str).fillna("")
     columns = (scheme.columns or (scheme.column or label,) for label, scheme in schema.labels.items())
     for column in ("flags", *(column for group in columns for column in group)):
         if column not in frame:
@@ -60,9 +63,24 @@ def corpus_from_rows(name: str, root: Path, rows: Iterable[Mapping[str, str]], n
     known = known_flags(built_in_facts(name).get("anomalies", {}), frame["id"])
     frame["flags"] = frame["flags"] + frame["id"].map(lambda id_: "".join(f";{flag}" for flag in known.get(id_, ())))
     corpus = corpus_from_table(
-        frame, schema, root, where=f"{schema.title or name} in {root}", notes=tuple(notes.sentences())
-    )
+        frame, schema, root, where=f"{schema.title or name} in {root}", notes=tuple(notes.sentences()),
+        places=[row.get("place", row["id"]) for row in rows],
+    )  # fmt: skip
     return replace(corpus, notes=(*compare_with_release(corpus), *corpus.notes))
+
+
+def find_tables(tree: SourceTree, names: Iterable[str]) -> dict[str, str]:
+    """Return the path of the table of each name that is there, at any depth and in any case.
+
+    Of several with the same name the first is used; the others are noted, because they may be different versions.
+    """
+    spelled = {name.casefold(): name for name in names}
+    tables: dict[str, str] = {}
+    for match, path in tree.match(re.compile("|".join(map(re.escape, spelled)), re.IGNORECASE)):
+        first = tables.setdefault(spelled[match[0].casefold()], path)
+        if first != path:
+            tree.notes.add("tables that are not read", f"{path} is not read, because {first} has the same name")
+    return tables
 
 
 def known_flags(anomalies: Mapping[str, Sequence[str]], ids: Iterable[str]) -> dict[str, list[str]]:

@@ -57,6 +57,32 @@ def test_perceived_emotions_with_ties_and_shares_are_separate_from_acted_ones(tm
     assert shares.target({**labels, "av_sad": None}) is None
 
 
+def test_votes_that_pandas_saved_again_keep_their_kinds(tmp_path: Path) -> None:
+    """It adds a column of running numbers in front, the first digits of which are no kinds of rating."""
+    put(tmp_path / f"AudioWAV/{CLIP}.wav")
+    rows = (("300001", CLIP, (3, 1, 0, 0, 0, 0), "A"), ("", CLIP, (0, 0, 0, 9, 0, 0), "H"))
+    header, *lines = votes(*rows).replace('""', '"Unnamed: 0"', 1).splitlines()
+    put(tmp_path / "tabulatedVotes.csv", "\n".join([f",{header}", *(f"{n},{line}" for n, line in enumerate(lines, 1))]))
+    corpus = scan(tmp_path)
+    labels = by_id(corpus)[CLIP].labels
+    assert (labels["voice"], labels["face"], labels["av"]) == (None, None, ["anger"])
+    assert [note for note in corpus.notes if note.startswith("1 rows of tabulatedVotes.csv have no row id")]
+
+
+def test_names_in_small_letters_are_read_and_second_files_of_a_name_noted(tmp_path: Path) -> None:
+    put(tmp_path / f"audiowav/{CLIP.lower()}.wav")
+    put(tmp_path / f"copy/{CLIP}.wav")
+    header = '"ActorID","Age","Sex","Race","Ethnicity"\n'
+    put(tmp_path / "copy/VideoDemographics.csv", f'{header}1001,51,"Male","",""\n')
+    put(tmp_path / "videodemographics.csv", f'{header}"1001.0",52,"Female","",""\n')
+    corpus = scan(tmp_path)
+    [clip] = corpus.utterances()
+    assert (clip.id, clip.labels["age"], clip.labels["sex"]) == (CLIP, 52, "female")
+    assert clip.audio[0].path == f"audiowav/{CLIP.lower()}.wav"
+    assert "copy/VideoDemographics.csv is not read, because videodemographics.csv has the same name" in corpus.notes
+    assert [note for note in corpus.notes if note.startswith("1 files have the same name as another one")]
+
+
 def test_sound_alone_without_tables_is_read_and_names_of_older_copies_too(tmp_path: Path) -> None:
     for name in ("1001_DFA_ANG_XX.wav", "1040_ITH_SAD_X.wav", "1002_DFA_ANG_XX.mp3", "2001_DFA_ANG_XX.wav"):
         put(tmp_path / "crema-d" / name)

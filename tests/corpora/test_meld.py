@@ -92,6 +92,41 @@ def test_a_split_without_clips_or_without_its_table_is_skipped_with_a_note(tmp_p
     assert [note for note in corpus.notes if note.startswith("1 clips are not in a folder of a split")]
 
 
+def test_names_in_capitals_and_numbers_as_pandas_writes_them_are_read(tmp_path: Path) -> None:
+    """1.0 is the number of a column that has an empty cell."""
+    write(tmp_path, "test", [numbered(1, 0)])
+    for path in [*tmp_path.glob("*/*.mp4"), *tmp_path.glob("*.csv")]:
+        path.rename(path.with_name(path.name.upper()))
+    put(tmp_path / "dev_sent_emo.csv", table(MELD, [(*ROW[:5], "2.0", "3.0", "8.0", "21.0", *ROW[9:])], "\n"))
+    put(tmp_path / "dev/dia2_utt3.mp4")
+    clips = by_id(scan(tmp_path))
+    assert clips.keys() == {"test_dia1_utt0", "dev_dia2_utt3"}
+    assert {(one.session, one.exclusion) for one in clips.values()} == {("s08e21", None)}
+
+
+def test_of_two_tables_of_a_split_the_second_is_noted(tmp_path: Path) -> None:
+    write(tmp_path, "test", [ROW, numbered(0, 1)])
+    put(tmp_path / "older/test_sent_emo.csv", table(MELD, [ROW], "\n"))
+    corpus = scan(tmp_path)
+    assert all(one.exclusion is None for one in corpus.utterances())
+    note = "older/test_sent_emo.csv is not read, because test_sent_emo.csv has the same name"
+    assert [one for one in corpus.notes if one == note] == [note]
+
+
+def test_invalid_cells_are_reported_together_with_their_table_and_row(tmp_path: Path) -> None:
+    write(tmp_path, "train", [ROW, numbered(0, 1)])
+    write(tmp_path, "test", [(*ROW[:3], "Joy", *ROW[4:]), (*numbered(0, 1)[:9], "soon", ROW[10]), ROW])
+    with pytest.raises(InputError) as error:
+        scan(tmp_path)
+    emotions = "neutral, surprise, fear, sadness, joy, disgust, anger"
+    where = "test_sent_emo.csv: row"
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
+        f"{where} 1, column emotion: 'Joy' is none of {emotions}",
+        f"{where} 2, column episode_start: 'soon' is not a number",
+        f"{where} 3, column id: 'test_dia0_utt0' occurs also in {where} 1; an id may occur once",
+    ]
+
+
 # The archive's tables -> those of the repository since November 2020.
 @pytest.mark.parametrize(
     ("stored", "meant"),

@@ -94,3 +94,38 @@ def test_a_line_without_a_label_is_quoted(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n<html>\n")
     with pytest.raises(InputError, match="'<html>' is not start,end,video,segment,sentiment"):
         scan(tmp_path)
+
+
+def test_a_table_that_pandas_saved_again_is_read(tmp_path: Path) -> None:
+    """It has headers, and 1.0 for segment 1. Names may be in capitals, as on a memory stick."""
+    table = f"start,end,video_id,segment_no,label\n51.9,55.95,{VIDEO},1.0,2.4\n56,57.5,{VIDEO},2.0,\n"
+    put(tmp_path / LABELS.upper(), table)
+    put(tmp_path / f"{VIDEO}.MP4")
+    put(tmp_path / f"{VIDEO}.ANNOTPROCESSED", "1_DELIM_NO\x85 YES\n2_DELIM_MAYBE\n")
+    segments = by_id(scan(tmp_path))
+    assert {id_: (one.text, one.labels["sentiment"], one.exclusion) for id_, one in segments.items()} == {
+        f"{VIDEO}_1": ("NO\x85 YES", 2.4, None),
+        f"{VIDEO}_2": ("MAYBE", None, None),
+    }
+
+
+def test_of_two_labels_of_a_segment_the_first_counts_and_the_second_is_noted(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n51.9,55.95,{VIDEO},1,-1.0\n")
+    put(tmp_path / "other" / LABELS, f"1,2,{VIDEO},1,0\n")
+    for folder in ("Video/Full", "old"):
+        put(tmp_path / folder / f"{VIDEO}.mp4")
+    corpus = scan(tmp_path)
+    assert [one.labels["sentiment"] for one in corpus.utterances()] == [2.4]
+    note = f"{LABELS}:2: {VIDEO}_1 occurs a second time; the first counts ({LABELS}:1)"
+    assert {note, f"other/{LABELS} is not read, because {LABELS} has the same name"} <= set(corpus.notes)
+    assert [one for one in corpus.notes if one.startswith("1 files have the same name") and "old/" in one]
+
+
+def test_an_invalid_label_is_reported_with_its_line(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},2,2.4\n57,56,{VIDEO},1,5\n")
+    with pytest.raises(InputError) as error:
+        scan(tmp_path)
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
+        f"{LABELS}:2, column sentiment: '5' is outside -3.0 to 3.0",
+        f"{LABELS}:2, column end: ends at 56.0 s, before it starts (57.0 s)",
+    ]

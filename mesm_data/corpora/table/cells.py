@@ -108,6 +108,13 @@ def parse_seconds(cell: str) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def whole_number(cell: str) -> str:
+    """Write 3, " 3 " and 3.0 (pandas, if another cell of the column is empty) as 3; any other text is only stripped."""
+    text = cell.strip()
+    match = re.fullmatch(r"(\d{1,9})(?:\.0*)?", text, re.ASCII)
+    return str(int(match[1])) if match else text
+
+
 def read_mark(column: str, cell: str) -> bool | None:
     """Read whether a category is present, None for an empty cell. Raises InputError if it says neither yes nor no."""
     text = cell.strip().lower()

@@ -47,15 +47,16 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> "pd.Data
     return _canonical(path, read_plain_table(path), columns or {})
 
 
-def read_rows(path: Path, headers: Sequence[str]) -> list[dict[str, str]]:
-    """Read the rows of a corpus' own table as text cells under its own headers.
+def read_rows(path: Path, headers: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Read a corpus' own table: number of the row, from 1 -> text cells under its own headers.
 
     Raises InputError if the file cannot be read, is not a table, or lacks one of `headers`.
     """
     frame = read_plain_table(path)
     if missing := [header for header in headers if header not in frame]:
         raise InputError(f"{path} has no column {missing[0]!r}; there are {', '.join(map(str, frame.columns))}")
-    return [{str(name): str(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+    rows = ({str(name): str(cell) for name, cell in row.items()} for row in frame.to_dict("records"))
+    return dict(zip((int(number) + 1 for number in frame.index), rows, strict=True))
 
 
 def _canonical(path: Path, frame: "pd.DataFrame", columns: Mapping[str, str]) -> "pd.DataFrame":
