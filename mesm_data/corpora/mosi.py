@@ -65,6 +65,7 @@ def scan(root: Path) -> Corpus:
             row |= own
             row["flags"] += ";segmented"
         else:
+            row["flags"] += ";negative_start" if start.startswith("-") else ""
             row |= {"start": start, "end": end} | (whole or {"video": f"Video/Full/{video}.mp4"})
         rows.append(row)
     return corpus_from_rows("mosi", tree.root, rows, tree.notes)

@@ -278,6 +278,18 @@ def test_utterances_without_an_evaluation_are_counted_in_a_note(release: Path) -
     assert len(notes_about(scan(release), f"4 {about}M000")) == 1
 
 
+def test_a_negative_start_becomes_0_and_is_flagged(release: Path) -> None:
+    """An utterance from -5 to -2 s was built with the dialog's first picture, 5 s after its own start."""
+    path = release / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    put(path, block("Ses01F_impro01_F000", -5, -2) + block("Ses01F_impro01_F001", -0.25, 22.5))
+    utterances = by_id(scan(release))
+    assert [(u.start, u.end, u.flags) for u in (utterances[f"Ses01F_impro01_F00{n}"] for n in (0, 1))] == [
+        (0.0, -2.0, ("negative_start",)),
+        (0.0, 22.5, ("negative_start",)),
+    ]
+    assert utterances["Ses01F_impro01_F001"].audio[1].span == (0.0, 22.5)
+
+
 def test_a_label_has_the_releases_spelling_or_is_null_with_a_note(release: Path) -> None:
     """Any other value would be in no class, and `verify --full` would refuse the finished dataset."""
     path = release / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"

@@ -36,6 +36,13 @@ def test_sentiment_is_a_number_and_not_an_emotion(tmp_path: Path) -> None:
     assert all(one.flags == ("no_transcript",) for one in corpus.utterances())
 
 
+def test_a_negative_start_becomes_0_and_is_flagged(tmp_path: Path) -> None:
+    put(tmp_path / LABELS, f"-0.25,5.5,{VIDEO},1,2.4\n")
+    put(tmp_path / f"Video/Full/{VIDEO}.mp4")
+    [segment] = scan(tmp_path).utterances()
+    assert (segment.start, segment.end, segment.flags) == (0.0, 5.5, ("no_transcript", "negative_start"))
+
+
 def test_the_file_of_a_segment_replaces_a_missing_whole_video(tmp_path: Path) -> None:
     put(tmp_path / LABELS, f"51.9,55.95,{VIDEO},1,2.4\n56,57.5,{VIDEO},2,1.0\n")
     put(tmp_path / f"Video/Segmented/{VIDEO}_1.mp4")

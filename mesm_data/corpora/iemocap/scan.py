@@ -85,9 +85,10 @@ def scan(root: Path) -> Corpus:
     """Scan every utterance under `root`: the release, under any name, or a folder that contains exactly one.
 
     An utterance is a turn of the evaluation, a line of the transcription without such a turn (flag `no_evaluation`,
-    label None), or a sentence wav in neither of them, which has failed. Further flags: `no_transcript` (text "") and
-    `no_alignment` (words None). If an id occurs twice, the first record is used. Sessions may be missing; if all five
-    are there, the notes compare the copy with the release. The notes also list what could not be used.
+    label None), or a sentence wav in neither of them, which has failed. Further flags: `no_transcript` (text ""),
+    `no_alignment` (words None) and `negative_start` (start is set to 0). If an id occurs twice, the first record is
+    used. Sessions may be missing; if all five are there, the notes compare the copy with the release. The notes also
+    list what could not be used.
 
     Raises InputError if there is no IEMOCAP release, or nothing in it can be read.
     """
@@ -188,7 +189,7 @@ def _utterance(
     """Make an utterance from its records and media files; without any record it has failed."""
     dialog, is_left = dialog_of(id_), is_left_speaker(id_)
     timed = turn or line
-    start, end = (timed.row.start, timed.row.end) if timed else (0.0, 0.0)
+    start, end = (max(timed.row.start, 0.0), timed.row.end) if timed else (0.0, 0.0)
     if turn and line:
         _compare_times(tree, id_, turn.row, line)
     words, alignment = _read_words(tree, id_) if timed else (None, None)
@@ -198,6 +199,7 @@ def _utterance(
         "no_transcript": not text,
         "no_times": timed is None,
         "no_alignment": words is None,
+        "negative_start": timed is not None and timed.row.start < 0,
     }
     return Utterance(
         id=id_,
