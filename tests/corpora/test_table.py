@@ -68,6 +68,23 @@ def test_accents_are_found_in_either_spelling(
     assert corpus.utterances()[0].exclusion is None
 
 
+def test_files_in_another_case_are_found_if_there_is_only_one(media: Path) -> None:
+    """A table of Windows or macOS, where A.MP4 is a.mp4, is used on Linux."""
+    (media / "B.WAV").touch()
+    if len(list(media.glob("[bB].[wW]*"))) == 1:
+        pytest.skip("this file system ignores case")
+    rows = by_id(corpus_of(media, "t.csv", "file\nA.MP4\nSub/C.mov\nb.Wav\nraw/V1/0001.MP4\nb.wav\nno.wav\n"))
+    paths = {id_: one.audio[0].path if one.audio else one.exclusion for id_, one in rows.items()}
+    assert paths == {
+        "A": "a.mp4",
+        "Sub/C": "sub/c.mov",
+        "b_1": ("failed", "b.Wav not found"),
+        "raw/V1/0001": "Raw/v1/0001.mp4",
+        "b_2": "b.wav",
+        "no": ("failed", "no.wav not found"),
+    }
+
+
 def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> None:
     corpus = corpus_of(media, "t.csv", "video,start,end\na.mp4,5,6.5\na.mp4,0.5,2\nb.mp4,00:00:01.5,00:01:02\n")
     recording, missing = corpus.recordings

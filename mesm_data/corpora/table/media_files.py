@@ -9,6 +9,7 @@ from unicodedata import normalize
 from mesm_data.corpora.source_tree import LFS_POINTER_BYTES, is_lfs_pointer
 from mesm_data.corpora.table.cells import Problems, Row
 from mesm_data.errors import InputError
+from mesm_data.storage.machine_errors import raise_resource_error
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".ogv")
@@ -69,6 +70,10 @@ def relative_path(cell: str, root: Path) -> str | None:
     return "/".join(parts) if parts and ".." not in parts and "\0" not in text else None
 
 
+def _folded(name: str) -> str:
+    return normalize("NFC", name.casefold())
+
+
 class MediaFiles:
     """The existing media files below a root. Each path is checked once."""
 
@@ -76,6 +81,7 @@ class MediaFiles:
         self.root = root
         self._known: dict[str, bool] = {}
         self._lfs_pointers: list[str] = []
+        self._names: dict[str, dict[str, list[str]]] = {}  # by folder
 
     def exists(self, path: str) -> bool:
         """Whether there is a file of this path."""
@@ -84,9 +90,29 @@ class MediaFiles:
         return self._known[path]
 
     def spell(self, path: str) -> str:
-        """Return the path with its accents as the disk spells them: macOS has two characters for ü, a table one."""
-        forms = [path] if path.isascii() else [path, normalize("NFC", path), normalize("NFD", path)]
-        return next(filter(self.exists, forms), path)
+        """Return the path as the disk spells it.
+
+        macOS has two characters for ü, a table one; to macOS and Windows A.WAV is a.wav. A file whose name
+        differs is found only if it is the only one.
+        """
+        if self.exists(path):
+            return path
+        found = [""]
+        for part in path.split("/"):
+            found = [f"{folder}{name}/" for folder in found for name in self._entries(folder).get(_folded(part), ())]
+        files = [name for name in (entry.removesuffix("/") for entry in found) if self.exists(name)]
+        return files[0] if len(files) == 1 else path
+
+    def _entries(self, folder: str) -> dict[str, list[str]]:
+        """Return the names in a folder by their folded form."""
+        if folder not in self._names:
+            names = self._names[folder] = {}
+            try:
+                for entry in sorted((self.root / folder).iterdir()):
+                    names.setdefault(_folded(entry.name), []).append(entry.name)
+            except OSError as error:
+                raise_resource_error(error)
+        return self._names[folder]
 
     def _check(self, path: str) -> bool:
         file = self.root / path
