@@ -24,7 +24,8 @@ from mesm_data.schema.built_in import built_in_facts
 from mesm_data.schema.recordings import Corpus
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
-_SUFFIXES = ("mp4", "wav", "flac", "m4a")  # in order of preference; all but mp4 were extracted by users
+# In order of preference; all but mp4 were re-encoded or extracted by users.
+_SUFFIXES = ("mp4", "mkv", "webm", "avi", "wav", "flac", "m4a")
 _CLIP = re.compile(rf"(final_videos_test)?(dia\d+_utt\d+)\.({'|'.join(_SUFFIXES)})", re.ASCII | re.IGNORECASE)
 _PART = re.compile(r"(?<![a-z])(train|dev|val|valid|test)(?![a-z])")
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",

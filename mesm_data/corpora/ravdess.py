@@ -18,7 +18,8 @@ from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.recordings import Corpus
 
-_NAME = re.compile(r"(0[1-3])-((?:0[12])-(?:0[1-8])-(?:0[12])-(?:0[12])-(?:0[12])-(?:0[1-9]|1\d|2[0-4]))(\.mp4|\.wav)")
+_NAME = re.compile(r"(\d\d)-(\d\d(?:-\d\d){5})(\.mp4|\.wav)", re.ASCII)
+_TAKE = re.compile(r"0[12]-0[1-8]-0[12]-0[12]-0[12]-(?:0[1-9]|1\d|2[0-4])")
 _VIDEO_AND_AUDIO, _VIDEO, _AUDIO = "01.mp4", "02.mp4", "03.wav"
 
 
@@ -34,7 +35,7 @@ def scan(root: Path) -> Corpus:
     takes: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_NAME):
         kind = match[1] + match[3]
-        if kind not in (_VIDEO_AND_AUDIO, _VIDEO, _AUDIO):
+        if kind not in (_VIDEO_AND_AUDIO, _VIDEO, _AUDIO) or not _TAKE.fullmatch(match[2]):
             tree.notes.count("files are not of a kind of the release and are not read", path)
         elif takes.setdefault(match[2], {}).setdefault(kind, path) != path:
             tree.notes.count("files have the same name as another one; only one of them is read", path)

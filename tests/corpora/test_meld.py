@@ -71,6 +71,15 @@ def test_the_final_version_of_a_test_clip_is_used_by_default(tmp_path: Path, pre
     assert clips["test_dia101_utt0"].flags == ("final_video",)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi"])
+def test_clips_that_users_encoded_again_are_read_as_in_other_corpora(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, "dev", [ROW])
+    clip = next(tmp_path.glob("*/*.mp4")).rename(tmp_path / MELD_FOLDERS["dev"] / f"dia0_utt0.{suffix}")
+    put(clip.with_suffix(".wav"))
+    [recording] = scan(tmp_path).recordings
+    assert recording.video == f"{MELD_FOLDERS['dev']}/dia0_utt0.{suffix}"
+
+
 def test_sound_that_users_extracted_does_not_replace_the_clip(tmp_path: Path) -> None:
     write(tmp_path, "dev", [ROW, numbered(0, 1)])
     put(tmp_path / MELD_FOLDERS["dev"] / "dia0_utt0.wav")
