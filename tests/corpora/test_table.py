@@ -206,6 +206,12 @@ def test_every_bad_row_is_reported_at_once_with_its_number_and_column(media: Pat
     ]  # fmt: skip
 
 
+def test_empty_columns_of_a_spreadsheet_are_left_out(media: Path) -> None:
+    corpus = corpus_of(media, "t.csv", "file,,emotion,,\na.mp4,,sad,,see below\nb.wav,,sad,,\n")
+    assert [one.labels for one in corpus.utterances()] == [{"emotion": "sad", "raters": []}] * 2
+    assert len(corpus.notes) == 2  # the label, and the column of the remark, which is not used
+
+
 def test_empty_rows_of_a_spreadsheet_are_left_out_and_counted(media: Path) -> None:
     """The numbers in messages, and in the ids of rows without one, are those of the spreadsheet."""
     table = "\r\n\nid,file,emotion\n,a.mp4,sad\n,,\n\n, , \n,b.wav,sad\n,,\n"

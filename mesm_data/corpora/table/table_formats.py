@@ -20,7 +20,8 @@ MAX_ROWS = 5_000_000
 def read_plain_table(path: Path) -> "pd.DataFrame":
     """Read a table under its own headers: every cell as text ("" if empty). Its index is the rows' numbers, from 0.
 
-    Rows without any text, which spreadsheets write below and between the others, are left out.
+    Rows without any text, and columns with neither a header nor text, are left out: spreadsheets write them beside the
+    others.
 
     Raises InputError if the file cannot be read or is not a table.
     """
@@ -32,8 +33,12 @@ def read_plain_table(path: Path) -> "pd.DataFrame":
         frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path, path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    has_text: pd.Series[bool] = frame.apply(lambda column: column.str.strip() != "").any(axis=1)  # unlike ,,,
-    frame = frame[has_text]
+    # file,emotion,,
+    # a.wav,sad,,
+    # ,,,
+    has_text: pd.DataFrame = frame.apply(lambda column: column.str.strip() != "")
+    used = [n for n, name in enumerate(frame.columns) if str(name).strip() or has_text.iloc[:, n].any()]
+    frame = frame[has_text.any(axis=1)].iloc[:, used]
     if frame.empty:
         raise InputError(f"{path} has no rows")
     if len(frame) > MAX_ROWS:
