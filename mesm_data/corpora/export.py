@@ -1,6 +1,7 @@
 """Export of a scanned corpus as a table, one row per utterance."""
 
 import io
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,9 @@ def write_table(corpus: Corpus, path: Path) -> None:
         case ".tsv":
             frame.to_csv(text, index=False, sep="\t")
         case ".jsonl":
-            frame.to_json(text, orient="records", lines=True, force_ascii=False)
+            # Not to_json, which rounds numbers to ten decimals.
+            records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+            text.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         case ".parquet":
             with atomic_write(path) as file:
                 frame.to_parquet(file, index=False)

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_iemocap_scan import add_dialog
 
 from mesm_data.corpora.export import write_table
+from mesm_data.corpora.iemocap.scan import scan as scan_iemocap
 from mesm_data.corpora.open_corpus import open_corpus
 from mesm_data.corpora.table.cells import parse_seconds
 from mesm_data.corpora.table.scan import corpus_from_table
@@ -428,6 +430,25 @@ def test_a_scanned_corpus_can_be_converted_to_a_table(media: Path, suffix: str) 
     assert [(u.id, u.start, u.end, u.exclusion) for u in again.utterances()] == [
         (u.id, u.start, u.end, u.exclusion) for u in corpus.utterances()
     ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_the_table_of_a_corpus_is_a_table_of_ones_own(tmp_path: Path, suffix: str) -> None:
+    """A wav that no text names has no times, pandas writes channels as 2.0, and no label may be named `raters`."""
+    root = tmp_path / "iemocap"
+    add_dialog(root, "Ses01F_impro01", {"F000": (5.0, 7.0), "M000": (1 / 3, 4.0)})
+    path = root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    path.write_text(path.read_text().replace("[0.3333 ", "[0.333333333333 "))
+    (root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M007.wav").touch()
+    corpus = scan_iemocap(root)
+    assert [one.id[-4:] for one in corpus.utterances() if one.exclusion] == ["M007"]
+    write_table(corpus, tmp_path / f"out{suffix}")
+    again = by_id(open_corpus(str(tmp_path / f"out{suffix}"), root))
+    for one in corpus.utterances():
+        other = again[one.id]
+        assert (other.start, other.end, other.text, other.flags) == (one.start, one.end, one.text, one.flags)
+        assert (other.exclusion, other.labels["emotion"]) == (one.exclusion, one.labels["emotion"])
+        assert one.exclusion or other.audio[0].channel == one.audio[1].channel in (0, 1)
 
 
 def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ class Problems:
             )
 
 
+def is_ruled_out(row: Row) -> bool:
+    """Whether the row itself says that it is not to be built."""
+    return any(row.get(status, "").strip() for status in ("failed", "excluded"))
+
+
 def read_flags(row: Row, text: str) -> tuple[str, ...]:
     """Read the flags; `no_transcript` is added if there is no text."""
     flags = [part for part in re.split(r"[;,\s]+", row.get("flags", "")) if part]
@@ -65,7 +70,7 @@ def read_part(cell: str) -> str | None:
 
 def read_channel(number: int, row: Row, problems: Problems) -> int | None:
     """Read a channel, which counts from 1 in the table and from 0 in the result; None for an empty cell."""
-    cell = row.get("channel", "").strip()
+    cell = whole_number(row.get("channel", ""))
     if not cell:
         return None
     if not re.fullmatch(r"\d{1,2}", cell) or cell == "0":
@@ -89,7 +94,7 @@ def read_times(number: int, row: Row, problems: Problems) -> tuple[float, float]
         end = times["end"]
     elif times["start"] is not None and times["duration"] is not None:
         end = start + times["duration"]
-    if end <= start:
+    if end <= start and not is_ruled_out(row):
         problems.add(number, "end", f"ends at {end} s, before it starts ({start} s)")
     return start, end
 

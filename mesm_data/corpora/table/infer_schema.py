@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.scan import STRUCTURE
-from mesm_data.schema.corpus import CorpusSchema
+from mesm_data.schema.corpus import RESERVED_LABELS, CorpusSchema
 from mesm_data.schema.labels import MISSING_CELLS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple
             continue
         scheme = _scheme(header, frame[header])
         name = _name(header)
-        if scheme is None or name in labels:
+        if scheme is None or name in labels or name in RESERVED_LABELS:
             unused.append(header)
         else:
             labels[name] = scheme if name == header else {**scheme, "column": header}

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from mesm_data.corpora.source_tree import LFS_POINTER_BYTES, is_lfs_pointer
-from mesm_data.corpora.table.cells import Problems, Row
+from mesm_data.corpora.table.cells import Problems, Row, is_ruled_out
 from mesm_data.errors import InputError
 from mesm_data.storage.machine_errors import raise_resource_error
 
@@ -52,7 +52,7 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
             problems.add(number, column, f"{cell!r:.120} is an audio file")
             return None
         files.setdefault(kind if column != "audio" else "audio", disk.spell(path))
-    if not files and not any(row.get(status, "").strip() for status in ("failed", "excluded")):
+    if not files and not is_ruled_out(row):
         problems.add(number, "path", "no media file is named")
         return None
     return RowMedia(video=files.get("video"), audio=files.get("audio"))
