@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The largest denominator of a usual rate: 30000/1001.
 _DENOMINATOR = 1001
+# The markers of a JPEG file: where it begins, where the data of a picture begin, and where the picture ends.
+_BEGIN, _DATA, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 class ImageSequence:
@@ -44,6 +46,7 @@ class ImageSequence:
             raise MesmError("the rate of its images is not known")
         self.scale = self.rate.numerator
         self._undecodable: list[Fraction] = []
+        self._truncated: list[Fraction] = []
         self.stopped: str | None = None
 
     @property
@@ -52,21 +55,28 @@ class ImageSequence:
         return list(self._numbers.values())
 
     def damage(self, start: Fraction, end: Fraction) -> str | None:
-        """Describe the images of start <= t < end that are missing or could not be decoded; None if there are none."""
+        """Describe the images of start <= t < end that are missing, damaged or truncated; None if there are none."""
         inside = range(min(self._numbers), max(self._numbers) + 1)
         missing = sum(start <= n / self.rate < end for n in inside if n not in self._numbers)
         bad = sum(start <= time < end for time in self._undecodable)
+        truncated = sum(start <= time < end for time in self._truncated)
         problems = [f"{missing} images are missing"] if missing else []
         problems += [f"{bad} images could not be decoded"] if bad else []
+        problems += [f"{truncated} images are truncated"] if truncated else []
         return " and ".join(problems) or None
 
     def frames(self) -> Iterator[Frame]:
         """Yield all images that can be decoded, by number."""
         for number, name in self._numbers.items():
-            image = _decode(self._folder / name)
-            if image is None:
+            data = _read(self._folder / name)
+            image = data and _decode(data)
+            if not data or not image:
                 self._undecodable.append(number / self.rate)
                 continue
+            # FFmpeg fills up an image that ends early, without a word. Its data end with a marker; a thumbnail has its
+            # own before the data.
+            if data.rfind(_END) < data.rfind(_DATA):
+                self._truncated.append(number / self.rate)
             begin, end = (count * self.rate.denominator for count in (number, number + 1))
             yield Frame(begin=begin, end=end, scale=self.scale, image=image, orientation=read_orientation(image))
 
@@ -84,21 +94,28 @@ def numbered_images(names: Iterator[str], name: str) -> dict[int, str]:
     return dict(sorted(by_number.items()))
 
 
-def _decode(path: Path) -> "av.VideoFrame | None":
-    """Decode a JPEG file; None if it cannot be read or decoded."""
+def _read(path: Path) -> bytes | None:
+    """The content of a JPEG file; None if it cannot be read or is no JPEG."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise_resource_error(error)
+        return None
+    return data if data.startswith(_BEGIN) else None
+
+
+def _decode(data: bytes) -> "av.VideoFrame | None":
+    """Decode the content of a JPEG file; None if that fails."""
     import av
     from av.codec.context import Flags
 
     try:
-        data = path.read_bytes()
-        if not data.startswith(b"\xff\xd8"):
-            return None
         codec = av.CodecContext.create("mjpeg", "r")
         assert isinstance(codec, av.VideoCodecContext)
         codec.flags |= Flags.bitexact
         codec.thread_count = 1
         images = [*codec.decode(av.Packet(data)), *codec.decode(None)]
-    except (OSError, av.FFmpegError, EOFError) as error:
+    except (av.FFmpegError, EOFError) as error:
         raise_resource_error(error)
         return None
     return images[0] if images else None

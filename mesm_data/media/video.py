@@ -87,6 +87,7 @@ class Video:
         stream.codec_context.thread_count = 1
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
         self._broken: list[Fraction] = []  # times of packets that could not be decoded
+        self._damaged: list[Fraction] = []  # times of frames of which the decoder has guessed a part
         self._disordered: list[Fraction] = []  # times of frames that came after later ones
         self._keys: list[Fraction] = []  # times of key frames
         self._base = Fraction(stream.time_base or 1)
@@ -116,6 +117,8 @@ class Video:
             if begin < last:
                 self._disordered.append(Fraction(begin, self.scale))
                 continue
+            if image.is_corrupt:
+                self._damaged.append(Fraction(begin, self.scale))
             last, end = begin, begin + (shown.duration * tick if shown.duration else each)
             yield Frame(begin=begin, end=end, scale=self.scale, image=image, orientation=orientation)
 
@@ -153,13 +156,16 @@ class Video:
     def damage(self, start: Fraction, end: Fraction) -> str | None:
         """Describe what could not be decoded or is out of order in start <= t < end; None if nothing is.
 
-        The packets since the last key frame before `start` count too: a lost frame damages all frames that are
-        predicted from it. The result depends on the file and the span alone, not on how far the file has been read.
+        The packets and frames since the last key frame before `start` count too: a lost or damaged frame damages all
+        frames that are predicted from it. The result depends on the file and the span alone, not on how far the file
+        has been read.
         """
         begin = max((time for time in self._keys if time <= start), default=Fraction(0))
         broken = sum(begin <= time < end for time in self._broken)
+        damaged = sum(begin <= time < end for time in self._damaged)
         disordered = sum(start <= time < end for time in self._disordered)
         problems = [f"{broken} packets could not be decoded"] if broken else []
+        problems += [f"{damaged} pictures are damaged"] if damaged else []
         problems += [f"{disordered} pictures are out of order"] if disordered else []
         return " and ".join(problems) or None
 

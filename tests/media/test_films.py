@@ -7,6 +7,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -264,6 +265,15 @@ def test_missing_images_leave_gaps_and_a_long_gap_makes_the_video_partial(tmp_pa
     assert small.source.images[3] == "small/image_5.jpg"
 
 
+def test_an_image_that_ends_early_is_reported(tmp_path: Path) -> None:
+    """FFmpeg shows the part that is there, and grey."""
+    write_images(tmp_path / "a", count=30)
+    image = tmp_path / "a" / "image_3.jpg"
+    image.write_bytes(image.read_bytes()[: -image.stat().st_size // 8])
+    [sight] = seen(tmp_path, None, one("a", 0.0, 1.0, ClipSource(path="a", images="image_", rate=30.0)), clips=False)
+    assert (sight.status, sight.problems) == ("ok", ["a/image_*.jpg: 1 images are truncated"])
+
+
 def test_the_offset_moves_the_picture_and_not_the_times(tmp_path: Path) -> None:
     encode(tmp_path / "flat.mp4", *X264, count=90)
     for offset, first in (("0", 30), ("-0.167", 25), ("0.5", 45)):
@@ -309,6 +319,24 @@ def test_a_file_that_is_damaged_in_the_middle_gives_the_rest(tmp_path: Path) -> 
     assert hole[0].problems == hole[7].problems == []  # a second apart from the damage, with a key frame in between
     assert [torn[0].status, torn[7].status] == ["ok", "none"]
     assert "ends at" in torn[7].problems[-1]
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.avi", ("-c:v", "mpeg4", "-q:v", "2")), ("a.mkv", X264)])
+def test_pictures_of_which_the_decoder_guesses_a_part_are_reported(
+    tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    """Flipped bits in a packet are no error to FFmpeg: it hides them with what earlier pictures show."""
+    data = bytearray(encode(tmp_path / name, *options, "-g", "30", count=150).read_bytes())
+    with av.open(str(tmp_path / name)) as film:
+        packet = next(packet for packet in film.demux(video=0) if (packet.pts or packet.dts or 0) * packet.time_base > 1.5)
+    at = data.index(bytes(packet))
+    for place in range(at + 12, at + packet.size, 7):
+        data[place] ^= 0x55
+    (tmp_path / name).write_bytes(data)
+    before, inside, after = seen(tmp_path, name, *(one(str(n), n, n + 1.0) for n in (0.0, 1.0, 3.5)), clips=False)
+    assert [sight.status for sight in (before, inside, after)] == ["ok"] * 3
+    assert before.problems == after.problems == []
+    assert inside.problems == [f"{name}: 1 pictures are damaged"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=40))
