@@ -1,13 +1,26 @@
 """Measure the length of a media file, for utterances that are whole files."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import open_container
 from mesm_data.media.toolchain import describe_error
+from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.machine_errors import raise_resource_error
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
 AV_TIME_BASE = 1_000_000  # microseconds, as in libavformat
+
+# The formats whose headers have an exact length. Others have none (transport streams), an estimate (MP3), or often a
+# wrong one (FLV).
+_EXACT_FORMATS = frozenset(("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flac"))
+_MAX_DIFFERENCE = 0.1  # seconds, as for an utterance's own sound file
+# A RIFF file that its writer did not finish has a size of 0 or about 2 or 4 GiB.
+_MAX_RIFF_BYTES = 0x7FFF0000
 
 
 class DurationError(MesmError):
@@ -44,3 +57,42 @@ def measure_duration(path: Path) -> float:
     if end <= start:
         raise DurationError(f"{path.name} has no length")
     return round(end - start, 6)
+
+
+def describe_truncation(path: Path, seconds: float) -> str | None:
+    """Describe how much of a file is missing, such as one whose copy was interrupted; None if nothing is known to be.
+
+    Args:
+        path: The file.
+        seconds: Its measured length, which is that of the part that is there.
+    """
+    import av
+
+    try:
+        with open_regular_file(path) as file:
+            head, size = file.read(12), os.fstat(file.fileno()).st_size
+        with open_container(path) as container:
+            stated = _stated_length(container)
+    except (av.FFmpegError, OSError, MesmError) as error:
+        raise_resource_error(error)
+        return None
+    # FFmpeg and libsndfile correct the length of a RIFF file (WAV, AVI) to that of the part that is there.
+    riff = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0
+    if riff <= _MAX_RIFF_BYTES and seconds * riff / size > seconds + _MAX_DIFFERENCE:
+        return f"ends at {seconds:.3f} s: its header counts {riff} bytes, it has {size}"
+    if stated is None or stated <= seconds + _MAX_DIFFERENCE:
+        return None
+    return f"ends at {seconds:.3f} s, by its header at {stated:.3f} s"
+
+
+def _stated_length(container: "InputContainer") -> float | None:
+    """The length in seconds by the header of a file; None if the header has no exact one."""
+    media = [stream for stream in container.streams if stream.type in ("audio", "video")]
+    others = [stream for stream in container.streams if stream.type not in ("audio", "video", "attachment")]
+    if container.format.name not in _EXACT_FORMATS or not container.duration:
+        return None
+    lengths = [float(stream.duration * stream.time_base) for stream in media if stream.duration and stream.time_base]
+    if lengths:
+        return min(container.duration / AV_TIME_BASE, max(lengths))
+    # Matroska has one length, from 0 to the end of the longest stream, which may be one of subtitles.
+    return None if others else (container.duration - max(container.start_time or 0, 0)) / AV_TIME_BASE

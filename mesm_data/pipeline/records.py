@@ -117,7 +117,7 @@ def built_row(utterance: Utterance, sound: AudioSegment, video: VideoResult, tex
 
     Its `reason`, and `lost` by modality, say what is missing.
     """
-    problems = "; ".join((*sound.problems, *video.problems)) or None
+    problems = "; ".join(dict.fromkeys((*sound.problems, *video.problems))) or None
     lost = {"audio": "; ".join(sound.problems), "video": "; ".join(video.problems)}
     crops = b"".join(face.crop.tobytes() for face in video.faces)
     return {

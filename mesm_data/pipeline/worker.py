@@ -19,7 +19,7 @@ from mesm_data.errors import MesmError
 from mesm_data.media.audio import AudioReader, utterance_duration
 from mesm_data.media.audio_segment import AudioSegment, no_audio
 from mesm_data.media.channel_check import check_channel
-from mesm_data.media.duration import DurationError, measure_duration
+from mesm_data.media.duration import DurationError, describe_truncation, measure_duration
 from mesm_data.media.extract import extract_video
 from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.video_result import VideoResult
@@ -82,7 +82,7 @@ def describe_unexpected_error(error: Exception) -> str:
 def write_part(job: Job) -> list[dict[str, Any]]:
     """Write the samples and clips of a recording. Returns its rows."""
     digests = SourceDigests(job.root)
-    utterances, rows = measure_ends(job)
+    utterances, truncated, rows = measure_ends(job)
     job = replace(job, recording=replace(job.recording, utterances=utterances))
     name = job.recording.id
     with ExitStack() as stack:
@@ -93,6 +93,8 @@ def write_part(job: Job) -> list[dict[str, Any]]:
         videos = read_video(job, sounds, Path(scratch))
         part = stack.enter_context(open_part(job.parts, name, clips=job.recipe.clips))
         for utterance, sound, video, channel in zip(utterances, sounds, videos, channels, strict=True):
+            if problem := truncated.get(utterance.id):
+                sound, video = mark_truncated(job, utterance, problem, sound, video)
             utterance = replace(utterance, flags=(*utterance.flags, *media_flags(sound, video, channel)))
             if sound.status == video.status == "none":
                 rows.append(manifest_row(utterance, "failed", "; ".join((*sound.problems, *video.problems))))
@@ -104,25 +106,45 @@ def write_part(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], list[dict[str, Any]]]:
+def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], dict[str, str], list[dict[str, Any]]]:
     """Replace infinite ends of utterances by the end of the file.
 
     Returns:
-        The utterances, and failed rows for those whose file has no length.
+        The utterances; for those whose file is known to be truncated, id -> the description; and failed rows for those
+        whose file has no length.
     """
-    measured, failed = [], []
+    measured, truncated, failed = [], {}, []
     for utterance in job.recording.utterances:
         if math.isinf(utterance.end):
-            path = job.recording.video or utterance.audio[0].path
+            path = measured_file(job, utterance)
             try:
                 end = measure_duration(job.root / path)
             except DurationError as error:
                 failed += failed_rows([utterance], str(error))
                 continue
+            if problem := describe_truncation(job.root / path, end):
+                truncated[utterance.id] = f"{path}: {problem}"
             audio = tuple(replace(source, span=source.span and (source.span[0], end)) for source in utterance.audio)
             utterance = replace(utterance, end=end, audio=audio)
         measured.append(utterance)
-    return tuple(measured), failed
+    return tuple(measured), truncated, failed
+
+
+def measured_file(job: Job, utterance: Utterance) -> str:
+    """The file whose end is that of an utterance with an infinite end."""
+    return job.recording.video or utterance.audio[0].path
+
+
+def mark_truncated(
+    job: Job, utterance: Utterance, problem: str, sound: AudioSegment, video: VideoResult
+) -> tuple[AudioSegment, VideoResult]:
+    """The sound and the video of an utterance whose file is truncated: what is from that file is not complete."""
+    path = measured_file(job, utterance)
+    if sound.source and sound.source.path == path:
+        sound = replace(sound, status="partial", problems=(*sound.problems, problem))
+    if video.source and video.source.path == path:
+        video = replace(video, status="partial").with_problems(problem)
+    return sound, video
 
 
 def media_flags(sound: AudioSegment, video: VideoResult, channel: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_exact import FPS, HEIGHT, WIDTH, encode, shown
 
+from mesm_data.corpora.open_corpus import open_corpus
 from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.media.audio import AudioReader
@@ -29,6 +30,8 @@ from mesm_data.media.pixels import colour_tags, frame_size, region_columns, to_r
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
+from mesm_data.pipeline.job import Job
+from mesm_data.pipeline.worker import write_part
 from mesm_data.schema.recordings import AudioSource, ClipSource, Recording, Utterance, VideoRegion
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -328,7 +331,9 @@ def test_pictures_of_which_the_decoder_guesses_a_part_are_reported(
     """Flipped bits in a packet are no error to FFmpeg: it hides them with what earlier pictures show."""
     data = bytearray(encode(tmp_path / name, *options, "-g", "30", count=150).read_bytes())
     with av.open(str(tmp_path / name)) as film:
-        packet = next(packet for packet in film.demux(video=0) if (packet.pts or packet.dts or 0) * packet.time_base > 1.5)
+        packet = next(
+            packet for packet in film.demux(video=0) if (packet.pts or packet.dts or 0) * packet.time_base > 1.5
+        )
     at = data.index(bytes(packet))
     for place in range(at + 12, at + packet.size, 7):
         data[place] ^= 0x55
@@ -337,6 +342,35 @@ def test_pictures_of_which_the_decoder_guesses_a_part_are_reported(
     assert [sight.status for sight in (before, inside, after)] == ["ok"] * 3
     assert before.problems == after.problems == []
     assert inside.problems == [f"{name}: 1 pictures are damaged"]
+
+
+def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> None:
+    """A copy that was interrupted is as long as what is there of it; only its header says that there was more."""
+    flat, sound = encode(tmp_path / "flat.mp4", *X264, "-bf", "0", count=60), tone(tmp_path / "a.wav", 2.0)
+    media = tmp_path / "media"
+    media.mkdir()
+    parts = ("-i", flat, "-i", sound, "-c:v", "copy", "-c:a")
+    ffmpeg(*parts, "flac", media / "a.mkv")
+    ffmpeg(*parts, "aac", "-movflags", "+faststart", media / "a.mp4")
+    ffmpeg(*parts, "pcm_s16le", "-c:v", "mpeg4", media / "a.avi")
+    ffmpeg("-i", sound, media / "a.flac")
+    sound.rename(media / "a.wav")
+    for path in list(media.iterdir()):
+        (media / f"cut{path.suffix}").write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    files = [f"{name}{suffix}" for name in ("a", "cut") for suffix in (".mkv", ".mp4", ".avi", ".flac", ".wav")]
+    (tmp_path / "t.csv").write_text("\n".join(("id,file", *(f"{file},{file}" for file in files))))
+    corpus = open_corpus(str(tmp_path / "t.csv"), media)
+    recipe = Recipe(corpus=corpus.name, clips=False, frame_interval="9")
+    jobs = (Job(root=media, parts=tmp_path, recipe=recipe, recording=each, toolchain={}) for each in corpus.recordings)
+    rows = {row["id"]: row for job in jobs for row in write_part(job)}
+    assert {name: rows[name]["reason"] for name in files[:5]} == dict.fromkeys(files[:5])
+    for name in files[5:]:
+        row = rows[name]
+        assert row["end"] < 1.8
+        assert (row["audio"], row["video"]) == ("partial", "none" if name in ("cut.flac", "cut.wav") else "partial")
+        assert f"{name}: ends at {row['end']:.3f} s" in row["reason"]
+    assert "by its header at 2.0" in rows["cut.mkv"]["reason"]
+    assert "its header counts 64044 bytes, it has 38426" in rows["cut.wav"]["reason"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=40))
