@@ -1,5 +1,6 @@
 """What is in a dataset, counted from its manifest alone."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,18 @@ def reasons(rows: Any) -> Any:
 
     explained = rows[rows["reason"].notna()]
     general = [
-        reason.replace(key, "<id>").replace(dialog, "<dialog>")
+        replace_name(replace_name(reason, key, "<id>"), dialog, "<dialog>")
         for key, dialog, reason in zip(explained["key"], explained["dialog"], explained["reason"], strict=True)
     ]
     return pd.Series(general, dtype=object)
+
+
+def replace_name(text: str, name: str, by: str) -> str:
+    """Replace a name where it is not a part of a word or of a number; a number, only where it is in a file's name."""
+    if name not in text:
+        return text
+    end = r"(?=/|\.[A-Za-z])" if name.isdecimal() else r"(?![A-Za-z0-9]|\.[0-9])"
+    return re.sub(rf"(?<![A-Za-z0-9.]){re.escape(name)}{end}", by, text)
 
 
 def count(values: Any) -> dict[str, int]:
