@@ -1,5 +1,6 @@
 """A table of any origin becomes a corpus, or a message that lists every invalid row and column."""
 
+import errno
 import json
 import math
 import re
@@ -19,6 +20,7 @@ from mesm_data.corpora.export import write_table
 from mesm_data.corpora.iemocap.scan import scan as scan_iemocap
 from mesm_data.corpora.open_corpus import open_corpus
 from mesm_data.corpora.table.cells import parse_seconds
+from mesm_data.corpora.table.media_files import MediaFiles
 from mesm_data.corpora.table.scan import corpus_from_table
 from mesm_data.corpora.table.table_file import read_table
 from mesm_data.dataset.tar import check_key
@@ -94,6 +96,47 @@ def test_rows_of_one_file_are_cut_from_it_in_the_order_of_time(media: Path) -> N
     assert recording.utterances[0].audio[0].span == (0.5, 2.0)
     assert (missing.utterances[0].start, missing.utterances[0].end) == (1.5, 62.0)
     assert missing.utterances[0].exclusion == ("failed", "b.mp4 not found")
+
+
+def test_a_file_is_found_by_its_name_as_it_is_written(media: Path) -> None:
+    """A Windows archive that was unpacked badly has a name with a backslash instead of a folder."""
+    for name in (" a.mp4", "sub\\b.mp4", "sub/b.mp4"):
+        (media / name).touch()
+    corpus = corpus_of(
+        media,
+        "t.jsonl",
+        r"""{"file": " a.mp4"}
+{"file": "sub\\b.mp4"}
+{"file": " b.wav "}
+{"file": "Raw\\v1\\2.mp4"}""",
+    )
+    paths = {utterance.audio[0].path for utterance in corpus.utterances()}
+    assert paths == {" a.mp4", "sub\\b.mp4", "b.wav", "Raw/v1/2.mp4"}
+
+
+def test_the_reason_of_a_missing_file_is_true(media: Path) -> None:
+    (media / "folder.mp4").mkdir()
+    (media / "link.mp4").symlink_to(media / ".git/annex/gone")
+    long = f"{'x' * 300}.mp4"
+    rows = by_id(corpus_of(media, "t.csv", f"id,file\n1,gone.mp4\n2,folder.mp4\n3,link.mp4\n4,{long}\n5,a.mp4/b.mp4\n"))
+    reasons = [exclusion.reason for id_ in sorted(rows) if (exclusion := rows[id_].exclusion)]
+    assert reasons == [
+        "gone.mp4 not found",
+        "folder.mp4 is not a regular file",
+        "link.mp4 is a link without a target (git-annex, DVC: fetch the content)",
+        f"{long} cannot be read (File name too long)",
+        "a.mp4/b.mp4 not found",
+    ]
+
+
+def test_a_lost_file_system_fails_no_row(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    files = MediaFiles(media)
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(OSError, match="Stale"):
+        files.exists("a.mp4")
 
 
 def test_a_missing_sound_file_beside_a_video_is_noted(media: Path) -> None:

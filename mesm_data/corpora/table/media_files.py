@@ -2,6 +2,7 @@
 
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -38,7 +39,7 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
     for column in ("path", "video", "audio"):
         if not (cell := row.get(column, "").strip()):
             continue
-        path = relative_path(cell, disk.root)
+        path = disk.as_written(row[column]) or relative_path(cell, disk.root)
         if path is None:
             problems.add(number, column, f"{cell!r:.120} is not below {disk.root}")
             return None
@@ -89,6 +90,29 @@ class MediaFiles:
             self._known[path] = self._check(path)
         return self._known[path]
 
+    def as_written(self, cell: str) -> str | None:
+        """Return a cell if a file has precisely this path: its name may begin with a space or contain a backslash."""
+        is_plain = {"", ".", ".."}.isdisjoint(cell.split("/")) and "\0" not in cell
+        return cell if is_plain and self.exists(cell) else None
+
+    def problem(self, paths: Iterable[str | None]) -> str:
+        """Say why none of these files exists."""
+        by_problem: dict[str, list[str]] = {}
+        for path in dict.fromkeys(filter(None, paths)):
+            by_problem.setdefault(self._problem(path), []).append(path)
+        return "; ".join(f"{' and '.join(paths)} {problem}" for problem, paths in by_problem.items())
+
+    def _problem(self, path: str) -> str:
+        file = self.root / path
+        try:
+            return "not found" if stat.S_ISREG(file.stat().st_mode) else "is not a regular file"
+        except (FileNotFoundError, NotADirectoryError):
+            return (
+                "is a link without a target (git-annex, DVC: fetch the content)" if file.is_symlink() else "not found"
+            )
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+
     def spell(self, path: str) -> str:
         """Return the path as the disk spells it.
 
@@ -118,7 +142,8 @@ class MediaFiles:
         file = self.root / path
         try:
             status = file.stat()
-        except OSError:
+        except OSError as error:
+            raise_resource_error(error)
             return False
         if not stat.S_ISREG(status.st_mode):
             return False

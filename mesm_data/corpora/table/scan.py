@@ -5,7 +5,7 @@ Columns, all strings: a path (`path`, `video` or `audio`), and optionally `id`, 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def corpus_from_table(
             continue
         labels = read_labels(number, row)
         labels["raters"] = (ratings or {}).get(id_, [])
-        utterance = _utterance(number, row, id_, media, labels, files.exists, problems)
+        utterance = _utterance(number, row, id_, media, labels, files, problems)
         earlier = first_row.setdefault(utterance.key, number)
         if earlier != number:
             problems.add(number, "id", f"{id_!r} occurs also in {places[earlier]}; an id may occur once")
@@ -82,7 +82,7 @@ def corpus_from_table(
             "their videos is read",
         )
     return Corpus(
-        schema=schema, root=root, recordings=_recordings(utterances, files.exists), notes=notes, file=file,
+        schema=schema, root=root, recordings=_recordings(utterances, files), notes=notes, file=file,
         table_sha256=table_sha256,
     )  # fmt: skip
 
@@ -125,13 +125,13 @@ def _first_path(row: Row) -> str:
 
 
 def _utterance(
-    number: int, row: Row, id_: str, media: RowMedia, labels: dict[str, Any], exists: Callable[[str], bool],
+    number: int, row: Row, id_: str, media: RowMedia, labels: dict[str, Any], files: MediaFiles,
     problems: Problems,
 ) -> Utterance:  # fmt: skip
     start, end = read_times(number, row, problems)
     is_whole_file = start == 0.0 and math.isinf(end)
     channel = read_channel(number, row, problems)
-    audio_files = [path for path in (media.audio, media.video) if path and exists(path)]
+    audio_files = [path for path in (media.audio, media.video) if path and files.exists(path)]
     text = row.get("text", "").strip()
     return Utterance(
         id=id_,
@@ -156,21 +156,20 @@ def _utterance(
         region=VideoRegion(),
         annotation_files=(),
         flags=read_flags(row, text),
-        exclusion=_exclusion(row, media, exists),
+        exclusion=_exclusion(row, media, files),
     )
 
 
-def _exclusion(row: Row, media: RowMedia, exists: Callable[[str], bool]) -> Exclusion | None:
+def _exclusion(row: Row, media: RowMedia, files: MediaFiles) -> Exclusion | None:
     for status in ("excluded", "failed"):
         if reason := row.get(status, "").strip():
             return Exclusion(status, reason)
-    paths = [path for path in (media.video, media.audio) if path]
-    if not any(exists(path) for path in paths):
-        return Exclusion("failed", f"{' and '.join(dict.fromkeys(paths))} not found")
+    if not any(path and files.exists(path) for path in (media.video, media.audio)):
+        return Exclusion("failed", files.problem((media.video, media.audio)))
     return None
 
 
-def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str], bool]) -> tuple[Recording, ...]:
+def _recordings(utterances: Mapping[str, list[Utterance]], files: MediaFiles) -> tuple[Recording, ...]:
     """Return one recording per file, sorted by id, with its utterances sorted by time."""
     recordings = []
     for path, group in utterances.items():
@@ -178,9 +177,9 @@ def _recordings(utterances: Mapping[str, list[Utterance]], exists: Callable[[str
         recordings.append(
             Recording(
                 id=sample_key(path),
-                video=path if is_video and exists(path) else None,
+                video=path if is_video and files.exists(path) else None,
                 utterances=tuple(sorted(group, key=lambda u: (u.start, u.end, u.id))),
-                missing_video=f"{path} not found" if is_video else None,
+                missing_video=files.problem((path,)) if is_video and not files.exists(path) else None,
             )
         )
     return tuple(sorted(recordings, key=lambda recording: recording.id))
