@@ -92,6 +92,17 @@ def test_output_folders_that_cannot_be_used_are_refused(mesm_data: Command, corp
 def test_a_glob_that_matches_nothing_is_refused(mesm_data: Command, corpus: Path, out: Path) -> None:
     done = mesm_data("build", "iemocap", "--source", corpus, "--out", out, "--only", "Ses09*", check=False)
     assert "matches none" in sentence(done, 2)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("options", "message"), [(("--only", "Ses09*"), "matches none"), (("--engine", "ray"), "ray")])
+def test_a_typing_error_beside_overwrite_deletes_nothing(
+    mesm_data: Command, corpus: Path, own: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, str], message: str
+) -> None:
+    build = ("build", "iemocap", "--source", corpus, "--out", own, "--overwrite")
+    monkeypatch.setitem(sys.modules, "ray", None)  # not installed
+    assert message in sentence(mesm_data(*build, *options, check=False), 2)
+    mesm_data("verify", own)
 
 
 def test_an_offset_that_is_not_a_number_of_seconds_is_refused(mesm_data: Command, corpus: Path, out: Path) -> None:

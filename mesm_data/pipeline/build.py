@@ -76,9 +76,12 @@ def build_dataset(
         The content of dataset.json.
 
     Raises:
-        InputError: `out` contains something else, the split does not exist, or the lock is of another corpus or recipe.
+        InputError: `out` contains something else, the split does not exist, nothing is selected, the engine is missing,
+            or the lock is of another corpus or recipe. Nothing is changed.
         MesmError: The machine failed, such as a full disk.
     """
+    get_engine(engine)
+    select_utterances(corpus, recipe)  # `overwrite` must not delete a dataset for a typing error
     groups = group_by_split((manifest_row(u, "ok", None) for u in corpus.utterances()), corpus.schema, split)
     recipe = replace(recipe, split=groups.split)
     if lock:

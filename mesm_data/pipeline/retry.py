@@ -24,6 +24,7 @@ from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolc
 from mesm_data.errors import InputError
 from mesm_data.pipeline.build import make_plan, resume_build
 from mesm_data.pipeline.build_run import BuildRun
+from mesm_data.pipeline.executors.registry import get_engine
 from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_comparison import SourceComparison, is_lost, is_part_kept
 from mesm_data.pipeline.source_record import load_source_index, save_source_index
@@ -87,8 +88,10 @@ def retry_dataset(
         The content of dataset.json.
 
     Raises:
-        InputError: `corpus` is not the source, files of it are missing, or the toolchain differs. Nothing is changed.
+        InputError: `corpus` is not the source, files of it or the engine are missing, or the toolchain differs. Nothing
+            is changed.
     """
+    get_engine(engine)
     with folder_lock(out / ".build" / "lock"):
         info = read_recorded_plan(out)
         recipe, source_files = recipe_from_info(info), source_sizes(corpus)

@@ -32,7 +32,7 @@ def run_on_ray(
     Raises:
         InputError: Ray is not installed, or no cluster can be reached.
     """
-    ray = _package()
+    ray = ray_package()
     # Ray can repeat tasks itself, but would repeat a task that runs out of memory forever.
     with _cluster(ray):
         task = ray.remote(num_cpus=1, max_retries=0)(function)
@@ -83,7 +83,8 @@ def _result(ray: Any, reference: Any) -> Any:
         raise MesmError(f"Ray could not run a task: {str(error).splitlines()[0]}") from error
 
 
-def _package() -> Any:
+def ray_package() -> Any:
+    """The package ray. Raises InputError if it is not installed."""
     try:
         import ray
     except ModuleNotFoundError:
