@@ -125,7 +125,7 @@ def _corpus(
     ratings: dict[str, list[dict[str, Any]]], files: list[Path],
 ) -> Corpus:  # fmt: skip
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: name the folder of the media files with --root")
+        raise InputError(f"{root} is not a folder: name the folder of the media files with --source")
     digest = sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
     return corpus_from_table(
         frame, schema, root, where=str(files[0]), notes=notes, ratings=ratings, file=path, table_sha256=digest
