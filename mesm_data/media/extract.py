@@ -137,7 +137,7 @@ def extract_faces_and_clips(job: ExtractionJob, clipped: Collection[int]) -> lis
             if sampled.in_span and sampled.index in clipped:
                 clips.add(sampled, *job.columns(sampled))
         return [
-            video_result(job, index, track, stream, sampler.end).with_clip(clips.collect(index))
+            video_result(job, index, track, stream, sampler.begin, sampler.end).with_clip(clips.collect(index))
             for index, track in enumerate(tracks)
         ]
 
@@ -151,9 +151,11 @@ def iter_faces(job: ExtractionJob, lag: Fraction = LAG) -> Iterator[tuple[int, V
     pending = deque(sorted(range(len(job.utterances)), key=lambda index: job.spans[index].end))
     tracks: dict[int, FaceTrack] = {}
 
-    def finish(index: int, stream: FrameStream, video_end: Fraction | None) -> tuple[int, VideoResult]:
+    def finish(
+        index: int, stream: FrameStream, begin: Fraction | None, end: Fraction | None = None
+    ) -> tuple[int, VideoResult]:
         track = tracks.pop(index) if index in tracks else FaceTrack(job, index)
-        return index, video_result(job, index, track, stream, video_end)
+        return index, video_result(job, index, track, stream, begin, end)
 
     try:
         with closing(job.open()) as stream:
@@ -161,12 +163,12 @@ def iter_faces(job: ExtractionJob, lag: Fraction = LAG) -> Iterator[tuple[int, V
             for sampled in sampler:
                 if last is not None and sampled.frame is not last:  # no more comes of what ended before `last`
                     while pending and job.spans[pending[0]].end + lag <= last.time:
-                        yield finish(pending.popleft(), stream, None)
+                        yield finish(pending.popleft(), stream, sampler.begin)
                 last = sampled.frame
                 if sampled.grid_hits:
                     tracks.setdefault(sampled.index, FaceTrack(job, sampled.index)).add(sampled, stream.rate)
             for index in pending:
-                yield finish(index, stream, sampler.end)
+                yield finish(index, stream, sampler.begin, sampler.end)
     except MesmError as error:  # the source cannot be opened
         for index in pending:
             yield index, VideoResult().with_problems(f"{job.name}: {error}")
@@ -182,7 +184,12 @@ def encode_clips(job: ExtractionJob) -> list[ClipResult]:
 
 
 def video_result(
-    job: ExtractionJob, index: int, track: FaceTrack, stream: FrameStream, video_end: Fraction | None
+    job: ExtractionJob,
+    index: int,
+    track: FaceTrack,
+    stream: FrameStream,
+    video_begin: Fraction | None,
+    video_end: Fraction | None,
 ) -> VideoResult:
     """The result of one utterance after the pass, without its clip.
 
@@ -191,6 +198,7 @@ def video_result(
         index: The number of the utterance.
         track: Its faces.
         stream: The source, decoded.
+        video_begin: The time of the first frame of the source in seconds, None if there is none.
         video_end: The end of the source in seconds, or None if decoding stopped after the last utterance.
     """
     span, problems = job.spans[index], []
@@ -198,6 +206,9 @@ def video_result(
     damage = stream.damage(span.start, span.end)
     if damage:
         problems.append(f"{job.name}: {damage}")
+    if video_begin is not None and video_begin >= span.end:  # its first frame shows what is behind the utterance
+        problems.append(f"{job.name}: begins at {float(video_begin):.3f} s, where the utterance is over")
+        return VideoResult(problems=problems)
     if track.faces:
         # A late frame is a still image of a healthy source, or the place where damage has cost frames.
         status = "partial" if damage and track.has_gap else "ok"
@@ -208,6 +219,9 @@ def video_result(
             span=(float(span.start), float(span.end)),
             images=tuple(f"{folder}/{name}" for name in names),
         )
+    if video_begin is not None and video_begin > span.start + job.interval and track.faces:
+        status = "partial"
+        problems.append(f"{job.name}: begins at {float(video_begin):.3f} s, the utterance at {float(span.start):.3f} s")
     if video_end is not None and video_end < span.end - (1 / stream.rate if stream.rate else 0):
         status = "partial" if track.faces else "none"
         stopped = f" ({stream.stopped})" if stream.stopped else ""

@@ -57,6 +57,7 @@ class FrameSampler:
         interval: Seconds between two points of the grid.
 
     Attributes:
+        begin: The time of the first frame in seconds; None if there is none yet.
         end: After the pass, the end of the video in seconds; None if decoding stopped after the last span.
     """
 
@@ -68,6 +69,7 @@ class FrameSampler:
         self._starts = [self._to_units(span.start) for span in spans]
         self._ends = [self._to_units(span.end) for span in spans]
         self._next_points = list(self._starts)  # of each grid, the first point without a frame
+        self.begin: Fraction | None = None
         self.end: Fraction | None = None
 
     def __iter__(self) -> Iterator[SampledFrame]:
@@ -76,6 +78,8 @@ class FrameSampler:
         last: Frame | None = None
         for frame in self._video.frames():
             now = frame.begin * self._scale
+            if last is None:
+                self.begin = frame.time
             while pending and self._starts[pending[-1]] <= now:
                 active.append(pending.pop())
             for index in active:
