@@ -92,8 +92,12 @@ class AudioCandidate:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the source has the whole utterance: to the sample if it is cut from a longer file."""
-        return self.expected - self.covered <= (0 if self.source.span else MAX_MISSING * self.rate)
+        """Whether the source has the whole utterance: to the sample if it is cut from a longer file.
+
+        The tracks of a file do not end at the same sample, so the end of the file is no such cut.
+        """
+        is_cut = self.source.span is not None and not self.source.is_open
+        return self.expected - self.covered <= (0 if is_cut else MAX_MISSING * self.rate)
 
     @property
     def is_silent(self) -> bool:
@@ -115,7 +119,7 @@ class AudioCandidate:
             return f"lasts {seconds:.3f} s or more, the utterance {expected:.3f} s"
         if self.is_complete:
             return None
-        if len(self.samples) >= self.expected:
+        if self.file.missing > self.expected - len(self.samples):
             return f"lacks {self.file.missing / self.rate:.3f} s of the utterance's sound (a hole in the track)"
         if self.source.span is None:
             return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"

@@ -7,7 +7,7 @@ import math
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +93,8 @@ def write_part(job: Job) -> list[dict[str, Any]]:
         videos = read_video(job, sounds, Path(scratch))
         part = stack.enter_context(open_part(job.parts, name, clips=job.recipe.clips))
         for utterance, sound, video, channel in zip(utterances, sounds, videos, channels, strict=True):
-            if problem := truncated.get(utterance.id):
-                sound, video = mark_truncated(job, utterance, problem, sound, video)
+            if utterance.id in truncated:
+                sound, video = mark_truncated(*truncated[utterance.id], sound, video)
             utterance = replace(utterance, flags=(*utterance.flags, *media_flags(sound, video, channel)))
             if sound.status == video.status == "none":
                 rows.append(manifest_row(utterance, "failed", "; ".join((*sound.problems, *video.problems))))
@@ -106,40 +106,46 @@ def write_part(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], dict[str, str], list[dict[str, Any]]]:
-    """Replace infinite ends of utterances by the end of the file.
+def measure_ends(job: Job) -> tuple[tuple[Utterance, ...], dict[str, tuple[str, str]], list[dict[str, Any]]]:
+    """Replace infinite ends of utterances by the end of the file: the video, or if it has no length, the sound.
 
     Returns:
-        The utterances; for those whose file is known to be truncated, id -> the description; and failed rows for those
-        whose file has no length.
+        The utterances; for those whose file is known to be truncated, id -> that file and the description; and failed
+        rows for those whose files have no length.
     """
     measured, truncated, failed = [], {}, []
     for utterance in job.recording.utterances:
         if math.isinf(utterance.end):
-            path = measured_file(job, utterance)
-            try:
-                end = measure_duration(job.root / path)
-            except DurationError as error:
-                failed += failed_rows([utterance], str(error))
+            files = filter(None, (job.recording.video, *(source.path for source in utterance.audio)))
+            path, end, problems = measure_first(job.root, dict.fromkeys(files))
+            if path is None:
+                failed += failed_rows([utterance], "; ".join(problems))
                 continue
             if problem := describe_truncation(job.root / path, end):
-                truncated[utterance.id] = f"{path}: {problem}"
-            audio = tuple(replace(source, span=source.span and (source.span[0], end)) for source in utterance.audio)
+                truncated[utterance.id] = (path, f"{path}: {problem}")
+            audio = tuple(
+                replace(source, span=source.span and (source.span[0], end), is_open=True) for source in utterance.audio
+            )
             utterance = replace(utterance, end=end, audio=audio)
         measured.append(utterance)
     return tuple(measured), truncated, failed
 
 
-def measured_file(job: Job, utterance: Utterance) -> str:
-    """The file whose end is that of an utterance with an infinite end."""
-    return job.recording.video or utterance.audio[0].path
+def measure_first(root: Path, paths: Iterable[str]) -> tuple[str | None, float, list[str]]:
+    """The first of the files that has a length, that length in seconds, and what is wrong with those before it."""
+    problems: list[str] = []
+    for path in paths:
+        try:
+            return path, measure_duration(root / path), problems
+        except DurationError as error:
+            problems.append(str(error))
+    return None, math.nan, problems
 
 
 def mark_truncated(
-    job: Job, utterance: Utterance, problem: str, sound: AudioSegment, video: VideoResult
+    path: str, problem: str, sound: AudioSegment, video: VideoResult
 ) -> tuple[AudioSegment, VideoResult]:
-    """The sound and the video of an utterance whose file is truncated: what is from that file is not complete."""
-    path = measured_file(job, utterance)
+    """The sound and the video of an utterance whose file `path` is truncated: what is from that file is incomplete."""
     if sound.source and sound.source.path == path:
         sound = replace(sound, status="partial", problems=(*sound.problems, problem))
     if video.source and video.source.path == path:

@@ -36,12 +36,14 @@ class AudioSource:
         channel: the channel to take, from 0; None mixes all channels down.
         span: (start, end) in seconds of the file; None if the file contains this utterance only.
         channel_per_speaker: whether each channel records one speaker, so that a mono file mixes several voices.
+        is_open: whether the utterance has no end of its own, but the file's, which the build has measured.
     """
 
     path: str
     channel: int | None = None
     span: tuple[float, float] | None = None
     channel_per_speaker: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

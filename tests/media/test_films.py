@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -371,6 +372,43 @@ def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> 
         assert f"{name}: ends at {row['end']:.3f} s" in row["reason"]
     assert "by its header at 2.0" in rows["cut.mkv"]["reason"]
     assert "its header counts 64044 bytes, it has 38426" in rows["cut.wav"]["reason"]
+
+
+def rows_of(media: Path, *rows: str) -> dict[str, dict[str, Any]]:
+    """The manifest rows of a table of the columns id, video, audio and start, by id."""
+    (media.parent / "t.csv").write_text("\n".join(("id,video,audio,start", *rows)))
+    corpus = open_corpus(str(media.parent / "t.csv"), media)
+    recipe = Recipe(corpus=corpus.name, clips=False, frame_interval="0.5")
+    jobs = (Job(root=media, parts=media, recipe=recipe, recording=each, toolchain={}) for each in corpus.recordings)
+    return {row["id"]: row for job in jobs for row in write_part(job)}
+
+
+def test_a_video_that_begins_late_is_not_complete(tmp_path: Path) -> None:
+    """The first picture was used for an utterance that was over before it, and the video was ok."""
+    flat, sound = encode(tmp_path / "flat.mp4", *X264, "-bf", "0", count=60), tone(tmp_path / "tone.wav", 2.0)
+    ffmpeg("-itsoffset", 1.5, "-i", flat, "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy", tmp_path / "v.mkv")
+    sights = seen(tmp_path, "v.mkv", one("a", 0.0, 1.0), one("b", 0.5, 2.0), one("c", 1.0, 2.0), clips=False)
+    assert [(sight.status, len(sight.faces)) for sight in sights] == [("none", 0), ("partial", 3), ("ok", 2)]
+    assert sights[0].problems == ["v.mkv: begins at 1.500 s, where the utterance is over"]
+    assert sights[1].problems == ["v.mkv: begins at 1.500 s, the utterance at 0.500 s"]
+
+
+def test_a_whole_file_is_built_of_the_file_that_can_be_read(tmp_path: Path) -> None:
+    """A sound file beside an unreadable video was given up, though it is kept beside a missing one."""
+    media = tmp_path / "media"
+    media.mkdir()
+    tone(media / "a.wav", 1.0)
+    flat = encode(tmp_path / "flat.mp4", *X264, "-bf", "0", count=30)
+    ffmpeg("-i", flat, "-i", media / "a.wav", "-c:v", "copy", "-c:a", "flac", "-t", 0.97, media / "a.mkv")
+    (media / "empty.mp4").touch()
+    rows = rows_of(media, "sound,empty.mp4,a.wav,", "none,empty.mp4,,", "open,a.mkv,,0.2")
+    sound, none = rows["sound"], rows["none"]
+    assert (sound["status"], sound["audio"], sound["video"], sound["end"]) == ("ok", "ok", "none", 1.0)
+    assert sound["reason"].startswith("empty.mp4: not a video that can be opened")
+    assert (none["status"], none["reason"][:25]) == ("failed", "empty.mp4 cannot be read ")
+    # The tracks of a file do not end at the same sample: what has no end of its own is not cut short by that.
+    assert (rows["open"]["status"], rows["open"]["audio"], rows["open"]["reason"]) == ("ok", "ok", None)
+    assert rows["open"]["n_samples"] < (rows["open"]["end"] - 0.2) * 16_000
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=40))

@@ -245,6 +245,9 @@ def test_a_gap_in_a_track_is_reported(tmp_path: Path) -> None:
     assert np.array_equal(sound.samples[:SECOND], TICKS[SECOND : 2 * SECOND])
     assert not sound.samples[SECOND : 2 * SECOND].any()
     assert np.array_equal(sound.samples[2 * SECOND :], TICKS[2 * SECOND : 4 * SECOND])
+    # Its end is missing, too, but by less than a source may lack: the hole is the problem.
+    shorter = read(tmp_path, AudioSource(path="hole.mkv"), seconds=21.05)
+    assert shorter.problems == sound.problems
     whole = read(tmp_path, hole, AudioSource(path="ticks.wav", span=(1.0, 5.0)), seconds=4)
     assert (whole.status, whole.source and whole.source.path, whole.problems) == ("ok", "ticks.wav", sound.problems)
 
