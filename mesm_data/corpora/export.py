@@ -13,6 +13,9 @@ from mesm_data.storage.files import atomic_write
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of CSV by RFC 4180. With "\n" alone, a text or a file name with a carriage return would not be quoted.
+_LINE_END = "\r\n"
+
 
 def corpus_frame(corpus: Corpus) -> "pd.DataFrame":
     """Return one row per utterance, in the order of the recordings: ids, files, times, text, flags, status and labels.
@@ -65,9 +68,9 @@ def write_table(corpus: Corpus, path: Path) -> None:
     text = io.StringIO()
     match path.suffix.lower():
         case ".csv":
-            frame.to_csv(text, index=False)
+            frame.to_csv(text, index=False, lineterminator=_LINE_END)
         case ".tsv":
-            frame.to_csv(text, index=False, sep="\t")
+            frame.to_csv(text, index=False, sep="\t", lineterminator=_LINE_END)
         case ".jsonl":
             # Not to_json, which rounds numbers to ten decimals.
             records = frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -461,14 +461,20 @@ def test_a_file_without_a_suffix_is_not_a_table_though_it_has_the_name_of_a_corp
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_a_scanned_corpus_can_be_converted_to_a_table(media: Path, suffix: str) -> None:
+    (media / "a.mp4").rename(media / "a\r\t\n.mp4")
     corpus = corpus_of(
-        media, "t.csv", "id,video,start,end,speaker,emotion\nx 1,a.mp4,0,1.5,s,sad\ny,gone.mp4,1,2,s,sad\n"
+        media,
+        "t.jsonl",
+        '{"id": "x 1", "video": "a\\r\\t\\n.mp4", "start": 0, "end": 1.5, "speaker": "s", "emotion": "sad"}\n'
+        '{"id": "y", "video": "gone.mp4", "start": 1, "end": 2, "speaker": "s", "emotion": "sad"}\n',
     )
     write_table(corpus, media / f"out{suffix}")
     frame = read_table(media / f"out{suffix}")
+    assert frame["video"].tolist()[0] == "a\r\t\n.mp4"
     assert frame["id"].tolist() == ["x 1", "y"]
     assert frame["emotion"].tolist() == ["sad", "sad"]
     assert frame["failed"].tolist()[1] == "gone.mp4 not found"
+    assert set(open_corpus(str(media / f"out{suffix}"), media).schema.labels) == {"emotion"}
     again = corpus_from_table(frame, corpus.schema, media, where="again")
     assert [(u.id, u.start, u.end, u.exclusion) for u in again.utterances()] == [
         (u.id, u.start, u.end, u.exclusion) for u in corpus.utterances()

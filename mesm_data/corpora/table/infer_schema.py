@@ -28,6 +28,11 @@ TECHNICAL = frozenset(
         "dataset",
         "wavformat",
         "wavopts",
+        # of `mesm-data table`: the numbers of words and of raters, and the files of the utterance alone
+        "words",
+        "raters",
+        "utteranceaudio",
+        "utterancevideo",
     )
 )
 
