@@ -12,7 +12,6 @@ from mesm_data.errors import InputError
 
 if TYPE_CHECKING:
     from mesm_data.features.base import Extractor
-    from mesm_data.features.feature_set import FeatureSet
 
 
 @console.when_stopped(console.RESUMES)
@@ -53,14 +52,14 @@ def features(
       mesm-data features /data/iemocap
     """
     from mesm_data.dataset.reader import Dataset
-    from mesm_data.features import feature_set
     from mesm_data.features.extractors import default_name, open_extractor
+    from mesm_data.features.summary import summarise_features
     from mesm_data.pipeline.features import compute_features
 
     dataset = Dataset(path, check=True)
     if kind is None:
-        for each in feature_set.set_names(path):
-            console.show(describe(feature_set.open_set(path, each)))
+        for each, summary in summarise_features(path).items():
+            console.show(f"{each}: {set_line(summary)}")
         return
     extractor = (
         open_encoder(source) if kind == "encoder" else open_extractor(kind, source=source, window=window, hop=hop)
@@ -71,7 +70,7 @@ def features(
         computed = compute_features(
             dataset, extractor, name or default_name(kind), workers=workers, overwrite=overwrite, step=step
         )
-    console.show(describe(computed))
+    console.show(f"{computed.name}: {set_line(computed.summary())}")
 
 
 def open_encoder(source: Path | None) -> "Extractor":
@@ -83,13 +82,10 @@ def open_encoder(source: Path | None) -> "Extractor":
     return EncoderFeatures(encoder=str(source))
 
 
-def describe(features: "FeatureSet") -> str:
-    """One line about a feature set, with its name."""
-    return f"{features.name}: {set_line(features.summary())}"
-
-
 def set_line(summary: Mapping[str, Any]) -> str:
-    """The summary of a feature set in one line."""
+    """The summary of a feature set in one line, or why it cannot be used."""
+    if "problem" in summary:
+        return f"cannot be used: {summary['problem']}"
     hop = f", one row per {summary['hop']:g} s" if summary["hop"] else ""
     lost = f", {summary['not_finite']} numbers that are not finite replaced by 0" if summary["not_finite"] else ""
     return (

@@ -83,9 +83,7 @@ def view_line(view: Mapping[str, Any]) -> str:
 
 def features_line(summary: Mapping[str, Any]) -> str:
     """A feature set in one line: its rows and its licence sentence, or why it cannot be used."""
-    if "problem" in summary:
-        return f"cannot be used: {summary['problem']}"
-    return f"{set_line(summary)}. {summary['licence']}"
+    return set_line(summary) if "problem" in summary else f"{set_line(summary)}. {summary['licence']}"
 
 
 def shortened(counts: Mapping[str, int], what: str) -> dict[str, int]:

@@ -219,6 +219,11 @@ def test_inspect_and_its_page_show_the_sets_their_licences_and_what_cannot_be_us
     assert f"{3 * len(fresh) - 3} rows of 2 numbers, one row per 0.25 s for {len(fresh)} utterances, 1 of them" in text
     assert "1 numbers that are not finite replaced by 0 (own). Computed elsewhere" in text
     assert f"cannot be used: {fresh.path}/features/other has format 2" in text
+    listed = mesm_data("features", fresh.path).stdout.splitlines()  # type: ignore[attr-defined]
+    assert [line.split(" has ")[0] for line in listed if "cannot" in line] == [
+        f"other: cannot be used: {fresh.path}/features/other"
+    ]
+    assert len(listed) == 2
     as_json = json.loads(mesm_data("inspect", fresh.path, "--json").stdout)  # type: ignore[attr-defined]
     summary = feature_set.open_set(fresh.path, "own").summary()
     assert as_json["features"]["own"] == summary
