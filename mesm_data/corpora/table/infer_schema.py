@@ -28,9 +28,8 @@ TECHNICAL = frozenset(
         "dataset",
         "wavformat",
         "wavopts",
-        # of `mesm-data table`: the numbers of words and of raters, and the files of the utterance alone
+        # of `mesm-data table`: the number of words, and the files of the utterance alone
         "words",
-        "raters",
         "utteranceaudio",
         "utterancevideo",
     )
