@@ -9,33 +9,24 @@ IEMOCAP_full_release/Session{1..5}/
     sentences/ForcedAlignment/<dialog>/<utterance>.wdseg
 """
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
 
 from mesm_data.corpora.dai2021.release_files import find_release
 from mesm_data.corpora.dai2021.scan import scan_release
 from mesm_data.corpora.iemocap.annotations import (
-    Parsed,
     TranscriptLine,
     Turn,
     iemocap_labels,
     parse_evaluation,
     parse_transcription,
-    parse_wdseg,
 )
 from mesm_data.corpora.iemocap.ids import (
-    UTTERANCE,
     dialog_of,
     is_left_speaker,
-    parse_dialog_id,
-    session_of,
     speaker_of,
 )
 from mesm_data.corpora.iemocap.layout import (
-    ALIGNMENT,
     EVALUATION,
     FALLBACK_SQUARE,
     SESSIONS,
@@ -45,6 +36,7 @@ from mesm_data.corpora.iemocap.layout import (
     shorten,
 )
 from mesm_data.corpora.iemocap.media_files import find_audio, find_unlisted_wavs, find_video
+from mesm_data.corpora.iemocap.records import Located, Records, read_records, read_words
 from mesm_data.corpora.iemocap.release_check import compare_with_release, missing_data_notes
 from mesm_data.corpora.release_check import missing_text_notes
 from mesm_data.corpora.source_tree import SourceTree
@@ -57,7 +49,6 @@ from mesm_data.schema.recordings import (
     Recording,
     Utterance,
     VideoRegion,
-    Word,
 )
 
 # The transcription repeats the evaluation's times; a difference larger than rounding indicates an edited copy.
@@ -67,18 +58,6 @@ _TIME_TOLERANCE = 0.001 + 1e-9
 NO_TEXT = Exclusion(
     "failed", "its wav is there, but neither the evaluation nor the transcription of its dialog names it"
 )
-
-Row = TypeVar("Row", Turn, TranscriptLine)
-
-
-class _Located(NamedTuple, Generic[Row]):
-    """A record and the file that contains it."""
-
-    path: str
-    row: Row
-
-
-_Records = dict[str, _Located[Row]]  # by utterance id
 
 
 def scan(root: Path) -> Corpus:
@@ -97,8 +76,8 @@ def scan(root: Path) -> Corpus:
     root = find_root(Path(root))
     tree = SourceTree(root)
     sessions = [session for session in SESSIONS if tree.has_folder(session)]
-    turns: _Records[Turn] = _read_records(tree, sessions, EVALUATION, parse_evaluation)
-    lines: _Records[TranscriptLine] = _read_records(tree, sessions, TRANSCRIPTION, parse_transcription)
+    turns: Records[Turn] = read_records(tree, sessions, EVALUATION, parse_evaluation)
+    lines: Records[TranscriptLine] = read_records(tree, sessions, TRANSCRIPTION, parse_transcription)
     note_missing_folders(tree, sessions)
     dialogs: dict[str, list[str]] = {}
     for id_ in turns | lines:
@@ -119,61 +98,8 @@ def scan(root: Path) -> Corpus:
     return replace(corpus, notes=(*first, *tree.notes.sentences()))
 
 
-def _read_records(
-    tree: SourceTree, sessions: list[str], folder: str, parse: Callable[[str], Parsed[Row]]
-) -> _Records[Row]:
-    """Read every <dialog>.txt directly in Session*/`folder`; notes list all irregularities."""
-    records: _Records[Row] = {}
-    skipped: Counter[str] = Counter()
-    for session in sessions:
-        for name, path in tree.files(f"{session}/{folder}").items():
-            if not name.endswith(".txt"):
-                continue
-            dialog = parse_dialog_id(name.removesuffix(".txt"))
-            if dialog is None:
-                sentence = f"{path}: is not named after a dialog (such as Ses01F_impro01.txt); not read"
-                tree.notes.add("files that are not named after a dialog", sentence)
-                continue
-            text = tree.text(path)
-            if text is None:
-                continue
-            parsed = parse(text)
-            skipped += parsed.skipped
-            _note_problems(tree, f"odd lines in {folder}", path, parsed)
-            for row in parsed.records:
-                _add_record(tree, records, path, row, dialog)
-    for kind, count in sorted(skipped.items()):
-        tree.notes.add("kinds of lines that are no utterances", f"{folder}: {count} lines {kind} are no utterances")
-    return records
-
-
-def _note_problems(tree: SourceTree, kind: str, path: str, parsed: Parsed[Any]) -> None:
-    for line, message in parsed.problems:
-        tree.notes.add(kind, f"{path}:{line}: {message}")
-
-
-def _add_record(tree: SourceTree, records: _Records[Row], path: str, row: Row, dialog: str) -> None:
-    where = f"{path}:{row.line}"
-    if not UTTERANCE.fullmatch(row.id):
-        sentence = f"{where}: {shorten(row.id)!r} is not an utterance id; skipped"
-        tree.notes.add("lines without an utterance's id", sentence)
-        return
-    if row.id in records:
-        first = records[row.id]
-        sentence = f"{where}: {row.id} occurs a second time; the first counts ({first.path}:{first.row.line})"
-        tree.notes.add("utterances that occur twice", sentence)
-        return
-    if dialog_of(row.id) != dialog:
-        sentence = f"{where}: {row.id} is in the file of another dialog; taken as {dialog_of(row.id)}"
-        tree.notes.add("utterances in files of other dialogs", sentence)
-    if row.end <= row.start:
-        sentence = f"{where}: {row.id} ends at {row.end} s, not after its start at {row.start} s"
-        tree.notes.add("utterances that end before they begin", sentence)
-    records[row.id] = _Located(path, row)
-
-
 def _recording(
-    tree: SourceTree, dialog: str, ids: list[str], turns: _Records[Turn], lines: _Records[TranscriptLine]
+    tree: SourceTree, dialog: str, ids: list[str], turns: Records[Turn], lines: Records[TranscriptLine]
 ) -> Recording:
     utterances = [_utterance(tree, id_, turns.get(id_), lines.get(id_)) for id_ in ids]
     return Recording(
@@ -184,7 +110,7 @@ def _recording(
 
 
 def _utterance(
-    tree: SourceTree, id_: str, turn: _Located[Turn] | None, line: _Located[TranscriptLine] | None
+    tree: SourceTree, id_: str, turn: Located[Turn] | None, line: Located[TranscriptLine] | None
 ) -> Utterance:
     """Make an utterance from its records and media files; without any record it has failed."""
     dialog, is_left = dialog_of(id_), is_left_speaker(id_)
@@ -192,7 +118,7 @@ def _utterance(
     start, end = (max(timed.row.start, 0.0), timed.row.end) if timed else (0.0, 0.0)
     if turn and line:
         _compare_times(tree, id_, turn.row, line)
-    words, alignment = _read_words(tree, id_) if timed else (None, None)
+    words, alignment = read_words(tree, id_) if timed else (None, None)
     text = line.row.text if line else ""
     flags = {
         "no_evaluation": turn is None,
@@ -224,7 +150,7 @@ def _utterance(
     )
 
 
-def _label(tree: SourceTree, turn: _Located[Turn]) -> str | None:
+def _label(tree: SourceTree, turn: Located[Turn]) -> str | None:
     """Return a turn's label in the release's spelling; None, with a note, if the release has no such label."""
     label, known = turn.row.label.lower(), built_in_schema("iemocap").labels["emotion"].values
     if label in known:
@@ -235,7 +161,7 @@ def _label(tree: SourceTree, turn: _Located[Turn]) -> str | None:
     return None
 
 
-def _compare_times(tree: SourceTree, id_: str, turn: Turn, line: _Located[TranscriptLine]) -> None:
+def _compare_times(tree: SourceTree, id_: str, turn: Turn, line: Located[TranscriptLine]) -> None:
     """Note a transcription whose times are not those of the evaluation."""
     start, end = line.row.start, line.row.end
     if max(abs(start - turn.start), abs(end - turn.end)) > _TIME_TOLERANCE:
@@ -244,18 +170,3 @@ def _compare_times(tree: SourceTree, id_: str, turn: Turn, line: _Located[Transc
             f"{line.path}:{line.row.line}: {id_} is at {start}-{end} s here, "
             f"at {turn.start}-{turn.end} s in the evaluation, which counts",
         )
-
-
-def _read_words(tree: SourceTree, id_: str) -> tuple[tuple[Word, ...] | None, str | None]:
-    """Read the forced alignment and return it with the path of its file; (None, None) if there is none."""
-    dialog = dialog_of(id_)
-    path = tree.file(f"{session_of(dialog)}/{ALIGNMENT}/{dialog}", f"{id_}.wdseg")
-    text = tree.text(path) if path else None
-    if path is None or text is None:
-        return None, None
-    parsed = parse_wdseg(text)
-    _note_problems(tree, "odd lines of alignments", path, parsed)
-    if not parsed.records and not parsed.skipped:
-        tree.notes.add("alignments without segments", f"{path}: contains no segments; taken as missing")
-        return None, None
-    return tuple(parsed.records), path
