@@ -98,6 +98,18 @@ def test_no_logit_depends_on_the_batch(kind: str) -> None:
     assert together.shape == (4, 3)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", TWO_PHASE)
+def test_sequences_of_equal_length_in_lower_precision(kind: str, precision: torch.dtype) -> None:
+    """Of these torch takes oneDNN's LSTM, which many CPUs have in float32 only."""
+    model, batch = small(kind).train(), batch_of({m: [4, 4, 4] for m in ("t", "v", "a")})
+    with torch.autocast("cpu", precision):
+        logits = model(batch)
+    logits.sum().backward()
+    assert logits.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("kind", TWO_PHASE)
 def test_the_order_of_rows_counts_where_the_system_has_an_order(kind: str) -> None:
     model, batch = small(kind), batch_of({"t": [6], "v": [0], "a": [0]})

@@ -163,7 +163,10 @@ class FinalStates(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(
             values.index_select(0, where), counts[rows], batch_first=True, enforce_sorted=False
         )
-        _, (final, _) = self.lstm(packed)
+        # In float32 on a CPU: of sequences of equal length torch asks oneDNN for an LSTM of the lower precision, which
+        # only some CPUs have.
+        with torch.autocast("cpu", enabled=False):
+            _, (final, _) = self.lstm(packed)
         return states.to(final.dtype).index_copy(0, where, final[-2:].transpose(0, 1))
 
     def macs(self, rows: int) -> int:
