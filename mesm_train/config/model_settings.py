@@ -79,10 +79,11 @@ class ModelSettings:
     """Any of t (text), v (faces), a (sound), in this order."""
 
     classes: int = 6
-    """Logits per utterance."""
+    """Logits per utterance: follows from the label views."""
 
     channels: tuple[int, ...] = (64, 128, 256, 512)
-    """Channels of the stem and of each block after it; each halves the grid, so there are 1 to 4 of them."""
+    """Channels of the stem and of each block after it; each halves the grid, so there are 1 to 4 of them; for kind mesm
+    2 to 4."""
 
     stem_blocks: int = 2
     """Blocks of two dense convolutions in the stem, after its first convolution."""
@@ -131,6 +132,8 @@ class ModelSettings:
         for name in sizes:
             need(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
         need(all(c > 0 for c in self.channels), "model.channels", self.channels, "all above 0")
+        sparse = self.kind != "mesm" or len(self.channels) > 1
+        need(sparse, "model.channels", self.channels, "of 2 to 4 entries for kind mesm: sparse blocks follow the stem")
         need(self.stem_blocks >= 0, "model.stem_blocks", self.stem_blocks, "0 or more")
         need(self.dim % self.heads == 0, "model.dim", self.dim, f"divisible by model.heads ({self.heads})")
         need(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 or more and below 1")

@@ -238,6 +238,7 @@ def test_the_number_of_pieces_is_that_of_the_published_code() -> None:
         ("model.modalities", lambda: ModelSettings(modalities=())),
         ("model.modalities", lambda: ModelSettings(kind="mesm", modalities=("v", "a"))),
         ("model.channels", lambda: ModelSettings(channels=(1, 2, 3, 4, 5))),
+        ("model.channels", lambda: ModelSettings(kind="mesm", channels=(4,))),  # it would have no sparse block
         ("model.dim", lambda: ModelSettings(dim=63)),
         ("model.dropout", lambda: ModelSettings(dropout=1.0)),
         ("model.face_std", lambda: ModelSettings(face_std=(1.0, 0.0, 1.0))),
