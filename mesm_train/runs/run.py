@@ -33,7 +33,7 @@ from mesm_train.training.losses import target_statistics
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.provenance import flatten, provenance_differences
 from mesm_train.training.run_files import PROVENANCE
-from mesm_train.training.selection import Selection, select_data
+from mesm_train.training.selection import Selection, check_selection_score, select_data
 from mesm_train.training.sessions import recorded_session
 from mesm_train.training.setup import Setup, make_model, prepare_run
 
@@ -86,6 +86,7 @@ def start_run(
             if ranks.first:  # downloads the data, creates the text encoder
                 selection = select_data(config, ranks=ranks)
                 target_statistics(selection)  # raises for a class without positives, before anything is written
+                check_selection_score(selection)  # likewise: not after the last epoch
                 if (run / "config.yaml").exists():
                     check_data_unchanged(selection, run)
                 setup = make_model(selection, run)

@@ -206,7 +206,10 @@ def finish(
     """Evaluate the best epoch on the test part, with the thresholds of the valid part, and write the results."""
     best = checkpoint.load(run / "checkpoints", "best")
     if best is None:
-        raise MesmError(f"no epoch of {run} has a validation score: no class of the valid part has positives")
+        raise MesmError(
+            f"no epoch of {run} has a validation score: eval.select_by {setup.config.eval.select_by} is not defined "
+            "for predictions that do not vary. Train with --set eval.select_by=loss in another --out"
+        )
     setup.model.load_state_dict(best[0])
     predictions = {part: predict(setup, part, statistics) for part in ("valid", "test") if setup.keys.get(part)}
     if not setup.ranks.first:

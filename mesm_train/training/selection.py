@@ -117,6 +117,28 @@ def check_heads(config: RunConfig, heads: Heads) -> None:
         raise InputError(f"eval.select_by {by} is no score of label view {head.view.name!r}: choose loss, {fitting}")
 
 
+def check_selection_score(selection: Selection) -> None:
+    """Raises InputError if the valid part defines eval.select_by for no model, so that no epoch could be the best."""
+    head, by = selection.heads.primary, selection.config.eval.select_by
+    targets = np.stack([selection.targets[key] for key in selection.keys["valid"]])[:, head.columns]
+    if head.kind == "number":
+        lacks = "number varies" if by == "pearson" and (targets == targets[0]).all() else None
+    else:
+        has_yes, has_no = (truth(targets) > 0).any(axis=0), (truth(targets) == 0).any(axis=0)
+        lacks = None
+        if by in ("auto", "f1") and not has_yes.any():
+            lacks = "class is true"
+        elif by in ("auc", "balanced_accuracy") and not (has_yes & has_no).any():
+            lacks = "class is true of some utterances and false of others"
+    if lacks:
+        score = "f1" if by == "auto" else by
+        raise InputError(
+            f"eval.select_by {score} is not defined on the valid part of split {selection.config.split}: in none of "
+            f"label view {head.view.name!r} of its {len(targets)} utterances a {lacks}. Choose another split, or "
+            "eval.select_by=loss"
+        )
+
+
 def check_data_folder(data: str) -> None:
     """Raises InputError if `data` is a folder's path and no folder is there, as after the dataset was moved."""
     if (path := local_path(data)) and not path.is_dir():

@@ -21,9 +21,12 @@ from small_runs import small_recipe
 
 from mesm_data.dataset.manifest import manifest_schema, read_table_rows, write_table
 from mesm_data.dataset.reader import Dataset
+from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.files import sha256_file
+from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.checkpoint import load
+from mesm_train.training.selection import check_selection_score, select_data
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = "from mesm_cli.train import main; main()"
@@ -215,6 +218,7 @@ def test_no_recipe_lists_the_recipes_unless_a_run_was_meant() -> None:
         ("split=session-9", "session"),
         ("labels=sixx", "did you mean six"),
         ("device=cuda:7", "device"),
+        ("device=meta", "device 'meta' cannot be used"),  # it makes tensors without values
         ("data=/nowhere", "/nowhere"),
         ("split=session-5", "session-5"),
     ],
@@ -272,6 +276,32 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     done = call("run", recipe, "--out", tmp_path / "run", "--set", f"split={tmp_path / 'split.yaml'}", code=2)
     assert "without positives" in done.stderr
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("sets", "lacks"),
+    [
+        (["eval.select_by=auc"], "select_by auc .*'six' of its 1 utterances a class is true of some utterances and"),
+        (["labels=dimensions", "eval.select_by=pearson"], "select_by pearson .*'dimensions' .* a number varies"),
+        (["labels=soft"], "select_by f1 .*'soft' of its 1 utterances a class is true. Choose"),
+    ],
+)
+def test_a_score_that_no_epoch_can_have_is_refused_before_training(
+    dataset: Path, recipe: Path, tmp_path: Path, sets: list[str], lacks: str
+) -> None:
+    """Of one utterance in the valid part; the soft one has no class with a share above one half."""
+    parts = yaml.safe_load(Path(yaml.safe_load(recipe.read_text())["split"]).read_text())
+    data = Dataset(dataset)
+    view = data.schema.view("soft")
+    shares = {key: view.target(data.rows[key]["labels"]) for key in data.keys}
+    unsure = next(key for key, share in shares.items() if share is not None and (share <= 0.5).all())
+    valid = unsure if sets[0] == "labels=soft" else parts["valid"][0]
+    others = [key for key in data.keys if key != valid]
+    parts = {"train": others[:-1], "valid": [valid], "test": others[-1:]}
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump(parts))
+    config = load_recipe(str(recipe), [*sets, f"split={tmp_path / 'split.yaml'}"])
+    with pytest.raises(InputError, match=lacks):
+        check_selection_score(select_data(config))
 
 
 def test_unsuitable_data_are_refused_before_the_text_encoder_is_loaded(
