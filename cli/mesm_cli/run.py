@@ -85,7 +85,7 @@ def run(
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:
-        console.say(f"next: mesm-train eval {folder}")
+        console.say(f"next: mesm-train eval {folder}{'' if config.eval.test else ' --split valid'}")
 
 
 def _launch(count: int) -> Never:

@@ -78,9 +78,14 @@ class EvaluatedRun:
 def evaluate(run: Path, *, part: str, data: str | None = None, sets: Sequence[str] = ()) -> EvaluatedRun:
     """Compute the scores of a run on a part of its split, with its thresholds; see `load_run` for `data` and `sets`.
 
-    Raises InputError if the run has not ended, or the part is empty.
+    Raises InputError if the run has not ended, the part is empty, or it is the test part of a run with eval.test false.
     """
     setup = load_run(run, data=data, parts=(part,), sets=sets)
+    if part == "test" and not setup.config.eval.test:
+        raise InputError(
+            f"{run} was trained with eval.test=false, which leaves out its test part: give --split valid, or train it "
+            "with --set eval.test=true in another --out"
+        )
     chosen = read_checked_json(run / "thresholds.json", THRESHOLDS)
     calibration, outputs = Calibration.read(chosen), list(setup.heads.outputs)
     arrays = (calibration.thresholds, calibration.pos_weight, calibration.offset, calibration.scale)

@@ -9,6 +9,7 @@ from small_runs import small_recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
 from mesm_train.config.recipe_files import load_recipe
+from mesm_train.runs.evaluate import evaluate
 from mesm_train.training.checkpoint import best_checkpoints
 from mesm_train.training.progress import NullLogger
 
@@ -28,6 +29,9 @@ def test_a_search_resumes_exactly_and_never_uses_the_test_part(tmp_path: Path, d
         assert trial.score == best_checkpoints(run / "checkpoints")[0]["score"]
         assert not (run / "predictions-test.parquet").exists()
         assert json.loads((run / "results.json").read_text())["scores"].keys() == {"valid"}
+        assert evaluate(run, part="valid").before is not None
+        with pytest.raises(InputError, match=r"eval\.test=false, which leaves out its test part: give --split valid"):
+            evaluate(run, part="test")
     best = load_recipe(str(tmp_path / "whole" / "best.yaml"))
     assert best.optim.lr == best_trial(whole).settings["optim.lr"]
     assert best.eval.test
