@@ -1,5 +1,6 @@
 """Systems beside each other: which of them may be, and whether they differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,9 @@ def compare(
     if chosen is None or chosen not in known:
         raise InputError(f"metric {chosen!r}: these runs have {', '.join(known) or 'none in common'}")
     tested = [system for system in systems[1:] if not caveats[system.name]] if resamples else []
-    differences = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
+    all_differences = {system.name: _test(systems[0], system, chosen, resamples) for system in tested}
+    # Where the metric is not defined, as that of a class that nobody has, there is nothing to test.
+    differences = {name: each for name, each in all_differences.items() if not math.isnan(each.value)}
     corrected = dict(zip(differences, holm([difference.p for difference in differences.values()]), strict=True))
     return Comparison(
         systems=tuple(systems),

@@ -5,6 +5,7 @@ over utterances (a confusion matrix, or moments), so a resampled test part is on
 seeds the statistic is the mean over the seeds.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,9 @@ def paired_difference(
         metric: From the sums (r, *shape) to (r,).
         resamples: Of each kind.
         seed: Of the resampling.
+
+    Returns:
+        The difference; all of it NaN if the metric is not defined for both.
     """
     pairs = [(_flat(a), _flat(b)) for a, b in zip(first, second, strict=True)]
     shape = first[0].shape[1:]
@@ -54,6 +58,8 @@ def paired_difference(
 
     ones = np.ones((1, count))
     observed = float((value([ones @ b for _, b in pairs]) - value([ones @ a for a, _ in pairs]))[0])
+    if math.isnan(observed):  # no resample is defined either, and none would count as a larger difference
+        return Difference(value=math.nan, low=math.nan, high=math.nan, p=math.nan)
     random = np.random.default_rng(seed)
     booted, swapped = list[Floats](), list[Floats]()
     for start in range(0, resamples, CHUNK):
@@ -72,7 +78,7 @@ def paired_difference(
 
 
 def bootstrap_interval(columns: Floats, metric: Metric, *, resamples: int = 2000) -> tuple[float, float]:
-    """The 95 % percentile interval of one system's metric over its test utterances.
+    """The 95 % percentile interval of one system's metric over its test utterances; NaN if no resample defines it.
 
     Args:
         columns: What the utterances add to the sums of the metric, (n, *shape).
@@ -85,7 +91,10 @@ def bootstrap_interval(columns: Floats, metric: Metric, *, resamples: int = 2000
         size = min(CHUNK, resamples - start)
         weights = random.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
         values.append(metric((weights @ _flat(columns)).reshape(-1, *shape)))
-    low, high = np.nanpercentile(np.concatenate(values), [2.5, 97.5])
+    together = np.concatenate(values)
+    if np.isnan(together).all():
+        return math.nan, math.nan
+    low, high = np.nanpercentile(together, [2.5, 97.5])
     return float(low), float(high)
 
 

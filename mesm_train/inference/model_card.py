@@ -1,14 +1,15 @@
 """README.md of an exported model: what it is, learnt from what, how well it does, within which limits. Facts only."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
+from mesm_train.analysis.run_records import METRICS
 from mesm_train.data.batch import MODALITY_NAMES
-from mesm_train.evaluation.metrics import Floats, f1_binary
+from mesm_train.evaluation.metrics import f1_binary
 from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines
@@ -114,19 +115,23 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
         low, high = bootstrap_interval(confusion, f1_binary)
         trivial = binary_baselines(support, len(truth))["always_yes"]["f1"]
         meaning, point = predictor.spec.meanings.get(name, name), float(f1_binary(confusion.sum(0)))
-        lines.append(f"| {meaning} | {point:.3f} | {low:.3f} to {high:.3f} | {trivial:.3f} | {support} |")
-    low, high = bootstrap_interval(columns, _mean_f1)
-    mean = float(_mean_f1(columns.sum(0)[None])[0])
-    lines.append(f"| mean | {mean:.3f} | {low:.3f} to {high:.3f} | | {len(truth)} |")
+        lines.append(f"| {meaning} | {_score(point)} | {_interval(low, high)} | {_score(trivial)} | {support} |")
+    low, high = bootstrap_interval(columns, METRICS["f1"])
+    mean = float(METRICS["f1"](columns.sum(0)[None])[0])
+    lines.append(f"| mean | {_score(mean)} | {_interval(low, high)} | | {len(truth)} |")
     return (
         "\n".join(lines) + "\n\nTest part; thresholds chosen on the validation part; percentile bootstrap over "
         "utterances, which does not count the spread over seeds."
     )
 
 
-def _mean_f1(counts: Floats) -> Floats:
-    """Confusion matrices (r, classes, 2, 2) to the mean F1 over classes, (r,)."""
-    return np.asarray(np.nanmean(f1_binary(counts), axis=-1))
+def _score(value: float) -> str:
+    """Of a class that no utterance has, a dash."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def _limits(predictor: Predictor, synthetic: bool) -> str:

@@ -47,6 +47,19 @@ def test_a_card_names_the_damaged_table_of_predictions(fe2e_run: Path, tmp_path:
         model_card(predictor, tmp_path)
 
 
+def test_a_card_has_a_dash_for_a_class_that_nobody_has(
+    fe2e_run: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    table = pq.read_table(fe2e_run / "predictions-test.parquet")
+    place = table.column_names.index("label_ang")
+    without = table.set_column(place, "label_ang", pa.array([0.0] * len(table), pa.float32()))
+    pq.write_table(without, tmp_path / "predictions-test.parquet")
+    card = model_card(mesm_train.load(fe2e_run, device="cpu"), tmp_path)
+    assert "| Anger | – | – | – | 0 |" in card
+    assert "nan |" not in card
+    assert not [each for each in recwarn.list if issubclass(each.category, RuntimeWarning)]
+
+
 def test_an_exported_folder_gives_the_same_predictions_without_a_network(
     hub_folder: Path, fe2e_run: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,14 @@ def test_several_seeds_are_compared_by_their_mean(truth: np.ndarray) -> None:  #
     assert difference.value == pytest.approx(means[1] - means[0])
 
 
+def test_a_score_that_nobody_has_is_no_difference_and_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    never = confusion_columns(np.random.default_rng(0).random((20, 2)) < 0.5, np.zeros((20, 2), bool))
+    difference = paired_difference([never], [never], F1, resamples=50)
+    assert np.isnan([difference.value, difference.low, difference.high, difference.p]).all()
+    assert np.isnan(bootstrap_interval(never, F1, resamples=50)).all()
+    assert not recwarn.list
+
+
 def test_holm_correction_follows_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
