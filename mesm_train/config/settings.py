@@ -215,6 +215,7 @@ class RunConfig:
             need(fits, f"{name}.encoder", encoder, f"null, but for model.kind fe2e with {modality} in model.modalities")
         compiles = not self.optim.compile or self.model.kind in ("fe2e", "mesm")
         need(compiles, "optim.compile", self.optim.compile, f"false with model.kind {self.model.kind}")
+        need(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         need(self.keep_best >= 1, "keep_best", self.keep_best, "at least 1")
         need(0 <= self.seed < 2**63, "seed", self.seed, "0 or more and below 2^63")
         known = all(loss in LOSSES for loss in self.loss.split("+"))

@@ -46,9 +46,11 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
         # Statistics and site selection use float64, which Apple's MPS lacks.
-        torch.zeros(1, device=device, dtype=torch.float64)
+        # `meta` makes tensors, but holds no values that could be read.
+        torch.zeros(1, device=device, dtype=torch.float64).tolist()
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use auto") from None
+        reason = first_line(error).partition(". ")[0]  # torch explains a missing backend on half a page
+        raise InputError(f"device {name!r} cannot be used ({reason}): use auto") from None
     return device
 
 

@@ -161,6 +161,7 @@ def test_a_view_that_its_head_cannot_take_is_refused_by_name(labels: str, loss: 
         (["loss=hinge"], "loss is 'hinge'; it must be one of auto, bce"),
         (["loss=bce+hinge"], "loss is 'bce.hinge'"),
         (["sampler=class-balanced", "loader.source=webdataset"], "sampler is 'class-balanced'; it must be plain with"),
+        (["checkpoint_seconds=-1"], "checkpoint_seconds is -1.0; it must be 0 or more"),
         (["sampler=balanced"], "expected one of plain, class-balanced"),
         (["eval.select_by=weighted_accuracy"], "expected one of auto, loss, f1, auc, balanced_accuracy"),
     ],
