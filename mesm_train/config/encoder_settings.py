@@ -18,6 +18,9 @@ class EncoderSettings:
     lr_factor: float = 0.1
     """The encoder learns at optim.lr times this; 0 freezes it."""
 
-    def __post_init__(self) -> None:
-        need(self.encoder != "", "encoder", self.encoder, "a model of the Hub, a folder, or null")
-        need(self.lr_factor >= 0, "lr_factor", self.lr_factor, "0 or more")
+    def check(self, section: str) -> None:
+        """Raises InputError that names the setting, in the section of a run, if one cannot work."""
+        need(self.encoder != "", f"{section}.encoder", self.encoder, "a model of the Hub, a folder, or null")
+        known = self.revision is None or self.encoder is not None
+        need(known, f"{section}.revision", self.revision, "null without an encoder")
+        need(self.lr_factor >= 0, f"{section}.lr_factor", self.lr_factor, "0 or more")

@@ -188,6 +188,8 @@ class TextSettings:
 
     def __post_init__(self) -> None:
         need(bool(self.encoder), "text.encoder", self.encoder, "a model of the Hub, a folder, or tiny")
+        known = self.revision is None or self.encoder != "tiny"
+        need(known, "text.revision", self.revision, "null with text.encoder tiny, which is made on the spot")
         need(self.max_tokens >= 3, "text.max_tokens", self.max_tokens, "at least 3: two of them are special")
 
 

@@ -210,6 +210,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         need(_NAME.fullmatch(self.name) is not None, "name", self.name, "a word, or words with / between them")
         for modality, name in (("a", "sound"), ("v", "faces")):
+            getattr(self, name).check(name)
             encoder = getattr(self, name).encoder
             fits = encoder is None or (self.model.kind == "fe2e" and modality in self.model.modalities)
             need(fits, f"{name}.encoder", encoder, f"null, but for model.kind fe2e with {modality} in model.modalities")

@@ -179,6 +179,11 @@ def find(settings: TextSettings) -> Path:
 def find_encoder(encoder: str, revision: str | None, option: str, hint: str = "") -> Path:
     """The folder of an encoder's files. Raises InputError that names the `option` if they cannot be had."""
     if Path(encoder).is_dir():
+        if revision is not None:  # it would be recorded as that of the files, which may be of any other
+            raise InputError(
+                f"{option} {encoder!r} is a folder, which has no revision {revision!r}: leave the revision out, or "
+                "give the name of a model of the Hub"
+            )
         return Path(encoder)
     try:
         return fetch_from_hub(encoder, revision, FILES)

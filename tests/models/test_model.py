@@ -244,6 +244,7 @@ def test_the_number_of_pieces_is_that_of_the_published_code() -> None:
         ("model.face_std", lambda: ModelSettings(face_std=(1.0, 0.0, 1.0))),
         ("model.sparse.p", lambda: SparseSettings(p=0.0)),
         ("text.max_tokens", lambda: TextSettings(max_tokens=2)),
+        ("text.revision", lambda: TextSettings(encoder="tiny", revision="main")),
         ("text.tiny.width", lambda: TinySettings(width=63)),
     ],
 )

@@ -149,6 +149,12 @@ def test_folder_without_safetensors_is_an_error(tiny: Path, tmp_path: Path) -> N
         load(TextSettings(encoder=str(tmp_path)))
 
 
+def test_a_folder_has_no_revision(tiny: Path) -> None:
+    """The run would record it as that of the files, whatever they are."""
+    with pytest.raises(InputError, match=r"text.encoder .* is a folder, which has no revision 'v1'"):
+        find(TextSettings(encoder=str(tiny), revision="v1"))
+
+
 def test_the_tiny_encoder_must_be_trained_first() -> None:
     with pytest.raises(ValueError, match="make_tiny"):
         find(TextSettings(encoder="tiny"))

@@ -162,6 +162,8 @@ def test_a_view_that_its_head_cannot_take_is_refused_by_name(labels: str, loss: 
         (["loss=bce+hinge"], "loss is 'bce.hinge'"),
         (["sampler=class-balanced", "loader.source=webdataset"], "sampler is 'class-balanced'; it must be plain with"),
         (["checkpoint_seconds=-1"], "checkpoint_seconds is -1.0; it must be 0 or more"),
+        (["faces.lr_factor=-1"], "faces.lr_factor is -1.0; it must be 0 or more"),
+        (["sound.revision=main"], "sound.revision is 'main'; it must be null without an encoder"),
         (["sampler=balanced"], "expected one of plain, class-balanced"),
         (["eval.select_by=weighted_accuracy"], "expected one of auto, loss, f1, auc, balanced_accuracy"),
     ],
