@@ -65,6 +65,8 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """Write the page `out` about two or more runs. Raises InputError if one is no run, or has not been tested."""
     records = [read_record(run) for run in runs]
     for run, record in zip(runs, records, strict=True):
+        if record.test is None and ("eval test", "no") in flat_facts(record.settings):
+            raise InputError(f"{run} was trained with eval.test=false: it has no scores of the test part")
         if record.test is None:
             raise InputError(f"{run} has no test scores yet: `mesm-train run --resume` brings it to its end")
     if len({record.task == "number" for record in records}) > 1:

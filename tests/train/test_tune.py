@@ -9,6 +9,7 @@ from small_runs import small_recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
 from mesm_train.config.recipe_files import load_recipe
+from mesm_train.report.comparison import write_comparison
 from mesm_train.runs.evaluate import evaluate
 from mesm_train.training.checkpoint import best_checkpoints
 from mesm_train.training.progress import NullLogger
@@ -32,6 +33,8 @@ def test_a_search_resumes_exactly_and_never_uses_the_test_part(tmp_path: Path, d
         assert evaluate(run, part="valid").before is not None
         with pytest.raises(InputError, match=r"eval\.test=false, which leaves out its test part: give --split valid"):
             evaluate(run, part="test")
+        with pytest.raises(InputError, match=r"eval\.test=false: it has no scores of the test part"):
+            write_comparison([run, run], tmp_path / "page.html")
     best = load_recipe(str(tmp_path / "whole" / "best.yaml"))
     assert best.optim.lr == best_trial(whole).settings["optim.lr"]
     assert best.eval.test
