@@ -49,10 +49,7 @@ class Metric:
 
     def __call__(self, sums: Floats) -> Floats:
         """The mean over the outputs that it is defined for, (r,)."""
-        values = self.by_output(sums)
-        known = ~np.isnan(values)
-        count = known.sum(axis=-1)
-        return np.where(count > 0, np.where(known, values, 0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+        return metrics.mean_of_defined(self.by_output(sums))
 
 
 METRICS: dict[str, Metric] = {

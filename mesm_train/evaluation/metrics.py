@@ -71,9 +71,14 @@ def f1_binary(counts: ArrayLike) -> Floats:
 
 def f1_macro(counts: ArrayLike) -> Floats:
     """The mean of the classes' F1, over the classes that are there."""
-    values = f1_by_class(counts)
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
+    return mean_of_defined(f1_by_class(counts))
+
+
+def mean_of_defined(values: ArrayLike) -> Floats:
+    """The mean over the last axis of what is not NaN; NaN where nothing is."""
+    numbers = np.asarray(values, np.float64)
+    known = ~np.isnan(numbers)
+    return _ratio(np.where(known, numbers, 0).sum(-1), known.sum(-1))
 
 
 def f1_weighted(counts: ArrayLike) -> Floats:

@@ -7,9 +7,8 @@ from typing import Any
 
 import yaml
 
-from mesm_train.analysis.run_records import METRICS
 from mesm_train.data.batch import MODALITY_NAMES
-from mesm_train.evaluation.metrics import f1_binary
+from mesm_train.evaluation.metrics import Floats, f1_binary, mean_of_defined
 from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines
@@ -116,13 +115,18 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
         trivial = binary_baselines(support, len(truth))["always_yes"]["f1"]
         meaning, point = predictor.spec.meanings.get(name, name), float(f1_binary(confusion.sum(0)))
         lines.append(f"| {meaning} | {_score(point)} | {_interval(low, high)} | {_score(trivial)} | {support} |")
-    low, high = bootstrap_interval(columns, METRICS["f1"])
-    mean = float(METRICS["f1"](columns.sum(0)[None])[0])
+    low, high = bootstrap_interval(columns, _mean_f1)
+    mean = float(_mean_f1(columns.sum(0)[None])[0])
     lines.append(f"| mean | {_score(mean)} | {_interval(low, high)} | | {len(truth)} |")
     return (
         "\n".join(lines) + "\n\nTest part; thresholds chosen on the validation part; percentile bootstrap over "
         "utterances, which does not count the spread over seeds."
     )
+
+
+def _mean_f1(counts: Floats) -> Floats:
+    """Confusion matrices (r, classes, 2, 2) to the mean F1 over the classes that are there, (r,)."""
+    return mean_of_defined(f1_binary(counts))
 
 
 def _score(value: float) -> str:
