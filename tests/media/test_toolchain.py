@@ -18,12 +18,10 @@ def versions(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
 
 
-def old_ffmpeg(folder: Path) -> Path:
+def old_ffmpeg(folder: Path, version: str = "5.1.9-0+deb12u1") -> Path:
     """A program called ffmpeg that answers as Debian 12's."""
     program = folder / "ffmpeg"
-    program.write_text(
-        "#!/bin/sh\necho 'ffmpeg version 5.1.9-0+deb12u1 Copyright (c) 2000-2026 the FFmpeg developers'\n"
-    )
+    program.write_text(f"#!/bin/sh\necho 'ffmpeg version {version} Copyright (c) 2000-2026 the FFmpeg developers'\n")
     program.chmod(0o755)
     return program
 
@@ -36,10 +34,15 @@ def test_an_older_ffmpeg_of_the_system_is_not_used(tmp_path: Path) -> None:
 
 
 def test_an_older_ffmpeg_that_is_named_is_refused(tmp_path: Path) -> None:
-    done = versions(IMAGEIO_FFMPEG_EXE=str(old_ffmpeg(tmp_path)))
-    assert f"InputError: {tmp_path}/ffmpeg is ffmpeg 5; mesm needs 7 or newer" in done.stderr
-    done = versions(IMAGEIO_FFMPEG_EXE=str(tmp_path / "none"))
-    assert f"InputError: {tmp_path}/none cannot be run as ffmpeg" in done.stderr
+    for version, number in (("5.1.9-0+deb12u1", 5), ("7.0.2-static https://johnvansickle.com/ffmpeg/", 7)):
+        done = versions(IMAGEIO_FFMPEG_EXE=str(old_ffmpeg(tmp_path, version)))
+        assert f"InputError: {tmp_path}/ffmpeg is ffmpeg {number}; mesm needs 8 or newer" in done.stderr
+    assert versions(IMAGEIO_FFMPEG_EXE=str(old_ffmpeg(tmp_path, "8.0"))).stdout == "ffmpeg version 8.0\n"
+    (tmp_path / "text").write_text("no program")
+    (tmp_path / "text").chmod(0o755)
+    for name in ("none", "text"):
+        done = versions(IMAGEIO_FFMPEG_EXE=str(tmp_path / name))
+        assert f"InputError: {tmp_path}/{name} cannot be run as ffmpeg" in done.stderr
 
 
 def test_where_there_is_no_wheel_the_ffmpeg_of_the_system_is_used(
