@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from mesm_data.corpora.parsing import WarningLog
-from mesm_data.corpora.release import corpus_from_rows, find_tables
+from mesm_data.corpora.release import corpus_from_rows, find_tables, keep_first
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.cells import whole_number
 from mesm_data.corpora.table.table_file import read_rows
@@ -41,8 +41,7 @@ def scan(root: Path) -> Corpus:
     tree = SourceTree(Path(root))
     clips: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
-        if clips.setdefault(_id(match[1].upper()), {}).setdefault(match[2], path) != path:
-            tree.notes.count("files have the same name as another one; only one of them is read", path)
+        keep_first(tree.notes, clips.setdefault(_id(match[1].upper()), {}), match[2], path)
     if not clips:
         raise InputError(f"{root}: contains no clip of CREMA-D (such as AudioWAV/1001_IEO_ANG_HI.wav)")
     tables = {name: tree.root / path for name, path in find_tables(tree, _TABLES).items()}

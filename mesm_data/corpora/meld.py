@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mesm_data.corpora.release import corpus_from_rows, find_tables
+from mesm_data.corpora.release import corpus_from_rows, find_tables, keep_first
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.cells import parse_seconds, whole_number
 from mesm_data.corpora.table.table_file import read_rows
@@ -81,8 +81,8 @@ def _clips(tree: SourceTree) -> Clips:
         kind = f"{'final' if match[1] else 'plain'}.{match[3]}"
         if part is None:
             tree.notes.count("clips are not in a folder of a split and are skipped", path)
-        elif clips.setdefault(f"{part}_{match[2].lower()}", {}).setdefault(kind, path) != path:
-            tree.notes.count("clips have the same name as another one; only one of them is read", path)
+        else:
+            keep_first(tree.notes, clips.setdefault(f"{part}_{match[2].lower()}", {}), kind, path, what="clips")
     return clips
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mesm_data.corpora.csd import read_segments
-from mesm_data.corpora.release import corpus_from_rows, find_tables
+from mesm_data.corpora.release import corpus_from_rows, find_tables, keep_first
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.corpora.table.cells import whole_number
 from mesm_data.errors import InputError, MesmError
@@ -50,8 +50,7 @@ def scan(root: Path) -> Corpus:
     media: dict[str, dict[str, str]] = {}
     for match, path in tree.match(_MEDIA):
         kind = "audio" if match[2] == "wav" else "video"
-        if media.setdefault(match[1], {}).setdefault(kind, path) != path:
-            tree.notes.count("files have the same name as another one; only one of them is read", path)
+        keep_first(tree.notes, media.setdefault(match[1], {}), kind, path)
     rows = []
     for id_ in sorted(segments.keys() | texts.keys()):
         video = id_.rpartition("_")[0]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mesm_data.corpora.release import corpus_from_rows
+from mesm_data.corpora.release import corpus_from_rows, keep_first
 from mesm_data.corpora.source_tree import SourceTree
 from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
@@ -37,8 +37,8 @@ def scan(root: Path) -> Corpus:
         kind = match[1] + match[3]
         if kind not in (_VIDEO_AND_AUDIO, _VIDEO, _AUDIO) or not _TAKE.fullmatch(match[2]):
             tree.notes.count("files are not of a kind of the release and are not read", path)
-        elif takes.setdefault(match[2], {}).setdefault(kind, path) != path:
-            tree.notes.count("files have the same name as another one; only one of them is read", path)
+        else:
+            keep_first(tree.notes, takes.setdefault(match[2], {}), kind, path)
     if not takes:
         raise InputError(f"{root}: contains no file of RAVDESS (such as Actor_01/03-01-05-02-01-02-01.wav)")
     rows = [_row(take, takes[take]) for take in sorted(takes)]

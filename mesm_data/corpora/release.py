@@ -83,6 +83,12 @@ def find_tables(tree: SourceTree, names: Iterable[str]) -> dict[str, str]:
     return tables
 
 
+def keep_first(notes: WarningLog, files: dict[str, str], kind: str, path: str, *, what: str = "files") -> None:
+    """Put the path of a kind of file into `files`. Of several the first is kept; the others are counted in a note."""
+    if files.setdefault(kind, path) != path:
+        notes.count(f"{what} have the same name as another one; only one of them is read", path)
+
+
 def known_flags(anomalies: Mapping[str, Sequence[str]], ids: Iterable[str]) -> dict[str, list[str]]:
     """Return the flags of each id with an anomaly, in the order of `anomalies`."""
     ids, flags = set(ids), dict[str, list[str]]()

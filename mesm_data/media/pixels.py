@@ -4,7 +4,7 @@ The conversion is integer arithmetic of our own, because swscale rounds differen
 """
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,22 @@ from mesm_data.schema.recordings import VideoRegion
 if TYPE_CHECKING:
     import av
 
-# By FFmpeg's number of the matrix (ITU-T H.273): its name there, and the weights of red and blue in luma.
-_MATRICES = {
-    1: ("bt709", (0.2126, 0.0722)),
-    4: ("fcc", (0.30, 0.11)),
-    5: ("bt470bg", (0.299, 0.114)),
-    6: ("smpte170m", (0.299, 0.114)),  # BT.601
-    7: ("smpte240m", (0.212, 0.087)),
-    9: ("bt2020nc", (0.2627, 0.0593)),  # HDR of telephones
+
+class _Matrix(NamedTuple):
+    """A colour matrix: FFmpeg's name, and the weights of red and blue in luma."""
+
+    name: str
+    red: float
+    blue: float
+
+
+_MATRICES = {  # by the number of ITU-T H.273, which is FFmpeg's too
+    1: _Matrix("bt709", 0.2126, 0.0722),
+    4: _Matrix("fcc", 0.30, 0.11),
+    5: _Matrix("bt470bg", 0.299, 0.114),
+    6: _Matrix("smpte170m", 0.299, 0.114),  # BT.601
+    7: _Matrix("smpte240m", 0.212, 0.087),
+    9: _Matrix("bt2020nc", 0.2627, 0.0593),  # HDR of telephones
 }
 _BT709, _BT601, _UNTAGGED = 1, 6, 2
 _SCALE = 1 << 16
@@ -84,8 +92,8 @@ def colour_tags(image: "av.VideoFrame") -> dict[str, str]:
     """The colour range and matrix of `yuv420_planes` as arguments of ffmpeg's setparams, without unknown ones."""
     if _is_rgb(image):
         return {"range": "tv", "colorspace": "smpte170m"}
-    matrix, _ = _MATRICES.get(int(image.colorspace), (None, None))
-    return {"range": "pc" if _is_full_range(image) else "tv", **({"colorspace": matrix} if matrix else {})}
+    matrix = _MATRICES.get(int(image.colorspace))
+    return {"range": "pc" if _is_full_range(image) else "tv", **({"colorspace": matrix.name} if matrix else {})}
 
 
 def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
@@ -103,7 +111,7 @@ def _rgb(image: "av.VideoFrame", left: int, right: int) -> NDArray[np.uint8]:
         grey = luma.astype(np.int32) * step + offset
         picture[...] = np.clip(grey >> 16, 0, 255)[..., None]
         return picture
-    red, blue = _luma_weights(image)
+    _, red, blue = _matrix(image)
     green = 1 - red - blue
     scale = _SCALE * chroma_gain
     to_red, to_blue = round(scale * 2 * (1 - red)), round(scale * 2 * (1 - blue))
@@ -195,8 +203,8 @@ def _is_full_range(image: "av.VideoFrame") -> bool:
     return tag == _FULL_RANGE or name.startswith("yuvj") or (name.startswith("gray") and tag != _LIMITED_RANGE)
 
 
-def _luma_weights(image: "av.VideoFrame") -> tuple[float, float]:
-    """The weights of red and blue in luma. An untagged image of 720 lines and more uses BT.709, as in players."""
-    number, usual = int(image.colorspace), _BT709 if image.height >= 720 else _BT601
-    _, weights = _MATRICES[usual] if number == _UNTAGGED else _MATRICES.get(number, _MATRICES[_BT601])
-    return weights
+def _matrix(image: "av.VideoFrame") -> _Matrix:
+    """The matrix of an image's tag, else BT.601. An untagged image of 720 lines and more uses BT.709, as in players."""
+    number = int(image.colorspace)
+    is_high = number == _UNTAGGED and image.height >= 720
+    return _MATRICES.get(number, _MATRICES[_BT709 if is_high else _BT601])

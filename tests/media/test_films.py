@@ -345,6 +345,15 @@ def test_pictures_of_which_the_decoder_guesses_a_part_are_reported(
     assert inside.problems == [f"{name}: 1 pictures are damaged"]
 
 
+def rows_of(media: Path, *lines: str, frame_interval: str) -> dict[str, dict[str, Any]]:
+    """The manifest rows of a table of these lines, by id."""
+    (media.parent / "t.csv").write_text("\n".join(lines))
+    corpus = open_corpus(str(media.parent / "t.csv"), media)
+    recipe = Recipe(corpus=corpus.name, clips=False, frame_interval=frame_interval)
+    jobs = (Job(root=media, parts=media, recipe=recipe, recording=each, toolchain={}) for each in corpus.recordings)
+    return {row["id"]: row for job in jobs for row in write_part(job)}
+
+
 def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> None:
     """A copy that was interrupted is as long as what is there of it; only its header says that there was more."""
     flat, sound = encode(tmp_path / "flat.mp4", *X264, "-bf", "0", count=60), tone(tmp_path / "a.wav", 2.0)
@@ -359,11 +368,7 @@ def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> 
     for path in list(media.iterdir()):
         (media / f"cut{path.suffix}").write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     files = [f"{name}{suffix}" for name in ("a", "cut") for suffix in (".mkv", ".mp4", ".avi", ".flac", ".wav")]
-    (tmp_path / "t.csv").write_text("\n".join(("id,file", *(f"{file},{file}" for file in files))))
-    corpus = open_corpus(str(tmp_path / "t.csv"), media)
-    recipe = Recipe(corpus=corpus.name, clips=False, frame_interval="9")
-    jobs = (Job(root=media, parts=tmp_path, recipe=recipe, recording=each, toolchain={}) for each in corpus.recordings)
-    rows = {row["id"]: row for job in jobs for row in write_part(job)}
+    rows = rows_of(media, "id,file", *(f"{file},{file}" for file in files), frame_interval="9")
     assert {name: rows[name]["reason"] for name in files[:5]} == dict.fromkeys(files[:5])
     for name in files[5:]:
         row = rows[name]
@@ -372,15 +377,6 @@ def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> 
         assert f"{name}: ends at {row['end']:.3f} s" in row["reason"]
     assert "by its header at 2.0" in rows["cut.mkv"]["reason"]
     assert "its header counts 64044 bytes, it has 38426" in rows["cut.wav"]["reason"]
-
-
-def rows_of(media: Path, *rows: str) -> dict[str, dict[str, Any]]:
-    """The manifest rows of a table of the columns id, video, audio and start, by id."""
-    (media.parent / "t.csv").write_text("\n".join(("id,video,audio,start", *rows)))
-    corpus = open_corpus(str(media.parent / "t.csv"), media)
-    recipe = Recipe(corpus=corpus.name, clips=False, frame_interval="0.5")
-    jobs = (Job(root=media, parts=media, recipe=recipe, recording=each, toolchain={}) for each in corpus.recordings)
-    return {row["id"]: row for job in jobs for row in write_part(job)}
 
 
 def test_a_video_that_begins_late_is_not_complete(tmp_path: Path) -> None:
@@ -401,7 +397,10 @@ def test_a_whole_file_is_built_of_the_file_that_can_be_read(tmp_path: Path) -> N
     flat = encode(tmp_path / "flat.mp4", *X264, "-bf", "0", count=30)
     ffmpeg("-i", flat, "-i", media / "a.wav", "-c:v", "copy", "-c:a", "flac", "-t", 0.97, media / "a.mkv")
     (media / "empty.mp4").touch()
-    rows = rows_of(media, "sound,empty.mp4,a.wav,", "none,empty.mp4,,", "open,a.mkv,,0.2")
+    rows = rows_of(
+        media, "id,video,audio,start", "sound,empty.mp4,a.wav,", "none,empty.mp4,,", "open,a.mkv,,0.2",
+        frame_interval="0.5",
+    )  # fmt: skip
     sound, none = rows["sound"], rows["none"]
     assert (sound["status"], sound["audio"], sound["video"], sound["end"]) == ("ok", "ok", "none", 1.0)
     assert sound["reason"].startswith("empty.mp4: not a video that can be opened")

@@ -24,7 +24,7 @@ SOUNDS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis", "wma": 
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tone_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wav of 2 s: faint noise, and a loud tone that begins with the white frame."""
     samples = np.random.default_rng(0).normal(0, 0.0005, 2 * SOURCE_RATE)
     begin, n = FLASH * SOURCE_RATE // FPS, np.arange(SOURCE_RATE // 50)
@@ -35,11 +35,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_a_tone_begins_with_its_picture(recorded: Path, tmp_path: Path, name: str) -> None:
+def test_a_tone_begins_with_its_picture(tone_wav: Path, tmp_path: Path, name: str) -> None:
     """Encoders put 0 to 86 ms of their own before the sound, and muxers move both streams: by 43 ms in wmv."""
     kind = name.split(".")[0]
     black = f"color=black:d=2:s=96x64:r={FPS},drawbox=c=white:t=fill:enable='eq(n\\,{FLASH})',format=yuv420p"
-    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", black, "-i", str(recorded)]
+    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", black, "-i", str(tone_wav)]
     command += ["-c:v", VIDEOS[name], "-c:a", SOUNDS.get(kind, kind), *([] if kind == "pcm" else ["-b:a", "128k"])]
     subprocess.run([*command, str(tmp_path / name)], check=True)
 
@@ -48,7 +48,7 @@ def test_a_tone_begins_with_its_picture(recorded: Path, tmp_path: Path, name: st
     video.close()
     sound = AudioReader(tmp_path).read([AudioSource(path=name)]).samples.astype(float)
     energy = np.convolve(sound**2, np.ones(RATE // 50), "valid")
-    # The muxer of avi moves pictures by whole frames and mp3 by 23 ms: half a frame is all that this file itself holds.
+    # In avi FFmpeg's muxer delays mp3 by 23 ms, and pictures by whole frames: the file itself is not exact.
     tolerance = Fraction(1, 2 * FPS) if name == "mp3.avi" else Fraction(1, 1000)
     assert abs(Fraction(int(energy.argmax()), RATE) - flash) <= tolerance
     assert abs(flash - Fraction(FLASH, FPS)) <= Fraction(1, 20)

@@ -121,10 +121,10 @@ class MediaFiles:
         """
         if self.exists(path):
             return path
-        found = [""]
+        spelled = [""]
         for part in path.split("/"):
-            found = [f"{folder}{name}/" for folder in found for name in self._entries(folder).get(_folded(part), ())]
-        files = [name for name in (entry.removesuffix("/") for entry in found) if self.exists(name)]
+            spelled = [f"{above}{name}/" for above in spelled for name in self._entries(above).get(_folded(part), ())]
+        files = [name for name in (entry.removesuffix("/") for entry in spelled) if self.exists(name)]
         return files[0] if len(files) == 1 else path
 
     def _entries(self, folder: str) -> dict[str, list[str]]:
