@@ -127,6 +127,8 @@ class Case:
         self.forward: list[float] = []
         self.both: list[float] = []
         self.memory_gb = 0.0  # the most that was in use on a card
+        self.card = 0.0  # seconds that a card works for a step, see `watch_card`
+        self.launches = 0  # of a step
 
     def step(self, data: dict[str, tuple[Tensor, Tensor]]) -> None:
         """One forward and backward pass, timed."""
@@ -146,6 +148,13 @@ class Case:
             self.memory_gb = throughput.peak_memory_gb(self.device)
         self.forward.append(middle - began)
         self.both.append(ended - began)
+
+    def watch_card(self, data: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """A step whose kernels, copies and fills on a card are added up: what is left of its time is the host's."""
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            self.step(data)
+        work = [e for e in profile.events() or () if e.device_type == torch.profiler.DeviceType.CUDA]
+        self.card, self.launches = sum(event.time_range.elapsed_us() for event in work) / 1e6, len(work)
 
     def _vectors(self, data: dict[str, tuple[Tensor, Tensor]]) -> list[Tensor]:
         layout = torch.channels_last if self.last else torch.contiguous_format
@@ -223,11 +232,16 @@ def main() -> None:
         if turn == 0:  # caches and the compiler
             for case in cases:
                 case.forward.clear(), case.both.clear()
+    if device.type == "cuda":
+        for case in cases:
+            case.watch_card(data)
+            case.forward.pop(), case.both.pop()
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
           f"{options.rounds} rounds, {options.utterances} utterances, "
           f"{device}, {options.precision}, {'CPU' if options.cpu_time else 'wall'} seconds")  # fmt: skip
-    print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}  kept by block")
+    print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}{'card':>9}"
+          f"{'launches':>9}  kept by block")  # fmt: skip
     base, rows = cases[0], list[dict[str, Any]]()
     for case in cases:
         forward, both = median(case.forward), median(case.both)
@@ -236,31 +250,21 @@ def main() -> None:
         rows.append({
             "variant": case.name, "forward": forward, "both": both, "forward_ratio": forward / median(base.forward),
             "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
+            "card": case.card or None, "launches": case.launches or None,
         })  # fmt: skip
         print(f"{case.name:28}{forward:9.4f}{both:8.4f}{rows[-1]['forward_ratio']:9.3f}{rows[-1]['both_ratio']:9.3f}"
-              f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}  {kept}", flush=True)  # fmt: skip
+              f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}{f'{case.card:.4f}' if case.launches else '-':>9}"
+              f"{case.launches or '-':>9}"
+              f"  {kept}", flush=True)  # fmt: skip
     if options.json is not None:
         options.json.write_text(json.dumps(rows))
 
 
 def peak(name: str, options: argparse.Namespace) -> float:
     """The peak memory of a process of its own, in GB."""
-    command = [
-        sys.executable,
-        __file__,
-        "--memory",
-        name,
-        "--utterances",
-        str(options.utterances),
-        "--p",
-        *map(str, options.p),
-        "--tile",
-        *map(str, options.tile),
-        "--selection",
-        options.selection,
-        "--precision",
-        options.precision,
-    ]
+    command = [sys.executable, __file__, "--memory", name, "--utterances", str(options.utterances)]
+    command += ["--p", *map(str, options.p), "--tile", *map(str, options.tile)]
+    command += ["--selection", options.selection, "--precision", options.precision]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

@@ -34,11 +34,18 @@ def streams(options: Options) -> Result:
         row = {"utterances": utterances, "precision": precision}
         try:
             run(command, options)
-            result["rows"] += [{**row, **measurement} for measurement in json.loads(file.read_text())]
+            result["rows"] += [{**row, **measurement} for measurement in beside_fe2e(json.loads(file.read_text()))]
         except RuntimeError as error:
             result["passed"] = False
             result["rows"].append({**row, "error": str(error)[-400:]})
     return result
+
+
+def beside_fe2e(rows: list[Result]) -> list[Result]:
+    """The rows with what their seconds and those on the card are of FE2E's."""
+    (fe2e,) = [row for row in rows if row["variant"].startswith("fe2e")]
+    ratios = {"of_fe2e": "both", "card_of_fe2e": "card"}
+    return [{**row, **{name: fe2e[of] and row[of] / fe2e[of] for name, of in ratios.items()}} for row in rows]
 
 
 def steps(options: Options) -> Result:

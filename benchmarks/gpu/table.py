@@ -6,10 +6,15 @@ from typing import Any
 COLUMNS = {
     "parity": ("kind", "device", "precision", "engine", "logit_error", "gradient_cosine", "sites_alike", "passed"),
     "training": ("kind", "updates", "first_gap", "largest_gap", "end_ratio", "passed"),
-    "streams": ("utterances", "precision", "variant", "forward", "both", "both_ratio", "mac_ratio", "peak_gb"),
+    "streams": (
+        "utterances", "precision", "variant", "forward", "both", "of_fe2e", "card", "card_of_fe2e", "launches",
+        "mac_ratio", "peak_gb",
+    ),
+    "convolution": ("layer", "sites", "forward", "of_input", "of_weight"),
     "compiled": (
-        "module", "eager_ms", "compiled_ms", "ratio", "eager_launches", "compiled_launches", "compiled_first_s",
-        "difference",
+        "module", "eager_ms", "compiled_ms", "graphs_ms", "compiled_ratio", "graphs_ratio", "eager_launches",
+        "compiled_launches", "graphs_launches", "compiled_first_s", "graphs_first_s", "compiled_difference",
+        "graphs_difference",
     ),
     "steps": (
         "kind", "batch", "engine", "seconds", "data_wait", "card", "idle", "launches", "samples_per_s", "mfu",
@@ -27,10 +32,12 @@ MEANING = {
     "ranks": "Two ranks on one card, connected by gloo, with synchronised batch norm, beside one rank.",
     "machines": "Two ranks on one card that NCCL takes for two machines, connected by sockets, with synchronised batch "
     "norm, beside one rank; then one of them is killed, and the run is resumed on one rank.",
-    "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward; the ratio "
-    "is to torch's own layers (dense, NCHW).",
-    "compiled": "Forward and backward in bf16 with and without torch.compile, over batches of several lengths; the "
-    "first call compiles.",
+    "convolution": "One 3x3 convolution of 64 utterances of nine faces, bf16: milliseconds of the forward pass and of "
+    "the gradients of the input and of the weight, for all sites by the card's library and for random ones.",
+    "streams": "benchmarks/model.py: seconds of the convolutional streams, forward and forward + backward, and what "
+    "the latter are of FE2E's; the same of the seconds in which the card worked (by a profile of one more step).",
+    "compiled": "Forward and backward in bf16 with and without torch.compile, and with CUDA graphs of what it makes, "
+    "over batches of several lengths; the first call compiles.",
     "compiled_steps": "The part steps with optim.compile.",
     "steps": "Published sizes from shards of noise, bf16: seconds of an update, waiting for data, kernels and copies "
     "on the card, the card idle; launches of an update; peak memory.",
