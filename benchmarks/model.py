@@ -252,10 +252,10 @@ def main() -> None:
             "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
             "card": case.card or None, "launches": case.launches or None,
         })  # fmt: skip
+        card = ("-", "-") if device.type != "cuda" else (f"{case.card:.4f}", f"{case.launches}")
         print(f"{case.name:28}{forward:9.4f}{both:8.4f}{rows[-1]['forward_ratio']:9.3f}{rows[-1]['both_ratio']:9.3f}"
-              f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}{f'{case.card:.4f}' if case.launches else '-':>9}"
-              f"{case.launches or '-':>9}"
-              f"  {kept}", flush=True)  # fmt: skip
+              f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}{card[0]:>9}{card[1]:>9}  {kept}",
+              flush=True)  # fmt: skip
     if options.json is not None:
         options.json.write_text(json.dumps(rows))
 

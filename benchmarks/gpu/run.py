@@ -41,6 +41,7 @@ PARTS = (
     ("resume", "training", "resume", 150),
     ("ranks", "training", "ranks", 150),
     ("machines", "machines", "machines", 180),
+    ("convolution", "convolution", "convolution", 60),
     ("streams", "steps", "streams", 180),
     ("steps", "steps", "steps", 210),
     ("compiled", "compiled", "compiled", 180),
@@ -53,7 +54,7 @@ NOT_BY_DEFAULT = ("compiled", "compiled_steps")  # what the minutes do not suffi
 STAGES = (
     (("environment", "parity"),),
     (("oracle",), ("training",), ("resume",), ("ranks", "machines")),
-    (("streams", "steps", "compiled", "compiled_steps"),),
+    (("convolution", "streams", "steps", "compiled", "compiled_steps"),),
 )
 
 
