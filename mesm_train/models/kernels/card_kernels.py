@@ -71,7 +71,7 @@ class TritonKernels(PureKernels):
         if x.dtype == torch.float64 or not len(x):
             return super().conv_weight(x, dy, table)
         with current_device(x):
-            return multiply_weight(x, dy, sorted_rows(table))
+            return multiply_weight(x, dy, pairs_of(table))
 
 
 def try_out(device: torch.device) -> None:
@@ -102,8 +102,16 @@ class Sorted:
     order: Tensor  # int64 (n,): the row in each slot
     sources: Tensor  # int32 (9, tiles * TILE): the neighbours of each slot's row; -1 where there is none
     masks: Tensor  # int32 (tiles,): the taps that any row of the tile has
-    lists: Tensor  # int32 (9, tiles): the tiles that have a tap, ascending
-    counts: Tensor  # int32 (9,): how many these are
+    counts: Tensor  # int32 (9, tiles): how many rows of the tile have a tap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Rows and their neighbours by tap, one after another, for the gradient of a weight."""
+
+    sources: Tensor  # int32 (9, tiles * TILE): the neighbours; the last ones of a tap are not set
+    rows: Tensor  # int32 (9, tiles * TILE): the rows that have them
+    ends: Tensor  # int32 (9, tiles): how many pairs there are of a tap in the tiles up to this one
 
 
 def sorted_rows(table: Table) -> Sorted:
@@ -118,11 +126,29 @@ def sort_rows(near: Tensor, row_masks: Tensor) -> Sorted:
     """Of the neighbours int32 (n, 9) of n > 0 rows, and which they have, int16 (n,). Nothing waits for the card."""
     rows, tiles = len(near), -(-len(near) // TILE)
     order = torch.sort(row_masks, stable=True).indices
-    sources, masks = near.new_empty(9, tiles * TILE), near.new_empty(tiles)
-    start(triton_conv.sort_neighbours_kernel, (tiles,), (near, order, sources, masks), (rows, tiles), (TILE,))
-    lists, counts = near.new_empty(9, tiles), near.new_empty(9)
-    start(triton_conv.list_tiles_kernel, (9,), (masks, lists, counts), (tiles,), (1024,))
-    return Sorted(order=order, sources=sources, masks=masks, lists=lists, counts=counts)
+    sources, masks, counts = near.new_empty(9, tiles * TILE), near.new_empty(tiles), near.new_empty(9, tiles)
+    start(triton_conv.sort_neighbours_kernel, (tiles,), (near, order, sources, masks, counts), (rows, tiles), (TILE,))
+    return Sorted(order=order, sources=sources, masks=masks, counts=counts)
+
+
+def pairs_of(table: Table) -> Pairs:
+    """Of the rows of a table, made once, in the first backward pass."""
+    if "pairs" not in table.plans:
+        table.plans["pairs"] = pair_rows(sorted_rows(table))
+    pairs: Pairs = table.plans["pairs"]
+    return pairs
+
+
+def pair_rows(plan: Sorted) -> Pairs:
+    """Of sorted rows."""
+    ends = plan.counts.cumsum(1, dtype=torch.int32)
+    pairs = Pairs(sources=torch.empty_like(plan.sources), rows=torch.empty_like(plan.sources), ends=ends)
+    tiles = len(plan.masks)
+    start(
+        triton_conv.pairs_kernel, (tiles,), (plan.sources, plan.order, ends, pairs.sources, pairs.rows),
+        (len(plan.order), tiles), (TILE,),
+    )  # fmt: skip
+    return pairs
 
 
 def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor:
@@ -143,16 +169,16 @@ def multiply(x: Tensor, weight: Tensor, plan: Sorted, *, mirror: bool) -> Tensor
     return y
 
 
-def multiply_weight(x: Tensor, dy: Tensor, plan: Sorted) -> Tensor:
+def multiply_weight(x: Tensor, dy: Tensor, pairs: Pairs) -> Tensor:
     """The gradient (9, Cin, Cout) of the weight, from (n, Cin) and (n, Cout), n > 0."""
-    cin, cout, tiles = x.shape[1], dy.shape[1], len(plan.masks)
+    cin, cout, tiles = x.shape[1], dy.shape[1], pairs.ends.shape[1]
     block_i, block_o = block(cin, 128), block(cout, 128)
     places = 9 * -(-cin // block_i) * -(-cout // block_o)
     count = max(1, min(PROGRAMS // places, MOST_PARTS, tiles // 4))
     parts = x.new_empty(count, 9, cin, cout, dtype=torch.float32)
     start(
         triton_conv.conv_weight_kernel, (places, count),
-        (x, dy, plan.sources, plan.order, plan.lists, plan.counts, parts), (len(x), tiles),
+        (x, dy, pairs.sources, pairs.rows, pairs.ends, parts), (tiles,),
         (cin, cout, precision(), TILE, block_i, block_o, depth(x)), warps=WARPS, stages=STAGES,
     )  # fmt: skip
     return parts.sum(0).to(x.dtype)

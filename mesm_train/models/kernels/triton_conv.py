@@ -10,8 +10,11 @@ import triton.language as tl
 
 
 @triton.jit(do_not_specialize=["rows", "tiles"])
-def sort_neighbours_kernel(near, order, sources, masks, rows, tiles, TILE: tl.constexpr):
-    """sources[k, slot]: the k-th neighbour of the row order[slot]; masks[tile]: the taps that any row of it has."""
+def sort_neighbours_kernel(near, order, sources, masks, counts, rows, tiles, TILE: tl.constexpr):
+    """sources[k, slot]: the k-th neighbour of the row order[slot].
+
+    masks[tile]: the taps that any row of it has; counts[k, tile]: how many of its rows have tap k.
+    """
     tile = tl.program_id(0)
     slot = tile * TILE + tl.arange(0, TILE)
     row = tl.load(order + slot, mask=slot < rows, other=0)
@@ -19,21 +22,28 @@ def sort_neighbours_kernel(near, order, sources, masks, rows, tiles, TILE: tl.co
     for k in tl.static_range(9):
         source = tl.load(near + row * 9 + k, mask=slot < rows, other=-1)
         tl.store(sources + k * (tiles.to(tl.int64) * TILE) + slot, source)
-        mask |= (tl.max(source, 0) >= 0).to(tl.int32) << k
+        count = tl.sum((source >= 0).to(tl.int32), 0)
+        tl.store(counts + k * tiles + tile, count)
+        mask |= (count > 0).to(tl.int32) << k
     tl.store(masks + tile, mask)
 
 
-@triton.jit(do_not_specialize=["tiles"])
-def list_tiles_kernel(masks, lists, counts, tiles, BLOCK: tl.constexpr):
-    """lists[k, :counts[k]]: the tiles that have the tap k, ascending. One program for each tap."""
-    k = tl.program_id(0)
-    count = 0
-    for start in range(0, tiles, BLOCK):
-        tile = start + tl.arange(0, BLOCK)
-        active = (tl.load(masks + tile, mask=tile < tiles, other=0) >> k) & 1
-        tl.store(lists + k * tiles + count + tl.cumsum(active, 0) - 1, tile, mask=active > 0)
-        count += tl.sum(active, 0)
-    tl.store(counts + k, count)
+@triton.jit(do_not_specialize=["rows", "tiles"])
+def pairs_kernel(sources, order, pair_ends, pair_sources, pair_rows, rows, tiles, TILE: tl.constexpr):
+    """pair_sources[k, :n], pair_rows[k, :n]: the rows that have tap k, in the order of slots, with that neighbour.
+
+    pair_ends[k, tile]: how many of them the tiles up to this one have; n is the last.
+    """
+    tile = tl.program_id(0)
+    slot = tile * TILE + tl.arange(0, TILE)
+    row = tl.load(order + slot, mask=slot < rows, other=0).to(tl.int32)
+    for k in tl.static_range(9):
+        base = k * (tiles.to(tl.int64) * TILE)
+        source = tl.load(sources + base + slot)
+        has = (source >= 0).to(tl.int32)
+        place = tl.load(pair_ends + k * tiles + tile) - tl.sum(has, 0) + tl.cumsum(has, 0) - 1
+        tl.store(pair_sources + base + place, source, mask=has > 0)
+        tl.store(pair_rows + base + place, row, mask=has > 0)
 
 
 @triton.jit(do_not_specialize=["rows", "tiles"])
@@ -79,15 +89,15 @@ def conv_kernel(
     )
 
 
-@triton.jit(do_not_specialize=["rows", "tiles"])
+@triton.jit(do_not_specialize=["tiles"])
 def conv_weight_kernel(
-    x, dy, sources, order, lists, counts, parts, rows, tiles,
+    x, dy, pair_sources, pair_rows, pair_ends, parts, tiles,
     CIN: tl.constexpr, COUT: tl.constexpr, PRECISION: tl.constexpr,
     TILE: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """parts[p, k, i, o] = sum of x[sources[k, slot], i] * dy[order[slot], o].
+    """parts[p, k, i, o] = sum of x[source, i] * dy[row, o] over the p-th part of the pairs of tap k.
 
-    It goes over the slots of the p-th part of the tiles that have the tap k.
+    Pairs lie one after another, so that a loop step needs nothing of the one before it to load its own.
     """
     across: tl.constexpr = (COUT + BLOCK_O - 1) // BLOCK_O
     down: tl.constexpr = (CIN + BLOCK_I - 1) // BLOCK_I
@@ -95,17 +105,17 @@ def conv_weight_kernel(
     i = tl.program_id(0) // across % down * BLOCK_I + tl.arange(0, BLOCK_I)
     k = tl.program_id(0) // (across * down)
     part = tl.program_id(1)
-    share = tl.cdiv(tl.load(counts + k), tl.num_programs(1))
-    first, last = part * share, tl.minimum((part + 1) * share, tl.load(counts + k))
-    pieces: tl.constexpr = TILE // BLOCK_R
+    base = k * (tiles.to(tl.int64) * TILE)
+    count = tl.load(pair_ends + (k + 1) * tiles - 1)
+    share = tl.cdiv(tl.cdiv(count, BLOCK_R), tl.num_programs(1)) * BLOCK_R
+    last = tl.minimum((part + 1) * share, count)
     sums = tl.zeros((BLOCK_I, BLOCK_O), tl.float32)
-    for step in range(first * pieces, last * pieces):
-        tile = tl.load(lists + k * tiles + step // pieces)
-        slot = tile * TILE + step % pieces * BLOCK_R + tl.arange(0, BLOCK_R)
-        source = tl.load(sources + k * (tiles.to(tl.int64) * TILE) + slot).to(tl.int64)
-        row = tl.load(order + slot, mask=slot < rows, other=0)
-        a = tl.load(x + source[None, :] * CIN + i[:, None], mask=(source >= 0)[None, :] & (i < CIN)[:, None], other=0.0)
-        b = tl.load(dy + row[:, None] * COUT + o[None, :], mask=(slot < rows)[:, None] & (o < COUT)[None, :], other=0.0)
+    for first in range(part * share, last, BLOCK_R):
+        pair = first + tl.arange(0, BLOCK_R)
+        source = tl.load(pair_sources + base + pair, mask=pair < last, other=0).to(tl.int64)
+        row = tl.load(pair_rows + base + pair, mask=pair < last, other=0).to(tl.int64)
+        a = tl.load(x + source[None, :] * CIN + i[:, None], mask=(pair < last)[None, :] & (i < CIN)[:, None], other=0.0)
+        b = tl.load(dy + row[:, None] * COUT + o[None, :], mask=(pair < last)[:, None] & (o < COUT)[None, :], other=0.0)
         sums = tl.dot(a, b, sums, input_precision=PRECISION)
     places = ((part * 9 + k) * CIN + i[:, None]).to(tl.int64) * COUT + o[None, :]
     tl.store(parts + places, sums, mask=(i < CIN)[:, None] & (o < COUT)[None, :])
