@@ -62,9 +62,10 @@ class TiledBlock(ChoosingBlock):
         rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
         chosen = rows if len(table.sites) == len(rows) else select_rows(rows, table.sites)
         y = self.convolve(chosen, choice.weights, height * width, table, ops)
-        pooled = table.pooled
-        count = pooled.active.numel()
-        dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
+        pooled, dropped = table.pooled, table.pooled.other_places
+        if dropped is None:
+            count = pooled.active.numel()
+            dropped = torch.nonzero_static(~pooled.active.flatten(), size=count - len(pooled.places)).squeeze(1)
         means = windows.permute(0, 2, 3, 1).reshape(-1, channels)
         passed_on = self.residual_norm(self.residual(select_rows(means, dropped)), ops)
         grid = merge_rows(y, pooled.places, passed_on.to(y.dtype), dropped)

@@ -209,6 +209,8 @@ def check_table(ends: Tensor, choice: Choice, sites: Sites) -> None:
         assert mine.sources is not None
         assert torch.equal(mine.pooled.active, windows.active)
         assert torch.equal(mine.pooled.places, windows.places)
+        assert mine.pooled.other_places is not None
+        assert torch.equal(mine.pooled.other_places, (~windows.active).flatten().nonzero().squeeze(1))
         assert mine.pooled.rank is not None
         assert torch.equal(mine.pooled.rank.flatten()[windows.places], torch.arange(pooled, dtype=torch.int32))
         chosen = mine.sites if rank is None else torch.searchsorted(sites.places, mine.sites)

@@ -32,6 +32,7 @@ class Sites:
 
     active: Tensor  # bool (B, H, W)
     places: Tensor  # int64 (n,): places in the flattened mask, ascending
+    other_places: Tensor | None = None  # int64 (B * H * W - n,): those of the other sites, where they are known
     rank: Tensor | None = None  # int32 (B, H, W): the row of each active site, where it is known
 
     @property

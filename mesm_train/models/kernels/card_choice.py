@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from mesm_train.models.kernels import Sites, Table, triton_choice
 from mesm_train.models.kernels.choice import Choice
@@ -56,22 +55,25 @@ class SiteScores(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """Of all but the sites; by PyTorch, and nothing is added atomically."""
+        """Of all but the sites; nothing is added atomically."""
         x, weight, bias, guide, score = ctx.saved_tensors
         sites: Sites = ctx.sites
         batch, channels = guide.shape
-        per_picture = math.prod(sites.active.shape[1:])
-        dy = dy.flatten().index_select(0, sites.places)
-        rows = x.to(weight.dtype)
-        guided = guide.index_select(0, sites.places // per_picture)
-        tanh = torch.addmm(bias, rows, weight.t()).add_(guided).tanh_()
-        dz = (1 - tanh.square()) * (dy.unsqueeze(1) * score)
-        grid = dz
+        per_picture, programs = math.prod(sites.active.shape[1:]), -(-len(x) // ROWS)
+        dsums, parts = guide.new_empty(len(x), channels), guide.new_empty(programs, channels + 1)
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            start(
+                triton_choice.scores_gradient_kernel, (programs,),
+                (x, weight, bias, guide, score, sites.places, dy.contiguous(), dsums, parts), (len(x), per_picture),
+                (x.shape[1], channels, PRECISION, ROWS, BLOCK_C, BLOCK_C),
+            )  # fmt: skip
+        grid = dsums
         if not sites.all_active:
-            grid = dz.new_zeros(batch * per_picture, channels).index_copy_(0, sites.places, dz)
-        dguide = grid.view(batch, per_picture, channels).sum(1)
-        dx = (dz @ weight).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return dx, dz.t() @ rows, dguide.sum(0), dguide, (dy @ tanh).unsqueeze(0), dy.sum().unsqueeze(0), None
+            grid = dsums.new_zeros(batch * per_picture, channels).index_copy_(0, sites.places, dsums)
+        dguide, total = grid.view(batch, per_picture, channels).sum(1), parts.sum(0)
+        dx = (dsums @ weight).to(x.dtype) if ctx.needs_input_grad[0] else None
+        dweight = dsums.t() @ x.to(weight.dtype)
+        return dx, dweight, dguide.sum(0), dguide, total[:channels].unsqueeze(0), total[channels:], None
 
 
 class ChooseSites(torch.autograd.Function):
@@ -97,7 +99,7 @@ class ChooseSites(torch.autograd.Function):
         ends = counts.cumsum(1)
         ctx.mark_non_differentiable(kept, ends)
         ctx.save_for_backward(weights)
-        ctx.tile = tile
+        ctx.tile, ctx.shape = tile, scores.shape
         return weights, kept, ends
 
     @staticmethod
@@ -105,14 +107,14 @@ class ChooseSites(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *others: Tensor) -> tuple[Tensor, None, None, None]:
         """Of the scores: of a softmax; 0 at inactive sites."""
         (weights,) = ctx.saved_tensors
-        products = dy * weights
-        total = products.sum((1, 2), keepdim=True)
-        if ctx.tile > 1:
-            products, weights = (
-                functional.avg_pool2d(values.unsqueeze(1), ctx.tile, ceil_mode=True, divisor_override=1).squeeze(1)
-                for values in (products, weights)
-            )
-        return products - weights * total, None, None, None
+        pictures, height, width = weights.shape
+        dscores = torch.empty(ctx.shape, dtype=weights.dtype, device=weights.device)
+        with torch.cuda.device_of(weights):  # type: ignore[no-untyped-call]
+            start(
+                triton_choice.choose_gradient_kernel, (pictures,), (dy.contiguous(), weights, dscores), (height, width),
+                (ctx.tile, block_of(math.prod(ctx.shape[1:]))),
+            )  # fmt: skip
+        return dscores, None, None, None
 
 
 def choose(scores: Tensor, active: Tensor, p: float, tile: int) -> Choice:
@@ -124,28 +126,23 @@ def choose(scores: Tensor, active: Tensor, p: float, tile: int) -> Choice:
 def tables(kept: Tensor, count: int, pooled: int, ends: Tensor, ranks: Tensor | None) -> Table:
     """See Kernels.tables; of at least one site. plans["masks"] is int16 (n,), which neighbours a row has, by bits."""
     kept, (pictures, height, width) = kept.contiguous(), kept.shape
-    block = block_of(height * width)
     rank = torch.empty(kept.shape, dtype=torch.int32, device=kept.device)
     sites = torch.empty(count, dtype=torch.int64, device=kept.device)
     sources = sites if ranks is None else torch.empty_like(sites)
     near, pool, masks = rank.new_empty(count, 9), rank.new_empty(pooled, 4), rank.new_empty(count, dtype=torch.int16)
     window_rank = rank.new_empty(pictures, height // 2, width // 2)
     windows = torch.empty(window_rank.shape, dtype=torch.bool, device=kept.device)
-    places = sites.new_empty(pooled)
+    places, others = sites.new_empty(pooled), sites.new_empty(windows.numel() - pooled)
     with torch.cuda.device_of(kept):  # type: ignore[no-untyped-call]
         start(
-            triton_choice.rank_kernel, (pictures,),
-            (kept.view(torch.int8), ends, rank if ranks is None else ranks, rank, sites, sources), (height, width),
-            (ranks is not None, block),
-        )  # fmt: skip
-        start(
-            triton_choice.neighbours_kernel, (pictures,),
-            (rank, ends, near, masks, pool, windows.view(torch.int8), window_rank, places),
-            (pictures, height, width), (block,),
+            triton_choice.tables_kernel, (pictures,),
+            (kept.view(torch.int8), ends, rank if ranks is None else ranks, rank, sites, sources, near, masks, pool,
+             windows.view(torch.int8), window_rank, places, others),
+            (pictures, height, width), (ranks is not None, block_of(height * width)),
         )  # fmt: skip
     return Table(
         shape=(pictures, height, width), sites=sites, near=near, pool=pool, sources=sources, plans={"masks": masks},
-        pooled=Sites(active=windows, places=places, rank=window_rank),
+        pooled=Sites(active=windows, places=places, other_places=others, rank=window_rank),
     )  # fmt: skip
 
 
