@@ -79,10 +79,11 @@ def test_interpreted_kernels_are_the_gather_in_float64_forward_and_both_gradient
 
 @pytest.mark.slow
 @needs_triton
-@pytest.mark.parametrize("part", ["norms", "tables"])
-def test_interpreted_batch_norms_and_tables_of_sites_equal_those_of_pytorch(part: str) -> None:
+@pytest.mark.parametrize("script", ["interpreted_rows.py norms", "interpreted_rows.py tables", "interpreted_stacks.py"])
+def test_interpreted_norms_tables_and_stacks_equal_those_of_pytorch(script: str) -> None:
     """Values, gradients and running statistics in float64; the chosen sites and their neighbours to the bit."""
-    command = [sys.executable, str(Path(__file__).with_name("interpreted_rows.py")), part]
+    name, *arguments = script.split()
+    command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
     done = subprocess.run(
         command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900
     )
