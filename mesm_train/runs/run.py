@@ -7,6 +7,7 @@ RUN/input_spec.json   how clips become inputs: see mesm_train.data.input_spec
 RUN/report.html  operations.json  sessions.jsonl
 """
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -98,6 +99,7 @@ def start_run(
             if not ranks.first:
                 await_start(run, start, min(VISIBLE_SECONDS, config.ranks.timeout_seconds / 2))
                 setup = prepare_run(config, run, ranks=ranks)
+        check_same_on_all_ranks(setup)
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
         if config.optim.compile:
@@ -154,6 +156,17 @@ def await_start(run: Path, start: str, limit: float) -> None:
         if time.monotonic() > deadline:
             raise InputError(f"--out {run} is not the same folder on all machines: give one that they share")
         time.sleep(POLL_SECONDS)
+
+
+def check_same_on_all_ranks(setup: Setup) -> None:
+    """Raise InputError on all ranks if one has other settings, data or code: a machine may have copies of its own."""
+    may_differ = {"code.commit", "code.modified", *(f"config.{name}" for name in MAY_CHANGE)}  # git may not be there
+    described = {part: value for part, value in setup.provenance.items() if part != "environment"}
+    own = {name: value for name, value in flatten(described) if name not in may_differ}
+    first = json.loads(setup.ranks.gather_texts(json.dumps(own))[0])
+    with setup.ranks.same_error_everywhere():
+        if differences := provenance_differences(first, own, ("on rank 0", "here")):
+            raise InputError(f"{differences[0]}; all machines need the same command, data and version of mesm")
 
 
 def describes_inputs(setup: Setup, run: Path) -> bool:

@@ -53,6 +53,10 @@ class Ranks:
     local: int = 0
     store: Store | None = None
 
+    def __deepcopy__(self, memo: object) -> "Ranks":
+        """The connection itself, which cannot be copied: a copy of a model whose batch norm sums over ranks has it."""
+        return self
+
     @property
     def first(self) -> bool:
         """Whether this is rank 0, which writes files and messages."""

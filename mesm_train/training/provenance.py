@@ -143,15 +143,17 @@ _TITLES = {
 }
 
 
-def provenance_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def provenance_differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], words: tuple[str, str] = ("before", "now")
+) -> list[str]:
     """The differences of two provenances as sentences: data, split, labels, then the rest.
 
-    A value that another version of mesm did not record appears as "not recorded".
+    A value that another version of mesm did not record appears as "not recorded". `words`: what says which is which.
     """
     old, new = (dict(flatten(provenance)) for provenance in (before, now))
     keys = dict.fromkeys([*_TITLES, *old, *new])
     return [
-        f"{_TITLES.get(key, key)}: {_text(old, key)} before, {_text(new, key)} now"
+        f"{_TITLES.get(key, key)}: {_text(old, key)} {words[0]}, {_text(new, key)} {words[1]}"
         for key in keys
         if key != "config.seed" and ((key in old) != (key in new) or old.get(key) != new.get(key))
     ]

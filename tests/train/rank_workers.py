@@ -353,6 +353,11 @@ def trained_with_another_path(connection: Ranks, recipe: str, run: Path, sets: l
     return trained(connection, recipe, sets, own, None)
 
 
+def trained_with_other_settings(connection: Ranks, recipe: str, run: Path, others: list[str]) -> list[Any]:
+    """Train; rank 1 has settings of its own."""
+    return trained(connection, recipe, [] if connection.first else others, run, None)
+
+
 def answers(connection: Ranks, recipe: str, run: Path) -> tuple[Any, bytes]:
     """What a model without training answers to the train part."""
     from neutral import neutral_statistics

@@ -25,6 +25,7 @@ from rank_workers import (
     small_recipe,
     trained,
     trained_with_another_path,
+    trained_with_other_settings,
     unreached,
 )
 
@@ -160,6 +161,23 @@ def test_a_copy_of_the_run_on_another_machine_is_refused(recipe: str, tmp_path: 
     result = ranks(2, trained_with_another_path, recipe, tmp_path / "run", sets, "copy", folder=tmp_path / "f")
     assert [error[0] for error in result] == ["InputError"] * 2, result
     assert all("is not the same folder on all machines" in error[1] for error in result)
+
+
+@pytest.mark.parametrize(
+    ("others", "name"), [("optim.batch=6", "config.optim.batch"), ("labels=soft", "the label view")]
+)
+def test_ranks_with_other_settings_are_refused(others: str, name: str, recipe: str, tmp_path: Path) -> None:
+    """As of two machines with a recipe or a dataset of their own: they would train on without noticing."""
+    result = ranks(2, trained_with_other_settings, recipe, tmp_path / "run", [others], folder=tmp_path / "f")
+    assert [error[0] for error in result] == ["InputError"] * 2, result
+    assert all(error[1].startswith(f"rank 1: {name}: ") for error in result)
+    assert [error[2] for error in result] == [False, True]
+
+
+def test_an_average_of_the_weights_goes_with_synchronised_batch_norm(recipe: str, tmp_path: Path) -> None:
+    sets = ["optim.ema=0.9", "ranks.sync_batch_norm=true", "optim.epochs=1"]
+    result = ranks(2, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert all(isinstance(batches_read, list) for batches_read in result), result
 
 
 def test_an_error_on_one_rank_stops_all_and_is_reported_once(tmp_path: Path) -> None:
