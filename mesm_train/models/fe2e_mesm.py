@@ -87,7 +87,7 @@ class Model(nn.Module):
         and the text encoder takes utterances one by one: then nothing depends on the batch. With others the differences
         remain (docs/training.md has a measurement).
 
-        Raises ValueError if an attention of the sparse blocks is not finite.
+        Raises NotFiniteError if an attention of the sparse blocks is not finite.
         """
         text, branches, present, selections = None, {}, {}, {}
         if self.text is not None:

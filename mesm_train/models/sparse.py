@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from mesm_data.errors import MesmError
 from mesm_train.config.model_settings import Init, ModelSettings, SparseSettings
 from mesm_train.data.device import HostCopy
 from mesm_train.models.importance import Importance
@@ -20,6 +21,10 @@ from mesm_train.models.kernels.functions import conv, select_rows
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
 from mesm_train.models.streams import SiteSelection, Stack, Steps, first
+
+
+class NotFiniteError(MesmError):
+    """The attention over the sites of a sparse block is not finite."""
 
 
 def batch_invariant_kernels(ops: Kernels, device: torch.device) -> Kernels | None:
@@ -121,14 +126,14 @@ class ChoosingBlock(nn.Module):
     def table(self, choice: Choice, ops: Kernels, rank: Tensor | None = None) -> Steps[Table]:
         """Of the kept sites: here a block waits for the device, which tells how many they are.
 
-        Raises ValueError if the attention is not finite.
+        Raises NotFiniteError.
         """
         counts = HostCopy(choice.counts)
         yield
         kept, pooled, not_finite = counts.wait().tolist()
         # Where batch norm waits for other ranks, all of them must get to the end: there it makes the loss nan.
         if not_finite and self.norms[0].reduce is None:
-            raise ValueError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
+            raise NotFiniteError(f"{self.name}: the attention over the sites is not finite; the training has diverged")
         return ops.tables(choice.kept, kept, pooled, ends=choice.ends, rank=rank)
 
     def convolve(self, rows: Tensor, weights: Tensor, site_counts: Tensor | int, table: Table, ops: Kernels) -> Tensor:
@@ -167,7 +172,7 @@ class SparseBlock(ChoosingBlock):
             The pooled rows (m, C'), where they are in the pooled grids, and the choice.
 
         Raises:
-            ValueError: the attention is not finite.
+            NotFiniteError: Of the attention.
         """
         with self.grad_for_attention():
             choice = ops.choose(self.scores(rows, sites, text, ops), sites.active, self.current_p())

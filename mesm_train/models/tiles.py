@@ -49,7 +49,7 @@ class TiledBlock(ChoosingBlock):
             The pooled grid (B, C', H/2, W/2) in channels_last, and the choice.
 
         Raises:
-            ValueError: the attention is not finite.
+            NotFiniteError: Of the attention.
         """
         batch, channels, height, width = x.shape
         features, windows = window_means(x)

@@ -26,6 +26,7 @@ from mesm_train.data.batch import Batch
 from mesm_train.data.plan import derive_seed
 from mesm_train.evaluation.score_values import best_baseline
 from mesm_train.models.baselines.make import AnyModel
+from mesm_train.models.sparse import NotFiniteError
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.device_batches import DeviceBatch, device_batches
 from mesm_train.training.distributed import Exchange, no_sync
@@ -145,9 +146,7 @@ def forward(
     try:
         with autocast(setup.device, setup.config.optim.precision):
             logits = model(batch)
-    except ValueError as error:  # site selection by an attention that is not finite
-        if "not finite" not in str(error):
-            raise
+    except NotFiniteError:
         empty = setup.loader.batch(()).to(setup.device)
         return forward(setup, model, empty, statistics, position, count) * math.nan
     return batch_loss(setup.heads, logits.float(), batch.labels, statistics, count)
@@ -161,8 +160,9 @@ def end_epoch(
     position, start = state.position, time.monotonic()
     eval_setup = setup if state.mean is None else replace(setup, model=cast(AnyModel, state.mean.module))
     predictions = predict(eval_setup, "valid", statistics)
-    calibration = Calibration.choose(setup.heads, predictions, statistics, setup.config.eval.thresholds)
-    scores = score(setup.heads, predictions, calibration)
+    with setup.ranks.same_error_everywhere():  # all ranks see the same, one prints that the output is not finite
+        calibration = Calibration.choose(setup.heads, predictions, statistics, setup.config.eval.thresholds)
+        scores = score(setup.heads, predictions, calibration)
     value = selection_value(scores, predictions.loss, setup.config.eval.select_by)
     value = -math.inf if value is None else value
     better = value > position.best

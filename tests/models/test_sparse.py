@@ -24,7 +24,7 @@ from mesm_train.models.kernels.functions import conv
 from mesm_train.models.kernels.pure import PureKernels
 from mesm_train.models.norm import BatchNorm
 from mesm_train.models.selection import SCALES, SiteAttention
-from mesm_train.models.sparse import SparseBlock, SparseStack
+from mesm_train.models.sparse import NotFiniteError, SparseBlock, SparseStack
 from mesm_train.models.streams import Stack
 from mesm_train.models.tiles import TiledStack
 
@@ -235,7 +235,7 @@ def test_attention_that_is_not_finite_is_an_error_that_says_where(way: str) -> N
     model = stack(way)
     pictures, text = inputs(2)
     text[1, 0] = torch.nan
-    with pytest.raises(ValueError, match="the stack, sparse block 1: the attention over the sites is not finite"):
+    with pytest.raises(NotFiniteError, match="the stack, sparse block 1: the attention over the sites is not finite"):
         model(pictures, text)
 
 

@@ -262,6 +262,18 @@ def test_divergence_on_one_rank_stops_all_and_names_its_samples(recipe: str, tmp
     assert diverged["keys"]
 
 
+@pytest.mark.parametrize("kind", ["fe2e", "mesm"])
+def test_divergence_in_the_last_update_of_an_epoch_is_told_once(kind: str, recipe: str, tmp_path: Path) -> None:
+    """Nothing but the validation sees it: the losses were finite."""
+    sets = [
+        f"model.kind={kind}", "model.modalities=[t, v]", "text.encoder=tiny", "optim.batch=200", "optim.lr=1e30"
+    ]  # fmt: skip
+    result = ranks(2, trained, recipe, sets, tmp_path / "run", None, folder=tmp_path / "f")
+    assert [error[0] for error in result] == ["MesmError"] * 2, result
+    assert all("not finite" in error[1] and "diverged" in error[1] for error in result)
+    assert [error[2] for error in result] == [False, True]
+
+
 def test_an_error_of_a_backend_is_known_as_one_although_it_does_not_name_it() -> None:
     """As DistributedDataParallel's hook passes it on; seen when the network between two machines broke."""
     future = torch.futures.Future[Any]()
