@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mesm_data.errors import MesmError
+from mesm_data.errors import InputError, MesmError
 
 _LOST = ("the file system does not answer", "bring it back")
 # errno -> (problem, remedy)
@@ -81,6 +81,14 @@ def describe_machine_error(error: BaseException, place: Path | str) -> str:
         )
     problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return f"{place}: {problem}. The same command resumes where it stopped"
+
+
+def in_words(error: OSError) -> MesmError:
+    """What to tell the user about an error that nothing has handled: of the machine, or of a path that it names."""
+    if error.filename is None or is_resource_error(error):
+        return MesmError(describe_machine_error(error, Path()))
+    advice = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"
+    return InputError(f"{error.filename}: {error.strerror}: {advice}, or choose another place")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from torch.distributed import (  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.storage.machine_errors import in_words
 
 STATISTICS = ("running_mean", "running_var")
 POLL_SECONDS = 0.1  # between two queries of the store
@@ -88,7 +89,7 @@ class Ranks:
     def same_error_everywhere(self) -> Iterator[None]:
         """Make a block that fails on one rank fail on all of them, with the MesmError of the first rank that failed.
 
-        All ranks wait for each other at the end of the block.
+        All ranks wait for each other at the end of the block. An OSError of several ranks becomes a MesmError.
         """
         error: MesmError | None = None
         try:
@@ -97,6 +98,10 @@ class Ranks:
             raise
         except MesmError as caught:
             error = caught
+        except OSError as caught:  # as of a run folder that cannot be written
+            if self.world == 1:
+                raise
+            error = in_words(caught)
         self.raise_first_error(error)
 
     def raise_first_error(self, error: MesmError | None) -> None:

@@ -290,11 +290,11 @@ def unreached(connection: Ranks) -> list[bool]:
     return [layer.weight.grad is not None for layer in model.layers]  # type: ignore[union-attr]
 
 
-def failing(connection: Ranks) -> None:
+def failing(connection: Ranks, error: Exception) -> None:
     """Rank 1 fails."""
     with connection.same_error_everywhere():
         if connection.rank == 1:
-            raise MesmError("shard x is damaged")
+            raise error
 
 
 def dying(connection: Ranks) -> str:

@@ -30,7 +30,7 @@ from rank_workers import (
 )
 
 from mesm_data.dataset.reader import Dataset
-from mesm_data.errors import InputError
+from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_train.config.recipe_files import load_recipe
@@ -180,10 +180,21 @@ def test_an_average_of_the_weights_goes_with_synchronised_batch_norm(recipe: str
     assert all(isinstance(batches_read, list) for batches_read in result), result
 
 
-def test_an_error_on_one_rank_stops_all_and_is_reported_once(tmp_path: Path) -> None:
-    result = ranks(3, failing, folder=tmp_path)
-    assert {error[:2] for error in result} == {("MesmError", "rank 1: shard x is damaged")}
-    assert [error[2] for error in result] == [False, True, True]
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MesmError("shard x is damaged"), ("MesmError", "rank 1: shard x is damaged")),
+        (PermissionError(13, "no", "/x"), ("InputError", "rank 1: /x: no: give this user the right to it, or choose")),
+        (OSError(30, "read-only", "/x"), ("MesmError", "rank 1: /x: the disk is read-only")),
+    ],
+    ids=["of mesm", "of a path", "of the machine"],
+)
+def test_an_error_on_one_rank_stops_all_and_is_reported_once(
+    error: Exception, told: tuple[str, str], tmp_path: Path
+) -> None:
+    result = ranks(3, failing, error, folder=tmp_path)
+    assert all(kind == told[0] and text.startswith(told[1]) for kind, text, _ in result), result
+    assert [reported for *_, reported in result] == [False, True, True]
 
 
 def test_a_killed_rank_is_noticed_by_the_others(tmp_path: Path) -> None:
