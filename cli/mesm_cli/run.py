@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mesm_train.training.progress import RunLogger
 
 PARTS = "train, valid or test"
+LAUNCHED = "MESM_LAUNCHED"  # set for ranks of `--nproc-per-node`: they get, and record, the whole command
 
 
 def run(
@@ -65,7 +66,7 @@ def run(
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     folder = out or Path("runs") / config.name
     logger = _make_logger(folder, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
-    if processes > 1:
+    if processes > 1 and os.environ.pop(LAUNCHED, None) is None:
         _launch(processes)
     from mesm_train.runs.run import start_run
     from mesm_train.training.connection import connect_ranks
@@ -96,13 +97,9 @@ def _launch(count: int) -> Never:
         raise InputError(
             "--nproc-per-node starts ranks, but torchrun has already started them: use only one of the two"
         )
+    os.environ[LAUNCHED] = "1"
     program = "from mesm_cli.train import main; main()"
-    arguments = sys.argv[1:]
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--nproc-per-node"):
-            del arguments[index : index + (1 if "=" in argument else 2)]
-            break
-    sys.exit(launch_ranks(count, [sys.executable, "-c", program, *arguments]))
+    sys.exit(launch_ranks(count, [sys.executable, "-c", program, *sys.argv[1:]]))
 
 
 def _make_logger(

@@ -18,6 +18,7 @@ from rank_workers import journal, ranks, small_recipe, start, trained
 
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
+from mesm_train.training.sessions import read_sessions
 
 PROGRAM = [sys.executable, "-c", "from mesm_cli.train import main; main()"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -167,6 +168,7 @@ def test_a_signal_to_the_command_saves_a_checkpoint_and_stops_all_ranks(
     command = [*PROGRAM, "run", recipe, "--out", str(run), "--nproc-per-node", "2", "--resume", "--log-seconds", "0"]
     assert "stopping after this step" in interrupt(command, after=" step 1/", number=number)
     assert (run / "checkpoints" / "last.json").exists()
+    assert "--nproc-per-node 2 " in read_sessions(run)[0].command
     subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=300, check=True)
     assert journal(run) == journal(unbroken)
     assert weights(run) == weights(unbroken)
