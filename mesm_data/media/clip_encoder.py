@@ -65,7 +65,9 @@ class ClipWriter:
         self._process = subprocess.Popen(
             self._command(samples, rate), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors.file
         )
-        self._pipe = av.open(self._process.stdin, "w", format="nut")
+        assert self._process.stdin
+        # Not the file object: PyAV drops what a signal handler raises while it writes to one, and frames with it.
+        self._pipe = av.open(f"pipe:{self._process.stdin.fileno()}", "w", format="nut")
         self._stream = self._pipe.add_stream("rawvideo", rate=CLIP_TIME_BASE)
         self._stream.width, self._stream.height = self._width, self._height
         self._stream.pix_fmt = "yuv420p"
@@ -134,8 +136,12 @@ class ClipWriter:
 
     def _check_end(self, error: Exception | None = None) -> None:
         """Wait for ffmpeg to end. Raises as `close`, also if ffmpeg did not accept input (`error`)."""
+        import av
+
+        assert self._process.stdin
+        with suppress(av.FFmpegError, OSError):
+            self._pipe.close()  # after a failure: libav has a descriptor of its own, and ffmpeg waits for both
         with suppress(OSError):
-            assert self._process.stdin
             self._process.stdin.close()
         status = self._process.wait()
         self._sound.unlink(missing_ok=True)

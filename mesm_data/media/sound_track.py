@@ -182,7 +182,9 @@ def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generato
     import av
 
     shift, end, gap = None, first, math.floor(_GAP * rate)
-    with av.open(process.stdout, "r", format="nut") as container:
+    assert process.stdout is not None
+    # Not the file object: PyAV drops what a signal handler raises while it reads from one, and takes it for the end.
+    with av.open(f"pipe:{process.stdout.fileno()}", "r", format="nut") as container:
         stream = container.streams.audio[0]
         unit = (stream.time_base or Fraction(1)) * rate
         for packet in container.demux(stream):
