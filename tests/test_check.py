@@ -1,6 +1,7 @@
 """Guarantee: verify --full finds inconsistent samples whose bytes are as recorded."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,11 @@ def test_a_dataset_as_built_is_consistent_and_webdataset_reads_it(ours: Dataset)
     steps: list[int] = []
     assert list(check_content(ours.path, steps.append)) == []
     assert sum(steps) == 2 * len(ours)
+
+
+def test_a_folder_with_characters_that_urls_escape_is_no_difference(ours: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(ours.path, tmp_path / "run #1? 100%20\n{0..1}")
+    assert list(webdataset_problems(Dataset(tmp_path / "run #1? 100%20\n{0..1}"), lambda n: None)) == []
 
 
 def with_record(sample: Sample, record: Any) -> Any:
