@@ -101,7 +101,10 @@ def test_the_same_table_gives_the_same_bytes_and_another_table_is_refused(
     roots = {run([*build, "--out", f"out{n}", "--workers", str(n)], code=1).stdout for n in (1, 2)}
     assert len(roots) == 1
     (tmp_path / "clips.csv").write_text((tmp_path / "clips.csv").read_text().replace("Good morning", "Good evening"))
-    assert "begun with another source: table_sha256" in run([*build, "--out", "out1"], code=2).stderr
+    assert (
+        "begun with another source: labels, texts, times or names of files"
+        in run([*build, "--out", "out1"], code=2).stderr
+    )
 
 
 def test_a_repaired_clip_is_retried_from_its_table(

@@ -1,4 +1,4 @@
-"""The source files of a corpus: their paths, sizes and modification times. No file is read."""
+"""What a build is made from: the source files, with sizes and times, and what the scan says of each utterance."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
 SourceSizes = dict[str, int]  # path relative to the corpus root -> bytes
+UtteranceDigests = dict[str, str]  # key -> sha256 of all that the scan says of the utterance
 Stamp = tuple[int, int]  # size in bytes, modification time in ns
 Stamps = dict[str, Stamp]  # path relative to the corpus root -> stamp
 
@@ -32,6 +33,14 @@ def source_sizes(corpus: Corpus) -> SourceSizes:
     return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
 
 
+def utterance_digests(corpus: Corpus) -> UtteranceDigests:
+    """Digest each scanned utterance: labels, text, times, flags, and which files it is built from.
+
+    A table of labels can be edited without another size, and is no source file of an utterance in every corpus.
+    """
+    return {utterance.key: sha256(ascii(utterance).encode()).hexdigest() for utterance in corpus.utterances()}
+
+
 def file_stamps(root: Path, recording: Recording) -> Stamps:
     """Return the stamps of a recording's existing files and image folders, to detect that one was replaced."""
     names = {name for utterance in recording.utterances for name in source_files(recording, utterance)}
@@ -49,14 +58,14 @@ def file_stamp(path: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
-def describe_source(corpus: Corpus, sizes: SourceSizes) -> dict[str, Any]:
-    """Return the `source` record of dataset.json: number of files, bytes, and a digest of all paths and sizes."""
+def describe_source(corpus: Corpus, sizes: SourceSizes, digests: UtteranceDigests) -> dict[str, Any]:
+    """Return the `source` record of dataset.json: the number of files, their bytes, digests of both and of the scan."""
     return {
         "files": len(sizes),
         "bytes": sum(sizes.values()),
         "listing_sha256": sha256(canonical_json([list(item) for item in sizes.items()])).hexdigest(),
         "synthetic": (corpus.root / SYNTHETIC_MARKER).exists(),
-        **({"table_sha256": corpus.table_sha256} if corpus.table_sha256 else {}),
+        "scan_sha256": sha256(canonical_json(digests)).hexdigest(),
     }
 
 

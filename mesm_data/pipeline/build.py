@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import describe_source, source_sizes
+from mesm_data.corpora.inventory import describe_source, source_sizes, utterance_digests
 from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
@@ -88,14 +88,14 @@ def build_dataset(
         lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
-    source_files = source_sizes(corpus)
+    source = source_sizes(corpus), utterance_digests(corpus)
     validate_output_dir(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = make_plan(corpus, recipe, describe_source(corpus, source_files), lock)
+        plan = make_plan(corpus, recipe, describe_source(corpus, *source), lock)
         if info := prepare_output_dir(out, plan, overwrite=overwrite):
             _complete_finished(out, info, progress)
             return info
-        save_source_index(out, corpus, source_files)
+        save_source_index(out, corpus, *source)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
         run = BuildRun(

@@ -80,6 +80,8 @@ def _check_same_plan(out: Path, before: dict[str, Any], plan: dict[str, Any]) ->
     if differs := describe_difference(recipe, plan["recipe"]):
         raise InputError(f"{out} was begun with another recipe: {differs}. Give another --out, or --overwrite")
     if differs := describe_difference(before.get("source", {}), plan["source"]):
+        if differs.startswith("scan_sha256"):
+            differs = "labels, texts, times or names of files are others now"
         raise InputError(
             f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
             f"after a repair of the same source, `mesm-data retry {out}` rebuilds what the repair changes"

@@ -1,7 +1,7 @@
 """Rebuild what a repair of the source changes. The result is identical to a new build, without its cost.
 
 The rule is the same for a finished dataset and for an interrupted build (or retry): an utterance is kept if nothing of
-it was lost and all files that it was made from are unchanged; all others are rebuilt.
+it was lost, the scan says the same of it, and all files that it was made from are unchanged; all others are rebuilt.
 
 A finished dataset is turned back into the parts of a build that lacks the other utterances only; of an interrupted
 build, parts with an utterance to rebuild are deleted. Then the build is resumed. Until the parts are complete, a
@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes
+from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes, utterance_digests
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
 from mesm_data.dataset.parts import completed_parts, delete_part
@@ -94,9 +94,10 @@ def retry_dataset(
     get_engine(engine)
     with folder_lock(out / ".build" / "lock"):
         info = read_recorded_plan(out)
-        recipe, source_files = recipe_from_info(info), source_sizes(corpus)
+        recipe = recipe_from_info(info)
+        source = files, utterances = source_sizes(corpus), utterance_digests(corpus)
         recipe.detector(face_model)
-        plan = make_plan(corpus, recipe, describe_source(corpus, source_files))
+        plan = make_plan(corpus, recipe, describe_source(corpus, *source))
         if differs := describe_toolchain_difference(info["toolchain"], plan["toolchain"]):
             raise InputError(f"{out} was made with another toolchain: {differs}. Use that one, or build anew")
         is_finished = (out / "dataset.json").exists()
@@ -104,8 +105,9 @@ def retry_dataset(
         if is_finished:
             check_same_corpus(corpus, rows)
         index = load_source_index(out)
-        changed = changed_files(index[1], source_files) if index else {}
-        comparison = SourceComparison(corpus.root, changed)
+        changed = changed_files(index.files, files) if index else {}
+        edited = {key for key, digest in utterances.items() if index and index.utterances.get(key) != digest}
+        comparison = SourceComparison(corpus.root, changed, edited)
         if is_finished:
             lost = {key for key, row in rows.items() if is_lost(row)}
             total = sum(row["status"] != "excluded" for row in rows.values())
@@ -119,11 +121,11 @@ def retry_dataset(
             write_json(out / ".build" / "recipe.json", plan)
             (out / "dataset.json").unlink()  # the parts are complete: from here on this is an interrupted build
             sync_folder(out)
-            save_source_index(out, corpus, source_files)  # not earlier: a repeated retry must see the same changes
+            save_source_index(out, corpus, *source)  # not earlier: a repeated retry must see the same changes
         else:
             report_changes(changed, report)
             delete_outdated_parts(corpus, out, info, comparison, report)
-            save_source_index(out, corpus, source_files)
+            save_source_index(out, corpus, *source)
             write_json(out / ".build" / "recipe.json", plan)
         run = BuildRun(
             corpus=corpus,
@@ -179,7 +181,7 @@ def select_kept(
     step, unpacker, kept = progress("compare", total, total), PartUnpacker(out), {}
     for recording in recordings:
         candidates = (utterance for utterance in recording.utterances if utterance.key not in lost)
-        keys = [utterance.key for utterance in candidates if comparison.has_same_sizes(recording, utterance)]
+        keys = [utterance.key for utterance in candidates if comparison.is_same(recording, utterance)]
         kept[recording.id] = unpacker.accepted_keys(keys, comparison.has_same_digests)
         step(len(recording.utterances))
     return kept

@@ -1,6 +1,6 @@
-"""Decides which utterances a retry keeps: those of which nothing was lost, and whose source files are unchanged."""
+"""Decides which utterances a retry keeps: those of which nothing was lost, and whose source is unchanged."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ class SourceComparison:
     Args:
         root: The folder of the corpus.
         changed: The files that are new or have another size.
+        edited: The keys of the utterances of which the scan says something else.
     """
 
-    def __init__(self, root: Path, changed: Mapping[str, str]) -> None:
-        self._changed, self._digests = changed, SourceDigests(root)
+    def __init__(self, root: Path, changed: Mapping[str, str], edited: Collection[str]) -> None:
+        self._changed, self._edited, self._digests = changed, edited, SourceDigests(root)
 
-    def has_same_sizes(self, recording: Recording, utterance: Utterance) -> bool:
-        """Whether no file that an utterance can be made from is new or has another size."""
-        return not source_files(recording, utterance) & self._changed.keys()
+    def is_same(self, recording: Recording, utterance: Utterance) -> bool:
+        """Whether the scan says the same of an utterance, and no file that it can be made from is new or resized."""
+        return utterance.key not in self._edited and not source_files(recording, utterance) & self._changed.keys()
 
     def has_same_digests(self, record: Mapping[str, Any]) -> bool:
         """Whether the files of a sample's record have the digests in the record."""
@@ -45,7 +46,7 @@ def is_part_kept(
     utterances = {utterance.key: utterance for utterance in recording.utterances}
     if not all(row["key"] in utterances and not is_lost(row) for row in rows):
         return False
-    if not all(comparison.has_same_sizes(recording, utterances[row["key"]]) for row in rows):
+    if not all(comparison.is_same(recording, utterances[row["key"]]) for row in rows):
         return False
     try:
         return all(comparison.has_same_digests(read_part_record(parts, name, row)) for row in rows)

@@ -1,25 +1,33 @@
-""".build/source.json: the folder and the files of a build's source, for `retry`."""
+""".build/source.json: the folder, the files and the scanned utterances of a build's source, for `retry`."""
 
 import os
 from pathlib import Path
 from types import NoneType
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from mesm_data.corpora.inventory import SourceSizes
+from mesm_data.corpora.inventory import SourceSizes, UtteranceDigests
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.json_files import write_compact_json
 from mesm_data.storage.json_shapes import MapOf, read_checked_json
 
 
-def save_source_index(out: Path, corpus: Corpus, files: SourceSizes) -> None:
-    """Save where the source is and which files it has. dataset.json has no paths.
+class SourceIndex(NamedTuple):
+    """The source of a build: its folder, its files, and its utterances."""
+
+    root: Path
+    files: SourceSizes
+    utterances: UtteranceDigests
+
+
+def save_source_index(out: Path, corpus: Corpus, files: SourceSizes, utterances: UtteranceDigests) -> None:
+    """Save where the source is, and which files and utterances it has. dataset.json has no paths.
 
     Paths are written as URIs, which escape bytes that are not UTF-8: a name may have them, JSON may not.
     """
     file = corpus.file.resolve().as_uri() if corpus.file else None
-    write_compact_json(
-        out / ".build" / "source.json", {"root": corpus.root.resolve().as_uri(), "file": file, "files": files}
-    )
+    index = {"root": corpus.root.resolve().as_uri(), "file": file, "files": files, "utterances": utterances}
+    write_compact_json(out / ".build" / "source.json", index)
 
 
 def load_corpus_file(out: Path) -> Path | None:
@@ -29,13 +37,13 @@ def load_corpus_file(out: Path) -> Path | None:
     return _from_uri(index["file"]) if index.get("file") else None
 
 
-def load_source_index(out: Path) -> tuple[Path, SourceSizes] | None:
-    """The folder of the source and its files; None if the dataset was not built here, so that it has no .build/."""
+def load_source_index(out: Path) -> SourceIndex | None:
+    """The source of a dataset; None if the dataset was not built here, so that it has no .build/."""
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    index = read_checked_json(path, {"root": str, "files": MapOf(int)})
-    return _from_uri(index["root"]), index["files"]
+    index = read_checked_json(path, {"root": str, "files": MapOf(int), "utterances": MapOf(str)})
+    return SourceIndex(_from_uri(index["root"]), index["files"], index["utterances"])
 
 
 def _from_uri(uri: str) -> Path:

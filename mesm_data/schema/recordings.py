@@ -161,7 +161,6 @@ class Corpus:
         notes: one sentence for each thing that the scan noticed or could not use. Valid Unicode, whatever names they
             quote, so that the dataset can be written.
         file: the table or corpus.toml that describes the corpus, if there is one.
-        table_sha256: sha256 of that table.
     """
 
     schema: "CorpusSchema"
@@ -169,7 +168,6 @@ class Corpus:
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...]
     file: Path | None = None
-    table_sha256: str | None = None
 
     @property
     def name(self) -> str:

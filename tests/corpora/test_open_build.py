@@ -1,10 +1,13 @@
 """The open corpora built from real media: test patterns and tones, in the containers and codecs of each."""
 
 import subprocess
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
@@ -12,9 +15,12 @@ from mesm_data.corpora.open_corpus import scan_corpus
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
+from mesm_data.errors import InputError
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
+from mesm_data.pipeline.retry import retry_dataset
+from mesm_data.storage.progress import no_progress
 
 
 def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:
@@ -130,3 +136,40 @@ def test_mosi_is_cut_from_the_whole_video_by_the_labels_times(tmp_path: Path) ->
     assert len(first.samples) == 12_000
     assert abs(hertz(first.samples) - 575) < 80
     assert (first.text, first.record["labels"]["sentiment"], first.record["dialog"]) == ("IT WAS FUN", -1.4, video)
+
+
+class _Killed(Exception):
+    """The build ends here."""
+
+
+def _killed_at_packing(what: str, total: int, todo: int) -> Callable[[int], object]:
+    if what == "pack":
+        raise _Killed
+    return no_progress(what, total, todo)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_an_edited_table_of_a_release_is_another_source(tmp_path: Path, is_finished: bool) -> None:
+    """`retry` makes again what was edited, of a finished dataset and of a build that was killed."""
+    root, out, recipe = tmp_path / "raw", tmp_path / "out", Recipe(corpus="meld")
+
+    def write(first: str, second: str) -> None:
+        texts = enumerate((first, second))
+        lines = [(1, text, "Joey", "joy", "positive", 0, n, 8, 21, "00:16:16,059", "00:16:21,731") for n, text in texts]
+        put(root / "train_sent_emo.csv", table(MELD, lines, "\n"))
+
+    for number in range(2):
+        make(root / f"train_splits/dia0_utt{number}.wav", sound="sin(2*PI*600*t):s=16000")
+    write("You must", "You could")
+    progress = no_progress if is_finished else _killed_at_packing
+    with nullcontext() if is_finished else pytest.raises(_Killed):
+        build_dataset(scan_corpus("meld", root), out, recipe, workers=1, progress=progress)
+    write("You must", "You would")
+    with pytest.raises(InputError, match=r"labels, texts, times or names of files are others now.*mesm-data retry"):
+        build_dataset(scan_corpus("meld", root), out, recipe, workers=1)
+    messages: list[str] = []
+    info = retry_dataset(scan_corpus("meld", root), out, workers=1, report=messages.append)
+    expected = "1 of 2 utterances are done again" if is_finished else "1 utterances that were done are kept, 1 are done"
+    assert expected in messages[0]
+    assert Dataset(out)["train_dia0_utt1"].text == "You would"
+    assert info == build_dataset(scan_corpus("meld", root), tmp_path / "fresh", recipe, workers=1)

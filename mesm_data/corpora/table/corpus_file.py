@@ -13,7 +13,6 @@ corpus.toml contains a schema (name, title, licence, labels, views, splits) and,
 
 import os
 import tomllib
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ def read_corpus_file(path: Path, root: Path | None = None) -> Corpus:
         return _read_toml(path, root)
     frame = read_table(path)
     schema, notes = infer_schema(frame, path)
-    return _corpus(path, frame, schema, root or path.parent, notes, {}, [path])
+    return _corpus(path, frame, schema, root or path.parent, notes, {}, path)
 
 
 def _read_toml(path: Path, root: Path | None) -> Corpus:
@@ -70,11 +69,10 @@ def _read_toml(path: Path, root: Path | None) -> Corpus:
     frame = read_table(table, columns)
     if root is None:
         root = path.parent / _text(path, "media", table_keys["media"]) if table_keys["media"] else table.parent
-    files, values = [table], {}
+    values = {}
     if ratings.get("table"):
-        files.append(path.parent / _text(path, "ratings.table", ratings["table"]))
-        values = _read_ratings(files[1], schema)
-    return _corpus(path, frame, schema, root, (), values, files)
+        values = _read_ratings(path.parent / _text(path, "ratings.table", ratings["table"]), schema)
+    return _corpus(path, frame, schema, root, (), values, table)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -122,14 +120,11 @@ def _table_path(path: Path, name: Any) -> Path:
 
 def _corpus(
     path: Path, frame: "pd.DataFrame", schema: CorpusSchema, root: Path, notes: tuple[str, ...],
-    ratings: dict[str, list[dict[str, Any]]], files: list[Path],
+    ratings: dict[str, list[dict[str, Any]]], table: Path,
 ) -> Corpus:  # fmt: skip
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: name the folder of the media files with --source")
-    digest = sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-    return corpus_from_table(
-        frame, schema, root, where=str(files[0]), notes=notes, ratings=ratings, file=path, table_sha256=digest
-    )
+    return corpus_from_table(frame, schema, root, where=str(table), notes=notes, ratings=ratings, file=path)
 
 
 def _read_ratings(path: Path, schema: CorpusSchema) -> dict[str, list[dict[str, Any]]]:

@@ -28,7 +28,7 @@ STRUCTURE = frozenset(
 def corpus_from_table(
     frame: "pd.DataFrame", schema: "CorpusSchema", root: Path, *, where: str, notes: tuple[str, ...] = (),
     ratings: Mapping[str, list[dict[str, Any]]] | None = None, file: Path | None = None,
-    table_sha256: str | None = None, places: Sequence[str] | None = None,
+    places: Sequence[str] | None = None,
 ) -> Corpus:  # fmt: skip
     """Build a corpus from the rows of a table.
 
@@ -41,7 +41,6 @@ def corpus_from_table(
         notes: notes of the scan so far.
         ratings: id -> entries of `labels["raters"]`.
         file: the table or corpus.toml, for `retry`.
-        table_sha256: the digest of the table and its ratings.
         places: the name of each row in messages, by default "row 1" and so on, without the header.
 
     Raises:
@@ -82,8 +81,7 @@ def corpus_from_table(
             "their videos is read",
         )
     return Corpus(
-        schema=schema, root=root, recordings=_recordings(utterances, files), notes=notes, file=file,
-        table_sha256=table_sha256,
+        schema=schema, root=root, recordings=_recordings(utterances, files), notes=notes, file=file
     )  # fmt: skip
 
 
