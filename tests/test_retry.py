@@ -293,6 +293,31 @@ def test_a_killed_build_does_not_repeat_complete_recordings(
     assert everything(out) == fresh
 
 
+def test_a_killed_build_with_overwrite_goes_on_and_a_first_one_begins_again(
+    tmp_path: Path, corpus: Path, fresh: dict[str, Any]
+) -> None:
+    """The same command resumes; `--overwrite` given for the first time keeps nothing of an earlier build."""
+    out = tmp_path / "out"
+    killed(corpus, out, "build", "build")
+    done = []
+
+    def progress(what: str, total: int, todo: int) -> Callable[[int], object]:
+        done.append((what, total - todo))
+        if what == "pack" and len(done) == 2:
+            raise KeyboardInterrupt
+        return no_progress(what, total, todo)
+
+    def build() -> dict[str, Any]:
+        return build_dataset(scan_corpus("iemocap", corpus), out, RECIPE, workers=1, overwrite=True, progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    build()
+    (_, first), _, (_, second), *_ = done
+    assert (first, second) == (0, sum(row["status"] != "excluded" for row in Dataset(out).rows.values()))
+    assert everything(out) == fresh
+
+
 def test_retry_refuses_another_source_and_changes_nothing(
     repaired: tuple[Path, Path], corpus: Path, tmp_path: Path
 ) -> None:

@@ -1,12 +1,14 @@
 """The output folder of a build: whether a build may write to it, and whether an earlier build may be resumed."""
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mesm_data.dataset.recipe import describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
-from mesm_data.storage.files import sync_folder
+from mesm_data.storage.files import make_folder, sync_folder
+from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.json_shapes import RECIPE_SHAPE, read_checked_json
 
 OWN_NAMES = {".build", "dataset.json"}  # a folder with one of them was written by a build
@@ -44,7 +46,7 @@ def prepare_output_dir(out: Path, plan: dict[str, Any], *, overwrite: bool) -> d
     Args:
         out: The folder.
         plan: What will be built (see `make_plan`).
-        overwrite: Whether to delete an earlier build of something else.
+        overwrite: Whether to delete an earlier build, unless the same call with `overwrite` began it and was stopped.
 
     Returns:
         The content of dataset.json if the dataset of `plan` is already there.
@@ -54,13 +56,18 @@ def prepare_output_dir(out: Path, plan: dict[str, Any], *, overwrite: bool) -> d
     """
     dataset, unfinished = out / "dataset.json", out / ".build" / "recipe.json"
     before = next((read_checked_json(path, RECIPE_SHAPE) for path in (dataset, unfinished) if path.exists()), None)
-    if not before:
-        return None
     if overwrite:
-        dataset.unlink(missing_ok=True)  # first: from here on the folder is not a dataset
-        sync_folder(out)
-        for name in ("shards", "video", ".build/parts"):
-            shutil.rmtree(out / name, ignore_errors=True)
+        parts = unfinished.parent / "parts"
+        begun = parts / f"overwrites-{sha256(canonical_json(plan)).hexdigest()}"
+        if dataset.exists() or not begun.exists():  # else the same command was stopped, and goes on
+            dataset.unlink(missing_ok=True)  # first: from here on the folder is not a dataset
+            sync_folder(out)
+            for folder in (out / "shards", out / "video", parts):
+                shutil.rmtree(folder, ignore_errors=True)
+            make_folder(parts)
+            begun.touch()
+        return None
+    if not before:
         return None
     _check_same_plan(out, before, plan)
     if dataset.exists():
