@@ -11,6 +11,7 @@ finished dataset stays as it is.
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes, utterance_digests
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
+from mesm_data.dataset.members import normalize_text
 from mesm_data.dataset.parts import completed_parts, delete_part
 from mesm_data.dataset.recipe import Recipe, describe_difference, describe_toolchain_difference
 from mesm_data.errors import InputError
@@ -106,7 +108,10 @@ def retry_dataset(
             check_same_corpus(corpus, rows)
         index = load_source_index(out)
         changed = changed_files(index.files, files) if index else {}
-        edited = {key for key, digest in utterances.items() if index and index.utterances.get(key) != digest}
+        if index:
+            edited = {key for key, digest in utterances.items() if index.utterances.get(key) != digest}
+        else:
+            edited = with_other_text(corpus, rows)
         comparison = SourceComparison(corpus.root, changed, edited)
         if is_finished:
             lost = {key for key, row in rows.items() if is_lost(row)}
@@ -146,6 +151,12 @@ def report_changes(changed: Mapping[str, str], report: Report) -> None:
         report(f"changed: {name} ({changed[name]})")
     if len(changed) > MAX_SHOWN:
         report(f"changed: and {len(changed) - MAX_SHOWN} more files")
+
+
+def with_other_text(corpus: Corpus, rows: Mapping[str, dict[str, Any]]) -> set[str]:
+    """The keys of the utterances whose text is not that of the manifest's `rows`: for a dataset without .build/."""
+    texts = {utterance.key: normalize_text(utterance.text).encode() for utterance in corpus.utterances()}
+    return {key for key, text in texts.items() if key in rows and rows[key]["text_sha256"] != sha256(text).hexdigest()}
 
 
 def check_same_corpus(corpus: Corpus, rows: Mapping[str, dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """The open corpora built from real media: test patterns and tones, in the containers and codecs of each."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -148,9 +149,10 @@ def _killed_at_packing(what: str, total: int, todo: int) -> Callable[[int], obje
     return no_progress(what, total, todo)
 
 
-@pytest.mark.parametrize("is_finished", [True, False])
-def test_an_edited_table_of_a_release_is_another_source(tmp_path: Path, is_finished: bool) -> None:
-    """`retry` makes again what was edited, of a finished dataset and of a build that was killed."""
+@pytest.mark.parametrize("state", ["finished", "killed", "fetched"])
+def test_an_edited_table_of_a_release_is_another_source(tmp_path: Path, state: str) -> None:
+    """`retry` makes again what was edited, of a finished dataset, also one without .build/, and of a killed build."""
+    is_finished = state != "killed"
     root, out, recipe = tmp_path / "raw", tmp_path / "out", Recipe(corpus="meld")
 
     def write(first: str, second: str) -> None:
@@ -164,6 +166,8 @@ def test_an_edited_table_of_a_release_is_another_source(tmp_path: Path, is_finis
     progress = no_progress if is_finished else _killed_at_packing
     with nullcontext() if is_finished else pytest.raises(_Killed):
         build_dataset(scan_corpus("meld", root), out, recipe, workers=1, progress=progress)
+    if state == "fetched":
+        shutil.rmtree(out / ".build")
     write("You must", "You would")
     with pytest.raises(InputError, match=r"labels, texts, times or names of files are others now.*mesm-data retry"):
         build_dataset(scan_corpus("meld", root), out, recipe, workers=1)
