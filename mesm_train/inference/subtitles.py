@@ -14,7 +14,9 @@ from mesm_data.storage.files import read_bounded_file
 
 MAX_BYTES = 32 * 2**20  # a day of subtitles has one or two MB
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
+_EXAMPLE = "00:00:02,500 --> 00:00:04,750"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
+_UNREADABLE = re.compile(r"\s*\d[\d:.,\s]*-+>.*")  # begins like times, and is none
 _VOICE = re.compile(r"<v(?:\.[^\s>]+)*\s+([^>]+)>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")  # <i>, <c.loud>, <00:00:03.000>; {\an8} of SubStation Alpha
 
@@ -33,8 +35,10 @@ def read_subtitles(path: Path) -> list[Cue]:
     """The subtitles of a file that hold a text, in the order of time.
 
     Lines may end in any way, and the file may begin with a byte order mark. Markup is left out, entities are resolved.
+    A subtitle ends at an empty line or, as files without these are common, at the number or the times of the next one.
 
-    Raises InputError if the file cannot be read, holds no subtitle, or a subtitle ends before it begins.
+    Raises InputError if the file cannot be read, holds no subtitle, has times that are none, or a subtitle ends before
+    it begins.
     """
     raw = read_bounded_file(path, MAX_BYTES, ": it is no file of subtitles")
     try:
@@ -45,17 +49,28 @@ def read_subtitles(path: Path) -> list[Cue]:
     lines = [*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]
     for number, line in enumerate(lines):
         if not (times := _TIMES.fullmatch(line)):
+            if _UNREADABLE.fullmatch(line):
+                raise InputError(f"{path}, line {number + 1}: {line.strip()!r:.60} is not like {_EXAMPLE}")
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
         if end <= start:
             raise InputError(f"{path}, line {number + 1}: the subtitle ends at {end} s and begins at {start} s")
-        body = lines[number + 1 : lines.index("", number + 1)]
-        cue = _cue(start, end, " ".join(body))
+        cue = _cue(start, end, " ".join(_body(lines, number + 1)))
         if cue.text:
             cues.append(cue)
     if not cues:
         raise InputError(f"{path} holds no subtitle: expected SubRip (.srt) or WebVTT (.vtt)")
     return sorted(cues, key=lambda cue: (cue.start, cue.end))
+
+
+def _body(lines: list[str], begin: int) -> list[str]:
+    """The lines of a subtitle's text. WebVTT's may be spaces alone, so only an empty line surely ends it."""
+    end = begin
+    while lines[end]:
+        if _TIMES.fullmatch(lines[end]):
+            return lines[begin : end - 1 if lines[end - 1].strip().isdecimal() else end]
+        end += 1
+    return lines[begin:end]
 
 
 def _cue(start: float, end: float, body: str) -> Cue:

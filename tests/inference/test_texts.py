@@ -53,10 +53,27 @@ def test_subrip_is_read_as_pysubs2_reads_it(tmp_path: Path, newline: str) -> Non
     assert cues[0] == (2.5, 4.75, "Hello there line two")
 
 
+@pytest.mark.parametrize("between", ["\n", "\n \n", "\n\t\n", "\n\n"])
+def test_a_subtitle_ends_where_the_next_one_begins(tmp_path: Path, between: str) -> None:
+    """Also without the empty line, which many files lack or fill with a space."""
+    (tmp_path / "a.srt").write_text(
+        f"1\n00:00:01,000 --> 00:00:02,000\nIt is\n42{between}2\n00:00:02,000 --> 00:00:03,000{between}"
+        "3\n00:00:03,000 --> 00:00:04,000\nNo\n"
+    )
+    expected = [Cue(start=1, end=2, text="It is 42"), Cue(start=3, end=4, text="No")]
+    assert read_subtitles(tmp_path / "a.srt") == expected
+    (tmp_path / "a.vtt").write_text(
+        "WEBVTT\n\n00:01.000 --> 00:02.000\n \nIt is<00:01.500><c> 42</c>\n\n00:03.000 --> 00:04.000\nNo\n"
+    )
+    assert read_subtitles(tmp_path / "a.vtt") == expected
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"hello", "holds no subtitle"),
+        (b"1\n00:00:01 --> 00:00:02\nx\n\n2\n00:00:03,000 --> 00:00:04,000\ny\n", "line 2: '00:00:01 --> 00:00:02' is"),
+        (b"1\n00:00:01,000 -> 00:00:02,000\nx\n", "line 2: .* is not like 00:00:02,500 --> 00:00:04,750"),
         (b"1\n00:00:02,000 --> 00:00:01,000\nx\n", "line 2: the subtitle ends at 1.0 s"),
         ("1\n00:00:01,000 --> 00:00:02,000\nö\n".encode("latin-1"), "not UTF-8"),
     ],
