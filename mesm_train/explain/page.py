@@ -8,6 +8,7 @@ from mesm_data.pages.media import face_strip, png_uri, sound_uri, spectrogram, w
 from mesm_data.pages.page import render
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.progress import Step, no_step
+from mesm_data.storage.safe_text import valid_unicode
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.explain.contents import Subject
 from mesm_train.explain.occlusion import Part, count_passes, occlude
@@ -32,7 +33,7 @@ def write_explanation(
 ) -> Path:
     """Explain `subjects` on the page `out`; `step` is called with a number of forward passes that are done."""
     with atomic_write(out) as file:
-        file.write(render_explanation(predictor, subjects, step=step).encode())
+        file.write(valid_unicode(render_explanation(predictor, subjects, step=step)).encode())
     return out
 
 

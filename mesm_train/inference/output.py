@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.safe_text import valid_unicode
 from mesm_train.inference.result import Failure, Prediction
 
 Result = Prediction | Failure
@@ -20,13 +21,23 @@ Result = Prediction | Failure
 def as_dict(result: Result) -> dict[str, Any]:
     """One object of the JSON lines: status, reason (null unless failed), and the prediction."""
     if isinstance(result, Prediction):
-        return {"status": "ok", "reason": None, **result.as_dict()}
+        return {"status": "ok", "reason": None, **_encodable(result.as_dict())}
     clip = result.clip
     end = clip.end if clip.end != float("inf") else None
-    return {
+    failed = {
         "status": "failed", "reason": result.reason, "path": str(clip.path), "start": clip.start, "end": end,
         "speaker": clip.speaker, "text": clip.text or "",
     }  # fmt: skip
+    return dict(_encodable(failed))
+
+
+def _encodable(value: Any) -> Any:
+    """JSON whose texts can be written: they may quote a file's name, which need not be UTF-8."""
+    if isinstance(value, dict):
+        return {name: _encodable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return valid_unicode(value) if isinstance(value, str) else value
 
 
 def as_line(result: Result) -> str:

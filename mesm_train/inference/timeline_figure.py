@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mesm_data.errors import InputError
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.safe_text import valid_unicode
 from mesm_train.inference.result import Prediction
 
 FORMATS = ("png", "svg", "pdf")
@@ -46,7 +47,7 @@ def write_timeline(path: Path, predictions: Sequence[Prediction]) -> None:
     axes.set_xlim(first.start, max(prediction.end for prediction in predictions))
     axes.set_xlabel("seconds")
     axes.set_ylabel("value" if numbers else "probability")
-    axes.set_title(first.path.name)
+    axes.set_title(valid_unicode(first.path.name), parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     stream = io.BytesIO()

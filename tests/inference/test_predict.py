@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 import mesm_train
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
+from mesm_train.explain.contents import clip_subjects
+from mesm_train.explain.page import write_explanation
 from mesm_train.inference import Clip, Failure, Prediction, output
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
@@ -148,6 +150,28 @@ def check_tables(answers: list[Prediction | Failure], folder: Path) -> None:
         assert table.value_sad[:2].tolist() == pytest.approx([line["values"]["sad"] for line in lines[:2]])
         assert table.reason[2] == lines[2]["reason"]
         assert np.isnan(table.value_sad[2])
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.wav", "a$%$b.wav"])
+def test_a_name_that_is_no_utf8_or_no_formula_costs_no_result(
+    fe2e_run: Path, corpus: Path, tmp_path: Path, name: str
+) -> None:
+    """The tables, the picture and the page are written, with the bytes that are no text as \\xe9."""
+    path = tmp_path / name
+    path.symlink_to(corpus / "Session1/dialog/wav/Ses01F_impro04.wav")
+    model, clip = mesm_train.load(fe2e_run, device="cpu"), Clip(path=path, end=1, text="no", channel=1)
+    answers = list(model.predict_clips([clip, replace(clip, channel=9)], allow_missing=True))
+    for suffix in output.WRITERS:
+        output.write(tmp_path / f"table{suffix}", answers)
+    first, second = map(json.loads, (tmp_path / "table.jsonl").read_text().splitlines())
+    shown = name.replace("\udce9", r"\xe9")
+    assert Path(first["path"]).name == shown
+    assert shown in second["missing"]["sound"]
+    for table in (pd.read_csv(tmp_path / "table.csv"), pd.read_parquet(tmp_path / "table.parquet")):
+        assert Path(table.path[0]).name == shown
+    write_timeline(tmp_path / "t.svg", [answer for answer in answers if isinstance(answer, Prediction)])
+    write_explanation(model, clip_subjects(model, [clip]), tmp_path / "page.html")
+    assert shown in (tmp_path / "page.html").read_text()
 
 
 def command(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
