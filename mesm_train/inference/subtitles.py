@@ -16,7 +16,7 @@ MAX_BYTES = 32 * 2**20  # a day of subtitles has one or two MB
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 _EXAMPLE = "00:00:02,500 --> 00:00:04,750"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
-_UNREADABLE = re.compile(r"\s*\d[\d:.,\s]*-+>.*")  # begins like times, and is none
+_UNREADABLE = re.compile(r"\s*\d+:[\d:.,\s]*-+>.*")  # begins like times, and is none
 _VOICE = re.compile(r"<v(?:\.[^\s>]+)*\s+([^>]+)>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")  # <i>, <c.loud>, <00:00:03.000>; {\an8} of SubStation Alpha
 
@@ -49,7 +49,8 @@ def read_subtitles(path: Path) -> list[Cue]:
     lines = [*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]
     for number, line in enumerate(lines):
         if not (times := _TIMES.fullmatch(line)):
-            if _UNREADABLE.fullmatch(line):
+            before = lines[number - 1].strip() if number else ""
+            if _UNREADABLE.fullmatch(line) and (not before or before.isdecimal()):  # else it is said
                 raise InputError(f"{path}, line {number + 1}: {line.strip()!r:.60} is not like {_EXAMPLE}")
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])

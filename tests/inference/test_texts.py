@@ -61,6 +61,8 @@ def test_a_subtitle_ends_where_the_next_one_begins(tmp_path: Path, between: str)
         "3\n00:00:03,000 --> 00:00:04,000\nNo\n"
     )
     expected = [Cue(start=1, end=2, text="It is 42"), Cue(start=3, end=4, text="No")]
+    (tmp_path / "b.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\n12:30 -> 13:00\n")
+    assert read_subtitles(tmp_path / "b.srt") == [Cue(start=1, end=2, text="12:30 -> 13:00")]
     assert read_subtitles(tmp_path / "a.srt") == expected
     (tmp_path / "a.vtt").write_text(
         "WEBVTT\n\n00:01.000 --> 00:02.000\n \nIt is<00:01.500><c> 42</c>\n\n00:03.000 --> 00:04.000\nNo\n"
