@@ -11,7 +11,7 @@ from typing import Any
 
 from mesm_data.dataset.sample import Sample
 from mesm_data.media.audio import to_sample_span
-from mesm_data.media.containers import open_clip
+from mesm_data.media.containers import exact_number, open_clip
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.schema.recordings import sample_key
 from mesm_data.storage.json_files import canonical_json
@@ -166,7 +166,8 @@ def clip_problems(sample: Sample, mp4: bytes) -> Iterator[str]:
     try:
         with open_clip(mp4) as container:
             shape = (container.streams.video[0].width, container.streams.video[0].height)
-            times = [float(f.pts * f.time_base) for f in container.decode(video=0) if f.pts is not None and f.time_base]
+            frames = [(f.pts, exact_number(f.time_base)) for f in container.decode(video=0)]
+            times = [float(time * base) for time, base in frames if time is not None and base]
         seconds = 0.0
         with open_clip(mp4) as container:
             if container.streams.audio:

@@ -6,6 +6,7 @@ Only the formats below are tried.
 """
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,6 +53,11 @@ def open_clip(mp4: bytes) -> "InputContainer":
     import av
 
     return av.open(io.BytesIO(mp4), "r", format="mp4")
+
+
+def exact_number(value: Any) -> Fraction:
+    """A time base or a rate of PyAV, a Fraction or from PyAV 19 on an AVRational; 0 if it is not known."""
+    return Fraction(value.numerator, value.denominator) if value else Fraction(0)
 
 
 def is_empty(packet: "Packet[Any]") -> bool:

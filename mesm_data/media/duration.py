@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import open_container
+from mesm_data.media.containers import exact_number, open_container
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -45,8 +45,9 @@ def measure_duration(path: Path) -> float:
             start = (container.start_time or 0) / AV_TIME_BASE
             end = start
             for packet in container.demux(streams):
-                if packet.pts is not None and packet.time_base is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                base = exact_number(packet.time_base)
+                if packet.pts is not None and base:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * base))
     except (av.FFmpegError, OSError) as error:
         raise_resource_error(error)
         raise DurationError(f"{path.name} cannot be read ({describe_error(error)})") from None
@@ -91,7 +92,7 @@ def _stated_length(container: "InputContainer") -> float | None:
     others = [stream for stream in container.streams if stream.type not in ("audio", "video", "attachment")]
     if container.format.name not in _EXACT_FORMATS or not container.duration:
         return None
-    lengths = [float(stream.duration * stream.time_base) for stream in media if stream.duration and stream.time_base]
+    lengths = [float(s.duration * exact_number(s.time_base)) for s in media if s.duration and s.time_base]
     if lengths:
         return min(container.duration / AV_TIME_BASE, max(lengths))
     # Matroska has one length, from 0 to the end of the longest stream, which may be one of subtitles.

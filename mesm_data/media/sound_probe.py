@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import is_empty, open_container
+from mesm_data.media.containers import exact_number, is_empty, open_container
 from mesm_data.media.toolchain import describe_error
 from mesm_data.media.video import container_start
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -56,8 +56,6 @@ def _first_time(container: "av.container.InputContainer", stream: "av.AudioStrea
         except av.error.InvalidDataError:
             continue
         if frames:
-            first = frames[0]
-            if first.pts is None or first.time_base is None:
-                return Fraction(0)
-            return first.pts * first.time_base - container_start(container)
+            time, base = frames[0].pts, exact_number(frames[0].time_base)
+            return Fraction(0) if time is None or not base else time * base - container_start(container)
     return None

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import WHITELIST
+from mesm_data.media.containers import WHITELIST, exact_number
 from mesm_data.media.downmix import channel_weights, mix_down
 from mesm_data.media.sound_probe import probe_sound
 from mesm_data.media.toolchain import ErrorOutput, describe_error, ffmpeg_command
@@ -186,7 +186,7 @@ def _blocks(process: subprocess.Popen[bytes], first: int, rate: int) -> Generato
     # Not the file object: PyAV drops what a signal handler raises while it reads from one, and takes it for the end.
     with av.open(f"pipe:{process.stdout.fileno()}", "r", format="nut") as container:
         stream = container.streams.audio[0]
-        unit = (stream.time_base or Fraction(1)) * rate
+        unit = (exact_number(stream.time_base) or 1) * rate
         for packet in container.demux(stream):
             block = np.frombuffer(bytes(packet), "<i2").reshape(-1, stream.codec_context.channels)
             if packet.pts is None or not len(block):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mesm_data.errors import MesmError
-from mesm_data.media.containers import is_empty, open_container
+from mesm_data.media.containers import exact_number, is_empty, open_container
 from mesm_data.media.frame import Frame, Orientation, read_orientation
 from mesm_data.media.toolchain import describe_error
 from mesm_data.storage.machine_errors import raise_resource_error
@@ -85,12 +85,12 @@ class Video:
             raise MesmError("holds a picture of a kind that this FFmpeg cannot decode")
         stream.codec_context.flags |= CodecFlags.bitexact
         stream.codec_context.thread_count = 1
-        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
+        self.rate = exact_number(stream.average_rate) or exact_number(stream.guessed_rate)
         self._broken: list[Fraction] = []  # times of packets that could not be decoded
         self._damaged: list[Fraction] = []  # times of frames of which the decoder has guessed a part
         self._disordered: list[Fraction] = []  # times of frames that came after later ones
         self._keys: list[Fraction] = []  # times of key frames
-        self._base = Fraction(stream.time_base or 1)
+        self._base = exact_number(stream.time_base) or Fraction(1)
         self._origin = container_start(self._container)
         self._usual = 1 / self.rate if self.rate else Fraction(0)
         may_leap = self._container.format.flags & cast(int, Flags.ts_discont.value)
@@ -177,6 +177,6 @@ class Video:
 def container_start(container: "av.container.InputContainer") -> Fraction:
     """The start of the container in seconds, from the stream that it comes from: FFmpeg rounds it to microseconds."""
     start = Fraction(container.start_time or 0, 1_000_000)
-    times = [(stream.start_time, stream.time_base) for stream in container.streams]
-    exact = [first * base for first, base in times if first is not None and base is not None]
+    times = [(stream.start_time, exact_number(stream.time_base)) for stream in container.streams]
+    exact = [first * base for first, base in times if first is not None and base]
     return min((moment for moment in exact if abs(moment - start) <= Fraction(1, 1_000_000)), default=start)

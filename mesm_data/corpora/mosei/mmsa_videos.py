@@ -12,6 +12,7 @@ from mesm_data.corpora.mosei.mmsa_table import Row, parse_table
 from mesm_data.corpora.mosei.transcripts import parse_clip_number, parse_video_id, utterance_id
 from mesm_data.corpora.mosei.unmatched_rows import MEAN_TOLERANCE
 from mesm_data.corpora.source_tree import SourceTree
+from mesm_data.media.containers import exact_number
 from mesm_data.storage.machine_errors import raise_resource_error
 
 _THREADS = 8  # reading file headers is I/O-bound
@@ -102,7 +103,9 @@ def _length(path: Path) -> float:
 
     try:
         with av.open(f"file:{path}") as container:
-            tracks = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
+            tracks = [
+                float(s.duration * exact_number(s.time_base)) for s in container.streams if s.duration and s.time_base
+            ]
             return int(min(tracks, default=(container.duration or 0) / av.time_base) * 1000) / 1000
     except (av.FFmpegError, OSError, ValueError) as error:
         raise_resource_error(error)
