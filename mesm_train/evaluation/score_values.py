@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mesm_data.errors import MesmError
-from mesm_train.evaluation.metrics import Floats
+from mesm_train.evaluation.metrics import Floats, mean_of_defined
 
 Scores = dict[str, Any]
 
@@ -43,5 +43,4 @@ def mean_baselines(all_of: Sequence[Mapping[str, Mapping[str, float | None]]]) -
 
 def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean of the values that there are; None if there are none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return number_or_none(mean_of_defined([math.nan if value is None else value for value in values]))
