@@ -27,6 +27,11 @@ def windows(clip: Clip, *, seconds: float, step: float) -> list[Clip]:
             f"{clip.path}: windows need the times of the words: give subtitles, --words, or --align with the text"
         )
     end = measure_duration(clip.path) if math.isinf(clip.end) else clip.end
+    if clip.words is not None:  # the middle of a word, or subtitle, that outlasts the file may lie beyond its end
+        length = end - clip.start
+        clip = replace(
+            clip, words=tuple(replace(word, end=max(word.start, min(word.end, length))) for word in clip.words)
+        )
     count = max(1, math.ceil((end - clip.start - seconds) / step - 1e-9) + 1)
     starts = [clip.start + number * step for number in range(count)]
     return [window(clip, round(start, 6), round(min(start + seconds, end), 6)) for start in starts]

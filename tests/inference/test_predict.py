@@ -109,6 +109,8 @@ def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(
     assert [one.text for one in parts] == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6 w7", "w6 w7 w8"]
     assert parts[1].words is not None
     assert parts[1].words[0] == Word(word="w2", start=0.0, end=1.0)
+    late = replace(clip, words=(*words[:8], Word(word="late", start=8.5, end=30.0)))
+    assert windows(late, seconds=4, step=2)[-1].text == "w6 w7 late"
     assert len(windows(replace(clip, end=2.0), seconds=4, step=2)) == 1
     with pytest.raises(InputError, match="times of the words"):
         windows(replace(clip, words=None), seconds=4, step=2)
