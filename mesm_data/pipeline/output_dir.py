@@ -89,6 +89,8 @@ def _check_same_plan(out: Path, before: dict[str, Any], plan: dict[str, Any]) ->
     if differs := describe_difference(before.get("source", {}), plan["source"]):
         if differs.startswith("scan_sha256"):
             differs = "labels, texts, times or names of files are others now"
+            then, now = (of.get("toolchain", {}).get("mesm") for of in (before, plan))
+            differs += f", or mesm {now} reads them otherwise than mesm {then}" if then != now else ""
         raise InputError(
             f"{out} was begun with another source: {differs}. Give another --out, or --overwrite; "
             f"after a repair of the same source, `mesm-data retry {out}` rebuilds what the repair changes"
