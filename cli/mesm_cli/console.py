@@ -16,7 +16,7 @@ from typing import Annotated, Any, Never
 import typer
 
 from mesm_data.errors import MesmError, first_line
-from mesm_data.storage.machine_errors import describe_machine_error, in_words
+from mesm_data.storage.machine_errors import describe_machine_error, translate_os_error
 from mesm_data.storage.safe_text import printable, printable_message
 
 LOG_SECONDS = "30"
@@ -100,9 +100,9 @@ def run(app: typer.Typer) -> None:
             say(f"error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        told = in_words(error)
-        say(f"error: {told}")
-        sys.exit(told.exit_code)
+        translated = translate_os_error(error)
+        say(f"error: {translated}")
+        sys.exit(translated.exit_code)
     except MemoryError as error:
         say(f"error: {describe_machine_error(error, Path())}")
         sys.exit(1)

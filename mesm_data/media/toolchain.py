@@ -17,8 +17,9 @@ from typing import IO, Any
 from mesm_data.errors import InputError
 from mesm_data.storage.machine_errors import raise_resource_error
 
-# PyAV finds the first sample with its FFmpeg 8, the ffmpeg command decodes. With 7.0.2 AAC and MP3 in Matroska came 21
-# and 23 ms late, and sound in mp4 kept the encoder's padding at its end; 9.0.2 agreed in 86 files of 17 formats.
+# PyAV finds the first sample with its own FFmpeg (8, of PyAV 19 on 9), the ffmpeg command decodes. With 7.0.2 AAC and
+# MP3 in Matroska came 21 and 23 ms late, and sound in mp4 kept the encoder's padding at its end; 9.0.2 agreed in 86
+# files of 17 formats.
 OLDEST_FFMPEG = 8
 _KEPT_BYTES = 4096  # of a process's standard error: the first lines name the cause
 _MAX_REASON = 300  # characters

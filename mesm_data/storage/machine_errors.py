@@ -83,8 +83,8 @@ def describe_machine_error(error: BaseException, place: Path | str) -> str:
     return f"{place}: {problem}. The same command resumes where it stopped"
 
 
-def in_words(error: OSError) -> MesmError:
-    """What to tell the user about an error that nothing has handled: of the machine, or of a path that it names."""
+def translate_os_error(error: OSError) -> MesmError:
+    """The error for the user of an OSError that nothing has handled: of the machine, or of a path that it names."""
     if error.filename is None or is_resource_error(error):
         return MesmError(describe_machine_error(error, Path()))
     advice = "give this user the right to it" if isinstance(error, PermissionError) else "check the path"

@@ -21,14 +21,16 @@ Result = Prediction | Failure
 def as_dict(result: Result) -> dict[str, Any]:
     """One object of the JSON lines: status, reason (null unless failed), and the prediction."""
     if isinstance(result, Prediction):
-        return {"status": "ok", "reason": None, **_encodable(result.as_dict())}
-    clip = result.clip
-    end = clip.end if clip.end != float("inf") else None
-    failed = {
-        "status": "failed", "reason": result.reason, "path": str(clip.path), "start": clip.start, "end": end,
-        "speaker": clip.speaker, "text": clip.text or "",
-    }  # fmt: skip
-    return dict(_encodable(failed))
+        values = {"status": "ok", "reason": None, **result.as_dict()}
+    else:
+        clip = result.clip
+        end = clip.end if clip.end != float("inf") else None
+        values = {
+            "status": "failed", "reason": result.reason, "path": str(clip.path), "start": clip.start, "end": end,
+            "speaker": clip.speaker, "text": clip.text or "",
+        }  # fmt: skip
+    encodable: dict[str, Any] = _encodable(values)
+    return encodable
 
 
 def _encodable(value: Any) -> Any:

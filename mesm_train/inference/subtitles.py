@@ -16,7 +16,7 @@ MAX_BYTES = 32 * 2**20  # a day of subtitles has one or two MB
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 _EXAMPLE = "00:00:02,500 --> 00:00:04,750"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
-_UNREADABLE = re.compile(r"\s*\d+:[\d:.,\s]*-+>.*")  # begins like times, and is none
+_UNREADABLE = re.compile(r"\s*\d+:[\d:.,\s]*-+>.*")  # begins like times, but cannot be read
 _VOICE = re.compile(r"<v(?:\.[^\s>]+)*\s+([^>]+)>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")  # <i>, <c.loud>, <00:00:03.000>; {\an8} of SubStation Alpha
 
@@ -37,8 +37,8 @@ def read_subtitles(path: Path) -> list[Cue]:
     Lines may end in any way, and the file may begin with a byte order mark. Markup is left out, entities are resolved.
     A subtitle ends at an empty line or, as files without these are common, at the number or the times of the next one.
 
-    Raises InputError if the file cannot be read, holds no subtitle, has times that are none, or a subtitle ends before
-    it begins.
+    Raises InputError if the file cannot be read or holds no subtitle, if times cannot be read, or if a subtitle ends
+    before it begins.
     """
     raw = read_bounded_file(path, MAX_BYTES, ": it is no file of subtitles")
     try:
@@ -50,7 +50,7 @@ def read_subtitles(path: Path) -> list[Cue]:
     for number, line in enumerate(lines):
         if not (times := _TIMES.fullmatch(line)):
             before = lines[number - 1].strip() if number else ""
-            if _UNREADABLE.fullmatch(line) and (not before or before.isdecimal()):  # else it is said
+            if _UNREADABLE.fullmatch(line) and (not before or before.isdecimal()):  # else it is text
                 raise InputError(f"{path}, line {number + 1}: {line.strip()!r:.60} is not like {_EXAMPLE}")
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])

@@ -26,7 +26,7 @@ from torch.distributed import (  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from mesm_data.errors import InputError, MesmError
-from mesm_data.storage.machine_errors import in_words
+from mesm_data.storage.machine_errors import translate_os_error
 
 STATISTICS = ("running_mean", "running_var")
 POLL_SECONDS = 0.1  # between two queries of the store
@@ -101,7 +101,7 @@ class Ranks:
         except OSError as caught:  # as of a run folder that cannot be written
             if self.world == 1:
                 raise
-            error = in_words(caught)
+            error = translate_os_error(caught)
         self.raise_first_error(error)
 
     def raise_first_error(self, error: MesmError | None) -> None:
