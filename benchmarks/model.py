@@ -21,107 +21,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from variants.streams import SIZES, Plain, inputs, variants
 
-from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.config.model_settings import ModelSettings
 from mesm_train.data.device import configure_backends
-from mesm_train.models.fe2e_mesm import make_stack
 from mesm_train.models.flops import active_pairs
 from mesm_train.models.streams import Stack, take_turns
 from mesm_train.training import throughput
 from mesm_train.training.allocator import keep_freed_memory
 from mesm_train.training.optimizer import autocast
 
-SIZES = {"v": (3, (48, 48), 9), "a": (1, (128, 32), 12)}  # channels, height and width, pictures of an utterance
-TEXT = 768
-
-
-class Plain(nn.Sequential):
-    """The dense stack of torch's own layers, nothing fused: the baseline."""
-
-    def __init__(self, settings: ModelSettings, channels: int, size: tuple[int, int]) -> None:
-        width = settings.channels[0]
-        layers: list[nn.Module] = [*conv(channels, width, 5), nn.MaxPool2d(2)]
-        for _ in range(2 * settings.stem_blocks):
-            layers += conv(width, width, 3)
-        for i, o in zip(settings.channels, settings.channels[1:], strict=False):
-            layers += [*conv(i, o, 3), *conv(o, o, 3), nn.MaxPool2d(2)]
-        side = len(settings.channels)
-        flat = settings.channels[-1] * (size[0] >> side) * (size[1] >> side)
-        head = [nn.Linear(flat, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.dim)]
-        super().__init__(*layers, nn.Flatten(), *head)
-
-
-def conv(inputs: int, outputs: int, size: int) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU."""
-    return [nn.Conv2d(inputs, outputs, size, padding=size // 2), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
-def inputs(device: torch.device, utterances: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pictures and text vectors."""
-    generator = torch.Generator().manual_seed(1)
-    pictures_and_texts = {}
-    for m, (channels, size, count) in SIZES.items():
-        pictures = torch.randn(utterances * count, channels, *size, generator=generator)
-        text = torch.randn(utterances, TEXT, generator=generator).repeat_interleave(count, 0)
-        pictures_and_texts[m] = (pictures.to(device), text.to(device))
-    return pictures_and_texts
-
-
-def variants(options: argparse.Namespace, engines: list[str]) -> dict[str, Callable[[str], nn.Module]]:
-    """Name to what makes the stack of a modality."""
-    learned = load_file(options.prior) if options.prior else {}
-
-    def sparse(p: float, tile: int, engine: Any, m: str) -> nn.Module:
-        sparse = SparseSettings(
-            p=p, tile=tile, engine=engine, selection=options.selection, anneal_epochs=0, init="published"
-        )
-        stack = make_stack(ModelSettings(kind="mesm", sparse=sparse), m, TEXT)
-        for n, block in enumerate(stack.blocks):
-            if learned:
-                block.importance.value.copy_(learned[f"stacks.{m}.blocks.{n}.importance.value"])
-        return stack
-
-    def fe2e(engine: str, m: str) -> nn.Module:
-        return Stack(ModelSettings(sparse=SparseSettings(engine=engine)), *SIZES[m][:2])  # type: ignore[arg-type]
-
-    def plain(m: str, layout: torch.memory_format = torch.contiguous_format) -> nn.Module:
-        return Plain(ModelSettings(), *SIZES[m][:2]).to(memory_format=layout)
-
-    makers: dict[str, Callable[[str], nn.Module]] = {
-        "dense": plain,
-        "dense, channels_last": partial(plain, layout=torch.channels_last),
-    }
-    for engine in engines:
-        makers[f"fe2e, {engine}"] = partial(fe2e, engine)
-        makers[f"mesm p = 1, {engine}"] = partial(sparse, 1.0, 1, engine)
-        for tile in options.tile:
-            for p in options.p:
-                square = f" in {tile}x{tile}" if tile > 1 else ""
-                makers[f"mesm p = {p:g}{square}, {engine}"] = partial(sparse, p, tile, engine)
-    return makers
-
 
 class Case:
     """Both streams of a variant."""
 
     def __init__(
-        self,
-        name: str,
-        make: Callable[[str], nn.Module],
-        device: torch.device,
-        clock: Callable[[], float],
-        precision: str = "fp32",
+        self, name: str, make: Callable[[str], nn.Module], device: torch.device, options: argparse.Namespace
     ) -> None:
         torch.manual_seed(0)
-        self.name, self.device, self.clock, self.precision = name, device, clock, precision
+        self.name, self.device, self.precision = name, device, options.precision
+        self.clock = time.process_time if options.cpu_time else time.perf_counter
         self.stacks = {m: make(m).to(device).train() for m in SIZES}
         self.last = name.startswith("dense, channels_last")
         self.forward: list[float] = []
@@ -194,6 +119,30 @@ def operations(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> tuple[floa
 
 def main() -> None:
     """Measure and print."""
+    options = parse_options()
+    device = torch.device(options.device)
+    configure_backends(device, options.precision)
+    engines = options.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
+    keep_freed_memory()
+    data = inputs(device, options.utterances)
+    makers = variants(options, engines)
+    if options.memory:
+        print_peak(Case(options.memory, makers[options.memory], device, options), data)
+        return
+    names = [name for name in makers if name == "dense" or any(part in name for part in options.only)]
+    cases = [Case(name, makers[name], device, options) for name in names]
+    measure(cases, data, options.rounds)
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
+          f"{options.rounds} rounds, {options.utterances} utterances, "
+          f"{device}, {options.precision}, {'CPU' if options.cpu_time else 'wall'} seconds")  # fmt: skip
+    rows = print_table(cases, data, options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows))
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--p", type=float, nargs="+", default=[0.8, 0.5])
@@ -208,56 +157,53 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16", "fp16"])
     parser.add_argument("--engines", nargs="+", help="default: torch and cpp on a CPU, torch and auto on a card")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of the table there too")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    configure_backends(device, options.precision)
-    engines = options.engines or ["torch", "cpp" if device.type == "cpu" else "auto"]
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    keep_freed_memory()
-    data = inputs(device, options.utterances)
-    makers = variants(options, engines)
-    if not options.memory:
-        makers = {n: m for n, m in makers.items() if n == "dense" or any(part in n for part in options.only)}
-    if options.memory:
-        case = Case(options.memory, makers[options.memory], device, clock, options.precision)
-        for _ in range(3):
-            case.step(data)
-        status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
-        print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
-        return
-    cases = [Case(name, make, device, clock, options.precision) for name, make in makers.items()]
-    for turn in range(options.rounds + 1):
+    return parser.parse_args()
+
+
+def measure(cases: list[Case], data: dict[str, tuple[Tensor, Tensor]], rounds: int) -> None:
+    """Run the variants in turn, after a first turn that fills caches and compiles."""
+    for turn in range(rounds + 1):
         for case in cases:
             case.step(data)
-        if turn == 0:  # caches and the compiler
+        if turn == 0:
             for case in cases:
                 case.forward.clear(), case.both.clear()
-    if device.type == "cuda":
-        for case in cases:
+    for case in cases:
+        if case.device.type == "cuda":
             case.watch_card(data)
             case.forward.pop(), case.both.pop()
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {load}, "
-          f"{options.rounds} rounds, {options.utterances} utterances, "
-          f"{device}, {options.precision}, {'CPU' if options.cpu_time else 'wall'} seconds")  # fmt: skip
+
+
+def print_table(
+    cases: list[Case], data: dict[str, tuple[Tensor, Tensor]], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """One row a variant; returns the rows."""
     print(f"{'':28}{'forward':>9}{'f + b':>8}{'ratios to dense':>18}{'MAC':>7}{'peak GB':>9}{'card':>9}"
           f"{'launches':>9}  kept by block")  # fmt: skip
     base, rows = cases[0], list[dict[str, Any]]()
     for case in cases:
         forward, both = median(case.forward), median(case.both)
         ratio, kept = operations(case, data)
-        memory = case.memory_gb if device.type == "cuda" else None if options.only != [""] else peak(case.name, options)
+        on_card = case.device.type == "cuda"
+        memory = case.memory_gb if on_card else None if options.only != [""] else peak(case.name, options)
         rows.append({
             "variant": case.name, "forward": forward, "both": both, "forward_ratio": forward / median(base.forward),
             "both_ratio": both / median(base.both), "mac_ratio": ratio, "peak_gb": memory, "kept": kept,
             "card": case.card or None, "launches": case.launches or None,
         })  # fmt: skip
-        card = ("-", "-") if device.type != "cuda" else (f"{case.card:.4f}", f"{case.launches}")
+        card = (f"{case.card:.4f}", f"{case.launches}") if on_card else ("-", "-")
         print(f"{case.name:28}{forward:9.4f}{both:8.4f}{rows[-1]['forward_ratio']:9.3f}{rows[-1]['both_ratio']:9.3f}"
               f"{ratio:7.3f}{'-' if memory is None else f'{memory:.2f}':>9}{card[0]:>9}{card[1]:>9}  {kept}",
               flush=True)  # fmt: skip
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows))
+    return rows
+
+
+def print_peak(case: Case, data: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Print the peak memory of this process in three steps, in GB."""
+    for _ in range(3):
+        case.step(data)
+    status = Path("/proc/self/status").read_text()  # getrusage would start from the parent's
+    print(f"{int(status.split('VmHWM:')[1].split()[0]) / 2**20:.2f}")
 
 
 def peak(name: str, options: argparse.Namespace) -> float:
