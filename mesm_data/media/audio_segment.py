@@ -20,7 +20,7 @@ class AudioSegment:
 
     Attributes:
         samples: int16 (n,) at the reader's rate.
-        status: ok, partial (the sound ends before the utterance) or none.
+        status: ok, partial (the sound begins late, ends early or has a gap) or none.
         sample_rate: The sample rate of the source in Hz.
         source: The source; None if there is no sound.
         problems: Why a source could not be used, or not completely.
@@ -52,7 +52,7 @@ class DecodedAudio(NamedTuple):
     Attributes:
         samples: int16 (n, channels) at the reader's rate.
         sample_rate: The sample rate of the file in Hz.
-        missing: The number of samples that lie in gaps of the track.
+        missing: The number of samples that lie in gaps of the track or before it begins.
         stopped: Why the file could not be read to its end, if so.
     """
 
@@ -120,7 +120,8 @@ class AudioCandidate:
         if self.is_complete:
             return None
         if self.file.missing > self.expected - len(self.samples):
-            return f"lacks {self.file.missing / self.rate:.3f} s of the utterance's sound (a hole in the track)"
+            lacking = self.file.missing / self.rate
+            return f"lacks {lacking:.3f} s of the utterance's sound (its track has a hole, or begins late)"
         if self.source.span is None:
             return f"lasts {seconds:.3f} s{stopped}, the utterance {expected:.3f} s"
         return f"ends at {self.source.span[0] + seconds:.3f} s{stopped}, the utterance at {self.source.span[1]:.3f} s"

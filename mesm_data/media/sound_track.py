@@ -27,7 +27,8 @@ SampleSpan = tuple[int, int]  # samples [start, stop), counted from the containe
 SampleBlock = NDArray[np.int16]  # (n, channels)
 END_OF_TRACK = 2**62  # a stop behind the end of every track
 
-# Seconds. Smaller steps of the time stamps are rounding and drift: the sound is joined without a gap.
+# Seconds. Smaller steps of the time stamps are rounding and drift: the sound is joined without a gap. A track that
+# begins no later than this, as many do by a few packets, lacks nothing.
 _GAP = Fraction(1, 10)
 
 
@@ -63,7 +64,7 @@ class SoundTrack:
     Attributes:
         parts: The parts, sorted.
         first: The first sample of the track.
-        gaps: The samples [start, stop) that the track lacks.
+        gaps: The samples [start, stop) that the track lacks, before its first one too.
         sample_rate: The sample rate of the file in Hz.
         channels: The number of channels of the parts.
         stopped: Why decoding ended early, if it did.
@@ -110,7 +111,7 @@ def decode_track(path: Path, spans: Sequence[SampleSpan], rate: int, *, mix: boo
     weights = channel_weights(names)
     parts = [TrackPart(start=start, stop=stop, position=start) for start, stop in merge_spans(spans)]
     pending = deque(part for part in parts if part.stop > first)
-    gaps: list[SampleSpan] = []
+    gaps = [(0, first)] if first > _GAP * rate else []
     end, stopped = first, None
     with closing(_decode(path, first, rate)) as blocks:
         try:

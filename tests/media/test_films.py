@@ -453,8 +453,10 @@ def test_the_sound_track_of_a_video_is_cut_in_the_containers_clock(tmp_path: Pat
     clock = (np.arange(4 * 16_000) % 30_000).astype(np.int16)
     assert np.array_equal(whole.samples[24_000:], clock)
     part = reader.read([AudioSource(path="late.mkv", span=(1.0, 2.0))])
-    assert (part.status, len(part.samples)) == ("ok", 16_000)
+    assert (part.status, len(part.samples)) == ("partial", 16_000)
+    assert part.problems == ("late.mkv: lacks 0.500 s of the utterance's sound (its track has a hole, or begins late)",)
     assert np.array_equal(part.samples[8000:], clock[:8000])
+    assert reader.read([AudioSource(path="late.mkv", span=(1.5, 2.0))]).status == "ok"
     late = reader.read([AudioSource(path="late.mkv", span=(5.0, 6.0))])
     assert (late.status, len(late.samples)) == ("partial", 8000)
     assert reader.read([AudioSource(path="late.mkv", span=(0.0, 1.0))]).problems == (

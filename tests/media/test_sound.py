@@ -241,7 +241,9 @@ def test_a_gap_in_a_track_is_reported(tmp_path: Path) -> None:
     hole = AudioSource(path="hole.mkv", span=(1.0, 5.0))
     sound = read(tmp_path, hole, seconds=4)
     assert (sound.status, len(sound.samples)) == ("partial", 4 * SECOND)
-    assert sound.problems == ("hole.mkv: lacks 1.000 s of the utterance's sound (a hole in the track)",)
+    assert sound.problems == (
+        "hole.mkv: lacks 1.000 s of the utterance's sound (its track has a hole, or begins late)",
+    )
     assert np.array_equal(sound.samples[:SECOND], TICKS[SECOND : 2 * SECOND])
     assert not sound.samples[SECOND : 2 * SECOND].any()
     assert np.array_equal(sound.samples[2 * SECOND :], TICKS[2 * SECOND : 4 * SECOND])
