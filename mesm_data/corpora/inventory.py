@@ -10,6 +10,7 @@ from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
 SourceSizes = dict[str, int]  # path relative to the corpus root -> bytes
+SourceTimes = dict[str, str]  # path relative to the corpus root -> modification time in ns, which JSON might round
 UtteranceDigests = dict[str, str]  # key -> sha256 of all that the scan says of the utterance
 Stamp = tuple[int, int]  # size in bytes, modification time in ns
 Stamps = dict[str, Stamp]  # path relative to the corpus root -> stamp
@@ -31,6 +32,12 @@ def source_sizes(corpus: Corpus) -> SourceSizes:
         for utterance in recording.utterances:
             names |= source_files(recording, utterance)
     return {name: (corpus.root / name).stat().st_size for name in sorted(names)}
+
+
+def source_times(corpus: Corpus) -> SourceTimes:
+    """Return the modification time of every source file and image folder."""
+    stamps = (file_stamps(corpus.root, recording) for recording in corpus.recordings)
+    return {name: str(time) for group in stamps for name, (_, time) in group.items()}
 
 
 def utterance_digests(corpus: Corpus) -> UtteranceDigests:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import describe_source, source_sizes, utterance_digests
+from mesm_data.corpora.inventory import describe_source
 from mesm_data.dataset.dataset_dir import write_dataset
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
@@ -33,7 +33,8 @@ from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.output_dir import prepare_output_dir, remove_temporary_files, validate_output_dir
 from mesm_data.pipeline.records import corpus_findings
 from mesm_data.pipeline.selection import select_utterances
-from mesm_data.pipeline.source_record import save_source_index
+from mesm_data.pipeline.source_comparison import check_same_content, delete_replaced_parts
+from mesm_data.pipeline.source_record import index_source, load_source_index, save_source_index
 from mesm_data.pipeline.worker import build_recording
 from mesm_data.schema.recordings import Corpus, Recording
 from mesm_data.splits.groups import group_by_split, load_groups
@@ -88,14 +89,21 @@ def build_dataset(
         lock.check_recipe(recipe)
     else:
         recipe.detector(face_model)
-    source = source_sizes(corpus), utterance_digests(corpus)
+    source = index_source(corpus)
     validate_output_dir(out, corpus.root)
     with folder_lock(out / ".build" / "lock"):
-        plan = make_plan(corpus, recipe, describe_source(corpus, *source), lock)
-        if info := prepare_output_dir(out, plan, overwrite=overwrite):
+        plan = make_plan(corpus, recipe, describe_source(corpus, source.files, source.utterances), lock)
+        info = prepare_output_dir(out, plan, overwrite=overwrite)
+        before = load_source_index(out)
+        touched = source.touched_since(before) if before else set()
+        if info:
+            if touched:
+                check_same_content(corpus, out, touched, progress)
+                save_source_index(out, corpus, source)  # the next time the files need not be read
             _complete_finished(out, info, progress)
             return info
-        save_source_index(out, corpus, *source)
+        delete_replaced_parts(corpus, out, touched)
+        save_source_index(out, corpus, source)
         groups.save(out)
         write_json(out / ".build" / "recipe.json", plan)
         run = BuildRun(

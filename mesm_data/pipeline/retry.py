@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mesm_data.corpora.inventory import changed_files, describe_source, source_sizes, utterance_digests
+from mesm_data.corpora.inventory import changed_files, describe_source
 from mesm_data.dataset.dataset_dir import read_dataset_info, read_manifest_rows
 from mesm_data.dataset.manifest import manifest_row, manifest_schema
 from mesm_data.dataset.members import normalize_text
@@ -29,7 +29,7 @@ from mesm_data.pipeline.build_run import BuildRun
 from mesm_data.pipeline.executors.registry import get_engine
 from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_comparison import SourceComparison, is_lost, is_part_kept
-from mesm_data.pipeline.source_record import load_source_index, save_source_index
+from mesm_data.pipeline.source_record import index_source, load_source_index, save_source_index
 from mesm_data.pipeline.unpack import PartUnpacker
 from mesm_data.schema.recordings import Corpus
 from mesm_data.storage.file_locks import folder_lock
@@ -97,9 +97,9 @@ def retry_dataset(
     with folder_lock(out / ".build" / "lock"):
         info = read_recorded_plan(out)
         recipe = recipe_from_info(info)
-        source = files, utterances = source_sizes(corpus), utterance_digests(corpus)
+        source = index_source(corpus)
         recipe.detector(face_model)
-        plan = make_plan(corpus, recipe, describe_source(corpus, *source))
+        plan = make_plan(corpus, recipe, describe_source(corpus, source.files, source.utterances))
         if differs := describe_toolchain_difference(info["toolchain"], plan["toolchain"]):
             raise InputError(f"{out} was made with another toolchain: {differs}. Use that one, or build anew")
         is_finished = (out / "dataset.json").exists()
@@ -107,9 +107,9 @@ def retry_dataset(
         if is_finished:
             check_same_corpus(corpus, rows)
         index = load_source_index(out)
-        changed = changed_files(index.files, files) if index else {}
+        changed = changed_files(index.files, source.files) if index else {}
         if index:
-            edited = {key for key, digest in utterances.items() if index.utterances.get(key) != digest}
+            edited = {key for key, digest in source.utterances.items() if index.utterances.get(key) != digest}
         else:
             edited = with_other_text(corpus, rows)
         comparison = SourceComparison(corpus.root, changed, edited)
@@ -126,11 +126,11 @@ def retry_dataset(
             write_json(out / ".build" / "recipe.json", plan)
             (out / "dataset.json").unlink()  # the parts are complete: from here on this is an interrupted build
             sync_folder(out)
-            save_source_index(out, corpus, *source)  # not earlier: a repeated retry must see the same changes
+            save_source_index(out, corpus, source)  # not earlier: a repeated retry must see the same changes
         else:
             report_changes(changed, report)
             delete_outdated_parts(corpus, out, info, comparison, report)
-            save_source_index(out, corpus, *source)
+            save_source_index(out, corpus, source)
             write_json(out / ".build" / "recipe.json", plan)
         run = BuildRun(
             corpus=corpus,

@@ -1,5 +1,6 @@
 """The open corpora built from real media: test patterns and tones, in the containers and codecs of each."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from open_trees import MELD, VOTES, put, table
 
-from mesm_data.corpora.open_corpus import scan_corpus
+from mesm_data.corpora.open_corpus import open_corpus, scan_corpus
 from mesm_data.dataset.manifest import read_table_rows
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.recipe import Recipe
@@ -22,7 +24,7 @@ from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
 from mesm_data.pipeline.retry import retry_dataset
-from mesm_data.storage.progress import no_progress
+from mesm_data.storage.progress import Progress, no_progress
 
 
 def make(path: Path, *, video: str = "", sound: str = "", options: tuple[str, ...] = ()) -> None:
@@ -184,3 +186,38 @@ def test_an_edited_table_of_a_release_is_another_source(tmp_path: Path, state: s
     assert expected in messages[0]
     assert Dataset(out)["train_dia0_utt1"].text == "You would"
     assert info == build_dataset(scan_corpus("meld", root), tmp_path / "fresh", recipe, workers=1)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_file_that_was_replaced_by_one_of_the_same_size_is_built_anew(
+    tmp_path: Path, is_finished: bool, overwrite: bool
+) -> None:
+    """By a resumed build; after a finished one it is refused. A mere copy is the same source."""
+    root, out, recipe = tmp_path / "raw", tmp_path / "out", Recipe(corpus="clips")
+    table = put(tmp_path / "clips.csv", "path,emotion\na.wav,sad\nb.wav,happy\nc.wav,sad\n")
+    sound = np.random.default_rng(0).integers(-9000, 9000, (4, 16_000)).astype(np.int16)
+    root.mkdir()
+    for name, samples in zip("abc", sound, strict=False):
+        soundfile.write(root / f"{name}.wav", samples, 16_000)
+    (root / "c.wav").write_bytes(bytes((root / "a.wav").stat().st_size))  # a copy that waits for its content
+
+    def build(folder: Path, *, overwrite: bool = False, progress: Progress = no_progress) -> dict[str, Any]:
+        corpus = open_corpus(str(table), root)
+        return build_dataset(corpus, folder, recipe, workers=1, overwrite=overwrite, progress=progress)
+
+    with nullcontext() if is_finished else pytest.raises(_Killed):
+        build(out, overwrite=overwrite, progress=no_progress if is_finished else _killed_at_packing)
+    if is_finished:
+        for path in root.iterdir():
+            os.utime(path)
+        assert build(out)["counts"] == {"total": 3, "ok": 2, "failed": 1, "excluded": 0}
+    soundfile.write(root / "a.wav", sound[3], 16_000)
+    soundfile.write(root / "c.wav", sound[2], 16_000)
+    if is_finished and not overwrite:
+        with pytest.raises(InputError, match=r"one of a in .*raw has another content now.*mesm-data retry"):
+            build(out)
+        retry_dataset(open_corpus(str(table), root), out, workers=1)
+    else:
+        assert build(out, overwrite=overwrite)["counts"]["ok"] == 3
+    assert build(out) == build(tmp_path / "fresh")

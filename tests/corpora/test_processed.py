@@ -25,6 +25,7 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.toolchain import ffmpeg_binary
 from mesm_data.pipeline.build import build_dataset
+from mesm_data.pipeline.retry import retry_dataset
 from mesm_data.schema.recordings import SYNTHETIC_MARKER, AudioSource, Corpus, Utterance
 from mesm_data.storage.files import sha256_file
 
@@ -162,6 +163,25 @@ def test_without_a_detected_face_the_whole_image_is_cropped(built: Dataset) -> N
         faces = built[key].record["faces"]
         missed = [box for box, is_face in zip(faces["boxes"], faces["detected"], strict=True) if not is_face]
         assert all(box == [0, 0, 224, 224] for box in missed)
+
+
+def test_images_that_were_replaced_are_another_source_and_others_are_kept(
+    release: Path, built: Dataset, names: dict[str, str], tmp_path: Path
+) -> None:
+    out = shutil.copytree(built.path, tmp_path / "out")
+    top = shutil.copytree(release, tmp_path / "release")
+    messages: list[str] = []
+    assert build_dataset(scan_corpus("iemocap", top), out, Recipe(corpus="iemocap"))["root"] == built.info["root"]
+    [pattern] = [source["path"] for source in built[names["whole"]].record["sources"] if source["role"] == "picture"]
+    image = min(scan_corpus("iemocap", top).root.glob(pattern))
+    data = bytearray(image.read_bytes())
+    data[-200] ^= 1
+    image.unlink()
+    image.write_bytes(data)
+    with pytest.raises(InputError, match=rf"one of {names['whole']} .* has another content now.*mesm-data retry"):
+        build_dataset(scan_corpus("iemocap", top), out, Recipe(corpus="iemocap"))
+    retry_dataset(scan_corpus("iemocap", release), out, workers=1, report=messages.append)
+    assert "3 of 6 utterances are done again; of 3 something was lost" in messages[-1]
 
 
 def test_missing_images_are_reported_with_their_number(built: Dataset, names: dict[str, str]) -> None:
