@@ -55,6 +55,28 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
     return command
 
 
+def test_the_inferred_schema_is_replaced_by_overwrite_alone(tmp_path: Path) -> None:
+    """So that OUT/corpus.toml is that of the dataset beside it, and no edit is lost by a repeated command."""
+    media, out = tmp_path / "clips", tmp_path / "out"
+    media.mkdir()
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", "sine=d=1", media / "a.wav"], check=True)
+    (tmp_path / "clips.csv").write_text("path,emotion\na.wav,sad\n")
+
+    def build(name: str, *words: str) -> str:
+        options = ("--root", str(media)) if name.endswith(".csv") else ()
+        done = run_command("mesm-data", "build", str(tmp_path / name), *options, "--out", str(out), *words)
+        assert done.returncode == 0, done.stderr
+        return (out / "corpus.toml").read_text() if (out / "corpus.toml").exists() else ""
+
+    inferred = build("clips.csv")
+    (out / "corpus.toml").write_text(edited := inferred + "# mine\n")
+    assert build("clips.csv") == edited
+    assert build("out/corpus.toml", "--overwrite") == edited
+    assert build("clips.csv", "--overwrite") == inferred
+    (tmp_path / "corpus.toml").write_text(inferred.replace("../", ""))
+    assert build("corpus.toml", "--overwrite") == ""
+
+
 def test_the_commands_of_the_guide_lead_from_six_clips_to_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

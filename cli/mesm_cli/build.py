@@ -133,23 +133,30 @@ def build(
             face_model=face_model,
             progress=bar,
         )
-    write_inferred_schema(scanned, out)
+    write_inferred_schema(scanned, out, overwrite=overwrite)
     report_leaks(out, info)
     if followed_lock:
         compare_with_lock(out, followed_lock, info)
     report(out, info)
 
 
-def write_inferred_schema(corpus: "Corpus", out: Path) -> None:
-    """Write the inferred schema of a table to OUT/corpus.toml."""
+def write_inferred_schema(corpus: "Corpus", out: Path, *, overwrite: bool) -> None:
+    """Write the inferred schema of a table to OUT/corpus.toml.
+
+    One that was edited there is replaced by `overwrite` alone, which deletes it if the corpus has another schema.
+    """
     from mesm_data.corpora.table.corpus_file import write_corpus_toml
 
+    path = out / "corpus.toml"
     if corpus.file and corpus.file.suffix.lower() != ".toml":
-        write_corpus_toml(corpus, out / "corpus.toml")
+        if overwrite or not path.exists():
+            write_corpus_toml(corpus, path)
         console.say(
-            f"the labels, views and splits were inferred: {out / 'corpus.toml'} states them; edit a copy of it and "
-            "build that to change them"
+            f"the labels, views and splits were inferred: {path} states them; edit a copy of it and build that to "
+            "change them"
         )
+    elif overwrite and not (corpus.file and path.exists() and path.samefile(corpus.file)):
+        path.unlink(missing_ok=True)
 
 
 def show_notes(notes: tuple[str, ...]) -> None:
