@@ -1,8 +1,9 @@
 """Measure the length of a media file, for utterances that are whole files."""
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from mesm_data.errors import MesmError
 from mesm_data.media.containers import exact_number, open_container
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 
 AV_TIME_BASE = 1_000_000  # microseconds, as in libavformat
 
-# The formats whose headers have an exact length. Others have none (transport streams), an estimate (MP3), or often a
-# wrong one (FLV).
-_EXACT_FORMATS = frozenset(("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flac"))
+# The formats whose headers have an exact length. Others have none (transport streams, Ogg), an estimate (MP3), or often
+# a wrong one (FLV).
+_EXACT_FORMATS = frozenset(("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flac", "aiff", "au"))
 _MAX_DIFFERENCE = 0.1  # seconds, as for an utterance's own sound file
 # A RIFF file that its writer did not finish has a size of 0 or about 2 or 4 GiB.
 _MAX_RIFF_BYTES = 0x7FFF0000
+# The first frame of an MP3 file: its tag, the flags of both counts, the number of frames, that of their bytes.
+_MP3_COUNTS = re.compile(rb"\xff.{8,37}(?:Xing|Info)\0\0\0[\3\7\x0b\x0f].{4}(.{4})", re.DOTALL)
 
 
 class DurationError(MesmError):
@@ -71,19 +74,33 @@ def describe_truncation(path: Path, seconds: float) -> str | None:
 
     try:
         with open_regular_file(path) as file:
-            head, size = file.read(12), os.fstat(file.fileno()).st_size
+            stated, size = _stated_bytes(file), os.fstat(file.fileno()).st_size
         with open_container(path) as container:
-            stated = _stated_length(container)
+            length = _stated_length(container)
     except (av.FFmpegError, OSError, MesmError) as error:
         raise_resource_error(error)
         return None
-    # FFmpeg and libsndfile correct the length of a RIFF file (WAV, AVI) to that of the part that is there.
-    riff = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0
-    if riff <= _MAX_RIFF_BYTES and seconds * riff / size > seconds + _MAX_DIFFERENCE:
-        return f"ends at {seconds:.3f} s: its header counts {riff} bytes, it has {size}"
-    if stated is None or stated <= seconds + _MAX_DIFFERENCE:
+    if seconds * stated / size > seconds + _MAX_DIFFERENCE:
+        return f"ends at {seconds:.3f} s: its header counts {stated} bytes, it has {size}"
+    if length is None or length <= seconds + _MAX_DIFFERENCE:
         return None
-    return f"ends at {seconds:.3f} s, by its header at {stated:.3f} s"
+    return f"ends at {seconds:.3f} s, by its header at {length:.3f} s"
+
+
+def _stated_bytes(file: IO[bytes]) -> int:
+    """The size in bytes by the header of a RIFF (WAV, AVI) or MP3 file; 0 if there is none.
+
+    FFmpeg and libsndfile correct the length of a RIFF file to that of the part that is there. The first frame of an MP3
+    file may count the bytes of all (Xing, Info); ID3 tags lie before and behind them.
+    """
+    head = file.read(12)
+    if head[:4] == b"RIFF":
+        size = int.from_bytes(head[4:8], "little") + 8
+        return size if size <= _MAX_RIFF_BYTES else 0
+    start = 10 + sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10])) if head[:3] == b"ID3" else 0
+    file.seek(start)
+    found = _MP3_COUNTS.match(file.read(64))
+    return start + int.from_bytes(found[1], "big") if found else 0
 
 
 def _stated_length(container: "InputContainer") -> float | None:

@@ -363,17 +363,19 @@ def test_a_whole_file_of_which_the_end_is_missing_is_partial(tmp_path: Path) -> 
     ffmpeg(*parts, "flac", media / "a.mkv")
     ffmpeg(*parts, "aac", "-movflags", "+faststart", media / "a.mp4")
     ffmpeg(*parts, "pcm_s16le", "-c:v", "mpeg4", media / "a.avi")
-    ffmpeg("-i", sound, media / "a.flac")
+    for suffix in (".flac", ".mp3", ".aiff", ".au"):
+        ffmpeg("-i", sound, media / f"a{suffix}")
     sound.rename(media / "a.wav")
     for path in list(media.iterdir()):
         (media / f"cut{path.suffix}").write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    files = [f"{name}{suffix}" for name in ("a", "cut") for suffix in (".mkv", ".mp4", ".avi", ".flac", ".wav")]
+    films, sounds = (".mkv", ".mp4", ".avi"), (".flac", ".wav", ".mp3", ".aiff", ".au")
+    files = [f"{name}{suffix}" for name in ("a", "cut") for suffix in (*films, *sounds)]
     rows = rows_of(media, "id,file", *(f"{file},{file}" for file in files), frame_interval="9")
-    assert {name: rows[name]["reason"] for name in files[:5]} == dict.fromkeys(files[:5])
-    for name in files[5:]:
+    assert {name: rows[name]["reason"] for name in files[:8]} == dict.fromkeys(files[:8])
+    for name in files[8:]:
         row = rows[name]
         assert row["end"] < 1.8
-        assert (row["audio"], row["video"]) == ("partial", "none" if name in ("cut.flac", "cut.wav") else "partial")
+        assert (row["audio"], row["video"]) == ("partial", "none" if name.endswith(sounds) else "partial")
         assert f"{name}: ends at {row['end']:.3f} s" in row["reason"]
     assert "by its header at 2.0" in rows["cut.mkv"]["reason"]
     assert "its header counts 64044 bytes, it has 38426" in rows["cut.wav"]["reason"]
