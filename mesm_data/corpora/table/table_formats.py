@@ -68,7 +68,8 @@ def decode_table(path: Path, data: bytes) -> str:
         line = data[: error.start].count(b"\n") + 1
         name = encoding.upper().removesuffix("-SIG")
         raise InputError(
-            f'{path}:{line} is not {name} text: save the table as UTF-8 (in Excel as "CSV UTF-8")'
+            f'{path}:{line} is not {name} text: save the table as UTF-8 (in Excel as "CSV UTF-8"), or convert it: '
+            f"iconv -f WINDOWS-1252 -t UTF-8 OLD{path.suffix} > NEW{path.suffix}"
         ) from None
 
 
