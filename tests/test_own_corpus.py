@@ -12,6 +12,7 @@ from commands import run_command
 from documented_elsewhere import commands_to_run
 from page_commands import run_page_command
 
+from mesm_data.corpora.table.media_files import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mesm_data.dataset.reader import Dataset
 from mesm_data.integrity.verify import verify
 from mesm_data.media.toolchain import ffmpeg_binary
@@ -53,6 +54,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
         return done
 
     return command
+
+
+def test_the_guide_lists_the_suffixes_of_media_files() -> None:
+    paragraph = re.search(r"Media files are .*?Convert", GUIDE.read_text(), re.DOTALL)
+    assert paragraph
+    assert set(re.findall(r" (\.\w+)", paragraph[0].replace("\n", " "))) == VIDEO_SUFFIXES | AUDIO_SUFFIXES
 
 
 def test_the_inferred_schema_is_replaced_by_overwrite_alone(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ def open_container(path: Path) -> "InputContainer":
     try:
         container = av.open(f"file:{path}", "r", options=dict(WHITELIST))
     except av.error.ArgumentError:  # mostly a format that is not in the list
-        raise MesmError("its container format is not one that mesm reads, or its header is damaged") from None
+        raise MesmError(
+            "its container format is not one that mesm reads (convert it by ffmpeg), or its header is damaged"
+        ) from None
     # PyAV lets libavformat generate missing presentation times, which the ffmpeg command does not. For AVI with
     # B-frames they come in coding order; those of the decoder are right.
     container.flags &= ~cast(int, av.container.core.Flags.gen_pts.value)

@@ -13,11 +13,14 @@ from mesm_data.errors import InputError
 from mesm_data.storage.machine_errors import raise_resource_error
 
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".ogv")
-)
+    (".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".ogv", ".mts",
+     ".m2ts", ".vob", ".dv", ".asf", ".f4v", ".3g2")
+)  # fmt: skip
 AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".wma", ".aif", ".aiff", ".au")
-)
+    (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".wma", ".aif", ".aiff", ".au", ".mka", ".caf",
+     ".amr", ".w64", ".aifc", ".sph", ".mp2")
+)  # fmt: skip
+_ADVICE = "that mesm reads: convert it, for example by ffmpeg to .mkv or .flac"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
         suffix = PurePosixPath(path).suffix.lower()
         kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
         if kind is None:
-            problems.add(number, column, f"{cell!r:.120} does not have the suffix of a video or audio file")
+            problems.add(number, column, f"{cell!r:.120} does not have the suffix of a video or audio file {_ADVICE}")
             return None
         # An audio file in the column video would silently be built without video.
         if column == "video" and kind == "audio":
