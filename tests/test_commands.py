@@ -1,6 +1,7 @@
 """What a newcomer meets first: help, version, completion, recipes, settings, and messages that can be followed."""
 
 import dataclasses
+import io
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ import pytest
 import torch
 import yaml
 from commands import run_command
+from mesm_cli import console
+from mesm_cli.progress_bar import ProgressBar
 from mesm_cli.settings import complete_key, complete_recipe
 
 from mesm_data.errors import InputError
@@ -160,6 +163,21 @@ def test_a_log_has_one_line_per_epoch_by_default(capsys: pytest.CaptureFixture[s
             lines.step(record(step), step, 5)
         lines.say("epoch 0: valid loss 0.5")
         assert len(capsys.readouterr().err.splitlines()) == count
+
+
+def test_a_result_is_written_above_the_bar_and_the_bar_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, terminal)
+    with ProgressBar("clip") as bar:
+        step = bar("predict", 2, 2)
+        for number in range(2):
+            bar.show(f"clip {number}")
+            step(1)
+        bar.show("failed: the last", write=console.say)
+    text = terminal.getvalue()
+    for line in ("clip 0", "clip 1", "failed: the last"):
+        assert re.search(rf"\r *\r{line}\n\rpredict: ", text), text
 
 
 def test_make_demo_prints_its_steps_and_their_duration() -> None:

@@ -38,6 +38,7 @@ def explain(
       mesm-train explain runs/demo-mesm clip.mp4 --text "I can't believe it!" --out clip.html
     """
     import mesm_train
+    from mesm_data.storage.files import check_writable
     from mesm_train.explain import contents, page
     from mesm_train.inference.clips import Clip
     from mesm_train.inference.media_paths import find_clips
@@ -46,6 +47,8 @@ def explain(
         raise InputError("give clips, --keys or --worst, not several of them")
     if part not in ("train", "valid", "test"):
         raise InputError(f"--split {part!r}: expected train, valid or test")
+    if out:
+        check_writable(out)
     predictor, path = mesm_train.load(run, device=device, glove=glove), Path(run)
     if out is None and not path.is_dir():
         raise InputError(f"{run} is a model of the Hub and no folder that the page could be written to: give --out")

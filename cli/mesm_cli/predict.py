@@ -99,14 +99,15 @@ def predict(
     model = load(run, device=device, face_model=face_model, glove=glove)
     lengths = (window, step or window / 2) if window is not None else None
     results: list[Prediction | Failure] = []
-    for result in _predict_files(model, common, paths, source, lengths, allow_missing, workers):
-        results.append(result)
-        if as_json:
-            console.show(output.as_line(result))
-        elif isinstance(result, Failure):
-            console.say(f"failed: {result.reason}")
-        else:
-            console.show(result)
+    with ProgressBar("clip", leave=False) as bar:
+        for result in _predict_files(model, common, paths, source, lengths, allow_missing, workers, bar):
+            results.append(result)
+            if as_json:
+                bar.show(output.as_line(result))
+            elif isinstance(result, Failure):
+                bar.show(f"failed: {result.reason}", write=console.say)
+            else:
+                bar.show(result)
     predictions = [result for result in results if isinstance(result, Prediction)]
     if out:
         output.write(out, results)
@@ -125,6 +126,7 @@ def _predict_files(
     lengths: tuple[float, float] | None,
     allow_missing: bool,
     workers: int,
+    bar: ProgressBar,
 ) -> "Iterator[Prediction | Failure]":
     """The predictions of all files in their order, with a bar on a terminal."""
     from dataclasses import replace
@@ -150,11 +152,10 @@ def _predict_files(
                 raise
             failures[len(clips) + len(failures)] = Failure(clip=clip, reason=str(error))
     total = len(clips) + len(failures)
-    with ProgressBar("clip", leave=False) as bar:
-        step = bar("predict", total, total) if sys.stderr.isatty() else no_step
-        predicted = model.predict_clips(clips, allow_missing=allow_missing, workers=workers, progress=step)
-        for number in range(total):
-            yield failures[number] if number in failures else next(predicted)
+    step = bar("predict", total, total) if sys.stderr.isatty() else no_step
+    predicted = model.predict_clips(clips, allow_missing=allow_missing, workers=workers, progress=step)
+    for number in range(total):
+        yield failures[number] if number in failures else next(predicted)
 
 
 def _face(name: str | None) -> "int | str | None":

@@ -1,5 +1,6 @@
 """The progress bar of all commands."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mesm_cli import console
@@ -40,11 +41,13 @@ class ProgressBar:
         update: Step = self._bar.update
         return update
 
-    def show(self, line: str) -> None:
-        """Write a line of the result above the bar."""
+    def show(self, data: object, *, write: Callable[[Any], None] = console.show) -> None:
+        """Write a line of the result, or by `write` another message, above the bar."""
         if self._bar is not None:
             self._bar.clear()
-        console.show(line)
+        write(data)
+        if self._bar is not None:
+            self._bar.refresh()
 
     def __exit__(self, *_: object) -> None:
         self._close()

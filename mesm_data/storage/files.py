@@ -166,6 +166,9 @@ def make_folder(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Check that a file can be created at `path`; call it before long work. Raises InputError or PermissionError."""
+    refuse_special_file(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file")
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:

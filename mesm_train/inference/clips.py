@@ -32,6 +32,7 @@ class Clip:
         channel: the channel of the sound, from 1; None: the mean of all.
         face: whose face is cut. None: the largest of each frame. "left", "right": the largest in that half of the
             picture. N: the N-th from the left of the whole picture, from 1.
+        notes: what else a reader of the prediction should know, one sentence each.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Clip:
     audio: Path | None = None
     channel: int | None = None
     face: FaceChoice = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and 0 <= self.start < self.end):
@@ -103,7 +105,8 @@ class ClipInput:
     def notes(self, modalities: Sequence[str]) -> list[str]:
         """What a reader of the prediction should know, one sentence each."""
         notes = [
-            f"{MODALITY_NAMES[m]}: {self.problems[m]}" for m in modalities if m in self.problems and self.present[m]
+            *self.clip.notes,
+            *(f"{MODALITY_NAMES[m]}: {self.problems[m]}" for m in modalities if m in self.problems and self.present[m]),
         ]
         if "v" in modalities and self.faces.size:
             frames, undetected = len(self.counts), self.counts.count(0)

@@ -14,7 +14,6 @@ from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError
 from mesm_data.media.audio import AudioReader, utterance_duration
 from mesm_data.media.audio_segment import AudioSegment
-from mesm_data.media.duration import measure_duration
 from mesm_data.media.extract import iter_faces, to_fraction
 from mesm_data.media.extraction_job import ExtractionJob
 from mesm_data.media.faces.crop import FaceCropper
@@ -25,6 +24,7 @@ from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Utterance, VideoRegion
 from mesm_train.inference.chosen_face import ChosenFace
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, no_face
+from mesm_train.inference.file_end import to_file_end
 
 _HALVES = {"left": (0.0, 0.5), "right": (0.5, 1.0)}
 MAX_SOUND = 1200.0  # seconds of clips whose sound is in memory at a time: 38 MB
@@ -64,8 +64,7 @@ def decode(
         if not path.is_file():
             raise InputError(f"{path}: there is no such file")
     if any(math.isinf(clip.end) for clip in clips):
-        length = measure_duration(first.path)
-        clips = [replace(clip, end=length) if math.isinf(clip.end) else clip for clip in clips]
+        clips = [to_file_end(clip) if math.isinf(clip.end) else clip for clip in clips]
     utterances = as_utterances(clips, square)
     folder, count = first.path.absolute().parent, len(clips)
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else repeat(None, count)

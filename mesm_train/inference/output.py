@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mesm_data.errors import InputError
-from mesm_data.storage.files import atomic_write
+from mesm_data.storage.files import atomic_write, check_writable
 from mesm_data.storage.safe_text import valid_unicode
 from mesm_train.inference.result import Failure, Prediction
 
@@ -86,9 +86,10 @@ WRITERS: dict[str, Callable[[Sequence[Result]], bytes]] = {".jsonl": _json_lines
 
 
 def check_output(path: Path) -> None:
-    """Raises InputError if the ending of a file is none of `WRITERS`."""
+    """Raises InputError if the ending of a file is none of `WRITERS`, or a file cannot be created there."""
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"--out {path}: expected the ending {', '.join(WRITERS)}")
+    check_writable(path)
 
 
 def write(path: Path, results: Sequence[Result]) -> None:

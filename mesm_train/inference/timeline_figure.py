@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesm_data.errors import InputError
-from mesm_data.storage.files import atomic_write
+from mesm_data.storage.files import atomic_write, check_writable
 from mesm_data.storage.safe_text import valid_unicode
 from mesm_train.inference.result import Prediction
 
@@ -13,9 +13,10 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def check_figure(path: Path) -> None:
-    """Raises InputError if the ending of a file is none of `FORMATS`."""
+    """Raises InputError if the ending of a file is none of `FORMATS`, or a file cannot be created there."""
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise InputError(f"--timeline {path}: expected the ending .{', .'.join(FORMATS)}")
+    check_writable(path)
 
 
 def write_timeline(path: Path, predictions: Sequence[Prediction]) -> None:

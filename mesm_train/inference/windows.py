@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mesm_data.errors import InputError
-from mesm_data.media.duration import measure_duration
 from mesm_data.schema.recordings import Word
 from mesm_train.inference.clips import Clip
+from mesm_train.inference.file_end import to_file_end
 
 
 def windows(clip: Clip, *, seconds: float, step: float) -> list[Clip]:
     """A clip as windows of `seconds` that begin every `step` seconds; the last one ends with the clip.
 
     The text of a window is made of the clip's words whose middle lies in it; without words, a text of the whole clip
-    would be wrong for each window and is refused.
+    would be wrong for each window and is refused. The last window notes that the file is truncated, and how many words
+    begin after its end.
 
     Raises:
         InputError: the numbers are no lengths, or the clip has a text without times.
@@ -26,15 +27,26 @@ def windows(clip: Clip, *, seconds: float, step: float) -> list[Clip]:
         raise InputError(
             f"{clip.path}: windows need the times of the words: give subtitles, --words, or --align with the text"
         )
-    end = measure_duration(clip.path) if math.isinf(clip.end) else clip.end
+    if math.isinf(clip.end):
+        clip = with_late_words(to_file_end(clip))
+    length = clip.end - clip.start
     if clip.words is not None:  # the middle of a word, or subtitle, that outlasts the file may lie beyond its end
-        length = end - clip.start
         clip = replace(
             clip, words=tuple(replace(word, end=max(word.start, min(word.end, length))) for word in clip.words)
         )
-    count = max(1, math.ceil((end - clip.start - seconds) / step - 1e-9) + 1)
+    count = max(1, math.ceil((length - seconds) / step - 1e-9) + 1)
     starts = [clip.start + number * step for number in range(count)]
-    return [window(clip, round(start, 6), round(min(start + seconds, end), 6)) for start in starts]
+    cut = [window(clip, round(start, 6), round(min(start + seconds, clip.end), 6)) for start in starts]
+    return [*(replace(each, notes=()) for each in cut[:-1]), cut[-1]]
+
+
+def with_late_words(clip: Clip) -> Clip:
+    """A clip with a note about its words, or subtitles, that begin after its end."""
+    late = [clip.start + word.start for word in clip.words or () if clip.start + word.start >= clip.end]
+    if not late:
+        return clip
+    note = f"{len(late)} words or subtitles begin after the end of the file, the first at {min(late):.3f} s"
+    return replace(clip, notes=(*clip.notes, note))
 
 
 def window(clip: Clip, start: float, end: float) -> Clip:

@@ -16,11 +16,13 @@ from mesm_cli.train import app
 from typer.testing import CliRunner
 
 import mesm_train
+from mesm_data.dataset.recipe import Recipe
 from mesm_data.errors import InputError, MesmError
 from mesm_data.schema.recordings import Word
 from mesm_train.explain.contents import clip_subjects
 from mesm_train.explain.page import write_explanation
 from mesm_train.inference import Clip, Failure, Prediction, output
+from mesm_train.inference.decode import decode
 from mesm_train.inference.timeline_figure import write_timeline
 from mesm_train.inference.windows import windows
 from mesm_train.runs.run import start_run
@@ -114,6 +116,22 @@ def test_windows_cover_the_clip_and_contain_the_words_whose_middle_they_contain(
     assert len(windows(replace(clip, end=2.0), seconds=4, step=2)) == 1
     with pytest.raises(InputError, match="times of the words"):
         windows(replace(clip, words=None), seconds=4, step=2)
+
+
+def test_a_truncated_file_and_words_behind_its_end_are_noted(dialog: Path, tmp_path: Path) -> None:
+    half, recipe = tmp_path / "half.avi", Recipe(corpus="iemocap", clips=False)
+    half.write_bytes(dialog.read_bytes()[: dialog.stat().st_size // 2])
+    words = (Word(word="so", start=0, end=1), Word(word="late", start=1000, end=1001))
+    clip = Clip(path=half, text="so late", words=words)
+    *others, last = windows(clip, seconds=4, step=4)
+    assert not any(window.notes for window in others)
+    [whole] = decode([clip], recipe, ("t",))
+    [truncated] = whole.clip.notes
+    assert re.fullmatch(r"half\.avi is truncated: it ends at .* its header counts \d+ bytes, it has \d+", truncated)
+    assert last.notes == (truncated, "1 words or subtitles begin after the end of the file, the first at 1000.000 s")
+    assert truncated in whole.notes("t")
+    [complete] = decode([replace(clip, path=dialog)], recipe, ("t",))
+    assert not complete.clip.notes
 
 
 def test_windows_without_words_fail_one_by_one_and_the_timeline_has_the_others(
@@ -218,13 +236,16 @@ def test_the_command_predicts_each_subtitle_and_reports_what_failed(
         (["clips/a.wav", "--step", "1"], "--step goes with --window"),
         (["clips/a.wav", "--face", "middle"], "expected left, right, or a number"),
         (["clips/a.wav", "--out", "a.xls"], r"expected the ending \.jsonl, \.csv, \.parquet"),
+        (["clips/a.wav", "--out", "clips/a.wav/a.csv"], "cannot be created as a folder"),
+        (["clips/a.wav", "--timeline", "folder.png"], "folder.png is a folder"),
         (["clips/a.wav", "--start", "3", "--end", "2"], "no stretch of a clip"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_model_is_loaded(
     arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "clips").mkdir()
+    for folder in ("clips", "folder.png"):
+        (tmp_path / folder).mkdir()
     for name in ("a.wav", "b.wav"):
         (tmp_path / "clips" / name).touch()
     monkeypatch.chdir(tmp_path)
