@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import repeat
+from itertools import repeat, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from mesm_data.media.extract import iter_faces, to_fraction
 from mesm_data.media.extraction_job import ExtractionJob
 from mesm_data.media.faces.crop import FaceCropper
 from mesm_data.media.faces.detector import FaceDetector
+from mesm_data.media.frame import Frame
 from mesm_data.media.frame_sampling import TimeSpan
 from mesm_data.media.video import Video
 from mesm_data.media.video_result import VideoResult
 from mesm_data.schema.recordings import AudioSource, Utterance, VideoRegion
+from mesm_train.inference.ahead import IsStopped
 from mesm_train.inference.chosen_face import ChosenFace
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, no_face
 from mesm_train.inference.file_end import to_file_end
@@ -39,6 +41,7 @@ def decode(
     square: float = 1.0,
     undetected: str = "keep",
     detector: FaceDetector | None = None,
+    is_stopped: IsStopped = lambda: False,
 ) -> Iterator[ClipInput]:
     """Decode clips of one `source` in one pass over its video.
 
@@ -51,6 +54,7 @@ def decode(
         square: side of the centre square where no face is found, relative to the frame's height.
         undetected: keep, or skip that square.
         detector: finds the faces; None: the recipe's, if it needs no model file.
+        is_stopped: asked before each frame: whether the clips are no longer wanted. Those that follow lack faces.
 
     Yields:
         The decoded clips, in the order of `clips`.
@@ -68,7 +72,7 @@ def decode(
     utterances = as_utterances(clips, square)
     folder, count = first.path.absolute().parent, len(clips)
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else repeat(None, count)
-    videos = _videos(first, utterances, recipe, detector) if "v" in modalities else repeat(None, count)
+    videos = _videos(first, utterances, recipe, detector, is_stopped) if "v" in modalities else repeat(None, count)
     for clip, sound, video in zip(clips, sounds, videos, strict=True):
         shown = _without_undetected(video, clip.face) if video is not None and undetected == "skip" else video
         yield _input(clip, sound, shown, recipe, modalities)
@@ -120,8 +124,24 @@ def _in_stretches(utterances: Sequence[Utterance], seconds: float) -> Iterator[l
     yield some
 
 
+class _StoppableVideo(Video):
+    """A video whose pass can be stopped between two frames: in a long file, the next clip may be minutes away."""
+
+    def __init__(self, path: Path, is_stopped: IsStopped) -> None:
+        super().__init__(path)
+        self._is_stopped = is_stopped
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, until the pass is stopped."""
+        return takewhile(lambda _: not self._is_stopped(), super().frames())
+
+
 def _videos(
-    clip: Clip, utterances: Sequence[Utterance], recipe: Recipe, detector: FaceDetector | None
+    clip: Clip,
+    utterances: Sequence[Utterance],
+    recipe: Recipe,
+    detector: FaceDetector | None,
+    is_stopped: IsStopped,
 ) -> Iterator[VideoResult]:
     """The faces of each utterance, in their order: results that come before their turn are held."""
     path = clip.path.absolute()
@@ -130,7 +150,7 @@ def _videos(
         return
     chosen = ChosenFace(detector or recipe.detector(), clip.face if isinstance(clip.face, int) else None)
     job = ExtractionJob(
-        open=lambda: Video(path),
+        open=lambda: _StoppableVideo(path, is_stopped),
         name=path.name,
         utterances=utterances,
         spans=[TimeSpan(start=to_fraction(each.start), end=to_fraction(each.end)) for each in utterances],

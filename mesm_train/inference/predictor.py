@@ -18,7 +18,7 @@ from mesm_train.data.batch import MODALITY_NAMES, Batch
 from mesm_train.data.collate import NO_TARGET, Utterance, pack
 from mesm_train.data.device import attention_without_plans
 from mesm_train.data.input_spec import InputSpec
-from mesm_train.inference.ahead import read_ahead
+from mesm_train.inference.ahead import IsStopped, read_ahead
 from mesm_train.inference.calibration import OutputCalibration
 from mesm_train.inference.clip_features import ClipFeatures
 from mesm_train.inference.clips import Clip, ClipInput, FaceChoice, of_sample
@@ -157,13 +157,13 @@ class Predictor:
                 waiting = []
         yield from self._predict(waiting, keep_input, progress)
 
-    def _decode(self, clips: Sequence[Clip]) -> Iterator[ClipInput | Failure]:
+    def _decode(self, clips: Sequence[Clip], is_stopped: IsStopped) -> Iterator[ClipInput | Failure]:
         """Clips of one source, decoded, or why they cannot be."""
         done = 0
         try:
             for clip_input in decode(
                 clips, self.spec.media_recipe(), self.modalities, square=self.spec.fallback_square,
-                undetected=self.spec.undetected, detector=self.detector,
+                undetected=self.spec.undetected, detector=self.detector, is_stopped=is_stopped,
             ):  # fmt: skip
                 yield clip_input
                 done += 1

@@ -1,6 +1,7 @@
 """Guarantees of predict on many clips of one file: memory is bounded, and nothing else depends on it."""
 
 import gc
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -15,7 +16,7 @@ from mesm_data.errors import MesmError
 from mesm_data.media import extract
 from mesm_data.media.video_result import VideoResult
 from mesm_train.inference import Clip, Failure, Prediction, decode, predictor
-from mesm_train.inference.ahead import read_ahead
+from mesm_train.inference.ahead import IsStopped, read_ahead
 from mesm_train.inference.clips import ClipInput
 from mesm_train.inference.windows import windows
 
@@ -70,7 +71,7 @@ def test_a_file_that_breaks_fails_for_its_own_clips_only(fe2e_run: Path, dialog:
     assert "there is no such file" in missing.reason
 
 
-def numbers(source: int, taken: list[int]) -> Iterator[int]:
+def numbers(source: int, _: IsStopped, taken: list[int]) -> Iterator[int]:
     for number in range(50):
         taken.append(number)
         yield 100 * source + number
@@ -94,3 +95,27 @@ def test_no_more_is_read_than_allowed_and_an_early_end_stops_the_threads() -> No
     assert next(items) == 0
     items.close()  # waits for the threads
     assert len(taken) <= 2 * (4 + 2)
+
+
+def test_a_thread_that_is_far_from_its_next_item_is_stopped_on_its_way() -> None:
+    def far(_: int, is_stopped: IsStopped) -> Iterator[int]:
+        yield 0
+        while not is_stopped():
+            time.sleep(0.001)
+
+    items = read_ahead(far, range(5), workers=2, ahead=4)
+    assert next(items) == 0
+    items.close()
+
+
+def test_a_stopped_pass_over_a_video_decodes_no_further(dialog: Path) -> None:
+    asked: list[bool] = []
+
+    def is_stopped() -> bool:
+        asked.append(len(asked) >= 20)
+        return asked[-1]
+
+    recipe = Recipe(corpus="iemocap", clips=False)
+    [clip] = decode.decode([Clip(path=dialog, start=10.0, end=11.0)], recipe, "v", is_stopped=is_stopped)
+    assert not clip.faces.size
+    assert len(asked) == 21
