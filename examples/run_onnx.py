@@ -21,6 +21,8 @@ folder, faces, sound, text = Path(sys.argv[1]), *sys.argv[2:]
 about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
 inputs = {}
 if "tokens" in about["inputs"]:
+    if not text.strip():
+        sys.exit("an utterance without text: the model in mesm leaves the text out, this one would read it as a text")
     tokenizer = Tokenizer.from_file(str(folder / "text" / "tokenizer.json"))
     tokenizer.enable_truncation(about["max_tokens"])
     inputs["tokens"] = np.array([tokenizer.encode(text).ids], np.int64)

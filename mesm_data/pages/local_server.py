@@ -77,13 +77,18 @@ async def _announce(port: int, ready: Callable[[str], object]) -> None:
 
 
 class BodyLimit:
-    """Refuses requests whose body is larger than `limit` bytes, or whose length is not stated."""
+    """Refuses requests whose body is larger than `limit` bytes, or whose length is not stated.
+
+    A visitor who closes the page in the middle of an upload is no error of the server.
+    """
 
     def __init__(self, app: App, *, limit: int) -> None:
         self.app, self.limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 411 or 413."""
+        """Pass the request on, or answer 411 or 413, or 400 to a body that breaks off."""
+        from starlette.requests import ClientDisconnect
+
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             headers = dict(scope["headers"])
             length = headers.get(b"content-length", b"")
@@ -93,7 +98,10 @@ class BodyLimit:
             if int(length or 0) > self.limit:
                 await _refuse(send, 413)
                 return
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except ClientDisconnect:
+            await _refuse(send, 400)
 
 
 async def _refuse(send: Send, status: int) -> None:

@@ -1,9 +1,12 @@
 """Guarantees of the app: a clip is predicted in a browser without a network, on this machine only, and is deleted."""
 
+import asyncio
 import tempfile
+from collections.abc import MutableMapping
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
@@ -65,6 +68,24 @@ def test_the_page_is_served_to_this_machine_only(dataset: Path) -> None:
         assert answer(host, "POST", {"Host": host, "Content-Length": str(2**20 + 1)}) == 413
         assert answer(host, "POST", {"Host": host, "Content-Length": "many"}) in (400, 411)
         assert answer(host, "POST", {"Host": host, "Transfer-Encoding": "chunked"}) == 411
+
+
+def test_an_upload_that_breaks_off_is_no_error_of_the_server() -> None:
+    requests = pytest.importorskip("starlette.requests")
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def app(scope: local_server.Scope, receive: local_server.Receive, send: local_server.Send) -> None:
+        await requests.Request(scope, receive).body()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-length", b"10")]}
+    asyncio.run(local_server.BodyLimit(app, limit=20)(scope, receive, send))
+    assert sent[0]["status"] == 400
 
 
 def answer(host: str, method: str, headers: dict[str, str]) -> int:
