@@ -2,7 +2,7 @@
 
 Gradients are summed by torch's DistributedDataParallel during the backward pass. A rank or a modality may be empty in a
 step, so the used parameters differ between ranks and steps (`find_unused_parameters`), and running statistics are
-averaged here instead of being overwritten by those of rank 0 (`broadcast_buffers=False`).
+averaged (exchange.py) instead of being overwritten by those of rank 0 (`broadcast_buffers=False`).
 """
 
 import json
@@ -28,7 +28,6 @@ from torch.nn.parallel import DistributedDataParallel
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.machine_errors import translate_os_error
 
-STATISTICS = ("running_mean", "running_var")
 POLL_SECONDS = 0.1  # between two queries of the store
 PREPARED_KEY = "mesm/prepared"  # the key of the store that rank 0 sets when it has prepared the run
 EXCHANGE_FAILED = "summing the gradients over the ranks failed"  # before the error of a backend, in lower case
@@ -192,39 +191,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-class Exchange:
-    """Gathers a few numbers of every rank and averages the running statistics of batch norm, in one collective.
-
-    It starts before the backward pass and is finished after it, so it costs no time. A rank without items in a step
-    contributes its old statistics to the mean. Afterwards the statistics are equal on all ranks, so what is evaluated
-    and saved does not depend on the rank.
-    """
-
-    def __init__(self, ranks: Ranks, row: Tensor, model: nn.Module) -> None:
-        """Start the collective. `row`: float32 (k,) on the device of the model; k is the same on all ranks."""
-        self._ranks, self._statistics = ranks, list[Tensor]()
-        self._work: Work | None = None
-        rows = row.new_zeros(ranks.world, len(row))
-        rows[ranks.rank] = row
-        self._shape, self._sums = rows.shape, rows.flatten()
-        if ranks.world > 1:
-            self._statistics = [value for name, value in model.named_buffers() if name.endswith(STATISTICS)]
-            self._sums = torch.cat([self._sums, *(value.flatten() for value in self._statistics)])
-            with ranks.backend_errors():
-                self._work = distributed.all_reduce(self._sums, async_op=True)
-
-    def finish(self) -> Tensor:
-        """Wait for the collective, update the statistics in place, and return the rows of all ranks, (world, k)."""
-        if self._work is not None:
-            with self._ranks.backend_errors():
-                self._work.wait()
-        sizes = [self._shape.numel(), *(value.numel() for value in self._statistics)]
-        rows, *means = torch.split(self._sums, sizes)
-        for value, mean in zip(self._statistics, means, strict=True):
-            value.copy_(mean.view_as(value) / self._ranks.world)
-        return rows.view(self._shape)
 
 
 def no_sync(model: nn.Module, *, unless: bool) -> AbstractContextManager[Any]:

@@ -29,8 +29,9 @@ from mesm_train.models.baselines.make import AnyModel
 from mesm_train.models.sparse import NotFiniteError
 from mesm_train.training import checkpoint, throughput
 from mesm_train.training.device_batches import DeviceBatch, device_batches
-from mesm_train.training.distributed import Exchange, no_sync
+from mesm_train.training.distributed import no_sync
 from mesm_train.training.evaluation import Calibration, predict, score, selection_value
+from mesm_train.training.exchange import Exchange
 from mesm_train.training.losses import TargetStatistics, batch_loss, target_statistics
 from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, learning_rate, optimizer_step

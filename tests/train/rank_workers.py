@@ -36,7 +36,8 @@ from mesm_train.models.sparse import SparseStack
 from mesm_train.models.tiles import TiledStack
 from mesm_train.training import distributed as training_ranks
 from mesm_train.training.connection import connect_ranks
-from mesm_train.training.distributed import Exchange, LostRanks, Ranks, no_sync
+from mesm_train.training.distributed import LostRanks, Ranks, no_sync
+from mesm_train.training.exchange import Exchange
 
 SMALL = ModelSettings(
     modalities=("v", "a"),
