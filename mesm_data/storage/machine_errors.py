@@ -7,6 +7,7 @@ Damage of a source file belongs to the corpus, and is recorded as the reason of 
 import errno
 import mmap
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ _RESOURCES = {
     errno.EAGAIN: ("no more processes can be started", "raise the limit (ulimit -u), or use fewer workers"),
     **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN), _LOST),
 }
+_AGAIN = "run the same command again (mesm-train run: with --resume)"
 _MIN_FREE = 2**28  # bytes: if they cannot be allocated, memory is short
 
 
@@ -75,12 +77,9 @@ def describe_machine_error(error: BaseException, place: Path | str) -> str:
     number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
     if number in _RESOURCES:
         problem, remedy = _RESOURCES[number]
-        return (
-            f"{place}: {problem}. No incomplete output is kept as complete: {remedy} and run the same command again; "
-            "it resumes where it stopped"
-        )
+        return f"{place}: {problem}. No incomplete output is kept as complete: {remedy} and {_AGAIN}"
     problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-    return f"{place}: {problem}. The same command resumes where it stopped"
+    return f"{place}: {problem}. To continue, {_AGAIN}"
 
 
 def translate_os_error(error: OSError) -> MesmError:
@@ -96,12 +95,27 @@ def translate_machine_errors(path: Path) -> Iterator[None]:
     """Turn an error of the machine while `path` is written into a MesmError; set `filename` of other OSErrors."""
     try:
         yield
-    except OSError as error:
+    except MesmError:
+        raise
+    except Exception as caught:
+        error = _os_error(caught)
+        if error is None:
+            raise
         if is_resource_error(error) or error.errno == errno.EIO:
-            raise MesmError(describe_machine_error(error, path.parent)) from error
+            raise MesmError(describe_machine_error(error, path.parent)) from caught
         if error.filename is None:
             error.filename = str(path)
-        raise
+        if error is caught:
+            raise
+        raise error from caught
+
+
+def _os_error(error: Exception) -> OSError | None:
+    """The OSError that an exception is, or that a library in Rust (safetensors, tokenizers) has put into words."""
+    if isinstance(error, OSError):
+        return error
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else None
 
 
 def _is_from_ffmpeg(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mesm_data.errors import InputError, first_line
 from mesm_data.storage.files import sha256_file
+from mesm_data.storage.machine_errors import translate_machine_errors
 from mesm_train.config.model_settings import TextSettings
 from mesm_train.data import device as accelerator
 from mesm_train.data.tokenizer import tokenize
@@ -122,10 +123,11 @@ def load(settings: TextSettings) -> tuple[Any, nn.Module]:
 def copy_tokenizer(settings: TextSettings, folder: Path) -> None:
     """Copy the tokenizer and the configuration of an encoder to `folder`, for `load_without_weights`."""
     source = find(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(path for pattern in FILES for path in source.glob(pattern)):
-        if path.suffix != ".safetensors" and not path.name.endswith(".index.json"):
-            shutil.copyfile(path, folder / path.name)
+    with translate_machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(path for pattern in FILES for path in source.glob(pattern)):
+            if path.suffix != ".safetensors" and not path.name.endswith(".index.json"):
+                shutil.copyfile(path, folder / path.name)
 
 
 def load_without_weights(folder: Path) -> tuple[Any, nn.Module]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mesm_data.storage.machine_errors import translate_machine_errors
 from mesm_train.config.model_settings import TextSettings, TinySettings
 
 PAD, UNKNOWN, CLS, SEP = "<pad>", "<unk>", "[CLS]", "[SEP]"
@@ -54,9 +55,10 @@ def make_tiny(transcripts: Iterable[str], folder: Path, seed: int, settings: Tex
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = AlbertModel(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    fast.save_pretrained(folder)
-    encoder.save_pretrained(folder)
+    with translate_machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        fast.save_pretrained(folder)
+        encoder.save_pretrained(folder)
     for path in folder.iterdir():
         with suppress(PermissionError):  # a file system without modes
             path.chmod(0o644)  # safetensors makes it 0600, all else of a run can be read by everybody

@@ -6,7 +6,6 @@ RUN/checkpoints/best.json        the same for the epoch with the best validation
                                  are kept, best first: [{"step": 123, "score": .5}, ...]
 """
 
-import errno
 import os
 import shutil
 import zipfile
@@ -129,20 +128,19 @@ def _previous(folder: Path, step: int) -> Path:
 
 
 def _write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write one file and sync it to disk. Libraries report a full disk in various ways: all become OSError."""
+    """Write one file and sync it to disk. torch does not tell why it cannot write: then one more write raises that."""
     try:
         write(path)
-        with suppress(PermissionError):  # a file system without modes
-            path.chmod(0o644)  # safetensors uses 0600, all other files of a run are readable by everybody
-        with path.open("rb") as file:
+    except RuntimeError:
+        with path.open("ab") as file:
+            file.write(bytes(2**20))
+            file.flush()
             os.fsync(file.fileno())
-    except OSError:
         raise
-    except Exception as error:
-        free = shutil.disk_usage(path.parent).free
-        if free < 2**20 or "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, str(error)) from error
-        raise
+    with suppress(PermissionError):  # a file system without modes
+        path.chmod(0o644)  # safetensors uses 0600, all other files of a run are readable by everybody
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _copies(model: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,17 +1,22 @@
 """A checkpoint is there whole whenever the process ends, and is read where its device is not."""
 
 import os
+import resource
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from mesm_data.errors import MesmError
+from mesm_train.inference.new_folder import new_folder
 from mesm_train.training import checkpoint
 
 
@@ -92,3 +97,28 @@ def test_a_checkpoint_of_a_gpu_is_loaded_without_a_gpu(tmp_path: Path) -> None:
     assert loaded is not None
     assert loaded[1]["optimizer"].device == torch.device("cpu")
     assert loaded[1]["optimizer"].tolist() == [0.0, 1.0, 2.0]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_limit_that_safetensors_or_torch_meets_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    """The kernel refuses alike at `ulimit -f` and at a disk quota; each library hides that in its own way."""
+    small, large = {"w": torch.zeros(3)}, {"w": torch.zeros(100_000)}
+    for weights, state in ((large, small), (small, large)):
+        with files_of_at_most(50_000), pytest.raises(MesmError, match=r"larger than files may be.*with --resume"):
+            checkpoint.save(tmp_path / "checkpoints", 1, weights, state, score=1.0)
+    with (
+        files_of_at_most(50_000),
+        pytest.raises(MesmError, match="larger than files may be"),
+        new_folder(tmp_path / "export") as folder,
+    ):
+        save_file(large, folder / "model.safetensors")
+    assert not list(tmp_path.glob("**/*.safetensors"))
