@@ -116,7 +116,7 @@ class ModelSettings:
     """The faces are then divided by this."""
 
     sparse: SparseSettings = field(default_factory=SparseSettings)
-    """Of kind mesm only."""
+    """Of kind mesm only, but for engine, which kind fe2e has too."""
 
     two_phase: TwoPhaseSettings = field(default_factory=TwoPhaseSettings)
     """Of kinds lf-lstm, lf-transformer, emo-embs and mult only."""

@@ -37,6 +37,7 @@ from mesm_train.training.run_files import PROVENANCE
 from mesm_train.training.selection import Selection, check_selection_score, select_data
 from mesm_train.training.sessions import recorded_session
 from mesm_train.training.setup import Setup, make_model, prepare_run
+from mesm_train.training.unused_settings import unused_settings
 
 # Settings that may change on resume. The number of classes follows from the label view.
 MAY_CHANGE = {
@@ -100,6 +101,8 @@ def start_run(
                 await_start(run, start, min(VISIBLE_SECONDS, config.ranks.timeout_seconds / 2))
                 setup = prepare_run(config, run, ranks=ranks)
         check_same_on_all_ranks(setup)
+        for sentence in unused_settings(config, setup.config):
+            logger.say(f"note: {sentence}")
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
         if config.optim.compile:
