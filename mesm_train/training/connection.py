@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 from torch.distributed import PrefixStore, Store, rendezvous  # type: ignore[attr-defined]
 
-from mesm_data.errors import InputError, MesmError
+from mesm_data.errors import InputError, MesmError, first_line
 from mesm_train.training.distributed import ALONE, LostRanks, Ranks
 
 LEAVE_SECONDS = 5.0
@@ -87,7 +87,14 @@ def _torchrun_store(timeout: timedelta) -> Store:
             "torchrun cannot restart ranks on several machines through its own store: set "
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 where torchrun starts, or omit --max-restarts"
         )
-    store: Store = next(rendezvous("env://", timeout=timeout))[0]
+    try:
+        store: Store = next(rendezvous("env://", timeout=timeout))[0]
+    except distributed.DistError as error:
+        place = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
+        raise MesmError(
+            f"rank {environment['RANK']} cannot meet the others at {place} ({first_line(error)}): that is to be a free "
+            "port of the machine of rank 0, which the others can reach"
+        ) from None
     return PrefixStore(f"restart {environment['TORCHELASTIC_RESTART_COUNT']}", store) if shared else store
 
 

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 from mesm_cli.console import Stopped
 from mesm_cli.run import StopFlag
+
+from mesm_data.errors import MesmError
+from mesm_train.training.connection import connect_ranks
 
 LAUNCHER = """
 import os, sys
@@ -46,3 +50,15 @@ def test_a_signal_that_arrives_a_second_time_through_torchrun_still_lets_a_rank_
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+        with (
+            pytest.raises(MesmError, match=f"rank 0 cannot meet the others at 127.0.0.1:{port} .*already in use"),
+            connect_ranks("cpu", 5),
+        ):
+            pass
