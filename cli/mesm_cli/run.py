@@ -67,7 +67,7 @@ def run(
     folder = out or Path("runs") / config.name
     logger = _make_logger(folder, tensorboard=tensorboard, wandb=wandb, profile=profile, log_seconds=log_seconds)
     if processes > 1 and os.environ.pop(LAUNCHED, None) is None:
-        _launch(processes)
+        _launch(processes, folder)
     from mesm_train.runs.run import start_run
     from mesm_train.training.connection import connect_ranks
     from mesm_train.training.launch import terminate_with_launcher
@@ -89,9 +89,10 @@ def run(
         console.say(f"next: mesm-train eval {folder}{'' if config.eval.test else ' --split valid'}")
 
 
-def _launch(count: int) -> Never:
-    """Run this command as `count` ranks."""
-    from mesm_train.training.launch import launch_ranks
+def _launch(count: int, folder: Path) -> Never:
+    """Run this command as `count` ranks. A signal that comes when the run is finished has stopped nothing: code 0."""
+    from mesm_train.training.launch import STOPPED_EXIT_CODE, launch_ranks
+    from mesm_train.training.sessions import read_sessions
 
     if "RANK" in os.environ:
         raise InputError(
@@ -99,7 +100,10 @@ def _launch(count: int) -> Never:
         )
     os.environ[LAUNCHED] = "1"
     program = "from mesm_cli.train import main; main()"
-    sys.exit(launch_ranks(count, [sys.executable, "-c", program, *sys.argv[1:]]))
+    before = len(read_sessions(folder))
+    code = launch_ranks(count, [sys.executable, "-c", program, *sys.argv[1:]])
+    finished = any(session.outcome == "finished" for session in read_sessions(folder)[before:])
+    sys.exit(0 if finished and code == STOPPED_EXIT_CODE else code)
 
 
 def _make_logger(

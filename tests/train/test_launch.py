@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mesm_cli.console import Stopped
 from mesm_cli.run import StopFlag
+from small_runs import small_recipe
 
 from mesm_data.errors import MesmError
 from mesm_train.training.connection import connect_ranks
@@ -62,3 +64,17 @@ def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None
             connect_ranks("cpu", 5),
         ):
             pass
+
+
+def test_a_signal_to_a_finished_run_of_several_ranks_is_no_failure(dataset: Path, tmp_path: Path) -> None:
+    """It comes while the report is written, or later: then there is nothing that it could stop."""
+    recipe, program = small_recipe(tmp_path, dataset), "from mesm_cli.train import main; main()"
+    options = ["run", str(recipe), "--nproc-per-node", "2", "--set", "optim.epochs=1", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-c", program, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("test ("):
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert (tmp_path / "run" / "report.html").exists()
