@@ -91,6 +91,7 @@ def start_run(
                 check_selection_score(selection)  # likewise: not after the last epoch
                 if (run / "config.yaml").exists():
                     check_data_unchanged(selection, run)
+                    note_other_environment(selection, run, logger)
                 setup = make_model(selection, run)
                 locks.enter_context(folder_lock(run / ".lock" / "pid"))
                 record_run(setup, run)
@@ -223,6 +224,17 @@ def check_settings_unchanged(before: RunConfig, now: RunConfig, run: Path) -> No
                 f"{run} was started with {name} = {old.get(name)!r}, now it is {new.get(name)!r}: restore it to "
                 "resume, or give another --out"
             )
+
+
+def note_other_environment(selection: Selection, run: Path, logger: RunLogger) -> None:
+    """Say what differs of the code and the machine from those that the run was started with, and what follows."""
+    recorded = (read_checked_json(run / "provenance.json", PROVENANCE), selection.provenance)
+    before, now = ({part: each.get(part, {}) for part in ("code", "environment")} for each in recorded)
+    if differences := provenance_differences(before, now):
+        logger.say(
+            f"note: this run was started with other code or elsewhere ({'; '.join(differences)}): from here on its "
+            "results are close to those of an uninterrupted run, but may not be the same to the bit"
+        )
 
 
 def check_data_unchanged(selection: Selection, run: Path) -> None:

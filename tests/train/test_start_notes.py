@@ -1,10 +1,11 @@
-"""Settings that have no effect on a run are named at its start."""
+"""What a run says at its start: settings that have no effect on it, and that it is resumed elsewhere."""
 
+import json
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from small_runs import small_recipe
+from small_runs import small_recipe, train_small
 
 from mesm_train.config.recipe_files import load_recipe, recipes
 from mesm_train.runs.run import start_run
@@ -38,19 +39,35 @@ def test_what_a_kind_of_model_does_not_use_is_named(recipe: str, sets: str, unus
     assert sentence == f"this run (model.kind {config.model.kind}) does not use {unused}"
 
 
+class Spoken(NullLogger):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
 def test_what_a_run_calls_unused_changes_none_of_its_weights(dataset: Path, tmp_path: Path) -> None:
-    recipe, spoken, weights = small_recipe(tmp_path, dataset), list[str](), []
-
-    class Spoken(NullLogger):
-        def say(self, line: str) -> None:
-            spoken.append(line)
-
+    recipe, spoken, weights = small_recipe(tmp_path, dataset), Spoken(), []
     sets = ["optim.epochs=1", "model.classes=7", "model.hidden=32", "model.dropout=.5", "augment.mask_seconds=1"]
     for name, count in (("plain", 1), ("changed", len(sets))):
         config = load_recipe(str(recipe), sets[:count])
-        start_run(config, tmp_path / name, resume=False, stop=lambda: False, logger=Spoken())
+        start_run(config, tmp_path / name, resume=False, stop=lambda: False, logger=spoken)
         [path] = (tmp_path / name / "checkpoints").glob("*/model.safetensors")
         weights.append({name: tensor.tolist() for name, tensor in load_file(path).items()})
     assert weights[0] == weights[1]
-    assert "note: model.classes is 6 and not 7: it follows from the data" in spoken
-    assert any("augment.mask_seconds" in line for line in spoken if line.startswith("note: this run"))
+    assert "note: model.classes is 6 and not 7: it follows from the data" in spoken.lines
+    assert any("augment.mask_seconds" in line for line in spoken.lines if line.startswith("note: this run"))
+
+
+def test_a_run_that_is_resumed_elsewhere_names_what_differs(dataset: Path, tmp_path: Path) -> None:
+    recipe, run, spoken = small_recipe(tmp_path, dataset), tmp_path / "run", Spoken()
+    config = train_small(recipe, run, "optim.epochs=1")
+    start_run(config, run, resume=True, stop=lambda: False, logger=spoken)
+    assert not any("elsewhere" in line for line in spoken.lines)
+    facts = json.loads((run / "provenance.json").read_text())
+    facts["environment"]["threads"] = 99
+    (run / "provenance.json").write_text(json.dumps(facts))
+    start_run(config, run, resume=True, stop=lambda: False, logger=spoken)
+    [note] = [line for line in spoken.lines if "elsewhere" in line]
+    assert "(environment.threads: 99 before, 1 now)" in note
