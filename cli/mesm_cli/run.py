@@ -174,12 +174,15 @@ SAME_SIGNAL_SECONDS = 10.0  # within which a repeated signal to one of several r
 class StopFlag:
     """Ctrl-C and SIGTERM make the loop save and end after the current step; a second signal ends it at once.
 
-    A rank that torchrun started may receive a signal twice: from torchrun, and from SLURM or the terminal.
+    A rank that torchrun started may receive a signal twice: from torchrun, and from SLURM or the terminal. So may a run
+    whose parent is killed: from each thread of it.
     """
 
     def __init__(self) -> None:
+        from mesm_train.training.launch import ENDS_WITH_PARENT
+
         self._since: float | None = None
-        self._forwarded = "RANK" in os.environ  # also to a single rank
+        self._forwarded = bool(os.environ.keys() & {"RANK", ENDS_WITH_PARENT})  # also to a single rank
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __call__(self) -> bool:

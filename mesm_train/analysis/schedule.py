@@ -17,6 +17,7 @@ from mesm_data.storage.parallel import available_cpus
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump
 from mesm_train.runs.run import start_run
+from mesm_train.training.launch import ENDS_WITH_PARENT
 from mesm_train.training.progress import RunLogger
 
 PROGRAM = "from mesm_cli.train import main; main()"
@@ -118,7 +119,7 @@ def _start(name: str, config: RunConfig, out: Path, slot: int, jobs: int) -> _Pr
     with atomic_write(recipe) as file:
         file.write(dump(config).encode())
     command = [sys.executable, "-c", PROGRAM, "run", str(recipe), "--out", str(out / name), "--resume"]
-    environment = {**os.environ, **_share(slot, jobs)}
+    environment = {**os.environ, **_share(slot, jobs), ENDS_WITH_PARENT: "1"}
     with log.open("ab") as file:
         # A group of its own: Ctrl-C reaches it through `stop`, once.
         popen = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)

@@ -13,6 +13,7 @@ from mesm_data.storage.parallel import available_cpus
 
 STOPPED_EXIT_CODE = 130  # after Ctrl-C or SIGTERM
 SHUTDOWN_SECONDS = "60"  # that ranks have to save and end after a signal
+ENDS_WITH_PARENT = "MESM_ENDS_WITH_PARENT"  # set for the runs that `analysis.schedule` starts
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
@@ -71,7 +72,7 @@ def describe_signal(number: int) -> str:
 
 
 def terminate_with_launcher() -> None:
-    """Let the kernel send SIGTERM to this process when torchrun or `launch_ranks`, which started it, ends (Linux)."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+    """Let the kernel send SIGTERM to this process when torchrun, or what else of mesm started it, ends (Linux)."""
+    if os.environ.keys() & {"TORCHELASTIC_RUN_ID", ENDS_WITH_PARENT} and sys.platform == "linux":
         parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from small_runs import small_recipe
 
 from mesm_data.errors import MesmError
 from mesm_train.training.connection import connect_ranks
+from mesm_train.training.sessions import read_sessions
 
 LAUNCHER = """
 import os, sys
@@ -78,3 +80,29 @@ def test_a_signal_to_a_finished_run_of_several_ranks_is_no_failure(dataset: Path
                 process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
     assert (tmp_path / "run" / "report.html").exists()
+
+
+SCHEDULE = """
+import sys
+from pathlib import Path
+from mesm_train.analysis.schedule import run_all
+from mesm_train.config.recipe_files import load_recipe
+from mesm_train.training.progress import NullLogger
+config = load_recipe(sys.argv[1], ["optim.epochs=100000", "optim.patience=0"])
+run_all({"one": config}, Path(sys.argv[2]), jobs=2, stop=lambda: False, logger=NullLogger())
+"""
+
+
+def test_the_runs_of_a_killed_cross_validation_save_and_end(dataset: Path, tmp_path: Path) -> None:
+    """Or the same command would meet them in its folders for hours."""
+    recipe, run = small_recipe(tmp_path, dataset), tmp_path / "one"
+    command = [sys.executable, "-c", SCHEDULE, str(recipe), str(tmp_path)]
+    deadline = time.monotonic() + 120
+    with subprocess.Popen(command) as process:
+        while not (run / "checkpoints" / "last.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+    while not (sessions := read_sessions(run)) or sessions[-1].outcome is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert sessions[-1].outcome == "stopped"
