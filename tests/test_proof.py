@@ -116,6 +116,14 @@ def test_exactly_the_different_samples_are_named(
     assert {line.split(maxsplit=1)[1].split(":")[0] for line in checked.stdout.splitlines()} == names
 
 
+def test_verify_against_a_lock_shows_how_far_it_is(dataset: Path, mesm_data: Command) -> None:
+    """All shards are read a second time for it."""
+    done = mesm_data("verify", dataset, "--against", dataset / "recipe.lock")
+    count = len(Dataset(dataset).keys)
+    assert f"{count} identical, 0 equivalent, 0 different" in done.stderr
+    assert re.search(f"against: +0%.* 0/{count} ", done.stderr)
+
+
 def test_a_lock_contains_only_ids_digests_and_numbers(dataset: Path) -> None:
     lock_content = read_json(dataset / "recipe.lock")
     assert set(lock_content) == {

@@ -52,7 +52,9 @@ def verify(
     console.say(f"{path}: all {info['counts']['ok']} samples are as recorded, root {info['root']}")
     say_detector(info["recipe"])
     if lock:
-        comparisons = lock_comparison.compare_dataset(path, lock)
+        count = info["counts"]["ok"]
+        with ProgressBar("sample", leave=False) as bar:
+            comparisons = lock_comparison.compare_dataset(path, lock, bar("against", count, count))
         for key, verdict, what in comparisons:
             if verdict != lock_comparison.IDENTICAL:
                 console.show(f"{verdict}: {key}: {what}")

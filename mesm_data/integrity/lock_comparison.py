@@ -23,6 +23,7 @@ from mesm_data.integrity.lock_reader import Lock
 from mesm_data.integrity.lock_writer import KEYED_FIELDS, LOCK_NAME, lock_entries, lock_header
 from mesm_data.storage.files import atomic_write
 from mesm_data.storage.json_files import read_json
+from mesm_data.storage.progress import Step, no_step
 
 REBUILD_NAME = "rebuild.csv"
 
@@ -50,12 +51,15 @@ def compare_build(out: Path, lock: Lock) -> list[SampleComparison]:
     return comparisons
 
 
-def compare_dataset(path: Path, lock: Lock) -> list[SampleComparison]:
-    """Compare a dataset by its shards, whose bytes are hashed again. Raises InputError if it is of another corpus."""
+def compare_dataset(path: Path, lock: Lock, step: Step = no_step) -> list[SampleComparison]:
+    """Compare a dataset by its shards, whose bytes are hashed again. Calls `step(1)` for each of its samples.
+
+    Raises InputError if it is of another corpus.
+    """
     dataset = Dataset(path, check=True)
     if dataset.info["corpus"] != lock.recipe.corpus:
         raise InputError(f"{lock.path} is of {lock.recipe.corpus}, {path} of {dataset.info['corpus']}")
-    return compare_samples(lock, lock_entries(dataset), lock_header(dataset)["failed"])
+    return compare_samples(lock, lock_entries(dataset, step), lock_header(dataset)["failed"])
 
 
 def summarize(comparisons: Iterable[SampleComparison], lock: Lock, root: str) -> str:
@@ -76,19 +80,19 @@ def compare_samples(
         samples: The entries of the dataset, as from `lock_writer.lock_entries`.
         failed: The keys of the dataset's failed utterances.
     """
-    entries = {entry["id"]: entry for entry in samples}
     failed = set(failed)
-    comparisons = []
-    for key in sorted({*lock.samples, *entries}):
-        if key not in entries:
-            what = "failed here" if key in failed else "not here"
-            comparisons.append(SampleComparison(key, DIFFERENT, what))
-        elif key not in lock.samples:
-            what = "failed there" if key in lock.header["failed"] else "not in the lock"
-            comparisons.append(SampleComparison(key, DIFFERENT, what))
+    comparisons = {}
+    for entry in samples:
+        key = entry["id"]
+        if key in lock.samples:
+            comparisons[key] = compare_sample(lock.samples[key], entry)
         else:
-            comparisons.append(compare_sample(lock.samples[key], entries[key]))
-    return comparisons
+            what = "failed there" if key in lock.header["failed"] else "not in the lock"
+            comparisons[key] = SampleComparison(key, DIFFERENT, what)
+    for key in lock.samples.keys() - comparisons.keys():
+        what = "failed here" if key in failed else "not here"
+        comparisons[key] = SampleComparison(key, DIFFERENT, what)
+    return [comparisons[key] for key in sorted(comparisons)]
 
 
 def compare_sample(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> SampleComparison:

@@ -45,9 +45,8 @@ def write_lock(out: Path, step: Step = no_step) -> None:
 
     dataset = Dataset(out)
     samples: dict[str, bytes] = {}
-    for entry in lock_entries(dataset):
+    for entry in lock_entries(dataset, step):
         samples[entry["id"]] = canonical_json(entry)
-        step(1)
     before, empty, after = canonical_json({**lock_header(dataset), "samples": []}).partition(b'"samples":[]')
     with atomic_write(out / LOCK_NAME) as file:
         file.write(before + empty[:-1])
@@ -71,8 +70,8 @@ def lock_header(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
-    """The entries of all built samples, shard by shard, so that one shard is mapped at a time."""
+def lock_entries(dataset: "Dataset", step: Step = no_step) -> Iterator[dict[str, Any]]:
+    """The entries of all built samples, shard by shard, so that one shard is mapped at a time; `step(1)` after each."""
     from mesm_data.dataset.dataset_dir import read_clip, read_clip_index
 
     clips: dict[str, dict[str, Any]] = {}
@@ -87,6 +86,7 @@ def lock_entries(dataset: "Dataset") -> Iterator[dict[str, Any]]:
             **lock_entry(dataset[key], rows[key]),
             "clip": describe_clip(read_clip(dataset.path, clip)) if clip else None,
         }
+        step(1)
 
 
 def lock_entry(sample: "Sample", row: dict[str, Any]) -> dict[str, Any]:
