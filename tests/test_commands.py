@@ -14,7 +14,6 @@ import pytest
 import torch
 import yaml
 from commands import run_command
-from mesm_cli import console
 from mesm_cli.progress_bar import ProgressBar
 from mesm_cli.settings import complete_key, complete_recipe
 
@@ -174,7 +173,7 @@ def test_a_result_is_written_above_the_bar_and_the_bar_stays(monkeypatch: pytest
         for number in range(2):
             bar.show(f"clip {number}")
             step(1)
-        bar.show("failed: the last", write=console.say)
+        bar.say("failed: the last")
     text = terminal.getvalue()
     for line in ("clip 0", "clip 1", "failed: the last"):
         assert re.search(rf"\r *\r{line}\n\rpredict: ", text), text

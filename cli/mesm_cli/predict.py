@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mesm_cli import console
 from mesm_cli.progress_bar import ProgressBar
 from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.progress import no_step
@@ -105,7 +104,7 @@ def predict(
             if as_json:
                 bar.show(output.as_line(result))
             elif isinstance(result, Failure):
-                bar.show(f"failed: {result.reason}", write=console.say)
+                bar.say(f"failed: {result.reason}")
             else:
                 bar.show(result)
     predictions = [result for result in results if isinstance(result, Prediction)]
@@ -128,7 +127,7 @@ def _predict_files(
     workers: int,
     bar: ProgressBar,
 ) -> "Iterator[Prediction | Failure]":
-    """The predictions of all files in their order, with a bar on a terminal."""
+    """The predictions of all files in their order; `bar` shows how many there are on a terminal."""
     from dataclasses import replace
 
     from mesm_train.inference.result import Failure

@@ -41,16 +41,23 @@ class ProgressBar:
         update: Step = self._bar.update
         return update
 
-    def show(self, data: object, *, write: Callable[[Any], None] = console.show) -> None:
-        """Write a line of the result, or by `write` another message, above the bar."""
+    def show(self, data: object) -> None:
+        """Write a line of the result above the bar."""
+        self._write(console.show, data)
+
+    def say(self, message: str) -> None:
+        """Write a message above the bar."""
+        self._write(console.say, message)
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _write(self, write: Callable[[Any], None], data: object) -> None:
         if self._bar is not None:
             self._bar.clear()
         write(data)
         if self._bar is not None:
             self._bar.refresh()
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
     def _close(self) -> None:
         if self._bar is not None:

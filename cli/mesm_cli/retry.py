@@ -48,6 +48,6 @@ def retry(
             engine=engine.value,
             face_model=face_model,
             progress=bar,
-            report=console.say,
+            report=bar.say,
         )
     report(path, info)

@@ -1,11 +1,14 @@
 """Guarantees of predict: the same input as the build makes, nothing invented, everything named."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +45,25 @@ def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) ->
     assert list(here.values) == ["ang", "exc", "fru", "hap", "neu", "sad"]
     assert here.meaning("ang") == "Anger"
     assert "trained on synthetic data in the layout of iemocap" in repr(mesm_train.load(fe2e_run, device="cpu"))
+
+
+def test_on_a_terminal_predictions_begin_a_line_of_their_own(fe2e_run: Path, dialog: Path, tmp_path: Path) -> None:
+    """Not behind the bar, which is cleared first."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no media")
+    command = [sys.executable, "-c", "from mesm_cli.train import main; main()", "predict", fe2e_run, broken, dialog]
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (40, 100))  # without a width, no bar is drawn
+    with subprocess.Popen([*command, "--allow-missing", "--end", "2"], stdout=end, stderr=end):
+        os.close(end)
+        shown = b""
+        with suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as output:  # EIO when the process ends
+            while block := output.read(4096):
+                shown += block
+    lines = re.split(r"[\r\n]+", shown.decode())
+    assert any(line.startswith("predict:   0%") for line in lines)
+    for begin in ("failed: ", f"{dialog.name} 0.00-2.00 s"):
+        assert any(line.startswith(begin) for line in lines), lines
 
 
 def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
