@@ -10,7 +10,7 @@ from mesm_data.storage.json_files import canonical_json
 from mesm_data.storage.machine_errors import raise_resource_error
 
 SourceSizes = dict[str, int]  # path relative to the corpus root -> bytes
-SourceTimes = dict[str, str]  # path relative to the corpus root -> modification time in ns, which JSON might round
+SourceTimes = dict[str, int]  # path relative to the corpus root -> modification time in ns
 UtteranceDigests = dict[str, str]  # key -> sha256 of all that the scan says of the utterance
 Stamp = tuple[int, int]  # size in bytes, modification time in ns
 Stamps = dict[str, Stamp]  # path relative to the corpus root -> stamp
@@ -36,8 +36,8 @@ def source_sizes(corpus: Corpus) -> SourceSizes:
 
 def source_times(corpus: Corpus) -> SourceTimes:
     """Return the modification time of every source file and image folder."""
-    stamps = (file_stamps(corpus.root, recording) for recording in corpus.recordings)
-    return {name: str(time) for group in stamps for name, (_, time) in group.items()}
+    names = {name for recording in corpus.recordings for name in recording_files(recording)}
+    return {name: stamp[1] for name in sorted(names) if (stamp := file_stamp(corpus.root / name))}
 
 
 def utterance_digests(corpus: Corpus) -> UtteranceDigests:
@@ -48,11 +48,15 @@ def utterance_digests(corpus: Corpus) -> UtteranceDigests:
     return {utterance.key: sha256(ascii(utterance).encode()).hexdigest() for utterance in corpus.utterances()}
 
 
+def recording_files(recording: Recording) -> set[str]:
+    """Return the files and image folders of a recording."""
+    names = {name for utterance in recording.utterances for name in source_files(recording, utterance)}
+    return names | {utterance.clip_source.path for utterance in recording.utterances if utterance.clip_source}
+
+
 def file_stamps(root: Path, recording: Recording) -> Stamps:
     """Return the stamps of a recording's existing files and image folders, to detect that one was replaced."""
-    names = {name for utterance in recording.utterances for name in source_files(recording, utterance)}
-    names |= {utterance.clip_source.path for utterance in recording.utterances if utterance.clip_source}
-    return {name: stamp for name in sorted(names) if (stamp := file_stamp(root / name))}
+    return {name: stamp for name in sorted(recording_files(recording)) if (stamp := file_stamp(root / name))}
 
 
 def file_stamp(path: Path) -> Stamp | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mesm_data.corpora.inventory import file_stamps, source_files
+from mesm_data.corpora.inventory import recording_files, source_files
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, read_part_record
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
@@ -104,6 +104,4 @@ def check_same_content(corpus: Corpus, out: Path, touched: Collection[str], prog
 
 def _touched_recordings(corpus: Corpus, touched: Collection[str]) -> list[Recording]:
     """The recordings with a touched file."""
-    names = set(touched)
-    recordings = corpus.recordings if names else ()
-    return [recording for recording in recordings if names & file_stamps(corpus.root, recording).keys()]
+    return [recording for recording in corpus.recordings if not recording_files(recording).isdisjoint(touched)]

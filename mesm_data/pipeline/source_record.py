@@ -59,7 +59,7 @@ def load_source_index(out: Path) -> SourceIndex | None:
     path = out / ".build" / "source.json"
     if not path.exists():
         return None
-    shape = {"root": str, "files": MapOf(int), "times?": MapOf(str), "utterances": MapOf(str)}
+    shape = {"root": str, "files": MapOf(int), "times?": MapOf(int), "utterances": MapOf(str)}
     index = read_checked_json(path, shape)
     return SourceIndex(_from_uri(index["root"]), index["files"], index.get("times", {}), index["utterances"])
 

@@ -1,6 +1,5 @@
 """From a media file to what a model reads, by the code of the build: the same faces and samples to the bit."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import repeat, takewhile
@@ -67,8 +66,7 @@ def decode(
     for path in filter(None, (first.path, first.audio)):
         if not path.is_file():
             raise InputError(f"{path}: there is no such file")
-    if any(math.isinf(clip.end) for clip in clips):
-        clips = [to_file_end(clip) if math.isinf(clip.end) else clip for clip in clips]
+    clips = to_file_end(clips)
     utterances = as_utterances(clips, square)
     folder, count = first.path.absolute().parent, len(clips)
     sounds = _sounds(folder, utterances, recipe) if "a" in modalities else repeat(None, count)

@@ -28,7 +28,8 @@ def windows(clip: Clip, *, seconds: float, step: float) -> list[Clip]:
             f"{clip.path}: windows need the times of the words: give subtitles, --words, or --align with the text"
         )
     if math.isinf(clip.end):
-        clip = with_late_words(to_file_end(clip))
+        [clip] = to_file_end([clip])
+        clip = with_late_words(clip)
     length = clip.end - clip.start
     if clip.words is not None:  # the middle of a word, or subtitle, that outlasts the file may lie beyond its end
         clip = replace(

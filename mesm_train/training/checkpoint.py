@@ -128,7 +128,7 @@ def _previous(folder: Path, step: int) -> Path:
 
 
 def _write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write one file and sync it to disk. torch does not tell why it cannot write: then one more write raises that."""
+    """Write one file and sync it to disk. torch hides why it cannot write: one more write raises it."""
     try:
         write(path)
     except RuntimeError:

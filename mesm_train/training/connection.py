@@ -92,8 +92,8 @@ def _torchrun_store(timeout: timedelta) -> Store:
     except distributed.DistError as error:
         place = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
         raise MesmError(
-            f"rank {environment['RANK']} cannot meet the others at {place} ({first_line(error)}): that is to be a free "
-            "port of the machine of rank 0, which the others can reach"
+            f"rank {environment['RANK']} cannot meet the others at {place} ({first_line(error)}): MASTER_ADDR and "
+            "MASTER_PORT must name a free port of rank 0's machine that the others can reach"
         ) from None
     return PrefixStore(f"restart {environment['TORCHELASTIC_RESTART_COUNT']}", store) if shared else store
 

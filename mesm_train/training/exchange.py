@@ -1,4 +1,4 @@
-"""What ranks tell each other in each step beside gradients: a few numbers and the statistics of batch norm."""
+"""What ranks exchange in each step beside gradients: a few numbers and the statistics of batch norm."""
 
 import torch
 from torch import Tensor, distributed, nn

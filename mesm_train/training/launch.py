@@ -72,7 +72,7 @@ def describe_signal(number: int) -> str:
 
 
 def terminate_with_launcher() -> None:
-    """Let the kernel send SIGTERM to this process when torchrun, or what else of mesm started it, ends (Linux)."""
+    """Let the kernel send SIGTERM to this process when torchrun or `run_all`, which started it, ends (Linux)."""
     if os.environ.keys() & {"TORCHELASTIC_RUN_ID", ENDS_WITH_PARENT} and sys.platform == "linux":
         parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)

@@ -20,6 +20,17 @@ device: cpu
 """
 
 
+class RecordedLines(NullLogger):
+    """Keeps what a run prints."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Keep the line."""
+        self.lines.append(line)
+
+
 def small_recipe(folder: Path, dataset: Path, settings: str = RECIPE) -> Path:
     """A recipe in `folder`, and a split that gives every part some of each class of view six that there is."""
     data = Dataset(dataset)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from small_runs import small_recipe, train_small
+from small_runs import RecordedLines, small_recipe, train_small
 
 from mesm_train.config.recipe_files import load_recipe, recipes
 from mesm_train.runs.run import start_run
-from mesm_train.training.progress import NullLogger
 from mesm_train.training.unused_settings import unused_settings
 
 
@@ -39,16 +38,8 @@ def test_what_a_kind_of_model_does_not_use_is_named(recipe: str, sets: str, unus
     assert sentence == f"this run (model.kind {config.model.kind}) does not use {unused}"
 
 
-class Spoken(NullLogger):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_what_a_run_calls_unused_changes_none_of_its_weights(dataset: Path, tmp_path: Path) -> None:
-    recipe, spoken, weights = small_recipe(tmp_path, dataset), Spoken(), []
+    recipe, spoken, weights = small_recipe(tmp_path, dataset), RecordedLines(), []
     sets = ["optim.epochs=1", "model.classes=7", "model.hidden=32", "model.dropout=.5", "augment.mask_seconds=1"]
     for name, count in (("plain", 1), ("changed", len(sets))):
         config = load_recipe(str(recipe), sets[:count])
@@ -61,7 +52,7 @@ def test_what_a_run_calls_unused_changes_none_of_its_weights(dataset: Path, tmp_
 
 
 def test_a_run_that_is_resumed_elsewhere_names_what_differs(dataset: Path, tmp_path: Path) -> None:
-    recipe, run, spoken = small_recipe(tmp_path, dataset), tmp_path / "run", Spoken()
+    recipe, run, spoken = small_recipe(tmp_path, dataset), tmp_path / "run", RecordedLines()
     config = train_small(recipe, run, "optim.epochs=1")
     start_run(config, run, resume=True, stop=lambda: False, logger=spoken)
     assert not any("elsewhere" in line for line in spoken.lines)

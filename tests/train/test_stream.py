@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from object_store import BUCKET, ObjectStore, in_many_shards
 from rank_workers import journal, ranks, small_recipe, trained
+from small_runs import RecordedLines
 
 from mesm_data.dataset.reader import Dataset
 from mesm_data.dataset.remote_shards import open_dataset
@@ -21,7 +22,6 @@ from mesm_train.config.settings import LoaderConfig
 from mesm_train.data.loader import Loader
 from mesm_train.data.stream import STREAM_NOTE, ShardStream
 from mesm_train.runs.run import start_run
-from mesm_train.training.progress import NullLogger
 
 LIMIT = 300_000  # bytes of a shard
 
@@ -182,21 +182,13 @@ def test_an_object_store_is_streamed_through_faults_and_nothing_is_kept(
         keys_of(ShardStream(source, source.keys, seed=3))
 
 
-class Spoken(NullLogger):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_a_run_reports_the_limits_of_a_stream_and_is_reproducible(local: Path, tmp_path: Path) -> None:
     from mesm_train.config.recipe_files import load_recipe
 
     recipe = small_recipe(tmp_path, local)
     losses = []
     for name in ("one", "two"):
-        spoken = Spoken()
+        spoken = RecordedLines()
         config = load_recipe(recipe, ["loader.source=webdataset", "optim.epochs=1"])
         assert start_run(config, tmp_path / name, resume=False, stop=lambda: False, logger=spoken)
         assert spoken.lines[0] == f"note: {STREAM_NOTE}"
