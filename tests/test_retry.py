@@ -28,6 +28,7 @@ from mesm_data.pipeline.executors.base import WorkerDied
 from mesm_data.pipeline.executors.local import run_local
 from mesm_data.pipeline.job import Job
 from mesm_data.pipeline.retry import retry_dataset
+from mesm_data.publishing.croissant import write_croissant
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import read_json
 from mesm_data.storage.progress import no_progress
@@ -117,10 +118,12 @@ def test_retry_equals_a_new_build_of_the_repaired_corpus(
     built = [row for row in before.rows.values() if row["status"] != "excluded"]
     kept = [row for row in built if row["key"] not in lost and row["dialog"] != sorted(utterances(source))[0]]
     assert 0 < len(kept) < len(built)
+    described = write_croissant(out)
     done = mesm_data("retry", out, "--source", source, "--workers", "1")
     assert everything(out) == fresh
     assert list(verify(out)) == []
     assert not (out / "failures.csv").exists()
+    assert not described.exists()  # its digests were those of the dataset before
     assert done.stdout.strip() == f"root {fresh['described']['root']}"
     assert f"changed: {video_of(source, sorted(utterances(source))[1]).relative_to(source)}" in done.stderr
     assert f"{len(built) - len(kept)} of {len(built)} utterances are done again" in done.stderr

@@ -172,6 +172,7 @@ HUGGING_FACE = '{"file_name": "b.wav", "emotion": "sad"}\n{"file_name": "sub/c.m
         ("metadata.jsonl", HUGGING_FACE, {"b": ("b.wav", None), "sub/c": ("sub/c.mov", None)}),
         ("n.tsv", "file\temotion\tsplit\nb.wav\thappy\tDevelopment\n", {"b": ("b.wav", "valid")}),
         ("e.csv", "sep=;\r\nfile;emotion\r\nb.wav;happy\r\n", {"b": ("b.wav", None)}),
+        ("p.csv", "file|text|emotion\na.mp4|Well, no; never.|sad\n", {"a": ("a.mp4", None)}),
         ("u.csv", "file,emotion\nb.wav,happy\n".encode("utf-16"), {"b": ("b.wav", None)}),
     ],
 )

@@ -91,7 +91,7 @@ def _read_separated(path: Path, text: str, separator: str | None) -> "pd.DataFra
     text = text.lstrip("\r\n")
     first = text.partition("\n")[0]
     if separator is None:
-        separator = max((",", ";", "\t"), key=first.count)
+        separator = max((",", ";", "\t", "|"), key=first.count)
     try:
         # With header=None, pandas does not rename duplicate columns.
         cells = pd.read_csv(
