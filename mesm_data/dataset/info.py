@@ -11,6 +11,7 @@ from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_models import Count, JsonModel, Sha256, validate_json
 
 SHARD_FORMAT = 2
+CROISSANT_FILE = "croissant.json"  # beside dataset.json: its description for machines
 STATUSES = ("ok", "failed", "excluded")
 SHARD_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}\.tar"
 

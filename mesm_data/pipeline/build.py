@@ -18,6 +18,7 @@ from typing import Any
 
 from mesm_data.corpora.inventory import describe_source
 from mesm_data.dataset.dataset_dir import write_dataset
+from mesm_data.dataset.info import CROISSANT_FILE
 from mesm_data.dataset.manifest import manifest_row
 from mesm_data.dataset.parts import DamagedPart, completed_parts, delete_part, finish_part, remaining_work
 from mesm_data.dataset.recipe import Recipe
@@ -36,7 +37,6 @@ from mesm_data.pipeline.selection import select_utterances
 from mesm_data.pipeline.source_comparison import check_same_content, delete_replaced_parts
 from mesm_data.pipeline.source_record import index_source, load_source_index, save_source_index
 from mesm_data.pipeline.worker import build_recording
-from mesm_data.publishing import croissant
 from mesm_data.schema.recordings import Corpus, Recording
 from mesm_data.splits.groups import group_by_split, load_groups
 from mesm_data.storage.file_locks import folder_lock
@@ -154,7 +154,7 @@ def resume_build(run: BuildRun) -> dict[str, Any]:
     """
     recordings, excluded = select_utterances(run.corpus, run.recipe)
     run.parts.mkdir(exist_ok=True)
-    for name in (lock_writer.LOCK_NAME, REBUILD_NAME, croissant.NAME):  # of an earlier dataset
+    for name in (lock_writer.LOCK_NAME, REBUILD_NAME, CROISSANT_FILE):  # of an earlier dataset
         (run.out / name).unlink(missing_ok=True)
     remove_temporary_files(run.out, run.parts.parent, run.parts)
     repaired: set[str] = set()

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mesm_data.dataset.dataset_dir import read_dataset_info, schema_from_info
+from mesm_data.dataset.info import CROISSANT_FILE
 from mesm_data.dataset.summary import inspect
 from mesm_data.publishing import facts
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import sha256_file
 from mesm_data.storage.json_files import write_json
 
-NAME = "croissant.json"
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -65,7 +65,7 @@ COLUMNS = {  # of the manifest: type and meaning
 
 def write_croissant(path: Path, out: Path | None = None) -> Path:
     """Describe the dataset in `path` in the file `out`, by default DIR/croissant.json. Raises as `inspect`."""
-    target = out or path / NAME
+    target = out or path / CROISSANT_FILE
     write_json(target, croissant(path))
     return target
 
