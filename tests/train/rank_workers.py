@@ -54,7 +54,15 @@ COUNTS = [(3, 9_000), (0, 20_000), (2, 0), (1, 4_000), (0, 0), (4, 12_000)]  # f
 
 server = multiprocessing.get_context("forkserver")
 # torch._dynamo is what the first optimizer imports: more than half of a short run's time.
-server.set_forkserver_preload(["torch._dynamo", "pyarrow.parquet", "mesm_train.runs.run", "rank_workers"])
+server.set_forkserver_preload(
+    [
+        "torch._dynamo",
+        "transformers.models.albert.modeling_albert",
+        "pyarrow.parquet",
+        "mesm_train.runs.run",
+        "rank_workers",
+    ]
+)
 
 
 def ranks(
