@@ -53,16 +53,10 @@ SMALL = ModelSettings(
 COUNTS = [(3, 9_000), (0, 20_000), (2, 0), (1, 4_000), (0, 0), (4, 12_000)]  # faces and samples of each utterance
 
 server = multiprocessing.get_context("forkserver")
-# torch._dynamo is what the first optimizer imports: more than half of a short run's time.
-server.set_forkserver_preload(
-    [
-        "torch._dynamo",
-        "transformers.models.albert.modeling_albert",
-        "pyarrow.parquet",
-        "mesm_train.runs.run",
-        "rank_workers",
-    ]
-)
+# What the processes import but for this preparation, each anew: torch._dynamo comes with the first optimizer and takes
+# more than half of a short run's time. In Python 3.11 the server does not find this module, but what it imports.
+PRELOADED = "pandas pyarrow.parquet pytest torch._dynamo transformers.models.albert.modeling_albert mesm_train.runs.run"
+server.set_forkserver_preload(PRELOADED.split())
 
 
 def ranks(
