@@ -159,6 +159,22 @@ def test_a_recording_without_pictures_is_no_loss_and_a_missing_video_is_one(
     assert "of 1 something was lost" in run(["mesm-data", "retry", "out"]).stderr
 
 
+def test_a_row_has_the_channel_that_it_names_also_of_a_video(
+    tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A voice per channel: the left one speaks, the right one is silent. A mono file has both, which is flagged."""
+    inputs = ("-f", "lavfi", "-i", "testsrc=d=1:s=96x72:r=25", "-f", "lavfi", "-i", "aevalsrc=0.5*sin(2800*t)|0:d=1")
+    (tmp_path / "clips").mkdir()
+    for name, words in {"a.mkv": ("-c:v", "mpeg4", "-c:a", "pcm_s16le"), "m.wav": ("-vn", "-ac", "1")}.items():
+        subprocess.run([ffmpeg_binary(), "-v", "error", *inputs, *words, str(tmp_path / "clips" / name)], check=True)
+    (tmp_path / "t.csv").write_text("id,path,channel\nleft,a.mkv,1\nright,a.mkv,2\nmono,m.wav,2\n")
+    run(["mesm-data", "build", "t.csv", "--root", "clips", "--no-video", "--out", "out"])
+    dataset = Dataset(tmp_path / "out")
+    assert abs(dataset["left"].samples).max() > 16000
+    assert abs(dataset["right"].samples).max() == 0
+    assert [key for key in dataset.keys if "both_voices" in dataset[key].record["flags"]] == ["mono"]
+
+
 def test_a_view_of_numbers_is_trained_and_scored_as_numbers(
     tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

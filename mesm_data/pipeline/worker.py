@@ -155,7 +155,10 @@ def mark_truncated(
 
 def media_flags(sound: AudioSegment, video: VideoResult, channel: str | None) -> list[str]:
     """The flags of an utterance with doubtful media. `channel` is the result of `check_own_channel`."""
-    is_shared = bool(sound.source and sound.source.channel_per_speaker) and sound.channels == 1
+    # A table that names channel 2 of a file expects a voice per channel there.
+    is_shared = sound.channels == 1 and bool(
+        sound.source and (sound.source.channel_per_speaker or (sound.source.channel or 0) > 0)
+    )
     flags = {
         "other_channel": channel == "other",
         "both_voices": is_shared,

@@ -114,6 +114,30 @@ def test_a_file_is_found_by_its_name_as_it_is_written(media: Path) -> None:
     assert paths == {" a.mp4", "sub\\b.mp4", "b.wav", "Raw/v1/2.mp4"}
 
 
+def test_a_file_is_found_by_its_name_without_a_suffix(media: Path) -> None:
+    """Of several files none is chosen, a missing one costs its row alone, and ids keep what is no suffix."""
+    for name in ("two.mp4", "two.wav", "clip.01.mp4", "clip.02.mp4", "text"):
+        (media / name).touch()
+    corpus = corpus_of(media, "t.csv", "file\nsub/c\nlost\nclip.01\nclip.02\n")
+    found = {one.id: one.exclusion or one.audio[0].path for one in corpus.utterances()}
+    assert found == {
+        "sub/c": "sub/c.mov", "lost": ("failed", "lost not found"), "clip.01": "clip.01.mp4", "clip.02": "clip.02.mp4",
+    }  # fmt: skip
+    with pytest.raises(InputError) as error:
+        corpus_of(media, "t.csv", "file\ntwo\ntext\n")
+    first, second = str(error.value).splitlines()[1:]
+    assert first.endswith("row 1, column path: 'two' names two.mp4 and two.wav: write the suffix")
+    assert "row 2, column path: 'text' does not have the suffix of a video or audio file" in second
+
+
+def test_rows_without_times_of_one_file_are_noted(media: Path) -> None:
+    """A column of times under a header that is not recognised would otherwise go unnoticed."""
+    corpus = corpus_of(media, "t.csv", "file,from_ms\na.mp4,0\na.mp4,1500\nb.wav,0\n")
+    assert corpus.notes[-1].startswith("2 rows without times share files with other rows, such as a.mp4: each is the")
+    for table in ("file,start\na.mp4,0\na.mp4,1.5\n", "file,channel\na.mp4,1\na.mp4,2\n"):
+        assert not corpus_of(media, "t.csv", table).notes
+
+
 def test_the_reason_of_a_missing_file_is_true(media: Path) -> None:
     (media / "folder.mp4").mkdir()
     (media / "link.mp4").symlink_to(media / ".git/annex/gone")
@@ -159,6 +183,13 @@ SPEECHBRAIN = {
     "u1": {"wav": "$data_folder/b.wav", "length": 1.0, "emo": "n"},
     "u2": {"wav": "a.mp4", "length": 2.0, "emo": "a"},
 }
+DIARIZATION = {
+    "u1": {
+        "wav": "{root}/b.wav", "duration": 3.0,
+        "emotion": [{"emo": "n", "start": 0.0, "end": 1.2}, {"emo": "a", "start": 1.2, "end": 3.0}],
+    },
+}  # fmt: skip
+MER = "name,discrete,valence\na,happy,2.5\nb,sad,-1\n"
 HUGGING_FACE = '{"file_name": "b.wav", "emotion": "sad"}\n{"file_name": "sub/c.mov", "emotion": "sad"}\n'
 
 
@@ -169,6 +200,8 @@ HUGGING_FACE = '{"file_name": "b.wav", "emotion": "sad"}\n{"file_name": "sub/c.m
         ("db.emotion.csv", AUDFORMAT, {"a": ("a.mp4", None), "b": ("b.wav", None)}),
         ("d.jsonl", EMOBOX, {"x-1": ("b.wav", None), "x-2": ("a.mp4", None)}),
         ("s.json", json.dumps(SPEECHBRAIN), {"u1": ("b.wav", None), "u2": ("a.mp4", None)}),
+        ("sed.json", json.dumps(DIARIZATION), {"u1_1": ("b.wav", None), "u1_2": ("b.wav", None)}),
+        ("train-label.csv", MER, {"a": ("a.mp4", None), "b": ("b.wav", None)}),
         ("metadata.jsonl", HUGGING_FACE, {"b": ("b.wav", None), "sub/c": ("sub/c.mov", None)}),
         ("n.tsv", "file\temotion\tsplit\nb.wav\thappy\tDevelopment\n", {"b": ("b.wav", "valid")}),
         ("e.csv", "sep=;\r\nfile;emotion\r\nb.wav;happy\r\n", {"b": ("b.wav", None)}),
@@ -195,6 +228,8 @@ def test_all_columns_of_the_known_tables_are_read(media: Path) -> None:
     emobox = corpus_of(media, "d.jsonl", EMOBOX)
     assert [by_id(emobox)[id_].audio[0].channel for id_ in ("x-1", "x-2")] == [0, 1]
     assert set(emobox.schema.labels) == {"emo"}
+    segments = corpus_of(media, "sed.json", json.dumps(DIARIZATION)).utterances()
+    assert [(u.start, u.end, u.labels["emo"]) for u in segments] == [(0.0, 1.2, "n"), (1.2, 3.0, "a")]
 
 
 def test_lhotse_supervisions_find_their_recordings(media: Path) -> None:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from unicodedata import normalize
 
 from mesm_data.corpora.source_tree import LFS_POINTER_BYTES, is_lfs_pointer
@@ -46,8 +47,15 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
         if path is None:
             problems.add(number, column, f"{cell!r:.120} is not below {disk.root}")
             return None
-        suffix = PurePosixPath(path).suffix.lower()
-        kind = "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
+        if media_kind(path) is None:
+            found = disk.files_named(path)
+            if len(found) > 1:
+                problems.add(number, column, f"{cell!r:.120} names {' and '.join(found)}: write the suffix")
+                return None
+            path = found[0] if found else path
+        kind = media_kind(path)
+        if kind is None and not PurePosixPath(path).suffix and not disk.exists(path):
+            kind = "audio" if column == "audio" else "video"  # a clip that is missing
         if kind is None:
             problems.add(number, column, f"{cell!r:.120} does not have the suffix of a video or audio file {_ADVICE}")
             return None
@@ -60,6 +68,17 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
         problems.add(number, "path", "no media file is named")
         return None
     return RowMedia(video=files.get("video"), audio=files.get("audio"))
+
+
+def media_kind(path: str) -> Literal["audio", "video"] | None:
+    """Whether the suffix is that of a sound or a video file; None if neither."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return "audio" if suffix in AUDIO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def without_media_suffix(path: str) -> str:
+    """Return the path without the suffix of a media file; another ending, as in `clip.01`, stays."""
+    return path.rpartition(".")[0] if media_kind(path) else path
 
 
 def relative_path(cell: str, root: Path) -> str | None:
@@ -86,6 +105,7 @@ class MediaFiles:
         self._known: dict[str, bool] = {}
         self._lfs_pointers: list[str] = []
         self._names: dict[str, dict[str, list[str]]] = {}  # by folder
+        self._stems: dict[str, dict[str, list[str]]] = {}  # by folder
 
     def exists(self, path: str) -> bool:
         """Whether there is a file of this path."""
@@ -129,6 +149,16 @@ class MediaFiles:
             spelled = [f"{above}{name}/" for above in spelled for name in self._entries(above).get(_folded(part), ())]
         files = [name for name in (entry.removesuffix("/") for entry in spelled) if self.exists(name)]
         return files[0] if len(files) == 1 else path
+
+    def files_named(self, path: str) -> list[str]:
+        """Return the media files whose path is this one and a suffix: the tables of MER name clips so."""
+        folder, slash, stem = path.rpartition("/")
+        above = folder + slash
+        if above not in self._stems:
+            self._stems[above] = {}
+            for name in (name for names in self._entries(above).values() for name in names if media_kind(name)):
+                self._stems[above].setdefault(without_media_suffix(name), []).append(above + name)
+        return self._stems[above].get(stem, [])
 
     def _entries(self, folder: str) -> dict[str, list[str]]:
         """Return the names in a folder by their folded form."""

@@ -5,12 +5,19 @@ Columns, all strings: a path (`path`, `video` or `audio`), and optionally `id`, 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.cells import Problems, Row, label_reader, read_channel, read_flags, read_part, read_times
-from mesm_data.corpora.table.media_files import VIDEO_SUFFIXES, MediaFiles, RowMedia, find_media
+from mesm_data.corpora.table.media_files import (
+    VIDEO_SUFFIXES,
+    MediaFiles,
+    RowMedia,
+    find_media,
+    without_media_suffix,
+)
 from mesm_data.errors import InputError
 from mesm_data.schema.recordings import AudioSource, Corpus, Exclusion, Recording, Utterance, VideoRegion, sample_key
 
@@ -80,9 +87,28 @@ def corpus_from_table(
             f"{len(missing_audio)} rows name a sound file that is missing, such as {min(missing_audio)}: the sound of "
             "their videos is read",
         )
+    notes += _note_repeated_files(utterances)
     return Corpus(
         schema=schema, root=root, recordings=_recordings(utterances, files), notes=notes, file=file
     )  # fmt: skip
+
+
+def _note_repeated_files(utterances: Mapping[str, list[Utterance]]) -> tuple[str, ...]:
+    """Note the rows without times that share a file: each is the whole file, although its label may be of a part."""
+    whole = Counter(
+        (path, one.audio[0].channel)
+        for path, group in utterances.items()
+        for one in group
+        if one.start == 0 and math.isinf(one.end) and one.audio
+    )
+    repeated = [key for key, number in whole.items() if number > 1]
+    if not repeated:
+        return ()
+    return (
+        f"{sum(whole[key] for key in repeated)} rows without times share files with other rows, such as "
+        f"{min(path for path, _ in repeated)}: each is the whole file. If they are parts of it, name the columns of "
+        "their times start and end (seconds)",
+    )
 
 
 def _check_columns(frame: "pd.DataFrame", schema: "CorpusSchema", where: str) -> None:
@@ -106,7 +132,7 @@ def _ids(rows: list[dict[str, str]], numbers: Iterable[int]) -> list[str]:
     """
     if rows and "id" in rows[0]:
         return [row["id"].strip() or str(number + 1) for number, row in zip(numbers, rows, strict=True)]
-    paths = [_first_path(row).rsplit(".", 1)[0] for row in rows]
+    paths = [without_media_suffix(_first_path(row)) for row in rows]
     totals: dict[str, int] = {}
     for path in paths:
         totals[path] = totals.get(path, 0) + 1
@@ -130,6 +156,7 @@ def _utterance(
     is_whole_file = start == 0.0 and math.isinf(end)
     channel = read_channel(number, row, problems)
     audio_files = [path for path in (media.audio, media.video) if path and files.exists(path)]
+    named = media.audio or media.video  # the file whose channel the row names
     text = row.get("text", "").strip()
     return Utterance(
         id=id_,
@@ -146,7 +173,7 @@ def _utterance(
         audio=tuple(
             AudioSource(
                 path=path,
-                channel=channel if path == media.audio else None,
+                channel=channel if path == named else None,
                 span=None if is_whole_file else (start, end),
             )
             for path in audio_files

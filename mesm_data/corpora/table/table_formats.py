@@ -156,8 +156,20 @@ def _json_records(path: Path, text: str) -> list[Any]:
     if isinstance(data, dict):
         if not all(isinstance(value, dict) for value in data.values()):
             raise InputError(f"{path} is no table: expected a list of objects, or an object of objects by id")
-        return [{"id": key, **value} for key, value in data.items()]
+        return [row for key, value in data.items() for row in _segments({"id": key, **value})]
     return data if isinstance(data, list) else [data]
+
+
+def _segments(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per segment of SpeechBrain's emotion diarization, and any other record as it is.
+
+    {"a1": {"wav": …, "duration": 3.2, "emotion": [{"emo": "sad", "start": 0.0, "end": 1.5}, …]}, …}
+    """
+    segments = record.get("emotion")
+    if not isinstance(segments, list) or not all(isinstance(one, dict) and "start" in one for one in segments):
+        return [record]
+    rest = {key: value for key, value in record.items() if key != "emotion"}
+    return [{**rest, "id": f"{record['id']}_{number}", **segment} for number, segment in enumerate(segments, 1)]
 
 
 def _from_records(path: Path, records: list[Any]) -> "pd.DataFrame":
@@ -175,7 +187,7 @@ def _from_records(path: Path, records: list[Any]) -> "pd.DataFrame":
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or isinstance(value, bytes):  # bytes: media embedded by Hugging Face
         return ""
     if isinstance(value, list):
         return ";".join(_cell(item) for item in value)
