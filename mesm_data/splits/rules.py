@@ -125,7 +125,11 @@ def _empty_part(rows: Rows, split: NamedSplit, lists: Lists) -> str:
     group = split.spec.group or "split"
     if split.spec.rule == "column":
         values = sorted({str(row.get("split")) for row in rows.values()})[:8]
-        return f"split {split.name}: part {empty} is empty; the table's split column has {', '.join(values)}"
+        return (
+            f"split {split.name}: part {empty} is empty; the table's split column has {', '.join(values)}. Write the "
+            "ids of each part to train.txt, valid.txt and test.txt in a folder, and use its path as the split; or "
+            "choose another split"
+        )
     groups = sorted({_group(key, row, group) for key, row in rows.items()})
     present = ", ".join(groups[:8]) + (" …" if len(groups) > 8 else "")
     if split.folds is None or split.fold is None:

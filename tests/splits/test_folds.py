@@ -1,5 +1,6 @@
 """Folds test each group once, and no test speaker is in the validation part."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_a_protocol_that_the_dataset_is_too_small_for_is_refused() -> None:
         fold_names(rows({"Ses01_a": "FM"}), IEMOCAP, "session")
     with pytest.raises(InputError, match="folds 'random': expected session, speaker, official"):
         fold_names(SESSIONS, IEMOCAP, "random")
+
+
+def test_a_table_without_a_valid_part_says_what_to_do(tmp_path: Path) -> None:
+    """Train and test alone are common; a folder of lists then makes three parts of the same dataset."""
+    keys = sorted(SESSIONS)
+    table = [{**row, "split": "test" if row["session"] == "5" else "train"} for row in SESSIONS.values()]
+    with pytest.raises(InputError, match=r"part valid is empty; .* has test, train\. Write the ids .* to train\.txt"):
+        resolve_split(table, MELD, "official")
+    for part, ids in {"train": keys[8:], "valid": keys[4:8], "test": keys[:4]}.items():
+        (tmp_path / f"{part}.txt").write_text("\n".join(ids))
+    assert resolve_split(table, MELD, str(tmp_path)).parts["valid"] == tuple(keys[4:8])
