@@ -356,6 +356,15 @@ def test_labels_are_inferred_and_the_schema_can_be_edited(media: Path) -> None:
     assert target.tolist() == [0.0, 1.0]
 
 
+def test_a_mode_or_a_fold_is_a_split_only_if_it_names_parts(media: Path) -> None:
+    rows = corpus_of(media, "t.csv", "file,mode,fold\na.mp4,song,1\nb.wav,song,2\n").utterances()
+    assert [(one.labels, one.split) for one in rows] == [
+        ({"mode": "song", "fold": number, "raters": []}, None) for number in (1.0, 2.0)
+    ]
+    rows = corpus_of(media, "t.csv", "file,fold\na.mp4,train\nb.wav,unused\n").utterances()
+    assert [(one.labels, one.split) for one in rows] == [({"raters": []}, "train"), ({"raters": []}, "unused")]
+
+
 def test_several_categories_are_read_from_a_column_each_or_from_one(media: Path) -> None:
     for columns, header, cells in (
         ('columns = ["joy", "fear"]', "file,joy,fear", ("a.mp4,1,0", "b.wav,1,1", "sub/c.mov,,")),

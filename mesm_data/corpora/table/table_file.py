@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mesm_data.corpora.table.cells import SPLIT_PARTS
 from mesm_data.corpora.table.table_formats import decode_table, numbered_lines, parse_json, read_plain_table
 from mesm_data.errors import InputError
 
@@ -78,10 +79,16 @@ def _canonical(path: Path, frame: "pd.DataFrame", columns: Mapping[str, str]) ->
         return _mmsa(frame, names, taken)
     for canonical, aliases in ALIASES.items():
         free = {normal: header for header, normal in names.items() if header not in taken.values()}
-        recognised = next((free[alias] for alias in aliases if alias in free), None)
+        known = (free[alias] for alias in aliases if alias in free)
+        recognised = next((header for header in known if canonical != "split" or _has_parts(frame, header)), None)
         if canonical not in taken and recognised is not None:
             taken[canonical] = recognised
     return frame.rename(columns={header: canonical for canonical, header in taken.items()})
+
+
+def _has_parts(frame: "pd.DataFrame", header: str) -> bool:
+    """Whether a column assigns rows to parts: a `mode` may also be speech or song, a `fold` a number."""
+    return bool(header == "split" or frame[header].str.strip().str.lower().isin(SPLIT_PARTS).any())
 
 
 def _mmsa(frame: "pd.DataFrame", names: Mapping[str, str], taken: Mapping[str, str]) -> "pd.DataFrame":
