@@ -21,8 +21,9 @@ def corpus_frame(corpus: Corpus) -> "pd.DataFrame":
     """Return one row per utterance, in the order of the recordings: ids, files, times, text, flags, status and labels.
 
     `audio` is the first file on the recording's clock (that of `start` and `end`); `utterance_audio` and
-    `utterance_video` are files of the utterance alone. `failed` and `excluded` contain the reason why an utterance is
-    not built.
+    `utterance_video` are files of the utterance alone. `region_left` and `region_right` bound the speaker's part of the
+    frame, as fractions of its width, where it is not the whole frame. `failed` and `excluded` contain the reason why an
+    utterance is not built.
     """
     import pandas as pd
 
@@ -42,6 +43,8 @@ def _row(corpus: Corpus, recording: Recording, utterance: Utterance) -> dict[str
         "channel": shared.channel + 1 if shared and shared.channel is not None else None,
         "utterance_audio": own.path if own else None,
         "utterance_video": utterance.clip_source.path if utterance.clip_source else None,
+        "region_left": utterance.region.left if utterance.region.left > 0 else None,
+        "region_right": utterance.region.right if utterance.region.right < 1 else None,
         "start": utterance.start,
         "end": None if math.isinf(utterance.end) else utterance.end,
         "speaker": utterance.speaker,

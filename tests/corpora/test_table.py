@@ -543,6 +543,21 @@ def test_the_table_of_a_corpus_is_a_table_of_ones_own(tmp_path: Path, suffix: st
         assert (other.start, other.end, other.text, other.flags) == (one.start, one.end, one.text, one.flags)
         assert (other.exclusion, other.labels["emotion"]) == (one.exclusion, one.labels["emotion"])
         assert one.exclusion or other.audio[0].channel == one.audio[1].channel in (0, 1)
+        assert (other.region.left, other.region.right) == (one.region.left, one.region.right)
+    assert {one.region.left for one in again.values()} == {0.0, 0.5}  # each actor has a half of the picture
+
+
+def test_a_table_named_like_a_built_in_corpus_is_not_that_corpus(media: Path) -> None:
+    assert corpus_of(media, "iemocap.csv", "file\na.mp4\n").schema.name == "iemocap_table"
+
+
+def test_a_region_is_a_part_of_the_frame(media: Path) -> None:
+    table = "file,region_left,region_right\na.mp4,,0.5\nb.wav,,\n"
+    regions = [(one.region.left, one.region.right) for one in corpus_of(media, "t.csv", table).utterances()]
+    assert regions == [(0.0, 0.5), (0.0, 1.0)]
+    for left in ("0.5", "left", "-0.1", "nan"):
+        with pytest.raises(InputError, match=r"row 1, column region_left: .* is not a part of the frame's width"):
+            corpus_of(media, "t.csv", table.replace(",,0.5", f",{left},0.5"))
 
 
 def test_a_schema_is_the_same_through_json_and_toml(tmp_path: Path) -> None:

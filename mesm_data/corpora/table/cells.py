@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesm_data.errors import InputError
 from mesm_data.schema.labels import MISSING_CELLS
+from mesm_data.schema.recordings import VideoRegion
 
 if TYPE_CHECKING:
     from mesm_data.schema.corpus import CorpusSchema
@@ -77,6 +78,19 @@ def read_channel(number: int, row: Row, problems: Problems) -> int | None:
         problems.add(number, "channel", f"{cell!r:.20} is not the number of a channel, counting from 1")
         return None
     return int(cell) - 1
+
+
+def read_region(number: int, row: Row, problems: Problems) -> VideoRegion:
+    """Read the speaker's part of the frame, 0 <= region_left < region_right <= 1; the whole frame for empty cells."""
+    sides = [
+        row.get(column, "").strip() or default for column, default in (("region_left", "0"), ("region_right", "1"))
+    ]
+    if all(re.fullmatch(r"[01](\.\d*)?|\.\d+", side, re.ASCII) for side in sides):
+        left, right = map(float, sides)
+        if left < right <= 1:
+            return VideoRegion(left=left, right=right)
+    problems.add(number, "region_left", f"{' to '.join(sides):.60} is not a part of the frame's width, from 0 to 1")
+    return VideoRegion()
 
 
 def read_times(number: int, row: Row, problems: Problems) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesm_data.corpora.table.scan import STRUCTURE
+from mesm_data.schema.built_in import built_in_names
 from mesm_data.schema.corpus import RESERVED_LABELS, CorpusSchema
 from mesm_data.schema.labels import MISSING_CELLS
 
@@ -59,7 +60,9 @@ def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple
     views = {
         name: {"label": name} if scheme["type"] == "category" else {"labels": [name]} for name, scheme in labels.items()
     }
-    data = {"name": _name(path.stem), "labels": labels, "views": views, "splits": _splits(frame)}
+    name = _name(path.stem)
+    name += "_table" if name in built_in_names() else ""  # it has not that corpus' views, splits and terms
+    data = {"name": name, "labels": labels, "views": views, "splits": _splits(frame)}
     notes = [f"label {name}: {_describe(scheme)}" for name, scheme in labels.items()]
     if unused:
         notes.append(f"columns that are not used: {', '.join(map(str, unused))}")

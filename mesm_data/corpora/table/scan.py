@@ -1,7 +1,8 @@
 """Scan of a table of utterances. Media files are only checked for existence.
 
 Columns, all strings: a path (`path`, `video` or `audio`), and optionally `id`, `start`, `end`, `duration`,
-`speaker`, `session`, `dialog`, `text`, `split`, `channel`, `flags`, `failed`, `excluded`, and one for each label.
+`speaker`, `session`, `dialog`, `text`, `split`, `channel`, `region_left`, `region_right`, `flags`, `failed`,
+`excluded`, and one for each label.
 """
 
 import math
@@ -10,7 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mesm_data.corpora.table.cells import Problems, Row, label_reader, read_channel, read_flags, read_part, read_times
+from mesm_data.corpora.table.cells import (
+    Problems,
+    Row,
+    label_reader,
+    read_channel,
+    read_flags,
+    read_part,
+    read_region,
+    read_times,
+)
 from mesm_data.corpora.table.media_files import (
     VIDEO_SUFFIXES,
     MediaFiles,
@@ -19,7 +29,7 @@ from mesm_data.corpora.table.media_files import (
     without_media_suffix,
 )
 from mesm_data.errors import InputError
-from mesm_data.schema.recordings import AudioSource, Corpus, Exclusion, Recording, Utterance, VideoRegion, sample_key
+from mesm_data.schema.recordings import AudioSource, Corpus, Exclusion, Recording, Utterance, sample_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 
 STRUCTURE = frozenset(
     (*("id", "path", "video", "audio", "start", "end", "duration", "speaker", "session", "dialog", "text", "split"),
-     *("channel", "flags", "failed", "excluded"))
+     *("channel", "region_left", "region_right", "flags", "failed", "excluded"))
 )  # fmt: skip
 
 
@@ -178,7 +188,7 @@ def _utterance(
             )
             for path in audio_files
         ),
-        region=VideoRegion(),
+        region=read_region(number, row, problems),
         annotation_files=(),
         flags=read_flags(row, text),
         exclusion=_exclusion(row, media, files),

@@ -32,6 +32,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "text": ("text", "transcript", "transcription", "utterance", "sentence", "rawtext", "wrd", "english"),
     "split": ("split", "splitset", "mode", "partition", "fold", "subset", "dset"),
     "channel": ("channel",),
+    "region_left": ("regionleft",),
+    "region_right": ("regionright",),
 }
 
 
