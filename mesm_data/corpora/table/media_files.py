@@ -48,11 +48,11 @@ def find_media(row: Row, disk: "MediaFiles", number: int, problems: Problems) ->
             problems.add(number, column, f"{cell!r:.120} is not below {disk.root}")
             return None
         if media_kind(path) is None:
-            found = disk.files_named(path)
-            if len(found) > 1:
-                problems.add(number, column, f"{cell!r:.120} names {' and '.join(found)}: write the suffix")
+            candidates = disk.files_named(path)
+            if len(candidates) > 1:
+                problems.add(number, column, f"{cell!r:.120} names {' and '.join(candidates)}: write the suffix")
                 return None
-            path = found[0] if found else path
+            path = candidates[0] if candidates else path
         kind = media_kind(path)
         if kind is None and not PurePosixPath(path).suffix and not disk.exists(path):
             kind = "audio" if column == "audio" else "video"  # a clip that is missing

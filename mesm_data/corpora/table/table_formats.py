@@ -166,7 +166,8 @@ def _segments(record: dict[str, Any]) -> list[dict[str, Any]]:
     {"a1": {"wav": …, "duration": 3.2, "emotion": [{"emo": "sad", "start": 0.0, "end": 1.5}, …]}, …}
     """
     segments = record.get("emotion")
-    if not isinstance(segments, list) or not all(isinstance(one, dict) and "start" in one for one in segments):
+    are_timed = isinstance(segments, list) and all(isinstance(one, dict) and "start" in one for one in segments)
+    if not segments or not are_timed:
         return [record]
     rest = {key: value for key, value in record.items() if key != "emotion"}
     return [{**rest, "id": f"{record['id']}_{number}", **segment} for number, segment in enumerate(segments, 1)]
