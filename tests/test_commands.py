@@ -55,6 +55,19 @@ def test_each_subcommand_has_h(command: str) -> None:
         assert f"Usage: {command} {name}" in done.stdout
 
 
+@pytest.mark.parametrize("command", MODULES)
+def test_both_commands_run_the_face_detector_with_one_blas_thread(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    program = (
+        f"import os, sys, typer; from {MODULES[command]} import main; "
+        "typer.Typer.__call__ = lambda app: print(os.environ['OPENBLAS_NUM_THREADS'], 'numpy' in sys.modules); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 False\n"  # set, and before numpy reads it
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

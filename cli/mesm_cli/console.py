@@ -87,6 +87,9 @@ def show(data: object) -> None:
 def run(app: typer.Typer) -> None:
     """Run an app. Errors of the user or the machine become one sentence and an exit code, as do Ctrl-C and SIGTERM."""
     open_standard_streams()
+    # Read when numpy is imported. The face detector multiplies small matrices, one file per core: with more threads it
+    # takes four times the CPU and saves no time. torch has its own threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):  # like stderr: escape characters that the locale cannot show

@@ -1,7 +1,5 @@
 """The command mesm-data: from raw emotion corpora to verified shards."""
 
-import os
-
 from mesm_cli import console, splits
 from mesm_cli.browse import browse
 from mesm_cli.build import build
@@ -41,6 +39,4 @@ app.add_typer(splits.app)
 
 def main() -> None:
     """The entry point."""
-    # A build processes one recording per core: additional BLAS threads cost CPU and save no time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(app)
