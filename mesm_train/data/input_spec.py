@@ -109,7 +109,7 @@ def input_spec(
     """
     recipe = dataset.info["recipe"]
     rows = [dataset.rows.row_number(key) for key in train]
-    amounts = {"t": "txt_size", "v": "n_faces", "a": "n_samples"}
+    amounts = {"t": "txt_size", "v": "n_detected" if undetected == "skip" else "n_faces", "a": "n_samples"}
     missing = {m: int((dataset.rows.int_column(column)[rows] == 0).sum()) for m, column in amounts.items()}
     return InputSpec(
         corpus=dataset.info["corpus"],

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from mesm_data.splits.resolve import PARTS
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.evaluation.metrics import Floats, f1_binary, mean_of_defined
 from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
@@ -37,7 +38,7 @@ def model_card(predictor: Predictor, run: Path | None) -> str:
         "## Use",
         _use(),
         "## Training data",
-        _data(facts, synthetic),
+        _data(predictor, synthetic),
         "## Scores",
         _scores(predictor, run),
         "## Limits",
@@ -81,19 +82,22 @@ def _use() -> str:
     )
 
 
-def _data(facts: Mapping[str, Any], synthetic: bool) -> str:
+def _data(predictor: Predictor, synthetic: bool) -> str:
+    facts = predictor.facts
     dataset, split = facts["dataset"], facts["split"]
-    counts = ", ".join(f"{count} {part}" for part, count in split.get("counts", {}).items())
+    used, counts = predictor.spec.train["utterances"], split.get("counts", {})
+    parts = ", ".join(f"{part} {counts[part]}" for part in PARTS if part in counts)
     leaks = {name: count for name, count in split.get("leaks", {}).items() if count}
     shared = (
-        "Train and test parts share " + ", ".join(f"{count} {name}" for name, count in leaks.items())
+        "Its parts share " + ", ".join(f"{count} {name}" for name, count in leaks.items())
         if leaks
-        else "Train and test parts share no speaker, dialog or overlapping recording"
+        else "Its parts share no speaker, dialog or overlapping recording"
     )
     kind = "Synthetic data in the layout of " if synthetic else ""
     return (
-        f"{kind}{dataset['corpus']}, label view `{facts['labels']['view']}`, split `{split['name']}` ({counts} "
-        f"utterances). {shared}.\n\nDataset root `{dataset['root']}`, digest of the split `{split['digest']}`."
+        f"{kind}{dataset['corpus']}, split `{split['name']}` ({parts} utterances). Trained on the {used} utterances of "
+        f"its train part that are inside the label view `{facts['labels']['view']}`. {shared}.\n\n"
+        f"Dataset root `{dataset['root']}`, digest of the split `{split['digest']}`."
     )
 
 

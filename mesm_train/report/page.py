@@ -96,7 +96,7 @@ def summary(record: Record) -> dict[str, Any]:
         "corpus": dataset.get("corpus"),
         "view": provenance.get("labels", {}).get("view"),
         "split": split.get("name"),
-        "counts": [(part, counts[part]) for part in PARTS if part in counts],
+        "counts": [(part, record.used.get(part, counts[part]), counts[part]) for part in PARTS if part in counts],
         "parameters": sum(parameters.values()) if parameters else None,
         "parts": [(part_title(name), count) for name, count in parameters.items()],
         "started": sessions[0].started if sessions else None,

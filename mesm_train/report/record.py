@@ -1,6 +1,6 @@
 """The files of a run's folder, read so that a report can be made at any time: what is missing becomes a remark."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from mesm_data.schema.corpus import CorpusSchema
 from mesm_data.storage.files import open_regular_file
 from mesm_data.storage.json_shapes import mismatch, read_checked_json
 from mesm_train.config.core_yaml import load_yaml
+from mesm_train.data import input_spec
 from mesm_train.report.number_predictions import NumberPredictions, read_number_predictions
 from mesm_train.report.predictions import Predictions, read_predictions
 from mesm_train.training.run_files import OPERATIONS, PROVENANCE, SETTINGS, THRESHOLDS, parse_line
@@ -36,6 +37,7 @@ class Record:
     sessions: tuple[Session, ...]
     predictions: Predictions | None  # of the test part, if it has classes
     numbers: NumberPredictions | None  # likewise, if it has numbers
+    used: Mapping[str, int]  # part -> its utterances inside the label views, where that is recorded
     known_titles: Mapping[str, str]
     remarks: tuple[str, ...]
 
@@ -86,6 +88,7 @@ def read_record(run: Path) -> Record:
     tests = [line for line in lines if line["kind"] == "test"]
     thresholds = _json(run / "thresholds.json", THRESHOLDS, "no epoch has been chosen yet", remarks)
     predictions, numbers = _predictions(run, thresholds, tests, remarks)
+    valid = _in_order(lines, "valid")
     if not tests:
         remarks.append("There is no test yet.")
     return Record(
@@ -95,15 +98,28 @@ def read_record(run: Path) -> Record:
         provenance=provenance,
         thresholds=thresholds,
         train=_in_order(lines, "train"),
-        valid=_in_order(lines, "valid"),
+        valid=valid,
         test=tests[-1] if tests else None,
         operations=_json(run / "operations.json", OPERATIONS, "operations were not counted", remarks),
         sessions=tuple(read_sessions(run)),
         predictions=predictions,
         numbers=numbers,
+        used=_used(run, valid, tests),
         known_titles=_built_in_titles(provenance.get("dataset", {}).get("corpus", "")),
         remarks=tuple(remarks),
     )
+
+
+def _used(run: Path, valid: tuple[Line, ...], tests: Sequence[Line]) -> dict[str, int]:
+    """Part -> its utterances inside the label views, as far as training has come."""
+    used = {part: lines[-1]["metrics"]["n"] for part, lines in (("valid", valid), ("test", tests)) if lines}
+    path = run / input_spec.FILE
+    try:
+        if path.exists():
+            used["train"] = read_checked_json(path, {"train": {"utterances": int}})["train"]["utterances"]
+    except InputError:
+        pass  # a report is made at any time; `predict` names the file
+    return used
 
 
 def value_titles(schema: CorpusSchema) -> dict[str, str]:

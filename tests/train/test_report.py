@@ -207,6 +207,15 @@ def test_no_request_leaves_the_page(run: Path, kind: Literal["fe2e", "mesm"]) ->
     assert "default-src &#39;none&#39;" in html
 
 
+def test_the_head_has_the_utterances_inside_the_view_beside_those_of_the_split(run: Path) -> None:
+    counts = {"train": 50, "valid": 45, "test": N}
+    write_json(run / "provenance.json", PROVENANCE | {"split": {**PROVENANCE["split"], "counts": counts}})
+    head = "split session-5 : train 50, valid 40 of 45, test 40 utterances; the others are outside the view."
+    assert head in Page(render_report(read_record(run))).words
+    write_json(run / "input_spec.json", {"train": {"utterances": 44}})
+    assert head.replace("train 50", "train 44 of 50") in Page(render_report(read_record(run))).words
+
+
 def test_the_report_states_the_limits_of_its_numbers(run: Path) -> None:
     words = page(run).words
     assert "Synthetic data" in words
