@@ -150,7 +150,7 @@ def verify_shard(
     if shard_size != position + len(end_blocks) or read(len(end_blocks)) != end_blocks:
         yield f"{name}: what follows the last sample is not the end of the archive"
     if shard_hash.hexdigest() != digest:
-        yield f"{name}: sha256 is {shard_hash.hexdigest()}, dataset.json says {digest}"
+        yield f"{name}: sha256 is {shard_hash.hexdigest()}, recorded is {digest}"
 
 
 def _member_problem(member: Member, head: bytes, data: bytes) -> str | None:

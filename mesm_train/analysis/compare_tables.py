@@ -216,6 +216,7 @@ def _published(comparison: Comparison) -> tuple[dict[str, dict[str, float | None
         if differences
         else f"Published rows ({table.reference}): the same utterances in the same split; one run each, without seeds."
     )
+    sentence += " †: re-run by its authors."
     rows: dict[str, dict[str, float | None]] = {}
     for model in table.rows:
         accuracy, f1 = table.scores(model)[-1]

@@ -158,6 +158,7 @@ def test_verify_names_every_damaged_file(fresh: Dataset, table: Table, mesm_data
     problems = list(verify_features(fresh.path))
     assert len(problems) == 2
     assert "sha256" in problems[0]
+    assert "dataset.json" not in problems[1]  # features.json records the digest of the tar
     damaged = feature_set.open_set(fresh.path, "own")
     first = next(iter(damaged.rows))
     with pytest.raises(MesmError, match=f"the features of {first} are damaged"):

@@ -78,12 +78,10 @@ def test_the_folder_has_the_layout_of_the_hub_and_a_card_of_facts(hub_folder: Pa
     model = HubModel.from_pretrained(hub_folder)
     assert set(model.state_dict()) == set(load_file(hub_folder / "model.safetensors"))
     card, facts = (hub_folder / "README.md").read_text(), json.loads((fe2e_run / "provenance.json").read_text())
-    used = model.spec.train["utterances"]
-    assert used < facts["split"]["counts"]["train"]  # some are outside the view
-    assert f"Trained on the {used} utterances" in card
     for fact in (
         "library_name: mesm", "synthetic", facts["dataset"]["root"], facts["split"]["digest"], "always yes",
         "Its parts share", "| ang | Anger | binary |", "95 % interval",
+        f"Trained on the {model.spec.train['utterances']} utterances",
     ):  # fmt: skip
         assert fact in card, fact
     for path in hub_folder.rglob("*"):

@@ -168,6 +168,7 @@ def test_published_rows_follow_a_sentence_about_the_differences(runs: Path) -> N
     comparison = compare(read_systems([runs / "bce-0"]))
     table = summary_table(comparison, paper=True)
     assert "so not comparable: the data here are synthetic; the split here is split, theirs is paper" in table.notes[-1]
+    assert "†: re-run by its authors" in table.notes[-1]
     rows = {row[0]: row for row in table.rows}
     assert "0.588" in rows["FE2E (published)"]
     with pytest.raises(InputError, match="no published rows of iemocap with the label view four"):
