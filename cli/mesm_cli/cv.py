@@ -40,7 +40,7 @@ def cv(
     from mesm_cli.run import StopFlag
     from mesm_train.analysis.compare_tables import class_table, cv_table
     from mesm_train.analysis.cross_validation import plan_jobs, summarise, write_plan
-    from mesm_train.analysis.schedule import run_all
+    from mesm_train.analysis.schedule import check_runs, run_all
     from mesm_train.analysis.tables import render
     from mesm_train.analysis.write_tables import write_comparison
     from mesm_train.config.recipe_files import load_recipe
@@ -51,9 +51,10 @@ def cv(
     config = load_recipe(recipe, [*(sets or ()), *([f"data={json.dumps(data)}"] if data else [])])
     place = out or Path("runs") / f"{config.name}-cv"
     planned = plan_jobs(config, folds, seeds, ablate_modalities=ablate is not None)
+    configs = {job.path: job.config for job in planned}
+    check_runs(configs, place)  # before the plan is replaced
     write_plan(place, folds, planned)
     logger = BarLogger() if sys.stderr.isatty() else LineLogger()
-    configs = {job.path: job.config for job in planned}
     if not run_all(configs, place, jobs=jobs, stop=StopFlag(), logger=logger):
         raise console.Stopped
     comparison = summarise(place)

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import torch
 
-from mesm_data.errors import MesmError
+from mesm_data.dataset.remote_shards import open_dataset
+from mesm_data.errors import InputError, MesmError
 from mesm_data.storage.files import atomic_write
+from mesm_data.storage.json_shapes import read_checked_json
 from mesm_data.storage.parallel import available_cpus
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump
-from mesm_train.runs.run import start_run
+from mesm_train.runs.run import check_run_folder, start_run
 from mesm_train.training.launch import ENDS_WITH_PARENT
 from mesm_train.training.progress import RunLogger
+from mesm_train.training.run_files import PROVENANCE
 
 PROGRAM = "from mesm_cli.train import main; main()"
 POLL_SECONDS = 0.2
@@ -46,8 +49,10 @@ def run_all(
         Whether all have ended.
 
     Raises:
+        InputError: A folder holds a run with other settings, or a finished one of another dataset.
         MesmError: A run failed; the others were asked to save and end.
     """
+    check_runs(configs, out)
     waiting = deque(name for name in configs if not finished(out / name))
     done = len(configs) - len(waiting)
     if jobs == 1:
@@ -59,6 +64,24 @@ def run_all(
                 return False
         return True
     return _in_processes(configs, out, waiting, jobs, stop, logger)
+
+
+def check_runs(configs: Mapping[str, RunConfig], out: Path) -> None:
+    """Raises InputError if one of the folders holds another run than `configs` asks for."""
+    roots: dict[str | None, str] = {}
+    for name, config in configs.items():
+        run = out / name
+        check_run_folder(config, run, resume=True)
+        if not finished(run):
+            continue  # `start_run` compares its data
+        if config.data and config.data not in roots:
+            roots[config.data] = open_dataset(config.data, cache_gb=config.loader.cache_gb).info["root"]
+        trained_on = read_checked_json(run / "provenance.json", PROVENANCE)["dataset"]["root"]
+        if config.data and trained_on != roots[config.data]:
+            raise InputError(
+                f"{run} was trained on another dataset, root {trained_on[:12]}; that of {config.data} is "
+                f"{roots[config.data][:12]}: give another --out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

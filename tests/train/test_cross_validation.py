@@ -1,6 +1,7 @@
 """All folds and seeds in one folder: resumable, each run like any other, refused where a fold cannot be scored."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,14 @@ def test_a_stopped_cross_validation_resumes_and_is_summarised(config: RunConfig,
     with pytest.raises(InputError, match="holds another cross-validation"):
         write_plan(tmp_path, "session", jobs[:4])
     other = {name: load_with(of, 1e-4) for name, of in configs(jobs[:1]).items()}
-    (tmp_path / jobs[0].path / "report.html").unlink()
-    with pytest.raises(InputError, match=r"was started with optim\.lr"):
-        run_all(other, tmp_path, jobs=1, stop=lambda: False, logger=NullLogger())
+    for _ in ("finished", "started"):
+        with pytest.raises(InputError, match=r"was started with optim\.lr"):
+            run_all(other, tmp_path, jobs=1, stop=lambda: False, logger=NullLogger())
+        (tmp_path / jobs[0].path / "report.html").unlink(missing_ok=True)
+    of_another = tmp_path / jobs[1].path / "provenance.json"
+    of_another.write_text(re.sub('"root": "[0-9a-f]+"', '"root": "0123"', of_another.read_text()))
+    with pytest.raises(InputError, match="was trained on another dataset, root 0123; that of"):
+        run_all(configs(jobs), tmp_path, jobs=2, stop=lambda: False, logger=NullLogger())
 
 
 def load_with(config: RunConfig, lr: float) -> RunConfig:
