@@ -112,11 +112,13 @@ def test_paths_may_be_texts_or_paths(dataset: Path) -> None:
     assert mesm_data.verify(str(dataset)) == mesm_data.verify(dataset) == []
 
 
-def test_the_repr_of_a_dataset_a_sample_or_a_batch_fits_a_line(dataset: Path) -> None:
+def test_the_repr_of_a_dataset_a_sample_a_split_or_a_batch_fits_a_line(dataset: Path) -> None:
     opened = mesm_data.open_dataset(dataset)
     assert repr(opened).startswith(f"Dataset(iemocap (synthetic): {len(opened)} of {len(opened.rows)} utterances, ")
     sample = opened[opened.keys[0]]
-    for text in (repr(opened), repr(sample), repr(mesm_train.collate([sample]))):
+    split = opened.split("session-1")
+    assert f"train {len(split.part('train'))}, valid" in repr(split)
+    for text in (repr(opened), repr(sample), repr(split), repr(mesm_train.collate([sample]))):
         assert len(text) <= 120
         assert "\n" not in text
 

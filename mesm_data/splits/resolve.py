@@ -56,6 +56,12 @@ class Split:
     missing: tuple[MissingId, ...]
     leaks: Leaks
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{part} {len(keys)}" for part, keys in self.parts.items())
+        shared = [f"{count} {kind}" for kind, count in self.leaks.counts().items() if count]
+        missing = f", {len(self.missing)} missing" if self.missing else ""
+        return f"Split({self.name:.40}: {counts}{missing}; parts share {', '.join(shared) or 'nothing'})"
+
     def part(self, name: str) -> tuple[str, ...]:
         """Return the keys of one part. Raises InputError if there is no such part or it is empty in this dataset."""
         if not self.parts.get(name):
