@@ -146,6 +146,12 @@ console.run(app)
         assert (done.returncode, done.stderr) == (130, f"{stopped}{remedy}\n")
 
 
+@pytest.mark.parametrize("part", ["val", "t", ""])
+def test_a_part_of_a_word_names_no_part_of_a_split(part: str, tmp_path: Path) -> None:
+    done = run_command("mesm-train", "eval", tmp_path, "--split", part)
+    assert (done.returncode, done.stderr) == (2, f"error: --split {part!r}: expected train, valid or test\n")
+
+
 def test_moved_data_are_reported_with_the_option_for_their_new_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{tmp_path}/gone.* --data"):
         check_data_folder(str(tmp_path / "gone"))

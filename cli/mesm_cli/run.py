@@ -18,7 +18,7 @@ from mesm_data.errors import InputError, MesmError
 if TYPE_CHECKING:
     from mesm_train.training.progress import RunLogger
 
-PARTS = "train, valid or test"
+PARTS = ("train", "valid", "test")
 LAUNCHED = "MESM_LAUNCHED"  # set for ranks of `--nproc-per-node`: they get, and record, the whole command
 
 
@@ -135,7 +135,7 @@ def _make_logger(
 
 def evaluate(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    part: Annotated[str, typer.Option("--split", help=f"The part of the split: {PARTS}.")] = "test",
+    part: Annotated[str, typer.Option("--split", help="The part of the split: train, valid or test.")] = "test",
     data: Annotated[str | None, typer.Option(help="The folder or URL of another dataset to evaluate on.")] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Another split or labels, a device, …: --set split=session-4")
@@ -152,7 +152,7 @@ def evaluate(
     from mesm_train.runs.evaluate import evaluate as evaluate_run
 
     if part not in PARTS:
-        raise InputError(f"--split {part!r}: expected {PARTS}")
+        raise InputError(f"--split {part!r}: expected train, valid or test")
     result = evaluate_run(path, part=part, data=data, sets=sets or ())
     console.show(json.dumps(result.scores, indent=2))
     for sentence in result.differences:
