@@ -55,10 +55,12 @@ def plan_jobs(config: RunConfig, protocol: str, seeds: int, *, ablate_modalities
         ablate_modalities: One variant for each set of modalities that the model can take.
 
     Raises:
-        InputError: There is no such protocol, or a part of a fold lacks a class.
+        InputError: There is no such protocol, a part of a fold lacks a class, or eval.test is false.
     """
     if config.data is None:
         raise InputError("no data: give --data with the folder or URL of a dataset")
+    if not config.eval.test:
+        raise InputError("eval.test is false: a cross-validation is scored on the test parts of its folds")
     dataset = open_dataset(config.data, check=True, cache_gb=config.loader.cache_gb, window=config.loader.window)
     folds = fold_names(dict(dataset.rows.select(*SPLIT_COLUMNS).items()), dataset.schema, protocol)
     for fold in folds:

@@ -85,6 +85,8 @@ def test_a_fold_without_a_class_is_refused_by_name_before_anything_is_trained(co
 
     with pytest.raises(InputError, match=r"fold session:\d: no utterance of its \w+ part \(\d+\) is .*dis"):
         plan_jobs(replace(config, labels="majority"), "session", 1)
+    with pytest.raises(InputError, match="scored on the test parts"):
+        plan_jobs(replace(config, eval=replace(config.eval, test=False)), "session", 1)
     with pytest.raises(InputError, match="no data: give --data"):
         plan_jobs(replace(config, data=None), "session", 1)
 
