@@ -99,8 +99,11 @@ def tune(
         All trials, or None if `stop()` ended the search; the same call resumes it.
 
     Raises:
-        InputError: OUT holds another search, Optuna is missing, or the space names a setting that there is not.
+        InputError: eval.select_by is last, OUT holds another search, Optuna is missing, or the space names a setting
+            that there is not.
     """
+    if config.eval.select_by == "last":
+        raise InputError("eval.select_by last is no score: a search needs one, such as --set eval.select_by=loss")
     base = replace(config, eval=replace(config.eval, test=False))
     for key, entry in space.items():  # refuses unknown settings before anything is trained
         with_settings(base, {key: entry[next(iter(entry))][0]})

@@ -71,8 +71,11 @@ class EvalConfig:
 
     thresholds: tuple[float, ...] = tuple(step / 20 for step in range(1, 20))
     """The probabilities among which each class gets its threshold, by F1 on the valid part."""
-    select_by: Literal["auto", "loss", "f1", "auc", "balanced_accuracy", "accuracy", "mae", "pearson", "ccc"] = "auto"
-    """The epoch with the best mean of this on the valid part is kept. auto: f1 for classes, ccc for numbers."""
+    select_by: Literal[
+        "auto", "loss", "f1", "auc", "balanced_accuracy", "accuracy", "mae", "pearson", "ccc", "last"
+    ] = "auto"
+    """The epoch with the best mean of this on the valid part is kept. auto: f1 for classes, ccc for numbers; last: the
+    last epoch, without a choice."""
     test: bool = True
     """Score the best epoch on the test part, once, at the end; `mesm-train tune` does without."""
 

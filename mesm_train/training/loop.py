@@ -164,7 +164,8 @@ def end_epoch(
     with setup.ranks.same_error_everywhere():  # all ranks see the same, one prints that the output is not finite
         calibration = Calibration.choose(setup.heads, predictions, statistics, setup.config.eval.thresholds)
         scores = score(setup.heads, predictions, calibration)
-    value = selection_value(scores, predictions.loss, setup.config.eval.select_by)
+    by = setup.config.eval.select_by
+    value = selection_value(scores, predictions.loss, position.epoch, by)
     value = -math.inf if value is None else value
     better = value > position.best
     record = {
@@ -177,7 +178,7 @@ def end_epoch(
     logger.say(
         f"epoch {position.epoch}: valid loss {predictions.loss:.4f}, {_main_score(scores)}, "
         f"train loss {training.loss:.4f}, {seconds:.1f} s, at most {left / 60:.1f} min left"
-        f"{' (best so far)' if better else ''}"
+        f"{' (best so far)' if better and by != 'last' else ''}"
     )
     if better:
         position.best, position.best_epoch = value, position.epoch

@@ -112,7 +112,7 @@ def check_heads(config: RunConfig, heads: Heads) -> None:
     head, by = heads.primary, config.eval.select_by
     if config.sampler == "class-balanced" and head.kind == "number":
         raise InputError(f"sampler class-balanced needs classes, and label view {head.view.name!r} has numbers")
-    if by not in ("auto", "loss") and (by in ("mae", "pearson", "ccc")) != (head.kind == "number"):
+    if by not in ("auto", "loss", "last") and (by in ("mae", "pearson", "ccc")) != (head.kind == "number"):
         fitting = "mae, pearson or ccc" if head.kind == "number" else "f1, auc, balanced_accuracy or accuracy"
         raise InputError(f"eval.select_by {by} is no score of label view {head.view.name!r}: choose loss, {fitting}")
 

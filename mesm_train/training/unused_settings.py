@@ -44,6 +44,7 @@ def _sections_read(config: RunConfig) -> dict[str, bool]:
         **{f"model.two_phase.{name.replace('-', '_')}.": kind == name for name in TWO_PHASE},
         "text.": text, "text.tiny.": text and config.text.encoder == "tiny",
         "optim.text_lr_factor.": text,
+        "optim.patience.": config.eval.select_by != "last",
         "optim.plateau_patience.": plateau, "optim.plateau_factor.": plateau,
         "sound.lr_factor.": config.sound.encoder is not None,
         "faces.lr_factor.": config.faces.encoder is not None,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_runs import small_recipe
+from small_runs import small_recipe, train_small
 
 from mesm_data.errors import InputError, MesmError
 from mesm_train.analysis.tune import Trial, best_trial, check_space, suggest, tune
@@ -49,6 +49,15 @@ def test_a_search_resumes_exactly_and_never_uses_the_test_part(tmp_path: Path, d
         )
     with pytest.raises(InputError, match=r"optim\.rate=1: there is no such setting"):
         tune(config, {"optim.rate": {"log": [1, 2]}}, tmp_path / "x", trials=1, stop=lambda: False, logger=NullLogger())
+
+
+def test_the_last_epoch_is_kept_without_a_choice_and_is_no_score_of_a_search(tmp_path: Path, dataset: Path) -> None:
+    recipe, run = small_recipe(tmp_path, dataset), tmp_path / "run"
+    config = train_small(recipe, run, "eval.select_by=last", "optim.patience=1", "optim.epochs=3")
+    assert [kept["score"] for kept in best_checkpoints(run / "checkpoints")] == [2]
+    assert json.loads((run / "thresholds.json").read_text())["epoch"] == 2
+    with pytest.raises(InputError, match=r"eval\.select_by last is no score: .* --set eval\.select_by=loss"):
+        tune(config, SPACE, tmp_path / "search", trials=1, stop=lambda: False, logger=NullLogger())
 
 
 def test_proposals_concentrate_on_good_settings() -> None:
