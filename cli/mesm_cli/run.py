@@ -71,6 +71,7 @@ def run(
     from mesm_train.runs.run import start_run
     from mesm_train.training.connection import connect_ranks
     from mesm_train.training.launch import terminate_with_launcher
+    from mesm_train.training.progress import ProfileLogger
     from mesm_train.training.sessions import describe_command
 
     remedy = console.RESUMES if resume else "run the same command with --resume to continue"
@@ -83,6 +84,8 @@ def run(
             config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks,
             command=describe_command("mesm-train", sys.argv[1:]),
         )  # fmt: skip
+        if isinstance(logger, ProfileLogger):
+            logger.close()
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:

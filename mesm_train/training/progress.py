@@ -207,12 +207,8 @@ class ProfileLogger(NullLogger):
         if self._updates == self._first:
             self._profile = profile()
             self._profile.start()
-        elif self._updates == self._last and self._profile is not None:
-            self._profile.stop()
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._profile.export_chrome_trace(str(self._file))
-            self._profile = None
-            self._logger.say(f"profile: {self._file}")
+        elif self._updates == self._last:
+            self._write()
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Forward the record."""
@@ -221,6 +217,21 @@ class ProfileLogger(NullLogger):
     def say(self, line: str) -> None:
         """Forward the line."""
         self._logger.say(line)
+
+    def close(self) -> None:
+        """Called when the run has ended or was stopped: write a trace that has begun, or say that none has."""
+        if self._updates < self._first:
+            self.say(f"no profile: this was {self._updates} updates, and --profile begins after number {self._first}")
+        elif self._profile is not None:
+            self._write()
+
+    def _write(self) -> None:
+        """End the trace."""
+        self._profile.stop()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._profile.export_chrome_trace(str(self._file))
+        self._profile = None
+        self.say(f"profile: {self._file}")
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -25,7 +25,7 @@ from mesm_train.data.plan import sorted_batches
 from mesm_train.training import checkpoint
 from mesm_train.training.metrics_log import MetricsLog
 from mesm_train.training.optimizer import autocast, averaged_model, learning_rate
-from mesm_train.training.progress import NullLogger, ProfileLogger, TensorBoardLogger, WandbLogger
+from mesm_train.training.progress import LineLogger, NullLogger, ProfileLogger, TensorBoardLogger, WandbLogger
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +306,21 @@ def test_a_profile_traces_the_requested_updates(tmp_path: Path) -> None:
         for event in json.loads(gzip.decompress((tmp_path / "profile.json.gz").read_bytes()))["traceEvents"]
     }
     assert {name for name in names if str(name).startswith("after update")} == {"after update 2", "after update 3"}
+
+
+def test_a_profile_of_a_shorter_run_has_what_there_was_or_says_that_there_was_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for last, name in ((2, "none"), (4, "some")):
+        logger = ProfileLogger(tmp_path / name, 3, 9, LineLogger())
+        for step in range(1, last + 1):
+            logger.step(record(step), step, 9)
+        logger.close()
+    assert not (tmp_path / "none").exists()
+    assert json.loads((tmp_path / "some").read_text())["traceEvents"]
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "no profile: this was 2 updates, and --profile begins after number 3"
+    assert second == f"profile: {tmp_path / 'some'}"
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
