@@ -19,8 +19,9 @@ from mesm_train.analysis.schedule import run_all
 from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.settings import RunConfig
 from mesm_train.models.fe2e_mesm import Model
-from mesm_train.models.streams import Stack
+from mesm_train.models.streams import Stack, take_turns
 from mesm_train.runs.evaluate import load_run, recorded_scores
+from mesm_train.training.optimizer import autocast
 from mesm_train.training.progress import RunLogger
 from mesm_train.training.run_files import OPERATIONS
 from mesm_train.training.selection import select_data
@@ -201,7 +202,10 @@ def measure(runs: Mapping[str, Path], *, rounds: int = 5) -> dict[str, Seconds]:
 
 
 def _step(setup: Setup) -> Callable[[], tuple[float, float]]:
-    """One step through the stacks of a model: seconds of the forward pass, and of it with the backward pass."""
+    """One step through the stacks of a model, in the precision of its training and as Model calls them.
+
+    Returns the seconds of the forward pass, and of it with the backward pass.
+    """
     part = "test" if setup.keys.get("test") else "valid"
     model = setup.model.train()
     if not isinstance(model, Model):
@@ -210,13 +214,14 @@ def _step(setup: Setup) -> Callable[[], tuple[float, float]]:
     with torch.no_grad():
         text = None if model.text is None else model.text(batch.tokens, batch.token_counts)[0]
         inputs = {m: model.stack_inputs(m, text, batch) for m in model.stacks}
+    stacks = {m: stack for m, stack in model.stacks.items() if isinstance(stack, Stack)}
 
     def step() -> tuple[float, float]:
         began = _now(setup.device)
         total = torch.zeros((), device=setup.device)
-        for m, stack in model.stacks.items():
-            assert isinstance(stack, Stack)
-            total = total + stack(*inputs[m])[0].square().sum()
+        with autocast(setup.device, setup.config.optim.precision):
+            for vectors, _ in take_turns([stack.steps(*inputs[m]) for m, stack in stacks.items()]):
+                total = total + vectors.float().square().sum()
         middle = _now(setup.device)
         total.backward()  # type: ignore[no-untyped-call]
         ended = _now(setup.device)

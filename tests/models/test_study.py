@@ -4,12 +4,19 @@ import csv
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 from commands import run_command
 
 from mesm_train.analysis import sweep
 from mesm_train.config.model_settings import ModelSettings, SparseSettings
+from mesm_train.config.settings import OptimConfig, RunConfig
+from mesm_train.data.collate import collate
+from mesm_train.models.fe2e_mesm import Model
 from mesm_train.models.flops import fresh_macs
 
 
@@ -66,6 +73,26 @@ def test_a_summary_is_the_mean_and_deviation_over_seeds_and_costs_relative_to_th
     assert (first.operations, first.forward, first.both) == (1, 1, 1)
     assert (second.operations, second.forward, second.both) == (0.25, 0.5, 0.75)
     assert second.cells()[:4] == ("b", "1", "0.400", "0.700")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_seconds_of_a_sweep_are_those_of_the_precision_of_its_training(
+    precision: Literal["fp32", "bf16"], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(ModelSettings(modalities=("v", "a"), channels=(4, 8), hidden=8, dim=4, layers=1, heads=2))
+    dtypes = []
+    for stack in model.stacks.values():
+        stack.head[-1].register_forward_hook(lambda *parts: dtypes.append(parts[-1].dtype))
+    faces, samples = np.zeros((2, 48, 48, 3), np.uint8), np.zeros(8000, np.int16)
+    batch = collate([{"__key__": "a", "faces.npy": faces, "wav": samples}])
+    setup = SimpleNamespace(
+        model=model, keys={"test": ("a",)}, loader=SimpleNamespace(batch=lambda keys: batch),
+        device=torch.device("cpu"), config=RunConfig(name="a", optim=OptimConfig(precision=precision)),
+    )  # fmt: skip
+    monkeypatch.setattr(sweep, "load_run", lambda run: setup)
+    seconds = sweep.measure({"a": Path("a")}, rounds=1)["a"]
+    assert 0 < seconds.forward < seconds.both
+    assert dtypes == [expected] * 4  # two stacks, a round to warm up and one that counts
 
 
 @pytest.mark.parametrize(
