@@ -1,5 +1,6 @@
 """Utilization of the devices: floating-point operations of a batch, peak rates (for MFU), memory."""
 
+import re
 import resource
 import sys
 from typing import Any
@@ -61,7 +62,8 @@ def peak_operations(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    card = next((card for card in PEAKS if card in name), None)
+    # Whole names: an L40 is no L4, an RTX A1000 no A100.
+    card = next((card for card in PEAKS if re.search(rf"{card}\b", name)), None)
     return None if card is None else 1e12 * PEAKS[card].get(precision, PEAKS[card]["lower"])
 
 

@@ -15,6 +15,7 @@ from mesm_train.data.device import pick_device
 from mesm_train.evaluation.scores import binary_scores
 from mesm_train.models.fe2e_mesm import Model
 from mesm_train.training.optimizer import Plateau, averaged_model, ema_decay, learning_rate, param_groups
+from mesm_train.training.throughput import peak_operations
 
 TOKENS, COUNTS = torch.tensor([[2, 7, 9], [2, 8, 0]]), torch.tensor([3, 2])
 
@@ -143,3 +144,19 @@ def test_a_device_without_float64_is_refused_in_one_sentence() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     with WithoutFloat64(), pytest.raises(InputError, match=r"device 'cpu' cannot be used .*float64"):
         pick_device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA H200", 989e12),
+        ("NVIDIA GH200 480GB", 989e12), ("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA L4", 121e12),
+        ("NVIDIA L40S", 362e12), ("NVIDIA L40", None), ("NVIDIA RTX A1000", None), ("Tesla T4", None),
+    ],
+)  # fmt: skip
+def test_the_peak_is_that_of_the_card_or_not_known(
+    name: str, peak: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MFU is a share of it."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert peak_operations(torch.device("cuda"), "bf16") == peak
