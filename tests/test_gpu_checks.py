@@ -31,6 +31,19 @@ def test_a_part_that_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path
     assert "split.yaml" in parts["resume"]["error"]
 
 
+def test_wheels_for_another_python_are_said_to_be_that_before_any_part_runs(tmp_path: Path) -> None:
+    wheels = tmp_path / "kit/wheels"
+    wheels.mkdir(parents=True)
+    (wheels / "not_here-1.0-cp27-cp27m-manylinux_2_28_x86_64.whl").touch()
+    command = [sys.executable, SCRIPT, "--kit", tmp_path / "kit", "--out", tmp_path / "out", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "not_here: not installed here, and not to be had" in done.stderr
+    assert done.stderr.endswith(f"--python {sys.version_info.major}.{sys.version_info.minor}\n")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_compiled_modules_compute_what_they_compute_otherwise(tmp_path: Path) -> None:
     code, report = checks(tmp_path / "kit", tmp_path / "out", "--only", "compiled")

@@ -98,25 +98,19 @@ def oracle(options: Options) -> Result:
 
 
 def unpack_wheels(kit: Path) -> None:
-    """Install into kit/site what is not importable here."""
-    missing = []
-    for wheel in sorted((kit / "wheels").glob("*.whl")):
-        module = wheel.name.split("-")[0]  # all of them have one module, called as they are
-        if importlib.util.find_spec(module) is None:
-            missing.append(str(wheel))
-    if missing and not (kit / "site").exists():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-index",
-            "--no-deps",
-            "--target",
-            str(kit / "site"),
-        ]
-        subprocess.run([*command, *missing], check=True)
+    """Install into kit/site what is not importable here, from wheels for this Python; SystemExit if there are none."""
+    modules = sorted({wheel.name.split("-")[0] for wheel in (kit / "wheels").glob("*.whl")})  # called as their packages
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not missing or (kit / "site").exists():
+        return
+    options = ["-q", "--no-index", "--no-deps", "--find-links", str(kit / "wheels"), "--target", str(kit / "site")]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", *options, *missing], capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        sys.exit(
+            f"{', '.join(missing)}: not installed here, and not to be had from {kit / 'wheels'} ({lines[-1]}). For "
+            f"this Python: benchmarks/gpu/prepare.py {kit} --python {sys.version_info.major}.{sys.version_info.minor}"
+        )
 
 
 def run_part(name: str, options: Options, seconds: float) -> Result:
