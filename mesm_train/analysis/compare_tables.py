@@ -135,7 +135,8 @@ def _notes(comparison: Comparison) -> list[str]:
     notes = [f"{METRICS[name].title}: {METRICS[name].formula}." for name in comparison.metrics]
     notes.append(
         "runs: folds × seeds; mean ± standard deviation over runs. pooled: the predictions of all folds together, mean "
-        "± standard deviation over seeds. M MAC: million multiply-adds of a forward pass, see the report."
+        "± standard deviation over seeds. M MAC: million multiply-adds of a forward pass over the few utterances "
+        "that the report shows."
     )
     if comparison.tests:
         notes.append(
