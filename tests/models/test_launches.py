@@ -84,6 +84,18 @@ def test_a_step_has_few_launches_and_waits_only_for_the_number_of_kept_sites(
     assert most / 2 < total <= most, (forward.counts.most_common(20), backward.counts.most_common(20))
 
 
+def test_to_measure_which_tiles_matter_takes_200_launches_more_while_p_is_annealed() -> None:
+    mesm, data, counts = model("tiles").train(), batch(), []
+    for epoch in (1, 9):  # of 18; p is reached after four
+        mesm.set_epoch(epoch, 18)
+        mesm.zero_grad()
+        with recorded() as step:
+            mesm(data).sum().backward()
+            mesm.end_update(None)
+        counts.append(step.counts.total())
+    assert 100 < counts[0] - counts[1] <= 200
+
+
 @pytest.mark.parametrize("name", ["fe2e", "sites", "tiles"])
 def test_in_bfloat16_the_streams_write_half_the_bytes(name: Name) -> None:
     """Of convolutions, batch norms, ReLUs and gathers, forward and backward."""
