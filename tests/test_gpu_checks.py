@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/run.py"
 
@@ -29,6 +30,14 @@ def test_a_part_that_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path
     }  # fmt: skip
     assert parts["environment"]["torch"]
     assert "split.yaml" in parts["resume"]["error"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_tests_that_were_skipped_for_want_of_a_card_are_not_ok(tmp_path: Path) -> None:
+    code, report = checks(tmp_path / "kit", tmp_path / "out", "--device", "cuda", "--only", "oracle")
+    assert code == 1
+    assert report["parts"]["oracle"]["status"] == "failed"
+    assert "skipped" in report["parts"]["oracle"]["summary"]
 
 
 def test_wheels_for_another_python_are_said_to_be_that_before_any_part_runs(tmp_path: Path) -> None:
