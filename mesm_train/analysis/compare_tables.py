@@ -91,7 +91,7 @@ def class_table(comparison: Comparison, *, paper: bool = False) -> Table:
         for name, pairs in _published_pairs(comparison, metric).items():
             rows.append((f"{name} (published)", *(f"{value:.3f}" for value in pairs)))
     spec = METRICS[metric]
-    title = f"{spec.title} by class: mean ± standard deviation over runs"
+    title = f"{spec.title} by {'number' if spec.table == 'numbers' else 'class'}: mean ± standard deviation over runs"
     return Table(title=title, head=("system", *outputs, "mean"), rows=rows, notes=[f"{spec.title}: {spec.formula}."])
 
 

@@ -131,8 +131,12 @@ class RunRecord:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The classes or numbers of the primary view."""
-        return tuple(self.scores["numbers" if self.kind == "number" else "classes"])
+        """The classes or numbers of the primary view, in the order of the logits: results.json has its keys sorted."""
+        names = tuple(self.scores["numbers" if self.kind == "number" else "classes"])
+        ordered = tuple(self.provenance["labels"]["classes"][: len(names)])
+        if sorted(ordered) != sorted(names):
+            raise MesmError(f"{self.path / 'results.json'} is damaged: it has other classes than provenance.json")
+        return ordered
 
     @property
     def settings_key(self) -> str:
@@ -153,8 +157,8 @@ class RunRecord:
     def predictions(self) -> tuple[tuple[str, ...], dict[str, Floats]]:
         """The keys of the test utterances, sorted, and what each adds to the sums of the METRICS, by their table.
 
-        classes (n, classes, 2, 2), exclusive (n, classes, classes) if each utterance has exactly one class, or numbers
-        (n, numbers, 7). Raises InputError or MesmError if the run's files are damaged.
+        classes (n, classes, 2, 2), exclusive (n, classes, classes) if the view gives each utterance one class, or
+        numbers (n, numbers, 7). Raises InputError or MesmError if the run's files are damaged.
         """
         names = self.outputs
         kinds = ("prediction", "target") if self.kind == "number" else ("logit", "label")
@@ -173,7 +177,7 @@ class RunRecord:
         best = np.eye(len(names), dtype=bool)[(logits - np.log(calibration.pos_weight[own])).argmax(axis=1)]
         predicted = best if self.kind == "multiclass" else apply_thresholds(logits, calibration.thresholds[own])
         columns = {"classes": confusion_columns(predicted, truth)}
-        if (truth.sum(axis=1) == 1).all():
+        if "multiclass" in self.scores:
             columns["exclusive"] = truth[:, :, None].astype(np.float64) * best[:, None, :]
         return keys, columns
 

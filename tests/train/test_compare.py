@@ -13,6 +13,7 @@ import pytest
 from small_runs import small_recipe, train_small
 
 from mesm_data.errors import InputError, MesmError
+from mesm_data.storage.json_files import read_json, write_json
 from mesm_train.analysis.compare import compare
 from mesm_train.analysis.compare_tables import class_table, summary_table
 from mesm_train.analysis.published import PUBLISHED
@@ -140,6 +141,22 @@ def test_a_difference_over_fewer_seeds_than_the_pooled_scores_says_so(runs: Path
     says = f"small has 2 seeds and {name} 1: Δ and p of {name} take the first 1 of each"
     assert any(says in note for note in summary_table(comparison).notes)
     assert not any("seeds and" in note for note in summary_table(compare(systems[:1])).notes)
+
+
+def test_classes_that_are_not_in_alphabetical_order_keep_their_thresholds(runs: Path, tmp_path: Path) -> None:
+    original, renamed = (shutil.copytree(runs / "bce-0", tmp_path / name) for name in ("original", "renamed"))
+    for run in (original, renamed):  # only the first class is always true
+        thresholds = read_json(run / "thresholds.json")
+        write_json(run / "thresholds.json", {**thresholds, "thresholds": [0.001, *[0.999] * 5]})
+    for name in ("provenance.json", "results.json", "thresholds.json"):
+        write_json(renamed / name, json.loads((renamed / name).read_text().replace('"ang"', '"zorn"')))
+    table = pq.read_table(renamed / "predictions-test.parquet")
+    names = [name.replace("_ang", "_zorn") for name in table.column_names]
+    pq.write_table(table.rename_columns(names), renamed / "predictions-test.parquet")
+    before, after = (RunRecord.read(run) for run in (original, renamed))
+    assert after.outputs == ("zorn", "exc", "fru", "hap", "neu", "sad")
+    for metric in ("f1", "accuracy", "multiclass_accuracy"):
+        assert after.by_output(metric) == before.by_output(metric)
 
 
 def test_numbers_have_their_own_metrics_and_baselines(runs: Path) -> None:
