@@ -104,13 +104,15 @@ def check_fold(dataset: Dataset, config: RunConfig, fold: str) -> None:
             raise InputError(f"fold {fold}: no utterance of its {part} part is inside label view {config.labels}")
         if heads.primary.kind == "number":
             continue
-        counts = truth(np.stack(targets)[:, heads.primary.columns]).sum(axis=0)
-        missing = [name for name, count in zip(heads.primary.outputs, counts, strict=True) if not count]
-        if missing:
-            raise InputError(
-                f"fold {fold}: no utterance of its {part} part ({len(targets)}) is {' or '.join(missing)}: take other "
-                "folds, or a label view without it"
-            )
+        own = np.stack(targets)[:, heads.primary.columns]
+        nowhere, everywhere = truth(own).sum(axis=0) == 0, own.min(axis=0) == 1
+        for is_constant, subject in ((nowhere, "no"), (everywhere & (part == "train"), "every")):
+            if is_constant.any():
+                names = [name for name, constant in zip(heads.primary.outputs, is_constant, strict=True) if constant]
+                raise InputError(
+                    f"fold {fold}: {subject} utterance of its {part} part ({len(targets)}) is {' or '.join(names)}: "
+                    "take other folds, or a label view without it"
+                )
     if fold.startswith(("speaker", "session")):
         speakers = {part: {dataset.rows[key]["speaker"] for key in keys} for part, keys in split.parts.items()}
         shared = sorted(map(str, speakers["valid"] & speakers["test"]))

@@ -43,7 +43,10 @@ class TargetStatistics:
 
 
 def target_statistics(selection: Selection) -> TargetStatistics:
-    """Those of the train part, as the sampler draws it. Raises InputError if a class has no positives there."""
+    """Those of the train part, as the sampler draws it.
+
+    Raises InputError if a class is nowhere or everywhere true there.
+    """
     keys = sorted(selection.keys["train"])
     targets = np.stack([selection.targets[key] for key in keys]).astype(np.float64)
     weights = draw_weights(selection.groups(), len(keys))[:, None]
@@ -56,19 +59,21 @@ def target_statistics(selection: Selection) -> TargetStatistics:
             scale[head.columns] = np.where(spread > 0, spread, 1.0)
             continue
         positives = (weights * own).sum(axis=0)
-        _refuse_missing(head.outputs, positives, len(keys))
+        _refuse_constant(head.outputs, positives, (1 - own).sum(axis=0), len(keys))
         if head.kind == "binary" and selection.config.optim.pos_weight:
             pos_weight[head.columns] = (total - positives) / positives
     return TargetStatistics(pos_weight=_tensor(pos_weight), offset=_tensor(offset), scale=_tensor(scale))
 
 
-def _refuse_missing(names: tuple[str, ...], positives: NDArray[np.float64], total: int) -> None:
-    if (positives == 0).any():
-        missing = [name for name, count in zip(names, positives, strict=True) if not count]
-        raise InputError(
-            f"no utterance of the train part ({total}) is {' or '.join(missing)}: a class without positives cannot be "
-            "trained; choose another split or label view: --set split=…, --set labels=…"
-        )
+def _refuse_constant(
+    names: tuple[str, ...], positives: NDArray[np.float64], negatives: NDArray[np.float64], total: int
+) -> None:
+    for counts, subject, lack in ((positives, "no", "positives"), (negatives, "every", "negatives")):
+        if constant := [name for name, count in zip(names, counts, strict=True) if count <= 0]:
+            raise InputError(
+                f"{subject} utterance of the train part ({total}) is {' or '.join(constant)}: a class without {lack} "
+                "cannot be trained; choose another split or label view: --set split=…, --set labels=…"
+            )
 
 
 def _tensor(values: NDArray[np.float64]) -> Tensor:

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -26,6 +28,7 @@ from mesm_data.schema.built_in import built_in_schema
 from mesm_data.storage.files import sha256_file
 from mesm_train.config.recipe_files import load_recipe
 from mesm_train.training.checkpoint import load
+from mesm_train.training.losses import target_statistics
 from mesm_train.training.selection import check_selection_score, select_data
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -276,6 +279,13 @@ def test_a_class_without_positives_is_refused(recipe: Path, tmp_path: Path) -> N
     done = call("run", recipe, "--out", tmp_path / "run", "--set", f"split={tmp_path / 'split.yaml'}", code=2)
     assert "without positives" in done.stderr
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_class_without_negatives_is_refused(recipe: Path) -> None:
+    selection = select_data(load_recipe(str(recipe)))
+    always = {key: np.maximum(target, np.eye(len(target))[0]) for key, target in selection.targets.items()}
+    with pytest.raises(InputError, match=r"every utterance of the train part \(\d+\) is ang: .* without negatives"):
+        target_statistics(replace(selection, targets=always))
 
 
 @pytest.mark.parametrize(
