@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mesm_data.errors import MesmError, first_line
 from mesm_train.data.mel import MIN_SAMPLES
@@ -55,7 +56,7 @@ def export_onnx(predictor: Predictor, out: Path) -> float:
     except NotImplementedError as error:
         raise MesmError(f"this model cannot be exported to ONNX: {error}") from None
     with new_folder(out) as folder:
-        _write(model, folder / FILE)
+        _write(model, example_inputs(original), folder / FILE)
         difference = largest_difference(original, folder / FILE)
         limit = TOLERANCE[predictor.model.settings.kind]
         if not difference <= limit:
@@ -66,8 +67,7 @@ def export_onnx(predictor: Predictor, out: Path) -> float:
     return difference
 
 
-def _write(model: PortableModel, path: Path) -> None:
-    inputs = example_inputs(model.modalities)
+def _write(model: PortableModel, inputs: Mapping[str, tuple[Tensor, int]], path: Path) -> None:
     shapes = tuple({axis: torch.export.Dim.DYNAMIC} for _, axis in inputs.values())
     with _quiet(), _no_fast_path():
         program = torch.onnx.export(
@@ -95,7 +95,7 @@ def largest_difference(model: Model, path: Path) -> float:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         differences = []
         for seed, (tokens, faces, samples) in enumerate([(3, 1, MIN_SAMPLES), (12, 9, 72_000), (40, 30, 160_123)]):
-            inputs = example_inputs(model.settings.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
+            inputs = example_inputs(model, tokens=tokens, faces=faces, samples=samples, seed=seed)
             arrays = {name: example.numpy() for name, (example, _) in inputs.items()}
             expected = model(example_batch(inputs))[0].numpy()
             differences.append(float(np.abs(_run(session, arrays) - expected).max()))

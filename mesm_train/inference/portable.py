@@ -6,7 +6,8 @@ norms are folded into the convolutions. portable_sparse.py has the sparse blocks
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -77,16 +78,18 @@ class PortableModel(nn.Module):
 
 
 def example_inputs(
-    modalities: Sequence[str], *, tokens: int = 7, faces: int = 3, samples: int = 20_000, seed: int = 0
+    model: Model, *, tokens: int = 7, faces: int = 3, samples: int = 20_000, seed: int = 0
 ) -> dict[str, tuple[Tensor, int]]:
     """Name -> random values of an input of `PortableModel` and its dynamic axis, in the order of its arguments."""
     random = torch.Generator().manual_seed(seed)
+    config: Any = None if model.text is None else model.text.encoder.config
+    words = 30 if config is None else min(30, config.vocab_size)
     known = {
-        "t": ("tokens", torch.randint(4, 30, (1, tokens), generator=random), 1),
+        "t": ("tokens", torch.randint(min(4, words - 1), words, (1, tokens), generator=random), 1),
         "v": ("faces", torch.randint(0, 256, (faces, FACE, FACE, 3), generator=random).to(torch.uint8), 0),
         "a": ("samples", torch.randint(-9000, 9000, (samples,), generator=random).to(torch.int16), 0),
     }
-    chosen = [known[modality] for modality in modalities]
+    chosen = [known[modality] for modality in model.settings.modalities]
     return {name: (example, axis) for name, example, axis in chosen}
 
 

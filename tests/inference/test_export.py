@@ -164,10 +164,18 @@ def test_the_portable_form_computes_the_same_logits(settings: dict[str, object],
     model = small_model(tiny_encoder, **settings)
     portable = PortableModel(model).eval()
     for seed, (tokens, faces, samples) in enumerate([(2, 1, 201), (9, 0, 6399), (30, 7, 40_000), (5, 3, 6400)]):
-        inputs = example_inputs(portable.modalities, tokens=tokens, faces=faces, samples=samples, seed=seed)
+        inputs = example_inputs(model, tokens=tokens, faces=faces, samples=samples, seed=seed)
         with torch.no_grad():
             logits, expected = portable(*(value for value, _ in inputs.values())), model(example_batch(inputs))[0]
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_the_examples_of_an_export_have_tokens_that_a_small_vocabulary_holds(tiny_encoder: Path) -> None:
+    """As that of a tiny encoder on a corpus without transcripts, which has the four special tokens."""
+    model = small_model(tiny_encoder, kind="fe2e")
+    assert model.text is not None
+    model.text.encoder.resize_token_embeddings(4, mean_resizing=False)
+    assert example_inputs(model, tokens=50)["tokens"][0].max() == 3
 
 
 @pytest.mark.parametrize(
