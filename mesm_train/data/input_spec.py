@@ -90,6 +90,10 @@ class InputSpec:
         """Whether the train part holds utterances that lack a modality."""
         return bool(self.train["missing"].get(modality))
 
+    def knows_with(self, modality: str) -> bool:
+        """Whether the train part holds utterances that have a modality."""
+        return bool(self.train["missing"].get(modality, 0) < self.train["utterances"])
+
 
 def input_spec(
     dataset: Dataset,

@@ -1,8 +1,8 @@
 """Clips, and what a model reads of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -101,6 +101,15 @@ class ClipInput:
     def present(self) -> dict[str, bool]:
         """Modality -> whether the clip has it."""
         return {"t": bool(self.text.strip()), "v": len(self.faces) > 0, "a": len(self.samples) > 0}
+
+    def without(self, problems: Mapping[str, str]) -> "ClipInput":
+        """The same without some modalities; `problems` says why of each."""
+        kept = replace(self, problems={**self.problems, **problems})
+        if "t" in problems:
+            kept = replace(kept, text="", clip=replace(self.clip, words=None))
+        if "v" in problems:
+            kept = replace(kept, faces=self.faces[:0], times=(), boxes=(), counts=())
+        return replace(kept, samples=self.samples[:0]) if "a" in problems else kept
 
     def notes(self, modalities: Sequence[str]) -> list[str]:
         """What a reader of the prediction should know, one sentence each."""

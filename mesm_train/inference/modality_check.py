@@ -11,7 +11,9 @@ from mesm_train.inference.result import Failure
 def check_modalities(
     clip_input: ClipInput | Failure, spec: InputSpec, modalities: Sequence[str], *, allow_missing: bool
 ) -> ClipInput | Failure:
-    """A decoded clip, or why the model cannot take it.
+    """A decoded clip without what the model has not learnt to read, or why the model cannot take it.
+
+    A modality that every training utterance lacked has a branch with the weights of its start.
 
     Args:
         clip_input: the clip, or why it could not be decoded.
@@ -21,6 +23,8 @@ def check_modalities(
     """
     if isinstance(clip_input, Failure):
         return clip_input
+    unread = [m for m in modalities if clip_input.present[m] and not spec.knows_with(m)]
+    clip_input = clip_input.without({m: f"no training utterance had {MODALITY_NAMES[m]}" for m in unread})
     missing = [m for m in modalities if not clip_input.present[m]]
     reasons = "; ".join(f"without {MODALITY_NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
     if len(missing) == len(modalities):

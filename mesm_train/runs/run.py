@@ -23,6 +23,7 @@ from mesm_train.config.recipe_files import load_recipe
 from mesm_train.config.settings import RunConfig
 from mesm_train.config.typed_yaml import dump, to_dict
 from mesm_train.data import input_spec
+from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.data.feature_loader import FeatureLoader
 from mesm_train.data.labels import one_key_per_output
 from mesm_train.data.stream import STREAM_NOTE
@@ -104,6 +105,9 @@ def start_run(
         check_same_on_all_ranks(setup)
         for sentence in unused_settings(config, setup.config):
             logger.say(f"note: {sentence}")
+        spec = input_spec.read_input_spec(run)
+        if unread := [MODALITY_NAMES[m] for m in setup.config.model.modalities if not spec.knows_with(m)]:
+            logger.say(f"note: no utterance of the train part has {' or '.join(unread)}: predict leaves it out")
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
         if config.optim.compile:

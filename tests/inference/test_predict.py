@@ -79,6 +79,23 @@ def test_a_run_of_an_earlier_version_names_the_command_that_completes_it(
     assert (tmp_path / "run/input_spec.json").read_bytes() == before
 
 
+def test_a_modality_that_no_training_utterance_had_is_left_out(fe2e_run: Path, dialog: Path) -> None:
+    """Its branch has the weights of the start."""
+    model = mesm_train.load(fe2e_run, device="cpu")
+    missing = {"t": 0, "v": model.spec.train["utterances"], "a": 0}
+    unread = replace(model, spec=replace(model.spec, train={**model.spec.train, "missing": missing}))
+    answer = unread.predict(dialog, text="hello", end=2)
+    assert answer.missing == {"faces": "no training utterance had faces"}
+    assert set(answer.branches) == {"text", "sound"}
+    assert answer.input is not None
+    assert not answer.notes
+    assert answer.logits == model.predict_inputs([replace(answer.input)])[0].logits
+    with pytest.raises(InputError, match=r"nothing that the model reads: .*faces \(no training utterance had faces\)"):
+        replace(unread, spec=replace(unread.spec, train={"utterances": 9, "missing": dict.fromkeys("tva", 9)})).predict(
+            dialog, text="hello", end=2
+        )
+
+
 def test_a_clip_without_a_modality_that_training_always_had_is_refused_by_name(
     fe2e_run: Path, corpus: Path, dataset: Path
 ) -> None:

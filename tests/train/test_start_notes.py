@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from small_runs import RecordedLines, small_recipe, train_small
 
 from mesm_train.config.recipe_files import load_recipe, recipes
+from mesm_train.data.input_spec import InputSpec
 from mesm_train.runs.run import start_run
 from mesm_train.training.unused_settings import unused_settings
 
@@ -49,6 +50,15 @@ def test_what_a_run_calls_unused_changes_none_of_its_weights(dataset: Path, tmp_
     assert weights[0] == weights[1]
     assert "note: model.classes is 6 and not 7: it follows from the data" in spoken.lines
     assert any("augment.mask_seconds" in line for line in spoken.lines if line.startswith("note: this run"))
+
+
+def test_a_modality_that_no_training_utterance_has_is_named(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InputSpec, "knows_with", lambda self, modality: modality != "t")
+    config, spoken = load_recipe(str(small_recipe(tmp_path, dataset)), ["optim.epochs=1"]), RecordedLines()
+    start_run(config, tmp_path / "run", resume=False, stop=lambda: False, logger=spoken)
+    assert "note: no utterance of the train part has text: predict leaves it out" in spoken.lines
 
 
 def test_a_run_that_is_resumed_elsewhere_names_what_differs(dataset: Path, tmp_path: Path) -> None:
