@@ -1,15 +1,17 @@
 """README.md of an exported model: what it is, learnt from what, how well it does, within which limits. Facts only."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from mesm_data.splits.resolve import PARTS
 from mesm_train.data.batch import MODALITY_NAMES
 from mesm_train.evaluation.metrics import Floats, f1_binary, mean_of_defined
+from mesm_train.evaluation.number_scores import number_scores
 from mesm_train.evaluation.significance import bootstrap_interval, confusion_columns
 from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.evaluation.trivial_baselines import binary_baselines
@@ -61,10 +63,9 @@ def _summary(predictor: Predictor, synthetic: bool) -> str:
         "| output | meaning | kind | threshold |\n|---|---|---|---|",
     ]
     kinds = [head.kind for head in predictor.spec.heads for _ in head.outputs]
-    lines[1] += "".join(
-        f"\n| {name} | {predictor.spec.meanings.get(name, name)} | {kind} | {limit:.2f} |"
-        for name, kind, limit in zip(predictor.spec.outputs, kinds, predictor.calibration.thresholds, strict=True)
-    )
+    for name, kind, limit in zip(predictor.spec.outputs, kinds, predictor.calibration.thresholds, strict=True):
+        threshold = f"{limit:.2f}" if kind == "binary" else "–"
+        lines[1] += f"\n| {name} | {predictor.spec.meanings.get(name, name)} | {kind} | {threshold} |"
     for modality, features in predictor.spec.features.items():
         library = "".join(f", {name} {version}" for name, version in features["libraries"].items())
         lines.append(f"Features of {MODALITY_NAMES[modality]}: `{features['kind']}`{library}.")
@@ -102,15 +103,17 @@ def _data(predictor: Predictor, synthetic: bool) -> str:
 
 
 def _scores(predictor: Predictor, run: Path | None) -> str:
-    """F1 of the primary head on the test part, with bootstrap intervals over utterances."""
+    """Of the primary head on the test part: of classes F1 with bootstrap intervals over utterances."""
     head = predictor.spec.heads[0]
     if run is None or not (run / "predictions-test.parquet").exists():
         return "None: the run that this model comes from has not been tested."
-    if head.kind != "binary":
-        return "See results.json of the run; this card has scores of yes/no questions only."
+    if head.kind == "number":
+        return _numbers(run / "predictions-test.parquet", head.outputs)
     columns_of = ([f"{what}_{name}" for name in head.outputs] for what in ("logit", "label"))
     _, (logits, truth) = read_numbers(run / "predictions-test.parquet", *columns_of)
-    predicted = apply_thresholds(logits, predictor.calibration.thresholds[: len(head.outputs)])
+    best = np.eye(len(head.outputs), dtype=bool)[logits.argmax(axis=1)]
+    limits = predictor.calibration.thresholds[: len(head.outputs)]
+    predicted = best if head.kind == "multiclass" else apply_thresholds(logits, limits)
     columns = confusion_columns(predicted, truth > 0.5)
     lines = ["| class | F1 | 95 % interval | always yes | utterances |", "|---|---|---|---|---|"]
     for index, name in enumerate(head.outputs):
@@ -122,10 +125,22 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
     low, high = bootstrap_interval(columns, _mean_f1)
     mean = float(_mean_f1(columns.sum(0)[None])[0])
     lines.append(f"| mean | {_score(mean)} | {_interval(low, high)} | | {len(truth)} |")
+    how = "the most probable class" if head.kind == "multiclass" else "thresholds chosen on the validation part"
     return (
-        "\n".join(lines) + "\n\nTest part; thresholds chosen on the validation part; percentile bootstrap over "
-        "utterances, which does not count the spread over seeds."
+        "\n".join(lines) + f"\n\nTest part; {how}; percentile bootstrap over utterances, which does not count the "
+        "spread over seeds."
     )
+
+
+def _numbers(path: Path, names: Sequence[str]) -> str:
+    """The scores of numbers, in the units of their labels, beside the best constant."""
+    columns_of = ([f"{what}_{name}" for name in names] for what in ("prediction", "target"))
+    _, (predicted, targets) = read_numbers(path, *columns_of)
+    lines = ["| number | CCC | Pearson's r | MAE | MAE of always the median |", "|---|---|---|---|---|"]
+    for name, of in number_scores(predicted, targets, names)["numbers"].items():
+        values = (of["ccc"], of["pearson"], of["mae"], of["baselines"]["median"]["mae"])
+        lines.append(f"| {name} | {' | '.join(_score(math.nan if x is None else x) for x in values)} |")
+    return "\n".join(lines) + f"\n\nTest part, {len(targets)} utterances; errors in the units of the labels."
 
 
 def _mean_f1(counts: Floats) -> Floats:
@@ -165,6 +180,7 @@ def _licence(facts: Mapping[str, Any], synthetic: bool) -> str:
         return "The training data are synthetic (`mesm-data sample`): the terms of the corpus do not apply."
     licence = facts["dataset"].get("licence", {})
     terms = " ".join(str(licence[name]) for name in ("name", "terms") if licence.get(name)) or "none are stated"
+    terms += "" if terms.endswith(".") else "."
     issuer = f" of {licence['issuer']}" if licence.get("issuer") else ""
     return (
         f"The weights were learnt from data under these terms{issuer}: {terms} Whether weights may be passed on is "

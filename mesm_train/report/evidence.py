@@ -146,15 +146,21 @@ def inputs_section(record: Record, evidence: Evidence) -> list[dict[str, Any]]:
 def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mapping[str, float]) -> dict[str, Any]:
     """Strips and logits of one prediction, for the templates.
 
-    Probabilities and answers are those of a primary view of yes/no questions; of other outputs there are logits only.
+    Probabilities are those of a primary view of yes/no questions; numbers are in the units of their labels.
     """
     names, thresholds = list(record.classes), list(record.thresholds.get("thresholds", ()))
     if len(names) != len(one.logits):  # nothing names them, or files of another run do
         names = [f"class {number}" for number in range(1, len(one.logits) + 1)]
     binary = record.task == "binary" and len(thresholds) == len(names) and set(record.primary_classes) <= set(names)
+    numbers, scales = record.number_outputs, [record.thresholds.get(name, ()) for name in ("scale", "offset")]
     rows = []
     for n, (name, logit, target) in enumerate(zip(names, one.logits, one.targets, strict=True)):
-        is_question = binary and n < len(record.primary_classes)
+        is_question, is_number = binary and n < len(record.primary_classes), name in numbers
+        answer = None
+        if is_number and all(len(values) == len(names) for values in scales):
+            answer = f"{logit * scales[0][n] + scales[1][n]:.6g}"
+        elif is_question:
+            answer = yes_or_no(logit >= np.log(thresholds[n] / (1 - thresholds[n])))
         rows.append(
             {
                 "title": record.known_titles.get(name, name),
@@ -162,8 +168,8 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
                 "logit": logit,
                 "probability": float(1 / (1 + np.exp(-logit))) if is_question else None,
                 "threshold": thresholds[n] if is_question else None,
-                "yes": bool(logit >= np.log(thresholds[n] / (1 - thresholds[n]))) if is_question else None,
-                "true": target,
+                "answer": answer,
+                "true": f"{target:.6g}" if is_number else yes_or_no(target > 0.5),
             }
         )
     return {
@@ -174,6 +180,11 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
         "modalities": [{"title": MODALITY_NAMES[m].capitalize(), "weight": fusion.get(m)} for m in one.amounts],
         "rows": rows,
     }
+
+
+def yes_or_no(holds: bool | np.bool_) -> str:
+    """In words."""
+    return "yes" if holds else "no"
 
 
 def strip_view(strip: Strip, seconds: float = SHOWN) -> dict[str, Any]:

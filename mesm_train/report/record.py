@@ -60,6 +60,18 @@ class Record:
         return line["metrics"]["task"] if line else None
 
     @property
+    def kinds(self) -> Mapping[str, str]:
+        """Label view -> binary, multiclass or number, the first one first; empty if nothing names them."""
+        return {head["view"]: head["kind"] for head in self.provenance.get("labels", {}).get("heads", ())}
+
+    @property
+    def number_outputs(self) -> frozenset[str]:
+        """Those of `classes` that are numbers; of a view that is not the first, its name stands before theirs."""
+        primary = self.primary_classes if self.task == "number" else ()
+        views = tuple(f"{view}." for view in list(self.kinds)[1:] if self.kinds[view] == "number")
+        return frozenset((*primary, *(name for name in self.classes if views and name.startswith(views))))
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """`primary_classes` spelled out as the corpus' schema does; their names where it does not."""
         return tuple(self.known_titles.get(name) or name for name in self.primary_classes)

@@ -45,7 +45,7 @@ class Prediction:
     strips: Sequence[Strip]
     branches: Mapping[str, Sequence[float]]  # the logits of the modalities that the utterance has
     logits: Sequence[float]
-    targets: Sequence[bool]
+    targets: Sequence[float]
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def predict_with_sites(
                 strips=strips,
                 branches={m: details.branches[m][n].tolist() for m in modalities if details.present[m][n]},
                 logits=details.logits[n].tolist(),
-                targets=[bool(target) for target in batch.labels[n] > 0.5],
+                targets=batch.labels[n].tolist(),
             )
         )
     return predictions
@@ -111,7 +111,7 @@ def _without_pictures(details: ForwardDetails, batch: Batch) -> list[Prediction]
             strips=(),
             branches={m: logits[n].tolist() for m, logits in details.branches.items() if counts[m][n]},
             logits=details.logits[n].tolist(),
-            targets=[bool(target) for target in batch.labels[n] > 0.5],
+            targets=batch.labels[n].tolist(),
         )
         for n, key in enumerate(batch.keys)
     ]

@@ -54,7 +54,7 @@ PROVENANCE = {
         "licence?": {"name?": str, "terms?": str, "issuer?": str},
     },
     "split": {"name": str, "digest": str, "counts?": MapOf(int), "missing?": MapOf(int), "leaks?": MapOf(int)},
-    "labels": {"view": str, "classes": [str]},
+    "labels": {"view": str, "classes": [str], "heads?": [{"view": str, "kind": str}]},
     "seed": int,
     "config": SETTINGS,
     "environment?": {"gpu?": (str, NoneType), "cpu?": (str, NoneType), "threads?": (int, NoneType)},

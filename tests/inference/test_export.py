@@ -18,6 +18,7 @@ import mesm_train
 from mesm_data.dataset.reader import Dataset
 from mesm_data.errors import InputError, MesmError
 from mesm_train.config.model_settings import ModelSettings, SparseSettings, TextSettings
+from mesm_train.data.input_spec import HeadSpec
 from mesm_train.data.tokenizer import tokenize
 from mesm_train.inference.hub_model import HubModel, export_hub_folder
 from mesm_train.inference.model_card import model_card
@@ -58,6 +59,18 @@ def test_a_card_has_a_dash_for_a_class_that_nobody_has(
     assert "| Anger | – | – | – | 0 |" in card
     assert "nan |" not in card
     assert not [each for each in recwarn.list if issubclass(each.category, RuntimeWarning)]
+
+
+def test_a_card_of_numbers_has_their_scores_beside_the_best_constant(fe2e_run: Path, tmp_path: Path) -> None:
+    predictor = mesm_train.load(fe2e_run, device="cpu")
+    head = HeadSpec(view="mood", kind="number", outputs=predictor.spec.outputs)
+    columns: dict[str, Any] = {"key": ["a", "b", "c"]}
+    for name in head.outputs:
+        columns |= {f"prediction_{name}": [10.0, 20.0, 60.0], f"target_{name}": [0.0, 20.0, 100.0]}
+    pq.write_table(pa.table(columns), tmp_path / "predictions-test.parquet")
+    card = model_card(replace(predictor, spec=replace(predictor.spec, heads=[head])), tmp_path)
+    assert "| ang | 0.767 | 1.000 | 16.667 | 33.333 |" in card
+    assert "| ang | Anger | number | – |" in card
 
 
 def test_an_exported_folder_gives_the_same_predictions_without_a_network(

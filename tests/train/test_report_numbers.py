@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from small_runs import small_recipe, train_small
 
@@ -44,6 +45,23 @@ def test_a_negative_concordance_is_on_the_axis_and_f1_begins_at_zero() -> None:
         texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
         assert ("−0.6" in texts) == any(text.startswith("−") for text in texts) == (task == "number")
         assert ("Validation CCC; dashed: any constant" in texts) == (task == "number")
+
+
+def test_the_report_of_numbers_speaks_of_numbers(runs: tuple[Path, Path, Path], dataset: Path, tmp_path: Path) -> None:
+    page = (runs[0] / "report.html").read_text()
+    assert "thresholds are chosen" not in page
+    assert "false / true" not in page
+    sets = ("labels=six+dimensions", "loss=bce+mae", "optim.epochs=1", "report.media=true")
+    train_small(small_recipe(tmp_path, dataset), tmp_path / "run", *sets)
+    page = " ".join((tmp_path / "run" / "report.html").read_text().split())
+    assert "thresholds are chosen" in page
+    assert "false / true" in page
+    table = pq.read_table(tmp_path / "run" / "predictions-test.parquet").to_pandas()
+    column = "dimensions.valence"
+    rows = zip(table[f"prediction_{column}"], table[f"target_{column}"], strict=True)
+    cells = [f'<td class="">{answer:.6g}</td> <td class="">{true:.6g}</td>' for answer, true in rows]
+    assert f'<th scope="row">{column}</th>' in page
+    assert any(each in page for each in cells)
 
 
 def test_the_page_has_the_recorded_scores_of_both_and_their_difference(
