@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mesm_data.errors import InputError
 from mesm_data.schema.labels import Name, Text, pairs_to_mapping
 
+ROUNDING = 0.01  # shares of several columns may add up to a little more than 1
 Target = Literal["category", "multilabel", "positive", "rater_share", "share", "number"]
 Task = Literal["one_vs_rest", "single", "number"]
 
@@ -110,6 +112,16 @@ class View:
         target = np.array([not present.isdisjoint(names) for names in self.sources], np.float32)
         outside = self.target_rule == "category" and not target.any() and present.isdisjoint(self.none)
         return None if outside else target
+
+    def check_shares(self, target: NDArray[np.float32] | None) -> None:
+        """Raise InputError if the target of an utterance has shares that are not between 0 and 1, such as votes."""
+        if self.target_rule != "share" or target is None or ((target >= 0) & (target <= 1 + ROUNDING)).all():
+            return
+        shares = ", ".join(f"{name} {share:g}" for name, share in zip(self.classes, target, strict=True))
+        raise InputError(
+            f"label view {self.name} has the shares {shares}: a share is between 0 and 1; divide votes by their "
+            "number, percentages by 100"
+        )
 
 
 def rater_shares(

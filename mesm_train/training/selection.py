@@ -88,6 +88,9 @@ def select_data(config: RunConfig, *, parts: tuple[str, ...] = PARTS, ranks: Ran
     built = set(dataset.keys)
     known = {key: heads.target(record) for key, record in labels if key in built}
     targets = {key: target for key, target in known.items() if target is not None}
+    for head in heads.heads:
+        for target in targets.values():
+            head.view.check_shares(target[head.columns])
     keys = {part: tuple(key for key in members if key in targets) for part, members in split.parts.items()}
     if not config.eval.test:
         keys, parts = {**keys, "test": ()}, tuple(part for part in parts if part != "test")

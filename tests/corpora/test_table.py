@@ -383,6 +383,29 @@ def test_several_categories_are_read_from_a_column_each_or_from_one(media: Path)
         assert [target if target is None else target.tolist() for target in targets] == [[1, 0], [1, 1], None]
 
 
+def test_votes_and_percentages_are_no_shares(media: Path) -> None:
+    """Trained on them, the cross-entropy has no minimum."""
+    (media / "corpus.toml").write_text(
+        'name = "m"\ntable = "t.csv"\n[labels.up]\ntype = "number"\n[labels.down]\ntype = "number"\n'
+        '[views.mood]\ntarget = "share"\n[views.mood.classes]\nup = ["up"]\ndown = ["down"]\n'
+    )
+    for cells in ("a.mp4,3,2", "a.mp4,60,40", "a.mp4,-0.2,1"):
+        (media / "t.csv").write_text(f"file,up,down\n{cells}\nb.wav,0.25,0.75\nsub/c.mov,,1\n")
+        with pytest.raises(InputError, match=r"1 problems.*\n  row 1, column up, down: .*a share is between 0 and 1"):
+            open_corpus(str(media / "corpus.toml"), None)
+    (media / "t.csv").write_text("file,up,down\na.mp4,0.33,0.67\nb.wav,0,1\n")
+    assert len(by_id(open_corpus(str(media / "corpus.toml"), None))) == 2
+
+
+def test_a_category_that_is_called_none_is_noted(media: Path) -> None:
+    corpus = corpus_of(media, "t.csv", "file,emotion,valence\na.mp4,happy,1\nb.wav,none,nan\nsub/c.mov,None,2\n")
+    assert corpus.notes == (
+        "label emotion: one of 1 categories (happy); 2 cells with None, none have no value, unless a corpus.toml has "
+        "None, none among the values",
+        "label valence: a number",
+    )
+
+
 def test_a_mark_that_is_neither_yes_nor_no_is_a_problem(media: Path) -> None:
     """Also the words of a spreadsheet in another language: taken for marks, every category would be present."""
     (media / "corpus.toml").write_text(

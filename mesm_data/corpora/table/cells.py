@@ -160,6 +160,8 @@ def label_reader(schema: "CorpusSchema", problems: Problems) -> Callable[[int, R
             cache[name, cell] = scheme.parse(cell)
         return cache[name, cell]
 
+    share_views = [view for name in schema.views if (view := schema.view(name)).target_rule == "share"]
+
     def read(number: int, row: Row) -> dict[str, Any]:
         labels: dict[str, Any] = {}
         for name, scheme in schema.labels.items():
@@ -167,6 +169,11 @@ def label_reader(schema: "CorpusSchema", problems: Problems) -> Callable[[int, R
                 labels[name] = parse(name, scheme, row)
             except InputError as error:
                 problems.add(number, scheme.column or name, str(error))
+        for view in share_views:
+            try:
+                view.check_shares(view.target(labels))
+            except InputError as error:
+                problems.add(number, ", ".join(name for names in view.sources for name in names), str(error))
         return labels
 
     return read

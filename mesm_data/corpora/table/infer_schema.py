@@ -63,7 +63,10 @@ def infer_schema(frame: "pd.DataFrame", path: Path) -> tuple[CorpusSchema, tuple
     name = _name(path.stem)
     name += "_table" if name in built_in_names() else ""  # it has not that corpus' views, splits and terms
     data = {"name": name, "labels": labels, "views": views, "splits": _splits(frame)}
-    notes = [f"label {name}: {_describe(scheme)}" for name, scheme in labels.items()]
+    notes = [
+        f"label {name}: {_describe(scheme)}{_note_no_value(scheme, frame[scheme.get('column', name)])}"
+        for name, scheme in labels.items()
+    ]
     if unused:
         notes.append(f"columns that are not used: {', '.join(map(str, unused))}")
     return CorpusSchema.parse(data, str(path)), tuple(notes)
@@ -105,6 +108,16 @@ def _splits(frame: "pd.DataFrame") -> dict[str, Any]:
         "title": "A dialog (else a file) falls by sha256 of its name: 80 % train, 10 % valid, 10 % test",
     }  # fmt: skip
     return splits
+
+
+def _note_no_value(scheme: dict[str, Any], column: "pd.Series[str]") -> str:
+    """Words that may be a category, such as none, and are read as an empty cell."""
+    words = column.str.strip()
+    words = words[words.str.lower().isin(MISSING_CELLS - {""})]
+    if scheme["type"] == "number" or words.empty:
+        return ""
+    names = ", ".join(sorted(words.unique()))
+    return f"; {len(words)} cells with {names} have no value, unless a corpus.toml has {names} among the values"
 
 
 def _describe(scheme: dict[str, Any]) -> str:
