@@ -121,13 +121,23 @@ def input_spec(
         fallback_square=FALLBACK_SQUARES.get(dataset.info["corpus"], 1.0),
         undetected=undetected,
         heads=[HeadSpec(view=head.view.name, kind=head.kind, outputs=head.outputs) for head in heads],
-        meanings={name: meaning for head in heads for name, meaning in meanings(dataset.schema, head).items()},
+        meanings=distinct_meanings(dataset.schema, heads),
         train={"utterances": len(train), "missing": missing},
         features={
             modality: {name: features.info[name] for name in ("name", "kind", "config", "libraries")}
             for modality, features in (sets or {}).items()
         },
     )
+
+
+def distinct_meanings(schema: CorpusSchema, heads: Sequence[Head]) -> dict[str, str]:
+    """The `meanings` of all heads; one that an earlier output goes by has the name of its view behind it."""
+    known, taken = dict[str, str](), set[str]()
+    for head in heads:
+        own = meanings(schema, head)
+        known |= {name: f"{text} ({head.view.name})" if text in taken else text for name, text in own.items()}
+        taken |= {known.get(name, name) for name in head.outputs}
+    return known
 
 
 def meanings(schema: CorpusSchema, head: Head) -> dict[str, str]:

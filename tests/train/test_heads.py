@@ -12,6 +12,7 @@ from mesm_data.errors import InputError
 from mesm_data.schema.built_in import built_in_schema
 from mesm_data.schema.corpus import CorpusSchema
 from mesm_train.config.recipe_files import load_recipe
+from mesm_train.data.input_spec import distinct_meanings
 from mesm_train.data.labels import Heads, resolve_heads
 from mesm_train.training.losses import TargetStatistics, batch_loss
 
@@ -70,6 +71,11 @@ def test_the_loss_determines_the_head(labels: str, loss: str, kinds: list[str], 
 def test_a_view_of_one_category_a_row_is_a_softmax() -> None:
     [head] = resolve_heads(SINGLE, "mood").heads
     assert head.kind == "multiclass"
+
+
+def test_outputs_of_two_views_that_mean_the_same_are_told_apart() -> None:
+    known = distinct_meanings(IEMOCAP, resolve_heads(IEMOCAP, "soft+six+dimensions").heads)
+    assert (known["ang"], known["six.ang"], known["dimensions.valence"]) == ("Anger", "Anger (six)", "valence")
 
 
 def test_an_utterance_is_in_all_views_or_left_out() -> None:
