@@ -45,7 +45,7 @@ class TargetStatistics:
 def target_statistics(selection: Selection) -> TargetStatistics:
     """Those of the train part, as the sampler draws it.
 
-    Raises InputError if a class is nowhere or everywhere true there.
+    Raises InputError if a class is nowhere or everywhere true there, or a number is the same everywhere.
     """
     keys = sorted(selection.keys["train"])
     targets = np.stack([selection.targets[key] for key in keys]).astype(np.float64)
@@ -55,8 +55,8 @@ def target_statistics(selection: Selection) -> TargetStatistics:
     for head in selection.heads.heads:
         own = targets[:, head.columns]
         if head.kind == "number":
-            offset[head.columns], spread = own.mean(axis=0), own.std(axis=0)
-            scale[head.columns] = np.where(spread > 0, spread, 1.0)
+            _refuse_constant_numbers(head.outputs, own)
+            offset[head.columns], scale[head.columns] = own.mean(axis=0), own.std(axis=0)
             continue
         positives = (weights * own).sum(axis=0)
         _refuse_constant(head.outputs, positives, (1 - own).sum(axis=0), len(keys))
@@ -74,6 +74,14 @@ def _refuse_constant(
                 f"{subject} utterance of the train part ({total}) is {' or '.join(constant)}: a class without {lack} "
                 "cannot be trained; choose another split or label view: --set split=…, --set labels=…"
             )
+
+
+def _refuse_constant_numbers(names: tuple[str, ...], values: NDArray[np.float64]) -> None:
+    if constant := [name for name, own in zip(names, values.T, strict=True) if (own == own[0]).all()]:
+        raise InputError(
+            f"{' and '.join(constant)} is the same number in every utterance of the train part ({len(values)}): "
+            "nothing can be learnt of it; choose another split or label view: --set split=…, --set labels=…"
+        )
 
 
 def _tensor(values: NDArray[np.float64]) -> Tensor:

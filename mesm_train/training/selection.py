@@ -121,11 +121,13 @@ def check_heads(config: RunConfig, heads: Heads) -> None:
 
 
 def check_selection_score(selection: Selection) -> None:
-    """Raises InputError if the valid part defines eval.select_by for no model, so that no epoch could be the best."""
+    """Raises InputError if eval.select_by is not defined on the valid part, or is the same there for every model."""
     head, by = selection.heads.primary, selection.config.eval.select_by
     targets = np.stack([selection.targets[key] for key in selection.keys["valid"]])[:, head.columns]
     if head.kind == "number":
-        lacks = "number varies" if by == "pearson" and (targets == targets[0]).all() else None
+        lacks = None
+        if by in ("auto", "ccc", "pearson") and (targets == targets[0]).all():  # the CCC of any model is 0
+            lacks = "number varies"
     else:
         has_yes, has_no = (truth(targets) > 0).any(axis=0), (truth(targets) == 0).any(axis=0)
         lacks = None
@@ -134,10 +136,10 @@ def check_selection_score(selection: Selection) -> None:
         elif by in ("auc", "balanced_accuracy") and not (has_yes & has_no).any():
             lacks = "class is true of some utterances and false of others"
     if lacks:
-        score = "f1" if by == "auto" else by
+        score = ("ccc" if head.kind == "number" else "f1") if by == "auto" else by
         raise InputError(
-            f"eval.select_by {score} is not defined on the valid part of split {selection.config.split}: in none of "
-            f"label view {head.view.name!r} of its {len(targets)} utterances a {lacks}. Choose another split, or "
+            f"eval.select_by {score} finds no best epoch on the valid part of split {selection.config.split}: in none "
+            f"of label view {head.view.name!r} of its {len(targets)} utterances a {lacks}. Choose another split, or "
             "eval.select_by=loss"
         )
 

@@ -288,11 +288,19 @@ def test_a_class_without_negatives_is_refused(recipe: Path) -> None:
         target_statistics(replace(selection, targets=always))
 
 
+def test_a_number_that_does_not_vary_in_the_train_part_is_refused(recipe: Path) -> None:
+    selection = select_data(load_recipe(str(recipe), ["labels=dimensions"]))
+    same = {key: np.array([0.1, target[1], 0.1], np.float32) for key, target in selection.targets.items()}
+    with pytest.raises(InputError, match=r"valence and dominance is the same number in every utterance of the train"):
+        target_statistics(replace(selection, targets=same))
+
+
 @pytest.mark.parametrize(
     ("sets", "lacks"),
     [
         (["eval.select_by=auc"], "select_by auc .*'six' of its 1 utterances a class is true of some utterances and"),
         (["labels=dimensions", "eval.select_by=pearson"], "select_by pearson .*'dimensions' .* a number varies"),
+        (["labels=dimensions"], "select_by ccc .*'dimensions' .* a number varies"),
         (["labels=soft"], "select_by f1 .*'soft' of its 1 utterances a class is true. Choose"),
     ],
 )
