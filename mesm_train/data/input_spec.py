@@ -1,6 +1,6 @@
 """RUN/input_spec.json: how training samples were made and what the outputs mean, so that a run needs no dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,9 @@ class InputSpec:
         """Whether the train part holds utterances that lack a modality."""
         return bool(self.train["missing"].get(modality))
 
-    def knows_with(self, modality: str) -> bool:
-        """Whether the train part holds utterances that have a modality."""
-        return bool(self.train["missing"].get(modality, 0) < self.train["utterances"])
+    def unseen(self, modalities: Iterable[str]) -> tuple[str, ...]:
+        """Those that no utterance of the train part has."""
+        return tuple(m for m in modalities if self.train["missing"].get(m, 0) >= self.train["utterances"])
 
 
 def input_spec(

@@ -23,8 +23,8 @@ def check_modalities(
     """
     if isinstance(clip_input, Failure):
         return clip_input
-    unread = [m for m in modalities if clip_input.present[m] and not spec.knows_with(m)]
-    clip_input = clip_input.without({m: f"no training utterance had {MODALITY_NAMES[m]}" for m in unread})
+    unseen = [m for m in spec.unseen(modalities) if clip_input.present[m]]
+    clip_input = clip_input.without({m: f"no training utterance had {MODALITY_NAMES[m]}" for m in unseen})
     missing = [m for m in modalities if not clip_input.present[m]]
     reasons = "; ".join(f"without {MODALITY_NAMES[m]} ({clip_input.problems.get(m, 'none')})" for m in missing)
     if len(missing) == len(modalities):

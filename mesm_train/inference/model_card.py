@@ -125,7 +125,9 @@ def _scores(predictor: Predictor, run: Path | None) -> str:
     low, high = bootstrap_interval(columns, _mean_f1)
     mean = float(_mean_f1(columns.sum(0)[None])[0])
     lines.append(f"| mean | {_score(mean)} | {_interval(low, high)} | | {len(truth)} |")
-    how = "the most probable class" if head.kind == "multiclass" else "thresholds chosen on the validation part"
+    grid = predictor.facts.get("config", {}).get("eval", {}).get("thresholds", ())
+    chosen = "a threshold fixed before" if len(grid) == 1 else "thresholds chosen on the validation part"
+    how = "the most probable class" if head.kind == "multiclass" else chosen
     return (
         "\n".join(lines) + f"\n\nTest part; {how}; percentile bootstrap over utterances, which does not count the "
         "spread over seeds."

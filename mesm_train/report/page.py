@@ -130,12 +130,13 @@ def training_section(record: Record) -> dict[str, Any] | None:
     waits = [line["data_wait"] for line in record.train if line.get("data_wait") is not None]
     memory = [line["memory_gb"] for line in record.train if line.get("memory_gb") is not None]
     seconds = sum(line.get("seconds") or 0 for line in record.train)
+    grid = record.settings.get("eval", {}).get("thresholds", ())
     return {
         "figure": figures.curves([curve(record)]),
         "steps": record.train[-1]["step"],
         "epochs": len(record.valid),
         "best_epoch": record.best["epoch"] if record.best else None,
-        "thresholds": record.task == "binary",
+        "chosen_thresholds": record.task == "binary" and len(grid) != 1,
         "weighted": record.settings.get("optim", {}).get("pos_weight") and "binary" in record.kinds.values(),
         "speed": speeds[len(speeds) // 2] if speeds else None,
         "seconds": seconds or None,

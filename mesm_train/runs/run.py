@@ -105,9 +105,9 @@ def start_run(
         check_same_on_all_ranks(setup)
         for sentence in unused_settings(config, setup.config):
             logger.say(f"note: {sentence}")
-        spec = input_spec.read_input_spec(run)
-        if unread := [MODALITY_NAMES[m] for m in setup.config.model.modalities if not spec.knows_with(m)]:
-            logger.say(f"note: no utterance of the train part has {' or '.join(unread)}: predict leaves it out")
+        unseen = input_spec.read_input_spec(run).unseen(setup.config.model.modalities) if ranks.first else ()
+        for modality in unseen:
+            logger.say(f"note: no utterance of the train part has {MODALITY_NAMES[modality]}: predict leaves it out")
         if config.loader.source == "webdataset":
             logger.say(f"note: {STREAM_NOTE}")
         if config.optim.compile:

@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from small_runs import RecordedLines, small_recipe, train_small
 
 from mesm_train.config.recipe_files import load_recipe, recipes
-from mesm_train.data.input_spec import InputSpec
 from mesm_train.runs.run import start_run
 from mesm_train.training.unused_settings import unused_settings
 
@@ -52,20 +51,18 @@ def test_what_a_run_calls_unused_changes_none_of_its_weights(dataset: Path, tmp_
     assert any("augment.mask_seconds" in line for line in spoken.lines if line.startswith("note: this run"))
 
 
-def test_a_modality_that_no_training_utterance_has_is_named(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_resumed_elsewhere_names_what_differs_and_what_no_training_utterance_has(
+    dataset: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(InputSpec, "knows_with", lambda self, modality: modality != "t")
-    config, spoken = load_recipe(str(small_recipe(tmp_path, dataset)), ["optim.epochs=1"]), RecordedLines()
-    start_run(config, tmp_path / "run", resume=False, stop=lambda: False, logger=spoken)
-    assert "note: no utterance of the train part has text: predict leaves it out" in spoken.lines
-
-
-def test_a_run_that_is_resumed_elsewhere_names_what_differs(dataset: Path, tmp_path: Path) -> None:
     recipe, run, spoken = small_recipe(tmp_path, dataset), tmp_path / "run", RecordedLines()
     config = train_small(recipe, run, "optim.epochs=1")
     start_run(config, run, resume=True, stop=lambda: False, logger=spoken)
     assert not any("elsewhere" in line for line in spoken.lines)
+    specification = json.loads((run / "input_spec.json").read_text())
+    specification["train"]["missing"]["t"] = specification["train"]["utterances"]
+    (run / "input_spec.json").write_text(json.dumps(specification))
+    start_run(config, run, resume=True, stop=lambda: False, logger=spoken)
+    assert "note: no utterance of the train part has text: predict leaves it out" in spoken.lines
     facts = json.loads((run / "provenance.json").read_text())
     facts["environment"]["threads"] = 99
     (run / "provenance.json").write_text(json.dumps(facts))
