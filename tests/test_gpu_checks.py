@@ -32,6 +32,7 @@ def test_a_part_that_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path
     assert "split.yaml" in parts["resume"]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
 def test_tests_that_were_skipped_for_want_of_a_card_are_not_ok(tmp_path: Path) -> None:
     code, report = checks(tmp_path / "kit", tmp_path / "out", "--device", "cuda", "--only", "oracle")

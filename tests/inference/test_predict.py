@@ -47,6 +47,7 @@ def test_a_run_folder_is_enough(fe2e_run: Path, dialog: Path, tmp_path: Path) ->
     assert "trained on synthetic data in the layout of iemocap" in repr(mesm_train.load(fe2e_run, device="cpu"))
 
 
+@pytest.mark.slow
 def test_on_a_terminal_predictions_begin_a_line_of_their_own(fe2e_run: Path, dialog: Path, tmp_path: Path) -> None:
     """Not behind the bar, which is cleared first."""
     broken = tmp_path / "broken.mp4"
