@@ -18,7 +18,6 @@ from mesm_data.errors import InputError, MesmError
 if TYPE_CHECKING:
     from mesm_train.training.progress import RunLogger
 
-PARTS = ("train", "valid", "test")
 LAUNCHED = "MESM_LAUNCHED"  # set for ranks of `--nproc-per-node`: they get, and record, the whole command
 
 
@@ -71,7 +70,6 @@ def run(
     from mesm_train.runs.run import start_run
     from mesm_train.training.connection import connect_ranks
     from mesm_train.training.launch import terminate_with_launcher
-    from mesm_train.training.progress import ProfileLogger
     from mesm_train.training.sessions import describe_command
 
     remedy = console.RESUMES if resume else "run the same command with --resume to continue"
@@ -84,8 +82,7 @@ def run(
             config, folder, resume=resume, stop=stop, logger=logger, ranks=ranks,
             command=describe_command("mesm-train", sys.argv[1:]),
         )  # fmt: skip
-        if isinstance(logger, ProfileLogger):
-            logger.close()
+        logger.close()
     if not ended:
         raise console.Stopped(remedy) if ranks.first else SystemExit(130)
     if ranks.first:
@@ -152,6 +149,7 @@ def evaluate(
       mesm-train eval runs/demo-fe2e --split valid --data /data/other-shards
       mesm-train eval runs/demo-fe2e --set split=session-4
     """
+    from mesm_data.splits.lists import PARTS
     from mesm_train.runs.evaluate import evaluate as evaluate_run
 
     if part not in PARTS:

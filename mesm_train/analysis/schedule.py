@@ -68,16 +68,16 @@ def run_all(
 
 def check_runs(configs: Mapping[str, RunConfig], out: Path) -> None:
     """Raises InputError if one of the folders holds another run than `configs` asks for."""
-    roots: dict[str | None, str] = {}
+    roots: dict[str, str] = {}
     for name, config in configs.items():
         run = out / name
         check_run_folder(config, run, resume=True)
-        if not finished(run):
-            continue  # `start_run` compares its data
-        if config.data and config.data not in roots:
+        if config.data is None or not finished(run):  # `start_run` compares the data of others
+            continue
+        if config.data not in roots:
             roots[config.data] = open_dataset(config.data, cache_gb=config.loader.cache_gb).info["root"]
         trained_on = read_checked_json(run / "provenance.json", PROVENANCE)["dataset"]["root"]
-        if config.data and trained_on != roots[config.data]:
+        if trained_on != roots[config.data]:
             raise InputError(
                 f"{run} was trained on another dataset, root {trained_on[:12]}; that of {config.data} is "
                 f"{roots[config.data][:12]}: give another --out"

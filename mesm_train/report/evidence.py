@@ -8,6 +8,7 @@ import numpy as np
 
 from mesm_data.pages.media import face_strip, png_uri, sound_uri
 from mesm_train.data.batch import MODALITY_NAMES
+from mesm_train.evaluation.thresholds import apply_thresholds
 from mesm_train.report.predictions import Predictions
 from mesm_train.report.record import Record, value_titles
 from mesm_train.report.scores import UtteranceFacts
@@ -160,7 +161,7 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
         if is_number and all(len(values) == len(names) for values in scales):
             answer = f"{logit * scales[0][n] + scales[1][n]:.6g}"
         elif is_question:
-            answer = yes_or_no(logit >= np.log(thresholds[n] / (1 - thresholds[n])))
+            answer = yes_or_no(bool(apply_thresholds(logit, thresholds[n])))
         rows.append(
             {
                 "title": record.known_titles.get(name, name),
@@ -182,7 +183,7 @@ def prediction_view(one: Prediction, media: Media, record: Record, fusion: Mappi
     }
 
 
-def yes_or_no(holds: bool | np.bool_) -> str:
+def yes_or_no(holds: bool) -> str:
     """In words."""
     return "yes" if holds else "no"
 

@@ -1,6 +1,7 @@
 """The files of a run's folder, read so that a report can be made at any time: what is missing becomes a remark."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,9 @@ def _used(run: Path, valid: tuple[Line, ...], tests: Sequence[Line]) -> dict[str
     """Part -> its utterances inside the label views, as far as training has come."""
     used = {part: lines[-1]["metrics"]["n"] for part, lines in (("valid", valid), ("test", tests)) if lines}
     path = run / input_spec.FILE
-    try:
+    with suppress(InputError):  # a report is made at any time; `predict` names the file
         if path.exists():
             used["train"] = read_checked_json(path, {"train": {"utterances": int}})["train"]["utterances"]
-    except InputError:
-        pass  # a report is made at any time; `predict` names the file
     return used
 
 

@@ -145,8 +145,10 @@ def _score(head: Head, predictions: Predictions, calibration: Calibration) -> Sc
 
 def selection_value(scores: Scores, loss: float, epoch: int, by: str) -> float | None:
     """What the best epoch has the most of: the score that eval.select_by names, or the loss or an error, negated."""
-    if by in ("loss", "last"):
-        return -loss if by == "loss" else float(epoch)
+    if by == "loss":
+        return -loss
+    if by == "last":
+        return float(epoch)
     metric = {"number": "ccc"}.get(scores["task"], "f1") if by == "auto" else by
     value: float | None = scores["mean"][metric]
     return -value if metric == "mae" and value is not None else value

@@ -24,6 +24,9 @@ class RunLogger(Protocol):
     def say(self, line: str) -> None:
         """Called with a message for the user."""
 
+    def close(self) -> None:
+        """Called when the run has ended or was stopped."""
+
 
 class NullLogger:
     """Shows nothing. For all ranks but the first."""
@@ -35,6 +38,9 @@ class NullLogger:
         """Do nothing."""
 
     def say(self, line: str) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
         """Do nothing."""
 
 
@@ -108,6 +114,10 @@ class CurveLogger(ABC):
         """Forward the line, and flush the curves."""
         self._logger.say(line)
         self.flush()
+
+    def close(self) -> None:
+        """Close the other logger."""
+        self._logger.close()
 
     @abstractmethod
     def add(self, points: dict[str, float], step: int) -> None:
@@ -219,11 +229,12 @@ class ProfileLogger(NullLogger):
         self._logger.say(line)
 
     def close(self) -> None:
-        """Called when the run has ended or was stopped: write a trace that has begun, or say that none has."""
+        """Write a trace that has begun, or say that none has."""
         if self._updates < self._first:
             self.say(f"no profile: this was {self._updates} updates, and --profile begins after number {self._first}")
         elif self._profile is not None:
             self._write()
+        self._logger.close()
 
     def _write(self) -> None:
         """End the trace."""

@@ -119,8 +119,8 @@ def test_a_file_is_found_by_its_name_without_a_suffix(media: Path) -> None:
     for name in ("two.mp4", "two.wav", "clip.01.mp4", "clip.02.mp4", "text"):
         (media / name).touch()
     corpus = corpus_of(media, "t.csv", "file\nsub/c\nlost\nclip.01\nclip.02\n")
-    found = {one.id: one.exclusion or one.audio[0].path for one in corpus.utterances()}
-    assert found == {
+    media_files = {one.id: one.exclusion or one.audio[0].path for one in corpus.utterances()}
+    assert media_files == {
         "sub/c": "sub/c.mov", "lost": ("failed", "lost not found"), "clip.01": "clip.01.mp4", "clip.02": "clip.02.mp4",
     }  # fmt: skip
     with pytest.raises(InputError) as error:

@@ -4,6 +4,7 @@ import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from unicodedata import normalize
@@ -156,7 +157,7 @@ class MediaFiles:
         above = folder + slash
         if above not in self._stems:
             self._stems[above] = {}
-            for name in (name for names in self._entries(above).values() for name in names if media_kind(name)):
+            for name in filter(media_kind, chain.from_iterable(self._entries(above).values())):
                 self._stems[above].setdefault(without_media_suffix(name), []).append(above + name)
         return self._stems[above].get(stem, [])
 
